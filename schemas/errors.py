@@ -1,0 +1,45 @@
+"""The errors that a user sees, and what becomes of each.
+
+`InputError` and `InfrastructureError` end the command (exit codes 2 and 3) with their text alone; `MediaError` is
+what one video does wrong and becomes one error row for each of its pairs.
+"""
+
+
+class RvosError(Exception):
+    """Base of every error that is shown without a traceback."""
+
+    exit_code = 1
+
+
+class InputError(RvosError):
+    """Wrong use or bad input, found before work starts. The text names the file, the row and the way out."""
+
+    exit_code = 2
+
+
+class InfrastructureError(RvosError):
+    """Storage, cluster or device did not do its part, and repeating the command may help."""
+
+    exit_code = 3
+
+
+class MediaError(RvosError):
+    """A video cannot be read as asked.
+
+    `status` is one of `schemas.masks.STATUSES` (missing, corrupt, short_read, bad_row), `reason` says what is wrong
+    and what to do, `frame` is the name or index of the frame concerned, or None.
+    """
+
+    def __init__(self, status: str, reason: str, frame: str | int | None = None):
+        super().__init__(status, reason, frame)
+        self.status = status
+        self.reason = reason
+        self.frame = frame
+
+    def __str__(self) -> str:
+        return self.reason if self.frame is None else f"frame {self.frame}: {self.reason}"
+
+
+def pair_message(video_id: str, expression_id: str, error: object) -> str:
+    """The text of an error row: which pair, then what happened."""
+    return f"video_id={video_id} expression_id={expression_id}: {error}"

@@ -1,0 +1,39 @@
+"""Masks as COCO RLE, one row per frame: the annotations (truth) and the predictions."""
+
+import pyarrow as pa
+
+from schemas.check import required
+
+STATUSES = ("ok", "missing", "corrupt", "short_read", "bad_row", "oom", "timeout", "crash", "nan")
+
+ANNOTATIONS = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("object_id", pa.string(), nullable=False),
+        pa.field("frame_index", pa.int32(), nullable=False),  # position in the full source sequence, from 0
+        pa.field("frame_name", pa.string()),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("counts", pa.binary()),  # null: the object is absent; no row: the frame is not annotated
+    ],
+    metadata=required("video_id", "object_id", "frame_index", "height", "width", "counts"),
+)
+
+PREDICTIONS = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("expression_id", pa.string(), nullable=False),
+        pa.field("frame_index", pa.int32()),  # null with all frame columns: the whole pair failed
+        pa.field("frame_name", pa.string()),
+        pa.field("height", pa.int32()),  # displayed size of the video
+        pa.field("width", pa.int32()),
+        pa.field("counts", pa.binary()),  # compressed RLE; an empty mask is an all-background one, never null
+        pa.field("score", pa.float32()),  # of this frame, 0..1
+        pa.field("box", pa.list_(pa.float32(), 4)),  # x, y, w, h in pixels
+        pa.field("pair_score", pa.float32()),  # mean of the frame scores
+        pa.field("query", pa.int32()),  # chosen in this frame's window
+        pa.field("status", pa.string()),  # one of STATUSES
+        pa.field("error", pa.string()),
+    ],
+    metadata=required("video_id", "expression_id", "frame_index", "height", "width", "counts"),
+)

@@ -1,0 +1,19 @@
+"""Scores in long form: a new metric is a new value of `metric`, not a new column."""
+
+import pyarrow as pa
+
+from schemas.check import required
+
+SCORES = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("expression_id", pa.string()),
+        pa.field("object_id", pa.string()),
+        pa.field("annotator", pa.string()),
+        pa.field("metric", pa.string(), nullable=False),  # J, F, J&F and what the protocols name
+        pa.field("value", pa.float64()),
+    ],
+    metadata=required("video_id", "metric", "value"),
+)
+
+FRAME_SCORES = SCORES.insert(4, pa.field("frame_index", pa.int32(), nullable=False))
