@@ -1,0 +1,261 @@
+"""The only user of fsspec: every file of the project is read and written here, by local path or by URI.
+
+Local paths are plain strings; anything with `scheme://` goes to fsspec (`s3://` by s3fs, which takes endpoint and keys
+from the usual AWS environment). Everything raises OSError (FileNotFoundError and so on) whatever the backend.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import InputError
+
+
+def is_remote(uri: str) -> bool:
+    """Whether `uri` names something behind fsspec; `file://` counts as local."""
+    return "://" in uri and not uri.startswith("file://")
+
+
+def absolute(uri: str, base: str | None = None) -> str:
+    """`uri` so that it means the same in every process: local paths absolute, counted from `base` (or the cwd)."""
+    if is_remote(uri):
+        return uri.rstrip("/")
+    path = uri.removeprefix("file://")
+    if base is not None and not os.path.isabs(path):
+        return absolute(join(base, path))
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def join(base: str, *names: str) -> str:
+    """`base/name/...`, for paths and URIs."""
+    return "/".join([base.rstrip("/") or "/", *names]) if names else base
+
+
+def parent(uri: str) -> str:
+    """Folder that holds `uri`."""
+    return uri.rstrip("/").rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
+
+
+def safe_name(name: str) -> str:
+    """`name` if it can be one component of a path; raises InputError if it would leave its folder."""
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name or len(name.encode()) > 200:
+        raise InputError(f"id {name!r} cannot be a file name; rename it without '/', '\\', '..', at most 200 bytes")
+    return name
+
+
+def exists(uri: str) -> bool:
+    with _as_os_error(uri):
+        return _fs(uri).exists(uri) if is_remote(uri) else os.path.exists(uri)
+
+
+def is_folder(uri: str) -> bool:
+    with _as_os_error(uri):
+        return _fs(uri).isdir(uri) if is_remote(uri) else os.path.isdir(uri)
+
+
+def size(uri: str) -> int:
+    """Bytes of a file."""
+    with _as_os_error(uri):
+        return int(_fs(uri).size(uri) or 0) if is_remote(uri) else os.path.getsize(uri)
+
+
+def names(folder: str) -> list[str]:
+    """Sorted names of what lies directly in `folder`; hidden files (leading dot) are left out.
+
+    Raises FileNotFoundError if there is no such folder.
+    """
+    with _as_os_error(folder):
+        if is_remote(folder):
+            fs = _fs(folder)
+            fs.invalidate_cache()
+            found = [entry.rstrip("/").rpartition("/")[2] for entry in fs.ls(folder, detail=False)]
+        else:
+            found = os.listdir(folder)
+    return sorted(name for name in found if name and not name.startswith("."))
+
+
+def read_bytes(uri: str, limit: int | None = None) -> bytes:
+    """Whole content of a file; OSError (EFBIG) before reading if it is larger than `limit` bytes."""
+    if limit is not None and size(uri) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
+    with open_input(uri) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def open_input(uri: str) -> Iterator[BinaryIO]:
+    """A seekable binary file for reading."""
+    with _as_os_error(uri):
+        file = _fs(uri).open(uri, "rb") if is_remote(uri) else open(uri, "rb")  # noqa: SIM115
+        with file:
+            yield file  # pyright: ignore[reportReturnType]
+
+
+@contextlib.contextmanager
+def local_file(uri: str) -> Iterator[str]:
+    """A local path with the content of `uri`: the file itself, or a copy that is removed afterwards."""
+    if not is_remote(uri):
+        yield absolute(uri)
+        return
+    with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
+        path = os.path.join(folder, uri.rpartition("/")[2] or "file")
+        with _as_os_error(uri):
+            _fs(uri).get_file(uri, path)
+        yield path
+
+
+@contextlib.contextmanager
+def local_folder(uri: str) -> Iterator[str]:
+    """A local path with the files directly in the folder `uri`: the folder itself, or a copy removed afterwards."""
+    if not is_remote(uri):
+        yield absolute(uri)
+        return
+    with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
+        for name in names(uri):
+            with _as_os_error(uri):
+                _fs(uri).get_file(join(uri, name), os.path.join(folder, safe_name(name)))
+        yield folder
+
+
+@contextlib.contextmanager
+def spool(uri: str) -> Iterator[str]:
+    """A fresh local path to write the future content of `uri` to; removed afterwards, committed or not.
+
+    For a local `uri` it lies hidden in the same folder, so that `commit` can link it.
+    """
+    if not is_remote(uri):
+        os.makedirs(parent(uri), exist_ok=True)
+    handle, path = tempfile.mkstemp(
+        prefix=f".{uri.rpartition('/')[2]}.", suffix=".part", dir=None if is_remote(uri) else parent(uri)
+    )
+    os.close(handle)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def commit(path: str, uri: str, *, replace: bool = False) -> bool:
+    """Make the spooled file `path` the content of `uri` in one step; never is a part of it visible.
+
+    Without `replace` the first writer wins: returns False, and changes nothing, if `uri` is there already
+    (If-None-Match on object stores, a hard link locally).
+    """
+    if is_remote(uri):
+        data = Path(path).read_bytes()
+        return _put(uri, data, replace)
+    os.chmod(path, 0o666 & ~_umask())
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+    if replace:
+        os.replace(path, uri)
+    else:
+        try:
+            os.link(path, uri)
+        except FileExistsError:
+            return False
+    _sync_folder(parent(uri))
+    return True
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Write a new file in one piece; False, changing nothing, if it is there already."""
+    with spool(uri) as path:
+        Path(path).write_bytes(data)
+        return commit(path, uri)
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write or replace a file in one piece."""
+    with spool(uri) as path:
+        Path(path).write_bytes(data)
+        commit(path, uri, replace=True)
+
+
+def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file as a table. Raises InputError if it is not Parquet, OSError if it cannot be read."""
+    with open_parquet(uri) as file:
+        return file.read(columns)
+
+
+@contextlib.contextmanager
+def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file opened for reading, nothing read but its footer. Raises as `read_table`."""
+    with open_input(uri) as handle:
+        try:
+            file = pq.ParquetFile(handle)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(f"{uri} is not a Parquet file: {error}") from None
+        with file:
+            yield file
+
+
+def write_table(uri: str, table: pa.Table, *, replace: bool = True, row_group_size: int = 100_000) -> bool:
+    """Write a table as one Parquet file in one piece; returns and replaces as `commit`."""
+    with spool(uri) as path:
+        pq.write_table(table, path, compression="zstd", row_group_size=row_group_size)
+        return commit(path, uri, replace=replace)
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all its content; nothing happens if it is not there."""
+    with _as_os_error(uri), contextlib.suppress(FileNotFoundError):
+        _fs(uri).rm(uri, recursive=True) if is_remote(uri) else shutil.rmtree(uri)
+
+
+def _fs(uri: str) -> fsspec.AbstractFileSystem:
+    scheme = uri.partition("://")[0]
+    try:
+        return fsspec.filesystem(scheme)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{uri}: no storage for '{scheme}://': {error}") from None
+
+
+def _put(uri: str, data: bytes, replace: bool) -> bool:
+    with _as_os_error(uri):
+        try:
+            _fs(uri).pipe_file(uri, data, mode="overwrite" if replace else "create")
+        except FileExistsError:
+            return False
+        except OSError as error:  # some servers answer 412 as EINVAL
+            if replace or error.errno != errno.EINVAL or not _fs(uri).exists(uri):
+                raise
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _as_os_error(uri: str) -> Iterator[None]:
+    """Give what a backend raises of its own (botocore and the like) the one type that callers handle."""
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "s3fs")):
+            raise
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}", uri) from None
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
