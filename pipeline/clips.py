@@ -1,0 +1,141 @@
+"""From the plan rows of a unit to the windows of frames that the model sees: which videos, which frames, streamed."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.manifest import row_problems
+from pipeline.video import Frame, Selection, read_frames
+from schemas.errors import MediaError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameOptions:
+    """How frames are read and cut into windows. All of it decides the masks."""
+
+    window: int | None = 36  # frames of one model call; None: the whole video
+    max_whole_frames: int = 300  # with window None: longer videos are refused, row by row
+    frame_step: int = 1
+    decoder: str = "pyav"
+    allow_short: bool = False
+
+
+@dataclass(slots=True)
+class Clip:
+    """The pairs of one video that ask for the same frames: decoded once for all of them."""
+
+    video_id: str
+    uri: str
+    selection: Selection
+    pairs: list[dict]  # manifest rows
+
+    @property
+    def targets(self) -> list[frozenset[str] | None]:
+        """For each pair the names of the frames to output; None: all."""
+        return [frozenset(pair["target_frames"]) if pair.get("target_frames") else None for pair in self.pairs]
+
+
+@dataclass(slots=True)
+class Window:
+    """The frames of one model call, as the model takes them."""
+
+    clip: Clip
+    indices: list[int] = field(default_factory=list)  # position in the full source sequence
+    names: list[str] = field(default_factory=list)
+    frames: list[np.ndarray] = field(default_factory=list)  # uint8 [h, w, 3], prepared
+    size: tuple[int, int] = (0, 0)  # displayed height and width
+    seconds: float = 0.0  # decoding and resizing
+
+
+@dataclass(slots=True)
+class ClipEnd:
+    """After the last window of a clip; with `error`, what was read of it does not count."""
+
+    clip: Clip
+    error: MediaError | None
+    seconds: float
+
+
+def split_rows(rows: list[dict], frame_step: int) -> tuple[list[Clip], list[tuple[dict, str]]]:
+    """The clips to decode for these plan rows, and the rows that cannot be done with what is wrong with them."""
+    clips: dict[tuple, Clip] = {}
+    bad = []
+    for row in rows:
+        problems = "; ".join(row_problems(row))
+        if problems:
+            bad.append((row, problems))
+            continue
+        names, indices = row.get("frames"), row.get("frame_indices")
+        selection = Selection(
+            names=tuple(names) if names is not None else None,
+            indices=tuple(indices) if indices is not None else None,
+            step=frame_step if names is None and indices is None else 1,
+        )
+        key = (row["video_id"], row["video_uri"], selection)
+        clips.setdefault(key, Clip(row["video_id"], row["video_uri"], selection, [])).pairs.append(row)
+    return list(clips.values()), bad
+
+
+def read_windows(
+    clips: list[Clip], options: FrameOptions, prepare: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[Window | ClipEnd]:
+    """Windows of each clip in turn, each clip closed by its ClipEnd. Runs in the decoding thread.
+
+    `prepare` brings a frame to the model's size at once, so that a window holds no full-size frames.
+    """
+    for clip in clips:
+        error = None
+        started = time.perf_counter()
+        window = Window(clip)
+        try:
+            for count, frame in enumerate(_frames(clip, options), start=1):
+                if options.window is None and count > options.max_whole_frames:
+                    raise MediaError("bad_row", _too_long(options.max_whole_frames))
+                if len(window.frames) == options.window:
+                    window.seconds = time.perf_counter() - started
+                    yield window
+                    started = time.perf_counter()
+                    window = Window(clip)
+                _append(window, frame, prepare)
+            if window.frames:
+                window.seconds = time.perf_counter() - started
+                yield window
+                started = time.perf_counter()
+        except MediaError as media_error:
+            error = media_error
+        yield ClipEnd(clip, error, time.perf_counter() - started)
+
+
+def _frames(clip: Clip, options: FrameOptions) -> Iterator[Frame]:
+    """The frames of a clip, all of one size, with all target frames among them."""
+    first: Frame | None = None
+    missing = {name for targets in clip.targets for name in targets or ()}
+    for frame in read_frames(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short):
+        first = first or frame
+        if frame.image.shape != first.image.shape:
+            raise MediaError("corrupt", _size_changes(first, frame), frame.name)
+        missing.discard(frame.name)
+        yield frame
+    if missing and not options.allow_short:
+        raise MediaError("missing", "this target frame is not in the video; mend target_frames", min(missing))
+
+
+def _append(window: Window, frame: Frame, prepare: Callable[[np.ndarray], np.ndarray]) -> None:
+    window.size = (frame.image.shape[0], frame.image.shape[1])
+    window.indices.append(frame.index)
+    window.names.append(frame.name)
+    window.frames.append(prepare(frame.image))
+
+
+def _too_long(limit: int) -> str:
+    return (
+        f"the video has more than {limit} frames, the most that '--window whole' takes at once; "
+        "raise --max-whole-frames if memory allows, or use --window 36"
+    )
+
+
+def _size_changes(first: Frame, frame: Frame) -> str:
+    (h0, w0), (h1, w1) = first.image.shape[:2], frame.image.shape[:2]
+    return f"this frame is {w1}x{h1}, the first one {w0}x{h0}; a video must keep its size"

@@ -1,0 +1,163 @@
+"""A run folder: its identity in run.json, its plan parts, which units are committed."""
+
+import json
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.runs import plan
+from pipeline.runs.units import Receipt, read_receipt
+from schemas.errors import InputError
+
+PLAN_ROW_GROUP = 4096  # a worker reads the row groups that its unit lies in
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Where the rows of one unit lie: rows start..stop-1 of plan part `part`."""
+
+    unit_id: str
+    part: int
+    start: int
+    stop: int
+    pair_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run folder, local or remote. `fingerprint` is the hash of what decides its masks."""
+
+    folder: str
+    fingerprint: str
+
+    @classmethod
+    def start(cls, folder: str, fingerprint: str, decides: dict, record: dict) -> "Run":
+        """Open the run in `folder`, or create it if there is none, with `record` in its run.json.
+
+        `decides` is what the fingerprint was hashed from, name by name. Raises InputError if the folder holds
+        something else, or a run of another fingerprint (the text lists what differs).
+        """
+        uri = storage.join(folder, "run.json")
+        if not storage.exists(uri):
+            if storage.is_folder(folder) and storage.names(folder):
+                raise InputError(f"{folder} is not empty and not a run (no run.json); name another folder")
+            document = {"fingerprint": fingerprint, "decides": decides, **record}
+            storage.create_bytes(uri, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
+        there = read_run_json(folder)
+        if there["fingerprint"] != fingerprint:
+            raise InputError(
+                f"{folder} was made otherwise: {_differences(there.get('decides', {}), decides)}; "
+                "repeat the command with the same options, or name another run folder"
+            )
+        return cls(folder, fingerprint)
+
+    @classmethod
+    def open(cls, folder: str) -> "Run":
+        """An existing run. Raises InputError if `folder` is none."""
+        return cls(folder, read_run_json(folder)["fingerprint"])
+
+    def extend_plan(
+        self, manifest: pa.Table, source: str, *, limit: int | None, frame_step: int, unit_frames: int | None
+    ) -> None:
+        """Plan the pairs of `manifest` (the first `limit`) that are not planned yet, as one more part.
+
+        Raises InputError if a planned row changed in, or vanished from, the manifest.
+        """
+        plan.check_columns(manifest, source)
+        parts = self.parts()
+        new = manifest
+        if parts:
+            planned = pa.concat_tables(
+                self._read_part(part, ["video_id", "expression_id", "row_hash"]) for part in parts
+            )
+            new = plan.compare_with_plan(manifest, planned, source)
+            if limit is not None:
+                new = new.slice(0, max(0, limit - planned.num_rows))
+        elif limit is not None:
+            new = new.slice(0, limit)
+        if not new.num_rows:
+            return
+        part = plan.plan_part(new, self.fingerprint, frame_step=frame_step, unit_frames=unit_frames)
+        uri = self._part_uri(parts[-1] + 1 if parts else 0)
+        if not storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP):
+            self.extend_plan(manifest, source, limit=limit, frame_step=frame_step, unit_frames=unit_frames)
+
+    def parts(self) -> list[int]:
+        """Numbers of the plan parts, in order."""
+        folder = storage.join(self.folder, "plan")
+        if not storage.is_folder(folder):
+            return []
+        return sorted(int(name.removesuffix(".parquet")) for name in storage.names(folder) if name.endswith(".parquet"))
+
+    def units(self) -> list[Unit]:
+        """All planned units, part by part, longest first within each."""
+        found = []
+        for part in self.parts():
+            table = self._read_part(part, ["unit_id", "pair_frames"])
+            groups = table.append_column("row", pa.array(range(table.num_rows))).group_by("unit_id", use_threads=False)
+            for unit in groups.aggregate([("row", "min"), ("row", "max"), ("pair_frames", "sum")]).to_pylist():
+                found.append(Unit(unit["unit_id"], part, unit["row_min"], unit["row_max"] + 1, unit["pair_frames_sum"]))
+        return found
+
+    def committed(self) -> set[str]:
+        """Ids of the units whose object is there."""
+        folder = storage.join(self.folder, "masks")
+        if not storage.is_folder(folder):
+            return set()
+        return {name.removesuffix(".parquet") for name in storage.names(folder) if name.endswith(".parquet")}
+
+    def rows(self, unit: Unit) -> pa.Table:
+        """The plan rows of one unit; only the row groups that hold them are read."""
+        with storage.open_parquet(self._part_uri(unit.part)) as file:
+            first, last = unit.start // PLAN_ROW_GROUP, (unit.stop - 1) // PLAN_ROW_GROUP
+            table = file.read_row_groups(list(range(first, last + 1)))
+        return table.slice(unit.start - first * PLAN_ROW_GROUP, unit.stop - unit.start)
+
+    def manifest(self) -> pa.Table:
+        """All planned manifest rows."""
+        tables = [self._read_part(part) for part in self.parts()]
+        if not tables:
+            raise InputError(f"{self.folder} has no plan yet")
+        return pa.concat_tables(tables, promote_options="default").drop_columns(list(plan.PLAN_COLUMNS))
+
+    def masks_uri(self, unit_id: str) -> str:
+        return storage.join(self.folder, "masks", f"{unit_id}.parquet")
+
+    def receipt(self, unit_id: str) -> Receipt:
+        return read_receipt(self.masks_uri(unit_id))
+
+    def write_log(self, invocation: str, document: dict) -> None:
+        """Keep what one invocation did, as log/<invocation>.json."""
+        uri = storage.join(self.folder, "log", f"{invocation}.json")
+        storage.write_bytes(uri, (json.dumps(document, indent=2) + "\n").encode())
+
+    def _part_uri(self, part: int) -> str:
+        return storage.join(self.folder, "plan", f"{part}.parquet")
+
+    def _read_part(self, part: int, columns: list[str] | None = None) -> pa.Table:
+        return storage.read_table(self._part_uri(part), columns)
+
+
+def is_run(folder: str) -> bool:
+    """Whether `folder` holds a run."""
+    return storage.exists(storage.join(folder, "run.json"))
+
+
+def read_run_json(folder: str) -> dict:
+    """What run.json says. Raises InputError if there is none or it is damaged."""
+    uri = storage.join(folder, "run.json")
+    try:
+        return json.loads(storage.read_bytes(uri, limit=10_000_000))
+    except FileNotFoundError:
+        raise InputError(f"{folder} is not a run: it has no run.json") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{uri} cannot be read: {error}") from None
+
+
+def _differences(there: dict, here: dict) -> str:
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    return (
+        ", ".join(f"{name} was {there.get(name)!r}, now {here.get(name)!r}" for name in names)
+        or "the fingerprint differs"
+    )

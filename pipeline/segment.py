@@ -1,0 +1,110 @@
+"""The main chain: units in, receipts out. One actor holds one model; only receipts travel through Ray.
+
+units -> UnitSegmenter (decode ahead, model, RLE, commit) -> receipts
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from model.checkpoint import load_segmenter
+from model.segmenter import Segmenter
+from pipeline import storage
+from pipeline.clips import FrameOptions
+from pipeline.runs.run import Run, Unit
+from pipeline.runs.units import Receipt
+from pipeline.unit import segment_unit
+
+# Units of one actor call. Decoding ahead stops between calls, so several; few enough that work can be spread to the end.
+UNITS_PER_CALL = 8
+RESTARTS = 3  # Ray's default is to restart for ever an actor that its input kills
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelOptions:
+    """How an actor builds its Segmenter."""
+
+    checkpoint: str
+    device: str = "auto"
+    threads: int | None = None  # torch threads on CPU; None leaves torch's own choice
+    short_side: int = 360
+    max_size: int | None = None
+    threshold: float = 0.5
+
+    def load(self) -> Segmenter:
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
+        with storage.local_folder(self.checkpoint) as folder:
+            return load_segmenter(
+                folder,
+                device=self.device,
+                short_side=self.short_side,
+                max_size=self.max_size,
+                threshold=self.threshold,
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What the actor pool takes from the cluster."""
+
+    actors: int = 1
+    gpus_per_actor: float = 0.0
+
+
+class UnitSegmenter:
+    """One GPU actor (or a share of the CPUs): builds the model once, then does unit after unit."""
+
+    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions):
+        self.run = run
+        self.frames = frames
+        self.segmenter = model.load()
+
+    def __call__(self, units: pa.Table) -> Iterator[pa.Table]:
+        """Units (columns of `Unit`) to receipts (one JSON text each), yielded one by one."""
+        for row in units.to_pylist():
+            yield pa.table({"receipt": [self.segment(Unit(**row)).to_json()]})
+
+    def segment(self, unit: Unit) -> Receipt:
+        uri = self.run.masks_uri(unit.unit_id)
+        if storage.exists(uri):
+            return self.run.receipt(unit.unit_id)
+        rows = self.run.rows(unit).to_pylist()
+        return segment_unit(uri, Receipt(unit.unit_id, self.run.fingerprint), rows, self.segmenter, self.frames)
+
+
+def segment_units(
+    units: list[Unit], run: Run, model: ModelOptions, frames: FrameOptions, resources: Resources
+) -> Iterator[Receipt]:
+    """Segment `units` on the running Ray session; receipts come as units are committed, in any order."""
+    calls = _calls(units, resources.actors)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = 1  # a receipt is handed on at once, not gathered into a block
+    receipts = ray.data.from_arrow(calls).map_batches(
+        UnitSegmenter,  # pyright: ignore[reportArgumentType]
+        fn_constructor_args=(run, model, frames),
+        batch_format="pyarrow",
+        batch_size=UNITS_PER_CALL,
+        num_cpus=1,
+        num_gpus=resources.gpus_per_actor or None,
+        compute=ActorPoolStrategy(size=resources.actors),
+        max_restarts=RESTARTS,
+        max_task_retries=RESTARTS,
+    )
+    for row in receipts.iter_rows():
+        yield Receipt.from_json(row["receipt"])
+
+
+def _calls(units: list[Unit], actors: int) -> list[pa.Table]:
+    """One table per actor call: few units each when there are few, so that every actor has work."""
+    per_call = max(1, min(UNITS_PER_CALL, len(units) // (4 * actors)))
+    columns = [{name: getattr(unit, name) for name in Unit.__slots__} for unit in units]
+    return [pa.Table.from_pylist(columns[i : i + per_call]) for i in range(0, len(units), per_call)]
