@@ -1,0 +1,157 @@
+"""Read a published `.pth` checkpoint without running a line of what is in it.
+
+Such files are pickles, and a pickle may call any function while it is read. Two fences, each enough alone:
+every name that the file asks for is listed from its opcodes, nothing executed, and must be one of the few below;
+then torch reads it with `weights_only`, whose unpickler knows only those names.
+"""
+
+import argparse
+import pickletools
+import zipfile
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from model.errors import CheckpointError
+
+ZIP_START = b"PK\x03\x04"
+LEGACY_START = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
+LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; the raw storages follow
+
+STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+HARMLESS = frozenset(
+    [
+        "argparse.Namespace",  # the training options, under 'args'
+        "collections.OrderedDict",  # a state dict
+        "collections.Counter",  # the milestones of a learning rate schedule
+        "builtins.set",
+        "__builtin__.set",
+        "torch.Size",
+        "torch.device",
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_parameter",
+        "torch.nn.parameter.Parameter",
+        *(f"torch.{name}Storage" for name in STORAGES),
+        *(f"torch.{name}" for name in DTYPES),
+    ]
+)
+
+
+def read_pth(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file of `torch.save`, zip or legacy format: under 'model', or the whole file.
+
+    Zip files are mapped, so that only tensors which are used take memory. Raises CheckpointError if there is no such
+    file, if it is damaged or something else, or if it asks for a name that is not harmless; all such are listed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder, not a checkpoint file" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {what}; give the .pth file as published")
+    mapped = _starts_with(path, ZIP_START)
+    unsafe = sorted((_names_in_zip(path) if mapped else _names_in_legacy(path)) - HARMLESS)
+    if unsafe:
+        raise CheckpointError(
+            f"{path}: refused, nothing of it was run. Reading it would call or build: {', '.join(unsafe)}. "
+            "If you trust its author, write the weights alone on a machine you can spare: "
+            "torch.save({'model': torch.load(OLD, weights_only=False)['model']}, NEW)"
+        )
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({reason})") from error
+    return _state_dict(content, path)
+
+
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+        holds = ", ".join(map(repr, list(content)[:10])) if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path}: holds no weights under 'model'; what it holds: {holds or 'nothing'}")
+    strange = [repr(name) for name, value in state.items() if not (type(name) is str and isinstance(value, Tensor))]
+    if strange:
+        raise CheckpointError(f"{path}: not tensors under a name: {', '.join(strange)}")
+    return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
+
+
+def _names_in_zip(path: Path) -> set[str]:
+    """Names asked for by the pickles of a zip file whose entries are whole, and no larger than the file says."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+            if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise CheckpointError(f"{path}: compressed inside, which torch.save never does; unpack it first")
+            damaged = archive.testzip()
+            if damaged:
+                raise CheckpointError(f"{path}: damaged at {damaged}, fetch it again")
+            pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+            if not pickles:
+                raise CheckpointError(f"{path}: a zip file, but not one of torch.save")
+            names = set[str]()
+            for entry in pickles:
+                with archive.open(entry) as file:
+                    names |= _names_in_pickle(file)  # pyright: ignore[reportArgumentType]
+            return names
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({error})") from None
+
+
+def _names_in_legacy(path: Path) -> set[str]:
+    """Names asked for by the pickles at the start of a legacy file.
+
+    A pickle of other origin is read as far as it goes, so that the names in it are told as well.
+    """
+    names = set[str]()
+    try:
+        with path.open("rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                names |= _names_in_pickle(file)
+    except ValueError as error:
+        if not names - HARMLESS:
+            if _starts_with(path, LEGACY_START):
+                raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({error})") from None
+            raise CheckpointError(f"{path}: not a checkpoint written by torch.save") from None
+    return names
+
+
+def _names_in_pickle(file: BinaryIO) -> set[str]:
+    """`module.name` of everything that one pickle looks up, from its opcodes; the file is left behind it.
+
+    Protocol 4 takes both words from the stack; they are followed through the memo as far as pickle itself writes
+    them. Raises ValueError where the bytes are no pickle.
+    """
+    names = set[str]()
+    memo: dict[int, str | None] = {}
+    words: deque[str | None] = deque([None, None], maxlen=2)
+    operations: Iterator[tuple[Any, Any, Any]] = pickletools.genops(file)
+    for opcode, arg, _ in operations:
+        match opcode.name:
+            case "GLOBAL" | "INST":
+                names.add(arg.replace(" ", ".", 1))
+            case "STACK_GLOBAL":
+                names.add(".".join(word or "?" for word in words))
+            case "MEMOIZE":
+                memo[len(memo)] = words[-1]
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                memo[arg] = words[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                words.append(memo.get(arg))
+            case "EXT1" | "EXT2" | "EXT4":
+                names.add(f"copyreg extension {arg}")
+            case _ if isinstance(arg, str):
+                words.append(arg)
+    return names
