@@ -83,7 +83,7 @@ def _with_absolute_uris(table: pa.Table, folder: str) -> pa.Table:
 def _duplicate_pairs(table: pa.Table, source: str) -> list[Problem]:
     rows = table.select(["video_id", "expression_id"]).append_column("row", pa.array(range(table.num_rows)))
     groups = rows.group_by(["video_id", "expression_id"]).aggregate([("row", "count"), ("row", "max")])
-    doubled = groups.filter(pc.greater(groups["row_count"], 1)).sort_by("row_max").slice(0, 1000)  # pyright: ignore
+    doubled = groups.filter(pc.greater(groups["row_count"], 1)).sort_by("row_max").slice(0, 1000)
     return [
         Problem(
             source,
@@ -99,7 +99,7 @@ def _ambiguous_uris(table: pa.Table, source: str) -> list[Problem]:
     rows = table.select(["video_id", "video_uri"]).append_column("row", pa.array(range(table.num_rows)))
     pairs = rows.group_by(["video_id", "video_uri"]).aggregate([("row", "min")])
     groups = pairs.group_by("video_id").aggregate([("video_uri", "list"), ("row_min", "max")])
-    several = groups.filter(pc.greater(pc.list_value_length(groups["video_uri_list"]), 1))  # pyright: ignore
+    several = groups.filter(pc.greater(pc.list_value_length(groups["video_uri_list"]), 1))
     return [
         Problem(
             source,

@@ -3,8 +3,7 @@
 units -> UnitSegmenter (decode ahead, model, RLE, commit) -> receipts
 """
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from pipeline.runs.run import Run, Unit
 from pipeline.runs.units import Receipt
 from pipeline.unit import segment_unit
 
-# Units of one actor call. Decoding ahead stops between calls, so several; few enough that work can be spread to the end.
+# Units of one actor call: several, since decoding ahead stops between calls; few, so that work spreads to the end.
 UNITS_PER_CALL = 8
 RESTARTS = 3  # Ray's default is to restart for ever an actor that its input kills
 

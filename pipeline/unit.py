@@ -58,9 +58,7 @@ class PairRows:
         return {"video_id": self.row["video_id"], "expression_id": self.row["expression_id"]}
 
 
-def segment_unit(
-    uri: str, receipt: Receipt, rows: list[dict], segmenter: Segmenter, options: FrameOptions
-) -> Receipt:
+def segment_unit(uri: str, receipt: Receipt, rows: list[dict], segmenter: Segmenter, options: FrameOptions) -> Receipt:
     """Make and commit the object of one unit at `uri`: every plan row ends as masks or as one error row.
 
     Returns the receipt of what lies there, which is another attempt's if that was first.
@@ -100,9 +98,7 @@ def _segment_clips(
             yield pairs
 
 
-def _segment_window(
-    window: Window, pairs: list[PairRows], segmenter: Segmenter, seconds: dict[str, float]
-) -> None:
+def _segment_window(window: Window, pairs: list[PairRows], segmenter: Segmenter, seconds: dict[str, float]) -> None:
     """One model call for all pairs that want the same frames of the window; what goes wrong stays with its pair."""
     wanted: dict[tuple[int, ...], list[PairRows]] = {}
     for pair, targets in zip(pairs, window.clip.targets, strict=True):
@@ -114,7 +110,9 @@ def _segment_window(
         expressions = [pair.row["expression"] for pair in group]
         started = time.perf_counter()
         try:
-            for pair, found in zip(group, segmenter.segment(window.frames, window.size, expressions, keep), strict=True):
+            for pair, found in zip(
+                group, segmenter.segment(window.frames, window.size, expressions, keep), strict=True
+            ):
                 masks_ready = time.perf_counter()
                 seconds["model"] += masks_ready - started
                 if found.finite:
@@ -130,9 +128,9 @@ def _segment_window(
 def _fail_all(group: list[PairRows], window: Window, error: Exception) -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    reason = str(error).partition("\n")[0]
     text = (
-        f"out of memory on a window of {len(window.frames)} frames ({str(error).splitlines()[0] if str(error) else ''}); "
-        "use a smaller --window or --short-side"
+        f"out of memory on a window of {len(window.frames)} frames ({reason}); use a smaller --window or --short-side"
     )
     for pair in group:
         pair.failure = ("oom", text)

@@ -1,0 +1,222 @@
+"""The command `rvos`: a thin skin over jobs/. Everything heavy is imported inside the command that needs it."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from schemas.errors import InfrastructureError, RvosError
+from schemas.version import __version__
+
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+PUBLISHED_BACKBONES = [
+    *("resnet50", "resnet101"),
+    *("swin_t_p4w7", "swin_s_p4w7", "swin_b_p4w7", "swin_l_p4w7"),
+    *("video_swin_t_p4w7", "video_swin_s_p4w7", "video_swin_b_p4w7"),
+]
+
+
+class Failure(click.ClickException):
+    """An error that the user can act on: its text alone, and its exit code."""
+
+    def __init__(self, error: RvosError):
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
+
+
+def run_job(module: str, config_class: str, options: dict[str, Any], *, title: str | None = None) -> None:
+    """Build the job's config from the options, run it, print its result, and exit with its code.
+
+    The only place where errors become messages. `title` names a job that reports its progress.
+    """
+    as_json = options.pop("as_json", False)
+    try:
+        job = importlib.import_module(f"jobs.{module}")
+        config = getattr(job, config_class)(**options)
+        result = _run_with_progress(job.run, config, title) if title else job.run(config)
+    except RvosError as error:
+        raise Failure(error) from None
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise Failure(InfrastructureError(f"{error.strerror or error}{where}")) from None
+    except KeyboardInterrupt:
+        click.echo("Interrupted. What is finished is kept; repeat the command to go on.", err=True)
+        sys.exit(130)
+    click.echo(json.dumps(result.to_json(), indent=2) if as_json else result.text())
+    sys.exit(getattr(result, "exit_code", 0))
+
+
+def _run_with_progress(run: Callable, config: object, title: str) -> Any:
+    from jobs import progress
+
+    with progress.show(title) as show:
+        return run(config, show)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="rvos")
+def main() -> None:
+    """Referring video object segmentation over large corpora.
+
+    Videos and sentences in, one RLE mask per frame out (Parquet), scored by J&F.
+
+    \b
+    rvos import ref-youtube-vos DAVIS/ --out data/
+    rvos convert refdavis.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
+    rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
+    rvos evaluate runs/first data/annotations.parquet --out scores/ --by annotator
+
+    \b
+    Exit codes: 0 all well, 1 some pairs failed or a check found problems, 2 wrong use or bad input,
+    3 storage or cluster failed, 130 interrupted.
+    """
+
+
+@main.command()
+@click.option("--out", default="rvos-demo", show_default=True, help="Folder to write everything to.")
+@JSON_OPTION
+def demo(**options: Any) -> None:
+    """Segment and score two small synthetic videos: the whole product in one minute, without a GPU.
+
+    \b
+    rvos demo --out /tmp/rvos-demo
+    """
+    run_job("demo", "DemoConfig", options)
+
+
+@main.command("import")
+@click.argument("dataset", type=click.Choice(["ref-youtube-vos"]))
+@click.argument("root")
+@click.option("--out", required=True, help="Folder for manifest.parquet and annotations.parquet.")
+@click.option("--split", help="Split of the published layout: train, valid or test.")
+@JSON_OPTION
+def import_(**options: Any) -> None:
+    """Turn the data set in the folder ROOT into a manifest, and its masks into annotations.
+
+    \b
+    rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/
+    """
+    run_job("import_dataset", "ImportConfig", options)
+
+
+@main.command()
+@click.argument("manifest")
+@click.option("--write", is_flag=True, help="Add num_frames to the manifest, so that planning knows the lengths.")
+@JSON_OPTION
+def check(**options: Any) -> None:
+    """Check a MANIFEST and open each of its videos (headers only); report all problems at once.
+
+    \b
+    rvos check data/manifest.parquet
+    rvos check s3://bucket/manifest.parquet --write --json
+    """
+    run_job("check", "CheckConfig", options)
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.option("--backbone", required=True, type=click.Choice(PUBLISHED_BACKBONES), help="Backbone it was trained with.")
+@click.option("--tokenizer", required=True, help="Folder with roberta-base's vocab.json and merges.txt.")
+@click.option("--out", required=True, help="New folder for config.json, model.safetensors and the tokenizer.")
+@JSON_OPTION
+def convert(**options: Any) -> None:
+    """Turn a published CHECKPOINT (.pth) into a checkpoint folder; no code in the file is run.
+
+    \b
+    rvos convert ytvos_joint_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
+    """
+    run_job("convert", "ConvertConfig", options)
+
+
+@main.command()
+@click.argument("manifest")
+@click.argument("run")
+@click.option("--checkpoint", required=True, help="Checkpoint folder, as 'rvos convert' makes it; local or s3://.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest.")
+@click.option("--strict", is_flag=True, help="Refuse to start if any row is bad or any video cannot be opened.")
+@click.option("--allow-short", is_flag=True, help="Segment what can be read of a video that is shorter than promised.")
+@click.option(
+    "--window",
+    default="36",
+    show_default=True,
+    metavar="N|whole",
+    help="Frames of one model call, or all of the video.",
+)
+@click.option(
+    "--max-whole-frames",
+    default=300,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="With --window whole: longer videos become error rows.",
+)
+@click.option(
+    "--short-side", default=360, show_default=True, type=click.IntRange(min=32), help="Model input: shorter side."
+)
+@click.option("--max-size", type=click.IntRange(min=32), help="Model input: limit of the longer side.  [default: none]")
+@click.option(
+    "--frame-step",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Every n-th frame, for rows that list no frames.",
+)
+@click.option("--threshold", default=0.5, show_default=True, help="A pixel is in the mask above this probability.")
+@click.option(
+    "--decoder",
+    default="pyav",
+    show_default=True,
+    type=click.Choice(["pyav", "decord"]),
+    help="Library that reads video files.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="auto: CUDA where there is a GPU, else CPU.",
+)
+@click.option("--actors", type=click.IntRange(min=1), help="Models at work at once.  [default: one per GPU, else 1]")
+@click.option(
+    "--gpus-per-actor", type=click.FloatRange(min=0), help="GPU share of an actor.  [default: 1 where there are GPUs]"
+)
+@click.option(
+    "--unit-frames",
+    type=click.IntRange(min=1),
+    help="Pair-frames of one unit of work, what is lost by a kill.  [default: 64 to 4096, by the manifest's size]",
+)
+@click.option("--address", default="local", show_default=True, metavar="local|auto|HOST:PORT", help="Ray cluster.")
+@JSON_OPTION
+def segment(**options: Any) -> None:
+    """Write one RLE mask per frame for each pair of MANIFEST into the folder RUN.
+
+    Repeat the command to go on after an interruption: what is committed is not done again.
+
+    \b
+    rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
+    rvos segment s3://b/manifest.parquet s3://b/runs/1 --checkpoint s3://b/ckpt --address auto --actors 16
+    """
+    run_job("segment", "SegmentConfig", options, title="segment")
+
+
+@main.command()
+@click.argument("predictions")
+@click.argument("annotations")
+@click.option("--out", required=True, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")
+@click.option("--manifest", help="Manifest that names objects and attributes.  [default: the run's own]")
+@click.option("--by", multiple=True, metavar="ATTRIBUTE", help="Break scores down by this manifest column; repeatable.")
+@JSON_OPTION
+def evaluate(**options: Any) -> None:
+    """Score PREDICTIONS (a run, Parquet file or folder, or DAVIS palette PNGs) against ANNOTATIONS: J, F, J&F.
+
+    \b
+    rvos evaluate runs/first data/annotations.parquet --out scores/ --by annotator
+    rvos evaluate Results/ data/annotations.parquet --out scores/
+    """
+    run_job("evaluate", "EvaluateConfig", options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""`rvos segment`: plan what is new, run the chain over what is not committed yet, sum up."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import pyarrow as pa
+
+from jobs import cluster
+from jobs.progress import Progress, clock
+from model.checkpoint import CheckpointError, weights_digest
+from pipeline import storage
+from pipeline.clips import FrameOptions
+from pipeline.manifest import read_manifest, row_problems
+from pipeline.runs.run import Run, Unit
+from pipeline.runs.units import SECONDS, Receipt
+from pipeline.segment import ModelOptions, Resources, segment_units
+from schemas.check import Problem, SchemaError
+from schemas.errors import InfrastructureError, InputError
+from schemas.version import MASKS_VERSION, __version__
+
+RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentConfig:
+    """Options of `rvos segment`; see its help for each."""
+
+    manifest: str
+    run: str
+    checkpoint: str
+    limit: int | None = None
+    strict: bool = False
+    allow_short: bool = False
+    window: str = "36"
+    max_whole_frames: int = 300
+    short_side: int = 360
+    max_size: int | None = None
+    frame_step: int = 1
+    threshold: float = 0.5
+    decoder: str = "pyav"
+    device: str = "auto"
+    actors: int | None = None
+    gpus_per_actor: float | None = None
+    unit_frames: int | None = None
+    address: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.window != "whole" and not (self.window.isdigit() and int(self.window) > 0):
+            raise InputError(f"--window must be a number of frames or 'whole', got {self.window!r}")
+        if not 0 < self.threshold < 1:
+            raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
+        if self.max_size is not None and self.max_size < self.short_side:
+            raise InputError(f"--max-size {self.max_size} is below --short-side {self.short_side}")
+
+    def frames(self) -> FrameOptions:
+        return FrameOptions(
+            window=None if self.window == "whole" else int(self.window),
+            max_whole_frames=self.max_whole_frames,
+            frame_step=self.frame_step,
+            decoder=self.decoder,
+            allow_short=self.allow_short,
+        )
+
+    def model(self, threads: int | None) -> ModelOptions:
+        return ModelOptions(
+            checkpoint=storage.absolute(self.checkpoint),
+            device=self.device,
+            threads=threads,
+            short_side=self.short_side,
+            max_size=self.max_size,
+            threshold=self.threshold,
+        )
+
+    def decides(self, weights: str) -> dict:
+        """Everything that decides the masks, by name; the fingerprint is its hash."""
+        names = ("short_side", "max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
+        options = {name: getattr(self, name) for name in names}
+        if self.window == "whole":
+            options["max_whole_frames"] = self.max_whole_frames
+        return {"weights": weights, "masks_version": MASKS_VERSION, "precision": "fp32", **options}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentResult:
+    """What the run holds now, and what this invocation did for it."""
+
+    run: str
+    pairs: int
+    there_before: int
+    failed: dict[str, int]
+    errors: list[str]
+    frames: int  # pair-frames made by this invocation
+    seconds: float  # from the first unit's dispatch to the last commit
+    startup_seconds: float
+    stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failed else 0
+
+    def to_json(self) -> dict:
+        return {**asdict(self), "ok": self.pairs - sum(self.failed.values())}
+
+    def text(self) -> str:
+        bad = sum(self.failed.values())
+        classes = ", ".join(f"{status} {count}" for status, count in sorted(self.failed.items()))
+        there = f" ({self.there_before} were there before)" if self.there_before else ""
+        lines = [
+            f"run     {self.run}",
+            f"pairs   {self.pairs}: {self.pairs - bad} with masks, {bad} failed{f' ({classes})' if bad else ''}{there}",
+        ]
+        if self.seconds:
+            rate = self.frames / self.seconds
+            took = f"{clock(self.seconds)} + {clock(self.startup_seconds)} start-up"
+            lines.append(f"frames  {self.frames} masks in {took}: {rate:.1f} frames/s")
+            total = sum(self.stages.values()) or 1.0
+            split = " · ".join(f"{name} {self.stages[name] / total:.0%}" for name in SECONDS)
+            lines.append(f"time    {split} (decoding runs beside the model)")
+        return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
+
+
+def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: None) -> SegmentResult:
+    """Bring the run up to date with the manifest: every pair ends as masks or as one error row, exactly once.
+
+    Raises InputError for bad input (before anything starts) and InfrastructureError if the cluster gives up; what was
+    committed until then stays, and the same command goes on from there.
+    """
+    started = time.perf_counter()
+    the_run = _prepare_run(config)
+    units = the_run.units()
+    committed = the_run.committed()
+    todo = sorted((unit for unit in units if unit.unit_id not in committed), key=lambda unit: -unit.pair_frames)
+    receipts: list[Receipt] = []
+    startup = seconds = 0.0
+    if todo:
+        with cluster.session(config.address) as resources:
+            pool, threads = _resources(config, resources)
+            chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool)
+            startup, begun = time.perf_counter() - started, time.perf_counter()
+            receipts = _follow(chain, todo, begun, progress)
+            seconds = time.perf_counter() - begun
+    result = _sum_up(the_run, units, committed, receipts, seconds, startup)
+    the_run.write_log(f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}", result.to_json())
+    return result
+
+
+def _prepare_run(config: SegmentConfig) -> Run:
+    """Read and check everything that can be checked before work starts; then open the run and plan what is new."""
+    manifest = read_manifest(config.manifest)
+    if config.strict:
+        _refuse_bad_rows(manifest, config)
+    with storage.local_folder(config.checkpoint) as folder:
+        try:
+            weights = weights_digest(folder)
+        except CheckpointError as error:
+            raise InputError(f"--checkpoint {config.checkpoint}: {error}") from None
+    decides = config.decides(weights)
+    fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+    the_run = Run.start(storage.absolute(config.run), fingerprint, decides, _record(config))
+    the_run.extend_plan(
+        manifest,
+        config.manifest,
+        limit=config.limit,
+        frame_step=config.frame_step,
+        unit_frames=config.unit_frames,
+    )
+    return the_run
+
+
+def _record(config: SegmentConfig) -> dict:
+    """What run.json keeps besides the fingerprint: enough to repeat the run."""
+    paths = {name: storage.absolute(getattr(config, name)) for name in ("manifest", "run", "checkpoint")}
+    versions = {"python": platform.python_version(), "refervos": __version__}
+    return {
+        "config": {**asdict(config), **paths},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions | {name: version(name) for name in RECORDED_PACKAGES},
+    }
+
+
+def _refuse_bad_rows(manifest: pa.Table, config: SegmentConfig) -> None:
+    rows = manifest.slice(0, config.limit).to_pylist()
+    problems = [Problem(config.manifest, i, text) for i, row in enumerate(rows) for text in row_problems(row)]
+    if problems:
+        raise SchemaError(problems)
+
+
+def _resources(config: SegmentConfig, resources: dict[str, float]) -> tuple[Resources, int | None]:
+    """The actor pool for this cluster, and torch threads per actor (None on GPUs)."""
+    gpus = resources.get("GPU", 0.0)
+    per_actor = config.gpus_per_actor
+    if per_actor is None:
+        per_actor = 1.0 if gpus and config.device != "cpu" else 0.0
+    if per_actor > gpus:
+        raise InputError(f"--gpus-per-actor {per_actor:g}, but the cluster at {config.address} has {gpus:g} GPUs")
+    if config.device == "cuda" and not per_actor:
+        raise InputError(f"--device cuda, but the cluster at {config.address} has no GPU")
+    actors = config.actors or (int(gpus // per_actor) if per_actor else 1)
+    cpus = int(resources.get("CPU", 1))
+    if not per_actor and actors > cpus:
+        raise InputError(f"--actors {actors}, but the cluster at {config.address} has {cpus} CPUs")
+    threads = None if per_actor else max(1, min(cpus, os.cpu_count() or 1) // actors)
+    return Resources(actors=actors, gpus_per_actor=per_actor), threads
+
+
+def _follow(
+    chain: Iterable[Receipt], todo: list[Unit], begun: float, progress: Callable[[Progress], None]
+) -> list[Receipt]:
+    planned = {unit.unit_id: unit.pair_frames for unit in todo}
+    pairs = sum(unit.stop - unit.start for unit in todo)
+    receipts: list[Receipt] = []
+    work = 0
+    try:
+        for receipt in chain:
+            receipts.append(receipt)
+            work += planned[receipt.unit_id]
+            progress(
+                Progress(
+                    pairs=sum(r.pairs for r in receipts),
+                    total_pairs=pairs,
+                    work=work,
+                    total_work=sum(planned.values()),
+                    frames=sum(r.frames for r in receipts if r.fresh),
+                    failed=sum(sum(r.failed.values()) for r in receipts),
+                    seconds=time.perf_counter() - begun,
+                )
+            )
+    except (InputError, InfrastructureError):
+        raise
+    except Exception as error:  # whatever a worker or Ray itself raised
+        raise InfrastructureError(
+            f"the cluster gave up after {len(receipts)} of {len(todo)} units: {_cause(error)}\n"
+            "What is committed is kept; repeat the command to go on."
+        ) from error
+    return receipts
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of what went wrong at the root; Ray wraps it in pages."""
+    cause = getattr(error, "cause", None) or error.__cause__ or error
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[-1].strip()}" if lines else type(cause).__name__
+
+
+def _sum_up(
+    the_run: Run, units: list[Unit], committed: set[str], receipts: list[Receipt], seconds: float, startup: float
+) -> SegmentResult:
+    there = the_run.committed()
+    lost = [unit.unit_id for unit in units if unit.unit_id not in there]
+    if lost:
+        raise InfrastructureError(f"{len(lost)} units are not in {the_run.folder}; repeat the command to make them")
+    with ThreadPoolExecutor(32) as pool:
+        before = list(pool.map(the_run.receipt, sorted(committed & {unit.unit_id for unit in units})))
+    failed: Counter[str] = Counter()
+    for receipt in [*before, *receipts]:
+        failed.update(receipt.failed)
+    fresh = [receipt for receipt in receipts if receipt.fresh]
+    return SegmentResult(
+        run=the_run.folder,
+        pairs=sum(unit.stop - unit.start for unit in units),
+        there_before=sum(receipt.pairs for receipt in before),
+        failed=dict(failed),
+        errors=[text for receipt in [*receipts, *before] for text in receipt.errors][:5],
+        frames=sum(receipt.frames for receipt in fresh),
+        seconds=seconds,
+        startup_seconds=startup,
+        stages={name: round(sum(receipt.seconds[name] for receipt in fresh), 3) for name in SECONDS},
+    )

@@ -1,0 +1,43 @@
+"""Pictures of masks: predictions as a colour laid over the frame, truth as an outline, many frames on one sheet."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+PREDICTED, TRUTH = (255, 140, 0), (255, 255, 255)
+MARGIN, CAPTION = 4, 16  # pixels
+
+
+def overlay(image: np.ndarray, predicted: np.ndarray | None, truth: np.ndarray | None = None) -> np.ndarray:
+    """A copy of `image`, uint8 [H, W, 3], with the masks, bool [H, W], drawn on it; None draws nothing."""
+    drawn = image.copy()
+    if predicted is not None:
+        drawn[predicted] = drawn[predicted] // 2 + np.array(PREDICTED, np.uint8) // 2
+    if truth is not None:
+        drawn[_outline(truth)] = TRUTH
+    return drawn
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Image:
+    """One row for each (caption, frames uint8 [H, W, 3]), the frames side by side."""
+    width = max(sum(frame.shape[1] + MARGIN for frame in frames) for _, frames in rows) + MARGIN
+    height = sum(CAPTION + frames[0].shape[0] + MARGIN for _, frames in rows)
+    sheet = Image.new("RGB", (width, height), (24, 24, 24))
+    draw = ImageDraw.Draw(sheet)
+    top = 0
+    for caption, frames in rows:
+        draw.text((MARGIN, top + 2), caption, fill=(230, 230, 230))
+        left = MARGIN
+        for frame in frames:
+            sheet.paste(Image.fromarray(frame), (left, top + CAPTION))
+            left += frame.shape[1] + MARGIN
+        top += CAPTION + frames[0].shape[0] + MARGIN
+    return sheet
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask that touch its outside, or the border of the frame."""
+    padded = np.pad(mask, 1)
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inside

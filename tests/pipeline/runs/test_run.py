@@ -1,0 +1,153 @@
+import json
+
+import pyarrow as pa
+import pytest
+
+from pipeline import storage
+from pipeline.runs.run import Run
+from pipeline.runs.units import Receipt, UnitWriter, read_receipt, unit_pairs
+from schemas.errors import InfrastructureError, InputError
+from schemas.masks import PREDICTIONS
+
+
+def manifest(pairs: list[tuple[str, str]]) -> pa.Table:
+    rows = [
+        {"video_id": v, "video_uri": f"/{v}", "expression_id": e, "expression": "x", "num_frames": 40} for v, e in pairs
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def rows_of(video: str, expression: str, frames: int) -> pa.Table:
+    rows = [
+        {
+            "video_id": video,
+            "expression_id": expression,
+            "frame_index": i,
+            "frame_name": f"{i:05}",
+            "height": 2,
+            "width": 2,
+            "counts": b"4",
+            "score": 0.5,
+            "box": [0, 0, 1, 1],
+            "pair_score": 0.5,
+            "query": 0,
+            "status": "ok",
+        }
+        for i in range(frames)
+    ]
+    return pa.Table.from_pylist(rows, schema=PREDICTIONS)
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path):
+    if request.param == "local":
+        yield str(tmp_path / "run")
+    else:
+        yield f"memory://{tmp_path.name}"
+        storage.remove_folder(f"memory://{tmp_path.name}")
+
+
+@pytest.fixture
+def run(folder):
+    return Run.start(folder, "f", {"window": "36"}, {"config": {}})
+
+
+def extend(run, pairs, limit=None):
+    run.extend_plan(manifest(pairs), "m", limit=limit, frame_step=1, unit_frames=40)
+
+
+def test_a_run_is_opened_again_with_the_same_fingerprint_only(run):
+    assert Run.start(run.folder, "f", {"window": "36"}, {}) == run == Run.open(run.folder)
+    with pytest.raises(InputError, match="window was '36', now 'whole'"):
+        Run.start(run.folder, "g", {"window": "whole"}, {})
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty and not a run"):
+        Run.start(str(tmp_path), "f", {}, {})
+    with pytest.raises(InputError, match="no run.json"):
+        Run.open(str(tmp_path))
+
+
+def test_units_are_row_ranges_of_their_part(run):
+    extend(run, [("a", "0"), ("a", "1"), ("b", "0")])
+    units = run.units()
+    assert [(unit.part, unit.start, unit.stop, unit.pair_frames) for unit in units] == [(0, 0, 2, 80), (0, 2, 3, 40)]
+    assert run.rows(units[0])["expression_id"].to_pylist() == ["0", "1"]
+    assert run.rows(units[1])["video_id"].to_pylist() == ["b"]
+
+
+def test_growing_adds_a_part_and_repeating_does_not(run):
+    extend(run, [("a", "0"), ("b", "0")])
+    extend(run, [("a", "0"), ("b", "0")])
+    assert run.parts() == [0]
+    extend(run, [("c", "0"), ("a", "0"), ("b", "0")])
+    assert run.parts() == [0, 1]
+    assert run.manifest()["video_id"].to_pylist() == ["a", "b", "c"]
+
+
+def test_a_limit_plans_the_first_pairs_and_lifting_it_the_rest(run):
+    pairs = [("a", "0"), ("b", "0"), ("c", "0")]
+    extend(run, pairs, limit=1)
+    assert run.manifest()["video_id"].to_pylist() == ["a"]
+    extend(run, pairs, limit=2)
+    extend(run, pairs)
+    assert run.manifest()["video_id"].to_pylist() == ["a", "b", "c"]
+
+
+def test_reserved_columns_are_refused(run):
+    with pytest.raises(InputError, match="unit_id"):
+        run.extend_plan(manifest([("a", "0")]).append_column("unit_id", pa.array(["u"])), "m",
+                        limit=None, frame_step=1, unit_frames=1)  # fmt: skip
+
+
+def test_a_unit_is_visible_only_when_committed(run):
+    uri = run.masks_uri("u")
+    with UnitWriter(uri, Receipt("u", "f")) as writer:
+        writer.write(rows_of("a", "0", 3))
+        assert run.committed() == set()
+        receipt = writer.commit()
+    assert run.committed() == {"u"}
+    assert (receipt.pairs, receipt.frames, receipt.fresh) == (1, 3, True)
+    assert unit_pairs(uri) == {("a", "0")}
+    assert read_receipt(uri).frames == 3
+
+
+def test_a_writer_that_fails_leaves_nothing(run):
+    with pytest.raises(RuntimeError), UnitWriter(run.masks_uri("u"), Receipt("u", "f")) as writer:
+        writer.write(rows_of("a", "0", 3))
+        raise RuntimeError
+    assert run.committed() == set()
+
+
+def test_the_second_writer_takes_the_first_ones_receipt(run):
+    for frames in (3, 4):
+        with UnitWriter(run.masks_uri("u"), Receipt("u", "f")) as writer:
+            writer.write(rows_of("a", "0", frames))
+            receipt = writer.commit()
+    assert (receipt.frames, receipt.fresh) == (3, False)
+
+
+@pytest.mark.parametrize(("fingerprint", "expression"), [("g", "0"), ("f", "1")])
+def test_an_object_of_other_content_is_not_trusted(run, fingerprint, expression):
+    with UnitWriter(run.masks_uri("u"), Receipt("u", "f")) as writer:
+        writer.write(rows_of("a", "0", 1))
+        writer.commit()
+    with (
+        pytest.raises(InfrastructureError, match="other pairs or another fingerprint"),
+        UnitWriter(run.masks_uri("u"), Receipt("u", fingerprint)) as writer,
+    ):
+        writer.write(rows_of("a", expression, 1))
+        writer.commit()
+
+
+def test_a_file_without_receipt_is_named(run):
+    storage.write_table(run.masks_uri("u"), rows_of("a", "0", 1))
+    with pytest.raises(InfrastructureError, match="no receipt"):
+        run.receipt("u")
+
+
+def test_logs_are_kept(run):
+    run.write_log("1", {"pairs": 3})
+    assert json.loads(storage.read_bytes(storage.join(run.folder, "log", "1.json"))) == {"pairs": 3}

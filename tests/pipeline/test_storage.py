@@ -1,0 +1,96 @@
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline import storage
+from schemas.errors import InputError
+
+
+def test_absolute_counts_from_base_and_keeps_uris(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("a/../b.mp4") == str(tmp_path / "b.mp4")
+    assert storage.absolute("b.mp4", "/data/set") == "/data/set/b.mp4"
+    assert storage.absolute("/b.mp4", "/data/set") == "/b.mp4"
+    assert storage.absolute("b.mp4", "s3://bucket/set") == "s3://bucket/set/b.mp4"
+    assert storage.absolute("s3://bucket/b.mp4", "/data") == "s3://bucket/b.mp4"
+    assert storage.absolute("file:///b.mp4") == "/b.mp4"
+
+
+def test_parent():
+    assert storage.parent("/a/b") == "/a"
+    assert storage.parent("/a") == "/"
+    assert storage.parent("s3://bucket/a/b") == "s3://bucket/a"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\\b", "a\0b", "x" * 201])
+def test_names_that_would_leave_their_folder_are_refused(name):
+    with pytest.raises(InputError):
+        storage.safe_name(name)
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path):
+    """The same behaviour is promised locally and behind fsspec."""
+    if request.param == "local":
+        yield str(tmp_path)
+    else:
+        yield f"memory://{tmp_path.name}"
+        storage.remove_folder(f"memory://{tmp_path.name}")
+
+
+def test_the_first_writer_wins(folder):
+    uri = storage.join(folder, "masks", "u.parquet")
+    assert storage.create_bytes(uri, b"first")
+    assert not storage.create_bytes(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+    storage.write_bytes(uri, b"third")
+    assert storage.read_bytes(uri) == b"third"
+    assert storage.names(storage.parent(uri)) == ["u.parquet"]
+
+
+def test_what_is_not_committed_leaves_nothing(folder):
+    uri = storage.join(folder, "u")
+    with pytest.raises(RuntimeError), storage.spool(uri) as path:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError
+    assert not storage.exists(uri)
+    assert not os.path.exists(path)
+
+
+def test_sizes_are_bounded_before_reading(folder):
+    uri = storage.join(folder, "u")
+    storage.write_bytes(uri, b"12345")
+    assert storage.read_bytes(uri, limit=5) == b"12345"
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        storage.read_bytes(uri, limit=4)
+
+
+def test_missing_files(folder):
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(storage.join(folder, "none"))
+    with pytest.raises(FileNotFoundError):
+        storage.names(storage.join(folder, "none"))
+
+
+def test_tables_and_local_copies(folder):
+    uri = storage.join(folder, "t.parquet")
+    table = pa.table({"a": [1, 2]})
+    assert storage.write_table(uri, table)
+    assert storage.read_table(uri).equals(table)
+    with storage.local_file(uri) as path:
+        assert Path(path).stat().st_size == storage.size(uri)
+    with storage.local_folder(folder) as path:
+        assert os.listdir(path) == ["t.parquet"]
+
+
+def test_not_parquet_is_said(tmp_path):
+    (tmp_path / "m.parquet").write_text("video_id,video_uri")
+    with pytest.raises(InputError, match="is not a Parquet file"):
+        storage.read_table(str(tmp_path / "m.parquet"))
+
+
+def test_unknown_scheme():
+    with pytest.raises(InputError, match="nosuch"):
+        storage.exists("nosuch://bucket/x")

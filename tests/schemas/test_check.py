@@ -1,0 +1,65 @@
+import pickle
+
+import pyarrow as pa
+import pytest
+
+from schemas.check import Problem, SchemaError, conform
+from schemas.errors import MediaError
+from schemas.manifest import MANIFEST, attribute_columns
+from schemas.masks import PREDICTIONS
+
+ROW = {"video_id": ["v"], "video_uri": ["v.mp4"], "expression_id": ["0"], "expression": ["a dog"]}
+
+
+def test_declared_columns_come_first_and_attributes_stay():
+    table = conform(pa.table({"category": ["dog"], **ROW, "num_frames": pa.array([3], pa.int64())}), MANIFEST, "m")
+    assert table.column_names == ["video_id", "video_uri", "expression_id", "expression", "num_frames", "category"]
+    assert table.schema.field("num_frames").type == pa.int32()
+
+
+def test_large_and_dictionary_strings_are_strings():
+    columns = {name: pa.array(values, pa.large_string()).dictionary_encode() for name, values in ROW.items()}
+    assert conform(pa.table(columns), MANIFEST, "m").schema.field("video_id").type == pa.string()
+
+
+def test_all_column_problems_are_listed_at_once():
+    table = pa.table({"video_id": [1], "video_uri": ["v"], "expression_id": ["0"]})
+    with pytest.raises(SchemaError) as caught:
+        conform(table, MANIFEST, "m.parquet")
+    text = str(caught.value)
+    assert "m.parquet: column 'expression' is missing" in text
+    assert "column 'video_id' has type int64, needed is string" in text
+
+
+def test_null_ids_name_the_first_row():
+    table = pa.table({**ROW, "video_id": pa.array([None], pa.string())})
+    with pytest.raises(SchemaError, match="m row 0: column 'video_id' is null in 1 rows"):
+        conform(table, MANIFEST, "m")
+
+
+def test_values_that_do_not_fit_are_refused():
+    with pytest.raises(SchemaError, match="num_frames"):
+        conform(pa.table({**ROW, "num_frames": [2**40]}), MANIFEST, "m")
+
+
+def test_float_boxes_of_variable_lists_become_fixed():
+    table = pa.table({
+        "video_id": ["v"], "expression_id": ["0"], "frame_index": [0], "height": [2], "width": [2],
+        "counts": [b"4"], "box": [[0.0, 0.0, 1.0, 1.0]],
+    })  # fmt: skip
+    assert conform(table, PREDICTIONS, "p").schema.field("box").type == pa.list_(pa.float32(), 4)
+
+
+def test_attribute_columns():
+    assert attribute_columns(["video_id", "expression", "annotator", "category", "split"]) == [
+        "annotator",
+        "category",
+        "split",
+    ]
+
+
+def test_errors_survive_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(MediaError("corrupt", "no frame", 7)))
+    assert (error.status, str(error)) == ("corrupt", "frame 7: no frame")
+    problems = pickle.loads(pickle.dumps(SchemaError([Problem("m", 3, "bad")])))
+    assert str(problems) == "m row 3: bad"

@@ -1,0 +1,102 @@
+"""The command line as its users meet it: help, options, errors without tracebacks."""
+
+import dataclasses
+import importlib
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli import PUBLISHED_BACKBONES, main
+from schemas.errors import InputError
+
+JOBS = {
+    "demo": ("demo", "DemoConfig"),
+    "import": ("import_dataset", "ImportConfig"),
+    "check": ("check", "CheckConfig"),
+    "convert": ("convert", "ConvertConfig"),
+    "segment": ("segment", "SegmentConfig"),
+    "evaluate": ("evaluate", "EvaluateConfig"),
+}
+
+
+def test_every_command_has_its_job():
+    assert set(main.commands) == set(JOBS)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_options_equal_the_fields_of_the_config(name):
+    module, config = JOBS[name]
+    fields = {
+        field.name: field for field in dataclasses.fields(getattr(importlib.import_module(f"jobs.{module}"), config))
+    }
+    options = {param.name: param for param in main.commands[name].params if param.name != "as_json"}
+    assert set(options) == set(fields)
+    for option in options.values():
+        default = fields[option.name].default
+        if default is not dataclasses.MISSING and isinstance(option, click.Option) and not option.multiple:
+            assert option.get_default(click.Context(main.commands[name])) == default, option.name
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_help_has_an_example_and_says_what_each_option_is_for(name):
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"rvos {name}" in result.output
+    assert all(option.help for option in main.commands[name].params if isinstance(option, click.Option))
+
+
+def test_backbone_names_are_the_models():
+    from model.published import PUBLISHED
+
+    assert set(PUBLISHED_BACKBONES) == set(PUBLISHED)
+
+
+def test_help_imports_nothing_heavy():
+    heavy = {"torch", "ray", "transformers", "pyarrow", "numba", "pandas"}
+    code = f"import sys, cli; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_wrong_use_exits_with_2_and_no_traceback(tmp_path):
+    result = CliRunner().invoke(
+        main, ["segment", str(tmp_path / "none.parquet"), str(tmp_path / "run"), "--checkpoint", "x"]
+    )
+    assert result.exit_code == 2
+    assert "no manifest at" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_operating_system_errors_are_said_plainly(monkeypatch, tmp_path):
+    import jobs.check
+
+    def fail(config):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "m.parquet"))
+
+    monkeypatch.setattr(jobs.check, "run", fail)
+    result = CliRunner().invoke(main, ["check", "m.parquet"])
+    assert result.exit_code == 3
+    assert result.output == f"Error: Permission denied ({tmp_path / 'm.parquet'})\n"
+
+
+def test_interrupt_exits_with_130(monkeypatch):
+    import jobs.check
+
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs.check, "run", interrupt)
+    assert CliRunner().invoke(main, ["check", "m.parquet"]).exit_code == 130
+
+
+def test_input_errors_keep_their_text(monkeypatch):
+    import jobs.check
+
+    def refuse(config):
+        raise InputError("row 7 is bad")
+
+    monkeypatch.setattr(jobs.check, "run", refuse)
+    result = CliRunner().invoke(main, ["check", "m.parquet"])
+    assert (result.exit_code, result.output) == (2, "Error: row 7 is bad\n")
