@@ -1,0 +1,73 @@
+"""Sequential decoding with decord, for those who compare with work that used it.
+
+decord reads with `next()` alone: `get_batch` returns other frames than asked for on files with edit lists. It has no
+AV1, does not tell damaged pictures, and repeats the last picture where frames are missing at the end; the promise of
+the header and, in doubt, a count by PyAV keep such repeats out. It decodes ahead in threads of its own, so how many
+good frames it gives before a broken one is chance: such a file is refused as a whole.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Self
+
+import decord
+import numpy as np
+
+from pipeline.video.file import Damage, Picture
+from pipeline.video.pyav_reader import PyavReader, check_complete
+from schemas.errors import MediaError
+
+decord.logging.set_level(decord.logging.QUIET)
+
+
+class DecordReader:
+    """The same stream of the same file as PyavReader, decoded by decord. Raises MediaError as PyavReader."""
+
+    def __init__(self, path: str, uri: str):
+        self._path, self._uri = path, uri
+        with PyavReader(path, uri) as video:  # same errors, and the same promise, whatever decodes
+            self.num_frames = video.num_frames
+        try:
+            self._reader = decord.VideoReader(path, num_threads=1)
+        except (RuntimeError, decord.DECORDError) as error:
+            reason = f"{uri} cannot be opened by decord, which lacks newer codecs (AV1); use --decoder pyav"
+            raise MediaError("corrupt", reason) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._reader
+
+    def __iter__(self) -> Iterator[Picture]:
+        count = self.num_frames or len(self._reader)
+        index, previous, counted = 0, None, False
+        while index < count:
+            image = self._next()
+            if not counted and previous is not None and np.array_equal(image, previous):
+                count, counted = min(count, self._count_by_pyav()), True
+                if index >= count:
+                    break
+            yield lambda image=image: image
+            previous = image
+            index += 1
+        check_complete(self._path, self.num_frames)
+
+    def _next(self) -> np.ndarray:
+        try:
+            image = self._reader.next().asnumpy()
+        except (StopIteration, RuntimeError, decord.DECORDError) as error:
+            count = f"PyAV decoded {self._count_by_pyav()} of {self.num_frames or len(self._reader)} frames"
+            way_out = "replace the file, or take what there is with --decoder pyav --allow-short"
+            raise MediaError("short_read", f"{self._uri}: decord fails on this file ({count}); {way_out}") from error
+        if image.shape[2] != 3:  # padding that its rows have below some 80 pixels
+            reason = f"{self._uri}: decord misreads frames only {image.shape[1]} wide; use --decoder pyav"
+            raise MediaError("corrupt", reason)
+        return image
+
+    def _count_by_pyav(self) -> int:
+        count = 0
+        with PyavReader(self._path, self._uri) as video, contextlib.suppress(Damage):
+            for _ in video:
+                count += 1
+        return count

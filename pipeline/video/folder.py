@@ -1,0 +1,96 @@
+"""A folder of JPEG or PNG files as a video.
+
+Pictures are converted to 8-bit RGB as the field's data loaders do it (`Image.convert("RGB")`: palettes looked up,
+alpha dropped, CMYK and gray converted); 16-bit gray keeps its high byte. EXIF orientation is not applied: the masks of
+frame data sets are drawn on the stored pixels.
+"""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from pipeline import storage
+from pipeline.parallel import bounded_map
+from pipeline.video.types import Frame, Selection, VideoHeader, check_same_size, check_size
+from schemas.errors import MediaError
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+MAX_IMAGE_BYTES = 2**28
+REMOTE_READERS = 8  # images on their way at once; latency, not bandwidth, is what remote folders cost
+
+
+def list_frames(uri: str) -> dict[str, str]:
+    """Frame name (file stem) -> file name, in the order of the video. Raises MediaError if there are none or doubles.
+
+    The order is that of the names; where all of them are plain numbers, that of the numbers (so 2 comes before 10).
+    """
+    stems: dict[str, str] = {}
+    for name in storage.names(uri):
+        stem, dot, suffix = name.rpartition(".")
+        if dot + suffix.lower() not in SUFFIXES:
+            continue
+        if stem in stems:
+            reason = f"{uri} holds two images of this name, {stems[stem]} and {name}; remove one"
+            raise MediaError("bad_row", reason, stem)
+        stems[stem] = name
+    if not stems:
+        raise MediaError("missing", f"{uri} is a folder without images; put JPEG or PNG files into it")
+    numbers = all(stem.isascii() and stem.isdigit() for stem in stems)
+    return {stem: stems[stem] for stem in sorted(stems, key=lambda stem: (int(stem) if numbers else 0, stem))}
+
+
+def probe(uri: str) -> VideoHeader:
+    """Header of the folder: its listing, and the size of the first image."""
+    frames = list_frames(uri)
+    first = next(iter(frames))
+    image = _open(_read(uri, frames[first]), uri, first)
+    return VideoHeader(len(frames), image.height, image.width, tuple(frames))
+
+
+def read(uri: str, selection: Selection) -> Iterator[Frame]:
+    """The selected frames of the folder; see `pipeline.video.read_frames`."""
+    frames = list_frames(uri)
+    names = tuple(frames)
+    indices = selection.resolve(uri, len(names), names) or range(0, len(names), selection.step)
+    workers = REMOTE_READERS if storage.is_remote(uri) else 1
+    contents = bounded_map(lambda index: _read(uri, frames[names[index]]), indices, workers)
+    size = None
+    for index, content in zip(indices, contents, strict=True):
+        image = decode(content, uri, names[index])
+        size = size or image.shape[:2]
+        check_same_size(image, size, uri, names[index])
+        yield Frame(index, names[index], image)
+
+
+def decode(content: bytes, uri: str, name: str) -> np.ndarray:
+    """The picture in a JPEG or PNG file as uint8 [H, W, 3] RGB. Raises MediaError, never pads what is missing."""
+    image = _open(content, uri, name)
+    try:
+        image.load()
+        if image.mode.startswith("I"):
+            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        return np.asarray(image.convert("RGB"))
+    except Exception as error:  # damaged data makes Pillow raise many kinds
+        raise _unreadable(uri, name, error) from error
+
+
+def _read(uri: str, file: str) -> bytes:
+    return storage.read_bytes(storage.join(uri, file), limit=MAX_IMAGE_BYTES)
+
+
+def _open(content: bytes, uri: str, name: str) -> Image.Image:
+    """The image with its header read, its size found sane and no pixel decoded."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+    except Image.DecompressionBombError:
+        raise MediaError("bad_row", f"{uri}: the image is absurdly large; scale it down", name) from None
+    except Exception as error:
+        raise _unreadable(uri, name, error if content else "the file is empty") from error
+    check_size(image.width, image.height, uri, name)
+    return image
+
+
+def _unreadable(uri: str, name: str, error: object) -> MediaError:
+    return MediaError("corrupt", f"{uri}: the image cannot be decoded ({error}); replace it", name)

@@ -1,0 +1,32 @@
+"""Whether a Matroska or WebM file is cut off: its header names no frame count, but the length of the file.
+
+EBML (RFC 8794): a file is an EBML header element and a segment element, each an id, a length of 1 to 8 bytes whose
+leading zeros tell its own size, and that many bytes of content. A length of all ones means unknown (live recordings).
+"""
+
+import os
+from typing import BinaryIO
+
+_HEADER = bytes.fromhex("1A45DFA3")
+_SEGMENT = bytes.fromhex("18538067")
+
+
+def missing_bytes(path: str) -> int:
+    """Bytes that the file lacks at its end; 0 if it is complete, does not say, or is no Matroska file."""
+    with open(path, "rb") as file:
+        if file.read(4) != _HEADER or (header := _length(file)) is None:
+            return 0
+        file.seek(header, os.SEEK_CUR)
+        if file.read(4) != _SEGMENT or (segment := _length(file)) is None:
+            return 0
+        return max(0, file.tell() + segment - os.path.getsize(path))
+
+
+def _length(file: BinaryIO) -> int | None:
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    size = 9 - first[0].bit_length()
+    bits = 7 * size
+    value = int.from_bytes(first + file.read(size - 1), "big") & ((1 << bits) - 1)
+    return None if value == (1 << bits) - 1 else value

@@ -1,0 +1,115 @@
+"""Sequential decoding with FFmpeg through PyAV."""
+
+import os
+from collections.abc import Iterator
+from typing import Self
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from pipeline.video.file import Damage, Picture
+from pipeline.video.matroska import missing_bytes
+from pipeline.video.types import MAX_PIXELS, check_size
+from schemas.errors import MediaError
+
+_NOT_VIDEO = (
+    "tty",
+    "image2",
+    "concat",
+    "hls",
+    "dash",
+)  # demuxers that take texts, single images or lists of other files
+
+
+class PyavReader:
+    """The best video stream (FFmpeg's choice: size, frame rate, disposition) of a local file.
+
+    `uri` is the name that errors carry. Raises MediaError if there is nothing to decode.
+    """
+
+    def __init__(self, path: str, uri: str):
+        self._path = path
+        self._container = _open(path, uri)
+        try:
+            self._stream = _video_stream(self._container, uri)
+            self.num_frames = _promised_frames(self._stream)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Picture]:
+        decoded = 0
+        try:
+            for frame in self._container.decode(self._stream):
+                if frame.is_corrupt:
+                    raise Damage(f"frame {decoded} is damaged")
+                yield lambda frame=frame: _rgb(frame)
+                decoded += 1
+        except FFmpegError as error:
+            raise Damage(f"then: {error.strerror}") from error
+        check_complete(self._path, self.num_frames)
+
+
+def check_complete(path: str, num_frames: int | None) -> None:
+    """Raise Damage if a file without a frame count in its header is shorter than that header says."""
+    if num_frames is None and (missing := missing_bytes(path)):
+        raise Damage(f"then the file is cut off, {missing} bytes are missing")
+
+
+def _open(path: str, uri: str) -> av.container.InputContainer:
+    if os.path.getsize(path) == 0:
+        raise MediaError("corrupt", f"{uri} is an empty file; replace it")
+    try:
+        # Tags in other encodings than UTF-8 are common and tell nothing about the frames. Only this file may be read:
+        # playlists must not pull in others.
+        return av.open(path, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        reason = f"{uri} cannot be opened as a video ({error.strerror}); replace it by a complete video file"
+        raise MediaError("corrupt", reason) from error
+
+
+def _video_stream(container: av.container.InputContainer, uri: str) -> av.VideoStream:
+    name = container.format.name
+    if name in _NOT_VIDEO or name.endswith("_pipe"):
+        reason = f"{uri} is not a video file (FFmpeg reads it as '{name}'); give a video file or a folder of images"
+        raise MediaError("corrupt", reason)
+    stream = container.streams.best("video")
+    if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
+        raise MediaError("corrupt", f"{uri} has no video stream that can be decoded; give a file with pictures")
+    check_size(stream.width, stream.height, uri)
+    codec = stream.codec_context
+    codec.options = {"max_pixels": str(MAX_PIXELS)}  # sizes may change on the way
+    # One thread: with several, FFmpeg drops the error of a cut-off end, and how much of a damaged picture it mends
+    # depends on their number. Pictures and errors must be the same on every machine.
+    codec.thread_type = "NONE"
+    codec.thread_count = 1
+    return stream
+
+
+def _promised_frames(stream: av.VideoStream) -> int | None:
+    """How many frames the header promises to show, None where it does not say.
+
+    In MP4 and MOV the sample count includes what the edit list cuts away; the index tells which samples those are.
+    """
+    if stream.frames <= 0:
+        return None
+    entries = stream.index_entries
+    if "mp4" in stream.container.format.name and len(entries) >= stream.frames:
+        return sum(not entry.is_discard for entry in entries) or None
+    return stream.frames
+
+
+def _rgb(frame: av.VideoFrame) -> np.ndarray:
+    image = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise, as np.rot90 counts
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

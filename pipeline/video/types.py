@@ -1,0 +1,102 @@
+"""What goes into and comes out of reading a video."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.errors import MediaError
+from schemas.rle import MAX_SIDE
+
+MAX_PIXELS = 2**26  # of one frame, twice 8K UHD; more is refused before memory is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame: its position in the full source sequence, its name and its picture.
+
+    `name` is the file stem in a folder and `%05d` of the index in a video file; `image` is uint8 [H, W, 3] RGB as
+    displayed (the rotation that a video file asks for is applied).
+    """
+
+    index: int
+    name: str
+    image: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which frames to read: by name, by index, or (neither set) every `step`-th of all."""
+
+    names: tuple[str, ...] | None = None
+    indices: tuple[int, ...] | None = None
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.names is not None and self.indices is not None:
+            raise ValueError("frames are chosen by names or by indices, not by both")
+        if self.step < 1:
+            raise ValueError(f"frame step must be at least 1, got {self.step}")
+
+    def resolve(self, uri: str, num_frames: int | None, names: tuple[str, ...] | None) -> tuple[int, ...] | None:
+        """The chosen indices in ascending order, each once; None for all frames (`step` is left to the reader).
+
+        `num_frames` and `names` as in VideoHeader. Raises MediaError: `missing` for a name that the folder lacks,
+        `bad_row` for a name that is no index of a video file and for an index outside the source.
+        """
+        if self.names is None and self.indices is None:
+            return None
+        chosen = self.indices if self.names is None else _indices_of(self.names, names, uri)
+        indices = tuple(sorted(set(chosen or ())))
+        if not indices:
+            raise MediaError("bad_row", f"{uri}: the list of frames is empty; leave it out (null) for all frames")
+        if indices[0] < 0:
+            raise MediaError("bad_row", f"{uri}: frame indices count from 0; correct the row", indices[0])
+        if num_frames is not None and indices[-1] >= num_frames:
+            reason = f"{uri} has {num_frames} frames, the last index is {num_frames - 1}; correct the row"
+            raise MediaError("bad_row", reason, indices[-1])
+        return indices
+
+
+@dataclass(frozen=True, slots=True)
+class VideoHeader:
+    """What a source says of itself before its frames are read.
+
+    `num_frames` is None where a file does not say (Matroska, WebM, streams). `height` and `width` are of the picture as
+    displayed. `names` are the frame names of a folder, in order; None for a video file.
+    """
+
+    num_frames: int | None
+    height: int
+    width: int
+    names: tuple[str, ...] | None = None
+
+
+def check_size(width: int, height: int, uri: str, frame: str | int | None = None) -> None:
+    """Refuse pictures too large to be frames, before memory is taken for them. Raises MediaError `bad_row`."""
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        limit = f"at most {MAX_PIXELS} pixels, {MAX_SIDE} a side"
+        reason = f"{uri}: {width}x{height} is no size for a frame ({limit}); scale it down"
+        raise MediaError("bad_row", reason, frame)
+
+
+def check_same_size(image: np.ndarray, size: tuple[int, int], uri: str, frame: str | int) -> None:
+    """Refuse a frame whose (height, width) is not that of the frames before it. Raises MediaError `corrupt`."""
+    height, width = image.shape[:2]
+    if (height, width) != size:
+        reason = f"{uri}: this frame is {width}x{height}, those before it {size[1]}x{size[0]}; make all one size"
+        raise MediaError("corrupt", reason, frame)
+
+
+def _indices_of(wanted: tuple[str, ...], names: tuple[str, ...] | None, uri: str) -> list[int]:
+    if names is not None:
+        index_of = {name: index for index, name in enumerate(names)}
+        absent = [name for name in wanted if name not in index_of]
+        if absent:
+            reason = f"{uri} lacks {len(absent)} of the {len(wanted)} frames asked for; correct the row or add them"
+            raise MediaError("missing", reason, absent[0])
+        return [index_of[name] for name in wanted]
+    for name in wanted:
+        if not (name.isascii() and name.isdigit() and len(name) <= 9):
+            reason = f"{uri} is a video file, whose frames are named by index (00000, 00001, ...); correct the row"
+            raise MediaError("bad_row", reason, name)
+    return [int(name) for name in wanted]
