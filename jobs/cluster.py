@@ -3,8 +3,9 @@
 import contextlib
 import logging
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from schemas.errors import InfrastructureError, InputError
 
@@ -12,13 +13,12 @@ OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_NON_TTY_PROGRESS_LOG_INTERVAL": "1000000",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about CUDA_VISIBLE_DEVICES of actors without GPU
 }
 
 
 @contextlib.contextmanager
-def session(address: str) -> Iterator[dict[str, float]]:
+def session(address: str) -> Iterator[Mapping[str, float]]:
     """A Ray session at `address` ("local": a fresh one on this machine, "auto", or HOST:PORT); yields its resources.
 
     A session that the process has already is used and left running. Raises InfrastructureError if none comes up.
@@ -28,13 +28,14 @@ def session(address: str) -> Iterator[dict[str, float]]:
     if address == "local":
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nothing but loopback can reach it
     import ray
+    import ray.data  # sets up its own logging when imported, so it comes before the next lines
 
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield ray.cluster_resources()
         return
-    with tempfile.TemporaryDirectory(prefix="rvos-") as empty:
+    with tempfile.TemporaryDirectory(prefix="rvos-") as empty, _native_stderr_closed():
         _start(address, empty)
         try:
             yield ray.cluster_resources()
@@ -56,6 +57,30 @@ def _start(address: str, empty_folder: str) -> None:
         raise InputError(f"--address {address}: {error}") from None
     except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
         raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
+
+
+@contextlib.contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """Drop what Ray's C++ side writes to file descriptor 2, past all Python logging; Python's own stderr stays."""
+    python_stderr = sys.stderr
+    if not _is_descriptor_2(python_stderr):
+        yield
+        return
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere, os.fdopen(saved, "w", buffering=1) as sys.stderr:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            sys.stderr = python_stderr
+
+
+def _is_descriptor_2(stream: object) -> bool:
+    try:
+        return stream.fileno() == 2  # pyright: ignore[reportAttributeAccessIssue]
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _storage_environment() -> dict[str, str]:

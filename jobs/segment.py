@@ -7,7 +7,7 @@ import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -195,7 +195,7 @@ def _refuse_bad_rows(manifest: pa.Table, config: SegmentConfig) -> None:
         raise SchemaError(problems)
 
 
-def _resources(config: SegmentConfig, resources: dict[str, float]) -> tuple[Resources, int | None]:
+def _resources(config: SegmentConfig, resources: Mapping[str, float]) -> tuple[Resources, int | None]:
     """The actor pool for this cluster, and torch threads per actor (None on GPUs)."""
     gpus = resources.get("GPU", 0.0)
     per_actor = config.gpus_per_actor

@@ -3,12 +3,14 @@
 units -> UnitSegmenter (decode ahead, model, RLE, commit) -> receipts
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.util.annotations import RayDeprecationWarning
 
 from model.checkpoint import load_segmenter
 from model.segmenter import Segmenter
@@ -87,17 +89,20 @@ def segment_units(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # a receipt is handed on at once, not gathered into a block
-    receipts = ray.data.from_arrow(calls).map_batches(
-        UnitSegmenter,  # pyright: ignore[reportArgumentType]
-        fn_constructor_args=(run, model, frames),
-        batch_format="pyarrow",
-        batch_size=UNITS_PER_CALL,
-        num_cpus=1,
-        num_gpus=resources.gpus_per_actor or None,
-        compute=ActorPoolStrategy(size=resources.actors),
-        max_restarts=RESTARTS,
-        max_task_retries=RESTARTS,
-    )
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way yet to bound the restarts of an actor that its input kills.
+        warnings.simplefilter("ignore", category=RayDeprecationWarning)
+        receipts = ray.data.from_arrow(calls).map_batches(
+            UnitSegmenter,  # pyright: ignore[reportArgumentType]
+            fn_constructor_args=(run, model, frames),
+            batch_format="pyarrow",
+            batch_size=None,
+            num_cpus=1,
+            num_gpus=resources.gpus_per_actor or None,
+            compute=ActorPoolStrategy(size=resources.actors),
+            max_restarts=RESTARTS,
+            max_task_retries=RESTARTS,
+        )
     for row in receipts.iter_rows():
         yield Receipt.from_json(row["receipt"])
 

@@ -1,0 +1,22 @@
+# Image for every node of a Ray cluster, head and workers, with and without GPU: the torch wheel brings its CUDA
+# libraries, so the host gives the driver alone.
+#   docker build -t refervos .
+#   docker run --rm refervos rvos demo --out /tmp/demo
+FROM python:3.11-slim-bookworm
+
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends openssh-client procps rsync \
+ && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/refervos
+COPY constraints.txt pyproject.toml README.md LICENSE cli.py ./
+COPY schemas schemas
+COPY model model
+COPY pipeline pipeline
+COPY jobs jobs
+RUN pip install --no-cache-dir -c constraints.txt . \
+ && useradd --create-home --uid 1000 ray
+
+USER ray
+WORKDIR /home/ray
+CMD ["rvos", "--help"]

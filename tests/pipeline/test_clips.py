@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
+
+ROW = {"video_id": "v", "expression_id": "0", "expression": "a dog"}
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A folder of seven frames, frame i of grey level i."""
+    for i in range(7):
+        Image.fromarray(np.full((20, 30, 3), i, np.uint8)).save(tmp_path / f"{i * 5:05}.png")
+    return str(tmp_path)
+
+
+def read(video, options, **row):
+    clips, bad = split_rows([ROW | {"video_uri": video} | row], options.frame_step)
+    assert not bad
+    *windows, end = read_windows(clips, options, lambda frame: frame[::2, ::2])
+    assert all(isinstance(window, Window) for window in windows)
+    assert isinstance(end, ClipEnd)
+    return windows, end
+
+
+def test_windows_are_consecutive_and_the_last_one_is_shorter(video):
+    windows, end = read(video, FrameOptions(window=3))
+    assert [window.indices for window in windows] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert windows[1].names == ["00015", "00020", "00025"]
+    assert windows[0].size == (20, 30)
+    assert windows[0].frames[2].shape == (10, 15, 3)
+    assert windows[2].frames[0][0, 0, 0] == 6
+    assert end.error is None
+
+
+def test_whole_is_one_window_up_to_its_limit(video):
+    windows, _ = read(video, FrameOptions(window=None, max_whole_frames=7))
+    assert [len(window.frames) for window in windows] == [7]
+    windows, end = read(video, FrameOptions(window=None, max_whole_frames=6))
+    assert windows == []
+    assert end.error.status == "bad_row"
+    assert "--max-whole-frames" in str(end.error)
+
+
+def test_frame_step_applies_where_a_row_lists_no_frames(video):
+    windows, _ = read(video, FrameOptions(frame_step=3))
+    assert windows[0].indices == [0, 3, 6]
+    windows, _ = read(video, FrameOptions(frame_step=3), frame_indices=[1, 2])
+    assert windows[0].indices == [1, 2]
+    windows, _ = read(video, FrameOptions(frame_step=3), frames=["00005", "00030"])
+    assert windows[0].indices == [1, 6]
+
+
+def test_rows_with_the_same_frames_share_one_clip(video):
+    rows = [ROW | {"video_uri": video, "expression_id": str(i), "frames": names} for i, names in
+            enumerate([None, None, ["00000"], ["00000"], None])]  # fmt: skip
+    clips, _ = split_rows(rows, 1)
+    assert [[pair["expression_id"] for pair in clip.pairs] for clip in clips] == [["0", "1", "4"], ["2", "3"]]
+
+
+def test_bad_rows_are_told_apart():
+    clips, bad = split_rows([ROW | {"video_uri": "v", "expression": ""}, ROW | {"video_uri": "v"}], 1)
+    assert len(clips) == 1
+    assert "empty" in bad[0][1]
+
+
+def test_a_missing_target_frame_ends_the_clip_with_an_error(video):
+    _, end = read(video, FrameOptions(), target_frames=["00007"])
+    assert end.error.status == "missing"
+    assert "00007" in str(end.error)
+
+
+def test_frames_of_another_size_end_the_clip_with_an_error(video, tmp_path):
+    Image.fromarray(np.zeros((21, 30, 3), np.uint8)).save(tmp_path / "00012.png")
+    _, end = read(video, FrameOptions())
+    assert end.error is not None
+    assert "00012" in str(end.error) or "00015" in str(end.error)
+
+
+def test_a_missing_video_ends_its_clip_and_the_next_one_is_read(video):
+    rows = [ROW | {"video_uri": "/none.mp4"}, ROW | {"video_id": "w", "video_uri": video}]
+    clips, _ = split_rows(rows, 1)
+    missing, window, end = read_windows(clips, FrameOptions(), lambda frame: frame)
+    assert missing.error.status == "missing"
+    assert len(window.frames) == 7
+    assert end.error is None
