@@ -109,13 +109,9 @@ def read_windows(
 
 
 def _frames(clip: Clip, options: FrameOptions) -> Iterator[Frame]:
-    """The frames of a clip, all of one size, with all target frames among them."""
-    first: Frame | None = None
+    """The frames of a clip, with all target frames among them."""
     missing = {name for targets in clip.targets for name in targets or ()}
     for frame in read_frames(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short):
-        first = first or frame
-        if frame.image.shape != first.image.shape:
-            raise MediaError("corrupt", _size_changes(first, frame), frame.name)
         missing.discard(frame.name)
         yield frame
     if missing and not options.allow_short:
@@ -134,8 +130,3 @@ def _too_long(limit: int) -> str:
         f"the video has more than {limit} frames, the most that '--window whole' takes at once; "
         "raise --max-whole-frames if memory allows, or use --window 36"
     )
-
-
-def _size_changes(first: Frame, frame: Frame) -> str:
-    (h0, w0), (h1, w1) = first.image.shape[:2], frame.image.shape[:2]
-    return f"this frame is {w1}x{h1}, the first one {w0}x{h0}; a video must keep its size"

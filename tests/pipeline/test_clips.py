@@ -71,13 +71,6 @@ def test_a_missing_target_frame_ends_the_clip_with_an_error(video):
     assert "00007" in str(end.error)
 
 
-def test_frames_of_another_size_end_the_clip_with_an_error(video, tmp_path):
-    Image.fromarray(np.zeros((21, 30, 3), np.uint8)).save(tmp_path / "00012.png")
-    _, end = read(video, FrameOptions())
-    assert end.error is not None
-    assert "00012" in str(end.error) or "00015" in str(end.error)
-
-
 def test_a_missing_video_ends_its_clip_and_the_next_one_is_read(video):
     rows = [ROW | {"video_uri": "/none.mp4"}, ROW | {"video_id": "w", "video_uri": video}]
     clips, _ = split_rows(rows, 1)

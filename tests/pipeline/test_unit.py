@@ -1,0 +1,124 @@
+"""Failures stay with their pair. The segmenter is a stand-in here, since real ones do not fail on demand; real masks
+through the same code are tested in tests/jobs/test_segment.py."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from model.segmenter import Segmentation
+from pipeline.clips import FrameOptions
+from pipeline.runs.units import Receipt, read_receipt
+from pipeline.unit import segment_unit
+from schemas import rle
+from schemas.masks import PREDICTIONS
+
+
+class FakeSegmenter:
+    """Marks the left half of every frame; the sentence says how to fail."""
+
+    def __init__(self):
+        self.calls = []
+
+    def prepare(self, frame):
+        return frame[::2, ::2]
+
+    def count_tokens(self, expression):
+        return len(expression.split()) + 2
+
+    def segment(self, frames, size, expressions, keep=None):
+        self.calls.append((len(frames), list(expressions), keep))
+        count = len(frames) if keep is None else len(keep)
+        for expression in expressions:
+            if expression == "out of memory":
+                raise torch.OutOfMemoryError("no memory left\nmore text")
+            masks = np.zeros((count, *size), bool)
+            masks[:, :, : size[1] // 2] = True
+            yield Segmentation(
+                masks=masks,
+                scores=np.linspace(0.2, 0.4, count, dtype=np.float32),
+                boxes=np.tile(np.array([0, 0, size[1] / 2, size[0]], np.float32), (count, 1)),
+                query=3,
+                finite=expression != "nan",
+            )
+
+
+@pytest.fixture
+def video(tmp_path):
+    folder = tmp_path / "video"
+    folder.mkdir()
+    for i in range(5):
+        Image.fromarray(np.full((20, 30, 3), i, np.uint8)).save(folder / f"{i:05}.png")
+    return str(folder)
+
+
+def segment(tmp_path, video, expressions, options=None, **columns):
+    rows = [
+        {"video_id": "v", "video_uri": video, "expression_id": str(i), "expression": text} | columns
+        for i, text in enumerate(expressions)
+    ]
+    segmenter = FakeSegmenter()
+    uri = str(tmp_path / "u.parquet")
+    receipt = segment_unit(uri, Receipt("u", "f"), rows, segmenter, options or FrameOptions(window=3))
+    return pq.read_table(uri), receipt, segmenter
+
+
+def test_every_frame_of_every_pair_is_a_row(tmp_path, video):
+    table, receipt, segmenter = segment(tmp_path, video, ["a", "b"])
+    assert table.schema.equals(PREDICTIONS)
+    assert [call[:2] for call in segmenter.calls] == [(3, ["a", "b"]), (2, ["a", "b"])]
+    assert table["expression_id"].to_pylist() == ["0"] * 5 + ["1"] * 5
+    assert table["frame_index"].to_pylist() == list(range(5)) * 2
+    first = table.to_pylist()[0]
+    assert (first["frame_name"], first["height"], first["width"], first["query"]) == ("00000", 20, 30, 3)
+    assert rle.decode(first["counts"], 20, 30).sum() == 300
+    assert first["box"] == [0, 0, 15, 20]
+    assert first["pair_score"] == pytest.approx(np.mean([0.2, 0.3, 0.4, 0.2, 0.4]))
+    assert (first["status"], first["error"]) == ("ok", None)
+    assert (receipt.pairs, receipt.frames, receipt.failed) == (2, 10, {})
+    assert all(seconds > 0 for seconds in receipt.seconds.values())
+    assert read_receipt(str(tmp_path / "u.parquet")).pairs == 2
+
+
+def test_one_bad_row_costs_one_row(tmp_path, video):
+    table, receipt, _ = segment(tmp_path, video, ["a", "", "word " * 600, "nan", "b"])
+    errors = {row["expression_id"]: row for row in table.to_pylist() if row["status"] != "ok"}
+    assert {key: row["status"] for key, row in errors.items()} == {"1": "bad_row", "2": "bad_row", "3": "nan"}
+    assert errors["1"]["error"].startswith("video_id=v expression_id=1: the expression is empty")
+    assert "602 tokens" in errors["2"]["error"]
+    assert "frames 00000 to 00002" in errors["3"]["error"]
+    assert all(row["counts"] is None and row["frame_index"] is None for row in errors.values())
+    assert receipt.failed == {"bad_row": 2, "nan": 1}
+    assert receipt.frames == 10
+
+
+def test_out_of_memory_is_an_error_row_with_a_way_out(tmp_path, video):
+    table, receipt, _ = segment(tmp_path, video, ["out of memory"])
+    assert receipt.failed == {"oom": 1}
+    assert "window of 3 frames (no memory left); use a smaller --window" in table["error"][0].as_py()
+
+
+def test_a_video_that_cannot_be_read_gives_one_row_for_each_pair(tmp_path, video):
+    (tmp_path / "video" / "00004.png").write_bytes(b"not an image")
+    table, receipt, _ = segment(tmp_path, video, ["a", "b"])
+    assert table.num_rows == 2
+    assert receipt.failed == {"corrupt": 2}
+    assert "frame 00004" in table["error"][1].as_py()
+
+
+def test_only_target_frames_are_output_and_the_rest_is_context(tmp_path, video):
+    table, _, segmenter = segment(tmp_path, video, ["a"], target_frames=["00001", "00004"])
+    assert segmenter.calls == [(3, ["a"], [1]), (2, ["a"], [1])]
+    assert table["frame_name"].to_pylist() == ["00001", "00004"]
+
+
+def test_windows_without_a_target_frame_are_not_segmented(tmp_path, video):
+    _, _, segmenter = segment(tmp_path, video, ["a"], target_frames=["00004"])
+    assert segmenter.calls == [(2, ["a"], [1])]
+
+
+def test_the_order_of_pairs_does_not_matter_to_which_unit_is_first(tmp_path, video):
+    segment(tmp_path, video, ["a", "b"])
+    _, receipt, _ = segment(tmp_path, video, ["a", "b"])
+    assert not receipt.fresh
