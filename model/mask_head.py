@@ -1,0 +1,52 @@
+"""Dynamic mask head: each query brings its own little convolution (Tian et al., CondInst; ReferFormer, section 3.4).
+
+Shapes: N frames, Q queries, D mask feature channels, h x w pixels of the mask.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DynamicMaskHead(nn.Module):
+    """`layers` 1 x 1 convolutions over the mask features and the distance of each pixel to the query's centre."""
+
+    def __init__(self, feature_dim: int, channels: int, layers: int, stride: int) -> None:
+        super().__init__()
+        widths = [feature_dim + 2, *[channels] * (layers - 1), 1]
+        self.shapes = [(out, into) for into, out in pairwise(widths)]  # (out, in) of each layer
+        self.stride = stride
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that one query must bring: the weights of all layers, then their biases."""
+        return sum(out * into + out for out, into in self.shapes)
+
+    def forward(self, features: Tensor, parameters: Tensor, centres: Tensor) -> Tensor:
+        """features [N, D, h, w], parameters [N, Q, num_parameters], centres [N, Q, 2] x, y in pixels of the model
+        input -> mask logits [N, Q, h, w]."""
+        h, w = features.shape[-2:]
+        (first, *weights), biases = self._unpack(parameters)
+        dim = features.shape[1]
+        x = torch.einsum("nqod,ndp->nqop", first[..., :dim], features.flatten(2))
+        x = x + first[..., dim:] @ self._offsets(centres, h, w) + biases[0]
+        for weight, bias in zip(weights, biases[1:], strict=True):
+            x = weight @ F.relu(x) + bias
+        return x.unflatten(-1, (h, w)).squeeze(2)
+
+    def _unpack(self, parameters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """-> weights [N, Q, out, in] and biases [N, Q, out, 1] of each layer."""
+        sizes = [out * into for out, into in self.shapes] + [out for out, _ in self.shapes]
+        parts = parameters.split(sizes, dim=-1)
+        weights = [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=False)]
+        return weights, [part[..., None] for part in parts[len(self.shapes) :]]
+
+    def _offsets(self, centres: Tensor, h: int, w: int) -> Tensor:
+        """Centre minus pixel, x then y, in pixels of the model input: [N, Q, 2, h w]."""
+        y, x = torch.meshgrid(
+            torch.arange(h, device=centres.device), torch.arange(w, device=centres.device), indexing="ij"
+        )
+        grid = torch.stack((x, y)).flatten(1) * self.stride + self.stride // 2
+        return centres[..., None] - grid

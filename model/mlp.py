@@ -1,0 +1,45 @@
+"""The two small perceptrons of the model: heads, and the feed-forward half of every transformer layer."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TOKENS_AT_ONCE = 16384
+
+
+class MLP(nn.Module):
+    """`layers` linear layers with ReLU between them; [..., in_dim] -> [..., out_dim]."""
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, layers: int) -> None:
+        super().__init__()
+        widths = [in_dim, *[hidden_dim] * (layers - 1), out_dim]
+        self.layers = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def init_xavier(*layers: nn.Linear | nn.Conv2d) -> None:
+    """Fresh weights: Xavier uniform, biases 0."""
+    for layer in layers:
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def token_wise(function: Callable[..., Tensor], *tokens: Tensor) -> Tensor:
+    """Apply a function that treats every token alone, a bounded number of tokens at a time.
+
+    tokens: tensors [B, N, C] cut along N together. The wide hidden layer of a feed-forward block over all pixels
+    of a clip would otherwise be the largest tensor of the whole model.
+    """
+    batch, count = tokens[0].shape[:2]
+    step = max(1, TOKENS_AT_ONCE // batch)
+    if count <= step:
+        return function(*tokens)
+    return torch.cat([function(*parts) for parts in zip(*(x.split(step, dim=1) for x in tokens), strict=True)], dim=1)
