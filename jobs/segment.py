@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from jobs import cluster
 from jobs.progress import Progress, clock
-from model.checkpoint import CheckpointError, weights_digest
+from model.checkpoint import CheckpointError, check_checkpoint, weights_digest
 from pipeline import storage
 from pipeline.clips import FrameOptions
 from pipeline.manifest import read_manifest, row_problems
@@ -161,6 +161,7 @@ def _prepare_run(config: SegmentConfig) -> Run:
         _refuse_bad_rows(manifest, config)
     with storage.local_folder(config.checkpoint) as folder:
         try:
+            check_checkpoint(folder)
             weights = weights_digest(folder)
         except CheckpointError as error:
             raise InputError(f"--checkpoint {config.checkpoint}: {error}") from None

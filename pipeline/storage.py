@@ -6,18 +6,21 @@ from the usual AWS environment). Everything raises OSError (FileNotFoundError an
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import InputError
+
+PART_BYTES = 16 * 2**20  # of a multipart upload
 
 
 def is_remote(uri: str) -> bool:
@@ -54,7 +57,11 @@ def safe_name(name: str) -> str:
 
 def exists(uri: str) -> bool:
     with _as_os_error(uri):
-        return _fs(uri).exists(uri) if is_remote(uri) else os.path.exists(uri)
+        if not is_remote(uri):
+            return os.path.exists(uri)
+        fs = _fs(uri)
+        fs.invalidate_cache(parent(uri))
+        return fs.exists(uri)
 
 
 def is_folder(uri: str) -> bool:
@@ -152,8 +159,7 @@ def commit(path: str, uri: str, *, replace: bool = False) -> bool:
     (If-None-Match on object stores, a hard link locally).
     """
     if is_remote(uri):
-        data = Path(path).read_bytes()
-        return _put(uri, data, replace)
+        return _put(path, uri, replace)
     os.chmod(path, 0o666 & ~_umask())
     with open(path, "rb") as file:
         os.fsync(file.fileno())
@@ -216,19 +222,31 @@ def remove_folder(uri: str) -> None:
 def _fs(uri: str) -> fsspec.AbstractFileSystem:
     scheme = uri.partition("://")[0]
     try:
-        return fsspec.filesystem(scheme)
+        return fsspec.filesystem(scheme, **(_s3_options() if scheme in ("s3", "s3a") else {}))
     except (ValueError, ImportError) as error:
         raise InputError(f"{uri}: no storage for '{scheme}://': {error}") from None
 
 
-def _put(uri: str, data: bytes, replace: bool) -> bool:
+@functools.cache
+def _s3_options() -> dict[str, Any]:
+    """Patience with a busy server, and public buckets without keys where the environment has none."""
+    import botocore.session
+
+    patience = {"retries": {"mode": "standard", "max_attempts": 8}, "connect_timeout": 10, "read_timeout": 60}
+    return {"anon": botocore.session.get_session().get_credentials() is None, "config_kwargs": patience}
+
+
+def _put(path: str, uri: str, replace: bool) -> bool:
+    """Upload in parts of bounded memory, completed in one step; what is not completed is aborted."""
+    fs = _fs(uri)
+    parts = {"chunksize": PART_BYTES, "max_concurrency": 2} if uri.startswith(("s3://", "s3a://")) else {}
     with _as_os_error(uri):
         try:
-            _fs(uri).pipe_file(uri, data, mode="overwrite" if replace else "create")
+            fs.put_file(path, uri, mode="overwrite" if replace else "create", **parts)
         except FileExistsError:
             return False
-        except OSError as error:  # some servers answer 412 as EINVAL
-            if replace or error.errno != errno.EINVAL or not _fs(uri).exists(uri):
+        except OSError as error:  # some servers' 412 arrives as EINVAL
+            if replace or error.errno != errno.EINVAL or not exists(uri):
                 raise
             return False
     return True

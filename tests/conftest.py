@@ -1,6 +1,16 @@
 """What all tests share."""
 
+import json
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,3 +33,87 @@ def shared() -> Path:
 def golden() -> Path:
     """Folder of our own golden data."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def s3_ports() -> Iterator[dict[str, int]]:
+    """Free loopback ports for the S3 server, and the AWS environment that leads to it.
+
+    Apart from `s3` so that the Ray session, whose workers inherit the environment, can be there before the server.
+    """
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        ports = {}
+        for name in ("master", "volume", "filer", "s3"):
+            for _ in range(100):  # each server also takes its port + 10000
+                low, high = (stack.enter_context(socket.socket()) for _ in range(2))
+                low.bind(("127.0.0.1", 0))
+                port = low.getsockname()[1]
+                if port < 55_000:
+                    high.bind(("127.0.0.1", port + 10_000))
+                    ports[name] = port
+                    break
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports['s3']}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test-key-id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-value")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        stack.close()
+        yield ports
+
+
+@pytest.fixture(scope="session")
+def s3(s3_ports, tmp_path_factory) -> Iterator[str]:
+    """A bucket on a real S3 server on loopback: "s3://tests"."""
+    weed = Path(sys.executable).with_name("weed")
+    assert weed.exists(), "the S3 server of the tests is missing: pip install -c constraints.txt -e '.[dev]'"
+    folder = tmp_path_factory.mktemp("s3")
+    identity = {"accessKey": os.environ["AWS_ACCESS_KEY_ID"], "secretKey": os.environ["AWS_SECRET_ACCESS_KEY"]}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [{"name": "t", "credentials": [identity], "actions": actions}]}))
+    data = folder / "data"
+    data.mkdir()
+    server = subprocess.Popen(
+        [
+            str(weed), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-master.volumeSizeLimitMB=256", "-volume.max=50", "-filer=true", "-s3=true", f"-s3.config={config}",
+            "-s3.port.iceberg=0", *(f"-{name}.port={port}" for name, port in s3_ports.items()),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "weed.log").open("w"),
+    )  # fmt: skip
+    try:
+        _make_bucket(f"http://127.0.0.1:{s3_ports['s3']}", server)
+        yield "s3://tests"
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _make_bucket(endpoint: str, server: subprocess.Popen) -> None:
+    import fsspec
+
+    for _ in range(120):
+        assert server.poll() is None, "the S3 server ended"
+        try:
+            urllib.request.urlopen(endpoint, timeout=1)
+        except urllib.error.HTTPError:  # it answers, if only that it wants to know who asks
+            break
+        except OSError:
+            time.sleep(0.25)
+    for _ in range(40):
+        try:
+            fsspec.filesystem("s3").mkdir("tests")
+            return
+        except OSError:
+            time.sleep(0.25)
+    raise AssertionError("the S3 server takes no bucket")
+
+
+@pytest.fixture(scope="session")
+def ray_session(s3_ports) -> Iterator[None]:
+    """The one Ray session of the tests; jobs use it instead of starting their own."""
+    from jobs import cluster
+
+    with cluster.session("local"):
+        yield

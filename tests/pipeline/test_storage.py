@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,14 +32,10 @@ def test_names_that_would_leave_their_folder_are_refused(name):
         storage.safe_name(name)
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
 def folder(request, tmp_path):
-    """The same behaviour is promised locally and behind fsspec."""
-    if request.param == "local":
-        yield str(tmp_path)
-    else:
-        yield f"memory://{tmp_path.name}"
-        storage.remove_folder(f"memory://{tmp_path.name}")
+    """The same behaviour is promised locally and on object stores."""
+    return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
 
 
 def test_the_first_writer_wins(folder):
@@ -94,3 +92,21 @@ def test_not_parquet_is_said(tmp_path):
 def test_unknown_scheme():
     with pytest.raises(InputError, match="nosuch"):
         storage.exists("nosuch://bucket/x")
+
+
+@pytest.mark.s3
+def test_large_files_go_up_in_parts_and_the_first_still_wins(s3, tmp_path):
+    uri = f"{s3}/{tmp_path.name}/large"
+    content = os.urandom(2 * storage.PART_BYTES + 5)
+    assert storage.create_bytes(uri, content)
+    assert not storage.create_bytes(uri, content[::-1])
+    assert storage.read_bytes(uri) == content
+
+
+@pytest.mark.s3
+def test_a_wrong_key_is_refused_and_not_printed(s3, tmp_path):
+    code = "from pipeline import storage; storage.read_bytes('s3://tests/none')"
+    environment = os.environ | {"AWS_SECRET_ACCESS_KEY": "wrong-secret-value"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "PermissionError" in done.stderr
+    assert "wrong-secret-value" not in done.stderr

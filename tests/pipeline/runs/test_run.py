@@ -38,13 +38,9 @@ def rows_of(video: str, expression: str, frames: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PREDICTIONS)
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
 def folder(request, tmp_path):
-    if request.param == "local":
-        yield str(tmp_path / "run")
-    else:
-        yield f"memory://{tmp_path.name}"
-        storage.remove_folder(f"memory://{tmp_path.name}")
+    return str(tmp_path / "run") if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
 
 
 @pytest.fixture
