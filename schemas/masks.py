@@ -19,6 +19,11 @@ ANNOTATIONS = pa.schema(
     metadata=required("video_id", "object_id", "frame_index", "height", "width", "counts"),
 )
 
+VOID = pa.schema(  # pixels that are not scored
+    [field for field in ANNOTATIONS if field.name != "object_id"],
+    metadata=required("video_id", "frame_index", "height", "width", "counts"),
+)
+
 PREDICTIONS = pa.schema(
     [
         pa.field("video_id", pa.string(), nullable=False),

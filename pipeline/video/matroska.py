@@ -11,15 +11,16 @@ _HEADER = bytes.fromhex("1A45DFA3")
 _SEGMENT = bytes.fromhex("18538067")
 
 
-def missing_bytes(path: str) -> int:
-    """Bytes that the file lacks at its end; 0 if it is complete, does not say, or is no Matroska file."""
-    with open(path, "rb") as file:
-        if file.read(4) != _HEADER or (header := _length(file)) is None:
-            return 0
-        file.seek(header, os.SEEK_CUR)
-        if file.read(4) != _SEGMENT or (segment := _length(file)) is None:
-            return 0
-        return max(0, file.tell() + segment - os.path.getsize(path))
+def missing_bytes(file: BinaryIO) -> int:
+    """Bytes that an open file lacks at its end; 0 if it is complete, does not say, or is no Matroska file."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(4) != _HEADER or (header := _length(file)) is None:
+        return 0
+    file.seek(header, os.SEEK_CUR)
+    if file.read(4) != _SEGMENT or (segment := _length(file)) is None:
+        return 0
+    return max(0, file.tell() + segment - size)
 
 
 def _length(file: BinaryIO) -> int | None:

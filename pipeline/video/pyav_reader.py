@@ -1,8 +1,9 @@
 """Sequential decoding with FFmpeg through PyAV."""
 
+import contextlib
 import os
 from collections.abc import Iterator
-from typing import Self
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
@@ -24,14 +25,14 @@ _NOT_VIDEO = (
 
 
 class PyavReader:
-    """The best video stream (FFmpeg's choice: size, frame rate, disposition) of a local file.
+    """The best video stream (FFmpeg's choice: size, frame rate, disposition) of a local path or an open file.
 
     `uri` is the name that errors carry. Raises MediaError if there is nothing to decode.
     """
 
-    def __init__(self, path: str, uri: str):
-        self._path = path
-        self._container = _open(path, uri)
+    def __init__(self, source: str | BinaryIO, uri: str):
+        self._source = source
+        self._container = _open(source, uri)
         try:
             self._stream = _video_stream(self._container, uri)
             self.num_frames = _promised_frames(self._stream)
@@ -55,22 +56,28 @@ class PyavReader:
                 decoded += 1
         except FFmpegError as error:
             raise Damage(f"then: {error.strerror}") from error
-        check_complete(self._path, self.num_frames)
+        check_complete(self._source, self.num_frames)
 
 
-def check_complete(path: str, num_frames: int | None) -> None:
+def check_complete(source: str | BinaryIO, num_frames: int | None) -> None:
     """Raise Damage if a file without a frame count in its header is shorter than that header says."""
-    if num_frames is None and (missing := missing_bytes(path)):
-        raise Damage(f"then the file is cut off, {missing} bytes are missing")
+    if num_frames is not None:
+        return
+    with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
+        if missing := missing_bytes(file):
+            raise Damage(f"then the file is cut off, {missing} bytes are missing")
 
 
-def _open(path: str, uri: str) -> av.container.InputContainer:
-    if os.path.getsize(path) == 0:
+def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
+    size = os.path.getsize(source) if isinstance(source, str) else source.seek(0, os.SEEK_END)
+    if size == 0:
         raise MediaError("corrupt", f"{uri} is an empty file; replace it")
+    if not isinstance(source, str):
+        source.seek(0)
     try:
         # Tags in other encodings than UTF-8 are common and tell nothing about the frames. Only this file may be read:
         # playlists must not pull in others.
-        return av.open(path, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        return av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})
     except FFmpegError as error:
         if isinstance(error, OSError):
             raise
@@ -85,7 +92,9 @@ def _video_stream(container: av.container.InputContainer, uri: str) -> av.VideoS
         raise MediaError("corrupt", reason)
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
-        raise MediaError("corrupt", f"{uri} has no video stream that can be decoded; give a file with pictures")
+        raise MediaError("corrupt", f"{uri} has no video stream; give a file with pictures")
+    if stream.codec_context is None:
+        raise MediaError("corrupt", f"{uri}: FFmpeg has no decoder for its codec; re-encode the file, to H.264 say")
     check_size(stream.width, stream.height, uri)
     codec = stream.codec_context
     codec.options = {"max_pixels": str(MAX_PIXELS)}  # sizes may change on the way

@@ -22,7 +22,10 @@ def probe(uri: str) -> VideoHeader:
     with _media_errors(uri):
         if _is_folder(uri):
             return folder.probe(uri)
-        with storage.local_file(uri) as path, PyavReader(path, uri) as video:
+        if storage.is_remote(uri):  # a few ranges of it are enough
+            with storage.open_input(uri) as opened, PyavReader(opened, uri) as video:
+                return file.probe(video, uri)
+        with PyavReader(storage.absolute(uri), uri) as video:
             return file.probe(video, uri)
 
 

@@ -137,11 +137,13 @@ def test_remote_sources(make_video, make_folder, decode_all):
     memory.pipe("/reading/clip.mp4", video.read_bytes())
     frames = read("memory://reading/clip.mp4", Selection(indices=(3,)))
     np.testing.assert_array_equal(frames[0].image, decode_all(video)[3])
+    assert probe("memory://reading/clip.mp4") == probe(str(video))
     pixels = {f"{i:05d}.png": np.full((6, 8, 3), i, np.uint8) for i in range(40)}
     for file in make_folder("frames", pixels).iterdir():
         memory.pipe(f"/reading/frames/{file.name}", file.read_bytes())
     frames = read("memory://reading/frames", Selection(step=3))
     assert [int(frame.image[0, 0, 0]) for frame in frames] == list(range(0, 40, 3))
+    assert probe("memory://reading/frames").num_frames == 40
     assert error_of("memory://reading/gone.mp4").status == "missing"
     assert error_of("memory://reading/gone").status == "missing"
 

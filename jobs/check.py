@@ -1,0 +1,192 @@
+"""`rvos check`: what is wrong with a manifest and its videos, all of it at once, before a cluster is paid for it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.manifest import load_manifest, row_problems, table_problems
+from pipeline.parallel import bounded_map
+from pipeline.video import Selection, VideoHeader, probe
+from schemas.errors import MediaError
+from schemas.manifest import MANIFEST
+
+WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened at once; mostly waiting for storage
+REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckConfig:
+    """Options of `rvos check`; see its help for each."""
+
+    manifest: str
+    write: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One problem of one video, found first in `row` (0-based) and in `rows` rows altogether.
+
+    `status` is what their pairs would end as in a run (a status of PREDICTIONS), "refused" if no run would start at
+    all, or "stale" if only num_frames, which planning goes by, is not true.
+    """
+
+    row: int
+    video_id: str
+    rows: int
+    status: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckResult:
+    """What is in the manifest, and every problem found, by row.
+
+    `without_length` counts sound videos whose header does not tell their length; `written` is the number of rows whose
+    num_frames changed, None if writing was not asked for.
+    """
+
+    manifest: str
+    pairs: int
+    videos: int
+    frames: int
+    without_length: int
+    findings: tuple[Finding, ...]
+    written: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """2 if a run would be refused, 1 if it would lose pairs, 0 if all is well."""
+        if any(finding.status == REFUSED for finding in self.findings):
+            return 2
+        return 1 if self.findings else 0
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def text(self) -> str:
+        lines = [f"{self.manifest}: {self.pairs} pairs in {self.videos} videos, {self.frames} frames"]
+        if self.without_length:
+            lines.append(f"{self.without_length} videos do not tell their length before they are decoded")
+        if self.written is not None:
+            lines.append(f"num_frames written to {self.written} rows")
+        if not self.findings:
+            return "\n".join([*lines, "no problems found"])
+        table = [("row", "rows", "video_id", "status", "problem")]
+        table += [(str(f.row), str(f.rows), f.video_id, f.status, f.problem) for f in self.findings]
+        widths = [max(len(line[column]) for line in table) for column in range(4)]
+        for line in table:
+            lines.append("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]))
+        return "\n".join([*lines, f"{len(self.findings)} problems"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Video:
+    """The rows of one URI, and what opening it told."""
+
+    rows: np.ndarray
+    num_frames: int | None
+    findings: list[Finding]
+
+
+def run(config: CheckConfig) -> CheckResult:
+    """Check every row, open every video once (header and first frame, in parallel), and fill in num_frames on `write`.
+
+    Raises InputError if the manifest cannot be read at all or lacks columns. Memory: the manifest and the findings.
+    """
+    uri = storage.absolute(config.manifest)
+    table = load_manifest(uri).combine_chunks()
+    findings = [_refused(table, problem.row or 0, problem.text) for problem in table_problems(table, uri)]
+    columns = table.select([name for name in MANIFEST.names if name in table.column_names])
+    num_frames = np.full(table.num_rows, -1, np.int64)  # -1: not known
+    frames = videos = without_length = 0
+
+    def check(rows: np.ndarray) -> _Video:
+        return _check_video(columns.take(pa.array(rows)).to_pylist(), rows, lengths_matter=not config.write)
+
+    for video in bounded_map(check, _rows_by_uri(table), WORKERS):
+        findings += video.findings
+        videos += 1
+        frames += video.num_frames or 0
+        without_length += video.num_frames is None and not video.findings
+        if video.num_frames is not None:
+            num_frames[video.rows] = video.num_frames
+    written = _write_num_frames(uri, num_frames) if config.write else None
+    return CheckResult(
+        manifest=uri,
+        pairs=table.num_rows,
+        videos=videos,
+        frames=frames,
+        without_length=without_length,
+        findings=tuple(sorted(findings, key=lambda finding: finding.row)),
+        written=written,
+    )
+
+
+def _rows_by_uri(table: pa.Table) -> Iterator[np.ndarray]:
+    """Row numbers of each distinct video_uri, ascending."""
+    codes = table["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool) -> _Video:
+    """Open the video of `rows` (which share it) and check each of them against it."""
+    header, problems = None, {}  # (status, text) -> indices into rows
+    try:
+        header = probe(rows[0]["video_uri"])
+    except MediaError as error:
+        problems[error.status, str(error)] = list(range(len(rows)))
+    for index, row in enumerate(rows):
+        for status, text in _row_findings(row, header, lengths_matter):
+            problems.setdefault((status, text), []).append(index)
+    findings = [
+        Finding(row=int(numbers[at[0]]), video_id=rows[at[0]]["video_id"], rows=len(at), status=status, problem=text)
+        for (status, text), at in problems.items()
+    ]
+    return _Video(numbers, header.num_frames if header else None, findings)
+
+
+def _row_findings(row: dict, header: VideoHeader | None, lengths_matter: bool) -> Iterator[tuple[str, str]]:
+    bad = [f"expression_id={row['expression_id']}: {problem}" for problem in row_problems(row)]
+    yield from (("bad_row", problem) for problem in bad)
+    if header is None or bad:
+        return
+    for names, indices in ((row.get("frames"), row.get("frame_indices")), (row.get("target_frames"), None)):
+        selection = Selection(names and tuple(names), indices and tuple(indices))
+        try:
+            selection.resolve(row["video_uri"], header.num_frames, header.names)
+        except MediaError as error:
+            yield error.status, str(error)
+    stated = row.get("num_frames")
+    if lengths_matter and None not in (stated, header.num_frames) and stated != header.num_frames:
+        yield "stale", f"num_frames is {stated}, the video has {header.num_frames}; --write corrects it"
+
+
+def _refused(table: pa.Table, row: int, problem: str) -> Finding:
+    return Finding(row=row, video_id=table["video_id"][row].as_py(), rows=1, status=REFUSED, problem=problem)
+
+
+def _write_num_frames(uri: str, num_frames: np.ndarray) -> int:
+    """Put what is known (not -1) into the manifest's column num_frames; all else stays. Returns the rows changed."""
+    table = storage.read_table(uri)
+    known = num_frames >= 0
+    if "num_frames" in table.column_names:
+        position = table.column_names.index("num_frames")
+        field = table.schema.field(position)
+        before = table["num_frames"].to_pylist()
+    else:
+        position, field, before = None, MANIFEST.field("num_frames"), [None] * table.num_rows
+    after = [int(count) if is_known else old for count, is_known, old in zip(num_frames, known, before, strict=True)]
+    changed = sum(old != new for old, new in zip(before, after, strict=True))
+    if changed:
+        column = pa.array(after, field.type)
+        if position is None:
+            table = table.append_column(field, column)
+        else:
+            table = table.set_column(position, field, column)
+        storage.write_table(uri, table)
+    return changed

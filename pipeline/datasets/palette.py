@@ -1,0 +1,71 @@
+"""Palette PNG masks (DAVIS, YouTube-VOS): the value of a pixel is the id of its object, 0 is background, 255 void."""
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from pipeline import storage
+from pipeline.video.folder import MAX_IMAGE_BYTES
+from pipeline.video.types import check_size
+from schemas import rle
+from schemas.errors import MediaError
+from schemas.masks import ANNOTATIONS, VOID
+
+VOID_ID = 255
+
+
+def read_mask(uri: str) -> np.ndarray:
+    """Object ids, uint8 [H, W]. Raises MediaError unless it is a PNG with a palette or in gray, and sound."""
+    try:
+        image = Image.open(io.BytesIO(storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)), formats=("PNG",))
+        check_size(image.width, image.height, uri)
+        image.load()
+    except MediaError:
+        raise
+    except Exception as error:  # storage, or damaged data, which makes Pillow raise many kinds
+        raise MediaError("corrupt", f"{uri}: the mask cannot be read ({error}); replace it") from error
+    if image.mode not in ("P", "L", "1"):
+        raise MediaError(
+            "corrupt", f"{uri}: mask of mode {image.mode}; needed is a palette PNG whose values are object ids"
+        )
+    return np.asarray(image).astype(np.uint8)
+
+
+class MaskRows:
+    """ANNOTATIONS and VOID rows of one video, gathered frame by frame."""
+
+    def __init__(self, video_id: str, object_ids: Iterable[str]):
+        self.video_id = video_id
+        self.object_ids = set(object_ids)  # known beforehand; those found in masks join them
+        self._frames: list[tuple[dict, dict[str, bytes], bytes | None]] = []
+
+    def add(self, index: int, name: str, mask: np.ndarray) -> None:
+        """Take the mask of one annotated frame, uint8 [H, W] object ids."""
+        height, width = mask.shape
+        frame = {"frame_index": index, "frame_name": name, "height": height, "width": width}
+        counts = {str(value): rle.encode((mask == value)[None])[0] for value in np.unique(mask) if value}
+        void = counts.pop(str(VOID_ID), None)
+        self.object_ids |= counts.keys()
+        self._frames.append((frame, counts, void))
+
+    def found(self) -> set[str]:
+        """Ids that occur in at least one mask."""
+        return {object_id for _, counts, _ in self._frames for object_id in counts}
+
+    def annotations(self) -> pa.Table:
+        """One row for each object and annotated frame, null counts where the object is absent."""
+        ids = sorted(self.object_ids, key=lambda object_id: (len(object_id), object_id))
+        rows = [
+            {"video_id": self.video_id, "object_id": object_id, **frame, "counts": counts.get(object_id)}
+            for object_id in ids
+            for frame, counts, _ in self._frames
+        ]
+        return pa.Table.from_pylist(rows, schema=ANNOTATIONS)
+
+    def void(self) -> pa.Table:
+        """One row for each frame that has void pixels."""
+        rows = [{"video_id": self.video_id, **frame, "counts": void} for frame, _, void in self._frames if void]
+        return pa.Table.from_pylist(rows, schema=VOID)

@@ -1,0 +1,139 @@
+"""`rvos check` on small manifests, and on the real data."""
+
+import json
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.check import CheckConfig, run
+from jobs.import_dataset import ImportConfig
+from jobs.import_dataset import run as import_dataset
+from schemas.errors import InputError
+
+
+@pytest.fixture
+def write_manifest(tmp_path):
+    """write_manifest(rows, metadata) -> path of a manifest beside a folder `frames` of three images."""
+    (tmp_path / "frames").mkdir()
+    for index in range(3):
+        Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "frames" / f"{index:05d}.png")
+
+    def write(rows: list[dict], metadata: dict | None = None):
+        rows = [
+            {"video_id": "a", "video_uri": "frames", "expression_id": str(n), "expression": "x"} | row
+            for n, row in enumerate(rows)
+        ]
+        names = dict.fromkeys(name for row in rows for name in row)
+        path = tmp_path / "manifest.parquet"
+        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}, metadata=metadata), path)
+        return path
+
+    return write
+
+
+def check(path, **options):
+    return run(CheckConfig(manifest=str(path), **options))
+
+
+def test_all_well(write_manifest):
+    result = check(write_manifest([{}, {"frames": ["00001"]}, {"frame_indices": [2, 0]}]))
+    assert (result.exit_code, result.pairs, result.videos, result.frames) == (0, 3, 1, 3)
+    assert "no problems found" in result.text()
+
+
+def test_problems_come_all_at_once(write_manifest, tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    rows = [
+        {"expression": " "},
+        {"frames": ["00001", "00009"]},
+        {"frame_indices": [3]},
+        {"target_frames": ["00007"]},
+        {"num_frames": 9},
+        {"video_id": "b", "video_uri": "gone.mp4"},
+        {"video_id": "b", "video_uri": "gone.mp4"},
+        {"video_id": "c", "video_uri": "empty.mp4"},
+    ]
+    result = check(write_manifest(rows))
+    assert [(finding.row, finding.rows, finding.status) for finding in result.findings] == [
+        (0, 1, "bad_row"),
+        (1, 1, "missing"),
+        (2, 1, "bad_row"),
+        (3, 1, "missing"),
+        (4, 1, "stale"),
+        (5, 2, "missing"),
+        (7, 1, "corrupt"),
+    ]
+    assert result.exit_code == 1
+    assert "7 problems" in result.text()
+    assert "frame 00009" in result.text()
+    assert json.loads(json.dumps(result.to_json()))["findings"][5]["video_id"] == "b"
+
+
+def test_what_a_run_refuses(write_manifest):
+    result = check(write_manifest([{"expression_id": "0"}, {"expression_id": "0"}, {"video_uri": "gone"}]))
+    assert result.exit_code == 2
+    assert [finding.status for finding in result.findings] == ["refused", "refused", "missing"]
+
+
+def test_no_manifest(tmp_path, write_manifest):
+    with pytest.raises(InputError, match="no manifest"):
+        check(tmp_path / "gone.parquet")
+    path = tmp_path / "columns.parquet"
+    pq.write_table(pa.table({"video_id": ["a"]}), path)
+    with pytest.raises(InputError, match="expression_id"):
+        check(path)
+
+
+def test_write_adds_num_frames_and_keeps_everything_else(write_manifest):
+    rows = [{"kind": "cat", "weight": 1.5}, {"kind": "dog", "video_id": "b", "video_uri": "gone"}]
+    path = write_manifest(rows, metadata={"made by": "hand"})
+    before = pq.read_table(path)
+    result = check(path, write=True)
+    assert (result.written, result.exit_code) == (1, 1)
+    after = pq.read_table(path)
+    assert after["num_frames"].to_pylist() == [3, None]
+    assert after["num_frames"].type == pa.int32()
+    assert after.drop(["num_frames"]).equals(before, check_metadata=True)
+    assert check(path, write=True).written == 0
+
+
+def test_write_corrects_num_frames_in_its_own_type(write_manifest):
+    path = write_manifest([{"num_frames": 7}, {"num_frames": None}])
+    assert check(path, write=True).written == 2
+    assert pq.read_table(path)["num_frames"].type == pa.int64()
+    assert pq.read_table(path)["num_frames"].to_pylist() == [3, 3]
+
+
+def test_video_without_length(write_manifest, tmp_path):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as output:
+        stream = output.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = 32, 32
+        for _ in range(3):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        output.mux(stream.encode())
+    result = check(write_manifest([{"video_uri": "clip.mkv"}]), write=True)
+    assert (result.exit_code, result.without_length, result.written) == (0, 1, 0)
+
+
+def test_many_videos(write_manifest):
+    rows = [{"video_id": f"{n % 100:03d}", "video_uri": f"./{'./' * (n % 100)}frames"} for n in range(1000)]
+    result = check(write_manifest(rows))
+    assert (result.pairs, result.findings) == (1000, ())
+
+
+def test_real_data(shared, tmp_path):
+    real = shared / "data/real"
+    import_dataset(ImportConfig(dataset="ref-youtube-vos", root=str(real), out=str(tmp_path)))
+    result = check(tmp_path / "manifest.parquet")
+    assert (result.exit_code, result.videos, result.frames) == (0, 3, 139)
+    uris = sorted(str(path) for path in (real / "videos").iterdir())
+    columns = {name: [str(n) for n in range(len(uris))] for name in ("video_id", "expression_id", "expression")}
+    pq.write_table(pa.table({**columns, "video_uri": uris}), tmp_path / "videos.parquet")
+    result = check(tmp_path / "videos.parquet", write=True)
+    assert (result.exit_code, result.without_length) == (0, 2)  # corrupted.mp4 shows only when it is decoded
+    lengths = pq.read_table(tmp_path / "videos.parquet")["num_frames"].to_pylist()
+    assert lengths == [None, None, 50, 50, 10, 390, 149, 3]

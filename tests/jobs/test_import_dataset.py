@@ -1,0 +1,144 @@
+"""`rvos import`: tables on disk, from the real data and from small folders."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.import_dataset import ImportConfig, manifest_table, run
+from pipeline.manifest import read_manifest
+from schemas import rle
+from schemas.check import conform
+from schemas.errors import InputError
+from schemas.masks import ANNOTATIONS, VOID
+
+
+def import_(root, out, split=None):
+    return run(ImportConfig(dataset="ref-youtube-vos", root=str(root), out=str(out), split=split))
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    """One video of two frames; its mask has object 1 and void pixels."""
+    root = tmp_path / "data"
+    for kind, pixels in (("JPEGImages", np.zeros((6, 8, 3))), ("Annotations", np.eye(6, 8) + 255 * np.eye(6, 8, 2))):
+        (root / kind / "a").mkdir(parents=True)
+        for name in ("00000", "00001"):
+            Image.fromarray(pixels.astype(np.uint8)).save(root / kind / "a" / f"{name}.png")
+    videos = {"a": {"frames": ["00000", "00001"], "expressions": {"0": {"exp": "a line", "obj_id": "1"}}}}
+    (root / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    return root
+
+
+def test_real_data(shared, tmp_path):
+    real = shared / "data/real"
+    result = import_(real, tmp_path)
+    assert (result.videos, result.pairs, result.mask_rows, result.void, result.warnings) == (3, 12, 139, None, ())
+    manifest = read_manifest(result.manifest)
+    assert manifest["video_id"].to_pylist() == ["blackswan"] * 4 + ["car-shadow"] * 4 + ["libby"] * 4
+    assert manifest["num_frames"].to_pylist() == [50] * 4 + [40] * 4 + [49] * 4
+    assert "frames" not in manifest.column_names  # all are listed, so --frame-step may choose
+    annotations = conform(pq.read_table(result.annotations), ANNOTATIONS, "annotations")
+    for row in annotations.to_pylist()[::13]:
+        truth = np.asarray(Image.open(real / "Annotations" / row["video_id"] / f"{row['frame_name']}.png"))
+        if row["counts"] is not None:
+            np.testing.assert_array_equal(rle.decode(row["counts"], row["height"], row["width"]), truth == 1)
+        else:
+            assert not truth.any()
+
+
+def test_real_first_frame_only(shared, tmp_path):
+    result = import_(shared / "data/real/first_frame_only", tmp_path)
+    assert (result.videos, result.pairs, result.mask_rows) == (1, 8, 2)
+    rows = pq.read_table(result.annotations).to_pylist()
+    assert [(row["object_id"], row["frame_name"]) for row in rows] == [("1", "00000"), ("2", "00000")]
+
+
+def test_real_validation_text_without_frames(shared, tmp_path):
+    text = shared / "data/real/text/ref-youtube-vos_valid_meta_expressions.json"
+    (tmp_path / "meta_expressions/valid").mkdir(parents=True)
+    shutil.copy(text, tmp_path / "meta_expressions/valid/meta_expressions.json")
+    result = import_(tmp_path, tmp_path / "out", "valid")
+    assert (result.videos, result.pairs, result.annotations) == (202, 834, None)
+    assert len(result.warnings) == 1
+    assert "without a folder of frames: 202" in result.warnings[0]
+    manifest = read_manifest(result.manifest)
+    assert set(manifest["split"].to_pylist()) == {"valid"}
+    assert "object_ids" not in manifest.column_names
+    row = manifest.slice(0, 1).to_pylist()[0]
+    assert row["video_uri"] == str(tmp_path / "valid/JPEGImages" / row["video_id"])
+    assert len(row["frames"]) == row["num_frames"]
+    listed = json.loads(text.read_text())["videos"]
+    assert {row["video_id"]: row["frames"] for row in manifest.to_pylist()} == {
+        video_id: video["frames"] for video_id, video in listed.items()
+    }
+
+
+def test_void_pixels_get_a_table(data_set, tmp_path):
+    result = import_(data_set, tmp_path / "out")
+    void = conform(pq.read_table(result.void), VOID, "void")
+    np.testing.assert_array_equal(rle.decode(void["counts"][0].as_py(), 6, 8), np.eye(6, 8, 2))
+    assert pq.read_table(result.annotations)["object_id"].to_pylist() == ["1", "1"]
+    assert "not scored" in result.text()
+
+
+def test_uris_are_relative_only_below_the_manifest(data_set, tmp_path):
+    beside = pq.read_table(import_(data_set, tmp_path / "out").manifest)
+    assert beside["video_uri"].to_pylist() == [str(data_set / "JPEGImages/a")]
+    inside = pq.read_table(import_(data_set, data_set).manifest)
+    assert inside["video_uri"].to_pylist() == ["JPEGImages/a"]
+    data_set.rename(tmp_path / "moved")
+    moved = read_manifest(str(tmp_path / "moved/manifest.parquet"))
+    assert moved["video_uri"].to_pylist() == [str(tmp_path / "moved/JPEGImages/a")]
+
+
+def test_remote_to_remote(data_set):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for path in data_set.rglob("*.*"):
+        memory.pipe(f"/importing/{path.relative_to(data_set)}", path.read_bytes())
+    result = import_("memory://importing", "memory://imported")
+    assert (result.pairs, result.mask_rows) == (1, 2)
+    assert read_manifest(result.manifest)["video_uri"].to_pylist() == ["memory://importing/JPEGImages/a"]
+
+
+def test_all_problems_at_once_and_nothing_written(data_set, tmp_path):
+    for name in ("00000", "00001"):
+        Image.fromarray(np.zeros((5, 5), np.uint8)).save(data_set / "Annotations/a" / f"{name}.png")
+    with pytest.raises(InputError) as caught:
+        import_(data_set, tmp_path / "out")
+    assert str(caught.value).count("the mask is 5x5") == 2
+    assert not list((tmp_path / "out").iterdir())
+    with pytest.raises(InputError, match="no data set"):
+        import_(tmp_path / "gone", tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_masks_of_an_earlier_import_are_pointed_out(data_set, tmp_path):
+    import_(data_set, tmp_path / "out")
+    shutil.rmtree(data_set / "Annotations")
+    warnings = import_(data_set, tmp_path / "out").warnings
+    assert [warning.partition(" is of")[0] for warning in warnings] == [
+        str(tmp_path / "out" / name) for name in ("annotations.parquet", "void.parquet")
+    ]
+
+
+def test_attribute_types():
+    base = {"video_id": "a", "video_uri": "/a", "expression": "x"}
+    rows = [
+        {**base, "expression_id": "0", "n": 1, "mixed": 1},
+        {**base, "expression_id": "1", "mixed": "x", "none": None},
+    ]
+    table = manifest_table(rows, "/out")
+    assert table["n"].to_pylist() == [1, None]
+    assert table["mixed"].to_pylist() == ["1", "x"]
+    assert "none" not in table.column_names
+
+
+def test_unknown_data_set():
+    with pytest.raises(InputError, match="ref-youtube-vos"):
+        ImportConfig(dataset="coco", root=".", out=".")
