@@ -12,6 +12,8 @@ from PIL import Image
 from jobs.check import CheckConfig, run
 from jobs.import_dataset import ImportConfig
 from jobs.import_dataset import run as import_dataset
+from pipeline import storage
+from pipeline.video import Selection, read_frames
 from schemas.errors import InputError
 
 
@@ -137,3 +139,22 @@ def test_real_data(shared, tmp_path):
     assert (result.exit_code, result.without_length) == (0, 2)  # corrupted.mp4 shows only when it is decoded
     lengths = pq.read_table(tmp_path / "videos.parquet")["num_frames"].to_pylist()
     assert lengths == [None, None, 50, 50, 10, 390, 149, 3]
+
+
+@pytest.mark.s3
+def test_on_s3(s3, shared):
+    base = f"{s3}/check"
+    for name in ("h265_video.mp4", "video_90.mov", "bear-vp9-odd-dimensions.webm"):
+        storage.write_bytes(f"{base}/{name}", (shared / "data/real/videos" / name).read_bytes())
+    for image in sorted((shared / "data/real/JPEGImages/libby").iterdir())[:4]:
+        storage.write_bytes(f"{base}/libby/{image.name}", image.read_bytes())
+    uris = ["h265_video.mp4", "video_90.mov", "bear-vp9-odd-dimensions.webm", "libby", "gone.mp4", "gone"]
+    columns = {name: [str(n) for n in range(len(uris))] for name in ("video_id", "expression_id", "expression")}
+    storage.write_table(f"{base}/manifest.parquet", pa.table({**columns, "video_uri": uris}))
+    result = check(f"{base}/manifest.parquet", write=True)
+    assert [(finding.row, finding.status) for finding in result.findings] == [(4, "missing"), (5, "missing")]
+    lengths = storage.read_table(f"{base}/manifest.parquet")["num_frames"].to_pylist()
+    assert lengths == [10, 3, None, 4, None, None]
+    names = [frame.name for frame in read_frames(f"{base}/libby", Selection(step=2))]
+    assert names == ["00000", "00002"]
+    assert len(list(read_frames(f"{base}/video_90.mov", Selection()))) == 3
