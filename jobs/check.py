@@ -15,7 +15,7 @@ from schemas.errors import MediaError
 from schemas.manifest import MANIFEST
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened at once; mostly waiting for storage
-REFUSED = "refused"
+REFUSED, STALE = "refused", "stale"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +163,7 @@ def _row_findings(row: dict, header: VideoHeader | None, lengths_matter: bool) -
             yield error.status, str(error)
     stated = row.get("num_frames")
     if lengths_matter and None not in (stated, header.num_frames) and stated != header.num_frames:
-        yield "stale", f"num_frames is {stated}, the video has {header.num_frames}; --write corrects it"
+        yield STALE, f"num_frames is {stated}, the video has {header.num_frames}; --write corrects it"
 
 
 def _refused(table: pa.Table, row: int, problem: str) -> Finding:

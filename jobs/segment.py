@@ -15,17 +15,19 @@ from importlib.metadata import version
 
 import pyarrow as pa
 
-from jobs import cluster
+from jobs import check, cluster
 from jobs.progress import Progress, clock
 from model.checkpoint import CheckpointError, check_checkpoint, weights_digest
+from model.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.clips import FrameOptions
-from pipeline.manifest import read_manifest, row_problems
+from pipeline.manifest import read_manifest
 from pipeline.runs.run import Run, Unit
 from pipeline.runs.units import SECONDS, Receipt
 from pipeline.segment import ModelOptions, Resources, segment_units
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
+from schemas.manifest import MAX_TOKENS
 from schemas.version import MASKS_VERSION, __version__
 
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
@@ -157,14 +159,14 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
 def _prepare_run(config: SegmentConfig) -> Run:
     """Read and check everything that can be checked before work starts; then open the run and plan what is new."""
     manifest = read_manifest(config.manifest)
-    if config.strict:
-        _refuse_bad_rows(manifest, config)
     with storage.local_folder(config.checkpoint) as folder:
         try:
-            check_checkpoint(folder)
+            tokenizer = check_checkpoint(folder)
             weights = weights_digest(folder)
         except CheckpointError as error:
             raise InputError(f"--checkpoint {config.checkpoint}: {error}") from None
+    if config.strict:
+        _refuse_bad_rows(config, manifest, tokenizer)
     decides = config.decides(weights)
     fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
     the_run = Run.start(storage.absolute(config.run), fingerprint, decides, _record(config))
@@ -189,9 +191,13 @@ def _record(config: SegmentConfig) -> dict:
     }
 
 
-def _refuse_bad_rows(manifest: pa.Table, config: SegmentConfig) -> None:
-    rows = manifest.slice(0, config.limit).to_pylist()
-    problems = [Problem(config.manifest, i, text) for i, row in enumerate(rows) for text in row_problems(row)]
+def _refuse_bad_rows(config: SegmentConfig, manifest: pa.Table, tokenizer: Tokenizer) -> None:
+    """What would become error rows, found before the start: all that `rvos check` finds, and sentences too long."""
+    found = check.run(check.CheckConfig(manifest=config.manifest)).findings
+    problems = [Problem(config.manifest, f.row, f.problem) for f in found if f.status != check.STALE]
+    for row, expression in enumerate(manifest["expression"].to_pylist()):
+        if expression and len(expression) > MAX_TOKENS // 4 and tokenizer.count(expression) > MAX_TOKENS:
+            problems.append(Problem(config.manifest, row, f"the expression has more than {MAX_TOKENS} tokens"))
     if problems:
         raise SchemaError(problems)
 

@@ -76,8 +76,10 @@ def _with_absolute_uris(table: pa.Table, folder: str) -> pa.Table:
     encoded = table["video_uri"].combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    uris = pa.array([storage.absolute(uri, folder) for uri in encoded.dictionary.to_pylist()], pa.string())
-    return table.set_column(table.column_names.index("video_uri"), "video_uri", uris.take(encoded.indices))
+    uris = [storage.absolute(uri, folder) if uri.strip() else uri for uri in encoded.dictionary.to_pylist()]
+    return table.set_column(
+        table.column_names.index("video_uri"), "video_uri", pa.array(uris, pa.string()).take(encoded.indices)
+    )
 
 
 def _duplicate_pairs(table: pa.Table, source: str) -> list[Problem]:

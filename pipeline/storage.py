@@ -94,15 +94,15 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
     """Whole content of a file; OSError (EFBIG) before reading if it is larger than `limit` bytes."""
     if limit is not None and size(uri) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
-    with open_input(uri) as file:
-        return file.read()
+    with _as_os_error(uri):
+        return _fs(uri).cat_file(uri) if is_remote(uri) else Path(uri).read_bytes()
 
 
 @contextlib.contextmanager
 def open_input(uri: str) -> Iterator[BinaryIO]:
-    """A seekable binary file for reading."""
+    """A seekable binary file for reading; of remote ones, little more is fetched than is read."""
     with _as_os_error(uri):
-        file = _fs(uri).open(uri, "rb") if is_remote(uri) else open(uri, "rb")  # noqa: SIM115
+        file = _fs(uri).open(uri, "rb", block_size=2**20) if is_remote(uri) else open(uri, "rb")  # noqa: SIM115
         with file:
             yield file  # pyright: ignore[reportReturnType]
 
@@ -239,7 +239,8 @@ def _s3_options() -> dict[str, Any]:
 def _put(path: str, uri: str, replace: bool) -> bool:
     """Upload in parts of bounded memory, completed in one step; what is not completed is aborted."""
     fs = _fs(uri)
-    parts = {"chunksize": PART_BYTES, "max_concurrency": 2} if uri.startswith(("s3://", "s3a://")) else {}
+    in_parts = uri.startswith(("s3://", "s3a://"))
+    parts: dict[str, Any] = {"chunksize": PART_BYTES, "max_concurrency": 2} if in_parts else {}
     with _as_os_error(uri):
         try:
             fs.put_file(path, uri, mode="overwrite" if replace else "create", **parts)

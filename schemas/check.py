@@ -73,7 +73,7 @@ def null_problems(table: pa.Table, schema: pa.Schema, source: str) -> list[Probl
         if field.nullable or field.name not in table.column_names or not table[field.name].null_count:
             continue
         nulls = table[field.name].is_null()
-        row = pc.index(nulls, pa.scalar(True)).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+        row = pc.index(nulls, pa.scalar(True)).as_py()
         text = f"column '{field.name}' is null in {table[field.name].null_count} rows, first here; give it a value"
         problems.append(Problem(source, row, text))
     return problems

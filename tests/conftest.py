@@ -117,3 +117,22 @@ def ray_session(s3_ports) -> Iterator[None]:
 
     with cluster.session("local"):
         yield
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> str:
+    """Folder of a small, seeded, untrained checkpoint."""
+    from jobs.demo import write_untrained_checkpoint
+
+    folder = str(tmp_path_factory.mktemp("checkpoint") / "small")
+    write_untrained_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> tuple[str, str]:
+    """Manifest and annotations of three synthetic videos of 12 frames with three expressions each."""
+    from pipeline.datasets.moving_shapes import MovingShapes
+
+    folder = tmp_path_factory.mktemp("shapes")
+    return MovingShapes(videos=3, num_frames=12, height=96, width=128, seed=7).write(str(folder))

@@ -14,9 +14,9 @@ def write(path, rows):
 
 
 def test_relative_uris_count_from_the_manifest(tmp_path):
-    rows = [ROW, ROW | {"video_id": "w", "video_uri": "s3://b/w.mp4"}]
+    rows = [ROW, ROW | {"video_id": "w", "video_uri": "s3://b/w.mp4"}, ROW | {"video_id": "x", "video_uri": ""}]
     table = read_manifest(write(tmp_path / "m.parquet", rows))
-    assert table["video_uri"].to_pylist() == [str(tmp_path / "v.mp4"), "s3://b/w.mp4"]
+    assert table["video_uri"].to_pylist() == [str(tmp_path / "v.mp4"), "s3://b/w.mp4", ""]
 
 
 @pytest.mark.parametrize(

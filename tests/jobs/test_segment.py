@@ -1,0 +1,245 @@
+"""The main job on real videos with a real (small, untrained) model, through Ray Data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs import segment
+from jobs.progress import Progress
+from pipeline import storage
+from pipeline.runs.run import Run
+from schemas import rle
+from schemas.errors import InfrastructureError, InputError
+from schemas.masks import PREDICTIONS
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+UNIT_FRAMES = 36  # one video of `shapes` a unit
+
+
+def run(manifest, folder, checkpoint, progress=lambda _: None, **options):
+    options = {"short_side": 64, "window": "5", "unit_frames": UNIT_FRAMES} | options
+    config = segment.SegmentConfig(manifest=str(manifest), run=str(folder), checkpoint=checkpoint, **options)
+    return segment.run(config, progress)
+
+
+def masks(folder) -> pa.Table:
+    tables = [
+        storage.read_table(Run.open(str(folder)).masks_uri(unit.unit_id)) for unit in Run.open(str(folder)).units()
+    ]
+    return pa.concat_tables(tables).sort_by(
+        [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]
+    )
+
+
+def keys(table: pa.Table) -> list[tuple]:
+    return list(zip(*(table[name].to_pylist() for name in ("video_id", "expression_id", "frame_index")), strict=True))
+
+
+@pytest.fixture(scope="module")
+def done(shapes, checkpoint, tmp_path_factory, ray_session):
+    folder = str(tmp_path_factory.mktemp("run") / "run")
+    shown: list[Progress] = []
+    result = run(shapes[0], folder, checkpoint, shown.append)
+    return folder, result, shown
+
+
+def test_every_pair_is_there_exactly_once_with_a_mask_for_each_frame(done, shapes):
+    folder, result, _ = done
+    table = masks(folder)
+    assert table.schema.equals(PREDICTIONS)
+    pairs = pq.read_table(shapes[0]).to_pylist()
+    expected = {(pair["video_id"], pair["expression_id"], frame) for pair in pairs for frame in range(12)}
+    assert sorted(keys(table)) == sorted(expected)
+    assert (result.pairs, result.failed, result.frames, result.exit_code) == (9, {}, 108, 0)
+    row = table.to_pylist()[0]
+    assert rle.decode(row["counts"], row["height"], row["width"]).shape == (96, 128)
+    assert 0 <= row["score"] <= 1
+    assert row["frame_name"] == "00000"
+
+
+def test_progress_reaches_the_end(done):
+    _, _, shown = done
+    assert [(p.pairs, p.work) for p in shown] == [(3, 36), (6, 72), (9, 108)]
+    assert shown[-1].line().startswith("9/9 pairs · ")
+
+
+def test_the_summary_says_what_happened(done):
+    folder, result, _ = done
+    text = result.text()
+    assert folder in text
+    assert "9: 9 with masks, 0 failed" in text
+    assert "108 masks in" in text
+    assert all(f"{stage} " in text for stage in ("decode", "model", "encode", "write"))
+    assert json.loads(json.dumps(result.to_json()))["ok"] == 9
+
+
+def test_run_json_repeats_the_run(done, shapes, checkpoint, tmp_path):
+    folder, _, _ = done
+    document = json.loads((Path(folder) / "run.json").read_text())
+    assert document["config"]["manifest"] == shapes[0]
+    assert document["versions"]["torch"]
+    again = segment.SegmentConfig(**document["config"] | {"run": str(tmp_path / "again")})
+    segment.run(again)
+    assert masks(folder).equals(masks(tmp_path / "again"))
+
+
+def test_repeating_does_nothing_again(done, shapes, checkpoint):
+    folder, _, _ = done
+    before = {path: path.stat().st_mtime_ns for path in Path(folder, "masks").iterdir()}
+    result = run(shapes[0], folder, checkpoint)
+    assert {path: path.stat().st_mtime_ns for path in Path(folder, "masks").iterdir()} == before
+    assert (result.frames, result.there_before, result.pairs) == (0, 9, 9)
+
+
+def test_another_fingerprint_is_refused_with_what_differs(done, shapes, checkpoint):
+    folder, _, _ = done
+    with pytest.raises(InputError, match="threshold was 0.5, now 0.4"):
+        run(shapes[0], folder, checkpoint, threshold=0.4)
+
+
+def test_the_masks_do_not_depend_on_actors_units_or_neighbours(done, shapes, checkpoint, tmp_path):
+    folder, _, _ = done
+    run(shapes[0], tmp_path / "two", checkpoint, actors=2, unit_frames=12)
+    assert len(Run.open(str(tmp_path / "two")).units()) == 9 // 3 * 1
+    mine, theirs = masks(folder), masks(tmp_path / "two")
+    assert keys(mine) == keys(theirs)
+    assert mine["counts"].equals(theirs["counts"])
+
+
+def test_a_grown_manifest_is_added_to(shapes, checkpoint, tmp_path):
+    rows = pq.read_table(shapes[0]).to_pylist()
+    for row in rows:
+        row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(shapes[0]))
+    manifest = tmp_path / "m.parquet"
+    pq.write_table(pa.Table.from_pylist(rows[:2]), manifest)
+    run(manifest, tmp_path / "run", checkpoint)
+    pq.write_table(pa.Table.from_pylist(rows[:3]), manifest)
+    result = run(manifest, tmp_path / "run", checkpoint)
+    assert (result.pairs, result.there_before) == (3, 2)
+    pq.write_table(pa.Table.from_pylist(rows[1:3]), manifest)
+    with pytest.raises(InputError, match="1 planned rows vanished"):
+        run(manifest, tmp_path / "run", checkpoint)
+
+
+def test_bad_rows_become_error_rows_and_cost_nothing_else(shapes, checkpoint, tmp_path):
+    video = storage.absolute(pq.read_table(shapes[0])["video_uri"][0].as_py(), storage.parent(shapes[0]))
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    rows = [
+        {"video_id": "good", "video_uri": video, "expression_id": "0", "expression": "the circle"},
+        {"video_id": "good", "video_uri": video, "expression_id": "1", "expression": ""},
+        {"video_id": "good", "video_uri": video, "expression_id": "2", "expression": "long " * 600},
+        {"video_id": "broken", "video_uri": "broken.mp4", "expression_id": "0", "expression": "a"},
+        {"video_id": "absent", "video_uri": "absent.mp4", "expression_id": "0", "expression": "a"},
+    ]
+    manifest = tmp_path / "m.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    result = run(manifest, tmp_path / "run", checkpoint)
+    assert result.failed == {"bad_row": 2, "corrupt": 1, "missing": 1}
+    assert result.exit_code == 1
+    table = masks(tmp_path / "run")
+    failed = {(row["video_id"], row["expression_id"]): row for row in table.to_pylist() if row["status"] != "ok"}
+    assert len(failed) == 4
+    assert failed["broken", "0"]["error"].startswith("video_id=broken expression_id=0: ")
+    assert table.filter(pa.compute.field("status") == "ok").num_rows == 12
+    with pytest.raises(InputError) as refused:
+        run(manifest, tmp_path / "strict", checkpoint, strict=True)
+    assert "m.parquet row 1" in str(refused.value)
+    assert "m.parquet row 2: the expression has more than 512 tokens" in str(refused.value)
+    assert "broken.mp4" in str(refused.value)
+    assert "absent.mp4" in str(refused.value)
+    assert not (tmp_path / "strict").exists()
+
+
+@pytest.mark.s3
+def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
+    base = f"{s3}/{tmp_path.name}"
+    rows = pq.read_table(shapes[0]).to_pylist()
+    for uri in {row["video_uri"] for row in rows}:
+        storage.write_bytes(storage.join(base, uri), Path(storage.parent(shapes[0]), uri).read_bytes())
+    storage.write_table(f"{base}/m.parquet", pa.Table.from_pylist(rows))
+    for path in Path(checkpoint).iterdir():
+        storage.write_bytes(f"{base}/checkpoint/{path.name}", path.read_bytes())
+    result = run(f"{base}/m.parquet", f"{base}/run", f"{base}/checkpoint")
+    assert result.exit_code == 0
+    assert masks(f"{base}/run")["counts"].equals(masks(done[0])["counts"])
+    assert run(f"{base}/m.parquet", f"{base}/run", f"{base}/checkpoint").there_before == 9
+    assert b"test-secret-value" not in storage.read_bytes(f"{base}/run/run.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"window": "0"}, "--window"),
+        ({"window": "all"}, "--window"),
+        ({"threshold": 1.0}, "--threshold"),
+        ({"max_size": 10}, "--max-size"),
+        ({"gpus_per_actor": 1.0}, "has 0 GPUs"),
+        ({"device": "cuda"}, "has no GPU"),
+        ({"actors": 99}, "--actors 99"),
+        ({"checkpoint": "/nowhere"}, "--checkpoint /nowhere"),
+    ],
+)
+def test_wrong_options_are_refused_before_work_starts(shapes, checkpoint, tmp_path, options, text):
+    with pytest.raises(InputError, match=text):
+        run(shapes[0], tmp_path / "run", **{"checkpoint": checkpoint} | options)
+
+
+def test_an_actor_that_cannot_start_is_told_in_one_line(shapes, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(segment, "check_checkpoint", lambda folder: None)
+    monkeypatch.setattr(segment, "weights_digest", lambda folder: "digest")
+    broken = tmp_path / "checkpoint"
+    broken.mkdir()
+    with pytest.raises(InfrastructureError, match="the cluster gave up after 0 of 3 units: .*config.json"):
+        run(shapes[0], tmp_path / "run", str(broken))
+
+
+def test_the_command_line_prints_json(done, shapes, checkpoint):
+    folder, _, _ = done
+    command = [
+        "segment",
+        shapes[0],
+        folder,
+        "--checkpoint",
+        checkpoint,
+        "--short-side",
+        "64",
+        "--window",
+        "5",
+        "--json",
+    ]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["pairs"] == 9
+
+
+@pytest.mark.chaos
+def test_a_killed_driver_loses_nothing_that_was_committed(shapes, checkpoint, tmp_path, done):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "cli", "segment", shapes[0], str(folder), "--checkpoint", checkpoint]
+    command += ["--short-side", "64", "--window", "5", "--unit-frames", "12"]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (folder / "masks").is_dir() or not list((folder / "masks").glob("[!.]*.parquet")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    time.sleep(2)  # orphaned workers may still finish the unit in hand
+    committed = {path: path.stat().st_mtime_ns for path in (folder / "masks").glob("[!.]*.parquet")}
+    assert committed
+    result = run(shapes[0], folder, checkpoint, unit_frames=12)
+    assert result.there_before == sum(Run.open(str(folder)).receipt(path.stem).pairs for path in committed)
+    assert {path: path.stat().st_mtime_ns for path in committed} == committed
+    assert masks(folder)["counts"].equals(masks(done[0])["counts"])
