@@ -1,0 +1,153 @@
+"""The door to the model: prepared frames and sentences in, masks at the video's displayed size out.
+
+One call sees one window of frames. What needs no sentence is computed once per window, each distinct sentence is
+encoded once, and masks are made for the chosen query only. The rules (resize, query choice, threshold) are those
+of the published inference scripts.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.postprocess import choose_query, displayed_boxes, resize_logits
+from model.referformer import ReferFormer, VideoFeatures
+from model.text_encoder import TextFeatures
+from model.tokenizer import Tokenizer
+from model.transform import normalize, resize
+
+PIXELS_AT_ONCE = 2**24  # of upsampled logits, at least one frame: 64 MiB
+SENTENCES_KEPT = 1024
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The answer to one sentence in one window; K kept frames."""
+
+    masks: np.ndarray  # bool [K, H, W]; each frame lies column by column in memory, as run lengths are counted
+    scores: np.ndarray  # float32 [K], probability of the chosen query's best class in each frame
+    boxes: np.ndarray  # float32 [K, 4], x, y, w, h in pixels of the displayed frame
+    query: int  # chosen for the whole window
+    finite: bool  # False: the model's numbers overflowed or are not numbers, the answer is worth nothing
+
+
+def windows(num_frames: int, window: int | None) -> list[range]:
+    """Consecutive windows of `window` frames, the last one shorter; one window of everything for None."""
+    if window is not None and window < 1:
+        raise ValueError(f"a window must hold at least 1 frame, got {window}")
+    step = num_frames if window is None else window
+    return [range(start, min(start + step, num_frames)) for start in range(0, num_frames, max(step, 1))]
+
+
+class Segmenter:
+    """A model ready to answer. Not for use by several threads at once, except `prepare` and `count_tokens`."""
+
+    def __init__(
+        self,
+        model: ReferFormer,
+        tokenizer: Tokenizer,
+        *,
+        device: str = "auto",
+        short_side: int = 360,
+        max_size: int | None = None,
+        threshold: float = 0.5,
+    ) -> None:
+        """device: "auto" takes CUDA if there is any; threshold: a pixel belongs to the object above it, in (0, 1)."""
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
+        self.device = _device(device)
+        self.model = model.to(self.device).eval()
+        self.tokenizer = tokenizer
+        self.short_side, self.max_size = short_side, max_size
+        self.cut = math.log(threshold / (1 - threshold))  # sigmoid(x) > threshold is x > cut
+        self._text_features = lru_cache(maxsize=SENTENCES_KEPT)(self._encode_text)
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """One displayed frame, uint8 [H, W, 3] RGB, resized for the model: uint8 [h, w, 3]."""
+        return resize(frame, self.short_side, self.max_size)
+
+    def count_tokens(self, expression: str) -> int:
+        """Tokens of a sentence, start and end included; the model takes up to `max_tokens`."""
+        return self.tokenizer.count(expression)
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sentence that the text encoder takes, in tokens."""
+        return self.model.config.text.max_tokens
+
+    def segment(
+        self,
+        frames: Sequence[np.ndarray],
+        size: tuple[int, int],
+        expressions: Sequence[str],
+        keep: Sequence[int] | None = None,
+    ) -> Iterator[Segmentation]:
+        """One answer per expression, in order, each computed when it is asked for.
+
+        frames: one window, each as `prepare` made it; size: height and width of the displayed video; keep:
+        positions in the window whose masks are wanted, all if None. The other frames are context: they take part
+        in the model and in the choice of the query. Keeping one frame of several is the A2D way: only the
+        backbone sees the context. Raises ValueError for frames that do not fit together or are too small.
+        """
+        if not frames or len({frame.shape for frame in frames}) > 1:
+            raise ValueError(f"a window needs frames of one size, got {sorted({frame.shape for frame in frames})}")
+        keep = list(range(len(frames)) if keep is None else keep)
+        if not keep or not all(0 <= position < len(frames) for position in keep):
+            raise ValueError(f"keep must name positions among {len(frames)} frames, got {keep}")
+        return self._segment(frames, size, expressions, keep)
+
+    def _segment(
+        self, frames: Sequence[np.ndarray], size: tuple[int, int], expressions: Sequence[str], keep: list[int]
+    ) -> Iterator[Segmentation]:
+        single = len(keep) == 1 and len(frames) > 1
+        video = self._encode_video(frames, keep[0] if single else None) if expressions else None
+        for expression in expressions:
+            assert video is not None
+            yield self._answer(video, expression, size, [0] if single else keep)
+
+    @torch.inference_mode()
+    def _encode_video(self, frames: Sequence[np.ndarray], only: int | None) -> VideoFeatures:
+        pixels = torch.from_numpy(np.stack(frames)).to(self.device)
+        chosen = None if only is None else torch.tensor([only], device=self.device)
+        return self.model.encode_video(normalize(pixels)[None], valid_indices=chosen)
+
+    @torch.inference_mode()
+    def _encode_text(self, expression: str) -> TextFeatures:
+        return self.model.encode_text(self.tokenizer([expression]).to(self.device))
+
+    @torch.inference_mode()
+    def _answer(self, video: VideoFeatures, expression: str, size: tuple[int, int], keep: list[int]) -> Segmentation:
+        decoding = self.model.decode(video, self._text_features(expression))
+        logits, boxes = decoding.logits[-1][0], decoding.boxes[-1][0]
+        query = choose_query(logits)
+        masks = self.model.masks(decoding, query=query)[0, keep, 0]
+        return Segmentation(
+            masks=self._binary(masks, size),
+            scores=logits[keep, query].sigmoid().amax(-1).float().cpu().numpy(),
+            boxes=displayed_boxes(boxes[keep, query], size).float().cpu().numpy(),
+            query=query,
+            finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
+        )
+
+    def _binary(self, logits: Tensor, size: tuple[int, int]) -> np.ndarray:
+        """[K, h, w] -> bool [K, H, W], a few frames at a time: large frames are never all in floating point."""
+        height, width = size
+        columns = np.empty((len(logits), width, height), dtype=bool)
+        step = max(1, PIXELS_AT_ONCE // (height * width))
+        for start in range(0, len(logits), step):
+            inside = resize_logits(logits[start : start + step], size) > self.cut
+            columns[start : start + step] = inside.transpose(1, 2).contiguous().cpu().numpy()
+        return columns.transpose(0, 2, 1)
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if name.startswith("cuda") and not available:
+        raise ValueError(f'device "{name}" was asked for, but torch finds no CUDA device; use "cpu" or "auto"')
+    return torch.device(name)
