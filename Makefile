@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 help:
 	@echo "make demo    segment and score two small synthetic videos"
-	@echo "make test    all tests, the slow ones too, and the wheel in a clean environment"
+	@echo "make test    make check, then all tests: the slow ones, the chaos tests and the wheel in a clean environment too"
 	@echo "make fast    the tests of a plain pytest run"
 	@echo "make check   ruff, format and types"
 
@@ -21,7 +21,7 @@ $(BIN)/rvos: pyproject.toml constraints.txt
 demo: $(BIN)/rvos
 	$(BIN)/rvos demo --out demo
 
-test: $(BIN)/rvos
+test: check
 	$(BIN)/python -m pytest -m ""
 
 fast: $(BIN)/rvos
@@ -30,7 +30,7 @@ fast: $(BIN)/rvos
 check: $(BIN)/rvos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/basedpyright
 
 clean:
 	rm -rf .venv demo dist build

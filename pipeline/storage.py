@@ -94,8 +94,12 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
     """Whole content of a file; OSError (EFBIG) before reading if it is larger than `limit` bytes."""
     if limit is not None and size(uri) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
+    if not is_remote(uri):
+        return Path(uri).read_bytes()
     with _as_os_error(uri):
-        return _fs(uri).cat_file(uri) if is_remote(uri) else Path(uri).read_bytes()
+        content = _fs(uri).cat_file(uri)
+    assert isinstance(content, bytes)
+    return content
 
 
 @contextlib.contextmanager
