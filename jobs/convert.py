@@ -1,0 +1,74 @@
+"""`rvos convert`: a published `.pth` checkpoint becomes a checkpoint folder, read safely and checked in full."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from model.checkpoint import CheckpointError, load_published, require_new_folder, save_checkpoint, weights_digest
+from model.config import PUBLISHED, ReferFormerConfig
+from model.tokenizer import load_tokenizer
+from schemas.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertConfig:
+    """Options of `rvos convert`; all paths are local."""
+
+    checkpoint: str
+    backbone: str  # a name of PUBLISHED
+    tokenizer: str  # folder with the files of roberta-base
+    out: str
+
+    def __post_init__(self) -> None:
+        if self.backbone not in PUBLISHED:
+            raise InputError(f"--backbone {self.backbone!r} is none of {', '.join(PUBLISHED)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertResult:
+    """What was written."""
+
+    out: str
+    backbone: str
+    tensors: int
+    numbers: int  # in all tensors together
+    megabytes: float  # of model.safetensors
+    tolerated: dict[str, list[str]]  # reason -> names in the file that were passed over
+    digest: str
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def text(self) -> str:
+        lines = [
+            f"wrote    {self.out} ({self.megabytes:.0f} MB)",
+            f"model    {self.backbone}: {self.tensors} tensors, {self.numbers / 1e6:.1f} million numbers, none missing",
+        ]
+        for reason, names in self.tolerated.items():
+            lines.append(f"left out {len(names)} {reason}: {names[0]}{' ...' if len(names) > 1 else ''}")
+        return "\n".join([*lines, f"digest   {self.digest}"])
+
+
+def run(config: ConvertConfig) -> ConvertResult:
+    """Convert; nothing is written unless everything fits.
+
+    Raises InputError for whatever is wrong with the checkpoint or the tokenizer, or if there is something at `out`;
+    OSError if writing fails.
+    """
+    model_config = ReferFormerConfig.published(config.backbone)
+    out = Path(config.out)
+    try:
+        require_new_folder(out)
+        load_tokenizer(config.tokenizer, model_config.text.vocab_size)  # before the long part
+        published = load_published(config.checkpoint, model_config)
+        save_checkpoint(out, model_config, published.state, config.tokenizer)
+    except CheckpointError as error:
+        raise InputError(str(error)) from None
+    return ConvertResult(
+        out=config.out,
+        backbone=config.backbone,
+        tensors=len(published.state),
+        numbers=sum(tensor.numel() for tensor in published.state.values()),
+        megabytes=(out / "model.safetensors").stat().st_size / 1e6,
+        tolerated=published.tolerated,
+        digest=weights_digest(out),
+    )

@@ -1,0 +1,116 @@
+"""`rvos convert`: from a published file to a folder that loads strictly; wrong input refused with its reason."""
+
+import argparse
+import importlib.util
+import json
+from collections import Counter
+
+import pytest
+import torch
+
+from jobs import convert
+from jobs.convert import ConvertConfig
+from model.checkpoint import load_model, weights_digest
+from model.config import ReferFormerConfig, ResNetConfig, TextConfig
+from model.referformer import ReferFormer
+from model.tokenizer import write_byte_level_tokenizer
+from schemas.errors import InputError
+
+TINY = ReferFormerConfig(
+    backbone=ResNetConfig(depths=(1, 1, 1, 1), widths=(4, 8, 8, 8)),
+    text=TextConfig(vocab_size=261, hidden_size=16, layers=1, heads=2, intermediate_size=16),
+    hidden_dim=32,
+    heads=2,
+    feedforward_dim=16,
+    encoder_layers=1,
+    decoder_layers=2,
+    mask_dim=8,
+    mask_channels=2,
+)
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    """Options of a conversion that works, of a tiny model that goes by the name resnet50."""
+    monkeypatch.setattr(ReferFormerConfig, "published", classmethod(lambda cls, name: TINY))
+    (tmp_path / "tokenizer").mkdir()
+    write_byte_level_tokenizer(tmp_path / "tokenizer")
+    torch.save(content(ReferFormer(TINY).state_dict()), tmp_path / "model.pth")
+    paths = {"checkpoint": "model.pth", "tokenizer": "tokenizer", "out": "out"}
+    return {"backbone": "resnet50"} | {name: str(tmp_path / path) for name, path in paths.items()}
+
+
+def content(state):
+    """What the published training script saves."""
+    return {
+        "model": state,
+        "optimizer": {"state": {0: {"step": 9, "exp_avg": torch.zeros(3, 3)}}, "param_groups": [{"lr": 1e-4}]},
+        "lr_scheduler": {"milestones": Counter({3: 1, 5: 1}), "gamma": 0.1},
+        "epoch": 5,
+        "args": argparse.Namespace(lr=1e-4, lr_drop=[3, 5], backbone="resnet50", output_dir="out"),
+    }
+
+
+def test_convert_reports_what_it_wrote(options):
+    result = convert.run(ConvertConfig(**options))
+    assert result.digest == weights_digest(options["out"])
+    model = load_model(options["out"])
+    assert result.numbers == sum(
+        tensor.numel() for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()
+    )
+    assert "left out 12 second names of one tensor: transformer.decoder.bbox_embed.0" in result.text()
+    assert json.loads(json.dumps(result.to_json()))["tensors"] == result.tensors
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "resnet18"}, "'resnet18' is none of resnet50, resnet101"),
+        ({"checkpoint": "/nowhere/a.pth"}, "no such file"),
+        ({"tokenizer": "/nowhere"}, "no tokenizer"),
+    ],
+)
+def test_wrong_options(options, change, message):
+    with pytest.raises(InputError, match=message):
+        convert.run(ConvertConfig(**options | change))
+
+
+def test_a_folder_in_use_is_refused_before_the_work(options, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        convert.run(ConvertConfig(**options | {"checkpoint": "/nowhere/a.pth"}))
+
+
+def test_a_checkpoint_of_another_model_leaves_nothing(options, tmp_path):
+    torch.save(content({"weight": torch.ones(2)}), tmp_path / "model.pth")
+    with pytest.raises(InputError, match=r"unknown: weight \[2\]"):
+        convert.run(ConvertConfig(**options))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pth", "tokenizer"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "zipped"), [("resnet50", True), ("video_swin_t_p4w7", False)])
+def test_full_size(shared, tmp_path, backbone, zipped):
+    """The names and shapes of the published checkpoints, with weights that follow from the names."""
+    spec = importlib.util.spec_from_file_location("fill_by_name", shared / "parity" / "fill_by_name.py")
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    entries = json.loads((shared / "parity" / "keys" / f"{backbone}.json").read_text())["state_dict"]
+    tables = dict(ReferFormer(ReferFormerConfig.published(backbone)).named_buffers())
+    state = {
+        name: torch.from_numpy(rule.fill(name, shape)) if dtype == "float32" else tables[name].clone()
+        for name, shape, dtype, _ in entries
+    }
+    torch.save(content(state), tmp_path / "model.pth", _use_new_zipfile_serialization=zipped)
+    result = convert.run(
+        ConvertConfig(
+            checkpoint=str(tmp_path / "model.pth"),
+            backbone=backbone,
+            tokenizer=str(shared / "data" / "tokenizer" / "roberta-base"),
+            out=str(tmp_path / "out"),
+        )
+    )
+    loaded = load_model(result.out).state_dict()
+    assert set(state) - set(loaded) == {"text_encoder.embeddings.position_ids"}
+    assert all(tensor.equal(state[name]) for name, tensor in loaded.items())
