@@ -53,10 +53,18 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """What the actor pool takes from the cluster."""
+    """What the actor pool takes from the cluster: always at least `least` actors, up to `actors`.
+
+    All are asked for at once, since their waiting is what makes a cluster grow; with `least` below `actors`, those
+    that find no more work are given back before the end.
+    """
 
     actors: int = 1
+    least: int = 1
     gpus_per_actor: float = 0.0
+
+    def pool(self) -> ActorPoolStrategy:
+        return ActorPoolStrategy(min_size=self.least, max_size=self.actors, initial_size=self.actors)
 
 
 class UnitSegmenter:
@@ -89,6 +97,7 @@ def segment_units(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # a receipt is handed on at once, not gathered into a block
+    context.execution_no_progress_timeout_s = -1  # nodes may take hours to come, and a unit to be done
     with warnings.catch_warnings():
         # Ray 2.60 has no other way yet to bound the restarts of an actor that its input kills.
         warnings.simplefilter("ignore", category=RayDeprecationWarning)
@@ -96,15 +105,17 @@ def segment_units(
             UnitSegmenter,  # pyright: ignore[reportArgumentType]
             fn_constructor_args=(run, model, frames),
             batch_format="pyarrow",
-            batch_size=None,
+            batch_size=calls[0].num_rows,  # one table a call; Ray demands a number where there are GPUs
             num_cpus=1,
             num_gpus=resources.gpus_per_actor or None,
-            compute=ActorPoolStrategy(size=resources.actors),
+            compute=resources.pool(),
             max_restarts=RESTARTS,
             max_task_retries=RESTARTS,
         )
-    for row in receipts.iter_rows():
-        yield Receipt.from_json(row["receipt"])
+    # Prefetching would hold each receipt back until the next one is there.
+    for batch in receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        for text in batch["receipt"].to_pylist():
+            yield Receipt.from_json(text)
 
 
 def _calls(units: list[Unit], actors: int) -> list[pa.Table]:
