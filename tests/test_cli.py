@@ -49,7 +49,7 @@ def test_help_has_an_example_and_says_what_each_option_is_for(name):
 
 
 def test_backbone_names_are_the_models():
-    from model.published import PUBLISHED
+    from model.config import PUBLISHED
 
     assert set(PUBLISHED_BACKBONES) == set(PUBLISHED)
 
