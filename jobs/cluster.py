@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from schemas.errors import InfrastructureError, InputError
 
 OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter it
+STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray's job server for the commands that it starts
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_NON_TTY_PROGRESS_LOG_INTERVAL": "1000000",
@@ -47,8 +49,9 @@ def _start(address: str, empty_folder: str) -> None:
     import ray
 
     options: dict = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-    # With a working_dir, workers do not put the caller's folder on their path, where a stray `model/` could lie.
-    options["runtime_env"] = {"working_dir": empty_folder, "env_vars": _storage_environment()}
+    if SUBMITTED not in os.environ:  # else the job has its runtime_env, and Ray refuses a second one
+        # With a working_dir, workers do not put the caller's folder on their path, where a stray `model/` could lie.
+        options["runtime_env"] = {"working_dir": empty_folder, "env_vars": storage_settings()}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
@@ -83,6 +86,9 @@ def _is_descriptor_2(stream: object) -> bool:
         return False
 
 
-def _storage_environment() -> dict[str, str]:
-    """AWS settings of this process; workers on other nodes need them to reach the same storage."""
-    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+def storage_settings() -> dict[str, str]:
+    """Where this process finds its storage, for the workers on other nodes. Keys do not travel with it.
+
+    A cluster shows what is passed on in its dashboard and logs; nodes have a role, or keys in their own environment.
+    """
+    return {name: os.environ[name] for name in STORAGE_SETTINGS if name in os.environ}

@@ -38,19 +38,27 @@ class Run:
         `decides` is what the fingerprint was hashed from, name by name. Raises InputError if the folder holds
         something else, or a run of another fingerprint (the text lists what differs).
         """
-        uri = storage.join(folder, "run.json")
-        if not storage.exists(uri):
+        if not cls.is_there(folder, fingerprint, decides):
+            document = {"fingerprint": fingerprint, "decides": decides, **record}
+            text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+            storage.create_bytes(storage.join(folder, "run.json"), text.encode())
+            cls.is_there(folder, fingerprint, decides)  # another start may have been first
+        return cls(folder, fingerprint)
+
+    @classmethod
+    def is_there(cls, folder: str, fingerprint: str, decides: dict) -> bool:
+        """Whether `folder` holds this run already, rather than nothing. Raises InputError as `start`."""
+        if not is_run(folder):
             if storage.is_folder(folder) and storage.names(folder):
                 raise InputError(f"{folder} is not empty and not a run (no run.json); name another folder")
-            document = {"fingerprint": fingerprint, "decides": decides, **record}
-            storage.create_bytes(uri, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
+            return False
         there = read_run_json(folder)
         if there["fingerprint"] != fingerprint:
             raise InputError(
                 f"{folder} was made otherwise: {_differences(there.get('decides', {}), decides)}; "
                 "repeat the command with the same options, or name another run folder"
             )
-        return cls(folder, fingerprint)
+        return True
 
     @classmethod
     def open(cls, folder: str) -> "Run":
@@ -64,24 +72,24 @@ class Run:
 
         Raises InputError if a planned row changed in, or vanished from, the manifest.
         """
-        plan.check_columns(manifest, source)
         parts = self.parts()
-        new = manifest
-        if parts:
-            planned = pa.concat_tables(
-                self._read_part(part, ["video_id", "expression_id", "row_hash"]) for part in parts
-            )
-            new = plan.compare_with_plan(manifest, planned, source)
-            if limit is not None:
-                new = new.slice(0, max(0, limit - planned.num_rows))
-        elif limit is not None:
-            new = new.slice(0, limit)
+        new = self.new_rows(manifest, source, limit)
         if not new.num_rows:
             return
         part = plan.plan_part(new, self.fingerprint, frame_step=frame_step, unit_frames=unit_frames)
         uri = self._part_uri(parts[-1] + 1 if parts else 0)
         if not storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP):
             self.extend_plan(manifest, source, limit=limit, frame_step=frame_step, unit_frames=unit_frames)
+
+    def new_rows(self, manifest: pa.Table, source: str, limit: int | None) -> pa.Table:
+        """The rows of `manifest` (of its first `limit`) that are not planned yet; raises as `extend_plan`."""
+        plan.check_columns(manifest, source)
+        parts = self.parts()
+        if not parts:
+            return manifest.slice(0, limit)
+        planned = pa.concat_tables(self._read_part(part, ["video_id", "expression_id", "row_hash"]) for part in parts)
+        new = plan.compare_with_plan(manifest, planned, source)
+        return new if limit is None else new.slice(0, max(0, limit - planned.num_rows))
 
     def parts(self) -> list[int]:
         """Numbers of the plan parts, in order."""
