@@ -89,6 +89,7 @@ def save_checkpoint(
     part.mkdir(parents=True)
     try:
         save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+        (part / WEIGHTS).chmod(0o644)  # safetensors makes it readable to its owner alone
         (part / CONFIG).write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
         tokenizer.save(part)
         part.rename(folder)

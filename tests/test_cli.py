@@ -18,6 +18,8 @@ JOBS = {
     "check": ("check", "CheckConfig"),
     "convert": ("convert", "ConvertConfig"),
     "segment": ("segment", "SegmentConfig"),
+    "plan": ("plan", "PlanConfig"),
+    "submit": ("submit", "SubmitConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
 }
 
@@ -37,7 +39,7 @@ def test_options_equal_the_fields_of_the_config(name):
     for option in options.values():
         default = fields[option.name].default
         if default is not dataclasses.MISSING and isinstance(option, click.Option) and not option.multiple:
-            assert option.get_default(click.Context(main.commands[name])) == default, option.name
+            assert option.to_info_dict()["default"] == default, option.name
 
 
 @pytest.mark.parametrize("name", JOBS)
