@@ -27,16 +27,27 @@ class Failure(click.ClickException):
         self.exit_code = error.exit_code
 
 
-def run_job(module: str, config_class: str, options: dict[str, Any], *, title: str | None = None) -> None:
+def run_job(
+    module: str,
+    config_class: str,
+    options: dict[str, Any],
+    *,
+    title: str | None = None,
+    show: Callable[[str], None] | None = None,
+) -> None:
     """Build the job's config from the options, run it, print its result, and exit with its code.
 
-    The only place where errors become messages. `title` names a job that reports its progress.
+    The only place where errors become messages. `title` names a job that reports its progress; `show` is what a job
+    with text of its own gives it to.
     """
     as_json = options.pop("as_json", False)
     try:
         job = importlib.import_module(f"jobs.{module}")
         config = getattr(job, config_class)(**options)
-        result = _run_with_progress(job.run, config, title) if title else job.run(config)
+        if title:
+            result = _run_with_progress(job.run, config, title)
+        else:
+            result = job.run(config, show) if show else job.run(config)
     except RvosError as error:
         raise Failure(error) from None
     except OSError as error:
@@ -178,7 +189,7 @@ def convert(**options: Any) -> None:
     type=click.Choice(["auto", "cpu", "cuda"]),
     help="auto: CUDA where there is a GPU, else CPU.",
 )
-@click.option("--actors", type=click.IntRange(min=1), help="Models at work at once.  [default: one per GPU, else 1]")
+@click.option("--actors", metavar="N|LEAST:MOST", help="Models at work at once.  [default: one per GPU, else 1]")
 @click.option(
     "--gpus-per-actor", type=click.FloatRange(min=0), help="GPU share of an actor.  [default: 1 where there are GPUs]"
 )
@@ -188,6 +199,7 @@ def convert(**options: Any) -> None:
     help="Pair-frames of one unit of work, what is lost by a kill.  [default: 64 to 4096, by the manifest's size]",
 )
 @click.option("--address", default="local", show_default=True, metavar="local|auto|HOST:PORT", help="Ray cluster.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what there would be to do, and write nothing.")
 @JSON_OPTION
 def segment(**options: Any) -> None:
     """Write one RLE mask per frame for each pair of MANIFEST into the folder RUN.
@@ -198,7 +210,89 @@ def segment(**options: Any) -> None:
     rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
     rvos segment s3://b/manifest.parquet s3://b/runs/1 --checkpoint s3://b/ckpt --address auto --actors 16
     """
+    if options["dry_run"]:
+        run_job("dry_run", "SegmentConfig", options)
     run_job("segment", "SegmentConfig", options, title="segment")
+
+
+@main.command()
+@click.argument("manifest")
+@click.option("--checkpoint", required=True, help="Checkpoint folder of the run to come; local or s3://.")
+@click.option(
+    "--frames-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Masks per second of one GPU, as 'rvos segment' reports them.  [default: measured on this machine]",
+)
+@click.option("--gpu", metavar="NAME", help="The GPU that --frames-per-second and --price are of, for the report.")
+@click.option("--price", type=click.FloatRange(min=0), help="Price of one hour of such a machine, in any currency.")
+@click.option(
+    "--probe",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Videos that are opened to measure, spread over long and short ones.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest.")
+@click.option("--window", default="36", show_default=True, metavar="N|whole", help="As for 'rvos segment'.")
+@click.option(
+    "--short-side", default=360, show_default=True, type=click.IntRange(min=32), help="As for 'rvos segment'."
+)
+@click.option("--max-size", type=click.IntRange(min=32), help="As for 'rvos segment'.")
+@click.option("--frame-step", default=1, show_default=True, type=click.IntRange(min=1), help="As for 'rvos segment'.")
+@click.option(
+    "--decoder", default="pyav", show_default=True, type=click.Choice(["pyav", "decord"]), help="As for 'rvos segment'."
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="What to measure on.",
+)
+@JSON_OPTION
+def plan(**options: Any) -> None:
+    """Say what a run over MANIFEST will take: units, masks, bytes, hours and money. Nothing is written.
+
+    A few videos are segmented here to measure; with --frames-per-second they are only decoded.
+
+    \b
+    rvos plan data/manifest.parquet --checkpoint checkpoint/
+    rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
+    """
+    run_job("plan", "PlanConfig", options)
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, metavar="[--] COMMAND...")
+@click.option("--address", required=True, metavar="http://HOST:8265", help="Job server of the cluster.")
+@click.option(
+    "--working-dir",
+    metavar="DIR|none",
+    help="Checkout whose code is sent; none: the nodes' own package.  [default: this rvos's checkout, else none]",
+)
+@click.option("--mounted", is_flag=True, help="Local paths in COMMAND are the same on every node (NFS, EFS).")
+@click.option("--detach", is_flag=True, help="Submit and return, without following the job.")
+@click.option("--status", is_flag=True, help="Say how the job of this COMMAND stands, and submit nothing.")
+@click.option("--logs", is_flag=True, help="Print its log so far.")
+@click.option("--stop", is_flag=True, help="Stop it; what is committed is kept.")
+@JSON_OPTION
+def submit(**options: Any) -> None:
+    """Run COMMAND (any other command of rvos) on a Ray cluster, follow its log, and end with its exit code.
+
+    Repeat it to follow the same job again, or to run it anew when that has ended. With --status, --logs or --stop,
+    COMMAND may also be the id that submitting printed.
+
+    \b
+    rvos submit --address http://127.0.0.1:8265 -- segment s3://b/m.parquet s3://b/runs/1 --checkpoint s3://b/ckpt
+    rvos submit --address http://127.0.0.1:8265 --stop rvos-segment-1-0a1b2c3d
+    """
+    from jobs.command import spell_out
+
+    words = options["command"]
+    asks = options["status"] or options["logs"] or options["stop"]
+    if not (asks and len(words) == 1 and words[0].startswith("rvos-")):
+        options["command"] = spell_out(main, words)
+    run_job("submit", "SubmitConfig", options, show=lambda text: click.echo(text, err=True, nl=False))
 
 
 @main.command()

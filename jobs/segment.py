@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 import uuid
 from collections import Counter
@@ -30,6 +31,7 @@ from schemas.errors import InfrastructureError, InputError
 from schemas.manifest import MAX_TOKENS
 from schemas.version import MASKS_VERSION, __version__
 
+ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
@@ -51,10 +53,11 @@ class SegmentConfig:
     threshold: float = 0.5
     decoder: str = "pyav"
     device: str = "auto"
-    actors: int | None = None
+    actors: str | None = None
     gpus_per_actor: float | None = None
     unit_frames: int | None = None
     address: str = "local"
+    dry_run: bool = False  # for jobs.dry_run
 
     def __post_init__(self) -> None:
         if self.window != "whole" and not (self.window.isdigit() and int(self.window) > 0):
@@ -63,6 +66,13 @@ class SegmentConfig:
             raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
         if self.max_size is not None and self.max_size < self.short_side:
             raise InputError(f"--max-size {self.max_size} is below --short-side {self.short_side}")
+        if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
+            raise InputError(f"--actors must be a number, or least and most as in 1:16, got {self.actors!r}")
+
+    @property
+    def pool_size(self) -> list[int]:
+        """The one or two numbers of `--actors`; none if it is not given."""
+        return [int(number) for number in (self.actors or "").split(":") if number]
 
     def frames(self) -> FrameOptions:
         return FrameOptions(
@@ -137,6 +147,7 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     Raises InputError for bad input (before anything starts) and InfrastructureError if the cluster gives up; what was
     committed until then stays, and the same command goes on from there.
     """
+    assert not config.dry_run, "jobs.dry_run does that"
     started = time.perf_counter()
     the_run = _prepare_run(config)
     units = the_run.units()
@@ -157,7 +168,24 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
 
 
 def _prepare_run(config: SegmentConfig) -> Run:
-    """Read and check everything that can be checked before work starts; then open the run and plan what is new."""
+    """Check everything, then open the run and plan what is new."""
+    manifest, decides, fingerprint = check_inputs(config)
+    the_run = Run.start(storage.absolute(config.run), fingerprint, decides, _record(config))
+    the_run.extend_plan(
+        manifest,
+        config.manifest,
+        limit=config.limit,
+        frame_step=config.frame_step,
+        unit_frames=config.unit_frames,
+    )
+    return the_run
+
+
+def check_inputs(config: SegmentConfig) -> tuple[pa.Table, dict, str]:
+    """Read and check everything that can be checked before work starts, except the run folder.
+
+    Returns the manifest, all that decides the masks by name, and its fingerprint. Raises InputError.
+    """
     manifest = read_manifest(config.manifest)
     with storage.local_folder(config.checkpoint) as folder:
         try:
@@ -168,16 +196,7 @@ def _prepare_run(config: SegmentConfig) -> Run:
     if config.strict:
         _refuse_bad_rows(config, manifest, tokenizer)
     decides = config.decides(weights)
-    fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
-    the_run = Run.start(storage.absolute(config.run), fingerprint, decides, _record(config))
-    the_run.extend_plan(
-        manifest,
-        config.manifest,
-        limit=config.limit,
-        frame_step=config.frame_step,
-        unit_frames=config.unit_frames,
-    )
-    return the_run
+    return manifest, decides, hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _record(config: SegmentConfig) -> dict:
@@ -203,21 +222,31 @@ def _refuse_bad_rows(config: SegmentConfig, manifest: pa.Table, tokenizer: Token
 
 
 def _resources(config: SegmentConfig, resources: Mapping[str, float]) -> tuple[Resources, int | None]:
-    """The actor pool for this cluster, and torch threads per actor (None on GPUs)."""
-    gpus = resources.get("GPU", 0.0)
-    per_actor = config.gpus_per_actor
-    if per_actor is None:
-        per_actor = 1.0 if gpus and config.device != "cpu" else 0.0
-    if per_actor > gpus:
-        raise InputError(f"--gpus-per-actor {per_actor:g}, but the cluster at {config.address} has {gpus:g} GPUs")
-    if config.device == "cuda" and not per_actor:
-        raise InputError(f"--device cuda, but the cluster at {config.address} has no GPU")
-    actors = config.actors or (int(gpus // per_actor) if per_actor else 1)
-    cpus = int(resources.get("CPU", 1))
-    if not per_actor and actors > cpus:
-        raise InputError(f"--actors {actors}, but the cluster at {config.address} has {cpus} CPUs")
-    threads = None if per_actor else max(1, min(cpus, os.cpu_count() or 1) // actors)
-    return Resources(actors=actors, gpus_per_actor=per_actor), threads
+    """The actor pool for this cluster, and torch threads per actor (None on GPUs).
+
+    On this machine what it has must do; elsewhere nodes may be on their way, so what is asked for is taken.
+    """
+    gpus, cpus = resources.get("GPU", 0.0), int(resources.get("CPU", 0.0))
+    share = config.gpus_per_actor
+    if share is None:
+        share = 1.0 if config.device == "cuda" or (gpus and config.device != "cpu") else 0.0
+    if config.device == "cuda" and not share:
+        raise InputError("--device cuda needs a share of a GPU; leave out --gpus-per-actor 0")
+    room = int(gpus / share + 1e-6) if share else cpus  # actors that fit in what is there now
+    asked = config.pool_size or [max(1, room) if share else 1]
+    may_grow = config.address != "local" and config.pool_size
+    if asked[0] > room and not may_grow:
+        each = f"{share:g} GPUs" if share else "one CPU"
+        hint = (
+            "" if config.address == "local" else "; if more nodes come when work waits, say how many actors to ask for"
+        )
+        raise InputError(
+            f"--actors {asked[0]} with {each} each, but the cluster at {config.address} has {gpus:g} GPUs and "
+            f"{cpus} CPUs{hint}"
+        )
+    actors = asked[-1] if may_grow else min(asked[-1], room)
+    threads = None if share else max(1, min(cpus, os.cpu_count() or 1) // actors)
+    return Resources(actors=actors, least=asked[0], gpus_per_actor=share), threads
 
 
 def _follow(

@@ -4,7 +4,9 @@ A unit is what one actor takes, computes and commits as one object. No video is 
 `num_frames`, else from the listed frames, else `ASSUMED_FRAMES`.
 """
 
+import functools
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +40,34 @@ def plan_part(manifest: pa.Table, fingerprint: str, *, frame_step: int, unit_fra
     rows = rows.append_column("unit_id", pa.array(np.repeat(np.array(ids, object), ends - starts), pa.string()))
     rows = rows.take(np.concatenate([np.arange(start, end) for start, end in bounds[order].tolist()]))
     return rows.select([*PLAN_COLUMNS, *manifest.column_names])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extent:
+    """How much work the rows of a plan are."""
+
+    pairs: int = 0
+    videos: int = 0
+    units: int = 0
+    pair_frames: int = 0  # masks to make
+    video_frames: int = 0  # frames to decode: once for the pairs of a video in one unit
+    assumed_pairs: int = 0  # of videos whose length is not known: ASSUMED_FRAMES stand for it
+
+    @classmethod
+    def of(cls, part: pa.Table) -> "Extent":
+        """The extent of a plan part, as `plan_part` makes it."""
+        videos = part.group_by(["unit_id", "video_id"]).aggregate([("pair_frames", "max")])
+        known = [
+            part[name].is_valid() for name in ("frames", "frame_indices", "num_frames") if name in part.column_names
+        ]
+        return cls(
+            pairs=part.num_rows,
+            videos=pc.count_distinct(part["video_id"]).as_py(),
+            units=pc.count_distinct(part["unit_id"]).as_py(),
+            pair_frames=pc.sum(part["pair_frames"]).as_py(),
+            video_frames=pc.sum(videos["pair_frames_max"]).as_py(),
+            assumed_pairs=part.num_rows - pc.sum(functools.reduce(pc.or_, known)).as_py() if known else part.num_rows,
+        )
 
 
 def pair_frames(manifest: pa.Table, frame_step: int) -> pa.ChunkedArray:

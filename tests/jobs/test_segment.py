@@ -110,7 +110,7 @@ def test_another_fingerprint_is_refused_with_what_differs(done, shapes, checkpoi
 
 def test_the_masks_do_not_depend_on_actors_units_or_neighbours(done, shapes, checkpoint, tmp_path):
     folder, _, _ = done
-    run(shapes[0], tmp_path / "two", checkpoint, actors=2, unit_frames=12)
+    run(shapes[0], tmp_path / "two", checkpoint, actors="2", unit_frames=12)
     assert len(Run.open(str(tmp_path / "two")).units()) == 9 // 3 * 1
     mine, theirs = masks(folder), masks(tmp_path / "two")
     assert keys(mine) == keys(theirs)
@@ -186,7 +186,9 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
         ({"max_size": 10}, "--max-size"),
         ({"gpus_per_actor": 1.0}, "has 0 GPUs"),
         ({"device": "cuda"}, "has no GPU"),
-        ({"actors": 99}, "--actors 99"),
+        ({"actors": "99"}, "--actors 99"),
+        ({"actors": "0"}, "--actors must be a number"),
+        ({"actors": "4:2"}, "--actors must be a number"),
         ({"checkpoint": "/nowhere"}, "--checkpoint /nowhere"),
     ],
 )
