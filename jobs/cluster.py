@@ -12,6 +12,7 @@ from schemas.errors import InfrastructureError, InputError
 OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter it
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray's job server for the commands that it starts
+WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's threads share the cores with decoding; waiting must not spin
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_NON_TTY_PROGRESS_LOG_INTERVAL": "1000000",
@@ -25,7 +26,7 @@ def session(address: str) -> Iterator[Mapping[str, float]]:
 
     A session that the process has already is used and left running. Raises InfrastructureError if none comes up.
     """
-    for name, value in QUIET.items():
+    for name, value in {**QUIET, **WORKERS}.items():
         os.environ.setdefault(name, value)
     if address == "local":
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nothing but loopback can reach it
@@ -51,7 +52,7 @@ def _start(address: str, empty_folder: str) -> None:
     options: dict = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if SUBMITTED not in os.environ:  # else the job has its runtime_env, and Ray refuses a second one
         # With a working_dir, workers do not put the caller's folder on their path, where a stray `model/` could lie.
-        options["runtime_env"] = {"working_dir": empty_folder, "env_vars": storage_settings()}
+        options["runtime_env"] = {"working_dir": empty_folder, "env_vars": {**WORKERS, **storage_settings()}}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
