@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -139,21 +140,25 @@ def local_folder(uri: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def spool(uri: str) -> Iterator[str]:
-    """A fresh local path to write the future content of `uri` to; removed afterwards, committed or not.
+    """A fresh local path to write the future content of `uri` to; gone afterwards, committed or not.
 
-    For a local `uri` it lies hidden in the same folder, so that `commit` can link it.
+    The file behind it has no name where the file system can do that, so that even a killed writer leaves nothing.
     """
-    if not is_remote(uri):
-        os.makedirs(parent(uri), exist_ok=True)
-    handle, path = tempfile.mkstemp(
-        prefix=f".{uri.rpartition('/')[2]}.", suffix=".part", dir=None if is_remote(uri) else parent(uri)
-    )
-    os.close(handle)
+    folder = tempfile.gettempdir() if is_remote(uri) else parent(uri)
+    os.makedirs(folder, exist_ok=True)
     try:
-        yield path
+        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            raise
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as file:
+            os.chmod(file.name, 0o666 & ~_umask())
+            yield file.name
+        return
+    try:
+        yield f"/proc/self/fd/{handle}"
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        os.close(handle)
 
 
 def commit(path: str, uri: str, *, replace: bool = False) -> bool:
@@ -164,16 +169,19 @@ def commit(path: str, uri: str, *, replace: bool = False) -> bool:
     """
     if is_remote(uri):
         return _put(path, uri, replace)
-    os.chmod(path, 0o666 & ~_umask())
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-    if replace:
-        os.replace(path, uri)
-    else:
-        try:
-            os.link(path, uri)
-        except FileExistsError:
-            return False
+    try:
+        if replace:
+            hidden = join(parent(uri), f".{uuid.uuid4().hex}.part")
+            _link(path, hidden)
+            os.replace(hidden, uri)
+            with contextlib.suppress(FileNotFoundError):  # it is still there if both were one file already
+                os.unlink(hidden)
+        else:
+            _link(path, uri)
+    except FileExistsError:
+        return False
     _sync_folder(parent(uri))
     return True
 
@@ -268,6 +276,15 @@ def _as_os_error(uri: str) -> Iterator[None]:
         if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "s3fs")):
             raise
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}", uri) from None
+
+
+def _link(path: str, name: str) -> None:
+    """A hard link to the file that `path` is, or leads to as a link in /proc does."""
+    folder = os.open(parent(name), os.O_PATH)
+    try:
+        os.link(os.path.abspath(path), name, src_dir_fd=folder, follow_symlinks=True)  # with a folder, Python follows; without, not
+    finally:
+        os.close(folder)
 
 
 def _sync_folder(folder: str) -> None:

@@ -48,6 +48,33 @@ def test_the_first_writer_wins(folder):
     assert storage.names(storage.parent(uri)) == ["u.parquet"]
 
 
+@pytest.mark.parametrize("nameless", [True, False])
+def test_local_commits_with_and_without_nameless_files(tmp_path, monkeypatch, nameless):
+    if not nameless:  # as on network file systems
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
+    uri = str(tmp_path / "folder" / "u")
+    with storage.spool(uri) as path:
+        assert path.startswith("/proc/") == nameless
+        Path(path).write_bytes(b"content")
+        assert storage.commit(path, uri)
+        assert not storage.commit(path, uri)
+        assert storage.commit(path, uri, replace=True)
+    assert os.listdir(tmp_path / "folder") == ["u"]
+    assert Path(uri).read_bytes() == b"content"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert os.stat(uri).st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.chaos
+def test_a_killed_writer_leaves_nothing(tmp_path):
+    code = (
+        "import os, sys; from pipeline import storage as s; s.spool(sys.argv[1]).__enter__(); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "u")], check=False).returncode == -9
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_is_not_committed_leaves_nothing(folder):
     uri = storage.join(folder, "u")
     with pytest.raises(RuntimeError), storage.spool(uri) as path:
