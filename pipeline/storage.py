@@ -282,7 +282,8 @@ def _link(path: str, name: str) -> None:
     """A hard link to the file that `path` is, or leads to as a link in /proc does."""
     folder = os.open(parent(name), os.O_PATH)
     try:
-        os.link(os.path.abspath(path), name, src_dir_fd=folder, follow_symlinks=True)  # with a folder, Python follows; without, not
+        # Without src_dir_fd Python calls plain link(), which does not follow the link in /proc.
+        os.link(os.path.abspath(path), name, src_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
 
