@@ -95,12 +95,15 @@ def filled_model():
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Recordings by kind: `forward_case`, `postprocess_case`, `transform_case`, `keys_file`."""
+    """Recordings by kind: `forward_case`, `postprocess_case`, `transform_case`, `keys_file`, `loss_case`, `step_case`."""
     kinds = {"forward_case": "token_ids", "postprocess_case": "ytvos", "transform_case": "size_table"}
-    for argument in set(metafunc.fixturenames) & {*kinds, "keys_file"}:
+    for argument in set(metafunc.fixturenames) & {*kinds, "keys_file", "loss_case", "step_case"}:
         parity = _parity()
         if argument == "keys_file":
             paths = sorted((parity.folder() / "keys").glob("*.json"))
+        elif argument in ("loss_case", "step_case"):
+            paths = sorted((parity.folder() / "training" / "cases").glob("*.json"))
+            paths = [path for path in paths if _info(path).get("kind") == argument.removesuffix("_case")]
         else:
             paths = [p for p in sorted((parity.folder() / "cases").glob("*.json")) if _has(p, kinds[argument])]
             paths.sort(key=lambda path: [str(_info(path).get(key)) for key in ("salt", "backbone")])
