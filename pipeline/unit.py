@@ -138,7 +138,7 @@ def _fail_all(group: list[PairRows], window: Window, error: Exception) -> None:
 
 def _failure(end: ClipEnd, pair: PairRows) -> tuple[str, str] | None:
     if end.error:
-        return end.error.status, f"{end.error} ({end.clip.uri})"
+        return end.error.status, str(end.error)
     if not pair.columns["counts"]:
         return "missing", f"no frame to output was read ({end.clip.uri})"
     return None
