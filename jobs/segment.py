@@ -112,8 +112,8 @@ class SegmentResult:
     failed: dict[str, int]
     errors: list[str]
     frames: int  # pair-frames made by this invocation
-    seconds: float  # from the first unit's dispatch to the last commit
-    startup_seconds: float
+    seconds: float  # from the start of the first unit to the last commit
+    startup_seconds: float  # all else: reading, planning, starting the actors, summing up
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
 
     @property
@@ -154,15 +154,12 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     committed = the_run.committed()
     todo = sorted((unit for unit in units if unit.unit_id not in committed), key=lambda unit: -unit.pair_frames)
     receipts: list[Receipt] = []
-    startup = seconds = 0.0
     if todo:
         with cluster.session(config.address) as resources:
             pool, threads = _resources(config, resources)
             chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool)
-            startup, begun = time.perf_counter() - started, time.perf_counter()
-            receipts = _follow(chain, todo, begun, progress)
-            seconds = time.perf_counter() - begun
-    result = _sum_up(the_run, units, committed, receipts, seconds, startup)
+            receipts = _follow(chain, todo, progress)
+    result = _sum_up(the_run, units, committed, receipts, time.perf_counter() - started)
     the_run.write_log(f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}", result.to_json())
     return result
 
@@ -249,9 +246,7 @@ def _resources(config: SegmentConfig, resources: Mapping[str, float]) -> tuple[R
     return Resources(actors=actors, least=asked[0], gpus_per_actor=share), threads
 
 
-def _follow(
-    chain: Iterable[Receipt], todo: list[Unit], begun: float, progress: Callable[[Progress], None]
-) -> list[Receipt]:
+def _follow(chain: Iterable[Receipt], todo: list[Unit], progress: Callable[[Progress], None]) -> list[Receipt]:
     planned = {unit.unit_id: unit.pair_frames for unit in todo}
     pairs = sum(unit.stop - unit.start for unit in todo)
     receipts: list[Receipt] = []
@@ -268,7 +263,7 @@ def _follow(
                     total_work=sum(planned.values()),
                     frames=sum(r.frames for r in receipts if r.fresh),
                     failed=sum(sum(r.failed.values()) for r in receipts),
-                    seconds=time.perf_counter() - begun,
+                    seconds=time.time() - min(r.started for r in receipts),
                 )
             )
     except (InputError, InfrastructureError):
@@ -289,7 +284,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _sum_up(
-    the_run: Run, units: list[Unit], committed: set[str], receipts: list[Receipt], seconds: float, startup: float
+    the_run: Run, units: list[Unit], committed: set[str], receipts: list[Receipt], wall_seconds: float
 ) -> SegmentResult:
     there = the_run.committed()
     lost = [unit.unit_id for unit in units if unit.unit_id not in there]
@@ -301,6 +296,7 @@ def _sum_up(
     for receipt in [*before, *receipts]:
         failed.update(receipt.failed)
     fresh = [receipt for receipt in receipts if receipt.fresh]
+    seconds = max(r.ended for r in fresh) - min(r.started for r in fresh) if fresh else 0.0
     return SegmentResult(
         run=the_run.folder,
         pairs=sum(unit.stop - unit.start for unit in units),
@@ -309,6 +305,6 @@ def _sum_up(
         errors=[text for receipt in [*receipts, *before] for text in receipt.errors][:5],
         frames=sum(receipt.frames for receipt in fresh),
         seconds=seconds,
-        startup_seconds=startup,
+        startup_seconds=wall_seconds - seconds,
         stages={name: round(sum(receipt.seconds[name] for receipt in fresh), 3) for name in SECONDS},
     )

@@ -4,6 +4,7 @@ The footer of that object holds the receipt, so that everything about a unit is 
 """
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ class Receipt:
     failed: dict[str, int] = field(default_factory=dict)  # status -> pairs
     errors: list[str] = field(default_factory=list)  # the first few texts
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
+    started: float = field(default_factory=time.time)  # seconds since the epoch
+    ended: float = 0.0
     generation: int = 0
     fresh: bool = True  # False: the unit was there already
 
@@ -78,6 +81,7 @@ class UnitWriter:
 
         Raises InfrastructureError if what is there holds other pairs or another fingerprint.
         """
+        self.receipt.ended = time.time()
         self._writer.add_key_value_metadata({RECEIPT_KEY.decode(): self.receipt.to_json()})
         self._writer.close()
         if storage.commit(self._path, self.uri):
