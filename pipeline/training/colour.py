@@ -1,0 +1,87 @@
+"""Colour distortion of single frames (Liu et al. 2016, SSD): brightness, contrast, saturation, hue, channel order.
+
+The published code takes RGB for BGR where it turns to hue and saturation, and cuts values off to integers without
+clipping, so that 300 becomes 44 and bright areas show dark specks. Ours does neither, unless it is asked to.
+"""
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+ORDERS = tuple(permutations(range(3)))
+BRIGHTNESS, CONTRAST, SATURATION, HUE = (-32.0, 32.0), (0.5, 1.5), (0.5, 1.5), (-18.0, 18.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourChange:
+    """The decisions for one frame; None: that step is left out."""
+
+    brightness: float | None = None  # added, in grey levels
+    contrast: float | None = None  # factor
+    saturation: float | None = None  # factor
+    hue: float | None = None  # degrees, added
+    channels: tuple[int, int, int] | None = None  # new order
+    contrast_first: bool = True  # before saturation and hue, or after
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "ColourChange":
+        """Each step with probability one half."""
+
+        def maybe(limits: tuple[float, float]) -> float | None:
+            value, used = rng.uniform(*limits), rng.random() < 0.5
+            return value if used else None
+
+        order = ORDERS[rng.integers(len(ORDERS))]
+        return cls(
+            brightness=maybe(BRIGHTNESS),
+            contrast=maybe(CONTRAST),
+            saturation=maybe(SATURATION),
+            hue=maybe(HUE),
+            channels=(order[0], order[1], order[2]) if rng.random() < 0.5 else None,
+            contrast_first=bool(rng.random() < 0.5),
+        )
+
+    def apply(self, frame: np.ndarray, *, published: bool = False) -> np.ndarray:
+        """uint8 [H, W, 3] RGB -> the same, changed."""
+        x = frame.astype(np.float32)
+        if self.brightness is not None:
+            x += np.float32(self.brightness)
+        if self.contrast is not None and self.contrast_first:
+            x *= np.float32(self.contrast)
+        if published or self.saturation is not None or self.hue is not None:
+            x = self._shift_hue(x[..., ::-1])[..., ::-1] if published else self._shift_hue(x.clip(0, 255))
+        if self.contrast is not None and not self.contrast_first:
+            x = x * np.float32(self.contrast)
+        if self.channels is not None:
+            x = x[..., self.channels]
+        if published:
+            return x.astype(np.int32).astype(np.uint8)  # by way of int32: the remainder modulo 256
+        return x.round().clip(0, 255).astype(np.uint8)
+
+    def _shift_hue(self, rgb: np.ndarray) -> np.ndarray:
+        hue, saturation, value = _hue_saturation_value(rgb)
+        if self.saturation is not None:
+            saturation = saturation * np.float32(self.saturation)
+        if self.hue is not None:
+            hue = (hue + np.float32(self.hue)) % 360
+        return _rgb(hue, saturation, value)
+
+
+def _hue_saturation_value(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hue in degrees, saturation as a share, value as the largest channel."""
+    value = rgb.max(-1)
+    spread = value - rgb.min(-1)
+    r, g, b = np.moveaxis(rgb, -1, 0)
+    slope = 60 / (spread + np.finfo(np.float32).eps)
+    hue = np.where(value == r, (g - b) * slope, np.where(value == g, 120 + (b - r) * slope, 240 + (r - g) * slope))
+    return hue % 360, spread / (np.abs(value) + np.finfo(np.float32).eps), value
+
+
+def _rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Inverse of `_hue_saturation_value`; saturation may exceed 1."""
+    channels = []
+    for offset in (5, 3, 1):
+        k = (offset + hue / 60) % 6
+        channels.append(value - value * saturation * np.minimum(k, 4 - k).clip(0, 1))
+    return np.stack(channels, axis=-1).astype(np.float32)
