@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -9,7 +10,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from model.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.clips import FrameOptions
 from pipeline.manifest import read_manifest
+from pipeline.parallel import bounded_map
 from pipeline.runs.run import Run, Unit
 from pipeline.runs.units import SECONDS, Receipt
 from pipeline.segment import ModelOptions, Resources, segment_units
@@ -32,6 +33,8 @@ from schemas.manifest import MAX_TOKENS
 from schemas.version import MASKS_VERSION, __version__
 
 ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
+RECEIPT_READERS = 32  # footers read at once; mostly waiting for storage
+ERRORS_SHOWN = 5
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
@@ -141,6 +144,29 @@ class SegmentResult:
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
 
 
+@dataclass(slots=True)
+class Tally:
+    """Receipts summed up as they come, in the memory of one."""
+
+    failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
+    errors: list[str] = field(default_factory=list)
+    fresh_pairs: int = 0  # these and all below: of this invocation only
+    frames: int = 0
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
+    started: float = math.inf
+    ended: float = 0.0
+
+    def add(self, receipt: Receipt) -> None:
+        self.failed.update(receipt.failed)
+        self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
+        if receipt.fresh:
+            self.fresh_pairs += receipt.pairs
+            self.frames += receipt.frames
+            self.started, self.ended = min(self.started, receipt.started), max(self.ended, receipt.ended)
+            for name in SECONDS:
+                self.stages[name] += receipt.seconds[name]
+
+
 def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: None) -> SegmentResult:
     """Bring the run up to date with the manifest: every pair ends as masks or as one error row, exactly once.
 
@@ -153,13 +179,13 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     units = the_run.units()
     committed = the_run.committed()
     todo = sorted((unit for unit in units if unit.unit_id not in committed), key=lambda unit: -unit.pair_frames)
-    receipts: list[Receipt] = []
+    tally = Tally()
     if todo:
         with cluster.session(config.address) as resources:
             pool, threads = _resources(config, resources)
             chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool)
-            receipts = _follow(chain, todo, progress)
-    result = _sum_up(the_run, units, committed, receipts, time.perf_counter() - started)
+            _follow(chain, todo, tally, progress)
+    result = _sum_up(the_run, units, committed, tally, time.perf_counter() - started)
     the_run.write_log(f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}", result.to_json())
     return result
 
@@ -246,34 +272,32 @@ def _resources(config: SegmentConfig, resources: Mapping[str, float]) -> tuple[R
     return Resources(actors=actors, least=asked[0], gpus_per_actor=share), threads
 
 
-def _follow(chain: Iterable[Receipt], todo: list[Unit], progress: Callable[[Progress], None]) -> list[Receipt]:
+def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: Tally, progress: Callable[[Progress], None]) -> None:
     planned = {unit.unit_id: unit.pair_frames for unit in todo}
-    pairs = sum(unit.stop - unit.start for unit in todo)
-    receipts: list[Receipt] = []
-    work = 0
+    total_pairs, total_work = sum(unit.stop - unit.start for unit in todo), sum(planned.values())
+    units = pairs = work = 0
     try:
         for receipt in chain:
-            receipts.append(receipt)
-            work += planned[receipt.unit_id]
+            tally.add(receipt)
+            units, pairs, work = units + 1, pairs + receipt.pairs, work + planned[receipt.unit_id]
             progress(
                 Progress(
-                    pairs=sum(r.pairs for r in receipts),
-                    total_pairs=pairs,
+                    pairs=pairs,
+                    total_pairs=total_pairs,
                     work=work,
-                    total_work=sum(planned.values()),
-                    frames=sum(r.frames for r in receipts if r.fresh),
-                    failed=sum(sum(r.failed.values()) for r in receipts),
-                    seconds=time.time() - min(r.started for r in receipts),
+                    total_work=total_work,
+                    frames=tally.frames,
+                    failed=sum(tally.failed.values()),
+                    seconds=max(0.0, time.time() - tally.started),
                 )
             )
     except (InputError, InfrastructureError):
         raise
     except Exception as error:  # whatever a worker or Ray itself raised
         raise InfrastructureError(
-            f"the cluster gave up after {len(receipts)} of {len(todo)} units: {_cause(error)}\n"
+            f"the cluster gave up after {units} of {len(todo)} units: {_cause(error)}\n"
             "What is committed is kept; repeat the command to go on."
         ) from error
-    return receipts
 
 
 def _cause(error: BaseException) -> str:
@@ -283,28 +307,24 @@ def _cause(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1].strip()}" if lines else type(cause).__name__
 
 
-def _sum_up(
-    the_run: Run, units: list[Unit], committed: set[str], receipts: list[Receipt], wall_seconds: float
-) -> SegmentResult:
+def _sum_up(the_run: Run, units: list[Unit], committed: set[str], tally: Tally, wall_seconds: float) -> SegmentResult:
     there = the_run.committed()
     lost = [unit.unit_id for unit in units if unit.unit_id not in there]
     if lost:
         raise InfrastructureError(f"{len(lost)} units are not in {the_run.folder}; repeat the command to make them")
-    with ThreadPoolExecutor(32) as pool:
-        before = list(pool.map(the_run.receipt, sorted(committed & {unit.unit_id for unit in units})))
-    failed: Counter[str] = Counter()
-    for receipt in [*before, *receipts]:
-        failed.update(receipt.failed)
-    fresh = [receipt for receipt in receipts if receipt.fresh]
-    seconds = max(r.ended for r in fresh) - min(r.started for r in fresh) if fresh else 0.0
+    before = sorted(committed & {unit.unit_id for unit in units})
+    for receipt in bounded_map(the_run.receipt, before, RECEIPT_READERS):
+        tally.add(receipt)
+    seconds = max(0.0, tally.ended - tally.started)
+    pairs = sum(unit.stop - unit.start for unit in units)
     return SegmentResult(
         run=the_run.folder,
-        pairs=sum(unit.stop - unit.start for unit in units),
-        there_before=sum(receipt.pairs for receipt in before),
-        failed=dict(failed),
-        errors=[text for receipt in [*receipts, *before] for text in receipt.errors][:5],
-        frames=sum(receipt.frames for receipt in fresh),
-        seconds=seconds,
-        startup_seconds=wall_seconds - seconds,
-        stages={name: round(sum(receipt.seconds[name] for receipt in fresh), 3) for name in SECONDS},
+        pairs=pairs,
+        there_before=pairs - tally.fresh_pairs,
+        failed=dict(tally.failed),
+        errors=tally.errors,
+        frames=tally.frames,
+        seconds=round(seconds, 3),
+        startup_seconds=round(wall_seconds - seconds, 3),
+        stages={name: round(value, 3) for name, value in tally.stages.items()},
     )

@@ -14,7 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("refervos", deadline=None, derandomize=True)  # the same examples on every machine
+settings.load_profile("refervos")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: its threads must not spin while waiting
 
