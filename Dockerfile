@@ -14,7 +14,7 @@ COPY schemas schemas
 COPY model model
 COPY pipeline pipeline
 COPY jobs jobs
-RUN pip install --no-cache-dir -c constraints.txt . \
+RUN pip install --no-cache-dir -c constraints.txt '.[aws]' \
  && useradd --create-home --uid 1000 ray
 
 USER ray

@@ -95,7 +95,7 @@ class PlanResult:
         extent = self.extent
         rate = f"{extent.pair_frames / (3600 * self.hours):,.1f} masks/s"
         size = "not measured" if self.output_bytes is None else f"about {_bytes(self.output_bytes)}"
-        cost = "" if self.cost is None else f", {self.cost:,.2f} in money"
+        cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
         return "\n".join(
             [
                 f"pairs   {extent.pairs:,} of {extent.videos:,} videos, in {extent.units:,} units",

@@ -22,7 +22,7 @@ from schemas.errors import InfrastructureError, InputError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 # All that a cluster needs of a checkout; data, runs and environments that lie in it stay here.
-EXCLUDES = ["/*", *(f"!/{name}" for name in ("cli.py", "jobs", "model", "pipeline", "schemas")), "__pycache__"]
+EXCLUDES = ["/*", "!/.", *(f"!/{name}" for name in ("cli.py", "jobs", "model", "pipeline", "schemas")), "__pycache__"]
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0  # with a job server that does not answer while a job is followed
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}

@@ -1,0 +1,124 @@
+"""The estimate: what is counted, measured and stated each time, and that nothing is invented or written."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs import plan
+from pipeline import storage
+from schemas.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def small(shapes, checkpoint):
+    return {"manifest": shapes[0], "checkpoint": checkpoint, "short_side": 64, "window": "5"}
+
+
+@pytest.fixture(scope="module")
+def measured(small):
+    return plan.run(plan.PlanConfig(**small, gpu="A10G", price=2.0))
+
+
+def test_the_whole_is_counted(measured):
+    extent = measured.extent
+    assert (extent.pairs, extent.videos, extent.pair_frames, extent.video_frames) == (9, 3, 108, 36)
+    assert extent.assumed_pairs == 0
+
+
+def test_hours_and_bytes_are_measured_and_multiplied(measured):
+    assert (measured.probed_videos, measured.probed_frames) == (3, 15)
+    assert 0 < measured.decode_hours < measured.model_hours == measured.hours
+    assert measured.output_bytes is not None
+    assert 108 * 20 < measured.output_bytes < 108 * 5000
+    assert "machine like this (CPU, " in measured.text()
+    assert measured.bottleneck.startswith("the model: ")
+
+
+def test_a_cpu_says_nothing_about_a_gpu(measured):
+    assert measured.cost is None
+    assert any("says nothing about A10G" in note for note in measured.notes)
+
+
+def test_the_price_of_this_machine(small):
+    result = plan.run(plan.PlanConfig(**small, price=2.0, probe=1))
+    assert result.cost == pytest.approx(2.0 * result.hours)
+
+
+def test_a_stated_speed_needs_no_model(small, monkeypatch):
+    monkeypatch.setattr("pipeline.segment.ModelOptions.load", lambda self: pytest.fail("the model was loaded"))
+    result = plan.run(plan.PlanConfig(**small, gpu="A10G", price=1.5, frames_per_second=0.03))
+    assert result.model_hours == pytest.approx(108 / 0.03 / 3600)
+    assert result.cost == pytest.approx(1.5)
+    assert result.output_bytes is None
+    assert "time    1.0 h on one A10G, 0.0 masks/s, cost 1.50" in result.text()
+    assert "as stated" in result.notes[0]
+
+
+def test_decoding_can_be_the_bottleneck(small):
+    result = plan.run(plan.PlanConfig(**small, frames_per_second=1e6))
+    assert result.hours == result.decode_hours > result.model_hours
+    assert result.bottleneck.startswith("decoding: ")
+
+
+def test_guessed_lengths_and_unreadable_videos_are_said(small, shapes, tmp_path):
+    rows = pq.read_table(shapes[0]).to_pylist()
+    for row in rows:
+        row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(shapes[0]))
+        del row["num_frames"]
+    rows[-1] |= {"video_id": "gone", "video_uri": str(tmp_path / "gone.mp4")}
+    manifest = tmp_path / "m.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    config = plan.PlanConfig(**small | {"manifest": str(manifest)}, frames_per_second=10.0, probe=9)
+    result = plan.run(config)
+    assert result.extent.assumed_pairs == 9
+    notes = "\n".join(result.notes)
+    assert "9 pairs have no num_frames, 100 are assumed" in notes
+    assert "1 probed videos could not be read" in notes
+    pq.write_table(pa.Table.from_pylist(rows[-1:]), manifest)
+    with pytest.raises(InputError, match="none of the probed videos could be read; run 'rvos check'"):
+        plan.run(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"manifest": "none.parquet"}, "no manifest at"),
+        ({"checkpoint": "none"}, "--checkpoint none"),
+        ({"window": "x"}, "--window"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused(small, options, text):
+    with pytest.raises(InputError, match=text):
+        plan.run(plan.PlanConfig(**small | options))
+
+
+def test_the_command_line(small):
+    words = [
+        "plan",
+        small["manifest"],
+        "--checkpoint",
+        small["checkpoint"],
+        "--frames-per-second",
+        "50",
+        "--limit",
+        "4",
+    ]
+    result = CliRunner().invoke(main, [*words, "--json"])
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert (document["extent"]["pairs"], document["extent"]["pair_frames"]) == (4, 48)
+    assert document["hours"] == pytest.approx(48 / 50 / 3600, rel=0.5)
+
+
+@pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (49_200, "49.2 kB"), (3_210_000_000_000, "3.21 TB")])
+def test_bytes_in_words(count, text):
+    assert plan._bytes(count) == text
+
+
+@pytest.mark.parametrize(("hours", "text"), [(1234.56, "1,234.6 h"), (0.5, "30.0 min"), (0.001, "3.6 s")])
+def test_hours_in_words(hours, text):
+    assert plan._hours(hours) == text

@@ -1,0 +1,124 @@
+"""The cluster files that people edit: valid by Ray's own checks, and true to what the project promises of them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+TOKENS = re.compile(r"AKIA[0-9A-Z]{16}|aws_secret_access_key|aws_access_key_id", re.IGNORECASE)
+
+
+def validated(config: dict) -> dict:
+    """`config` with Ray's defaults, checked as its launcher would; the one place that uses its private modules."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    return prepared
+
+
+@pytest.fixture
+def config() -> dict:
+    return yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def rayjob() -> dict:
+    return yaml.safe_load((ROOT / "docs" / "rayjob.yaml").read_text())
+
+
+def test_the_cluster_file_is_valid(config):
+    prepared = validated(config)
+    assert prepared["head_node_type"] == "head"
+    assert prepared["cluster_synced_files"] == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda config: config.update(max_worker=3),
+        lambda config: config["available_node_types"]["gpu_spot"].update(min_worker=1),
+        lambda config: config.update(head_node_type="heads"),
+        lambda config: config.update(idle_timeout_minutes="ten"),
+    ],
+    ids=["key", "node type key", "head", "type"],
+)
+def test_a_mistake_in_it_would_be_found(config, spoil):
+    spoil(config)
+    with pytest.raises(Exception, match=r"max_worker|min_worker|head_node_type|ten"):
+        validated(config)
+
+
+def test_no_worker_is_kept_and_idle_ones_go(config):
+    assert all(node.get("min_workers", 0) == 0 for node in config["available_node_types"].values())
+    assert 5 <= config["idle_timeout_minutes"] <= 30
+
+
+def test_the_head_takes_no_work(config):
+    assert config["available_node_types"]["head"]["resources"] == {"CPU": 0}
+
+
+def test_spot_comes_first_and_on_demand_is_the_same_machine(config):
+    spot, on_demand = (config["available_node_types"][name] for name in ("gpu_spot", "gpu_on_demand"))
+    assert spot["node_config"].pop("InstanceMarketOptions")["MarketType"] == "spot"
+    assert spot["priority"] > on_demand["priority"]
+    assert spot["resources"] == on_demand["resources"]
+    assert spot["node_config"] == on_demand["node_config"]
+
+
+def test_autoscaling_takes_spot_until_it_fails():
+    """What the priorities rely on: of two types of one shape, a failed request outweighs the priority."""
+    import inspect
+
+    from ray.autoscaler.v2 import scheduler
+
+    source = inspect.getsource(scheduler.ResourceDemandScheduler._sched_best_node)
+    assert source.index("recoverable_resource_availabilities.get") < source.index("r.node.priority")
+
+
+def test_nodes_have_a_role_and_files_no_keys(config):
+    assert all(node["node_config"]["IamInstanceProfile"] for node in config["available_node_types"].values())
+    for path in ("ray_cluster.yaml", "docs/rayjob.yaml", "docs/clusters.md", "Dockerfile"):
+        assert not TOKENS.search((ROOT / path).read_text()), path
+
+
+def test_the_job_server_is_not_open_to_the_network(config):
+    assert any("--dashboard-host=127.0.0.1" in command for command in config["head_start_ray_commands"])
+
+
+def test_the_rayjob_runs_a_command_that_exists(rayjob):
+    assert (rayjob["apiVersion"], rayjob["kind"]) == ("ray.io/v1", "RayJob")
+    program, command, *words = shlex.split(rayjob["spec"]["entrypoint"])
+    assert program == "rvos"
+    with main.commands[command].make_context(command, words) as context:
+        assert context.params["address"] == "auto"
+        assert context.params["actors"] == "8"
+    assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
+
+
+def test_the_rayjob_has_gpu_workers_and_one_image(rayjob):
+    spec = rayjob["spec"]["rayClusterSpec"]
+    head, (workers,) = spec["headGroupSpec"], spec["workerGroupSpecs"]
+    assert spec["enableInTreeAutoscaling"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    assert (workers["minReplicas"], workers["maxReplicas"]) == (0, 8)
+    (head_container,), (worker_container,) = (group["template"]["spec"]["containers"] for group in (head, workers))
+    assert head_container["image"] == worker_container["image"]
+    for kind in ("requests", "limits"):
+        assert worker_container["resources"][kind]["nvidia.com/gpu"] == "1"
+    assert rayjob["spec"]["shutdownAfterJobFinishes"]
+
+
+def test_versions_are_those_of_the_package(config, rayjob):
+    import ray
+
+    from schemas.version import __version__
+
+    assert rayjob["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
+    assert config["docker"]["image"].endswith(f"/refervos:{__version__}")
