@@ -225,6 +225,12 @@ def write_table(uri: str, table: pa.Table, *, replace: bool = True, row_group_si
         return commit(path, uri, replace=replace)
 
 
+def remove(uri: str) -> None:
+    """Remove a file; nothing happens if it is not there."""
+    with _as_os_error(uri), contextlib.suppress(FileNotFoundError):
+        _fs(uri).rm_file(uri) if is_remote(uri) else os.unlink(uri)
+
+
 def remove_folder(uri: str) -> None:
     """Remove a folder with all its content; nothing happens if it is not there."""
     with _as_os_error(uri), contextlib.suppress(FileNotFoundError):

@@ -76,6 +76,7 @@ class Run:
         new = self.new_rows(manifest, source, limit)
         if not new.num_rows:
             return
+        storage.remove(self.success_uri)
         part = plan.plan_part(new, self.fingerprint, frame_step=frame_step, unit_frames=unit_frames)
         uri = self._part_uri(parts[-1] + 1 if parts else 0)
         if not storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP):
@@ -128,6 +129,11 @@ class Run:
         if not tables:
             raise InputError(f"{self.folder} has no plan yet")
         return pa.concat_tables(tables, promote_options="default").drop_columns(list(plan.PLAN_COLUMNS))
+
+    @property
+    def success_uri(self) -> str:
+        """There after an audit that found every pair exactly once, until the plan grows."""
+        return storage.join(self.folder, "_SUCCESS")
 
     def masks_uri(self, unit_id: str) -> str:
         return storage.join(self.folder, "masks", f"{unit_id}.parquet")

@@ -95,11 +95,15 @@ class UnitWriter:
 def read_receipt(uri: str) -> Receipt:
     """The receipt in a committed unit's footer, marked as not fresh."""
     with storage.open_parquet(uri) as file:
-        metadata = file.schema_arrow.metadata or {}
-        metadata = {**metadata, **(file.metadata.metadata or {})}
-    if RECEIPT_KEY not in metadata:
+        return receipt_of(file, uri)
+
+
+def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
+    """As `read_receipt`, of a file that is open. Raises InfrastructureError if there is none."""
+    text = (file.metadata.metadata or {}).get(RECEIPT_KEY)
+    if text is None:
         raise InfrastructureError(f"{uri} has no receipt in its footer: it was not written by 'rvos segment'")
-    receipt = Receipt.from_json(metadata[RECEIPT_KEY])
+    receipt = Receipt.from_json(text)
     receipt.fresh = False
     return receipt
 

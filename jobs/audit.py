@@ -1,0 +1,81 @@
+"""`rvos audit`: is every pair of the plan, and of the manifest, in the run exactly once?"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline import storage
+from pipeline.manifest import read_manifest
+from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_manifest, lines
+from pipeline.runs.run import Run
+
+SHOWN = 10  # findings of each kind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditConfig:
+    """Options of `rvos audit`; see its help for each."""
+
+    run: str
+    manifest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditResult:
+    """What was found; see `pipeline.runs.audit.Audit`."""
+
+    run: str
+    audit: Audit
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.audit.clean else 1
+
+    def to_json(self) -> dict:
+        return {
+            "run": self.run,
+            "clean": self.audit.clean,
+            "pairs": self.audit.pairs,
+            "with_masks": self.audit.with_masks,
+            "failed": dict(self.audit.failed),
+            "frames": self.audit.frames,
+            **{kind: self.audit.counts[kind] for kind in KINDS},
+            "listed": self.audit.listed,
+        }
+
+    def text(self) -> str:
+        audit = self.audit
+        classes = ", ".join(f"{status} {count}" for status, count in sorted(audit.failed.items()))
+        failed = f"{audit.failed.total()} failed{f' ({classes})' if classes else ''}"
+        verdict = "clean: every pair is there exactly once" if audit.clean else "NOT clean"
+        return "\n".join(
+            [
+                f"run     {self.run}",
+                f"pairs   {audit.pairs} planned: {audit.with_masks} with masks, {failed}; {audit.frames} masks",
+                "found   " + ", ".join(f"{audit.counts[kind]} {kind}" for kind in KINDS),
+                *lines(audit, SHOWN),
+                verdict,
+            ]
+        )
+
+
+def run(config: AuditConfig) -> AuditResult:
+    """Audit the run, against `manifest` too if given; a clean one gets its _SUCCESS, any other loses it.
+
+    Raises InputError if there is no run, or the manifest cannot be read.
+    """
+    the_run = Run.open(storage.absolute(config.run))
+    manifest = read_manifest(config.manifest) if config.manifest else None
+    audit = audit_run(the_run)
+    if manifest is not None:
+        compare_with_manifest(audit, the_run, manifest)
+    if audit.clean:
+        seal = {
+            "audited": datetime.now(UTC).isoformat(timespec="seconds"),
+            "pairs": audit.pairs,
+            "frames": audit.frames,
+        }
+        storage.write_bytes(the_run.success_uri, (json.dumps(seal) + "\n").encode())
+    else:
+        storage.remove(the_run.success_uri)
+    return AuditResult(run=the_run.folder, audit=audit)
