@@ -296,6 +296,21 @@ def submit(**options: Any) -> None:
 
 
 @main.command()
+@click.argument("run")
+@click.option("--manifest", help="Also check that the plan holds each pair of this manifest, and no other.")
+@JSON_OPTION
+def audit(**options: Any) -> None:
+    """Check that every pair of RUN is there exactly once; writes RUN/_SUCCESS if so.
+
+    Exit code 1 if pairs are missing, doubled or not of the plan, or units stale or unreadable.
+
+    \b
+    rvos audit runs/first --manifest data/manifest.parquet
+    """
+    run_job("audit", "AuditConfig", options)
+
+
+@main.command()
 @click.argument("predictions")
 @click.argument("annotations")
 @click.option("--out", required=True, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")

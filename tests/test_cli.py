@@ -20,6 +20,7 @@ JOBS = {
     "segment": ("segment", "SegmentConfig"),
     "plan": ("plan", "PlanConfig"),
     "submit": ("submit", "SubmitConfig"),
+    "audit": ("audit", "AuditConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
 }
 
