@@ -114,9 +114,9 @@ def resize_clip(clip: TrainingClip, short_side: int, max_size: int | None) -> Tr
     new_height, new_width = resized_size(height, width, short_side, max_size)
     resample = Image.Resampling.BILINEAR
     frames = [np.asarray(Image.fromarray(x).resize((new_width, new_height), resample)) for x in clip.frames]
-    rows, columns = _nearest(height, new_height), _nearest(width, new_width)
+    masks = clip.masks[:, _nearest(height, new_height)][:, :, _nearest(width, new_width)]
     scale = np.array((new_width / width, new_height / height) * 2)
-    return replace(clip, frames=np.stack(frames), masks=clip.masks[:, rows[:, None], columns], boxes=clip.boxes * scale)
+    return replace(clip, frames=np.stack(frames), masks=masks, boxes=clip.boxes * scale)
 
 
 def crop(clip: TrainingClip, top: int, left: int, height: int, width: int) -> TrainingClip:
@@ -138,7 +138,7 @@ def settle(clip: TrainingClip, *, published: bool = False) -> TrainingClip:
     wide is then absent with its mask kept, and one that a crop took away may be present with none.
     """
     if published:
-        present = (clip.boxes[:, 2:] > clip.boxes[:, :2]).all(1)
+        present = np.all(clip.boxes[:, 2:] > clip.boxes[:, :2], axis=1)
         return replace(clip, present=present, boxes=clip.boxes * present[:, None])
     return replace(clip, present=clip.masks.any((1, 2)), boxes=tight_boxes(clip.masks))
 

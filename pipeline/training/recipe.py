@@ -1,0 +1,110 @@
+"""How a model is trained, read from a TOML file: every number that is not a path.
+
+`RECIPES` are the published schedules, beside this file; a name or a path is given with `--config`.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from model.config import ReferFormerConfig
+from model.training.matcher import Coefficients
+from model.training.optimizer import Rates
+from pipeline.training.augment import Augmentation
+from schemas.errors import InputError
+
+FOLDER = Path(__file__).parent / "recipes"
+RECIPES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+PRECISIONS = ("fp32", "bf16", "fp16")
+SCHEDULES = ("steps", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Defaults: fine-tuning on Ref-YouTube-VOS as published, for eight processes of one clip each."""
+
+    epochs: int = 6
+    drops: tuple[float, ...] = (3, 5)  # epochs after which the rates fall to a tenth
+    schedule: str = "steps"  # or "cosine", down to 0 at the last of `drops`
+    warmup: float = 0.0  # epochs
+    clips: int = 1  # of one process in one step
+    frames: int = 5  # of one clip
+    rates: Rates = field(default_factory=Rates)
+    weight_decay: float = 5e-4
+    clip_norm: float = 0.1  # of all gradients together
+    freeze_text_encoder: bool = True
+    fresh_class_heads: bool = True  # with --init: start the class heads afresh, as published
+    coefficients: Coefficients = field(default_factory=Coefficients)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    short_side: int = 360  # of the frames that are scored on the held-out manifest
+    max_size: int = 640
+    precision: str = "fp32"  # or "bf16", "fp16": of what autocast covers; weights and losses stay fp32
+    gradient_checkpointing: bool = False  # compute activations again in the backward pass: slower, far less memory
+    checkpoint_steps: int = 500  # optimizer steps between two states to resume from
+    log_steps: int = 20
+    seed: int = 42
+    model: ReferFormerConfig | None = None  # without --init: what to build
+
+    def __post_init__(self) -> None:
+        counted = ("epochs", "clips", "frames", "checkpoint_steps", "log_steps", "short_side", "max_size")
+        for name in counted:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        if self.schedule == "cosine" and not self.drops:
+            raise ValueError("a cosine schedule ends at the last of drops; name at least one")
+
+
+def read_recipe(name: str | None) -> Recipe:
+    """The recipe of a name in RECIPES or of a TOML file; the defaults for None. Raises InputError."""
+    if name is None:
+        return Recipe()
+    path = FOLDER / f"{name}.toml" if name in RECIPES else Path(name)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(RECIPES)
+        raise InputError(f"--config {name}: {error.strerror}; give a TOML file or one of {known}") from None
+    except ValueError as error:
+        raise InputError(f"--config {name}: not TOML: {error}") from None
+    try:
+        return _build(Recipe, values, "")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--config {name}: {error}") from None
+
+
+def _build(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+    known = {item.name for item in fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"unknown {', '.join(where + key for key in unknown)}; known: {', '.join(sorted(known))}")
+    hints = get_type_hints(cls)
+    return cls(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+    if hint is ReferFormerConfig:
+        if isinstance(value, str):
+            return ReferFormerConfig.published(value)
+        return ReferFormerConfig.from_dict(value)
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be a table, got {value!r}")
+        return _build(hint, value, f"{where}.")
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list, got {value!r}")
+        kind = get_args(hint)[0]
+        return tuple(_convert(kind, item, where) for item in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
+    return value

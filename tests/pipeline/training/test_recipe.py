@@ -1,0 +1,51 @@
+"""Recipes: the published ones, and what is wrong in others."""
+
+import pytest
+
+from model.config import ReferFormerConfig
+from pipeline.training.recipe import RECIPES, Recipe, read_recipe
+from schemas.errors import InputError
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_of_the_package_is_read(name):
+    assert read_recipe(name).frames in (1, 5)
+
+
+def test_the_default_is_the_published_fine_tuning():
+    assert read_recipe(None) == Recipe() == read_recipe("ref-youtube-vos")
+
+
+def test_tables_lists_and_models_are_read(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('drops = [1, 2.5]\nmodel = "resnet50"\n[rates]\nmain = 1\n[augmentation]\nsizes = [96]\n')
+    recipe = read_recipe(str(path))
+    assert (recipe.drops, recipe.rates.main, recipe.augmentation.sizes) == ((1.0, 2.5), 1.0, (96,))
+    assert recipe.model == ReferFormerConfig.published("resnet50")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", "unknown epoch"),
+        ("[rates]\nmane = 3", "unknown rates.mane"),
+        ("epochs = 'x'", "epochs must be int"),
+        ("epochs = 0", "epochs must be at least 1"),
+        ("precision = 'int8'", "precision must be one of"),
+        ("schedule = 'line'", "schedule must be one of"),
+        ("drops = 3", "drops must be a list"),
+        ("rates = 3", "rates must be a table"),
+        ("epochs = ", "not TOML"),
+        ("[model]\nqueries = 0", "queries must be at least 1"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, message):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_recipe(str(path))
+
+
+def test_an_absent_file_is_refused_with_the_names_there_are():
+    with pytest.raises(InputError, match="joint"):
+        read_recipe("nowhere.toml")
