@@ -14,14 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.pixel_decoder import smallest_side
 from model.postprocess import choose_query, displayed_boxes, resize_logits
 from model.referformer import ReferFormer, VideoFeatures
 from model.text_encoder import TextFeatures
 from model.tokenizer import Tokenizer
-from model.transform import normalize, resize
+from model.transform import normalize, resize, resized_size
 
 PIXELS_AT_ONCE = 2**24  # of upsampled logits, at least one frame: 64 MiB
 SENTENCES_KEPT = 1024
+MAX_INPUT_PIXELS = 2**22  # of one prepared frame
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,17 @@ class Segmenter:
         self._text_features = lru_cache(maxsize=SENTENCES_KEPT)(self._encode_text)
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
-        """One displayed frame, uint8 [H, W, 3] RGB, resized for the model: uint8 [h, w, 3]."""
+        """One displayed frame, uint8 [H, W, 3] RGB, resized for the model: uint8 [h, w, 3].
+
+        Raises ValueError, before memory is taken, if that would be too large or too small for the model.
+        """
+        height, width = resized_size(frame.shape[0], frame.shape[1], self.short_side, self.max_size)
+        smallest = smallest_side(self.model.config.backbone.stride)
+        if min(height, width) < smallest or height * width > MAX_INPUT_PIXELS:
+            raise ValueError(
+                f"a frame of {frame.shape[1]}x{frame.shape[0]} becomes {width}x{height} for the model, which takes "
+                f"at least {smallest} pixels a side and at most {MAX_INPUT_PIXELS} in all"
+            )
         return resize(frame, self.short_side, self.max_size)
 
     def count_tokens(self, expression: str) -> int:

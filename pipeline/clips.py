@@ -122,7 +122,10 @@ def _append(window: Window, frame: Frame, prepare: Callable[[np.ndarray], np.nda
     window.size = (frame.image.shape[0], frame.image.shape[1])
     window.indices.append(frame.index)
     window.names.append(frame.name)
-    window.frames.append(prepare(frame.image))
+    try:
+        window.frames.append(prepare(frame.image))
+    except ValueError as error:
+        raise MediaError("bad_row", f"{error}; change --short-side or --max-size", frame.name) from None
 
 
 def _too_long(limit: int) -> str:

@@ -183,3 +183,13 @@ def test_windows(frames, window, expected):
 def test_window_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least 1 frame, got 0"):
         windows(5, 0)
+
+
+@pytest.mark.parametrize("size", [(2, 1000), (1000, 2), (4, 120_000)])
+def test_absurd_shapes_are_refused_before_they_are_resized(segmenter, size):
+    with pytest.raises(ValueError, match=f"a frame of {size[1]}x{size[0]} becomes"):
+        Segmenter(segmenter.model, segmenter.tokenizer, device="cpu", short_side=64, max_size=640).prepare(
+            np.zeros((*size, 3), np.uint8)
+        )
+    with pytest.raises(ValueError, match="at most 4194304 in all"):
+        Segmenter(segmenter.model, segmenter.tokenizer, device="cpu").prepare(np.zeros((*size, 3), np.uint8))

@@ -71,6 +71,17 @@ def test_a_missing_target_frame_ends_the_clip_with_an_error(video):
     assert "00007" in str(end.error)
 
 
+def test_frames_that_the_model_cannot_take_end_the_clip_with_an_error(video):
+    def refuse(frame):
+        raise ValueError("a frame of 30x20 becomes 540x360000")
+
+    (clip,), _ = split_rows([ROW | {"video_uri": video}], 1)
+    (end,) = read_windows([clip], FrameOptions(), refuse)
+    assert end.error.status == "bad_row"
+    assert "frame 00000: a frame of 30x20" in str(end.error)
+    assert "--max-size" in str(end.error)
+
+
 def test_a_missing_video_ends_its_clip_and_the_next_one_is_read(video):
     rows = [ROW | {"video_uri": "/none.mp4"}, ROW | {"video_id": "w", "video_uri": video}]
     clips, _ = split_rows(rows, 1)
