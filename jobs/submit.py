@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 import shlex
@@ -138,6 +139,8 @@ def run(config: SubmitConfig, show: Callable[[str], None] = lambda _: None) -> S
 
 def connect(address: str) -> JobSubmissionClient:
     """A client of the job server at `address`; raises InfrastructureError or InputError that says what is wrong."""
+    for handler in logging.getLogger("ray").handlers:
+        handler.setLevel(logging.ERROR)  # not a line for every file that is left out of what is sent
     parts = urlsplit(address)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):

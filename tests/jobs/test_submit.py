@@ -17,12 +17,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from cli import main
 from jobs import submit
-from jobs.command import spell_out
+from jobs.command import LOCATIONS, spell_out
 from schemas.errors import InfrastructureError, InputError
 
 SECRET = "test-only-secret-value"
@@ -100,6 +101,7 @@ def test_a_run_on_the_cluster_and_a_repeat_of_it(head, shapes, checkpoint, tmp_p
     assert result["submission_id"].startswith("rvos-segment-")
     assert (result["status"], result["job_exit_code"]) == ("SUCCEEDED", 0)
     assert "9 with masks, 0 failed" in done.stderr  # the job's own log
+    assert "Ignoring upload" not in done.stderr
     assert len(list((run / "masks").glob("*.parquet"))) == 3
     again = rvos_submit(head, "--", *words)
     assert again.returncode == 0, again.stderr
@@ -166,6 +168,14 @@ def test_a_command_has_one_id_however_it_is_written():
         "exec python -m cli segment s3://b/m.parquet s3://b/runs/first --checkpoint s3://b/c --strict --window 12 "
         "--address auto"
     )
+
+
+def test_every_parameter_that_names_a_path_is_known():
+    """A path that is not in LOCATIONS would be sent as it is, and mean something else on the cluster."""
+    others = {"actors", "address", "by", "gpu", "split", "window"}
+    commands = [command for name, command in main.commands.items() if name != "submit"]
+    texts = {param.name for command in commands for param in command.params if param.type is click.STRING}
+    assert texts - others <= LOCATIONS, "add these to jobs.command.LOCATIONS, or to the others here"
 
 
 def test_words_are_quoted_for_the_shell():
