@@ -21,6 +21,12 @@ PUBLISHED_BACKBONES = [
 
 class Failure(click.ClickException):
     """An error that the user can act on: its text alone, and its exit code."""
+PROTOCOLS = [
+    *("all-frames", "davis-semisupervised", "ref-davis17", "ref-davis17-strict", "ref-youtube-vos"),
+    *("mevis", "a2d", "jhmdb", "revos", "long-rvos"),
+]
+
+
 
     def __init__(self, error: RvosError):
         super().__init__(str(error))
@@ -88,6 +94,13 @@ def main() -> None:
 
 @main.command()
 @click.option("--out", default="rvos-demo", show_default=True, help="Folder to write everything to.")
+def explain_protocol(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Print what `rvos evaluate --explain NAME` is asked for, and end."""
+    if name is not None:
+        click.echo(importlib.import_module("jobs.explain").explain(name))
+        context.exit()
+
+
 @JSON_OPTION
 def demo(**options: Any) -> None:
     """Segment and score two small synthetic videos: the whole product in one minute, without a GPU.
@@ -315,14 +328,43 @@ def audit(**options: Any) -> None:
 @click.argument("annotations")
 @click.option("--out", required=True, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")
 @click.option("--manifest", help="Manifest that names objects and attributes.  [default: the run's own]")
-@click.option("--by", multiple=True, metavar="ATTRIBUTE", help="Break scores down by this manifest column; repeatable.")
+@click.option(
+    "--protocol", default="all-frames", show_default=True, type=click.Choice(PROTOCOLS), help="What counts, and how."
+)
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="ATTRIBUTE",
+    help="Break scores down: a manifest column, or object_size, motion, disappears, track_length, touches_border, "
+    "words, expressions_per_video; size:q4 for quantiles, words:4/8 for edges, a,b for both crossed; repeatable.",
+)
+@click.option(
+    "--missing",
+    type=click.Choice(["zero", "empty", "error", "skip"]),
+    help="What is not predicted scores zero, counts as empty, is refused, or left out.  [default: the protocol's]",
+)
+@click.option("--decay-8bit", is_flag=True, help="Decay with the 8-bit frame numbers of the published DAVIS code.")
+@click.option(
+    "--address",
+    metavar="local|auto|HOST:PORT",
+    help="Ray cluster to score on.  [default: this process; local where predictions exceed 96 MiB]",
+)
+@click.option(
+    "--explain",
+    type=click.Choice(PROTOCOLS),
+    is_eager=True,
+    expose_value=False,
+    callback=explain_protocol,
+    help="Say what a protocol does, and whence it is known; nothing else is needed.",
+)
 @JSON_OPTION
 def evaluate(**options: Any) -> None:
     """Score PREDICTIONS (a run, Parquet file or folder, or DAVIS palette PNGs) against ANNOTATIONS: J, F, J&F.
 
     \b
-    rvos evaluate runs/first data/annotations.parquet --out scores/ --by annotator
-    rvos evaluate Results/ data/annotations.parquet --out scores/
+    rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
+    rvos evaluate Results/ data/annotations.parquet --out scores/ --by object_size:q4 --by words,motion
+    rvos evaluate --explain mevis
     """
     run_job("evaluate", "EvaluateConfig", options)
 

@@ -1,29 +1,40 @@
-"""`rvos evaluate`: J, F and J&F of predicted masks, per frame, per pair, and per attribute."""
+"""`rvos evaluate`: scores of predicted masks by a named protocol, per frame, per pair, and per attribute."""
 
 import json
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from jobs import cluster
+from jobs.tables import score_table
 from pipeline import storage
-from pipeline.evaluation import breakdown
-from pipeline.evaluation.gather import Key, PairResult, gather
-from pipeline.evaluation.pairs import Pair, pairs_of_manifest, pairs_of_truth
+from pipeline.evaluation.attributes import COMPUTED, By, textual_attributes
+from pipeline.evaluation.average_precision import average_precision
+from pipeline.evaluation.breakdown import Scores, score_rows, warnings
+from pipeline.evaluation.gather import IDS, Gathered, gather
+from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth
 from pipeline.evaluation.predictions import open_predictions
+from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS
+from pipeline.evaluation.scorer import Scorer
+from pipeline.evaluation.tasks import plan_tasks
 from pipeline.evaluation.truth import Truth
+from pipeline.evaluation.visual import VISUAL
 from pipeline.manifest import read_manifest
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
 from schemas.version import __version__
 
-PROTOCOL = "all annotated frames, mean over pairs"
-STATUSES = ("scored", "failed", "missing", "unannotated")
+STATUSES = ("scored", "failed", "missing", "misshaped", "unannotated")
+NOT_SCORED = ("failed", "missing", "misshaped")
 LISTED = 1000  # pairs of each kind named in summary.json
 SHOWN_PAIRS = 20  # up to so many the text has a table of them
-RESERVED = {"object_id", "metric", "value", "frame_index", "frames", "status", *breakdown.METRICS}
+SMALL = 96 * 2**20  # bytes of predictions up to which no Ray is started, unless asked for
+RESERVED = {"row", "object_id", "metric", "value", "frame_index", "frames", "missing_frames", "status", "error"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,70 +45,114 @@ class EvaluateConfig:
     annotations: str
     out: str
     manifest: str | None = None
+    protocol: str = "all-frames"
     by: tuple[str, ...] = ()
+    missing: str | None = None
+    decay_8bit: bool = False
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise InputError(f"--protocol {self.protocol}: there is no such; there are {', '.join(PROTOCOLS)}")
+        if self.missing not in (None, *MISSING):
+            raise InputError(f"--missing {self.missing}: give one of {', '.join(MISSING)}")
+        for by in self.by:
+            By.parse(by)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateResult:
-    """The scores. `pairs` is the table of `breakdown.pair_table`, of the pairs that count."""
+    """The scores. `pairs` are those that count: ids, metrics and attributes of each."""
 
     summary: dict
     pairs: pd.DataFrame
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.summary["pairs"]["failed"] or self.summary["pairs"]["missing"] else 0
+        return 1 if any(self.summary["pairs"][status] for status in NOT_SCORED) else 0
 
     def to_json(self) -> dict:
         return self.summary
 
     def text(self) -> str:
-        counts, frames = self.summary["pairs"], self.summary["frames"]
-        lines = [f"scores    {self.summary['out']}", f"protocol  {PROTOCOL}"]
-        zero = "; failed and missing ones score zero" if counts["failed"] or counts["missing"] else ""
-        told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count or kind == "scored")
-        lines.append(f"pairs     {told}{zero}")
-        unpredicted = f", {frames['missing']} of them not predicted and scored zero" if frames["missing"] else ""
-        lines.append(f"frames    {frames['scored']}{unpredicted}")
-        rows = [("overall", self.summary["overall"])]
-        lines += ["", *_table("", rows)]
-        for attribute, values in self.summary["by"].items():
-            lines += ["", *_table(attribute, [(str(row["value"]), row) for row in values])]
+        summary = self.summary
+        shown, rest = _columns(summary)
+        told = ", ".join(f"{count} {kind}" for kind, count in summary["pairs"].items() if count or kind == "scored")
+        lost = f", {summary['frames']['missing']} of them not predicted" if summary["frames"]["missing"] else ""
+        lines = [
+            f"scores    {summary['out']}",
+            f"protocol  {summary['protocol']}: {PROTOCOLS[summary['protocol']].title}",
+            f"pairs     {told}",
+            f"frames    {summary['frames']['scored']}{lost}",
+            f"missing   {summary['missing_rule']}: {MISSING[summary['missing_rule']]}",
+            "",
+            *score_table("", [("overall", summary["overall"])], shown),
+            *([""] if rest else []),
+            *(_line(name, summary["overall"]) for name in rest),
+        ]
+        for attribute, values in summary["by"].items():
+            lines += ["", *score_table(attribute, [(str(row["value"]), row) for row in values], shown)]
         if len(self.pairs) <= SHOWN_PAIRS:
-            rows = [(_name(row), row) for row in self.pairs.to_dict("records")]
-            lines += ["", *_table("pair", rows)]
-        for kind in ("failed", "missing", "incomplete", "unannotated", "extra"):
-            lines += [f"{kind:<12}{_name(pair)} {pair.get('error') or ''}" for pair in self.summary[kind][:5]]
+            rows = [(_name(row), {"n": row["frames"], **row}) for row in self.pairs.to_dict("records")]
+            lines += ["", *score_table("pair", rows, shown, unit="frames", intervals=False)]
+        for kind in (*NOT_SCORED, "incomplete", "unannotated", "extra"):
+            lines += [f"{kind:<12}{_name(pair)} {pair.get('error') or ''}" for pair in summary[f"{kind}_pairs"][:5]]
+        for text in summary["warnings"]:
+            lines += textwrap.wrap(text, 80, initial_indent=f"{'note':<12}", subsequent_indent=" " * 12)
         return "\n".join(line.rstrip() for line in lines)
 
 
 def run(config: EvaluateConfig) -> EvaluateResult:
     """Score, and write scores.parquet, frame_scores.parquet and summary.json into `config.out`.
 
-    Raises InputError for whatever is wrong with the inputs, a broken or misshaped mask included; nothing is written
-    then.
+    Raises InputError for whatever is wrong with the inputs, broken annotations included; no file is written then.
     """
     truth = Truth.open(config.annotations)
     source = open_predictions(config.predictions)
     manifest, frame_step = _manifest(config)
-    _check_attributes(config.by, manifest)
+    bys = [By.parse(text) for text in config.by]
+    _check_attributes(bys, manifest)
+    tracks = truth.tracks()
     if manifest is None:
-        pairs = pairs_of_truth(truth, source.are_objects)
-        attributes = pd.DataFrame(index=range(len(pairs)))
+        asked = asked_by_truth(tracks, truth.key, source.are_objects)
     else:
-        pairs = pairs_of_manifest(manifest, truth, frame_step)
-        attributes = manifest.select(attribute_columns(manifest.column_names)).to_pandas()
-    results, extra = gather(source, pairs, truth)
-    counted = [result for result in results if result.status != "unannotated"]
-    if not counted:
-        raise InputError(_nothing_in_common(pairs, truth))
-    table = breakdown.pair_table(counted, attributes)
+        asked = asked_by_manifest(manifest, tracks, truth.key)
+    protocol = PROTOCOLS[config.protocol]
+    scorer = Scorer(
+        source=source,
+        truth=truth,
+        protocol=protocol,
+        missing=config.missing or protocol.missing,  # pyright: ignore[reportArgumentType]
+        frame_step=frame_step,
+        decay_8bit=config.decay_8bit,
+        visual=any(axis.name in VISUAL for by in bys for axis in by.axes),
+    )
+    tasks, extra = plan_tasks(source, asked, whole_videos=protocol.assigned)
     out = storage.absolute(config.out)
-    result = EvaluateResult(summary=_summary(config, table, results, extra, truth), pairs=table)
-    storage.write_table(storage.join(out, "frame_scores.parquet"), breakdown.frame_rows(table, counted))
-    storage.write_table(storage.join(out, "scores.parquet"), breakdown.score_rows(table, list(attributes.columns)))
-    storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(result.summary, indent=2) + "\n").encode())
-    return result
+    frame_scores = storage.join(out, "frame_scores.parquet")
+    with storage.spool(frame_scores) as path:
+        gathered = gather(_results(tasks, scorer, config.address), scorer.metrics, path)
+        counted = _counted(gathered, scorer, manifest)
+        if not len(counted.pairs):
+            raise InputError(_nothing_to_score(asked, gathered, tracks))
+        summary = _summary(config, counted, gathered, extra, scorer, bys)
+        storage.commit(path, frame_scores, replace=True)
+    attributes = [name for name in counted.pairs.columns if name in _known_attributes(manifest)]
+    metrics = [name for name in protocol.metrics if name in counted.pairs.columns]
+    storage.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes))
+    storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
+    return EvaluateResult(summary=summary, pairs=counted.pairs)
+
+
+def _results(tasks: list[pa.Table], scorer: Scorer, address: str | None) -> Iterator[pa.Table]:
+    """In this process, or on a Ray cluster if one was named or the predictions are large."""
+    if address is None and scorer.source.size <= SMALL:
+        yield from map(scorer, tasks)
+        return
+    with cluster.session(address or "local"):
+        from pipeline.evaluation.distributed import score_on_ray
+
+        yield from score_on_ray(tasks, scorer)
 
 
 def _manifest(config: EvaluateConfig) -> tuple[pa.Table | None, int]:
@@ -110,74 +165,132 @@ def _manifest(config: EvaluateConfig) -> tuple[pa.Table | None, int]:
     return (the_run.manifest() if the_run else None), step
 
 
-def _check_attributes(by: Sequence[str], manifest: pa.Table | None) -> None:
-    known = ["video_id"] if manifest is None else ["video_id", *attribute_columns(manifest.column_names)]
-    taken = sorted(set(known) & RESERVED)
+def _known_attributes(manifest: pa.Table | None) -> list[str]:
+    columns = [] if manifest is None else attribute_columns(manifest.column_names)
+    return list(dict.fromkeys([*columns, *(VISUAL if manifest is None else COMPUTED)]))
+
+
+def _check_attributes(bys: Sequence[By], manifest: pa.Table | None) -> None:
+    known = ["video_id", *_known_attributes(manifest)]
+    metrics = {name for protocol in PROTOCOLS.values() for name in protocol.metrics}
+    taken = sorted(set(known) & (RESERVED | metrics))
     if taken:
         raise InputError(f"manifest columns {', '.join(taken)} have names that the scores need; rename them")
-    for name in by:
-        if name not in known:
-            there = "there is no manifest; give one with --manifest" if manifest is None else f"there are {known}"
-            raise InputError(f"--by {name}: no such attribute ({there})")
+    for by in bys:
+        for axis in by.axes:
+            if axis.name not in known:
+                no_manifest = "there is no manifest; give one with --manifest, or use " if manifest is None else ""
+                raise InputError(f"--by {by.text}: no such attribute {axis.name} ({no_manifest}{', '.join(known)})")
+
+
+def _counted(gathered: Gathered, scorer: Scorer, manifest: pa.Table | None) -> Scores:
+    """The pairs that enter the means, with their attributes. Raises InputError with `--missing error`."""
+    table: Any = gathered.pairs
+    if scorer.missing == "error":
+        wrong = table[table["status"].isin(NOT_SCORED) | (table["missing_frames"] > 0)]
+        if len(wrong):
+            lines = [f"{_ids_text(row)}: {_what_is_missing(row)}" for row in wrong.head(20).to_dict("records")]
+            text = "\n".join(lines)
+            raise InputError(f"{text}\n{len(wrong)} pairs are not fully predicted, and --missing is error")
+    counts = (table["frames"] > 0).to_numpy()
+    pairs, weights, metrics = table[counts].reset_index(drop=True), gathered.weights[counts], scorer.metrics
+    if "N-acc" in metrics and pairs["N-acc"].isna().all():  # all expressions have a target: nothing to tell apart
+        kept = [at for at, name in enumerate(metrics) if name not in NO_TARGET]
+        pairs, weights, metrics = pairs.drop(columns=list(NO_TARGET)), weights[:, kept], tuple(metrics[n] for n in kept)
+    if not scorer.visual:
+        pairs = pairs.drop(columns=list(VISUAL))
+    if "J" in pairs:
+        pairs["J&F"] = (pairs["J"] + pairs["F"]) / 2
+    if manifest is not None:
+        computed = textual_attributes(manifest.select(["video_id", "expression"]).to_pandas())
+        given = {name: manifest[name].to_pandas() for name in attribute_columns(manifest.column_names)}
+        if "annotator" in given and given["annotator"].isna().all():
+            del given["annotator"]  # the protocol may know better
+        for name, column in ({**given} | {n: computed[n] for n in computed if n not in given}).items():
+            pairs[name] = column.iloc[pairs["row"]].array
+    return Scores(pairs, metrics, weights, scorer.protocol)
 
 
 def _summary(
-    config: EvaluateConfig, table: pd.DataFrame, results: list[PairResult], extra: list[Key], truth: Truth
+    config: EvaluateConfig, scores: Scores, gathered: Gathered, extra: list[Key], scorer: Scorer, bys: Sequence[By]
 ) -> dict:
-    listed = {status: [result for result in results if result.status == status] for status in STATUSES}
-    scores = [result.score for result in listed["scored"] if result.score]
-    incomplete = [score for score in scores if score.missing_frames]
+    table: Any = gathered.pairs
+    listed = {status: table[table["status"] == status] for status in STATUSES}
+    incomplete = table[(table["status"] == "scored") & (table["missing_frames"] > 0)]
+    overall = scores.means()
+    if "mAP" in scorer.protocol.metrics:
+        overall |= average_precision(gathered.samples)
+    groups = {by.text: scores.by(by) for by in bys}
+    notes = [text for name, rows in groups.items() for text in warnings(name, rows)]
+    if scorer.protocol.mean_over and scores.strata is None:
+        notes.append(f"no column {scorer.protocol.mean_over}: the mean is over all pairs alike")
     return {
         "version": __version__,
-        "protocol": PROTOCOL,
+        "protocol": scorer.protocol.name,
+        "protocol_confirmed": not scorer.protocol.unconfirmed,
+        "missing_rule": scorer.missing,
+        "decay_8bit": config.decay_8bit,
         "predictions": storage.absolute(config.predictions),
         "annotations": storage.absolute(config.annotations),
         "manifest": None if config.manifest is None else storage.absolute(config.manifest),
         "out": storage.absolute(config.out),
-        "void_pixels": truth.void_uri is not None,
+        "void_pixels": scorer.protocol.void and scorer.truth.void is not None,
         "pairs": {status: len(found) for status, found in listed.items()} | {"extra": len(extra)},
         "frames": {
-            "scored": sum(len(score.j) for score in scores),
-            "missing": sum(score.missing_frames for score in incomplete),
+            "scored": int(table["frames"].sum()),
+            "missing": int(table["missing_frames"].sum()),
         },
-        "overall": breakdown.overall(table),
-        "by": {name: breakdown.by_attribute(table, name).to_dict("records") for name in config.by},
-        "failed": [_ids(result.pair) | {"error": result.error} for result in listed["failed"][:LISTED]],
-        "missing": [_ids(result.pair) for result in listed["missing"][:LISTED]],
-        "incomplete": [
-            _ids(score.pair) | {"error": f"{score.missing_frames} of {len(score.j)} frames are not predicted"}
-            for score in incomplete[:LISTED]
-        ],
-        "unannotated": [_ids(result.pair) for result in listed["unannotated"][:LISTED]],
-        "extra": [{"video_id": video, "expression_id": expression} for video, expression in extra[:LISTED]],
+        "overall": overall,
+        "by": groups,
+        "warnings": notes,
+        **{f"{status}_pairs": _listed(listed[status]) for status in STATUSES[1:]},
+        "incomplete_pairs": _listed(incomplete),
+        "extra_pairs": [{"video_id": video, "expression_id": thing} for video, thing in extra[:LISTED]],
     }
 
 
-def _ids(pair: Pair) -> dict:
-    return {"video_id": pair.video_id, "expression_id": pair.expression_id, "object_id": pair.object_id}
+def _listed(rows: pd.DataFrame) -> list[dict]:
+    return [
+        {name: row[name] for name in IDS if isinstance(row[name], str)} | {"error": _what_is_missing(row)}
+        for row in rows.head(LISTED).to_dict("records")
+    ]
 
 
-def _nothing_in_common(pairs: list[Pair], truth: Truth) -> str:
-    asked, annotated = sorted({pair.video_id for pair in pairs}), sorted(truth.tracks)
+def _what_is_missing(row: dict[Any, Any]) -> str | None:
+    if isinstance(row["error"], str):
+        return row["error"]
+    return f"{row['missing_frames']} of its frames are not predicted" if row["missing_frames"] else None
+
+
+def _nothing_to_score(asked: pa.Table, gathered: Gathered, tracks: dict) -> str:
+    if set(gathered.pairs["status"]) - {"unannotated"}:
+        return "no pair is predicted, and --missing is skip, so there is nothing to score"
+    videos, annotated = sorted(set(asked["video_id"].to_pylist())), sorted(tracks)
     return (
         "none of the pairs is annotated, so there is nothing to score; "
-        f"video ids asked for: {', '.join(asked[:3])} ...; annotated: {', '.join(annotated[:3])} ..."
+        f"video ids asked for: {', '.join(videos[:3])} ...; annotated: {', '.join(annotated[:3])} ..."
     )
 
 
-def _name(row: dict) -> str:
+def _columns(summary: dict) -> tuple[list[str], list[str]]:
+    """The metrics that tables show side by side, and those below."""
+    there = [name for name in summary["overall"] if name not in ("n", "videos", "interval")]
+    shown = [name for name in PROTOCOLS[summary["protocol"]].shown if name in there]
+    return shown, [name for name in there if name not in shown]
+
+
+def _line(name: str, row: dict) -> str:
+    if row[name] is None:
+        return f"{name:<12}  none"
+    ends = row["interval"].get(name)
+    return f"{name:<12}{row[name]:7.4f}" + (f"  [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else "")
+
+
+def _ids_text(row: dict[Any, Any]) -> str:
+    return " ".join(f"{name}={row[name]}" for name in IDS[:3] if isinstance(row[name], str))
+
+
+def _name(row: dict[Any, Any]) -> str:
     """A pair in few letters; ids of a data frame may be None or NaN."""
     named = [row[name] for name in ("video_id", "expression_id", "object_id") if isinstance(row.get(name), str)]
     return " ".join(named[:2])
-
-
-def _table(title: str, rows: Sequence[tuple[str, dict]]) -> list[str]:
-    """Lines of a table that fits 80 columns."""
-    wide = min(max(len(title), *(len(name) for name, _ in rows)), 40)
-    unit = "n" if "n" in rows[0][1] else "frames"
-    lines = [f"{title:<{wide}}  {unit:>7}  {'J&F':>7}  {'J':>7}  {'F':>7}"]
-    for name, row in rows:
-        short = name if len(name) <= wide else name[: wide - 1] + "…"
-        values = "  ".join(f"{row[metric]:7.4f}" for metric in breakdown.METRICS)
-        lines.append(f"{short:<{wide}}  {row[unit]:>7}  {values}")
-    return lines

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import PUBLISHED_BACKBONES, main
+from cli import PROTOCOLS, PUBLISHED_BACKBONES, main
 from schemas.errors import InputError
 
 JOBS = {
@@ -35,7 +35,9 @@ def test_options_equal_the_fields_of_the_config(name):
     fields = {
         field.name: field for field in dataclasses.fields(getattr(importlib.import_module(f"jobs.{module}"), config))
     }
-    options = {param.name: param for param in main.commands[name].params if param.name != "as_json"}
+    options = {
+        param.name: param for param in main.commands[name].params if param.name != "as_json" and param.expose_value
+    }
     assert set(options) == set(fields)
     for option in options.values():
         default = fields[option.name].default
@@ -55,6 +57,18 @@ def test_backbone_names_are_the_models():
     from model.config import PUBLISHED
 
     assert set(PUBLISHED_BACKBONES) == set(PUBLISHED)
+
+
+def test_protocol_names_are_those_of_the_evaluation():
+    from pipeline.evaluation import protocols
+
+    assert list(protocols.PROTOCOLS) == PROTOCOLS
+
+
+def test_explain_needs_nothing_else():
+    result = CliRunner().invoke(main, ["evaluate", "--explain", "ref-davis17"])
+    assert result.exit_code == 0
+    assert "annotator" in result.output
 
 
 def test_help_imports_nothing_heavy():

@@ -1,99 +1,95 @@
-"""Score everything: one predictions table at a time, each with the annotations of its videos only."""
+"""Put the results of all tasks together: a row of numbers for each pair, and frame scores passed on to a file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from pipeline.evaluation.pairs import Pair
-from pipeline.evaluation.predictions import LabelMaps, ParquetPredictions
-from pipeline.evaluation.scoring import PairScore, score_pairs
-from pipeline.evaluation.truth import Truth
-from schemas.errors import InputError, pair_message
+from pipeline.evaluation.visual import VISUAL
+from schemas.scores import FRAME_SCORES
 
-LISTED_PROBLEMS = 20
-
-Key = tuple[str, str]  # as Pair.key
+IDS = ("video_id", "expression_id", "object_id", "annotator")
+FRAME_METRICS = ("J", "F", "IoU")
 
 
 @dataclass(frozen=True, slots=True)
-class PairResult:
-    """What became of one pair. `row` is its place in the manifest.
+class Gathered:
+    """What is known of all pairs, by video and id, whatever the order of tasks.
 
-    status: scored; failed or missing, which count as zero; or unannotated, which does not count.
+    pairs: ids, `row` of the manifest, status, error, frames, missing_frames, then the metrics (NaN: none), then VISUAL.
+    weights: float64 [N, M] of the metrics. samples: for mAP, true area and candidates of every frame.
     """
 
-    pair: Pair
-    row: int
-    status: str
-    error: str | None = None
-    score: PairScore | None = None
-
-    @property
-    def means(self) -> tuple[float, float]:
-        """Mean J and mean F over the frames that count."""
-        return (0.0, 0.0) if self.score is None else (float(self.score.j.mean()), float(self.score.f.mean()))
+    pairs: pd.DataFrame
+    weights: np.ndarray
+    samples: list[tuple[int, list[dict]]]
 
 
-def gather(
-    source: ParquetPredictions | LabelMaps, pairs: Sequence[Pair], truth: Truth
-) -> tuple[list[PairResult], list[Key]]:
-    """The results of all pairs, by id, and the pairs that are predicted but not among them.
-
-    Neither depends on the order of pairs or tables. Raises InputError, listing what is wrong, if masks are broken or
-    do not fit each other.
-    """
-    asked = {pair.key: pair for pair in pairs if pair.is_annotated(truth)}
-    scores: dict[Key, PairScore] = {}
-    failed: dict[Key, str] = {}
-    seen_in: dict[Key, str] = {}
-    problems: list[str] = []
-    for name, table in source.tables(asked.values()):
-        keys = _keys(table)
-        for key in keys:
-            if seen_in.setdefault(key, name) != name:
-                text = f"predicted in {seen_in[key]} and in {name}; write each pair into one table, once"
-                problems.append(pair_message(*key, text))
-        failed |= _failed(table)
-        due = [asked[key] for key in keys if key in asked and key not in failed]
-        if due:
-            found, wrong = score_pairs(due, table, truth)
-            scores |= {score.pair.key: score for score in found}
-            problems += wrong
-    if problems:
-        more = f"\n... and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
-        raise InputError("\n".join(sorted(problems)[:LISTED_PROBLEMS]) + more)
-    results = [_result(pair, row, pair.key in asked, scores, failed) for row, pair in enumerate(pairs)]
-    results.sort(key=lambda result: result.pair.key)
-    return results, sorted(set(seen_in) - {pair.key for pair in pairs})
+def gather(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: str) -> Gathered:
+    """Read tables of RESULT one by one; frame scores go to the Parquet file at the local path `frame_scores`."""
+    tables, values, weights = [], [], []
+    samples: dict[tuple[str, str, int], list[tuple[int, list[dict]]]] = {}
+    with pq.ParquetWriter(frame_scores, FRAME_SCORES, compression="zstd") as writer:
+        for table in results:
+            tables.append(_identities(table))
+            values.append(_matrix(table["values"], len(metrics), np.nan))
+            weights.append(_matrix(table["weights"], len(metrics), 0.0))
+            frames = frame_rows(table)
+            if len(frames):
+                writer.write_table(frames)
+            samples |= _samples(table)
+    pairs = pd.concat(tables, ignore_index=True)
+    value, weight = np.concatenate(values), np.concatenate(weights)
+    value[weight == 0] = np.nan
+    pairs[list(metrics)] = value
+    by_id = pairs["expression_id"].where(pairs["expression_id"].notna(), pairs["object_id"])
+    order = pairs.assign(by=by_id).sort_values(by=["video_id", "by", "row"]).index
+    in_order = [sample for key in sorted(samples) for sample in samples[key]]
+    return Gathered(pairs.loc[order].reset_index(drop=True), weight[order.to_numpy()], in_order)
 
 
-def _result(pair: Pair, row: int, annotated: bool, scores: dict[Key, PairScore], failed: dict[Key, str]) -> PairResult:
-    score = scores.get(pair.key)
-    if not annotated or (score is not None and not len(score.j)):
-        return PairResult(pair, row, "unannotated")
-    if pair.key in failed:
-        return PairResult(pair, row, "failed", error=failed[pair.key])
-    if score is None:
-        return PairResult(pair, row, "missing")
-    return PairResult(pair, row, "scored", score=score)
+def frame_rows(table: pa.Table) -> pa.Table:
+    """FRAME_SCORES of one table of RESULT: one row for each metric and frame."""
+    frames = table["frame_index"].combine_chunks()
+    lengths = frames.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    names = [name for name in FRAME_METRICS if len(table[name].combine_chunks().flatten())]
+    rows = pa.array(np.repeat(np.arange(len(table)), lengths * len(names)))
+    columns = {name: table[name].take(rows) for name in IDS}
+    columns["frame_index"] = pa.array(np.repeat(frames.flatten().to_numpy(), max(1, len(names)))[: len(rows)])
+    columns["metric"] = pa.array(names * int(lengths.sum()), pa.string())
+    measured = [table[name].combine_chunks().flatten().to_numpy() for name in names]
+    columns["value"] = pa.array(np.stack(measured, axis=1).ravel() if names else np.empty(0))
+    return pa.table(columns, schema=FRAME_SCORES)
 
 
-def _keys(table: pa.Table) -> list[Key]:
-    pairs = table.group_by(["video_id", "expression_id"]).aggregate([]).to_pylist()
-    return sorted((pair["video_id"], pair["expression_id"]) for pair in pairs)
+def _identities(table: pa.Table) -> pd.DataFrame:
+    names = [*IDS, "row", "status", "error", "frames", "missing_frames"]
+    pairs = table.select(names).to_pandas()
+    pairs[list(VISUAL)] = _matrix(table["visual"], len(VISUAL), np.nan)
+    return pairs
 
 
-def _failed(table: pa.Table) -> dict[Key, str]:
-    """The pairs that failed, with the reason: a row without a frame, or with another status than ok."""
-    rows = pc.is_null(table["frame_index"])
-    if "status" in table.column_names:
-        rows = pc.or_(rows, pc.fill_null(pc.not_equal(table["status"], "ok"), False))
-    return {
-        (
-            row["video_id"],
-            row["expression_id"],
-        ): f"{row.get('status') or 'failed'}: {row.get('error') or 'no reason given'}"
-        for row in table.filter(rows).drop_columns(["counts"]).to_pylist()
-    }
+def _matrix(column: pa.ChunkedArray, width: int, empty: float) -> np.ndarray:
+    """float64 [N, width] of a column of lists of that length; `empty` where a list is null."""
+    lists = column.combine_chunks()
+    matrix = np.full((len(lists), width), empty)
+    there = lists.is_valid().to_numpy(zero_copy_only=False)
+    matrix[there] = lists.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return matrix
+
+
+def _samples(table: pa.Table) -> dict[tuple[str, str, int], list[tuple[int, list[dict]]]]:
+    """True area and candidates of every frame, by pair."""
+    found = {}
+    names = ["video_id", "expression_id", "object_id", "row", "frame_index", "truth_areas", "candidates"]
+    for row in table.filter(table["truth_areas"].is_valid()).select(names).to_pylist():
+        frames = {index: (area, []) for index, area in zip(row["frame_index"], row["truth_areas"], strict=True)}
+        for candidate in row["candidates"]:
+            if candidate["frame"] in frames:
+                frames[candidate["frame"]][1].append(candidate)
+        key = row["video_id"], row["expression_id"] or row["object_id"] or "", row["row"]
+        found[key] = list(frames.values())
+    return found

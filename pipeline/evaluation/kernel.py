@@ -21,18 +21,23 @@ from numba.extending import intrinsic
 
 BOUND = 0.008  # radius of the disk, as a share of the frame's diagonal
 
-INTER, UNION, N_GT, N_PRED, GT_MATCH, PRED_MATCH = range(6)  # columns of the result
+INTER, UNION, N_GT, N_PRED, GT_MATCH, PRED_MATCH, PREDICTED = COLUMNS = range(7)  # of the result
 OK, BAD_TRUTH, BAD_PREDICTION, BAD_VOID = range(4)  # error codes
 
 _MAX_GROUPS = 7  # as in schemas.rle
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 _LAST = np.uint64(63)
+ENTRIES = ("_score_frames", "_describe_frames")  # called from Python; the others are spared a wrapper
+_WITH_BIT = np.array([sum(1 << n for n in range(64) if n >> k & 1) for k in range(6)], np.uint64)
 
 
 def _compiled(function: Callable) -> Any:
     """`numba.njit`, cached on disk where there is a folder to write to (beside this file or the user's own)."""
-    inner = function.__name__ != "_score_frames"  # called from compiled code only: spares a wrapper
+    inner = function.__name__ not in (
+        "_score_frames",
+        "_describe_frames",
+    )  # called from compiled code only: spares a wrapper
     options: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True}
     try:
         return numba.njit(cache=True, **options)(function)
@@ -70,10 +75,10 @@ def score_frames(
     strings: uint8, all strings end to end; string s is `strings[starts[s]:starts[s + 1]]`. Indices, heights and widths
     are int64; sizes must lie within `schemas.rle.MAX_SIDE`.
 
-    Returns (counts int64 [N, 6]: inter, union, boundary pixels of truth and prediction, and how many of each are
-    matched; errors int64 [N]: OK, or which side has a broken string; its counts mean nothing).
+    Returns (counts int64 [N, 7]: inter, union, boundary pixels of truth and prediction, how many of each are matched,
+    and predicted pixels; errors int64 [N]: OK, or which side has a broken string; its counts mean nothing).
     """
-    counts = np.zeros((len(heights), 6), np.int64)
+    counts = np.zeros((len(heights), len(COLUMNS)), np.int64)
     errors = np.zeros(len(heights), np.int64)
     box = np.zeros(4, np.int64)
     rows = (truth_first, truth_rows, prediction_rows, void_rows)
@@ -109,6 +114,67 @@ def _score_frames(
             _score_frame(canvas, box, height, width, radius, counts[n])
         for plane in range(1, 6):
             _clear(canvas[plane], box[0], box[1], box[2], box[3] + 1)
+
+
+def describe_frames(
+    strings: np.ndarray,
+    starts: np.ndarray,
+    truth_first: np.ndarray,
+    truth_rows: np.ndarray,
+    heights: np.ndarray,
+    widths: np.ndarray,
+) -> np.ndarray:
+    """What the truth of each frame looks like; parameters as of `score_frames`.
+
+    Returns int64 [N, 4]: area, sum of the row numbers and of the column numbers of its pixels, pixels on the border.
+    """
+    shapes = np.zeros((len(heights), 4), np.int64)
+    _describe_frames(strings, starts, truth_first, truth_rows, heights, widths, np.zeros(4, np.int64), shapes)
+    return shapes
+
+
+@_compiled
+def _describe_frames(strings, starts, truth_first, truth_rows, heights, widths, box, shapes):
+    canvas = np.zeros((2, 1, 1), np.uint64)
+    last_height = last_width = np.int64(0)
+    for n in range(heights.size):
+        height, width = heights[n], widths[n]
+        if height != last_height or width != last_width:
+            last_height, last_width = height, width
+            canvas = np.zeros((2, (height >> 6) + 4, width + 1), np.uint64)
+        box[0], box[1], box[2], box[3] = canvas.shape[1], 0, canvas.shape[2], 0
+        for k in range(truth_first[n], truth_first[n + 1]):
+            _paint(strings, starts, truth_rows[k], height, width, 0, canvas[0], canvas[1], box)
+        _describe(canvas[1], box, height, width, shapes[n])
+        _clear(canvas[1], box[0], box[1], box[2], box[3])
+
+
+@_compiled
+def _describe(mask, box, height, width, shape):
+    for word in range(box[0], box[1]):
+        top = (word - _margin(0)) * 64
+        inside = _ALL if top + 64 <= height else (_ONE << np.uint64(height & 63)) - _ONE
+        edge = np.uint64(0)
+        if top == 0:
+            edge |= _ONE
+        if top <= height - 1 < top + 64:
+            edge |= _ONE << np.uint64((height - 1) & 63)
+        for x in range(box[2], box[3]):
+            bits = mask[word, x] & inside
+            area = np.int64(_popcount(bits))
+            shape[0] += area
+            shape[1] += top * area + _sum_of_positions(bits)
+            shape[2] += x * area
+            shape[3] += area if x == 0 or x == width - 1 else np.int64(_popcount(bits & edge))
+
+
+@_compiled
+def _sum_of_positions(bits):
+    """Sum of the numbers of the set bits: those with bit k in their number, times 2^k."""
+    total = np.int64(0)
+    for k in range(6):
+        total += np.int64(_popcount(bits & _WITH_BIT[k])) << k
+    return total
 
 
 @_compiled
@@ -229,12 +295,14 @@ def _repeat_last_column(mask, word, column):
 @_compiled
 def _regions(truth, prediction, void, inside, counts):
     """Erase the void pixels of a row, and count what is left."""
-    inter = union = np.uint64(0)
+    inter = union = predicted = np.uint64(0)
     for i in range(truth.size):
         truth[i] &= ~void[i]
         prediction[i] &= ~void[i]
         inter += _popcount(truth[i] & prediction[i] & inside)
         union += _popcount((truth[i] | prediction[i]) & inside)
+        predicted += _popcount(prediction[i] & inside)
+    counts[PREDICTED] += np.int64(predicted)
     counts[INTER] += np.int64(inter)
     counts[UNION] += np.int64(union)
 

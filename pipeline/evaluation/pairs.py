@@ -4,9 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.evaluation.truth import Truth
 from schemas.errors import InputError, pair_message
+
+Key = tuple[str, str]  # video_id, and expression_id or object_id
+
+ASKED = pa.schema(  # columns of a manifest that say what to score; `row` is the place in the manifest
+    [
+        pa.field("row", pa.int64()),
+        pa.field("video_id", pa.string()),
+        pa.field("expression_id", pa.string()),  # null: an object by itself
+        pa.field("object_ids", pa.list_(pa.string())),
+        pa.field("frames", pa.list_(pa.string())),
+        pa.field("frame_indices", pa.list_(pa.int32())),
+        pa.field("target_frames", pa.list_(pa.string())),
+        pa.field("annotator", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +46,16 @@ class Asked:
 class Pair:
     """One track to score. `truth` are the keys of its annotations, whose union it is; empty: it has no target."""
 
+    row: int
     video_id: str
     expression_id: str | None  # None: an object by itself, without an expression
     object_id: str | None  # if it is exactly one
     truth: tuple[str, ...]
+    annotator: str | None
     asked: Asked
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """By what its predictions are found."""
         return self.video_id, self.expression_id if self.expression_id is not None else self.object_id or ""
 
@@ -48,62 +65,67 @@ class Pair:
             return f"video_id={self.video_id} object_id={self.object_id}: {error}"
         return pair_message(self.video_id, self.expression_id, error)
 
-    def is_annotated(self, truth: Truth) -> bool:
-        """Whether there can be anything to score it by."""
-        annotated = truth.tracks.get(self.video_id, frozenset())
-        return bool(annotated) if not self.truth else bool(annotated & set(self.truth))
 
-
-def pairs_of_manifest(manifest: pa.Table, truth: Truth, frame_step: int) -> list[Pair]:
-    """One pair for each manifest row, in its order.
+def asked_by_manifest(manifest: pa.Table, tracks: Mapping[str, frozenset[str]], truth_key: str) -> pa.Table:
+    """ASKED: one row for each manifest row.
 
     Raises InputError if annotations are by object and a row of an annotated video does not say which it means.
     """
-    wanted = ("video_id", "expression_id", "object_ids", "frames", "frame_indices", "target_frames")
-    columns = [name for name in wanted if name in manifest.column_names]
-    pairs = []
-    for batch in manifest.select(columns).to_batches(max_chunksize=10_000):
-        pairs += [_pair(row, truth, frame_step) for row in batch.to_pylist()]
-    return pairs
+    columns = [manifest[field.name] if field.name in manifest.column_names else None for field in ASKED]
+    columns[0] = pa.array(range(len(manifest)))
+    arrays = [
+        pa.nulls(len(manifest), field.type) if column is None else column.cast(field.type)
+        for column, field in zip(columns, ASKED, strict=True)
+    ]
+    asked = pa.table(arrays, schema=ASKED)
+    if truth_key == "object_id":
+        silent = asked.filter(pc.is_null(asked["object_ids"])).select(["video_id", "expression_id"])
+        for row in silent.to_pylist():
+            if row["video_id"] in tracks:
+                text = "the annotations are by object, and its manifest row has no object_ids; add them to the manifest"
+                raise InputError(pair_message(row["video_id"], row["expression_id"], text))
+    return asked
 
 
-def pairs_of_truth(truth: Truth, predictions_are_objects: bool) -> list[Pair]:
-    """One pair for each annotated expression, or, for label maps, each annotated object; by video, then id.
+def asked_by_truth(tracks: Mapping[str, frozenset[str]], truth_key: str, predictions_are_objects: bool) -> pa.Table:
+    """ASKED: one row for each annotated expression, or, for label maps, each annotated object; by video, then id.
 
     Raises InputError if annotations and predictions are not of the same kind.
     """
-    if predictions_are_objects != (truth.key == "object_id"):
+    if predictions_are_objects != (truth_key == "object_id"):
         text = (
             "label maps show objects, but the annotations are by expression"
             if predictions_are_objects
             else "the annotations are by object and the predictions by expression"
         )
         raise InputError(f"{text}; --manifest, with object_ids, must say which objects each expression means")
-    found = []
-    for video in sorted(truth.tracks):
-        for key in sorted(truth.tracks[video]):
-            expression, thing = (None, key) if predictions_are_objects else (key, None)
-            found.append(Pair(video, expression, thing, (key,), Asked()))
-    return found
+    rows = []
+    for video in sorted(tracks):
+        for key in sorted(tracks[video]):
+            of = {"object_ids": [key]} if predictions_are_objects else {"expression_id": key}
+            rows.append({"row": len(rows), "video_id": video, **of})
+    return pa.Table.from_pylist(rows, schema=ASKED)
 
 
-def _pair(row: Mapping, truth: Truth, frame_step: int) -> Pair:
-    objects = row.get("object_ids")
-    keys = [row["expression_id"]] if truth.key == "expression_id" else objects
-    if keys is None:
-        if row["video_id"] in truth.tracks:
-            text = "the annotations are by object, and its manifest row has no object_ids; add them to the manifest"
-            raise InputError(pair_message(row["video_id"], row["expression_id"], text))
-        keys = []
+def to_pairs(asked: pa.Table, truth_key: str, frame_step: int) -> list[Pair]:
+    """The rows of ASKED, in their order."""
+    return [_pair(row, truth_key, frame_step) for row in asked.select(ASKED.names).to_pylist()]
+
+
+def _pair(row: Mapping, truth_key: str, frame_step: int) -> Pair:
+    objects = row["object_ids"]
+    truth = [row["expression_id"]] if truth_key == "expression_id" else objects or []
     return Pair(
+        row["row"],
         row["video_id"],
         row["expression_id"],
         objects[0] if objects and len(objects) == 1 else None,
-        tuple(keys),
+        tuple(truth),
+        row["annotator"],
         Asked(
-            names=_set(row.get("frames")),
-            indices=_set(row.get("frame_indices")),
-            targets=_set(row.get("target_frames")),
+            names=_set(row["frames"]),
+            indices=_set(row["frame_indices"]),
+            targets=_set(row["target_frames"]),
             step=frame_step,
         ),
     )

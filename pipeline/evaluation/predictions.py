@@ -1,75 +1,141 @@
-"""The predictions, one object at a time: a run, a Parquet file, a folder of them, or a tree of label maps."""
+"""The predictions: a run, a Parquet file, a folder of them, or a tree of PNGs; read piece by piece."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from pipeline import storage
-from pipeline.evaluation.pairs import Pair
+from pipeline.evaluation.pairs import Key, Pair
+from pipeline.evaluation.trees import Tree
+from pipeline.parallel import bounded_map
 from pipeline.runs.run import is_run
-from schemas import rle
-from schemas.check import Problem, SchemaError, conform
+from schemas.check import Problem, SchemaError, column_problems, conform
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
-COLUMNS = ("video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts", "status", "error")
+COLUMNS = (
+    *("video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts"),
+    *("score", "query", "status", "error"),
+)
+READERS = 8  # threads that look for the pairs of each table
+
+
+class Piece(NamedTuple):
+    """What is read at once: a row group of a table, or a video of a tree (`group` 0)."""
+
+    place: str
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetPredictions:
-    """Tables of PREDICTIONS; each holds whole pairs."""
+    """Tables of PREDICTIONS."""
 
-    uris: list[str]
+    uris: tuple[str, ...]
     are_objects = False
 
-    def tables(self, pairs: Iterable[Pair]) -> Iterator[tuple[str, pa.Table]]:
-        """Each table with its name, read when its turn comes; COLUMNS as far as they are there."""
-        for uri in self.uris:
+    @property
+    def size(self) -> int:
+        """Bytes of all tables."""
+        return sum(bounded_map(storage.size, self.uris, READERS))
+
+    def pieces(self) -> Iterator[tuple[Piece, list[Key]]]:
+        """All pieces with the pairs that have rows in each. Of the tables only ids are read."""
+        for found in bounded_map(_row_groups, self.uris, READERS):
+            yield from found
+
+    def read(self, pieces: Sequence[Piece], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
+        """Some pieces as one table, COLUMNS as far as they are there."""
+        del pairs, proposals
+        groups: dict[str, list[int]] = {}
+        for piece in pieces:
+            groups.setdefault(piece.place, []).append(piece.group)
+        tables = []
+        for uri, numbers in groups.items():
             with storage.open_parquet(uri) as file:
-                found = file.schema_arrow.names
-                table = conform(file.read([name for name in COLUMNS if name in found]), PREDICTIONS, uri)
-            yield uri, _require_masks(table, uri)
+                there = [name for name in COLUMNS if name in file.schema_arrow.names]
+                table = conform(file.read_row_groups(sorted(numbers), there), PREDICTIONS, uri)
+            tables.append(_require_masks(table, uri))
+        return pa.concat_tables(tables, promote_options="default")
 
 
 @dataclass(frozen=True, slots=True)
-class LabelMaps:
-    """A tree `<video>/<frame>.png`, the form of DAVIS results: palette images whose values are object ids."""
+class TreePredictions:
+    """A tree of PNGs. Its label maps show objects, whatever expressions mean them."""
 
-    folder: str
-    videos: list[str]
-    are_objects = True
+    tree: Tree
 
-    def tables(self, pairs: Iterable[Pair]) -> Iterator[tuple[str, pa.Table]]:
-        """For each video, the masks of the pairs that are to be scored in it, as PREDICTIONS."""
-        by_video: dict[str, list[Pair]] = {}
-        for pair in pairs:
-            by_video.setdefault(pair.video_id, []).append(pair)
-        for video in sorted(by_video.keys() & set(self.videos)):
-            folder = storage.join(self.folder, video)
-            rows = [row for uri in _images(folder) for row in _label_rows(uri, by_video[video])]
-            yield folder, pa.Table.from_pylist(rows, schema=PREDICTIONS)
+    @property
+    def are_objects(self) -> bool:
+        return self.tree.are_objects
+
+    @property
+    def size(self) -> int:
+        return 0  # decoding dominates, and such trees are small
+
+    def pieces_of(self, keys: Sequence[Key]) -> Iterator[tuple[Piece, list[Key]]]:
+        """All pieces that there are of some pairs."""
+        by_video: dict[str, list[Key]] = {}
+        for key in keys:
+            if self.tree.holds(key):
+                by_video.setdefault(key[0], []).append(key)
+        for video in sorted(by_video):
+            yield Piece(video, 0), by_video[video]
+
+    def extra(self, keys: Sequence[Key]) -> list[Key]:
+        """The pairs of a tree by expression that are not among `keys`."""
+        there = {(video, thing) for video, things in self.tree.videos.items() for thing in things}
+        return sorted(there - set(keys))
+
+    def read(self, pieces: Sequence[Piece], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
+        """PREDICTIONS of `pairs` in some videos; of label maps with `proposals`: of every label, as expression."""
+        tables = []
+        for video, _ in pieces:
+            there = [pair for pair in pairs if pair.video_id == video and self.tree.holds(pair.key)]
+            tables.append(self.tree.predictions(video, there, proposals))
+        return pa.concat_tables(tables)
 
 
-def open_predictions(uri: str) -> ParquetPredictions | LabelMaps:
+Predictions = ParquetPredictions | TreePredictions
+
+
+def open_predictions(uri: str) -> Predictions:
     """What lies at `uri`, a path or URI. Raises InputError if it is none of the known forms."""
     uri = storage.absolute(uri)
     if not storage.is_folder(uri):
         if not storage.exists(uri):
             raise InputError(f"no predictions at {uri}; give a run, a Parquet file or folder, or a tree of PNGs")
-        return ParquetPredictions([uri])
+        return ParquetPredictions((uri,))
     folder = storage.join(uri, "masks") if is_run(uri) else uri
     names = storage.names(folder) if storage.is_folder(folder) else []
     tables = [name for name in names if name.endswith(".parquet")]
     if tables or is_run(uri):
-        return ParquetPredictions([storage.join(folder, name) for name in tables])
-    videos = [name for name in names if storage.is_folder(storage.join(uri, name)) and _images(storage.join(uri, name))]
-    if not videos:
-        raise InputError(f"{uri} is no run (no run.json), holds no Parquet file and no <video>/<frame>.png")
-    return LabelMaps(uri, videos)
+        return ParquetPredictions(tuple(storage.join(folder, name) for name in tables))
+    tree = Tree.find(uri)
+    if tree is None:
+        forms = "<video>/<frame>.png or <video>/<expression>/<frame>.png"
+        raise InputError(f"{uri} is no run (no run.json), holds no Parquet file and no {forms}")
+    return TreePredictions(tree)
+
+
+def _row_groups(uri: str) -> list[tuple[Piece, list[Key]]]:
+    """The row groups of one table with the pairs that have rows in each."""
+    found = []
+    with storage.open_parquet(uri) as file:
+        problems = column_problems(file.schema_arrow, PREDICTIONS, uri)
+        if problems:
+            raise SchemaError(problems)
+        for group in range(file.num_row_groups):
+            ids = file.read_row_group(group, ["video_id", "expression_id"])
+            for name in ids.column_names:
+                if ids[name].null_count:
+                    raise SchemaError([Problem(uri, None, f"column '{name}' holds nulls; give each row its ids")])
+            rows = ids.group_by(ids.column_names, use_threads=False).aggregate([]).to_pylist()
+            found.append((Piece(uri, group), [(row["video_id"], row["expression_id"]) for row in rows]))
+    return found
 
 
 def _require_masks(table: pa.Table, uri: str) -> pa.Table:
@@ -81,48 +147,3 @@ def _require_masks(table: pa.Table, uri: str) -> pa.Table:
             text = f"column '{name}' is null though the row has a frame; an empty mask is an all-background RLE"
             raise SchemaError([Problem(uri, row, text)])
     return table
-
-
-def _images(folder: str) -> list[str]:
-    return [storage.join(folder, name) for name in storage.names(folder) if name.lower().endswith(".png")]
-
-
-def _label_rows(uri: str, pairs: Collection[Pair]) -> Iterator[dict]:
-    """One row for each pair: the union of its objects in this label map."""
-    labels = _read_labels(uri)
-    strings: dict[tuple[str, ...], bytes] = {}  # expressions of one object share its mask
-    for pair in pairs:
-        if pair.truth not in strings:
-            mask = np.isin(labels, _label_values(pair))
-            strings[pair.truth] = rle.encode(mask[None])[0]
-        yield {
-            "video_id": pair.key[0],
-            "expression_id": pair.key[1],
-            "frame_index": -1,  # label maps tell names only
-            "frame_name": uri.rpartition("/")[2][: -len(".png")],
-            "height": labels.shape[0],
-            "width": labels.shape[1],
-            "counts": strings[pair.truth],
-        }
-
-
-def _label_values(pair: Pair) -> list[int]:
-    try:
-        return [int(thing) for thing in pair.truth]
-    except ValueError:
-        text = f"object_ids {list(pair.truth)} are no numbers, so they cannot be found in label maps"
-        raise InputError(pair.message(text)) from None
-
-
-def _read_labels(uri: str) -> np.ndarray:
-    """Values of a palette or grey image, uint8 [H, W]."""
-    with storage.open_input(uri) as file:
-        try:
-            image = Image.open(file, formats=["PNG"])
-            if max(image.size) > rle.MAX_SIDE:
-                raise InputError(f"{uri}: size {image.height}x{image.width} is above {rle.MAX_SIDE} pixels a side")
-            if image.mode not in ("P", "L"):
-                raise InputError(f"{uri}: a {image.mode} image; label maps are 8-bit palette or grey PNGs")
-            return np.asarray(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"{uri} cannot be read: {error}") from None

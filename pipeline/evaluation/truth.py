@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.evaluation.trees import Tree
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS, VOID
@@ -16,62 +17,74 @@ BY_EXPRESSION = pa.schema(
     [pa.field("expression_id", pa.string(), nullable=False) if f.name == "object_id" else f for f in ANNOTATIONS],
     metadata=required("video_id", "expression_id", "frame_index", "height", "width", "counts"),
 )
+BESIDE = ("void.parquet", "foreground.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Annotation tables of one form. `key` is the column, object_id or expression_id, that says whose a mask is."""
+    """Annotations of one form. `key` is the column, object_id or expression_id, that says whose a mask is.
 
-    uris: list[str]
-    void_uri: str | None
+    Tables are Parquet files, read when asked for; those of a tree of PNGs are held in memory, as RLE.
+    """
+
     key: str
-    tracks: dict[str, frozenset[str]]  # video_id -> the keys annotated in it
+    annotations: tuple[str | pa.Table, ...]
+    void: str | pa.Table | None = None  # pixels that are not scored
+    foreground: str | None = None  # pixels of any object, for R of ReVOS
 
     @classmethod
     def open(cls, uri: str) -> "Truth":
-        """From a Parquet file, a folder that `rvos import` wrote, or a folder of Parquet files.
+        """From a Parquet file, a folder that `rvos import` wrote, a folder of Parquet files, or a tree of PNGs.
 
-        A `void.parquet` beside the tables holds the pixels that are not scored. Only ids are read here. Raises
-        InputError if there is no such table, or one lacks columns.
+        `void.parquet` and `foreground.parquet` beside the tables belong to them. Nothing but footers is read of
+        tables. Raises InputError if there is no such table, or one lacks columns.
         """
         uri = storage.absolute(uri)
+        tree = Tree.find(uri) if storage.is_folder(uri) else None
+        if tree is not None:
+            annotations, void = tree.annotations()
+            return cls("object_id" if tree.are_objects else "expression_id", (annotations,), void)
         uris, folder = _tables(uri)
         key = "object_id"
-        tracks: dict[str, set[str]] = {}
         for number, table_uri in enumerate(uris):
             with storage.open_parquet(table_uri) as file:
                 found = file.schema_arrow
-                if number == 0 and "object_id" not in found.names and "expression_id" in found.names:
-                    key = "expression_id"
-                problems = column_problems(found, _schema(key), table_uri)
-                if problems:
-                    raise SchemaError(problems)
-                ids = conform(file.read(["video_id", key]), _id_schema(key), table_uri)
-            for pair in ids.group_by(["video_id", key]).aggregate([]).to_pylist():
-                tracks.setdefault(pair["video_id"], set()).add(pair[key])
-        void_uri = storage.join(folder, "void.parquet")
-        return cls(
-            uris,
-            void_uri if storage.exists(void_uri) else None,
-            key,
-            {video: frozenset(keys) for video, keys in tracks.items()},
+            if number == 0 and "object_id" not in found.names and "expression_id" in found.names:
+                key = "expression_id"
+            problems = column_problems(found, _schema(key), table_uri)
+            if problems:
+                raise SchemaError(problems)
+        beside = [storage.join(folder, name) for name in BESIDE]
+        return cls(key, tuple(uris), *(there if storage.exists(there) else None for there in beside))
+
+    def tracks(self) -> dict[str, frozenset[str]]:
+        """The keys annotated in each video. Of tables, only ids are read, a row group at a time."""
+        schema = pa.schema(
+            [_schema(self.key).field(name) for name in ("video_id", self.key)], metadata=required("video_id", self.key)
         )
+        tracks: dict[str, set[str]] = {}
+        for source in self.annotations:
+            for ids in _id_tables(source, schema):
+                for row in ids.group_by(schema.names).aggregate([]).to_pylist():
+                    tracks.setdefault(row["video_id"], set()).add(row[self.key])
+        return {video: frozenset(keys) for video, keys in tracks.items()}
 
     def rows(self, videos: Collection[str]) -> pa.Table:
         """All annotation rows of these videos."""
-        return pa.concat_tables((_read(uri, _schema(self.key), videos) for uri in self.uris), promote_options="default")
+        schema = _schema(self.key)
+        return pa.concat_tables((_read(s, schema, videos) for s in self.annotations), promote_options="default")
 
     def void_rows(self, videos: Collection[str]) -> pa.Table | None:
         """The void pixels of these videos; None if there is no such table."""
-        return _read(self.void_uri, VOID, videos) if self.void_uri else None
+        return None if self.void is None else _read(self.void, VOID, videos)
+
+    def foreground_rows(self, videos: Collection[str]) -> pa.Table | None:
+        """The pixels of any object of these videos; None if there is no such table."""
+        return None if self.foreground is None else _read(self.foreground, VOID, videos)
 
 
 def _schema(key: str) -> pa.Schema:
     return ANNOTATIONS if key == "object_id" else BY_EXPRESSION
-
-
-def _id_schema(key: str) -> pa.Schema:
-    return pa.schema([_schema(key).field(name) for name in ("video_id", key)], metadata=required("video_id", key))
 
 
 def _tables(uri: str) -> tuple[list[str], str]:
@@ -80,21 +93,36 @@ def _tables(uri: str) -> tuple[list[str], str]:
         if not storage.exists(uri):
             raise InputError(f"no annotations at {uri}; 'rvos import' writes them, or give a Parquet file or folder")
         return [uri], storage.parent(uri)
-    names = [name for name in storage.names(uri) if name.endswith(".parquet") and name != "void.parquet"]
+    names = [name for name in storage.names(uri) if name.endswith(".parquet") and name not in BESIDE]
     if "annotations.parquet" in names:
         names = ["annotations.parquet"]
     if not names:
-        raise InputError(f"{uri} holds no Parquet file with annotations; 'rvos import' writes annotations.parquet")
+        raise InputError(
+            f"{uri} holds no Parquet file with annotations, nor PNGs; 'rvos import' writes annotations.parquet"
+        )
     return [storage.join(uri, name) for name in names], uri
 
 
-def _read(uri: str, schema: pa.Schema, videos: Collection[str]) -> pa.Table:
+def _id_tables(source: str | pa.Table, schema: pa.Schema):
+    if isinstance(source, pa.Table):
+        yield source.select(schema.names)
+        return
+    with storage.open_parquet(source) as file:
+        for group in range(file.num_row_groups):
+            yield conform(file.read_row_group(group, schema.names), schema, source)
+
+
+def _read(source: str | pa.Table, schema: pa.Schema, videos: Collection[str]) -> pa.Table:
     """The rows of some videos, declared columns only. Row groups that cannot hold them are not read."""
-    with storage.open_parquet(uri) as file:
-        columns = [name for name in schema.names if name in file.schema_arrow.names]
-        groups = [i for i in range(file.num_row_groups) if _may_hold(file.metadata.row_group(i), videos)]
-        table = conform(file.read_row_groups(groups, columns), schema, uri)
-    return table.filter(pc.is_in(table["video_id"], pa.array(sorted(videos), pa.string())))
+    if isinstance(source, pa.Table):
+        table = source
+    else:
+        with storage.open_parquet(source) as file:
+            columns = [name for name in schema.names if name in file.schema_arrow.names]
+            groups = [i for i in range(file.num_row_groups) if _may_hold(file.metadata.row_group(i), videos)]
+            table = conform(file.read_row_groups(groups, columns), schema, source)
+    wanted = pc.is_in(table.column("video_id"), pa.array(sorted(videos), pa.string()))
+    return table.filter(wanted)
 
 
 def _may_hold(group: pq.RowGroupMetaData, videos: Collection[str]) -> bool:

@@ -165,10 +165,10 @@ def test_breakdown_by_attributes(tmp_path, three_pairs):
     assert "kinds" in found.text()
     assert max(map(len, found.text().splitlines()[2:])) <= 80
     stored = pq.read_table(tmp_path / "out" / "scores.parquet")
-    assert stored.column_names == [*SCORES.names, "kinds", "size"]
-    assert stored.num_rows == 9
+    assert stored.column_names == [*SCORES.names, "kinds", "size", "words", "expressions_per_video"]
+    assert stored.num_rows == 12  # J&F, J, F, and one of N-acc and T-acc
     rows = [row for row in stored.to_pylist() if row["expression_id"] == "left"]
-    assert {row["metric"]: row["value"] for row in rows} == {"J": 1.0, "F": 1.0, "J&F": 1.0}
+    assert {row["metric"]: row["value"] for row in rows} == {"J": 1.0, "F": 1.0, "J&F": 1.0, "T-acc": 1.0}
     assert rows[0] | {"metric": None, "value": None} == {
         "video_id": "a",
         "expression_id": "left",
@@ -178,6 +178,8 @@ def test_breakdown_by_attributes(tmp_path, three_pairs):
         "value": None,
         "kinds": ["small", "still"],
         "size": 1.5,
+        "words": 2,
+        "expressions_per_video": 3,
     }
 
 
@@ -195,19 +197,24 @@ def test_a_run_with_failed_missing_extra_and_unannotated_pairs(tmp_path):
     write(folder / "masks" / "v.parquet", predicted("z", "extra", [LEFT]), PREDICTIONS)
     found = run(tmp_path, predictions=str(folder), annotations=annotations(tmp_path, two_objects()))
     summary = found.summary
-    assert summary["pairs"] == {"scored": 1, "failed": 1, "missing": 1, "unannotated": 2, "extra": 1}
-    assert summary["frames"] == {"scored": 2, "missing": 0}  # every second one was asked for
-    assert summary["overall"] == {
-        "n": 3,
-        "J&F": pytest.approx(1 / 3),
-        "J": pytest.approx(1 / 3),
-        "F": pytest.approx(1 / 3),
+    assert summary["pairs"] == {
+        "scored": 1,
+        "failed": 1,
+        "missing": 1,
+        "misshaped": 0,
+        "unannotated": 2,
+        "extra": 1,
     }
-    assert summary["failed"][0]["error"] == "oom: out of memory"
-    assert summary["missing"][0]["expression_id"] == "missing"
-    assert summary["extra"] == [{"video_id": "z", "expression_id": "extra"}]
+    assert summary["frames"] == {"scored": 6, "missing": 4}  # every second one was asked for
+    overall = summary["overall"]
+    assert (overall["n"], overall["videos"]) == (3, 2)
+    assert [overall[name] for name in ("J&F", "J", "F")] == pytest.approx([1 / 3] * 3)
+    assert overall["interval"]["J"] == pytest.approx([0, 0.5])
+    assert summary["failed_pairs"][0]["error"] == "oom: out of memory"
+    assert summary["missing_pairs"][0]["expression_id"] == "missing"
+    assert summary["extra_pairs"] == [{"video_id": "z", "expression_id": "extra"}]
     assert found.exit_code == 1
-    assert "failed and missing ones score zero" in found.text()
+    assert "missing   zero: what is not predicted scores zero" in found.text()
 
 
 def test_frames_that_are_not_predicted_score_zero(tmp_path):
@@ -217,7 +224,7 @@ def test_frames_that_are_not_predicted_score_zero(tmp_path):
     found = run(tmp_path, predictions=predictions, annotations=annotations(tmp_path, truth, schema))
     assert found.summary["overall"]["J&F"] == 0.5  # an empty frame, not predicted, is not a hit
     assert found.summary["frames"] == {"scored": 4, "missing": 2}
-    assert "2 of 4 frames are not predicted" in found.text()
+    assert "2 of its frames are not predicted" in found.text()
 
 
 @pytest.mark.parametrize(
@@ -287,7 +294,14 @@ def test_order_and_cut_of_the_tables_do_not_matter(tmp_path):
     ]
     assert results[0].summary["overall"] == results[1].summary["overall"]
     for table in ("scores.parquet", "frame_scores.parquet"):
-        assert pq.read_table(tmp_path / "1" / "out" / table) == pq.read_table(tmp_path / "2" / "out" / table)
+        one, many = (sorted_rows(tmp_path / name / "out" / table) for name in "12")
+        assert one == many
+
+
+def sorted_rows(path):
+    table = pq.read_table(path)
+    names = [name for name in ("video_id", "expression_id", "frame_index", "metric") if name in table.column_names]
+    return table.sort_by([(name, "ascending") for name in names]).to_pylist()
 
 
 def bad_strings(golden):
@@ -300,15 +314,28 @@ def test_broken_masks_are_named_and_nothing_is_written(tmp_path, golden):
     options = {"annotations": annotations(tmp_path, two_objects()), "manifest": manifest(tmp_path, pairs)}
     for counts in bad_strings(golden):
         rows = predicted("a", "e", [LEFT, LEFT, counts, LEFT])
-        with pytest.raises(InputError, match="video_id=a expression_id=e: frame 00002: prediction: "):
-            run(tmp_path, predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS), **options)
+        predictions = write(tmp_path / "p.parquet", rows, PREDICTIONS)
+        with pytest.raises(InputError, match="video_id=a expression_id=e.*: frame 00002: prediction: "):
+            run(tmp_path, predictions=predictions, missing="error", **options)
     truth = [mask_row("a", 1, b"broken", object_id="1")]
     options["annotations"] = annotations(tmp_path, truth)
     with pytest.raises(InputError, match="frame 00001: annotation: "):
         run(
             tmp_path, predictions=write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 2), PREDICTIONS), **options
         )
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_broken_mask_costs_its_pair(tmp_path):
+    rows = [*predicted("a", "good", [LEFT] * 4), *predicted("a", "bad", [LEFT, LEFT, b"broken", LEFT])]
+    found = run(
+        tmp_path,
+        predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
+        annotations=annotations(tmp_path, two_objects()),
+        manifest=manifest(tmp_path, [manifest_row("a", name, ["1"]) for name in ("good", "bad")]),
+    )
+    assert (found.summary["pairs"]["misshaped"], found.summary["overall"]["J"], found.exit_code) == (1, 0.5, 1)
+    assert "frame 00002: prediction: " in found.summary["misshaped_pairs"][0]["error"]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +356,7 @@ def test_predictions_that_do_not_fit(tmp_path, change, message):
             predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
             annotations=annotations(tmp_path, two_objects()),
             manifest=manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
+            missing="error",
         )
 
 
@@ -369,7 +397,7 @@ def test_images_that_are_no_label_maps(tmp_path, broken):
     png(path, EMPTY, "RGB")
     if broken == "text":
         path.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"a/00000.png.*(RGB image|cannot be read)"):
+    with pytest.raises(InputError, match=r"a/00000.png.*(mode RGB|cannot be read)"):
         run(tmp_path, predictions=str(tmp_path / "maps"), annotations=annotations(tmp_path, two_objects()))
 
 

@@ -38,7 +38,7 @@ def reference(truth, prediction, void):
     radius = int(np.ceil(0.008 * np.sqrt(truth.shape[0] ** 2 + truth.shape[1] ** 2)))
     a, b = boundary(truth), boundary(prediction)
     regions = [(truth & prediction).sum(), (truth | prediction).sum()]
-    return [*regions, a.sum(), b.sum(), matched(a, b, radius), matched(b, a, radius)]
+    return [*regions, a.sum(), b.sum(), matched(a, b, radius), matched(b, a, radius), prediction.sum()]
 
 
 def score(frames):
