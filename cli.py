@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -19,14 +21,14 @@ PUBLISHED_BACKBONES = [
 ]
 
 
-class Failure(click.ClickException):
-    """An error that the user can act on: its text alone, and its exit code."""
 PROTOCOLS = [
     *("all-frames", "davis-semisupervised", "ref-davis17", "ref-davis17-strict", "ref-youtube-vos"),
     *("mevis", "a2d", "jhmdb", "revos", "long-rvos"),
 ]
 
 
+class Failure(click.ClickException):
+    """An error that the user can act on: its text alone, and its exit code."""
 
     def __init__(self, error: RvosError):
         super().__init__(str(error))
@@ -47,6 +49,7 @@ def run_job(
     with text of its own gives it to.
     """
     as_json = options.pop("as_json", False)
+    handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         job = importlib.import_module(f"jobs.{module}")
         config = getattr(job, config_class)(**options)
@@ -59,11 +62,29 @@ def run_job(
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise Failure(InfrastructureError(f"{error.strerror or error}{where}")) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         click.echo("Interrupted. What is finished is kept; repeat the command to go on.", err=True)
-        sys.exit(130)
+        sys.exit(128 + (interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     click.echo(json.dumps(result.to_json(), indent=2) if as_json else result.text())
     sys.exit(getattr(result, "exit_code", 0))
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT (Ctrl-C) or SIGTERM (a node that is taken away): `number` says which."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """The first signal ends the job in order, the second one the process at once."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda again, _: os._exit(128 + again))
+    raise Interrupted(number)
 
 
 def _run_with_progress(run: Callable, config: object, title: str) -> Any:
@@ -71,6 +92,13 @@ def _run_with_progress(run: Callable, config: object, title: str) -> Any:
 
     with progress.show(title) as show:
         return run(config, show)
+
+
+def explain_protocol(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Print what `rvos evaluate --explain NAME` is asked for, and end."""
+    if name is not None:
+        click.echo(importlib.import_module("jobs.explain").explain(name))
+        context.exit()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -88,19 +116,12 @@ def main() -> None:
 
     \b
     Exit codes: 0 all well, 1 some pairs failed or a check found problems, 2 wrong use or bad input,
-    3 storage or cluster failed, 130 interrupted.
+    3 storage or cluster failed, 130 or 143 interrupted.
     """
 
 
 @main.command()
 @click.option("--out", default="rvos-demo", show_default=True, help="Folder to write everything to.")
-def explain_protocol(context: click.Context, _: click.Parameter, name: str | None) -> None:
-    """Print what `rvos evaluate --explain NAME` is asked for, and end."""
-    if name is not None:
-        click.echo(importlib.import_module("jobs.explain").explain(name))
-        context.exit()
-
-
 @JSON_OPTION
 def demo(**options: Any) -> None:
     """Segment and score two small synthetic videos: the whole product in one minute, without a GPU.
@@ -210,6 +231,11 @@ def convert(**options: Any) -> None:
     "--unit-frames",
     type=click.IntRange(min=1),
     help="Pair-frames of one unit of work, what is lost by a kill.  [default: 64 to 4096, by the manifest's size]",
+)
+@click.option(
+    "--unit-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds after which a unit of work counts as hanging.  [default: none]",
 )
 @click.option("--address", default="local", show_default=True, metavar="local|auto|HOST:PORT", help="Ray cluster.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what there would be to do, and write nothing.")
@@ -359,7 +385,7 @@ def audit(**options: Any) -> None:
 )
 @JSON_OPTION
 def evaluate(**options: Any) -> None:
-    """Score PREDICTIONS (a run, Parquet file or folder, or DAVIS palette PNGs) against ANNOTATIONS: J, F, J&F.
+    """Score PREDICTIONS (a run, Parquet file or folder, or tree of PNGs) against ANNOTATIONS (Parquet or PNGs).
 
     \b
     rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator

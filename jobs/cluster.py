@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -55,12 +56,15 @@ def _start(address: str, empty_folder: str) -> None:
         options["runtime_env"] = {"working_dir": empty_folder, "env_vars": {**WORKERS, **storage_settings()}}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**options)
     except ValueError as error:
         raise InputError(f"--address {address}: {error}") from None
     except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
         raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
+    for number, handler in handlers.items():  # Ray sets its own for SIGTERM
+        signal.signal(number, handler)
 
 
 @contextlib.contextmanager

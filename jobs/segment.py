@@ -59,6 +59,7 @@ class SegmentConfig:
     actors: str | None = None
     gpus_per_actor: float | None = None
     unit_frames: int | None = None
+    unit_timeout: float | None = None
     address: str = "local"
     dry_run: bool = False  # for jobs.dry_run
 
@@ -175,6 +176,7 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     """
     assert not config.dry_run, "jobs.dry_run does that"
     started = time.perf_counter()
+    invocation = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     the_run = _prepare_run(config)
     units = the_run.units()
     committed = the_run.committed()
@@ -183,10 +185,18 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     if todo:
         with cluster.session(config.address) as resources:
             pool, threads = _resources(config, resources)
-            chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool)
+            chain = segment_units(
+                todo,
+                the_run,
+                config.model(threads),
+                config.frames(),
+                pool,
+                invocation=invocation,
+                timeout=config.unit_timeout,
+            )
             _follow(chain, todo, tally, progress)
     result = _sum_up(the_run, units, committed, tally, time.perf_counter() - started)
-    the_run.write_log(f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}", result.to_json())
+    the_run.write_log(invocation, result.to_json())
     return result
 
 

@@ -3,26 +3,26 @@
 units -> UnitSegmenter (decode ahead, model, RLE, commit) -> receipts
 """
 
-import warnings
+import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-from ray.util.annotations import RayDeprecationWarning
 
 from model.checkpoint import load_segmenter
 from model.segmenter import Segmenter
 from pipeline import storage
 from pipeline.clips import FrameOptions
+from pipeline.runs.attempts import Attempts, next_rung
 from pipeline.runs.run import Run, Unit
 from pipeline.runs.units import Receipt
 from pipeline.unit import segment_unit
 
 # Units of one actor call: several, since decoding ahead stops between calls; few, so that work spreads to the end.
 UNITS_PER_CALL = 8
-RESTARTS = 3  # Ray's default is to restart for ever an actor that its input kills
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +70,11 @@ class Resources:
 class UnitSegmenter:
     """One GPU actor (or a share of the CPUs): builds the model once, then does unit after unit."""
 
-    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions):
+    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, invocation: str, timeout: float | None):
         self.run = run
         self.frames = frames
+        node = ray.get_runtime_context().get_node_id()
+        self.attempts = Attempts(run.attempts_folder, invocation, node, _node_is_alive, timeout)
         self.segmenter = model.load()
 
     def __call__(self, units: pa.Table) -> Iterator[pa.Table]:
@@ -84,34 +86,51 @@ class UnitSegmenter:
         uri = self.run.masks_uri(unit.unit_id)
         if storage.exists(uri):
             return self.run.receipt(unit.unit_id)
+        rung = next_rung(self.attempts.deaths(unit.unit_id), time.time())
+
+        def guard(rows: list[dict]) -> AbstractContextManager:
+            alone = (rows[0]["video_id"], rows[0]["expression_id"]) if rung.alone else None
+            return self.attempts.attempt(unit.unit_id, alone)
+
         rows = self.run.rows(unit).to_pylist()
-        return segment_unit(uri, Receipt(unit.unit_id, self.run.fingerprint), rows, self.segmenter, self.frames)
+        receipt = Receipt(unit.unit_id, self.run.fingerprint)
+        return segment_unit(uri, receipt, rows, self.segmenter, self.frames, guard, rung)
+
+
+def _node_is_alive(node: str) -> bool:
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
 
 
 def segment_units(
-    units: list[Unit], run: Run, model: ModelOptions, frames: FrameOptions, resources: Resources
+    units: list[Unit],
+    run: Run,
+    model: ModelOptions,
+    frames: FrameOptions,
+    resources: Resources,
+    *,
+    invocation: str,
+    timeout: float | None,
 ) -> Iterator[Receipt]:
-    """Segment `units` on the running Ray session; receipts come as units are committed, in any order."""
+    """Segment `units` on the running Ray session; receipts come as units are committed, in any order.
+
+    `invocation` names this driver among all that ever worked on the run; `timeout` bounds the seconds of one attempt.
+    """
     calls = _calls(units, resources.actors)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # a receipt is handed on at once, not gathered into a block
     context.execution_no_progress_timeout_s = -1  # nodes may take hours to come, and a unit to be done
-    with warnings.catch_warnings():
-        # Ray 2.60 has no other way yet to bound the restarts of an actor that its input kills.
-        warnings.simplefilter("ignore", category=RayDeprecationWarning)
-        receipts = ray.data.from_arrow(calls).map_batches(
-            UnitSegmenter,  # pyright: ignore[reportArgumentType]
-            fn_constructor_args=(run, model, frames),
-            batch_format="pyarrow",
-            batch_size=calls[0].num_rows,  # one table a call; Ray demands a number where there are GPUs
-            num_cpus=1,
-            num_gpus=resources.gpus_per_actor or None,
-            compute=resources.pool(),
-            max_restarts=RESTARTS,
-            max_task_retries=RESTARTS,
-        )
+    # An actor that dies is restarted, and its call repeated, as often as it takes: the ladder of attempts ends that.
+    receipts = ray.data.from_arrow(calls).map_batches(
+        UnitSegmenter,  # pyright: ignore[reportArgumentType]
+        fn_constructor_args=(run, model, frames, invocation, timeout),
+        batch_format="pyarrow",
+        batch_size=calls[0].num_rows,  # one table a call; Ray demands a number where there are GPUs
+        num_cpus=1,
+        num_gpus=resources.gpus_per_actor or None,
+        compute=resources.pool(),
+    )
     # Prefetching would hold each receipt back until the next one is there.
     for batch in receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
         for text in batch["receipt"].to_pylist():

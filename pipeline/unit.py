@@ -1,8 +1,9 @@
 """Segment one unit: decode ahead, run the model, encode, write, commit. No Ray in here."""
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +12,14 @@ import torch
 from model.segmenter import Segmentation, Segmenter
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.prefetch import prefetch
+from pipeline.runs.attempts import Rung
 from pipeline.runs.units import Receipt, UnitWriter
 from schemas import rle
 from schemas.errors import pair_message
 from schemas.manifest import MAX_TOKENS
 from schemas.masks import PREDICTIONS
 
+WHOLE = Rung(alone=False)
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
 WINDOWS_AHEAD = 1  # besides the one that is being decoded and the one that is being segmented
 
@@ -58,25 +61,52 @@ class PairRows:
         return {"video_id": self.row["video_id"], "expression_id": self.row["expression_id"]}
 
 
-def segment_unit(uri: str, receipt: Receipt, rows: list[dict], segmenter: Segmenter, options: FrameOptions) -> Receipt:
+def segment_unit(
+    uri: str,
+    receipt: Receipt,
+    rows: list[dict],
+    segmenter: Segmenter,
+    options: FrameOptions,
+    guard: Callable[[list[dict]], AbstractContextManager] = lambda rows: nullcontext(),
+    rung: Rung = WHOLE,
+) -> Receipt:
     """Make and commit the object of one unit at `uri`: every plan row ends as masks or as one error row.
 
-    Returns the receipt of what lies there, which is another attempt's if that was first.
+    `guard` surrounds the work on those rows that are done together: all, or one by one, as `rung` says. Returns the
+    receipt of what lies at `uri`, which is another attempt's if that was first.
     """
     clips, bad = split_rows(rows, options.frame_step)
     with UnitWriter(uri, receipt) as writer:
         for row, problem in bad:
             writer.write(PairRows(row, failure=("bad_row", problem)).table())
-        ahead = prefetch(read_windows(clips, options, segmenter.prepare), WINDOWS_AHEAD)
-        for pairs in _segment_clips(ahead, segmenter, receipt.seconds):
-            started = time.perf_counter()
-            for pair in pairs:
-                writer.write(pair.table())
-            receipt.seconds["write"] += time.perf_counter() - started
+        for together in _apart(clips, rung, writer) if rung.alone else [clips] if clips else []:
+            with guard([row for clip in together for row in clip.pairs]):
+                _write_clips(together, writer, segmenter, options)
         started = time.perf_counter()
         written = writer.commit()
         written.seconds["write"] += time.perf_counter() - started
         return written
+
+
+def _apart(clips: list[Clip], rung: Rung, writer: UnitWriter) -> Iterator[list[Clip]]:
+    """Each pair as a clip of its own; those given up become their error row instead."""
+    for clip in clips:
+        for row in clip.pairs:
+            failure = rung.given_up.get((row["video_id"], row["expression_id"]))
+            if failure:
+                writer.write(PairRows(row, failure=failure).table())
+            else:
+                yield [replace(clip, pairs=[row])]
+
+
+def _write_clips(clips: list[Clip], writer: UnitWriter, segmenter: Segmenter, options: FrameOptions) -> None:
+    seconds = writer.receipt.seconds
+    ahead = prefetch(read_windows(clips, options, segmenter.prepare), WINDOWS_AHEAD)
+    for pairs in _segment_clips(ahead, segmenter, seconds):
+        started = time.perf_counter()
+        for pair in pairs:
+            writer.write(pair.table())
+        seconds["write"] += time.perf_counter() - started
 
 
 def _segment_clips(

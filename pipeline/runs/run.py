@@ -135,6 +135,10 @@ class Run:
         """There after an audit that found every pair exactly once, until the plan grows."""
         return storage.join(self.folder, "_SUCCESS")
 
+    @property
+    def attempts_folder(self) -> str:
+        return storage.join(self.folder, "attempts")
+
     def masks_uri(self, unit_id: str) -> str:
         return storage.join(self.folder, "masks", f"{unit_id}.parquet")
 

@@ -1,11 +1,6 @@
 """The main job on real videos with a real (small, untrained) model, through Ray Data."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -223,25 +218,3 @@ def test_the_command_line_prints_json(done, shapes, checkpoint):
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["pairs"] == 9
-
-
-@pytest.mark.chaos
-def test_a_killed_driver_loses_nothing_that_was_committed(shapes, checkpoint, tmp_path, done):
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "cli", "segment", shapes[0], str(folder), "--checkpoint", checkpoint]
-    command += ["--short-side", "64", "--window", "5", "--unit-frames", "12"]
-    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (folder / "masks").is_dir() or not list((folder / "masks").glob("[!.]*.parquet")):
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    time.sleep(2)  # orphaned workers may still finish the unit in hand
-    committed = {path: path.stat().st_mtime_ns for path in (folder / "masks").glob("[!.]*.parquet")}
-    assert committed
-    result = run(shapes[0], folder, checkpoint, unit_frames=12)
-    assert result.there_before == sum(Run.open(str(folder)).receipt(path.stem).pairs for path in committed)
-    assert {path: path.stat().st_mtime_ns for path in committed} == committed
-    assert masks(folder)["counts"].equals(masks(done[0])["counts"])

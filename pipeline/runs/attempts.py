@@ -1,0 +1,138 @@
+"""Which attempts at a unit died, so that a poisonous input is not tried for ever and costs its own pair only.
+
+Each attempt leaves a marker under RUN/attempts/<unit_id>/ while it is under way, and takes it away when it ends in any
+orderly way. A marker that is still there tells of a death. It counts only if the attempt's driver and node outlived it:
+a preempted node or a killed driver is not the input's fault.
+
+The ladder: the whole unit, once more, then pair by pair, each of them once more; a pair that died twice alone is
+given up.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+
+from pipeline import storage
+from schemas.errors import InputError
+
+LIVES = 2  # deaths that a unit, and then a pair, is allowed
+
+Key = tuple[str, str]  # video_id, expression_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marker:
+    """One attempt under way. `pair` is set where a pair is tried alone; `timeout` in seconds, None: no limit."""
+
+    invocation: str  # of the driver
+    node: str
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    pair: Key | None = None
+    started: float = field(default_factory=time.time)
+    timeout: float | None = None
+
+    @property
+    def still_runs(self) -> bool:
+        """Whether its process is alive, as far as that can be told from here."""
+        return self.host == socket.gethostname() and os.path.exists(f"/proc/{self.pid}") and self.pid != os.getpid()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The attempts at the units of one run by one driver. `is_alive(node)` tells whether a node is still there."""
+
+    folder: str  # RUN/attempts
+    invocation: str
+    node: str
+    is_alive: Callable[[str], bool]
+    timeout: float | None = None
+
+    @contextlib.contextmanager
+    def attempt(self, unit_id: str, pair: Key | None = None) -> Iterator[None]:
+        """Around the work on a unit, or on one of its pairs alone.
+
+        With a timeout, the process ends itself when it is over, even if native code hangs: the marker stays.
+        """
+        marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self.timeout)
+        uri = storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json")
+        storage.create_bytes(uri, json.dumps(asdict(marker)).encode())
+        try:
+            with _time_limit(self.timeout):
+                yield
+        finally:
+            storage.remove(uri)
+
+    def deaths(self, unit_id: str) -> list[Marker]:
+        """The attempts at a unit that count against it."""
+        folder = storage.join(self.folder, unit_id)
+        if not storage.is_folder(folder):
+            return []
+        markers = [_read(storage.join(folder, name)) for name in storage.names(folder)]
+        return [
+            marker
+            for marker in markers
+            if marker.invocation == self.invocation and self.is_alive(marker.node) and not marker.still_runs
+        ]
+
+
+@dataclass(slots=True)
+class Rung:
+    """How a unit is to be tried next: as a whole, or pair by pair without those given up."""
+
+    alone: bool
+    given_up: dict[Key, tuple[str, str]] = field(default_factory=dict)  # pair -> status, text
+
+
+def next_rung(deaths: list[Marker], now: float) -> Rung:
+    """Where the ladder stands after these deaths."""
+    alone = [marker for marker in deaths if marker.pair is not None]
+    if len(deaths) - len(alone) < LIVES:
+        return Rung(alone=False)
+    counts = Counter(marker.pair for marker in alone)
+    last = {marker.pair: marker for marker in alone}
+    return Rung(
+        alone=True,
+        given_up={
+            (pair[0], pair[1]): _verdict(last[pair], now)
+            for pair, count in counts.items()
+            if pair is not None and count >= LIVES
+        },
+    )
+
+
+def _verdict(marker: Marker, now: float) -> tuple[str, str]:
+    if marker.timeout is not None and now - marker.started >= marker.timeout:
+        text = f"not done after {marker.timeout:g} s, {LIVES} times, alone; raise --unit-timeout, or mend the video"
+        return "timeout", text
+    text = f"its process died {LIVES} times on it alone (node {marker.node}, host {marker.host}); mend the video"
+    return "crash", text
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """End the process after `seconds`, from a thread of C code that no hanging Python or native call can hold up."""
+    if seconds is None:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _read(uri: str) -> Marker:
+    try:
+        values = json.loads(storage.read_bytes(uri, limit=100_000))
+        return Marker(**values | {"pair": tuple(values["pair"]) if values["pair"] else None})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{uri} is not an attempt's marker: {error}") from None

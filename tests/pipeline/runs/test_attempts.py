@@ -1,0 +1,88 @@
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from pipeline import storage
+from pipeline.runs.attempts import Attempts, Marker, next_rung
+
+UNIT = "u"
+PAIR = ("v", "0")
+
+
+@pytest.fixture
+def attempts(tmp_path) -> Attempts:
+    return Attempts(str(tmp_path / "attempts"), "driver-1", "node-1", lambda node: node == "node-1")
+
+
+def die(attempts: Attempts, pair=None, **changes) -> None:
+    """Leave the marker of an attempt whose process is gone."""
+    marker = Marker(invocation=attempts.invocation, node=attempts.node, pid=2**22 + 1, pair=pair)
+    marker = replace(marker, **changes)
+    import json
+    from dataclasses import asdict
+
+    storage.create_bytes(f"{attempts.folder}/{UNIT}/{os.urandom(4).hex()}.json", json.dumps(asdict(marker)).encode())
+
+
+def test_an_attempt_that_ends_in_order_leaves_no_marker(attempts):
+    with attempts.attempt(UNIT):
+        assert len(storage.names(f"{attempts.folder}/{UNIT}")) == 1
+        assert attempts.deaths(UNIT)  # this process lives, but what asks for deaths is a later attempt
+    with pytest.raises(RuntimeError), attempts.attempt(UNIT):
+        raise RuntimeError
+    assert attempts.deaths(UNIT) == []
+
+
+def test_only_deaths_that_driver_and_node_outlived_count(attempts):
+    die(attempts)
+    assert len(attempts.deaths(UNIT)) == 1
+    die(attempts, invocation="driver-0")  # that driver may have died first
+    die(attempts, node="node-2")  # preempted
+    die(attempts, pid=os.getppid())  # alive
+    assert len(attempts.deaths(UNIT)) == 1
+
+
+def test_the_ladder(attempts):
+    def rung():
+        return next_rung(attempts.deaths(UNIT), time.time())
+
+    assert not rung().alone
+    die(attempts)
+    assert not rung().alone
+    die(attempts)
+    assert rung().alone
+    assert rung().given_up == {}
+    die(attempts, PAIR)
+    assert rung().given_up == {}
+    die(attempts, PAIR)
+    die(attempts, ("v", "1"))
+    assert set(rung().given_up) == {PAIR}
+    status, text = rung().given_up[PAIR]
+    assert status == "crash"
+    assert "died 2 times" in text
+
+
+def test_a_death_after_the_time_limit_is_a_timeout(attempts):
+    for _ in range(2):
+        die(attempts)
+        die(attempts, PAIR, timeout=10.0, started=1000.0)
+    assert next_rung(attempts.deaths(UNIT), now=1005.0).given_up[PAIR][0] == "crash"
+    assert next_rung(attempts.deaths(UNIT), now=1011.0).given_up[PAIR][0] == "timeout"
+
+
+def test_a_hanging_process_ends_itself_and_leaves_its_marker(tmp_path):
+    code = """if True:
+        import sys, time
+        from pipeline.runs.attempts import Attempts
+        with Attempts(sys.argv[1], "driver-1", "node-1", lambda node: True, timeout=0.5).attempt("u"):
+            time.sleep(60)
+    """
+    folder = str(tmp_path / "attempts")
+    started = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", code, folder], check=False).returncode != 0
+    assert time.monotonic() - started < 50
+    assert len(Attempts(folder, "driver-1", "node-1", lambda node: True).deaths("u")) == 1
