@@ -1,0 +1,212 @@
+"""From samples to batches: read, augment, pad, normalise.
+
+Everything that is drawn for a sample follows from (seed, epoch, position in the epoch), so the data are the same
+whoever loads them, and when.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from model.tokenizer import Tokenizer
+from model.training.targets import Targets
+from model.transform import normalize
+from pipeline.parallel import bounded_map
+from pipeline.training.augment import TrainingClip, relative_boxes, tight_boxes
+from pipeline.training.pseudo_clip import pseudo_clip
+from pipeline.training.recipe import Recipe
+from pipeline.training.sampling import Anchor, anchors, batches, clip_frames, epoch_order
+from pipeline.video import Selection, read_frames
+from schemas import rle
+from schemas.errors import InputError, MediaError, pair_message
+
+DIVISOR = 32  # clips are padded to multiples of it
+ATTEMPTS = 20  # other samples tried in place of one that cannot be used
+LOADERS = 2  # threads that read ahead
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the model is given, and what it should answer."""
+
+    frames: Tensor  # [B, T, 3, H, W] normalised, zeros on padding
+    padding: Tensor | None  # [B, T, H, W] bool, True on padding; None if there is none
+    sizes: Tensor  # [B, 2] height and width without padding
+    ids: Tensor  # [B, L]
+    words: Tensor  # [B, L] bool
+    valid_indices: Tensor | None  # [B]: only this frame of each clip has a target
+    targets: Targets
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return type(self)(
+            frames=self.frames.to(device),
+            padding=None if self.padding is None else self.padding.to(device),
+            sizes=self.sizes.to(device),
+            ids=self.ids.to(device),
+            words=self.words.to(device),
+            valid_indices=None if self.valid_indices is None else self.valid_indices.to(device),
+            targets=self.targets.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One augmented clip. `valid`: the position of the one frame with a target, None if all frames have one."""
+
+    clip: TrainingClip
+    valid: int | None
+
+
+class Loader:
+    """Batches of one process, epoch after epoch."""
+
+    def __init__(
+        self, examples: pa.Table, recipe: Recipe, tokenizer: Tokenizer, weights: Sequence[float] | None = None
+    ) -> None:
+        """examples: EXAMPLES; weights: shares of the sources in an epoch, None for all that they have."""
+        self.examples, self.recipe, self.tokenizer, self.weights = examples, recipe, tokenizer, weights
+        annotated = pc.list_value_length(examples["annotated"]).to_numpy()
+        frames = pc.list_value_length(examples["frames"]).to_numpy()
+        self.alone = ((annotated == 1) & (frames > 1) & (recipe.frames > 1)).tolist()
+        source_of = examples["source"].to_numpy()
+        self.sources: list[list[Anchor]] = [[] for _ in range(int(source_of.max()) + 1)]
+        for example, count in enumerate(annotated.tolist()):
+            self.sources[source_of[example]] += [Anchor(example, frame) for frame in anchors(count, recipe.frames)]
+        self.skipped: Counter[str] = Counter()  # what could not be used, by reason
+
+    def batches(self, epoch: int, *, rank: int = 0, world: int = 1, skip: int = 0) -> Iterator[Batch]:
+        """The batches of process `rank` of `world` in one epoch, without the first `skip` of it."""
+        order, plan = self._plan(epoch)
+        usable = len(plan) // world * world
+        own = plan[rank:usable:world][skip:]
+        return bounded_map(lambda positions: self._batch(order, epoch, positions), own, LOADERS)
+
+    def steps(self, epoch: int, world: int) -> int:
+        """Batches of each process in an epoch."""
+        return len(self._plan(epoch)[1]) // world
+
+    def _plan(self, epoch: int) -> tuple[list[Anchor], list[list[int]]]:
+        order = epoch_order(self.sources, self.weights, np.random.default_rng([self.recipe.seed, epoch]))
+        return order, list(batches(order, self.alone, self.recipe.clips))
+
+    def _batch(self, order: list[Anchor], epoch: int, positions: list[int]) -> Batch:
+        return collate([self._sample(order[i], epoch, i) for i in positions], self.tokenizer)
+
+    def _sample(self, anchor: Anchor, epoch: int, position: int) -> Sample:
+        """The sample, or another one drawn in its place if it cannot be read or shows nothing of its object."""
+        rng = np.random.default_rng([self.recipe.seed, epoch, position])
+        alone, problem = self.alone[anchor.example], ""
+        for _ in range(ATTEMPTS):
+            example = self.examples.slice(anchor.example, 1).to_pylist()[0]
+            try:
+                sample = self._load(example, anchor, rng)
+                if sample.clip.present.any():
+                    return sample
+                problem = "too small to be seen"
+            except MediaError as error:
+                problem = str(error)
+            self.skipped[pair_message(example["video_id"], example["expression_id"], problem)] += 1
+            same = self.same_kind[alone]
+            anchor = same[int(rng.integers(len(same)))]
+        raise InputError(f"{ATTEMPTS} samples in a row cannot be used, the last one: {problem}; check the videos")
+
+    @cached_property
+    def same_kind(self) -> dict[bool, list[Anchor]]:
+        """All samples, by whether only one frame of their example is annotated."""
+        every = [anchor for source in self.sources for anchor in source]
+        return {kind: [anchor for anchor in every if self.alone[anchor.example] == kind] for kind in (False, True)}
+
+    def _load(self, example: dict, anchor: Anchor, rng: np.random.Generator) -> Sample:
+        length, annotated = self.recipe.frames, example["annotated"]
+        if self.alone[anchor.example]:
+            place = example["frames"].index(annotated[0])
+            indices = [example["frames"][i] for i in clip_frames(len(example["frames"]), place, length, rng)]
+            clip = self.recipe.augmentation.apply(read_clip(example, indices), rng)
+            return Sample(clip, indices.index(annotated[0]))
+        if len(example["frames"]) == 1:
+            clip = read_clip(example, annotated)
+            return Sample(
+                self.recipe.augmentation.apply(pseudo_clip(clip, length, rng) if length > 1 else clip, rng), None
+            )
+        chosen = clip_frames(len(annotated), anchor.frame, length, rng)
+        shown = [i for i, counts in enumerate(example["counts"]) if counts is not None]
+        if not set(chosen) & set(shown):
+            chosen = clip_frames(len(annotated), int(rng.choice(shown)), length, rng)
+        clip = read_clip(example, [annotated[i] for i in chosen])
+        return Sample(self.recipe.augmentation.apply(clip, rng), None)
+
+
+def read_clip(example: dict, indices: Sequence[int]) -> TrainingClip:
+    """Frames of an example (positions in the source sequence, repetitions allowed). Raises MediaError."""
+    selection = Selection(indices=tuple(sorted(set(indices))))
+    images = {frame.index: frame.image for frame in read_frames(example["video_uri"], selection)}
+    size = example["height"], example["width"]
+    if next(iter(images.values())).shape[:2] != size:
+        raise MediaError("corrupt", f"{example['video_uri']} has changed its size since the start of the training")
+    counts = dict(zip(example["annotated"], example["counts"], strict=True))
+    masks = np.zeros((len(indices), *size), bool)
+    for mask, index in zip(masks, indices, strict=True):
+        if counts.get(index) is not None:
+            mask[:] = rle.decode(counts[index], *size)
+    return TrainingClip(
+        frames=np.stack([images[index] for index in indices]),
+        masks=masks,
+        boxes=tight_boxes(masks),
+        present=np.any(masks, axis=(1, 2)),
+        sentence=example["expression"],
+    )
+
+
+def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
+    """Samples of one kind as one batch, padded on the right and below."""
+    clips = [sample.clip for sample in samples]
+    sizes = np.array([clip.size for clip in clips])
+    height, width = (-(-side // DIVISOR) * DIVISOR for side in sizes.max(0).tolist())
+    length = len(clips[0].frames)
+    frames = torch.zeros(len(clips), length, 3, height, width)
+    padding = torch.ones(len(clips), length, height, width, dtype=torch.bool)
+    for i, (clip, (h, w)) in enumerate(zip(clips, sizes.tolist(), strict=True)):
+        frames[i, :, :, :h, :w] = normalize(torch.from_numpy(np.ascontiguousarray(clip.frames)))
+        padding[i, :, :h, :w] = False
+    valid = [sample.valid for sample in samples if sample.valid is not None]
+    words = tokenizer([clip.sentence for clip in clips])
+    return Batch(
+        frames=frames,
+        padding=padding if padding.any() else None,
+        sizes=torch.from_numpy(sizes),
+        ids=words.ids,
+        words=words.mask,
+        valid_indices=torch.tensor(valid) if valid else None,
+        targets=_targets([_annotated(sample) for sample in samples], height, width),
+    )
+
+
+def _annotated(sample: Sample) -> TrainingClip:
+    """The clip with the frames that have a target."""
+    if sample.valid is None:
+        return sample.clip
+    only = slice(sample.valid, sample.valid + 1)
+    arrays = {name: getattr(sample.clip, name)[only] for name in ("frames", "masks", "boxes", "present")}
+    return replace(sample.clip, **arrays)
+
+
+def _targets(clips: Sequence[TrainingClip], height: int, width: int) -> Targets:
+    masks = np.zeros((len(clips), len(clips[0].masks), height, width), bool)
+    for mask, clip in zip(masks, clips, strict=True):
+        mask[:, : clip.size[0], : clip.size[1]] = clip.masks
+    present = torch.from_numpy(np.stack([clip.present for clip in clips]))
+    return Targets(
+        masks=torch.from_numpy(masks),
+        boxes=torch.from_numpy(np.stack([relative_boxes(clip) for clip in clips])),
+        present=present,
+        labels=torch.zeros_like(present, dtype=torch.int64),
+    )
