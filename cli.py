@@ -395,5 +395,24 @@ def evaluate(**options: Any) -> None:
     run_job("evaluate", "EvaluateConfig", options)
 
 
+@main.command()
+@click.argument("scores", nargs=-1, required=True, metavar="A B [C ...]")
+@click.option("--metric", help="Metric to compare.  [default: the first of the protocol]")
+@click.option(
+    "--by", multiple=True, metavar="ATTRIBUTE", help="Compare within groups too; forms as for 'rvos evaluate'."
+)
+@JSON_OPTION
+def compare(**options: Any) -> None:
+    """Hold the scores in B (and C ...) against those in A, folders that 'rvos evaluate --out' wrote.
+
+    Pair by pair: the mean change with its interval, a permutation test by video, the smallest change that the set can
+    show, Holm's correction over groups, and the pairs that changed most.
+
+    \b
+    rvos compare scores/baseline scores/new --by object_size:q4
+    """
+    run_job("compare", "CompareConfig", options)
+
+
 if __name__ == "__main__":
     main()

@@ -15,13 +15,13 @@ def score_table(
     names = [_spelled_out(name) for name, _ in rows]
     wide = min(max(len(title), *(len(name) for name in names)), NAME_COLUMNS)
     heads = [f"{metrics[0]:>7}{'  95 % interval ' if intervals else ''}", *(f"{metric:>7}" for metric in metrics[1:])]
-    lines = [f"{_short(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]
+    lines = [f"{short(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]
     for name, (_, row) in zip(names, rows, strict=True):
         cells = [_number(row.get(metric)) for metric in metrics]
         if intervals:
             ends = row["interval"].get(metrics[0])
             cells[0] += f"  [{ends[0]:.3f}, {ends[1]:.3f}]"[:16] if ends else " " * 16
-        lines.append(f"{_short(name, wide):<{wide}}  {row['n']:>6}  {'  '.join(cells)}")
+        lines.append(f"{short(name, wide):<{wide}}  {row['n']:>6}  {'  '.join(cells)}")
     return lines
 
 
@@ -29,7 +29,8 @@ def _number(value: float | None) -> str:
     return f"{value:7.4f}" if value is not None and value == value else f"{'-':>7}"
 
 
-def _short(name: str, wide: int) -> str:
+def short(name: str, wide: int) -> str:
+    """A name cut to a number of columns."""
     return name if len(name) <= wide else name[: wide - 1] + "…"
 
 

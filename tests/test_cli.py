@@ -22,6 +22,7 @@ JOBS = {
     "submit": ("submit", "SubmitConfig"),
     "audit": ("audit", "AuditConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
+    "compare": ("compare", "CompareConfig"),
 }
 
 

@@ -113,7 +113,7 @@ def paired_difference(
     total, count = sums.sum(axis=0)
     if len(names) < 2:
         nothing = float("nan")
-        return Difference(total / count, nothing, nothing, 1.0, nothing, int(count), len(names))
+        return Difference(float(total / count), nothing, nothing, 1.0, nothing, int(count), len(names))
     drawn = resample(sums, resamples=resamples, seed=seed)
     means = drawn[:, 0] / drawn[:, 1]
     low, high = np.percentile(means, (2.5, 97.5))
@@ -121,7 +121,7 @@ def paired_difference(
     extreme = int((np.abs(flipped) >= abs(total) * (1 - 1e-12)).sum())
     p = extreme / len(flipped) if exact else (extreme + 1) / (len(flipped) + 1)
     smallest = (1.959964 + 0.841621) * float(means.std())  # quantiles of 5 %, two-sided, and of a power of 80 %
-    return Difference(total / count, float(low), float(high), p, smallest, int(count), len(names))
+    return Difference(float(total / count), float(low), float(high), p, smallest, int(count), len(names))
 
 
 def _flipped_totals(sums: np.ndarray, flips: int, seed: int) -> tuple[np.ndarray, bool]:

@@ -1,0 +1,81 @@
+import json
+
+import numpy as np
+import pytest
+
+from jobs import compare
+from jobs.compare import CompareConfig
+from pipeline import storage
+from pipeline.evaluation.breakdown import score_rows
+from schemas.errors import InputError
+
+pd = pytest.importorskip("pandas")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A baseline, a clear gain in large objects only, and noise; 40 videos of three pairs."""
+    rng = np.random.default_rng(4)
+    video = np.repeat(np.arange(40), 3)
+    size = np.where(np.arange(120) % 3 == 0, "large", "small")
+    base = np.clip(0.6 + 0.2 * rng.standard_normal(40)[video] + 0.05 * rng.standard_normal(120), 0, 1)
+    gains = {"a": 0, "b": np.where(size == "large", 0.06, 0), "c": 0.02 * rng.standard_normal(40)[video]}
+    for name, gain in gains.items():
+        rows = pd.DataFrame(
+            {
+                "video_id": [f"v{number:02}" for number in video],
+                "expression_id": [str(n % 3) for n in range(120)],
+                "object_id": None,
+                "annotator": None,
+                "J&F": base + gain + 0.01 * rng.standard_normal(120),
+                "size": size,
+            }
+        )
+        save(tmp_path / name, rows)
+    return [str(tmp_path / name) for name in gains]
+
+
+def save(folder, rows, **summary):
+    document = {"protocol": "mevis", "missing_rule": "zero", "annotations": "x", "overall": {"n": 1, "J&F": 0.0}}
+    storage.write_bytes(str(folder / "summary.json"), json.dumps(document | summary).encode())
+    storage.write_table(str(folder / "scores.parquet"), score_rows(rows, ["J&F"], ["size"]))
+
+
+def test_what_changed_and_what_did_not(folders):
+    found = compare.run(CompareConfig(scores=tuple(folders), by=("size",)))
+    gain, noise = found.comparisons
+    assert gain["difference"] == pytest.approx(0.02, abs=0.004)
+    assert 0 < gain["low"] < gain["high"]
+    assert gain["p"] < 0.001 < 0.05 < noise["p"]
+    assert gain["p_corrected"] == pytest.approx(2 * gain["p"])
+    large, small = gain["by"]["size"]
+    assert (large["value"], large["pairs"], small["pairs"]) == ("large", 40, 80)
+    assert large["p_corrected"] < 0.01 < small["p_corrected"]
+    assert gain["smallest"] < 0.02
+    assert all(pair["value"] - pair["baseline"] > 0.05 for pair in gain["risen"])
+    assert max(map(len, found.text().splitlines()[3:])) <= 80 or "/" in found.text()
+    assert json.loads(json.dumps(found.to_json())) == found.to_json()
+
+
+def test_pairs_that_only_one_side_has_are_counted(folders, tmp_path):
+    rows = pd.DataFrame({"video_id": ["v00", "new"], "expression_id": ["0", "0"], "J&F": [0.5, 0.5], "size": "large"})
+    save(tmp_path / "d", rows.assign(object_id=None, annotator=None))
+    found = compare.run(CompareConfig(scores=(folders[0], str(tmp_path / "d")))).comparisons[0]
+    assert (found["pairs"], found["only_in_baseline"], found["only_here"]) == (1, 119, 1)
+    assert (found["p"], found["low"], found["smallest"]) == (1.0, None, None)
+
+
+def test_wrong_use(folders, tmp_path):
+    rows = pd.DataFrame({"video_id": ["x"], "expression_id": ["0"], "object_id": None, "annotator": None, "J&F": [0.5]})
+    save(tmp_path / "d", rows.assign(size="small"), protocol="a2d")
+    save(tmp_path / "e", rows.assign(size="small"))
+    for scores, options, message in [
+        ((folders[0],), {}, "two folders"),
+        ((folders[0], str(tmp_path)), {}, "holds no scores"),
+        ((folders[0], str(tmp_path / "d")), {}, "protocol is a2d in"),
+        ((folders[0], str(tmp_path / "e")), {}, "shares no pair"),
+        (folders, {"metric": "F"}, "no pairs with the metric F"),
+        (folders, {"by": ("colour",)}, "no attribute colour"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            compare.run(CompareConfig(scores=tuple(scores), **options))
