@@ -336,6 +336,18 @@ def submit(**options: Any) -> None:
 
 @main.command()
 @click.argument("run")
+@JSON_OPTION
+def status(**options: Any) -> None:
+    """Show how far RUN is, from its folder alone: pairs done, failed, pace and time to go.
+
+    \b
+    rvos status s3://bucket/runs/first
+    """
+    run_job("status", "StatusConfig", options)
+
+
+@main.command()
+@click.argument("run")
 @click.option("--manifest", help="Also check that the plan holds each pair of this manifest, and no other.")
 @JSON_OPTION
 def audit(**options: Any) -> None:

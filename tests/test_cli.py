@@ -21,6 +21,7 @@ JOBS = {
     "plan": ("plan", "PlanConfig"),
     "submit": ("submit", "SubmitConfig"),
     "audit": ("audit", "AuditConfig"),
+    "status": ("status", "StatusConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
     "compare": ("compare", "CompareConfig"),
 }

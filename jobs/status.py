@@ -1,0 +1,108 @@
+"""`rvos status`: how far a run is, from its folder alone, from any machine that can read it."""
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+from jobs.progress import clock
+from pipeline import storage
+from pipeline.parallel import bounded_map
+from pipeline.runs.run import Run
+
+READERS = 32  # footers read at once; mostly waiting for storage
+RECENT_UNITS = 50  # the pace is that of the latest so many units
+QUIET_UNITS = 5  # no commit for as long as the longest recent unit took, so many times over: nobody works on it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatusConfig:
+    """Options of `rvos status`; see its help for each."""
+
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatusResult:
+    """Counts of pairs and units; `frames_per_second` and `eta` of the latest units, None before there are two."""
+
+    run: str
+    state: str  # planned, running, stopped, done or audited
+    pairs: int
+    pairs_done: int
+    failed: dict[str, int]
+    units: int
+    units_done: int
+    frames: int
+    frames_per_second: float | None
+    eta: float | None  # seconds
+    last_commit: float | None  # seconds ago
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def text(self) -> str:
+        classes = ", ".join(f"{status} {count}" for status, count in sorted(self.failed.items()))
+        failed = f"{sum(self.failed.values())} failed{f' ({classes})' if classes else ''}"
+        lines = [
+            f"run     {self.run}: {self.state}",
+            f"pairs   {self.pairs_done} of {self.pairs}, {failed}",
+            f"units   {self.units_done} of {self.units}, {self.frames} masks",
+        ]
+        if self.last_commit is not None:
+            lines.append(f"last    {clock(self.last_commit)} ago")
+        if self.eta is not None and self.frames_per_second is not None:
+            lines.append(f"pace    {self.frames_per_second:.1f} frames/s, ETA {clock(self.eta)}")
+        return "\n".join(lines)
+
+
+def run(config: StatusConfig) -> StatusResult:
+    """Read the plan and the footers of all committed units. Raises InputError if there is no run."""
+    the_run = Run.open(storage.absolute(config.run))
+    units = {unit.unit_id: unit for unit in the_run.units()}
+    there = sorted(the_run.committed() & units.keys())
+    failed: Counter[str] = Counter()
+    pairs_done = frames = 0
+    done: list[tuple[float, float, int, int]] = []  # ended, started, frames, planned pair-frames
+    for receipt in bounded_map(the_run.receipt, there, READERS):
+        failed.update(receipt.failed)
+        pairs_done += receipt.pairs
+        frames += receipt.frames
+        done.append((receipt.ended, receipt.started, receipt.frames, units[receipt.unit_id].pair_frames))
+    now = time.time()
+    left = sum(unit.pair_frames for unit in units.values()) - sum(planned for *_, planned in done)
+    recent = sorted(done)[-RECENT_UNITS:]
+    rate, eta = _pace(recent, left)
+    finished = len(there) == len(units)
+    audited = finished and storage.exists(the_run.success_uri)
+    return StatusResult(
+        run=the_run.folder,
+        state="audited" if audited else "done" if finished else _state(recent, now),
+        pairs=sum(unit.stop - unit.start for unit in units.values()),
+        pairs_done=pairs_done,
+        failed=dict(failed),
+        units=len(units),
+        units_done=len(there),
+        frames=frames,
+        frames_per_second=None if finished else rate,
+        eta=None if finished else eta,
+        last_commit=now - recent[-1][0] if recent else None,
+    )
+
+
+def _pace(recent: list[tuple[float, float, int, int]], left: int) -> tuple[float | None, float | None]:
+    """Frames/s, and the seconds that `left` planned pair-frames take, at the pace of these units."""
+    if len(recent) < 2:
+        return None, None
+    seconds = recent[-1][0] - min(started for _, started, *_ in recent)
+    planned = sum(unit[3] for unit in recent)
+    if seconds <= 0:
+        return None, None
+    return sum(unit[2] for unit in recent) / seconds, left * seconds / planned
+
+
+def _state(recent: list[tuple[float, float, int, int]], now: float) -> str:
+    """Whether someone still works on an unfinished run, by how long ago the last unit came."""
+    if not recent:
+        return "planned"
+    longest = max(ended - started for ended, started, *_ in recent)
+    return "running" if now - recent[-1][0] <= QUIET_UNITS * max(longest, 10.0) else "stopped"

@@ -1,0 +1,74 @@
+import time
+
+import pyarrow as pa
+import pytest
+
+from jobs import audit, status
+from pipeline.runs.run import Run
+from pipeline.runs.units import Receipt, UnitWriter
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def run(request, tmp_path) -> Run:
+    """Four units of one pair and 20 planned pair-frames each."""
+    folder = str(tmp_path / "run") if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+    run = Run.start(folder, "f", {}, {})
+    rows = [
+        {"video_id": v, "video_uri": f"/{v}", "expression_id": "0", "expression": "x", "num_frames": 20} for v in "abcd"
+    ]
+    run.extend_plan(pa.Table.from_pylist(rows), "m", limit=None, frame_step=1, unit_frames=20)
+    return run
+
+
+def commit(run: Run, number: int, started: float, ended: float, status: str = "ok") -> None:
+    unit = run.units()[number]
+    ids = {"video_id": run.rows(unit)["video_id"][0].as_py(), "expression_id": "0", "status": status}
+    frame = {"frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
+    rows = [ids | frame | {"frame_index": i} for i in range(20)] if status == "ok" else [ids | {"error": "gone"}]
+    with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", started=started)) as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipeline.runs.units.time.time", lambda: ended)
+            writer.commit()
+
+
+def state(run: Run) -> status.StatusResult:
+    return status.run(status.StatusConfig(run=run.folder))
+
+
+def test_before_the_first_unit(run):
+    result = state(run)
+    assert (result.state, result.pairs, result.pairs_done, result.eta) == ("planned", 4, 0, None)
+
+
+def test_under_way(run):
+    now = time.time()
+    commit(run, 0, now - 20, now - 10)
+    commit(run, 1, now - 10, now - 1)
+    result = state(run)
+    assert (result.state, result.pairs_done, result.units_done, result.frames) == ("running", 2, 2, 40)
+    assert result.frames_per_second == pytest.approx(40 / 19)
+    assert result.eta == pytest.approx(19)
+    assert "ETA 0:19" in result.text()
+
+
+def test_when_nobody_works_on_it_any_more(run):
+    commit(run, 0, time.time() - 4000, time.time() - 3990)
+    assert state(run).state == "stopped"
+
+
+def test_at_the_end(run):
+    now = time.time()
+    for number in range(4):
+        commit(run, number, now - 40 + 10 * number, now - 30 + 10 * number, "missing" if number == 3 else "ok")
+    result = state(run)
+    assert (result.state, result.pairs_done, result.failed, result.eta) == ("done", 4, {"missing": 1}, None)
+    assert audit.run(audit.AuditConfig(run=run.folder)).exit_code == 0
+    assert state(run).state == "audited"
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(InputError, match="not a run"):
+        status.run(status.StatusConfig(run=str(tmp_path)))
