@@ -313,6 +313,8 @@ def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: Tally, progress: 
 def _cause(error: BaseException) -> str:
     """The last line of what went wrong at the root; Ray wraps it in pages."""
     cause = getattr(error, "cause", None) or error.__cause__ or error
+    if not str(cause).strip():  # Ray's SystemException says nothing, and what carries it does
+        cause = error
     lines = [line for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {lines[-1].strip()}" if lines else type(cause).__name__
 

@@ -180,7 +180,7 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
         ({"threshold": 1.0}, "--threshold"),
         ({"max_size": 10}, "--max-size"),
         ({"gpus_per_actor": 1.0}, "has 0 GPUs"),
-        ({"device": "cuda"}, "has no GPU"),
+        ({"device": "cuda"}, "has 0 GPUs"),
         ({"actors": "99"}, "--actors 99"),
         ({"actors": "0"}, "--actors must be a number"),
         ({"actors": "4:2"}, "--actors must be a number"),

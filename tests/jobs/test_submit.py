@@ -183,7 +183,7 @@ def test_words_are_quoted_for_the_shell():
         "evaluate", "s3://b/run", "s3://b/a.parquet", "--out", "s3://b/o", "--by", "two words", "--by", "$X"
     )
     config = submit.SubmitConfig(command=command, address="http://head:8265")
-    assert config.entrypoint.endswith("--out s3://b/o --by 'two words' --by '$X'")
+    assert "--out s3://b/o --by 'two words' --by '$X'" in config.entrypoint
 
 
 def test_a_command_that_would_be_refused_is_refused_here():
