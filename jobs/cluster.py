@@ -13,6 +13,7 @@ from schemas.errors import InfrastructureError, InputError
 OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter it
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray's job server for the commands that it starts
+START_TRIES = 3
 WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's threads share the cores with decoding; waiting must not spin
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,12 +58,16 @@ def _start(address: str, empty_folder: str) -> None:
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        ray.init(**options)
-    except ValueError as error:
-        raise InputError(f"--address {address}: {error}") from None
-    except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
-        raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
+    for tries_left in reversed(range(START_TRIES)):
+        try:
+            ray.init(**options)
+            break
+        except ValueError as error:
+            raise InputError(f"--address {address}: {error}") from None
+        except Exception as error:  # of no type of its own if the machine is too busy to start it within 30 s
+            ray.shutdown()
+            if address != "local" or not tries_left:
+                raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
     for number, handler in handlers.items():  # Ray sets its own for SIGTERM
         signal.signal(number, handler)
 

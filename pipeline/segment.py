@@ -3,7 +3,6 @@
 units -> UnitSegmenter (decode ahead, model, RLE, commit) -> receipts
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ class UnitSegmenter:
         uri = self.run.masks_uri(unit.unit_id)
         if storage.exists(uri):
             return self.run.receipt(unit.unit_id)
-        rung = next_rung(self.attempts.deaths(unit.unit_id), time.time())
+        rung = next_rung(self.attempts.deaths(unit.unit_id))
 
         def guard(rows: list[dict]) -> AbstractContextManager:
             alone = (rows[0]["video_id"], rows[0]["expression_id"]) if rung.alone else None

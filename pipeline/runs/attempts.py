@@ -13,15 +13,17 @@ import faulthandler
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from pipeline import storage
 from schemas.errors import InputError
 
+GRACE_SECONDS = 30.0  # for telling that the time is over
 LIVES = 2  # deaths that a unit, and then a pair, is allowed
 
 Key = tuple[str, str]  # video_id, expression_id
@@ -38,6 +40,7 @@ class Marker:
     pair: Key | None = None
     started: float = field(default_factory=time.time)
     timeout: float | None = None
+    timed_out: bool = False
 
     @property
     def still_runs(self) -> bool:
@@ -64,8 +67,12 @@ class Attempts:
         marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self.timeout)
         uri = storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json")
         storage.create_bytes(uri, json.dumps(asdict(marker)).encode())
+
+        def tell() -> None:
+            storage.write_bytes(uri, json.dumps(asdict(replace(marker, timed_out=True))).encode())
+
         try:
-            with _time_limit(self.timeout):
+            with _time_limit(self.timeout, tell):
                 yield
         finally:
             storage.remove(uri)
@@ -91,7 +98,7 @@ class Rung:
     given_up: dict[Key, tuple[str, str]] = field(default_factory=dict)  # pair -> status, text
 
 
-def next_rung(deaths: list[Marker], now: float) -> Rung:
+def next_rung(deaths: list[Marker]) -> Rung:
     """Where the ladder stands after these deaths."""
     alone = [marker for marker in deaths if marker.pair is not None]
     if len(deaths) - len(alone) < LIVES:
@@ -101,32 +108,43 @@ def next_rung(deaths: list[Marker], now: float) -> Rung:
     return Rung(
         alone=True,
         given_up={
-            (pair[0], pair[1]): _verdict(last[pair], now)
+            (pair[0], pair[1]): _verdict(last[pair])
             for pair, count in counts.items()
             if pair is not None and count >= LIVES
         },
     )
 
 
-def _verdict(marker: Marker, now: float) -> tuple[str, str]:
-    if marker.timeout is not None and now - marker.started >= marker.timeout:
-        text = f"not done after {marker.timeout:g} s, {LIVES} times, alone; raise --unit-timeout, or mend the video"
+def _verdict(marker: Marker) -> tuple[str, str]:
+    if marker.timed_out:
+        text = f"not done after {marker.timeout:g} s, alone; raise --unit-timeout, or mend the video"
         return "timeout", text
     text = f"its process died {LIVES} times on it alone (node {marker.node}, host {marker.host}); mend the video"
     return "crash", text
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float | None) -> Iterator[None]:
-    """End the process after `seconds`, from a thread of C code that no hanging Python or native call can hold up."""
+def _time_limit(seconds: float | None, tell: Callable[[], None]) -> Iterator[None]:
+    """After `seconds`, `tell` and end the process; where Python hangs too, C code ends it without a word."""
     if seconds is None:
         yield
         return
+
+    def end() -> None:
+        try:
+            tell()
+        finally:
+            os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
     with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        timer.start()
+        faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=nowhere)
         try:
             yield
         finally:
+            timer.cancel()
             faulthandler.cancel_dump_traceback_later()
 
 

@@ -1,8 +1,9 @@
+import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -22,9 +23,6 @@ def die(attempts: Attempts, pair=None, **changes) -> None:
     """Leave the marker of an attempt whose process is gone."""
     marker = Marker(invocation=attempts.invocation, node=attempts.node, pid=2**22 + 1, pair=pair)
     marker = replace(marker, **changes)
-    import json
-    from dataclasses import asdict
-
     storage.create_bytes(f"{attempts.folder}/{UNIT}/{os.urandom(4).hex()}.json", json.dumps(asdict(marker)).encode())
 
 
@@ -48,7 +46,7 @@ def test_only_deaths_that_driver_and_node_outlived_count(attempts):
 
 def test_the_ladder(attempts):
     def rung():
-        return next_rung(attempts.deaths(UNIT), time.time())
+        return next_rung(attempts.deaths(UNIT))
 
     assert not rung().alone
     die(attempts)
@@ -66,12 +64,13 @@ def test_the_ladder(attempts):
     assert "died 2 times" in text
 
 
-def test_a_death_after_the_time_limit_is_a_timeout(attempts):
+def test_a_death_by_the_time_limit_is_a_timeout(attempts):
     for _ in range(2):
         die(attempts)
-        die(attempts, PAIR, timeout=10.0, started=1000.0)
-    assert next_rung(attempts.deaths(UNIT), now=1005.0).given_up[PAIR][0] == "crash"
-    assert next_rung(attempts.deaths(UNIT), now=1011.0).given_up[PAIR][0] == "timeout"
+        die(attempts, PAIR, timeout=10.0, timed_out=True)
+    status, text = next_rung(attempts.deaths(UNIT)).given_up[PAIR]
+    assert status == "timeout"
+    assert "not done after 10 s" in text
 
 
 def test_a_hanging_process_ends_itself_and_leaves_its_marker(tmp_path):
@@ -85,4 +84,5 @@ def test_a_hanging_process_ends_itself_and_leaves_its_marker(tmp_path):
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code, folder], check=False).returncode != 0
     assert time.monotonic() - started < 50
-    assert len(Attempts(folder, "driver-1", "node-1", lambda node: True).deaths("u")) == 1
+    (death,) = Attempts(folder, "driver-1", "node-1", lambda node: True).deaths("u")
+    assert death.timed_out
