@@ -101,9 +101,7 @@ class ReferFormer(nn.Module):
         self.config = config
         dim = config.hidden_dim
         self.transformer = DeformableTransformer(config)
-        class_head = nn.Linear(dim, config.num_classes)
-        nn.init.constant_(class_head.bias, -math.log(99))  # a prior of 0.01 (Lin et al., focal loss)
-        self.class_embed = nn.ModuleList(copy.deepcopy(class_head) for _ in range(config.decoder_layers))
+        self.class_embed = class_heads(config)
         self.bbox_embed = self.transformer.decoder.bbox_embed  # one tensor under two names, as published
         self.query_embed = nn.Embedding(config.queries, dim)
         self.input_proj = nn.ModuleList(_input_projections(config))
@@ -240,6 +238,13 @@ class ReferFormer(nn.Module):
 def level_mask(padding: Tensor, level: Tensor) -> Tensor:
     """padding [B, T, H, W] at the size of a level's map [N, C, h, w]: nearest sampling -> [N, h, w] bool."""
     return F.interpolate(padding.flatten(0, 1)[None].float(), level.shape[-2:])[0].bool()
+
+
+def class_heads(config: ReferFormerConfig) -> nn.ModuleList:
+    """Fresh class heads, one for each decoder layer, all equal."""
+    head = nn.Linear(config.hidden_dim, config.num_classes)
+    nn.init.constant_(head.bias, -math.log(99))  # a prior of 0.01 (Lin et al., focal loss)
+    return nn.ModuleList(copy.deepcopy(head) for _ in range(config.decoder_layers))
 
 
 def _input_projections(config: ReferFormerConfig) -> list[nn.Sequential]:

@@ -7,6 +7,7 @@ the workers read nothing but this table and the frames.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -227,7 +228,7 @@ def _union(meant: list[Track], header: VideoHeader, wanted: frozenset[int]) -> I
             yield place, next(iter(masks[place]), None)
         else:
             size = [header.height, header.width]
-            merged = coco.merge([{"size": size, "counts": counts} for counts in masks[place]])
+            merged: Any = coco.merge([{"size": size, "counts": counts} for counts in masks[place]])
             yield place, merged["counts"]
 
 

@@ -1,0 +1,321 @@
+"""`rvos train`: train ReferFormer on manifests with annotations or pseudo-labels, on Ray Train."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ray.train
+import ray.train.torch
+import torch
+
+from jobs import cluster
+from model.checkpoint import WEIGHTS, load_model, save_checkpoint, weights_digest
+from model.config import ReferFormerConfig
+from model.errors import CheckpointError
+from model.referformer import ReferFormer, class_heads
+from model.tokenizer import load_tokenizer, write_byte_level_tokenizer
+from pipeline import storage
+from pipeline.training import loop
+from pipeline.training.examples import Source, gather_examples
+from pipeline.training.log import LOG, PLOT, read_log
+from pipeline.training.recipe import Recipe, read_recipe
+from schemas.errors import InfrastructureError, InputError, RvosError
+from schemas.version import __version__
+
+DOCUMENT = "train.json"
+LOOK_EVERY = 2.0  # seconds, at the log
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Options of `rvos train`; see its help for each."""
+
+    data: tuple[str, ...]
+    annotations: tuple[str, ...]
+    out: str
+    weight: tuple[float, ...] = ()
+    min_score: float = 0.0
+    heldout: str | None = None
+    heldout_annotations: str | None = None
+    init: str | None = None
+    tokenizer: str | None = None
+    config: str | None = None
+    device: str = "auto"
+    workers: int | None = None
+    address: str = "local"
+
+    def __post_init__(self) -> None:
+        if len(self.data) != len(self.annotations):
+            raise InputError(
+                f"{len(self.data)} times --data, but {len(self.annotations)} times --annotations; give one for each"
+            )
+        if self.weight and len(self.weight) != len(self.data):
+            raise InputError(f"{len(self.weight)} times --weight for {len(self.data)} times --data; give one for each")
+        if self.weight and not sum(self.weight) > 0:
+            raise InputError("at least one --weight must be above 0")
+        if (self.heldout is None) != (self.heldout_annotations is None):
+            raise InputError("--heldout and --heldout-annotations go together")
+
+    @property
+    def sources(self) -> list[Source]:
+        """What to learn from."""
+        pairs = zip(self.data, self.annotations, strict=True)
+        return [
+            Source(manifest=storage.absolute(m), annotations=storage.absolute(a), min_score=self.min_score)
+            for m, a in pairs
+        ]
+
+    @property
+    def heldout_source(self) -> Source | None:
+        """What to score."""
+        if self.heldout is None or self.heldout_annotations is None:
+            return None
+        return Source(manifest=storage.absolute(self.heldout), annotations=storage.absolute(self.heldout_annotations))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainResult:
+    """What came out."""
+
+    out: str
+    examples: int
+    left_out: dict[str, int]  # manifest rows, by reason
+    steps: int
+    loss: float  # mean over the last line of the log
+    heldout: dict[str, float] | None  # of the last epoch
+
+    @property
+    def checkpoint(self) -> str:
+        return storage.join(self.out, loop.RESULT)
+
+    def to_json(self) -> dict:
+        return asdict(self) | {"checkpoint": self.checkpoint}
+
+    def text(self) -> str:
+        lines = [f"checkpoint  {self.checkpoint}", f"steps       {self.steps}, loss {self.loss:.3f} at the end"]
+        left = "".join(f"; {count} {reason}" for reason, count in self.left_out.items())
+        lines.append(f"examples    {self.examples}{left}")
+        if self.heldout:
+            lines.append(
+                f"held out    J&F {self.heldout['J&F']:.4f} (J {self.heldout['J']:.4f}, F {self.heldout['F']:.4f}) "
+                f"on {self.heldout['pairs']:.0f} pairs"
+            )
+        return "\n".join([*lines, f"log         {storage.join(self.out, LOG)}, {PLOT}"])
+
+
+def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> TrainResult:
+    """Train, or go on with the training in `config.out`; `show` is told each new line of the log.
+
+    Raises InputError for whatever is wrong with inputs, before anything is computed, or if `out` holds another
+    training; InfrastructureError if the cluster fails.
+    """
+    recipe = read_recipe(config.config)
+    out = storage.absolute(config.out)
+    document = prepare(config, recipe, out)
+    if not storage.exists(storage.join(out, loop.RESULT, WEIGHTS)):
+        with cluster.session(config.address) as resources, _following(out, show):
+            _fit(config, recipe, out, resources)
+    lines = read_log(out)
+    steps = [line for line in lines if line["kind"] == "step"]
+    scores = [line for line in lines if line["kind"] == "heldout"]
+    return TrainResult(
+        out=out,
+        examples=document["examples"],
+        left_out=document["left_out"],
+        steps=steps[-1]["step"],
+        loss=steps[-1]["loss"],
+        heldout={name: scores[-1][name] for name in ("J&F", "J", "F", "pairs")} if scores else None,
+    )
+
+
+def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
+    """Write everything that the workers start from; train.json comes last. Or check that it is this training's."""
+    try:
+        decides = _decides(config, recipe)
+        uri = storage.join(out, DOCUMENT)
+        if storage.exists(uri):
+            document = json.loads(storage.read_bytes(uri))
+            _refuse_other(document["decides"], decides, out)
+            return document
+        if storage.is_folder(out) and storage.names(out) and not storage.exists(storage.join(out, loop.EXAMPLES)):
+            raise InputError(f"{out} is not empty and no training (no {DOCUMENT}); name another folder")
+        examples, left_out = gather_examples(config.sources)
+        sentences = set(examples["expression"].to_pylist())
+        storage.write_table(storage.join(out, loop.EXAMPLES), examples)
+        if config.heldout_source:
+            heldout, _ = gather_examples([config.heldout_source])
+            sentences |= set(heldout["expression"].to_pylist())
+            storage.write_table(storage.join(out, loop.HELDOUT), heldout)
+        with tempfile.TemporaryDirectory() as folder:
+            start = Path(folder) / loop.START
+            _write_start(config, recipe, start)
+            _refuse_long(sentences, start)
+            for file in start.iterdir():
+                storage.write_bytes(storage.join(out, loop.START, file.name), file.read_bytes())
+    except CheckpointError as error:
+        raise InputError(str(error)) from None
+    document = {"version": __version__, "decides": decides, "examples": len(examples), "left_out": dict(left_out)}
+    storage.write_bytes(uri, (json.dumps(document, indent=2) + "\n").encode())
+    return document
+
+
+def _decides(config: TrainConfig, recipe: Recipe) -> dict:
+    """Everything that decides the result, as JSON has it."""
+    digest = None
+    if config.init is not None:
+        with storage.local_folder(config.init) as folder:
+            digest = weights_digest(folder)
+    heldout = config.heldout_source
+    decides = {
+        "sources": [asdict(source) for source in config.sources],
+        "weight": config.weight,
+        "heldout": heldout and asdict(heldout),
+        "init": digest,
+        "tokenizer": config.tokenizer and storage.absolute(config.tokenizer),
+        "recipe": asdict(recipe),
+    }
+    return json.loads(json.dumps(decides))
+
+
+def _refuse_other(there: dict, here: dict, out: str) -> None:
+    differing = [name for name in here if there.get(name) != here[name]]
+    if "recipe" in differing:
+        names = [name for name, value in here["recipe"].items() if there.get("recipe", {}).get(name) != value]
+        differing[differing.index("recipe")] = f"recipe ({', '.join(names)})"
+    if differing:
+        raise InputError(
+            f"{out} holds a training with other {', '.join(differing)}; repeat its command, or name another folder"
+        )
+
+
+def _write_start(config: TrainConfig, recipe: Recipe, folder: Path) -> None:
+    """The checkpoint to start from: that of --init, or fresh weights of the recipe's model."""
+    if config.init is None:
+        if recipe.model is None:
+            raise InputError("there is neither --init nor a [model] in the recipe; give a checkpoint to start from")
+        _write_fresh(recipe.model, recipe.seed, config.tokenizer, folder)
+        return
+    if config.tokenizer is not None:
+        raise InputError("--tokenizer goes with fresh weights; a checkpoint of --init has its own")
+    with storage.local_folder(config.init) as init:
+        model = load_model(init)
+        if recipe.model is not None and recipe.model != model.config:
+            raise InputError(f"the recipe's [model] is not the model of {config.init}; leave one of them out")
+        if recipe.fresh_class_heads:
+            torch.manual_seed(recipe.seed)
+            model.class_embed = class_heads(model.config)
+        save_checkpoint(folder, model.config, model.state_dict(), init)
+
+
+def _write_fresh(model: ReferFormerConfig, seed: int, tokenizer: str | None, folder: Path) -> None:
+    with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
+        torch.manual_seed(seed)
+        if tokenizer is not None:
+            files = stack.enter_context(storage.local_folder(tokenizer))
+        else:
+            files = stack.enter_context(tempfile.TemporaryDirectory())
+            write_byte_level_tokenizer(files)
+        load_tokenizer(files, model.text.vocab_size)  # before the long part
+        save_checkpoint(folder, model, ReferFormer(model).state_dict(), files)
+
+
+def _refuse_long(sentences: set[str], start: Path) -> None:
+    """Expressions beyond what the text encoder takes."""
+    text = ReferFormerConfig.from_dict(json.loads((start / "config.json").read_text())).text
+    tokenizer = load_tokenizer(start, text.vocab_size)
+    long = sorted(sentence for sentence in sentences if tokenizer.count(sentence) > text.max_tokens)
+    if long:
+        raise InputError(
+            f"{len(long)} expressions have more than {text.max_tokens} tokens; shorten them, first: {long[0][:80]!r}"
+        )
+
+
+def _fit(config: TrainConfig, recipe: Recipe, out: str, resources: Mapping[str, float]) -> None:
+    gpus, cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
+    use_gpu = config.device == "cuda" or (config.device == "auto" and gpus > 0)
+    if use_gpu and not gpus:
+        raise InputError("--device cuda, but the cluster has no GPU; use --device cpu or auto")
+    workers = config.workers or (gpus if use_gpu else 1)
+    if config.address == "local" and workers > (gpus if use_gpu else cpus):
+        raise InputError(f"--workers {workers} are more than this machine's {gpus if use_gpu else cpus}")
+    training = loop.Training(
+        folder=out,
+        recipe=recipe,
+        weights=config.weight or None,
+        threads=None if use_gpu else max(1, cpus // workers),
+    )
+    scratch = tempfile.mkdtemp(prefix="rvos-train-")  # of Ray Train; what counts is in `out`
+    try:
+        ray.train.torch.TorchTrainer(
+            _work,
+            train_loop_config={"training": training, "use_gpu": use_gpu},
+            scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+            run_config=ray.train.RunConfig(name="train", storage_path=scratch),
+        ).fit()
+    except Exception as error:
+        raise _own_error(error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _work(options: dict) -> None:
+    """What each process of Ray Train does."""
+    context = ray.train.get_context()
+    device = str(ray.train.torch.get_device()) if options["use_gpu"] else "cpu"
+    loop.train(options["training"], context.get_world_rank(), context.get_world_size(), device)
+
+
+def _own_error(error: Exception) -> RvosError:
+    """The error of a process, out of what Ray Train wraps it in."""
+    failures = getattr(error, "worker_failures", None) or {}
+    causes = [getattr(failure, "cause", None) or failure.__cause__ or failure for failure in failures.values()]
+    for cause in (*causes, *failures.values()):
+        if isinstance(cause, RvosError):
+            return cause
+    cause = causes[0] if causes else error
+    last = [line for line in str(cause).splitlines() if line.strip()][-1:]
+    return InfrastructureError(
+        f"training stopped: {type(cause).__name__}: {''.join(last).strip()}\n"
+        "Repeat the command to go on from its last state."
+    )
+
+
+@contextlib.contextmanager
+def _following(out: str, show: Callable[[str], None]) -> Iterator[None]:
+    """Tell `show` each new line of the log while the block runs."""
+    done, shown = threading.Event(), Counter[str]()
+    shown["lines"] = len(read_log(out))
+
+    def follow() -> None:
+        while True:
+            last = done.wait(LOOK_EVERY)
+            with contextlib.suppress(OSError):
+                lines = read_log(out)
+                for line in lines[shown["lines"] :]:
+                    show(_in_words(line) + "\n")
+                shown["lines"] = len(lines)
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, name="follow-log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _in_words(line: dict) -> str:
+    if line["kind"] == "heldout":
+        return f"epoch {line['epoch']}  step {line['step']}  held-out J&F {line['J&F']:.4f} on {line['pairs']} pairs"
+    return (
+        f"epoch {line['epoch']}  step {line['step']}  loss {line['loss']:.3f}  rate {line['rate']:.2g}  "
+        f"{line['clips_per_second']:.1f} clips/s"
+    )

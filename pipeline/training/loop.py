@@ -1,0 +1,198 @@
+"""The training loop of one process. It knows nothing of Ray: with `world` above 1 it joins torch's process group.
+
+FOLDER/start/              the checkpoint that training starts from, with config and tokenizer
+FOLDER/examples.parquet    what is learned from; FOLDER/heldout.parquet: what is scored, if anything
+FOLDER/state.safetensors   what a repetition goes on from
+FOLDER/log.jsonl, log.png  what happened
+FOLDER/checkpoint/         the result
+"""
+
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from model.checkpoint import WEIGHTS, load_model, save_checkpoint
+from model.text_encoder import TokenBatch
+from model.tokenizer import load_tokenizer
+from model.training.losses import Losses, clip_losses
+from model.training.optimizer import adamw, freeze, rate_factor
+from model.training.recompute import checkpoint_gradients
+from pipeline import storage
+from pipeline.training.heldout import heldout_scores
+from pipeline.training.loading import Batch, Loader
+from pipeline.training.log import Log
+from pipeline.training.recipe import Recipe
+from pipeline.training.state import Progress, load_state, put_file, save_state
+from schemas.errors import InputError
+
+START, EXAMPLES, HELDOUT, STATE, RESULT = (
+    "start",
+    "examples.parquet",
+    "heldout.parquet",
+    "state.safetensors",
+    "checkpoint",
+)
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a process is told."""
+
+    folder: str
+    recipe: Recipe
+    weights: tuple[float, ...] | None = None  # of the sources
+    threads: int | None = None  # of torch on a CPU; None leaves torch's own choice
+
+
+def train(training: Training, rank: int = 0, world: int = 1, device: str = "cpu") -> None:
+    """Train to the end, from the last state if there is one. Raises InputError if the loss is no longer finite."""
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    with ExitStack() as stack:
+        start = stack.enter_context(storage.local_folder(storage.join(training.folder, START)))
+        worker = Worker(training, start, rank, world, torch.device(device))
+        worker.run()
+        if rank == 0:
+            worker.write_result(start)
+
+
+class Worker:
+    """One process with its copy of the model."""
+
+    def __init__(self, training: Training, start: str, rank: int, world: int, device: torch.device) -> None:
+        self.recipe, self.folder, self.rank, self.world, self.device = (
+            training.recipe, training.folder, rank, world, device
+        )  # fmt: skip
+        self.model = load_model(start).to(device).train()
+        self.tokenizer = load_tokenizer(start, self.model.config.text.vocab_size)
+        freeze(self.model, text_encoder=self.recipe.freeze_text_encoder)
+        if self.recipe.gradient_checkpointing:
+            checkpoint_gradients(self.model)
+        self.optimizer = adamw(self.model, self.recipe.rates, self.recipe.weight_decay)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.recipe.precision == "fp16")
+        self.progress = load_state(self._uri(STATE), self.model, self.optimizer, self.scaler)
+        self.network = DistributedDataParallel(self.model) if world > 1 else self.model
+        examples = storage.read_table(self._uri(EXAMPLES))
+        self.loader = Loader(examples, self.recipe, self.tokenizer, training.weights)
+        self.heldout = storage.read_table(self._uri(HELDOUT)) if storage.exists(self._uri(HELDOUT)) else None
+        self.log = Log(self.folder, self.progress.step)
+        self.recent: dict[str, list[float]] = defaultdict(list)  # since the last line of the log
+        self.since = time.perf_counter()
+
+    def run(self) -> None:
+        """All epochs that are left."""
+        for epoch in range(self.progress.epoch, self.recipe.epochs):
+            steps, done = self.loader.steps(epoch, self.world), self.progress.batches // self.world
+            if not steps:
+                raise InputError("the examples do not fill one batch for each process; take fewer clips or processes")
+            for batch in self.loader.batches(epoch, rank=self.rank, world=self.world, skip=done):
+                self.step(batch.to(self.device), epoch + done / steps)
+                done += 1
+                self.progress = Progress(epoch=epoch, batches=done * self.world, step=self.progress.step + 1)
+                self._record(last=done == steps)
+            self.progress = Progress(epoch=epoch + 1, step=self.progress.step)
+            self._end_epoch()
+
+    def step(self, batch: Batch, epochs: float) -> Losses:
+        """One forward and backward pass and one update; `epochs` are done so far."""
+        recipe = self.recipe
+        factor = rate_factor(epochs, schedule=recipe.schedule, drops=recipe.drops, warmup=recipe.warmup)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        seed = np.random.SeedSequence([recipe.seed, self.progress.step, self.rank])
+        torch.manual_seed(int(seed.generate_state(1)[0]))  # of dropout and drop path
+        with torch.autocast(self.device.type, TYPES[recipe.precision], enabled=recipe.precision != "fp32"):
+            output = self.network(
+                batch.frames,
+                TokenBatch(batch.ids, batch.words),
+                padding=batch.padding,
+                sizes=batch.sizes,
+                valid_indices=batch.valid_indices,
+            )
+        losses = clip_losses(output, batch.targets, recipe.coefficients, self._num_boxes(batch))
+        if not losses.total.isfinite():
+            raise InputError(
+                f"the loss is {losses.total.item()} in step {self.progress.step}; lower the rates, or use another "
+                "precision, and repeat the command: it goes on from its last state"
+            )
+        self.optimizer.zero_grad()
+        self.scaler.scale(losses.total).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._remember(losses, norm, batch)
+        return losses
+
+    def write_result(self, start: str) -> None:
+        """The checkpoint folder, as `rvos convert` makes them."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / RESULT
+            save_checkpoint(path, self.model.config, self.model.state_dict(), start)
+            for file in sorted(
+                path.iterdir(), key=lambda file: file.name == WEIGHTS
+            ):  # what makes it complete comes last
+                put_file(file, storage.join(self._uri(RESULT), file.name))
+
+    def _num_boxes(self, batch: Batch) -> float:
+        """Frames that show their object, the mean over all processes."""
+        count = torch.tensor(float(batch.targets.count), device=self.device)
+        if self.world > 1:
+            torch.distributed.all_reduce(count)
+        return count.item() / self.world
+
+    def _remember(self, losses: Losses, norm: Tensor, batch: Batch) -> None:
+        values = {"loss": losses.total.detach(), "gradient_norm": norm, **losses.by_name()}
+        for name, value in values.items():
+            self.recent[name].append(value.item())
+        self.recent["clips"].append(float(len(batch.sizes) * self.world))
+
+    def _record(self, *, last: bool) -> None:
+        """A line of the log, and a state to go on from, when it is time."""
+        if self.rank:
+            return
+        save = self.progress.step % self.recipe.checkpoint_steps == 0 and not last  # an epoch ends with one anyway
+        if save or last or self.progress.step % self.recipe.log_steps == 0:
+            clips, seconds = self.recent.pop("clips"), time.perf_counter() - self.since
+            means = {name: sum(values) / len(values) for name, values in self.recent.items()}
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.log.add(
+                "step",
+                step=self.progress.step,
+                epoch=self.progress.epoch,
+                rate=rate,
+                **means,
+                clips_per_second=sum(clips) / seconds,
+                skipped=sum(self.loader.skipped.values()),
+            )
+            self.recent.clear()
+            self.since = time.perf_counter()
+        if save:
+            self._save()
+
+    def _end_epoch(self) -> None:
+        scores = None
+        if self.heldout is not None:
+            scores = heldout_scores(self.model, self.tokenizer, self.heldout, self.recipe, self.rank, self.world)
+        if self.rank == 0:
+            if scores is not None:
+                self.log.add("heldout", step=self.progress.step, epoch=self.progress.epoch, **scores)
+            self._save()
+            self.log.plot()
+        self.since = time.perf_counter()
+
+    def _save(self) -> None:
+        save_state(self._uri(STATE), self.model, self.optimizer, self.scaler, self.progress)
+
+    def _uri(self, name: str) -> str:
+        return storage.join(self.folder, name)

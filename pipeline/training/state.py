@@ -1,0 +1,82 @@
+"""What a training goes on from: weights, moments of AdamW, and how far it came; one file, replaced in one piece.
+
+Nothing random is in it: what is drawn in a step follows from the seed and the step's number.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.referformer import ReferFormer
+from pipeline import storage
+from schemas.errors import InputError
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of each parameter in AdamW
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a training came."""
+
+    epoch: int = 0
+    batches: int = 0  # done in this epoch, by all processes together
+    step: int = 0  # optimizer steps altogether
+
+
+def save_state(
+    uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, progress: Progress
+) -> None:
+    """Write or replace the state at `uri`."""
+    tensors = {f"model.{name}": tensor for name, tensor in _weights(model).items()}
+    for name, parameter in model.named_parameters():
+        for kind, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{kind}.{name}"] = value
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    document = {"progress": json.dumps(asdict(progress)), "scaler": json.dumps(scaler.state_dict())}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/state.safetensors"
+        save_file(tensors, path, metadata=document)
+        put_file(path, uri)
+
+
+def load_state(uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> Progress:
+    """Take up the state at `uri`; at the start, if there is none. Raises InputError if it is damaged or another's."""
+    if not storage.exists(uri):
+        return Progress()
+    try:
+        with storage.local_file(uri) as path, safe_open(path, "pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            document = file.metadata()
+        with torch.no_grad():
+            for name, tensor in _weights(model).items():
+                tensor.copy_(found[f"model.{name}"])
+        for name, parameter in model.named_parameters():
+            if f"step.{name}" in found:
+                moments = {kind: found[f"{kind}.{name}"] for kind in MOMENTS}
+                optimizer.state[parameter] = {"step": moments.pop("step")} | {
+                    kind: value.to(parameter.device) for kind, value in moments.items()
+                }
+        scaler.load_state_dict(json.loads(document["scaler"]))
+        return Progress(**json.loads(document["progress"]))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{uri} is not the state of this training ({error}); start anew with another --out") from None
+
+
+def put_file(path: str | Path, uri: str) -> None:
+    """Write or replace `uri`, in one piece, with a copy of a local file."""
+    with storage.spool(uri) as spooled:
+        shutil.copyfile(path, spooled)
+        storage.commit(spooled, uri, replace=True)
+
+
+def _weights(model: ReferFormer) -> dict[str, Tensor]:
+    """Parameters and floating-point buffers, each once."""
+    buffers = {name: x for name, x in model.named_buffers() if x.is_floating_point()}
+    return dict(model.named_parameters()) | buffers

@@ -1,0 +1,139 @@
+"""The training loop of one process: it learns, it goes on where it was killed, it stops on nonsense."""
+
+import multiprocessing
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jobs.demo import SMALL
+from jobs.train import TrainConfig, prepare
+from model.checkpoint import load_model
+from model.training.optimizer import Rates
+from pipeline.training.augment import Augmentation
+from pipeline.training.log import read_log
+from pipeline.training.loop import Training, Worker, train
+from pipeline.training.recipe import Recipe
+from schemas.errors import InputError
+
+TINY = replace(SMALL, hidden_dim=32, mask_dim=32, feedforward_dim=32, encoder_layers=1, decoder_layers=1)
+FIXED = Augmentation(sizes=(64,), max_size=96, crop=0.0)
+RECIPE = Recipe(
+    epochs=2,
+    drops=(2.0,),
+    schedule="cosine",
+    clips=2,
+    frames=3,
+    rates=Rates(main=1e-3, backbone=1e-3, text=1e-3, offsets=1e-3),
+    clip_norm=1.0,
+    freeze_text_encoder=False,
+    augmentation=FIXED,
+    short_side=64,
+    max_size=96,
+    checkpoint_steps=2,
+    log_steps=3,
+    model=TINY,
+)
+
+
+@pytest.fixture
+def prepared(shapes, tmp_path):
+    """prepared(name, **changes of the recipe) -> a Training, ready to run."""
+
+    def make(name: str, heldout: bool = False, **changes) -> Training:
+        recipe = replace(RECIPE, **changes)
+        annotations, manifest = shapes[1], str(tmp_path / "manifest.parquet")
+        table = pq.read_table(shapes[0]).slice(0, 3)  # one video
+        uris = [str(Path(shapes[0]).parent / uri) for uri in table["video_uri"].to_pylist()]
+        pq.write_table(table.set_column(1, "video_uri", [uris]), manifest)
+        scored = {"heldout": manifest, "heldout_annotations": annotations} if heldout else {}
+        config = TrainConfig(data=(manifest,), annotations=(annotations,), out=str(tmp_path / name), **scored)
+        prepare(config, recipe, config.out)
+        return Training(folder=config.out, recipe=recipe, threads=1)
+
+    return make
+
+
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    return load_file(Path(training.folder) / "checkpoint" / "model.safetensors")
+
+
+def test_it_learns_logs_scores_and_writes_a_checkpoint(prepared):
+    training = prepared("run", heldout=True, epochs=3)
+    train(training)
+    lines = read_log(training.folder)
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert steps[-1]["loss"] < 0.8 * steps[0]["loss"]
+    assert [line["step"] for line in steps] == sorted({line["step"] for line in steps})
+    scores = [line for line in lines if line["kind"] == "heldout"]
+    assert [line["pairs"] for line in scores] == [3] * 3
+    assert all(0 <= line["J&F"] <= 1 for line in scores)
+    assert load_model(Path(training.folder) / "checkpoint").config == TINY
+    assert (Path(training.folder) / "log.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"gradient_checkpointing": True}, {"frames": 1}])
+def test_it_runs_with(prepared, changes):
+    training = prepared("run", epochs=1, **changes)
+    train(training)
+    assert all(x.isfinite().all() for x in weights(training).values())
+
+
+def test_what_a_stopped_training_goes_on_from_is_all_that_matters(prepared, monkeypatch):
+    whole = prepared("whole", epochs=1)
+    train(whole)
+    stopped = prepared("stopped", epochs=1)
+    step = Worker.step
+
+    def stop(self, batch, epochs):
+        if self.progress.step == 5:
+            raise KeyboardInterrupt
+        return step(self, batch, epochs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(stopped)
+    train(stopped)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(stopped)[name], tensor), name
+    steps = [line["step"] for line in read_log(stopped.folder) if line["kind"] == "step"]
+    assert steps == sorted(set(steps))
+
+
+def test_a_loss_that_is_no_number_stops_it(prepared):
+    training = prepared("run", rates=Rates(main=1e30, backbone=1e30, text=1e30, offsets=1e30), clip_norm=1e9)
+    with pytest.raises(InputError, match=r"the loss is (nan|inf) in step"):
+        train(training)
+
+
+def test_a_state_of_another_training_is_refused(prepared):
+    training = prepared("run", epochs=1)
+    (Path(training.folder) / "state.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="is not the state of this training"):
+        train(training)
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_a_killed_training_ends_with_the_same_weights(prepared):
+    whole = prepared("whole")
+    train(whole)
+    killed = prepared("killed")
+    state = Path(killed.folder) / "state.safetensors"
+    for _ in range(3):  # three times, each after one more state
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        process = multiprocessing.get_context("spawn").Process(target=train, args=(killed,))
+        process.start()
+        while process.is_alive() and not (state.exists() and state.stat().st_mtime_ns > before):
+            time.sleep(0.02)
+        process.kill()
+        process.join()
+    assert not (Path(killed.folder) / "checkpoint").exists()
+    train(killed)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(killed)[name], tensor), name
