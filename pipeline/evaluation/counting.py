@@ -88,7 +88,7 @@ def _broken_string(frame: Frame, prediction: int, masks: Masks, error: int) -> s
         counts = masks.counts[row].as_py()
         try:
             if counts is not None:
-                rle.check(counts, int(masks.height[row]), int(masks.width[row]))
+                rle.check(counts, *masks.size[row])
         except rle.RleError as reason:
             return f"frame {frame.label}: {side}: {reason}"
     raise AssertionError(f"kernel and schemas.rle disagree on frame {frame.label}")

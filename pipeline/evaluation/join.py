@@ -45,10 +45,12 @@ class Masks:
         )
         self.index = rows["frame_index"].to_pylist()
         self.name = _column(rows, "frame_name")
+        self.named = "frame_name" in rows.column_names
         self.score = _column(rows, "score")
         self.query = _column(rows, "query")
-        self.height = rows["height"].fill_null(0).to_numpy().astype(np.int64)
-        self.width = rows["width"].fill_null(0).to_numpy().astype(np.int64)
+        self.size = list(
+            zip(rows["height"].fill_null(0).to_pylist(), rows["width"].fill_null(0).to_pylist(), strict=True)
+        )
         self.counts = rows["counts"].cast(pa.large_binary()).combine_chunks()
         self.present = self.counts.is_valid().to_numpy(zero_copy_only=False)
         self.predictions = self._tracks(predictions, ("video_id", "expression_id"), 0)
@@ -62,9 +64,12 @@ class Masks:
     def _tracks(self, table: pa.Table, keys: Iterable[str], start: int) -> dict[tuple[str, ...], list[int]]:
         """Rows with a frame, by track."""
         tracks: dict[tuple[str, ...], list[int]] = {}
+        last, rows = None, []
         for row, track in enumerate(zip(*(table[key].to_pylist() for key in keys), strict=True), start):
+            if track != last:  # most tables hold tracks in one piece
+                last, rows = track, tracks.setdefault(track, [])
             if self.index[row] is not None:
-                tracks.setdefault(track, []).append(row)
+                rows.append(row)
         return tracks
 
 
@@ -82,11 +87,11 @@ def join_frames(pair: Pair, masks: Masks, predicted_as: Key) -> Joined:
     foreground = masks.foreground.get((pair.video_id,), [])
     annotated = _annotated_rows(pair, masks)
     sides = (predicted, annotated, void, foreground)
-    named = all(masks.name[row] is not None for rows in sides for row in rows)
+    named = masks.named and all(masks.name[row] is not None for rows in sides for row in rows)
     labels: list[Any] = masks.name if named else masks.index
     asked: dict[str | int, list[int]] = {}
     for row in annotated:
-        if pair.asked.takes(masks.index[row], masks.name[row]):
+        if pair.asked.everything or pair.asked.takes(masks.index[row], masks.name[row]):
             asked.setdefault(labels[row], []).append(row)
     candidates: dict[str | int, list[int]] = {}
     for row in predicted:
@@ -98,7 +103,7 @@ def join_frames(pair: Pair, masks: Masks, predicted_as: Key) -> Joined:
         frame = Frame(
             label,
             masks.index[rows[0]],
-            (int(masks.height[rows[0]]), int(masks.width[rows[0]])),
+            masks.size[rows[0]],
             rows if pair.truth else [],
             _best(found, masks),
             found,
@@ -134,9 +139,9 @@ def _best(rows: list[int], masks: Masks) -> int:
 def _doubled(candidates: dict[str | int, list[int]], masks: Masks) -> list[str]:
     """Several rows of one frame are fine if they are of different queries."""
     doubled = 0
-    for rows in candidates.values():
+    for rows in (rows for rows in candidates.values() if len(rows) > 1):
         queries = {masks.query[row] for row in rows}
-        doubled += len(rows) > 1 and (None in queries or len(queries) < len(rows))
+        doubled += None in queries or len(queries) < len(rows)
     return [f"{doubled} frames are predicted twice; keep one row for each"] if doubled else []
 
 
@@ -145,12 +150,15 @@ def _check_sizes(frame: Frame, annotated: Sequence[int], masks: Masks, joined: J
     height, width = frame.size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
         joined.wrong_truth.append(f"frame {frame.label}: size {height}x{width} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}")
-    sides = [("annotation", row) for row in annotated]
-    sides += [("void mask", frame.void), ("foreground", frame.foreground)]
-    sides += [("prediction", row) for row in frame.candidates]
-    for side, row in sides:
-        if row >= 0 and (masks.height[row] != height or masks.width[row] != width):
-            sizes = f"annotation {height}x{width}, {side} {masks.height[row]}x{masks.width[row]}"
-            problem = f"frame {frame.label}: sizes differ: {sizes}; masks must have the video's own displayed size"
-            (joined.wrong_prediction if side == "prediction" else joined.wrong_truth).append(problem)
-            return
+    for side, rows, problems in (
+        ("annotation", annotated, joined.wrong_truth),
+        ("void mask", (frame.void,), joined.wrong_truth),
+        ("foreground", (frame.foreground,), joined.wrong_truth),
+        ("prediction", frame.candidates, joined.wrong_prediction),
+    ):
+        for row in rows:
+            if row >= 0 and masks.size[row] != frame.size:
+                sizes = f"annotation {height}x{width}, {side} {masks.size[row][0]}x{masks.size[row][1]}"
+                text = "masks must have the video's own displayed size"
+                problems.append(f"frame {frame.label}: sizes differ: {sizes}; {text}")
+                return

@@ -267,9 +267,17 @@ def _fill(above, toggles, mask):
 @_compiled
 def _score_frame(canvas, box, height, width, radius, counts):
     """Fill in `counts` from the masks drawn on the canvas; uses its other planes."""
-    spare, truth, prediction, void, truth_edge, prediction_edge = (
-        canvas[0], canvas[1], canvas[2], canvas[3], canvas[4], canvas[5]
-    )  # fmt: skip
+    _draw_boundaries(canvas, box, height, width, radius, counts)
+    if counts[N_GT] and counts[N_PRED]:
+        spare, truth_edge, prediction_edge = canvas[0], canvas[4], canvas[5]
+        counts[GT_MATCH] = _matched(truth_edge, prediction_edge, box, radius, spare)
+        counts[PRED_MATCH] = _matched(prediction_edge, truth_edge, box, radius, spare)
+
+
+@_compiled
+def _draw_boundaries(canvas, box, height, width, radius, counts):
+    """Count the pixels of both masks, then draw and count their boundaries."""
+    truth, prediction, void, truth_edge, prediction_edge = canvas[1], canvas[2], canvas[3], canvas[4], canvas[5]
     first, last = box[2], box[3]
     for step in range(2):  # the boundary looks one row ahead, so the regions of all rows come first
         for word in range(box[0], box[1]):
@@ -281,9 +289,6 @@ def _score_frame(canvas, box, height, width, radius, counts):
             else:
                 counts[N_GT] += _boundary(truth, word, first, last, inside, truth_edge)
                 counts[N_PRED] += _boundary(prediction, word, first, last, inside, prediction_edge)
-    if counts[N_GT] and counts[N_PRED]:
-        counts[GT_MATCH] = _matched(truth_edge, prediction_edge, box, radius, spare)
-        counts[PRED_MATCH] = _matched(prediction_edge, truth_edge, box, radius, spare)
 
 
 @_compiled

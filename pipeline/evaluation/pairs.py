@@ -33,6 +33,11 @@ class Asked:
     targets: frozenset[str] | None = None
     step: int = 1
 
+    @property
+    def everything(self) -> bool:
+        """Whether it is every frame."""
+        return self.names is None and self.indices is None and self.targets is None and self.step == 1
+
     def takes(self, index: int, name: str | None) -> bool:
         """Whether the frame is one of them. A frame without a name is not told apart by names."""
         if self.indices is not None and index not in self.indices:

@@ -181,11 +181,7 @@ def _area(row: int, masks: Masks) -> int:
         return -1
     counts = masks.counts[row].as_py()
     try:
-        return (
-            0
-            if counts is None
-            else int(rle.run_lengths(counts, int(masks.height[row]), int(masks.width[row]))[1::2].sum())
-        )
+        return 0 if counts is None else int(rle.run_lengths(counts, *masks.size[row])[1::2].sum())
     except rle.RleError as reason:
         raise InputError(f"annotation of frame {masks.index[row]}: {reason}") from None
 
