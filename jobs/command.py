@@ -9,7 +9,10 @@ from click.core import ParameterSource
 LOCAL = "file://"  # marks the local paths among the words
 # Parameters, of any command, whose values are paths or URIs.
 LOCATIONS = frozenset(
-    {"annotations", "checkpoint", "manifest", "out", "predictions", "root", "run", "runs", "tokenizer", "zip"}
+    {
+        *("annotations", "checkpoint", "data", "heldout", "heldout_annotations", "init", "manifest", "out"),
+        *("predictions", "root", "run", "runs", "scores", "tokenizer", "zip"),
+    }
 )
 
 
