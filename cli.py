@@ -408,6 +408,59 @@ def evaluate(**options: Any) -> None:
 
 
 @main.command()
+@click.option("--data", multiple=True, required=True, metavar="MANIFEST", help="Manifest to learn from; repeatable.")
+@click.option(
+    "--annotations",
+    multiple=True,
+    required=True,
+    help="Its masks, or a run of 'rvos segment' as pseudo-labels; one for each --data.",
+)
+@click.option("--out", required=True, help="Folder of the training: log, states to go on from, and OUT/checkpoint.")
+@click.option(
+    "--weight",
+    multiple=True,
+    type=click.FloatRange(min=0),
+    help="Share of each --data in an epoch.  [default: by its number of samples]",
+)
+@click.option(
+    "--min-score",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Of pseudo-labels, leave out pairs whose pair_score is lower.",
+)
+@click.option("--heldout", metavar="MANIFEST", help="Manifest to score after each epoch, not learned from.")
+@click.option("--heldout-annotations", metavar="ANNOTATIONS", help="Its masks.")
+@click.option("--init", metavar="CHECKPOINT", help="Checkpoint folder to start from; else the recipe's [model], fresh.")
+@click.option("--tokenizer", help="For fresh weights: folder with tokenizer files.  [default: one token per byte]")
+@click.option(
+    "--config",
+    metavar="NAME|FILE",
+    help="Recipe: images, joint, ref-youtube-vos, a2d-sentences or a TOML file.  [default: ref-youtube-vos]",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="auto: all GPUs of the cluster, else one CPU process.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per GPU, else 1]")
+@click.option("--address", default="local", show_default=True, metavar="local|auto|HOST:PORT", help="Ray cluster.")
+@JSON_OPTION
+def train(**options: Any) -> None:
+    """Train ReferFormer on manifests with annotations; the result is a checkpoint folder, OUT/checkpoint.
+
+    Repeat the command to go on after an interruption: it takes up its last state, with the same data in the same order.
+
+    \b
+    rvos train --data ytvos/manifest.parquet --annotations ytvos/ --init pretrained/ --out training/
+    rvos train --data m.parquet --annotations runs/teacher --min-score 0.6 --init checkpoint/ --out student/
+    """
+    run_job("train", "TrainConfig", options, show=lambda text: click.echo(text, err=True, nl=False))
+
+
+@main.command()
 @click.argument("scores", nargs=-1, required=True, metavar="A B [C ...]")
 @click.option("--metric", help="Metric to compare.  [default: the first of the protocol]")
 @click.option(

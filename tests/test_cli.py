@@ -24,6 +24,7 @@ JOBS = {
     "status": ("status", "StatusConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
     "compare": ("compare", "CompareConfig"),
+    "train": ("train", "TrainConfig"),
 }
 
 

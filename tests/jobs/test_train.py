@@ -1,0 +1,102 @@
+"""`rvos train`: what is refused before the start, and one training through Ray Train."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs import train
+from jobs.segment import SegmentConfig
+from jobs.segment import run as segment
+from jobs.train import TrainConfig
+from model.checkpoint import check_checkpoint
+from schemas.errors import InputError
+
+RECIPE = """
+epochs = 1
+drops = [1]
+clips = 3
+frames = 4
+fresh_class_heads = false
+short_side = 64
+max_size = 96
+log_steps = 1
+
+[augmentation]
+sizes = [64]
+max_size = 96
+crop = 0.0
+"""
+
+
+@pytest.fixture
+def config(shapes, checkpoint, tmp_path):
+    """config(**changes) -> a TrainConfig of three small videos."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+
+    def make(**changes) -> TrainConfig:
+        options = {"data": (shapes[0],), "annotations": (shapes[1],), "init": checkpoint, "config": str(recipe)}
+        return TrainConfig(**options | {"out": str(tmp_path / "out")} | changes)
+
+    return make
+
+
+@pytest.mark.ray
+def test_masks_of_one_model_train_the_next(config, shapes, checkpoint, ray_session, tmp_path):
+    """Manifest -> masks -> pseudo-labels -> training -> a checkpoint that segments; and again is nothing to do."""
+    made = segment(SegmentConfig(manifest=shapes[0], run=str(tmp_path / "run"), checkpoint=checkpoint, short_side=64))
+    shown: list[str] = []
+    options = {"annotations": (made.run,), "heldout": shapes[0], "heldout_annotations": shapes[1]}
+    result = train.run(config(**options), shown.append)
+    assert result.heldout is not None
+    assert result.steps >= 2
+    assert any("held-out J&F" in text for text in shown)
+    check_checkpoint(result.checkpoint)
+    json.dumps(result.to_json())
+    assert result.checkpoint in result.text()
+    again = train.run(config(**options), shown.append)
+    assert again == result
+
+
+def test_another_training_in_the_same_folder_is_refused(config, shapes, tmp_path):
+    train.prepare(config(), train.read_recipe(config().config), config().out)
+    Path(config().config).write_text(RECIPE.replace("clips = 3", "clips = 2"))
+    with pytest.raises(InputError, match=r"other weight, recipe \(clips\)"):
+        train.run(config(weight=(1.0,)))
+
+
+def test_a_folder_of_something_else_is_refused(config, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("x")
+    with pytest.raises(InputError, match="not empty and no training"):
+        train.run(config())
+
+
+def test_a_start_is_needed(config):
+    with pytest.raises(InputError, match=r"neither --init nor a \[model\]"):
+        train.run(config(init=None))
+
+
+def test_a_checkpoint_that_is_none_is_refused(config, tmp_path):
+    with pytest.raises(InputError, match="no such file; a checkpoint is a folder"):
+        train.run(config(init=str(tmp_path)))
+
+
+def test_a_tokenizer_beside_a_checkpoint_is_refused(config, checkpoint):
+    with pytest.raises(InputError, match="has its own"):
+        train.run(config(tokenizer=checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": ()}, "1 times --data, but 0 times --annotations"),
+        ({"weight": (1.0, 2.0)}, "2 times --weight for 1 times --data"),
+        ({"weight": (0.0,)}, "above 0"),
+        ({"heldout": "m.parquet"}, "go together"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(config, changes, message):
+    with pytest.raises(InputError, match=message):
+        config(**changes)
