@@ -95,7 +95,7 @@ def filled_model():
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Recordings by kind: `forward_case`, `postprocess_case`, `transform_case`, `keys_file`, `loss_case`, `step_case`."""
+    """Recordings by kind: forward, post-processing, transform, keys, and of training losses and steps."""
     kinds = {"forward_case": "token_ids", "postprocess_case": "ytvos", "transform_case": "size_table"}
     for argument in set(metafunc.fixturenames) & {*kinds, "keys_file", "loss_case", "step_case"}:
         parity = _parity()
