@@ -408,6 +408,34 @@ def evaluate(**options: Any) -> None:
 
 
 @main.command()
+@click.option("--out", required=True, help="New folder for videos/, manifest.parquet and annotations.parquet.")
+@click.option("--videos", default=100, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option(
+    "--split",
+    default="train",
+    show_default=True,
+    type=click.Choice(["train", "val", "test"]),
+    help="They differ in scenes and backgrounds; val and test also show looks that train never does.",
+)
+@click.option("--frames", default="8:16", show_default=True, metavar="N|LEAST:MOST", help="Frames of a video.")
+@click.option("--shapes", default="2:5", show_default=True, metavar="N|LEAST:MOST", help="Shapes in a video.")
+@click.option("--height", default=96, show_default=True, help="Height of the videos in pixels, an even number.")
+@click.option("--width", default=128, show_default=True, help="Width of the videos in pixels, an even number.")
+@click.option("--expressions", default=3, show_default=True, type=click.IntRange(min=1), help="Sentences, at most.")
+@click.option("--no-target", is_flag=True, help="One more sentence for each video, about a shape that is not there.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Everything follows from it.")
+@JSON_OPTION
+def synth(**options: Any) -> None:
+    """Make a synthetic data set: videos of moving shapes, sentences true of one of them, exact masks, attributes.
+
+    \b
+    rvos synth --out shapes/train --videos 2000
+    rvos synth --out shapes/test --videos 150 --split test --frames 12
+    """
+    run_job("synth", "SynthConfig", options)
+
+
+@main.command()
 @click.option("--data", multiple=True, required=True, metavar="MANIFEST", help="Manifest to learn from; repeatable.")
 @click.option(
     "--annotations",

@@ -24,6 +24,7 @@ JOBS = {
     "status": ("status", "StatusConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
     "compare": ("compare", "CompareConfig"),
+    "synth": ("synth", "SynthConfig"),
     "train": ("train", "TrainConfig"),
 }
 

@@ -68,7 +68,7 @@ class Scene:
     def random(cls, rng: np.random.Generator, height: int, width: int, num_shapes: int) -> "Scene":
         pairs = rng.permutation([(colour, kind) for colour in COLOURS for kind in KINDS])[:num_shapes]
         shapes = [_random_shape(rng, str(colour), str(kind), height, width) for colour, kind in pairs]
-        return cls(shapes=tuple(shapes), background=_texture(rng, height, width))
+        return cls(shapes=tuple(shapes), background=texture(rng, height, width))
 
     def render(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """One frame uint8 [H, W, 3], and what is visible of each shape in it, bool [N, H, W]."""
@@ -102,12 +102,12 @@ class MovingShapes:
             rng = np.random.default_rng([self.seed, index])
             scene = Scene.random(rng, self.height, self.width, self.num_shapes)
             frames, visible = zip(*map(scene.render, range(self.num_frames)), strict=True)
-            _write_video(storage.join(folder, "videos", f"{video_id}.mp4"), frames)
+            write_video(storage.join(folder, "videos", f"{video_id}.mp4"), frames)
             pairs += self._manifest_rows(video_id, scene)
-            masks += _annotation_rows(video_id, np.stack(visible, axis=1))
+            masks += annotation_rows(video_id, np.stack(visible, axis=1))
         return (
-            _write_rows(storage.join(folder, "manifest.parquet"), pairs, MANIFEST),
-            _write_rows(storage.join(folder, "annotations.parquet"), masks, ANNOTATIONS),
+            write_rows(storage.join(folder, "manifest.parquet"), pairs, MANIFEST),
+            write_rows(storage.join(folder, "annotations.parquet"), masks, ANNOTATIONS),
         )
 
     def _manifest_rows(self, video_id: str, scene: Scene) -> Iterator[dict]:
@@ -136,7 +136,7 @@ def _random_shape(rng: np.random.Generator, colour: str, kind: str, height: int,
     )
 
 
-def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """uint8 [H, W, 3]: grey-brown blocks of two sizes and fine grain."""
     image = np.full((height, width, 3), (112.0, 108.0, 100.0))
     for cell, strength in ((24, 14.0), (6, 7.0), (1, 3.0)):
@@ -145,7 +145,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return image.clip(0, 255).astype(np.uint8)
 
 
-def _write_video(uri: str, frames: tuple[np.ndarray, ...], rate: int = 12) -> None:
+def write_video(uri: str, frames: tuple[np.ndarray, ...], rate: int = 12) -> None:
     """H.264 in mp4, the same bytes each time."""
     with storage.spool(uri) as path:
         with av.open(path, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
@@ -158,7 +158,7 @@ def _write_video(uri: str, frames: tuple[np.ndarray, ...], rate: int = 12) -> No
         storage.commit(path, uri, replace=True)
 
 
-def _annotation_rows(video_id: str, masks: np.ndarray) -> Iterator[dict]:
+def annotation_rows(video_id: str, masks: np.ndarray) -> Iterator[dict]:
     """`masks`: bool [N, T, H, W]."""
     height, width = masks.shape[2:]
     for number, of_object in enumerate(masks):
@@ -174,6 +174,6 @@ def _annotation_rows(video_id: str, masks: np.ndarray) -> Iterator[dict]:
             }
 
 
-def _write_rows(uri: str, rows: list[dict], schema: pa.Schema) -> str:
+def write_rows(uri: str, rows: list[dict], schema: pa.Schema) -> str:
     storage.write_table(uri, conform(pa.Table.from_pylist(rows), schema, uri))
     return uri

@@ -122,8 +122,8 @@ class Worker:
         losses = clip_losses(output, batch.targets, recipe.coefficients, self._num_boxes(batch))
         if not losses.total.isfinite():
             raise InputError(
-                f"the loss is {losses.total.item()} in step {self.progress.step}; lower the rates, or use another "
-                "precision, and repeat the command: it goes on from its last state"
+                f"the loss is {losses.total.item()} in step {self.progress.step}; start anew, in another "
+                "folder, with lower rates or another precision"
             )
         self.optimizer.zero_grad()
         self.scaler.scale(losses.total).backward()

@@ -172,7 +172,7 @@ def test_a_command_has_one_id_however_it_is_written():
 
 def test_every_parameter_that_names_a_path_is_known():
     """A path that is not in LOCATIONS would be sent as it is, and mean something else on the cluster."""
-    others = {"actors", "address", "by", "config", "gpu", "metric", "split", "window"}
+    others = {"actors", "address", "by", "config", "frames", "gpu", "metric", "shapes", "split", "window"}
     commands = [command for name, command in main.commands.items() if name != "submit"]
     texts = {param.name for command in commands for param in command.params if param.type is click.STRING}
     assert texts - others <= LOCATIONS, "add these to jobs.command.LOCATIONS, or to the others here"

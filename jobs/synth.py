@@ -1,0 +1,93 @@
+"""`rvos synth`: a synthetic data set of moving shapes, with sentences, exact masks and attributes."""
+
+import re
+from dataclasses import asdict, dataclass
+
+from pipeline import storage
+from pipeline.datasets.synthetic import SPLITS, SyntheticVideos
+from schemas.errors import InputError
+
+RANGE = re.compile(r"(\d+)(?::(\d+))?")
+LEAST_SIDE, MOST_SHAPES = 64, 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SynthConfig:
+    """Options of `rvos synth`; see its help for each."""
+
+    out: str
+    videos: int = 100
+    split: str = "train"
+    frames: str = "8:16"
+    shapes: str = "2:5"
+    height: int = 96
+    width: int = 128
+    expressions: int = 3
+    no_target: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise InputError(f"--split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        for name, side in (("--height", self.height), ("--width", self.width)):
+            if side < LEAST_SIDE or side % 2:
+                raise InputError(f"{name} must be an even number of at least {LEAST_SIDE} pixels, got {side}")
+        _range("--frames", self.frames, 1, 10_000)
+        _range("--shapes", self.shapes, 2, MOST_SHAPES)
+
+    def data_set(self) -> SyntheticVideos:
+        return SyntheticVideos(
+            videos=self.videos,
+            split=self.split,
+            height=self.height,
+            width=self.width,
+            frames=_range("--frames", self.frames, 1, 10_000),
+            shapes=_range("--shapes", self.shapes, 2, MOST_SHAPES),
+            expressions=self.expressions,
+            no_target=self.no_target,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SynthResult:
+    """What was written."""
+
+    manifest: str
+    annotations: str
+    videos: int
+    pairs: int
+    kinds: dict[str, int]  # sentences by what they tell shapes apart by
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def text(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+        return "\n".join(
+            [
+                f"manifest     {self.manifest}",
+                f"annotations  {self.annotations}",
+                f"{self.pairs} sentences in {self.videos} videos: {kinds}",
+            ]
+        )
+
+
+def run(config: SynthConfig) -> SynthResult:
+    """Render everything. Raises InputError if there is something in `out` already."""
+    out = storage.absolute(config.out)
+    if storage.is_folder(out) and storage.names(out):
+        raise InputError(f"{out} is not empty; give a new folder")
+    manifest, annotations, kinds = config.data_set().write(out)
+    return SynthResult(
+        manifest=manifest, annotations=annotations, videos=config.videos, pairs=kinds.total(), kinds=dict(kinds)
+    )
+
+
+def _range(option: str, text: str, least: int, most: int) -> tuple[int, int]:
+    """ "8" or "8:16" as two numbers."""
+    found = RANGE.fullmatch(text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not (found and least <= low <= high <= most):
+        raise InputError(f"{option} must be a number or two as in 3:5, from {least} to {most}, got {text!r}")
+    return low, high

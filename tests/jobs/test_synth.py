@@ -1,0 +1,30 @@
+"""`rvos synth`: what it says, and what it refuses."""
+
+import pytest
+
+from jobs.synth import SynthConfig, run
+from schemas.errors import InputError
+
+
+def test_it_writes_a_data_set_and_no_second_one_over_it(tmp_path):
+    config = SynthConfig(out=str(tmp_path / "data"), videos=6, frames="5", shapes="2:3", seed=3)
+    result = run(config)
+    assert result.pairs == sum(result.kinds.values()) >= 6
+    assert result.manifest in result.text()
+    with pytest.raises(InputError, match="is not empty"):
+        run(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "dev"}, "--split must be one of train, val, test"),
+        ({"height": 65}, "--height must be an even number"),
+        ({"frames": "9:3"}, "--frames must be a number or two"),
+        ({"frames": "x"}, "--frames must be"),
+        ({"shapes": "1"}, "--shapes must be"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        SynthConfig(out="x", **changes)
