@@ -210,9 +210,9 @@ def first_use(folder: Path) -> None:
 
 
 def memory(folder: Path) -> None:
-    """Peak memory of a fresh process for a table, and for one five times as long."""
+    """Peak memory of a fresh process for a short table, and for longer ones."""
     tables = real_tracks(None, 10_000)
-    for copies in (8, 40):
+    for copies in (8, 40, 120):
         paths = write_many(tables, copies, folder)
         code = (
             "import sys; from pathlib import Path; sys.path.insert(0, 'benchmarks'); import metrics_speed as m; "
