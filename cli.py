@@ -464,7 +464,8 @@ def synth(**options: Any) -> None:
 @click.option(
     "--config",
     metavar="NAME|FILE",
-    help="Recipe: images, joint, ref-youtube-vos, a2d-sentences or a TOML file.  [default: ref-youtube-vos]",
+    help="Recipe: a2d-sentences, images, joint, ref-youtube-vos, tiny-clips, tiny-stills or a TOML file.  "
+    "[default: ref-youtube-vos]",
 )
 @click.option(
     "--device",

@@ -1,6 +1,6 @@
 """How a model is trained, read from a TOML file: every number that is not a path.
 
-`RECIPES` are the published schedules, beside this file; a name or a path is given with `--config`.
+`RECIPES` are the published schedules and those of small models, beside this file; `--config` takes a name or a path.
 """
 
 import tomllib
