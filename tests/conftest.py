@@ -1,7 +1,9 @@
 """What all tests share."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -10,7 +12,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,23 +46,27 @@ def s3_ports() -> Iterator[dict[str, int]]:
 
     Apart from `s3` so that the Ray session, whose workers inherit the environment, can be there before the server.
     """
-    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        ports = {}
-        for name in ("master", "volume", "filer", "s3"):
-            for _ in range(100):  # each server also takes its port + 10000
-                low, high = (stack.enter_context(socket.socket()) for _ in range(2))
-                low.bind(("127.0.0.1", 0))
-                port = low.getsockname()[1]
-                if port < 55_000:
-                    high.bind(("127.0.0.1", port + 10_000))
-                    ports[name] = port
-                    break
+    with pytest.MonkeyPatch.context() as patch:
+        ports = dict(zip(("master", "volume", "filer", "s3"), _free_ports(), strict=False))
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
         patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports['s3']}")
         patch.setenv("AWS_ACCESS_KEY_ID", "test-key-id")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-value")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        stack.close()
         yield ports
+
+
+def _free_ports() -> Iterator[int]:
+    """Ports that nobody holds, with the one 10000 above, which each server takes too.
+
+    Neither is one that Ray or the system hands out meanwhile (10002 to 19999, 32768 and up).
+    """
+    for port in random.sample(range(20_000, 22_700), 500):
+        with socket.socket() as low, socket.socket() as high, contextlib.suppress(OSError):
+            low.bind(("127.0.0.1", port))
+            high.bind(("127.0.0.1", port + 10_000))
+            yield port
 
 
 @pytest.fixture(scope="session")
