@@ -85,7 +85,8 @@ def s3(s3_ports, tmp_path_factory) -> Iterator[str]:
         [
             str(weed), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             "-master.volumeSizeLimitMB=256", "-volume.max=50", "-filer=true", "-s3=true", f"-s3.config={config}",
-            "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", *(f"-{name}.port={port}" for name, port in s3_ports.items()),
+            "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
+            *(f"-{name}.port={port}" for name, port in s3_ports.items()),
         ],
         stdout=subprocess.DEVNULL,
         stderr=(folder / "weed.log").open("w"),
