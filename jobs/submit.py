@@ -26,6 +26,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 EXCLUDES = ["/*", "!/.", *(f"!/{name}" for name in ("cli.py", "jobs", "model", "pipeline", "schemas")), "__pycache__"]
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0  # with a job server that does not answer while a job is followed
+NOT_READY = "No available agent"  # what the job server of a head says that is just coming up
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -186,12 +187,16 @@ def _submit(client: JobSubmissionClient, config: SubmitConfig, name: str) -> str
     code = _code(config.working_dir)
     if code:
         runtime_env |= {"working_dir": code, "excludes": EXCLUDES}
-    try:
-        return client.submit_job(entrypoint=config.entrypoint, submission_id=name, runtime_env=runtime_env)
-    except RuntimeError as error:
-        if _numbers(client, name)[0] is not None:  # someone submitted the same in this moment
-            return name
-        raise InfrastructureError(f"{config.address} did not take the job: {error}") from None
+    patience = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return client.submit_job(entrypoint=config.entrypoint, submission_id=name, runtime_env=runtime_env)
+        except RuntimeError as error:
+            if _numbers(client, name)[0] is not None:  # someone submitted the same in this moment
+                return name
+            if NOT_READY not in str(error) or time.monotonic() > patience:
+                raise InfrastructureError(f"{config.address} did not take the job: {error}") from None
+        time.sleep(1)
 
 
 def _code(working_dir: str | None) -> str | None:
