@@ -43,12 +43,13 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def head() -> Iterator[str]:
     """The job server of a Ray head of its own: own ports, own folder, ended by its own process group."""
-    port, dashboard, client = free_ports(3)
+    port, dashboard, client, agent = free_ports(4)
     folder = tempfile.mkdtemp(prefix="rvos-head-", dir="/tmp")  # short: sockets lie in it
     bin_folder = Path(sys.executable).parent
     command = [
         str(bin_folder / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
+        f"--dashboard-agent-listen-port={agent}",  # the default one is taken by the session of the other tests
         f"--temp-dir={folder}", "--num-cpus=2", "--object-store-memory=100000000",
     ]  # fmt: skip
     path = f"{bin_folder}:{os.environ['PATH']}"
