@@ -181,6 +181,14 @@ def convert(**options: Any) -> None:
 @click.argument("run")
 @click.option("--checkpoint", required=True, help="Checkpoint folder, as 'rvos convert' makes it; local or s3://.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest.")
+@click.option("--new-run", metavar="DIR", help="Where to write instead if RUN was made with other weights or options.")
+@click.option(
+    "--retry-errors",
+    is_flag=False,
+    flag_value="all",
+    metavar="[CLASS,...]",
+    help="Do failed pairs again: all, or those of some classes, as in --retry-errors=oom,timeout.",
+)
 @click.option("--strict", is_flag=True, help="Refuse to start if any row is bad or any video cannot be opened.")
 @click.option("--allow-short", is_flag=True, help="Segment what can be read of a video that is shorter than promised.")
 @click.option(
@@ -228,9 +236,23 @@ def convert(**options: Any) -> None:
     "--gpus-per-actor", type=click.FloatRange(min=0), help="GPU share of an actor.  [default: 1 where there are GPUs]"
 )
 @click.option(
+    "--on-oom",
+    default="error",
+    show_default=True,
+    type=click.Choice(["error", "reduce-window"]),
+    help="Out of memory: an error row, or halves of the window (the rows say which was used).",
+)
+@click.option(
     "--unit-frames",
     type=click.IntRange(min=1),
     help="Pair-frames of one unit of work, what is lost by a kill.  [default: 64 to 4096, by the manifest's size]",
+)
+@click.option(
+    "--assume-frames",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Length of a video for planning, where the manifest does not tell it.",
 )
 @click.option(
     "--unit-timeout",
@@ -243,10 +265,12 @@ def convert(**options: Any) -> None:
 def segment(**options: Any) -> None:
     """Write one RLE mask per frame for each pair of MANIFEST into the folder RUN.
 
-    Repeat the command to go on after an interruption: what is committed is not done again.
+    Repeat the command to go on after an interruption: what is committed is not done again. Pairs that failed stay so
+    until --retry-errors.
 
     \b
     rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
+    rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/ --retry-errors
     rvos segment s3://b/manifest.parquet s3://b/runs/1 --checkpoint s3://b/ckpt --address auto --actors 16
     """
     if options["dry_run"]:
@@ -278,6 +302,9 @@ def segment(**options: Any) -> None:
 )
 @click.option("--max-size", type=click.IntRange(min=32), help="As for 'rvos segment'.")
 @click.option("--frame-step", default=1, show_default=True, type=click.IntRange(min=1), help="As for 'rvos segment'.")
+@click.option(
+    "--assume-frames", default=100, show_default=True, type=click.IntRange(min=1), help="As for 'rvos segment'."
+)
 @click.option(
     "--decoder", default="pyav", show_default=True, type=click.Choice(["pyav", "decord"]), help="As for 'rvos segment'."
 )

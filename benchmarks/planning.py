@@ -35,12 +35,13 @@ def make_manifest(path: str, pairs: int) -> None:
 
 def plan(manifest: str, folder: str) -> None:
     from pipeline.manifest import read_manifest
+    from pipeline.runs.plan import PlanOptions
     from pipeline.runs.run import Run
 
     for step in ("plan", "resume"):
         started = time.perf_counter()
         run = Run.start(folder, "0" * 32, {}, {})
-        run.extend_plan(read_manifest(manifest), manifest, limit=None, frame_step=1, unit_frames=None)
+        run.extend_plan(read_manifest(manifest), manifest, PlanOptions())
         units = run.units()
         done = run.committed()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

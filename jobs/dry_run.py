@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from jobs.segment import SegmentConfig, check_inputs
-from pipeline import storage
-from pipeline.runs.plan import ASSUMED_FRAMES, Extent, plan_part
+from jobs.segment import SegmentConfig, check_manifest, check_model, read_failures, run_folder, to_retry
+from pipeline.runs.plan import Extent, plan_part
 from pipeline.runs.run import Run
 
 
@@ -19,7 +18,10 @@ class DryRunResult:
     units: int
     frames: int
     committed_units: int
+    retried_units: int  # committed ones with error rows that are to be done again
+    retried_pairs: int
     assumed_pairs: int  # new pairs whose number of frames is not known before decoding
+    assumed_frames: int  # of each of them
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -31,30 +33,35 @@ class DryRunResult:
         ]
         if self.committed_units:
             lines.append(f"done    {self.committed_units} units are committed")
+        if self.retried_units:
+            lines.append(f"again   {self.retried_pairs} failed pairs in {self.retried_units} of these units")
         if self.assumed_pairs:
-            lines.append(f"note    {assumption(self.assumed_pairs)}")
+            lines.append(f"note    {assumption(self.assumed_pairs, self.assumed_frames)}")
         return "\n".join(
             [*lines, "Nothing would be refused, and nothing was written. Videos are opened by --strict only."]
         )
 
 
-def assumption(pairs: int) -> str:
+def assumption(pairs: int, frames: int) -> str:
     """What a count of frames rests on, where `pairs` pairs do not say theirs."""
-    return f"{pairs} pairs have no num_frames, {ASSUMED_FRAMES} are assumed; 'rvos check --write' adds it"
+    return f"{pairs} pairs have no num_frames, {frames} are assumed; 'rvos check --write' adds it"
 
 
 def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult:
     """Raises InputError for everything that `rvos segment` would refuse before it starts."""
-    manifest, decides, fingerprint = check_inputs(config)
-    folder = storage.absolute(config.run)
+    decides, fingerprint, tokenizer = check_model(config)
+    manifest = check_manifest(config, tokenizer)
+    folder = run_folder(config, fingerprint, decides)
     exists = Run.is_there(folder, fingerprint, decides)
     the_run = Run(folder, fingerprint)
     rows = the_run.new_rows(manifest, config.manifest, config.limit)
     new = Extent()
     if rows.num_rows:
-        new = Extent.of(plan_part(rows, fingerprint, frame_step=config.frame_step, unit_frames=config.unit_frames))
+        new = Extent.of(plan_part(rows, fingerprint, config.plan()))
     planned, committed = the_run.units(), the_run.committed()
     open_units = [unit for unit in planned if unit.unit_id not in committed]
+    again = read_failures(the_run, planned, committed) if config.again else {}
+    retried = to_retry(planned, again, config.again)
     return DryRunResult(
         run=folder,
         exists=exists,
@@ -62,5 +69,8 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
         units=new.units + len(open_units),
         frames=new.pair_frames + sum(unit.pair_frames for unit in open_units),
         committed_units=len(planned) - len(open_units),
+        retried_units=len(retried),
+        retried_pairs=sum(again[unit.unit_id].failed.get(status, 0) for unit in retried for status in config.again),
         assumed_pairs=new.assumed_pairs,
+        assumed_frames=config.assume_frames,
     )

@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import torch
 
 from jobs.dry_run import assumption
-from jobs.segment import SegmentConfig, check_inputs
+from jobs.segment import SegmentConfig, check_manifest, check_model
 from model.segmenter import Segmenter
 from model.transform import resize
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.runs.plan import Extent, plan_part
-from pipeline.unit import PairRows
-from schemas import rle
+from pipeline.spool import FRAME_ROWS
+from pipeline.unit import pair_rows
+from pipeline.windows import frame_rows
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
@@ -41,6 +42,7 @@ class PlanConfig:
     short_side: int = 360
     max_size: int | None = None
     frame_step: int = 1
+    assume_frames: int = 100
     decoder: str = "pyav"
     device: str = "auto"
 
@@ -114,9 +116,9 @@ def run(config: PlanConfig) -> PlanResult:
     Raises InputError for what `rvos segment` would refuse, and if none of the probed videos can be read.
     """
     segment = config.segment()
-    manifest, _, fingerprint = check_inputs(segment)
-    rows = manifest.slice(0, config.limit)
-    part = plan_part(rows, fingerprint, frame_step=config.frame_step, unit_frames=None)
+    _, fingerprint, tokenizer = check_model(segment)
+    rows = check_manifest(segment, tokenizer).slice(0, config.limit)
+    part = plan_part(rows, fingerprint, segment.plan())
     extent = Extent.of(part)
     probe = _probe(_spread(part, config.probe), segment, measure_model=config.frames_per_second is None)
     decode = extent.video_frames * probe.decode_seconds / probe.frames / 3600
@@ -191,12 +193,9 @@ def _answers(segmenter: Segmenter, window: Window) -> Iterator[tuple[float, pa.T
     found = segmenter.segment(window.frames, window.size, expressions)
     for _ in expressions:
         started = time.perf_counter()
-        answer = next(found)
-        counts = rle.encode(answer.masks)
+        rows = frame_rows(window, range(len(window.frames)), next(found))
         seconds = time.perf_counter() - started
-        pair = PairRows(row)
-        pair.add(window, list(range(len(window.frames))), answer, counts)
-        yield seconds, pair.table()
+        yield seconds, pair_rows(pa.table(rows, schema=FRAME_ROWS), row, 0.5)
 
 
 def _output_bytes(tables: list[pa.Table], extent: Extent) -> int | None:
@@ -233,7 +232,7 @@ def _notes(config: PlanConfig, extent: Extent, probe: Probe, comparable: bool) -
     if not comparable:
         yield f"{probe.device} says nothing about {config.gpu}: run this on one, or give its --frames-per-second"
     if extent.assumed_pairs:
-        yield assumption(extent.assumed_pairs)
+        yield assumption(extent.assumed_pairs, config.assume_frames)
     if probe.failures:
         yield f"{len(probe.failures)} probed videos could not be read, the first: {probe.failures[0]}"
 

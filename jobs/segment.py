@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -22,19 +22,22 @@ from model.checkpoint import CheckpointError, check_checkpoint, weights_digest
 from model.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.clips import FrameOptions
-from pipeline.manifest import read_manifest
+from pipeline.manifest import manifest_origin, read_manifest
 from pipeline.parallel import bounded_map
-from pipeline.runs.run import Run, Unit
+from pipeline.runs.plan import PlanOptions
+from pipeline.runs.run import OtherRunError, Run, Unit
 from pipeline.runs.units import SECONDS, Receipt
-from pipeline.segment import ModelOptions, Resources, segment_units
+from pipeline.segment import ModelOptions, Resources, Work, segment_units
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
 from schemas.manifest import MAX_TOKENS
+from schemas.masks import STATUSES
 from schemas.version import MASKS_VERSION, __version__
 
 ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
-RECEIPT_READERS = 32  # footers read at once; mostly waiting for storage
+READERS = 32  # footers read at once; mostly waiting for storage
 ERRORS_SHOWN = 5
+ERRORS = tuple(status for status in STATUSES if status != "ok")
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
@@ -46,6 +49,8 @@ class SegmentConfig:
     run: str
     checkpoint: str
     limit: int | None = None
+    new_run: str | None = None
+    retry_errors: str | None = None
     strict: bool = False
     allow_short: bool = False
     window: str = "36"
@@ -58,7 +63,9 @@ class SegmentConfig:
     device: str = "auto"
     actors: str | None = None
     gpus_per_actor: float | None = None
+    on_oom: str = "error"
     unit_frames: int | None = None
+    assume_frames: int = 100
     unit_timeout: float | None = None
     address: str = "local"
     dry_run: bool = False  # for jobs.dry_run
@@ -73,6 +80,21 @@ class SegmentConfig:
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
             raise InputError(f"--actors must be a number, or least and most as in 1:16, got {self.actors!r}")
 
+        if unknown := set(self.again) - set(ERRORS):
+            raise InputError(
+                f"--retry-errors {', '.join(sorted(unknown))}: choose among {', '.join(ERRORS)} (several with commas), "
+                "or give no class for all of them"
+            )
+        if self.on_oom not in ("error", "reduce-window"):
+            raise InputError(f"--on-oom must be error or reduce-window, got {self.on_oom!r}")
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """Statuses of the pairs that are to be done again."""
+        if self.retry_errors is None:
+            return ()
+        return ERRORS if self.retry_errors == "all" else tuple(self.retry_errors.split(","))
+
     @property
     def pool_size(self) -> list[int]:
         """The one or two numbers of `--actors`; none if it is not given."""
@@ -85,7 +107,11 @@ class SegmentConfig:
             frame_step=self.frame_step,
             decoder=self.decoder,
             allow_short=self.allow_short,
+            reduce_window=self.on_oom == "reduce-window",
         )
+
+    def plan(self) -> PlanOptions:
+        return PlanOptions(frame_step=self.frame_step, unit_frames=self.unit_frames, assume_frames=self.assume_frames)
 
     def model(self, threads: int | None) -> ModelOptions:
         return ModelOptions(
@@ -103,6 +129,8 @@ class SegmentConfig:
         options = {name: getattr(self, name) for name in names}
         if self.window == "whole":
             options["max_whole_frames"] = self.max_whole_frames
+        if self.on_oom != "error":  # then the device's memory decides too
+            options["on_oom"] = self.on_oom
         return {"weights": weights, "masks_version": MASKS_VERSION, "precision": "fp32", **options}
 
 
@@ -161,8 +189,8 @@ class Tally:
         self.failed.update(receipt.failed)
         self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
         if receipt.fresh:
-            self.fresh_pairs += receipt.pairs
-            self.frames += receipt.frames
+            self.fresh_pairs += receipt.pairs - receipt.kept_pairs
+            self.frames += receipt.frames - receipt.kept_frames
             self.started, self.ended = min(self.started, receipt.started), max(self.ended, receipt.ended)
             for name in SECONDS:
                 self.stages[name] += receipt.seconds[name]
@@ -178,58 +206,85 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     started = time.perf_counter()
     invocation = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     the_run = _prepare_run(config)
-    units = the_run.units()
-    committed = the_run.committed()
-    todo = sorted((unit for unit in units if unit.unit_id not in committed), key=lambda unit: -unit.pair_frames)
+    units, committed = the_run.units(), the_run.committed()
+    failures = read_failures(the_run, units, committed)
+    todo = [unit for unit in units if unit.unit_id not in committed] + to_retry(units, failures, config.again)
+    todo.sort(key=lambda unit: -unit.pair_frames)
     tally = Tally()
     if todo:
+        storage.remove(the_run.success_uri)
         with cluster.session(config.address) as resources:
             pool, threads = _resources(config, resources)
-            chain = segment_units(
-                todo,
-                the_run,
-                config.model(threads),
-                config.frames(),
-                pool,
-                invocation=invocation,
-                timeout=config.unit_timeout,
-            )
+            work = Work(invocation=invocation, timeout=config.unit_timeout, again=config.again)
+            chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool, work)
             _follow(chain, todo, tally, progress)
-    result = _sum_up(the_run, units, committed, tally, time.perf_counter() - started)
+    left = failures.keys() - {unit.unit_id for unit in todo}
+    for unit_id in sorted(left):
+        tally.add(failures[unit_id])
+    result = _sum_up(the_run, units, tally, time.perf_counter() - started)
     the_run.write_log(invocation, result.to_json())
     return result
 
 
+def read_failures(the_run: Run, units: list[Unit], committed: set[str]) -> dict[str, Receipt]:
+    """The receipts of those committed units that hold error rows, by unit."""
+    planned = sorted(committed & {unit.unit_id for unit in units})
+    return {receipt.unit_id: receipt for receipt in bounded_map(the_run.receipt, planned, READERS) if receipt.failed}
+
+
+def to_retry(units: list[Unit], failures: Mapping[str, Receipt], again: tuple[str, ...]) -> list[Unit]:
+    """The units with pairs that failed in one of these ways, to be made in their next generation."""
+    return [
+        replace(unit, generation=receipt.generation + 1)
+        for unit in units
+        if (receipt := failures.get(unit.unit_id)) and not receipt.failed.keys().isdisjoint(again)
+    ]
+
+
 def _prepare_run(config: SegmentConfig) -> Run:
     """Check everything, then open the run and plan what is new."""
-    manifest, decides, fingerprint = check_inputs(config)
-    the_run = Run.start(storage.absolute(config.run), fingerprint, decides, _record(config))
-    the_run.extend_plan(
-        manifest,
-        config.manifest,
-        limit=config.limit,
-        frame_step=config.frame_step,
-        unit_frames=config.unit_frames,
-    )
+    origin = f"{manifest_origin(config.manifest)} {config.limit}"
+    decides, fingerprint, tokenizer = check_model(config)
+    folder = run_folder(config, fingerprint, decides)
+    known = Run(folder, fingerprint)
+    if not config.strict and Run.is_there(folder, fingerprint, decides) and known.is_planned_from(origin):
+        return known
+    manifest = check_manifest(config, tokenizer)
+    the_run = Run.start(folder, fingerprint, decides, _record(config))
+    the_run.extend_plan(manifest, config.manifest, config.plan(), limit=config.limit, origin=origin)
     return the_run
 
 
-def check_inputs(config: SegmentConfig) -> tuple[pa.Table, dict, str]:
-    """Read and check everything that can be checked before work starts, except the run folder.
+def run_folder(config: SegmentConfig, fingerprint: str, decides: dict) -> str:
+    """RUN; or `--new-run`, if that is given and RUN was made otherwise. Raises InputError if neither will do."""
+    folder = storage.absolute(config.run)
+    try:
+        Run.is_there(folder, fingerprint, decides)
+    except OtherRunError:
+        if config.new_run is None:
+            raise
+        folder = storage.absolute(config.new_run)
+        Run.is_there(folder, fingerprint, decides)
+    return folder
 
-    Returns the manifest, all that decides the masks by name, and its fingerprint. Raises InputError.
-    """
-    manifest = read_manifest(config.manifest)
+
+def check_model(config: SegmentConfig) -> tuple[dict, str, Tokenizer]:
+    """All that decides the masks by name, its fingerprint, and the tokenizer. Raises InputError."""
     with storage.local_folder(config.checkpoint) as folder:
         try:
             tokenizer = check_checkpoint(folder)
-            weights = weights_digest(folder)
+            decides = config.decides(weights_digest(folder))
         except CheckpointError as error:
             raise InputError(f"--checkpoint {config.checkpoint}: {error}") from None
+    return decides, hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32], tokenizer
+
+
+def check_manifest(config: SegmentConfig, tokenizer: Tokenizer) -> pa.Table:
+    """The manifest, with `--strict` all that it leads to checked. Raises InputError."""
+    manifest = read_manifest(config.manifest)
     if config.strict:
         _refuse_bad_rows(config, manifest, tokenizer)
-    decides = config.decides(weights)
-    return manifest, decides, hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+    return manifest
 
 
 def _record(config: SegmentConfig) -> dict:
@@ -319,14 +374,10 @@ def _cause(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1].strip()}" if lines else type(cause).__name__
 
 
-def _sum_up(the_run: Run, units: list[Unit], committed: set[str], tally: Tally, wall_seconds: float) -> SegmentResult:
-    there = the_run.committed()
-    lost = [unit.unit_id for unit in units if unit.unit_id not in there]
+def _sum_up(the_run: Run, units: list[Unit], tally: Tally, wall_seconds: float) -> SegmentResult:
+    lost = {unit.unit_id for unit in units} - the_run.committed()
     if lost:
         raise InfrastructureError(f"{len(lost)} units are not in {the_run.folder}; repeat the command to make them")
-    before = sorted(committed & {unit.unit_id for unit in units})
-    for receipt in bounded_map(the_run.receipt, before, RECEIPT_READERS):
-        tally.add(receipt)
     seconds = max(0.0, tally.ended - tally.started)
     pairs = sum(unit.stop - unit.start for unit in units)
     return SegmentResult(

@@ -20,6 +20,7 @@ class FrameOptions:
     frame_step: int = 1
     decoder: str = "pyav"
     allow_short: bool = False
+    reduce_window: bool = False  # where memory does not suffice: halves of the window, instead of an error row
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """Read a manifest: what is refused before work starts, and what costs only its row (design: table rules)."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -29,15 +30,31 @@ def read_manifest(uri: str) -> pa.Table:
 def load_manifest(uri: str) -> pa.Table:
     """Like `read_manifest` without the checks across rows, for `rvos check`, which lists those itself."""
     uri = storage.absolute(uri)
-    try:
+    with _readable(uri):
         table = conform(storage.read_table(uri), MANIFEST, uri)
+    if table.num_rows == 0:
+        raise InputError(f"manifest {uri} has no rows")
+    return _with_absolute_uris(table, storage.parent(uri))
+
+
+def manifest_origin(uri: str) -> str:
+    """What tells that a manifest is the same as before: its content, and where its relative paths count from.
+
+    Raises InputError if it cannot be read.
+    """
+    uri = storage.absolute(uri)
+    with _readable(uri):
+        return f"{storage.digest(uri)} {storage.parent(uri)}"
+
+
+@contextlib.contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"no manifest at {uri}; make one with 'rvos import', or give its path") from None
     except OSError as error:
         raise InputError(f"manifest {uri} cannot be read: {error}") from None
-    if table.num_rows == 0:
-        raise InputError(f"manifest {uri} has no rows")
-    return _with_absolute_uris(table, storage.parent(uri))
 
 
 def table_problems(table: pa.Table, source: str) -> list[Problem]:

@@ -17,8 +17,8 @@ from pipeline import storage
 from pipeline.clips import FrameOptions
 from pipeline.runs.attempts import Attempts, next_rung
 from pipeline.runs.run import Run, Unit
-from pipeline.runs.units import Receipt
-from pipeline.unit import segment_unit
+from pipeline.runs.units import Earlier, Receipt
+from pipeline.unit import UnitJob, segment_unit
 
 # Units of one actor call: several, since decoding ahead stops between calls; few, so that work spreads to the end.
 UNITS_PER_CALL = 8
@@ -66,14 +66,25 @@ class Resources:
         return ActorPoolStrategy(min_size=self.least, max_size=self.actors, initial_size=self.actors)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """How one driver works: its name among all that ever worked on the run, the seconds that one attempt may take, and
+    the statuses of those pairs that are done again."""
+
+    invocation: str
+    timeout: float | None = None
+    again: tuple[str, ...] = ()
+
+
 class UnitSegmenter:
     """One GPU actor (or a share of the CPUs): builds the model once, then does unit after unit."""
 
-    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, invocation: str, timeout: float | None):
+    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, work: Work):
         self.run = run
         self.frames = frames
+        self.again = work.again
         node = ray.get_runtime_context().get_node_id()
-        self.attempts = Attempts(run.attempts_folder, invocation, node, _node_is_alive, timeout)
+        self.attempts = Attempts(run.attempts_folder, work.invocation, node, _node_is_alive, work.timeout)
         self.segmenter = model.load()
 
     def __call__(self, units: pa.Table) -> Iterator[pa.Table]:
@@ -83,8 +94,12 @@ class UnitSegmenter:
 
     def segment(self, unit: Unit) -> Receipt:
         uri = self.run.masks_uri(unit.unit_id)
+        earlier = None
         if storage.exists(uri):
-            return self.run.receipt(unit.unit_id)
+            there = self.run.receipt(unit.unit_id)
+            if there.generation >= unit.generation:
+                return there
+            earlier = Earlier.read(uri, self.again)
         rung = next_rung(self.attempts.deaths(unit.unit_id))
 
         def guard(rows: list[dict]) -> AbstractContextManager:
@@ -92,8 +107,10 @@ class UnitSegmenter:
             return self.attempts.attempt(unit.unit_id, alone)
 
         rows = self.run.rows(unit).to_pylist()
-        receipt = Receipt(unit.unit_id, self.run.fingerprint)
-        return segment_unit(uri, receipt, rows, self.segmenter, self.frames, guard, rung)
+        if earlier:
+            rows = [row for row in rows if (row["video_id"], row["expression_id"]) in earlier.again]
+        job = UnitJob(uri, rows, guard, rung, earlier)
+        return segment_unit(job, Receipt(unit.unit_id, self.run.fingerprint), self.segmenter, self.frames)
 
 
 def _node_is_alive(node: str) -> bool:
@@ -106,14 +123,9 @@ def segment_units(
     model: ModelOptions,
     frames: FrameOptions,
     resources: Resources,
-    *,
-    invocation: str,
-    timeout: float | None,
+    work: Work,
 ) -> Iterator[Receipt]:
-    """Segment `units` on the running Ray session; receipts come as units are committed, in any order.
-
-    `invocation` names this driver among all that ever worked on the run; `timeout` bounds the seconds of one attempt.
-    """
+    """Segment `units` on the running Ray session; receipts come as units are committed, in any order."""
     calls = _calls(units, resources.actors)
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -123,7 +135,7 @@ def segment_units(
     # An actor that dies is restarted, and its call repeated, as often as it takes: the ladder of attempts ends that.
     receipts = ray.data.from_arrow(calls).map_batches(
         UnitSegmenter,  # pyright: ignore[reportArgumentType]
-        fn_constructor_args=(run, model, frames, invocation, timeout),
+        fn_constructor_args=(run, model, frames, work),
         batch_format="pyarrow",
         batch_size=calls[0].num_rows,  # one table a call; Ray demands a number where there are GPUs
         num_cpus=1,

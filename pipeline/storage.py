@@ -6,7 +6,9 @@ from the usual AWS environment). Everything raises OSError (FileNotFoundError an
 
 import contextlib
 import errno
+import fcntl
 import functools
+import hashlib
 import os
 import shutil
 import tempfile
@@ -85,7 +87,9 @@ def names(folder: str) -> list[str]:
         if is_remote(folder):
             fs = _fs(folder)
             fs.invalidate_cache()
-            found = [entry.rstrip("/").rpartition("/")[2] for entry in fs.ls(folder, detail=False)]
+            inside = fs._strip_protocol(folder) + "/"  # a marker of the folder itself is listed too
+            entries = [entry.rstrip("/") for entry in fs.ls(folder, detail=False)]
+            found = [entry.removeprefix(inside) for entry in entries if entry.startswith(inside)]
         else:
             found = os.listdir(folder)
     return sorted(name for name in found if name and not name.startswith("."))
@@ -101,6 +105,12 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         content = _fs(uri).cat_file(uri)
     assert isinstance(content, bytes)
     return content
+
+
+def digest(uri: str) -> str:
+    """SHA-256 of a file's content, read piece by piece."""
+    with open_input(uri) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
 
 
 @contextlib.contextmanager
@@ -186,6 +196,29 @@ def commit(path: str, uri: str, *, replace: bool = False) -> bool:
     return True
 
 
+def version(uri: str) -> str:
+    """What tells the present content of a file from any later one, for `swap`: the ETag, locally inode and time."""
+    with _as_os_error(uri):
+        if is_remote(uri):
+            fs = _fs(uri)
+            fs.invalidate_cache(parent(uri))
+            return str(fs.info(uri)["ETag"])
+        stat = os.stat(uri)
+        return f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}"
+
+
+def swap(path: str, uri: str, replaced: str) -> bool:
+    """Make the spooled file `path` the content of `uri` in one step, if its version still is `replaced`.
+
+    Returns False, changing nothing, if somebody else replaced it meanwhile (If-Match on S3, a lock locally).
+    """
+    if is_remote(uri):
+        return _put_if_match(path, uri, replaced)
+    with open(join(parent(uri), ".swap.lock"), "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return os.path.exists(uri) and version(uri) == replaced and commit(path, uri, replace=True)
+
+
 def create_bytes(uri: str, data: bytes) -> bool:
     """Write a new file in one piece; False, changing nothing, if it is there already."""
     with spool(uri) as path:
@@ -269,6 +302,40 @@ def _put(path: str, uri: str, replace: bool) -> bool:
                 raise
             return False
     return True
+
+
+def _put_if_match(path: str, uri: str, etag: str) -> bool:
+    """As `_put`, in place of the object with this ETag."""
+    fs = _fs(uri)
+    bucket, key, _ = fs.split_path(uri)
+    target = {"Bucket": bucket, "Key": key}
+    with _as_os_error(uri), open(path, "rb") as file:
+        try:
+            if os.path.getsize(path) < 2 * PART_BYTES:
+                fs.call_s3("put_object", **target, Body=file.read(), IfMatch=etag)
+            else:
+                _put_parts_if_match(fs, target, file, etag)
+        except OSError as error:  # 412, under one of the names that s3fs and servers have for it
+            if error.errno not in (errno.EINVAL, errno.EEXIST, errno.EBUSY) or version(uri) == etag:
+                raise
+            return False
+        fs.invalidate_cache(parent(uri))
+    return True
+
+
+def _put_parts_if_match(fs: Any, target: dict[str, str], file: BinaryIO, etag: str) -> None:
+    upload = fs.call_s3("create_multipart_upload", **target)["UploadId"]
+    try:
+        parts = []
+        while content := file.read(PART_BYTES):
+            number = len(parts) + 1
+            part = fs.call_s3("upload_part", **target, UploadId=upload, PartNumber=number, Body=content)
+            parts.append({"PartNumber": number, "ETag": part["ETag"]})
+        whole = {"Parts": parts}
+        fs.call_s3("complete_multipart_upload", **target, UploadId=upload, MultipartUpload=whole, IfMatch=etag)
+    except BaseException:
+        fs.call_s3("abort_multipart_upload", **target, UploadId=upload)
+        raise
 
 
 @contextlib.contextmanager

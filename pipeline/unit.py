@@ -1,91 +1,81 @@
-"""Segment one unit: decode ahead, run the model, encode, write, commit. No Ray in here."""
+"""Segment one unit: decode ahead, run the model, encode, spool, commit. No Ray in here."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pyarrow as pa
-import torch
 
-from model.segmenter import Segmentation, Segmenter
+from model.segmenter import Segmenter
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.prefetch import prefetch
 from pipeline.runs.attempts import Rung
-from pipeline.runs.units import Receipt, UnitWriter
-from schemas import rle
+from pipeline.runs.units import Earlier, Receipt, UnitWriter
+from pipeline.spool import FrameSpool
+from pipeline.windows import PairState, WindowSegmenter
 from schemas.errors import pair_message
 from schemas.manifest import MAX_TOKENS
 from schemas.masks import PREDICTIONS
 
-WHOLE = Rung(alone=False)
-NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
 WINDOWS_AHEAD = 1  # besides the one that is being decoded and the one that is being segmented
 
-
-@dataclass(slots=True)
-class PairRows:
-    """The rows of one pair, gathered window by window."""
-
-    row: dict
-    columns: dict[str, list] = field(default_factory=lambda: {name: [] for name in PREDICTIONS.names})
-    failure: tuple[str, str] | None = None  # status, text
-
-    def add(self, window: Window, kept: list[int], found: Segmentation, counts: list[bytes]) -> None:
-        columns, (height, width) = self.columns, window.size
-        columns["frame_index"] += [window.indices[i] for i in kept]
-        columns["frame_name"] += [window.names[i] for i in kept]
-        columns["height"] += [height] * len(kept)
-        columns["width"] += [width] * len(kept)
-        columns["counts"] += counts
-        columns["score"] += found.scores.tolist()
-        columns["box"] += found.boxes.tolist()
-        columns["query"] += [found.query] * len(kept)
-
-    def table(self) -> pa.Table:
-        """All rows of the pair (PREDICTIONS): one per frame, or the one error row."""
-        if self.failure:
-            status, text = self.failure
-            error = {"status": status, "error": pair_message(self.row["video_id"], self.row["expression_id"], text)}
-            return pa.Table.from_pylist([self._ids() | error], schema=PREDICTIONS)
-        columns = dict(self.columns)
-        count = len(columns["counts"])
-        columns |= {name: [value] * count for name, value in self._ids().items()}
-        columns["pair_score"] = [float(np.mean(columns["score"]))] * count
-        columns["status"] = ["ok"] * count
-        columns["error"] = [None] * count
-        return pa.table(columns, schema=PREDICTIONS)
-
-    def _ids(self) -> dict:
-        return {"video_id": self.row["video_id"], "expression_id": self.row["expression_id"]}
+Guard = Callable[[list[dict]], AbstractContextManager]
 
 
-def segment_unit(
-    uri: str,
-    receipt: Receipt,
-    rows: list[dict],
-    segmenter: Segmenter,
-    options: FrameOptions,
-    guard: Callable[[list[dict]], AbstractContextManager] = lambda rows: nullcontext(),
-    rung: Rung = WHOLE,
-) -> Receipt:
-    """Make and commit the object of one unit at `uri`: every plan row ends as masks or as one error row.
+@dataclass(frozen=True, slots=True)
+class UnitJob:
+    """What is to be done for one unit, and where it goes.
 
-    `guard` surrounds the work on those rows that are done together: all, or one by one, as `rung` says. Returns the
-    receipt of what lies at `uri`, which is another attempt's if that was first.
+    `rows` are the plan rows to segment: all of the unit, or those that are done again where `earlier` is the object to
+    be replaced. `guard` surrounds the work on rows that are done together: all, or one by one, as `rung` says.
     """
-    clips, bad = split_rows(rows, options.frame_step)
-    with UnitWriter(uri, receipt) as writer:
+
+    uri: str
+    rows: list[dict]
+    guard: Guard = lambda rows: nullcontext()
+    rung: Rung = field(default_factory=lambda: Rung(alone=False))
+    earlier: Earlier | None = None
+
+
+def segment_unit(job: UnitJob, receipt: Receipt, segmenter: Segmenter, options: FrameOptions) -> Receipt:
+    """Make and commit the object of one unit: every plan row ends as masks or as one error row.
+
+    Returns the receipt of what lies at `job.uri`, which is another attempt's if that was first.
+    """
+    clips, bad = split_rows(job.rows, options.frame_step)
+    with UnitWriter(job.uri, receipt, job.earlier) as writer:
         for row, problem in bad:
-            writer.write(PairRows(row, failure=("bad_row", problem)).table())
-        for together in _apart(clips, rung, writer) if rung.alone else [clips] if clips else []:
-            with guard([row for clip in together for row in clip.pairs]):
+            writer.write(error_row(row, "bad_row", problem))
+        for together in _apart(clips, job.rung, writer) if job.rung.alone else [clips] if clips else []:
+            with job.guard([row for clip in together for row in clip.pairs]):
                 _write_clips(together, writer, segmenter, options)
         started = time.perf_counter()
         written = writer.commit()
         written.seconds["write"] += time.perf_counter() - started
         return written
+
+
+def error_row(row: dict, status: str, text: str) -> pa.Table:
+    """The one row (PREDICTIONS) of a pair that failed."""
+    ids = {name: row[name] for name in ("video_id", "expression_id")}
+    error = {"status": status, "error": pair_message(row["video_id"], row["expression_id"], text)}
+    return pa.Table.from_pylist([ids | error], schema=PREDICTIONS)
+
+
+def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
+    """Rows of one pair as they were spooled (FRAME_ROWS), with what they have in common (PREDICTIONS)."""
+    common = {
+        "video_id": row["video_id"],
+        "expression_id": row["expression_id"],
+        "pair_score": pair_score,
+        "status": "ok",
+        "error": None,
+    }
+    columns = {name: rows[name] for name in rows.column_names}
+    for name, value in common.items():
+        columns[name] = pa.repeat(pa.scalar(value, PREDICTIONS.field(name).type), rows.num_rows)
+    return pa.table([columns[name] for name in PREDICTIONS.names], schema=PREDICTIONS)
 
 
 def _apart(clips: list[Clip], rung: Rung, writer: UnitWriter) -> Iterator[list[Clip]]:
@@ -94,82 +84,64 @@ def _apart(clips: list[Clip], rung: Rung, writer: UnitWriter) -> Iterator[list[C
         for row in clip.pairs:
             failure = rung.given_up.get((row["video_id"], row["expression_id"]))
             if failure:
-                writer.write(PairRows(row, failure=failure).table())
+                writer.write(error_row(row, *failure))
             else:
                 yield [replace(clip, pairs=[row])]
 
 
 def _write_clips(clips: list[Clip], writer: UnitWriter, segmenter: Segmenter, options: FrameOptions) -> None:
     seconds = writer.receipt.seconds
+    windows = WindowSegmenter(segmenter, seconds, reduce_window=options.reduce_window)
     ahead = prefetch(read_windows(clips, options, segmenter.prepare), WINDOWS_AHEAD)
-    for pairs in _segment_clips(ahead, segmenter, seconds):
-        started = time.perf_counter()
-        for pair in pairs:
-            writer.write(pair.table())
-        seconds["write"] += time.perf_counter() - started
+    for events in _by_clip(ahead):
+        with FrameSpool() as spool:
+            pairs = _segment_clip(events, windows, spool)
+            started = time.perf_counter()
+            spool.close()
+            for number, pair in enumerate(pairs):
+                if pair.failure:
+                    writer.write(error_row(pair.row, *pair.failure))
+                else:
+                    for rows in spool.read(number):
+                        writer.write(pair_rows(rows, pair.row, pair.mean_score))
+            seconds["write"] += time.perf_counter() - started
 
 
-def _segment_clips(
-    events: Iterable[Window | ClipEnd], segmenter: Segmenter, seconds: dict[str, float]
-) -> Iterator[list[PairRows]]:
-    """For each clip, when its last window is through, all its pairs."""
-    pairs: list[PairRows] = []
-    clip: Clip | None = None
+def _by_clip(events: Iterable[Window | ClipEnd]) -> Iterator[Iterator[Window | ClipEnd]]:
+    """The events of each clip, its ClipEnd the last."""
+    events = iter(events)
+
+    def of_one(first: Window | ClipEnd) -> Iterator[Window | ClipEnd]:
+        yield first
+        while not isinstance(first, ClipEnd):
+            first = next(events)
+            yield first
+
     for event in events:
-        seconds["decode"] += event.seconds
-        if event.clip is not clip:
-            clip = event.clip
-            pairs = [PairRows(row, failure=_too_many_tokens(row, segmenter)) for row in clip.pairs]
+        yield of_one(event)
+
+
+def _segment_clip(events: Iterator[Window | ClipEnd], windows: WindowSegmenter, spool: FrameSpool) -> list[PairState]:
+    """Spool the rows of all pairs of a clip; returns what became of each."""
+    pairs: list[PairState] = []
+    for event in events:
+        windows.seconds["decode"] += event.seconds
+        if not pairs:
+            too_many = [_too_many_tokens(row, windows.segmenter) for row in event.clip.pairs]
+            rows = zip(event.clip.pairs, too_many, strict=True)
+            pairs = [PairState(number, row, failure) for number, (row, failure) in enumerate(rows)]
         if isinstance(event, Window):
-            _segment_window(event, pairs, segmenter, seconds)
+            windows.segment(event, pairs, spool)
         else:
             for pair in pairs:
                 pair.failure = pair.failure or _failure(event, pair)
-            yield pairs
+    return pairs
 
 
-def _segment_window(window: Window, pairs: list[PairRows], segmenter: Segmenter, seconds: dict[str, float]) -> None:
-    """One model call for all pairs that want the same frames of the window; what goes wrong stays with its pair."""
-    wanted: dict[tuple[int, ...], list[PairRows]] = {}
-    for pair, targets in zip(pairs, window.clip.targets, strict=True):
-        kept = tuple(i for i, name in enumerate(window.names) if targets is None or name in targets)
-        if kept and not pair.failure:
-            wanted.setdefault(kept, []).append(pair)
-    for kept, group in wanted.items():
-        keep = None if len(kept) == len(window.frames) else list(kept)
-        expressions = [pair.row["expression"] for pair in group]
-        started = time.perf_counter()
-        try:
-            for pair, found in zip(
-                group, segmenter.segment(window.frames, window.size, expressions, keep), strict=True
-            ):
-                masks_ready = time.perf_counter()
-                seconds["model"] += masks_ready - started
-                if found.finite:
-                    pair.add(window, list(kept), found, rle.encode(found.masks))
-                else:
-                    pair.failure = ("nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}")
-                started = time.perf_counter()
-                seconds["encode"] += started - masks_ready
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            _fail_all(group, window, error)
-
-
-def _fail_all(group: list[PairRows], window: Window, error: Exception) -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    reason = str(error).partition("\n")[0]
-    text = (
-        f"out of memory on a window of {len(window.frames)} frames ({reason}); use a smaller --window or --short-side"
-    )
-    for pair in group:
-        pair.failure = ("oom", text)
-
-
-def _failure(end: ClipEnd, pair: PairRows) -> tuple[str, str] | None:
+def _failure(end: ClipEnd, pair: PairState) -> tuple[str, str] | None:
     if end.error:
         return end.error.status, str(end.error)
-    if not pair.columns["counts"]:
+    if not pair.frames:
         return "missing", f"no frame to output was read ({end.clip.uri})"
     return None
 

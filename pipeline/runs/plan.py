@@ -1,7 +1,7 @@
 """Cut a manifest into units: the whole videos (or, for very long ones, some of their expressions) done in one go.
 
 A unit is what one actor takes, computes and commits as one object. No video is opened here: lengths come from
-`num_frames`, else from the listed frames, else `ASSUMED_FRAMES`.
+the listed frames, else from `num_frames`, else from `PlanOptions.assume_frames`.
 """
 
 import functools
@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 
-ASSUMED_FRAMES = 100
 SMALLEST_TARGET, LARGEST_TARGET, UNITS_AIMED_AT = 64, 4096, 2000
 VIDEO_TARGETS = 4  # a video above so many targets is split by expressions
 PLAN_COLUMNS = ("unit_id", "row_hash", "pair_frames")
@@ -23,16 +22,22 @@ PLAN_COLUMNS = ("unit_id", "row_hash", "pair_frames")
 HASHED_COLUMNS = ("video_id", "video_uri", "expression_id", "expression", "frames", "frame_indices", "target_frames")
 
 
-def plan_part(manifest: pa.Table, fingerprint: str, *, frame_step: int, unit_frames: int | None) -> pa.Table:
-    """The rows of `manifest` in the order of their units, longest unit first, with PLAN_COLUMNS in front.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanOptions:
+    """How units are cut. None of it decides the masks but `frame_step`, which is that of the run."""
 
-    `unit_frames` is the target of a unit in pair-frames; None chooses it from the size of the whole.
-    """
-    rows = manifest.append_column("pair_frames", pair_frames(manifest, frame_step))
+    frame_step: int = 1
+    unit_frames: int | None = None  # target of a unit in pair-frames; None: from the size of the whole
+    assume_frames: int = 100  # of a video whose length no row tells
+
+
+def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.Table:
+    """The rows of `manifest` in the order of their units, longest unit first, with PLAN_COLUMNS in front."""
+    rows = manifest.append_column("pair_frames", pair_frames(manifest, options))
     rows = rows.append_column("row_hash", row_hashes(manifest))
     rows = rows.take(pc.sort_indices(rows, [("video_id", "ascending"), ("expression_id", "ascending")]))
     lengths = rows["pair_frames"].to_numpy()
-    ends = _unit_ends(_video_starts(rows["video_id"]), lengths, unit_frames or _target(int(lengths.sum())))
+    ends = _unit_ends(_video_starts(rows["video_id"]), lengths, options.unit_frames or _target(int(lengths.sum())))
     starts = np.concatenate([[0], ends[:-1]])
     bounds = np.stack([starts, ends], axis=1)
     order = np.argsort(-np.add.reduceat(lengths, starts), kind="stable")
@@ -51,7 +56,7 @@ class Extent:
     units: int = 0
     pair_frames: int = 0  # masks to make
     video_frames: int = 0  # frames to decode: once for the pairs of a video in one unit
-    assumed_pairs: int = 0  # of videos whose length is not known: ASSUMED_FRAMES stand for it
+    assumed_pairs: int = 0  # of videos whose length is not known: `assume_frames` stand for it
 
     @classmethod
     def of(cls, part: pa.Table) -> "Extent":
@@ -70,16 +75,16 @@ class Extent:
         )
 
 
-def pair_frames(manifest: pa.Table, frame_step: int) -> pa.ChunkedArray:
+def pair_frames(manifest: pa.Table, options: PlanOptions) -> pa.ChunkedArray:
     """int32 [rows]: frames that each pair is expected to take."""
     counts = pa.chunked_array([pa.nulls(manifest.num_rows, pa.int32())])
     for column in ("frames", "frame_indices"):
         if column in manifest.column_names:
             counts = pc.coalesce(counts, pc.list_value_length(manifest[column]))
-    whole = pa.scalar(ASSUMED_FRAMES, pa.int32())
+    whole = pa.scalar(options.assume_frames, pa.int32())
     if "num_frames" in manifest.column_names:
         whole = pc.coalesce(manifest["num_frames"], whole)
-    stepped = pc.divide(pc.add(whole, frame_step - 1), frame_step)
+    stepped = pc.divide(pc.add(whole, options.frame_step - 1), options.frame_step)
     counts = pc.coalesce(counts, stepped)
     return pc.cast(pc.max_element_wise(counts, 1), pa.int32())
 

@@ -11,17 +11,26 @@ from pipeline.runs.units import Receipt, read_receipt
 from schemas.errors import InputError
 
 PLAN_ROW_GROUP = 4096  # a worker reads the row groups that its unit lies in
+ORIGIN_KEY = b"refervos.origin"
+
+
+class OtherRunError(InputError):
+    """A folder holds a run of another fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Where the rows of one unit lie: rows start..stop-1 of plan part `part`."""
+    """Where the rows of one unit lie: rows start..stop-1 of plan part `part`.
+
+    `generation` is the one to make: 0, or more to do error rows of the object that is there again.
+    """
 
     unit_id: str
     part: int
     start: int
     stop: int
     pair_frames: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class Run:
         """Open the run in `folder`, or create it if there is none, with `record` in its run.json.
 
         `decides` is what the fingerprint was hashed from, name by name. Raises InputError if the folder holds
-        something else, or a run of another fingerprint (the text lists what differs).
+        something else, OtherRunError if a run of another fingerprint (the text lists what differs).
         """
         if not cls.is_there(folder, fingerprint, decides):
             document = {"fingerprint": fingerprint, "decides": decides, **record}
@@ -54,9 +63,9 @@ class Run:
             return False
         there = read_run_json(folder)
         if there["fingerprint"] != fingerprint:
-            raise InputError(
+            raise OtherRunError(
                 f"{folder} was made otherwise: {_differences(there.get('decides', {}), decides)}; "
-                "repeat the command with the same options, or name another run folder"
+                "repeat the command with the same options, or say with --new-run where to write instead"
             )
         return True
 
@@ -66,21 +75,37 @@ class Run:
         return cls(folder, read_run_json(folder)["fingerprint"])
 
     def extend_plan(
-        self, manifest: pa.Table, source: str, *, limit: int | None, frame_step: int, unit_frames: int | None
+        self,
+        manifest: pa.Table,
+        source: str,
+        options: plan.PlanOptions,
+        *,
+        limit: int | None = None,
+        origin: str = "",
     ) -> None:
         """Plan the pairs of `manifest` (the first `limit`) that are not planned yet, as one more part.
 
-        Raises InputError if a planned row changed in, or vanished from, the manifest.
+        `origin` tells the manifest's content and limit; `is_planned_from` finds it again. Raises InputError if a
+        planned row changed in, or vanished from, the manifest.
         """
         parts = self.parts()
         new = self.new_rows(manifest, source, limit)
         if not new.num_rows:
             return
         storage.remove(self.success_uri)
-        part = plan.plan_part(new, self.fingerprint, frame_step=frame_step, unit_frames=unit_frames)
+        part = plan.plan_part(new, self.fingerprint, options)
+        part = part.replace_schema_metadata({ORIGIN_KEY: origin.encode()})
         uri = self._part_uri(parts[-1] + 1 if parts else 0)
         if not storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP):
-            self.extend_plan(manifest, source, limit=limit, frame_step=frame_step, unit_frames=unit_frames)
+            self.extend_plan(manifest, source, options, limit=limit, origin=origin)
+
+    def is_planned_from(self, origin: str) -> bool:
+        """Whether the latest planning was from `origin`, so that there is nothing to compare."""
+        parts = self.parts()
+        if not parts:
+            return False
+        with storage.open_parquet(self._part_uri(parts[-1])) as file:
+            return (file.schema_arrow.metadata or {}).get(ORIGIN_KEY, b"").decode() == origin
 
     def new_rows(self, manifest: pa.Table, source: str, limit: int | None) -> pa.Table:
         """The rows of `manifest` (of its first `limit`) that are not planned yet; raises as `extend_plan`."""

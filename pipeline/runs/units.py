@@ -1,13 +1,17 @@
 """Commit of a unit: its rows written beside, then made visible as one object, first writer wins.
 
-The footer of that object holds the receipt, so that everything about a unit is known from the one file.
+The footer of that object holds the receipt, so that everything about a unit is known from the one file. An object with
+error rows may be replaced by a later generation, in one step too: readers see the one or the other.
 """
 
 import json
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
@@ -16,6 +20,8 @@ from schemas.masks import PREDICTIONS
 
 RECEIPT_KEY = b"refervos.receipt"
 SECONDS = ("decode", "model", "encode", "write")
+
+Key = tuple[str, str]  # video_id, expression_id
 
 
 @dataclass(slots=True)
@@ -31,7 +37,9 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
     started: float = field(default_factory=time.time)  # seconds since the epoch
     ended: float = 0.0
-    generation: int = 0
+    generation: int = 0  # how often error rows of the unit were done again
+    kept_pairs: int = 0  # of `pairs`, copied from the generation before
+    kept_frames: int = 0  # of `frames`, likewise
     fresh: bool = True  # False: the unit was there already
 
     def to_json(self) -> str:
@@ -42,21 +50,60 @@ class Receipt:
         return cls(**json.loads(text))
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A committed object that a later generation is to replace.
+
+    `version` is that of the object as it was read; `again` are the pairs whose error rows are not copied.
+    """
+
+    uri: str
+    version: str
+    receipt: Receipt
+    again: frozenset[Key]
+
+    @classmethod
+    def read(cls, uri: str, statuses: Collection[str]) -> Self:
+        """The object at `uri`, whose pairs that failed with one of `statuses` are to be done again."""
+        version = storage.version(uri)  # first: a swap after this is noticed
+        with storage.open_parquet(uri) as file:
+            receipt = receipt_of(file, uri)
+            ids = file.read(["video_id", "expression_id", "status"])
+        failed = ids.filter(pc.is_in(ids["status"], pa.array(list(statuses), pa.string())))
+        pairs = zip(failed["video_id"].to_pylist(), failed["expression_id"].to_pylist(), strict=True)
+        return cls(uri, version, receipt, frozenset(pairs))
+
+    def kept(self) -> Iterator[pa.Table]:
+        """The rows that stay as they are, one row group at a time, each of one pair."""
+        with storage.open_parquet(self.uri) as file:
+            for number in range(file.num_row_groups):
+                rows = file.read_row_group(number)
+                if _key(rows) not in self.again:
+                    yield rows
+
+
 class UnitWriter:
     """Write the rows of one unit, then commit them; memory is one row group, whatever the unit's length.
 
-    Used as a context manager: leaving it without `commit`, by an exception or not, leaves nothing behind.
+    With `earlier`, the new object holds its good rows too and takes its place. Used as a context manager: leaving it
+    without `commit`, by an exception or not, leaves nothing behind.
     """
 
-    def __init__(self, uri: str, receipt: Receipt):
+    def __init__(self, uri: str, receipt: Receipt, earlier: Earlier | None = None):
         self.uri = uri
         self.receipt = receipt
-        self._pairs: set[tuple[str, str]] = set()
+        self.earlier = earlier
+        self._pairs: set[Key] = set()
 
-    def __enter__(self) -> "UnitWriter":
+    def __enter__(self) -> Self:
         self._spool = storage.spool(self.uri)
         self._path = self._spool.__enter__()
         self._writer = pq.ParquetWriter(self._path, PREDICTIONS, compression="zstd")
+        if self.earlier:
+            for rows in self.earlier.kept():
+                self.write(rows)
+            self.receipt.generation = self.earlier.receipt.generation + 1
+            self.receipt.kept_pairs, self.receipt.kept_frames = self.receipt.pairs, self.receipt.frames
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -64,10 +111,11 @@ class UnitWriter:
         self._spool.__exit__(None, None, None)
 
     def write(self, rows: pa.Table) -> None:
-        """Append all rows (PREDICTIONS) of one pair: masks of every frame, or its one error row."""
-        status = rows["status"][0].as_py()
-        self._pairs.add((rows["video_id"][0].as_py(), rows["expression_id"][0].as_py()))
-        self.receipt.pairs += 1
+        """Append rows (PREDICTIONS) of one pair: masks of its frames, in one or several goes, or its one error row."""
+        status, key = rows["status"][0].as_py(), _key(rows)
+        if key not in self._pairs:
+            self._pairs.add(key)
+            self.receipt.pairs += 1
         if status == "ok":
             self.receipt.frames += rows.num_rows
         else:
@@ -79,17 +127,23 @@ class UnitWriter:
     def commit(self) -> Receipt:
         """Make the unit visible. If another attempt was first, its object is compared and its receipt returned.
 
-        Raises InfrastructureError if what is there holds other pairs or another fingerprint.
+        Raises InfrastructureError if what is there holds other pairs, another fingerprint or an older generation.
         """
         self.receipt.ended = time.time()
         self._writer.add_key_value_metadata({RECEIPT_KEY.decode(): self.receipt.to_json()})
         self._writer.close()
-        if storage.commit(self._path, self.uri):
+        if self._make_visible():
             return self.receipt
         theirs = read_receipt(self.uri)
-        if theirs.fingerprint != self.receipt.fingerprint or unit_pairs(self.uri) != self._pairs:
+        same = theirs.fingerprint == self.receipt.fingerprint and theirs.generation >= self.receipt.generation
+        if not same or unit_pairs(self.uri) != self._pairs:
             raise InfrastructureError(f"{self.uri} holds other pairs or another fingerprint; run 'rvos audit'")
         return theirs
+
+    def _make_visible(self) -> bool:
+        if self.earlier:
+            return storage.swap(self._path, self.uri, self.earlier.version)
+        return storage.commit(self._path, self.uri)
 
 
 def read_receipt(uri: str) -> Receipt:
@@ -108,8 +162,13 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
     return receipt
 
 
-def unit_pairs(uri: str) -> set[tuple[str, str]]:
-    """(video_id, expression_id) of all pairs in a committed unit."""
+def unit_pairs(uri: str) -> set[Key]:
+    """All pairs in a committed unit."""
     table = storage.read_table(uri, ["video_id", "expression_id"])
     groups = table.group_by(["video_id", "expression_id"]).aggregate([])
     return set(zip(groups["video_id"].to_pylist(), groups["expression_id"].to_pylist(), strict=True))
+
+
+def _key(rows: pa.Table) -> Key:
+    """The pair that rows of one pair are of."""
+    return rows["video_id"][0].as_py(), rows["expression_id"][0].as_py()

@@ -8,6 +8,7 @@ import pytest
 
 from jobs import audit
 from pipeline import storage
+from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.runs.units import Receipt, UnitWriter
 from schemas.errors import InputError
@@ -39,7 +40,7 @@ def run(request, tmp_path) -> Run:
     """A complete run of three units: a with two pairs, b with an error row, c."""
     folder = str(tmp_path / "run") if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
     run = Run.start(folder, "f", {}, {})
-    run.extend_plan(manifest(PAIRS), "m", limit=None, frame_step=1, unit_frames=10)
+    run.extend_plan(manifest(PAIRS), "m", PlanOptions(unit_frames=10))
     for unit in run.units():
         pairs = run.rows(unit).to_pylist()
         tables = [error_of("b", "0")] if pairs[0]["video_id"] == "b" else []
@@ -132,7 +133,7 @@ def test_a_manifest_may_have_more_and_less_than_the_plan(run, tmp_path):
 
 def test_growing_takes_the_seal_away(run):
     assert audited(run) == {}
-    run.extend_plan(manifest([*PAIRS, ("d", "0")]), "m", limit=None, frame_step=1, unit_frames=10)
+    run.extend_plan(manifest([*PAIRS, ("d", "0")]), "m", PlanOptions(unit_frames=10))
     assert not storage.exists(run.success_uri)
     assert audited(run) == {"missing": 1}
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from jobs import segment
+from jobs import audit, segment
 from jobs.progress import Progress
 from pipeline import storage
 from pipeline.runs.run import Run
@@ -156,6 +156,64 @@ def test_bad_rows_become_error_rows_and_cost_nothing_else(shapes, checkpoint, tm
     assert not (tmp_path / "strict").exists()
 
 
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def place(request, tmp_path) -> str:
+    """A folder for a run, and whatever else."""
+    return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+
+
+def test_failed_pairs_are_done_again_when_asked(shapes, checkpoint, tmp_path, place):
+    video = Path(storage.parent(shapes[0]), pq.read_table(shapes[0])["video_uri"][0].as_py()).read_bytes()
+    good, late = storage.join(place, "good.mp4"), storage.join(place, "late.mp4")
+    storage.write_bytes(good, video)
+    storage.write_bytes(late, b"not a video yet")
+    rows = [
+        {"video_id": "good", "video_uri": good, "expression_id": "0", "expression": "the circle"},
+        {"video_id": "late", "video_uri": late, "expression_id": "0", "expression": "the circle"},
+        {"video_id": "late", "video_uri": late, "expression_id": "1", "expression": ""},
+    ]
+    manifest, folder = tmp_path / "m.parquet", storage.join(place, "run")
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    assert run(manifest, folder, checkpoint, unit_frames=1000).failed == {"corrupt": 1, "bad_row": 1}
+    before = masks(folder)
+    assert audit.run(audit.AuditConfig(run=folder)).exit_code == 0
+    storage.write_bytes(late, video)
+    result = run(manifest, folder, checkpoint, unit_frames=1000)
+    assert (result.failed, result.frames, result.there_before) == ({"corrupt": 1, "bad_row": 1}, 0, 3)
+
+    assert run(manifest, folder, checkpoint, retry_errors="oom,crash").frames == 0
+    result = run(manifest, folder, checkpoint, retry_errors="corrupt")
+    assert (result.failed, result.frames, result.there_before) == ({"bad_row": 1}, 12, 2)
+    after = masks(folder)
+    assert not storage.exists(storage.join(folder, "_SUCCESS"))
+    assert audit.run(audit.AuditConfig(run=folder)).exit_code == 0
+    untouched = pa.compute.equal(before["video_id"], "good")
+    assert after.filter(pa.compute.equal(after["video_id"], "good")).equals(before.filter(untouched))
+    assert after.filter(pa.compute.equal(after["status"], "ok")).num_rows == 24
+    result = run(manifest, folder, checkpoint, retry_errors="all")
+    assert (result.failed, result.frames) == ({"bad_row": 1}, 0)
+    (unit,) = Run.open(folder).units()
+    assert Run.open(folder).receipt(unit.unit_id).generation == 2
+
+
+def test_an_unchanged_manifest_is_not_compared_again(shapes, checkpoint, tmp_path, monkeypatch):
+    run(shapes[0], tmp_path / "run", checkpoint)
+    monkeypatch.setattr(segment, "read_manifest", None)
+    assert run(shapes[0], tmp_path / "run", checkpoint).there_before == 9
+
+
+def test_another_model_writes_where_new_run_says(done, shapes, checkpoint, tmp_path):
+    folder, _, _ = done
+    result = run(shapes[0], folder, checkpoint, threshold=0.4, new_run=str(tmp_path / "new"), limit=1)
+    assert result.run == str(tmp_path / "new")
+    assert run(shapes[0], folder, checkpoint, new_run=str(tmp_path / "unused")).run == folder
+    assert not (tmp_path / "unused").exists()
+    with pytest.raises(InputError, match="say with --new-run where to write instead"):
+        run(shapes[0], folder, checkpoint, threshold=0.3)
+    with pytest.raises(InputError, match="threshold was 0.4, now 0.3"):
+        run(shapes[0], folder, checkpoint, threshold=0.3, new_run=str(tmp_path / "new"))
+
+
 @pytest.mark.s3
 def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
     base = f"{s3}/{tmp_path.name}"
@@ -185,6 +243,8 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
         ({"actors": "0"}, "--actors must be a number"),
         ({"actors": "4:2"}, "--actors must be a number"),
         ({"checkpoint": "/nowhere"}, "--checkpoint /nowhere"),
+        ({"retry_errors": "oom,lost"}, "--retry-errors lost: choose among missing, corrupt"),
+        ({"on_oom": "wait"}, "--on-oom"),
     ],
 )
 def test_wrong_options_are_refused_before_work_starts(shapes, checkpoint, tmp_path, options, text):

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from jobs import audit, status
+from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.runs.units import Receipt, UnitWriter
 from schemas.errors import InputError
@@ -18,7 +19,7 @@ def run(request, tmp_path) -> Run:
     rows = [
         {"video_id": v, "video_uri": f"/{v}", "expression_id": "0", "expression": "x", "num_frames": 20} for v in "abcd"
     ]
-    run.extend_plan(pa.Table.from_pylist(rows), "m", limit=None, frame_step=1, unit_frames=20)
+    run.extend_plan(pa.Table.from_pylist(rows), "m", PlanOptions(unit_frames=20))
     return run
 
 

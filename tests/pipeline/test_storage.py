@@ -48,6 +48,22 @@ def test_the_first_writer_wins(folder):
     assert storage.names(storage.parent(uri)) == ["u.parquet"]
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_a_swap_needs_the_version_that_was_read(folder, large):
+    """Large ones go up in parts on S3."""
+    uri = storage.join(folder, "u")
+    first, second, third = (os.urandom(2 * storage.PART_BYTES + 5 if large else 10) for _ in range(3))
+    storage.write_bytes(uri, first)
+    seen = storage.version(uri)
+    for content, swapped in ((second, True), (third, False)):
+        with storage.spool(uri) as path:
+            Path(path).write_bytes(content)
+            assert storage.swap(path, uri, seen) == swapped
+        assert storage.read_bytes(uri) == second
+    assert storage.version(uri) != seen
+    assert storage.names(folder) == ["u"]
+
+
 @pytest.mark.parametrize("nameless", [True, False])
 def test_local_commits_with_and_without_nameless_files(tmp_path, monkeypatch, nameless):
     if not nameless:  # as on network file systems
@@ -82,6 +98,15 @@ def test_what_is_not_committed_leaves_nothing(folder):
         raise RuntimeError
     assert not storage.exists(uri)
     assert not os.path.exists(path)
+
+
+def test_an_emptied_folder_has_no_names(folder):
+    """Some object stores keep a marker of it, which s3fs lists in it."""
+    uri = storage.join(folder, "a", "b", "c")
+    storage.write_bytes(uri, b"1")
+    storage.remove(uri)
+    if storage.is_folder(storage.parent(uri)):
+        assert storage.names(storage.parent(uri)) == []
 
 
 def test_sizes_are_bounded_before_reading(folder):

@@ -2,6 +2,7 @@
 through the same code are tested in tests/jobs/test_segment.py."""
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -9,8 +10,8 @@ from PIL import Image
 
 from model.segmenter import Segmentation
 from pipeline.clips import FrameOptions
-from pipeline.runs.units import Receipt, read_receipt
-from pipeline.unit import segment_unit
+from pipeline.runs.units import Earlier, Receipt, read_receipt, unit_pairs
+from pipeline.unit import UnitJob, segment_unit
 from schemas import rle
 from schemas.masks import PREDICTIONS
 
@@ -33,6 +34,10 @@ class FakeSegmenter:
         for expression in expressions:
             if expression == "out of memory":
                 raise torch.OutOfMemoryError("no memory left\nmore text")
+            if expression == "needs much memory" and len(frames) > 1:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+            if expression == "defect":
+                raise RuntimeError("shapes do not fit")
             masks = np.zeros((count, *size), bool)
             masks[:, :, : size[1] // 2] = True
             yield Segmentation(
@@ -60,7 +65,7 @@ def segment(tmp_path, video, expressions, options=None, **columns):
     ]
     segmenter = FakeSegmenter()
     uri = str(tmp_path / "u.parquet")
-    receipt = segment_unit(uri, Receipt("u", "f"), rows, segmenter, options or FrameOptions(window=3))
+    receipt = segment_unit(UnitJob(uri, rows), Receipt("u", "f"), segmenter, options or FrameOptions(window=3))
     return pq.read_table(uri), receipt, segmenter
 
 
@@ -96,7 +101,79 @@ def test_one_bad_row_costs_one_row(tmp_path, video):
 def test_out_of_memory_is_an_error_row_with_a_way_out(tmp_path, video):
     table, receipt, _ = segment(tmp_path, video, ["out of memory"])
     assert receipt.failed == {"oom": 1}
-    assert "window of 3 frames (no memory left); use a smaller --window" in table["error"][0].as_py()
+    text = table["error"][0].as_py()
+    assert "frame 00000: out of memory on a window of 3 frames (no memory left); use a smaller --window" in text
+
+
+def test_only_the_pair_that_runs_out_of_memory_fails(tmp_path, video):
+    table, receipt, segmenter = segment(tmp_path, video, ["a", "out of memory", "b"])
+    assert receipt.failed == {"oom": 1}
+    assert (receipt.pairs, receipt.frames) == (3, 10)
+    assert [call[1] for call in segmenter.calls] == [
+        ["a", "out of memory", "b"], ["out of memory"], ["b"],  # the first window: those not through, alone
+        ["a", "b"],
+    ]  # fmt: skip
+    assert table.filter(pc.equal(table["expression_id"], "0"))["frame_index"].to_pylist() == list(range(5))
+
+
+def test_the_window_is_reduced_only_if_asked_and_the_rows_say_so(tmp_path, video):
+    expressions = ["a", "needs much memory"]
+    table, receipt, _ = segment(tmp_path, video, expressions)
+    assert receipt.failed == {"oom": 1}
+    assert set(table.filter(pc.equal(table["status"], "ok"))["window"].to_pylist()) == {3, 2}
+    (tmp_path / "u.parquet").unlink()
+    table, receipt, _ = segment(tmp_path, video, expressions, FrameOptions(window=3, reduce_window=True))
+    assert receipt.failed == {}
+    rows = table.filter(pc.equal(table["expression_id"], "1"))
+    assert rows["frame_index"].to_pylist() == list(range(5))
+    assert rows["window"].to_pylist() == [1] * 5
+    assert table.filter(pc.equal(table["expression_id"], "0"))["window"].to_pylist() == [3, 3, 3, 2, 2]
+
+
+def test_other_errors_of_the_model_are_not_taken_for_want_of_memory(tmp_path, video):
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        segment(tmp_path, video, ["defect"])
+    assert not (tmp_path / "u.parquet").exists()
+
+
+def test_a_long_pair_is_several_row_groups_of_bounded_size(tmp_path, video, monkeypatch):
+    monkeypatch.setattr("pipeline.spool.ROWS_AT_ONCE", 2)
+    table, _, _ = segment(tmp_path, video, ["a", "b"], FrameOptions(window=1))
+    assert table["frame_index"].to_pylist() == list(range(5)) * 2
+    file = pq.ParquetFile(tmp_path / "u.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [2, 2, 1, 2, 2, 1]
+    assert len(set(table["pair_score"].to_pylist())) == 1
+
+
+def test_errors_are_done_again_and_the_good_rows_are_copied(tmp_path, video):
+    before, receipt, _ = segment(tmp_path, video, ["a", "nan", "", "b"])
+    assert receipt.failed == {"nan": 1, "bad_row": 1}
+    uri = str(tmp_path / "u.parquet")
+    earlier = Earlier.read(uri, ["nan"])
+    assert earlier.again == {("v", "1")}
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
+    segmenter = FakeSegmenter()
+    receipt = segment_unit(UnitJob(uri, rows, earlier=earlier), Receipt("u", "f"), segmenter, FrameOptions(window=3))
+    assert (receipt.generation, receipt.pairs, receipt.frames, receipt.failed) == (1, 4, 15, {"bad_row": 1})
+    assert (receipt.kept_pairs, receipt.kept_frames) == (3, 10)
+    assert [call[1] for call in segmenter.calls] == [["a"], ["a"]]
+    after = pq.read_table(uri)
+    kept = pc.not_equal(after["expression_id"], "1")
+    assert after.filter(kept).equals(before.filter(pc.not_equal(before["expression_id"], "1")))
+    assert unit_pairs(uri) == {("v", str(i)) for i in range(4)}
+
+
+def test_only_one_of_two_retries_replaces_the_unit(tmp_path, video):
+    segment(tmp_path, video, ["a", "nan"])
+    uri = str(tmp_path / "u.parquet")
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
+    both = [Earlier.read(uri, ["nan"]) for _ in range(2)]
+    receipts = [
+        segment_unit(UnitJob(uri, rows, earlier=earlier), Receipt("u", "f"), FakeSegmenter(), FrameOptions(window=3))
+        for earlier in both
+    ]
+    assert [receipt.fresh for receipt in receipts] == [True, False]
+    assert [receipt.generation for receipt in receipts] == [1, 1]
 
 
 def test_a_video_that_cannot_be_read_gives_one_row_for_each_pair(tmp_path, video):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.runs.plan import compare_with_plan, pair_frames, plan_part, row_hashes
+from pipeline.runs.plan import PlanOptions, compare_with_plan, pair_frames, plan_part, row_hashes
 from schemas.errors import InputError
 
 
@@ -34,7 +34,7 @@ def manifest(videos: dict[str, tuple[int, int]], **columns) -> pa.Table:
 )
 def test_every_pair_is_in_exactly_one_unit_of_bounded_size(videos, target):
     table = manifest(videos)
-    part = plan_part(table, "f", frame_step=1, unit_frames=target)
+    part = plan_part(table, "f", PlanOptions(unit_frames=target))
     keys = list(zip(part["video_id"].to_pylist(), part["expression_id"].to_pylist(), strict=True))
     assert sorted(keys) == sorted(zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True))
     units = {}
@@ -53,18 +53,20 @@ def test_every_pair_is_in_exactly_one_unit_of_bounded_size(videos, target):
 
 def test_unit_ids_depend_on_pairs_and_fingerprint_only():
     table = manifest({"a": (5, 2), "b": (5, 2)})
-    ids = plan_part(table, "f", frame_step=1, unit_frames=10)["unit_id"].to_pylist()
-    shuffled = plan_part(table.take([3, 1, 0, 2]), "f", frame_step=1, unit_frames=10)["unit_id"].to_pylist()
+    ids = plan_part(table, "f", PlanOptions(unit_frames=10))["unit_id"].to_pylist()
+    shuffled = plan_part(table.take([3, 1, 0, 2]), "f", PlanOptions(unit_frames=10))["unit_id"].to_pylist()
     assert ids == shuffled
-    assert not set(ids) & set(plan_part(table, "g", frame_step=1, unit_frames=10)["unit_id"].to_pylist())
+    assert not set(ids) & set(plan_part(table, "g", PlanOptions(unit_frames=10))["unit_id"].to_pylist())
 
 
 def test_lengths_come_from_the_list_then_from_num_frames():
     table = manifest({"a": (10, 3)})
     table = table.append_column("frames", pa.array([["x", "y"], None, None], pa.list_(pa.string())))
     table = table.append_column("frame_indices", pa.array([None, [1, 2, 3], None], pa.list_(pa.int32())))
-    assert pair_frames(table, 4).to_pylist() == [2, 3, 3]
-    assert pair_frames(table.drop_columns(["num_frames", "frames", "frame_indices"]), 5).to_pylist() == [20, 20, 20]
+    assert pair_frames(table, PlanOptions(frame_step=4)).to_pylist() == [2, 3, 3]
+    assert pair_frames(
+        table.drop_columns(["num_frames", "frames", "frame_indices"]), PlanOptions(frame_step=5)
+    ).to_pylist() == [20, 20, 20]
 
 
 def test_hashes_change_with_what_is_asked_for_and_only_with_it():
@@ -81,7 +83,7 @@ def test_hashes_change_with_what_is_asked_for_and_only_with_it():
 
 
 def test_a_grown_manifest_gives_its_new_rows():
-    planned = plan_part(manifest({"a": (5, 2)}), "f", frame_step=1, unit_frames=10)
+    planned = plan_part(manifest({"a": (5, 2)}), "f", PlanOptions(unit_frames=10))
     new = compare_with_plan(manifest({"b": (5, 1), "a": (5, 3)}), planned, "m")
     assert list(zip(new["video_id"].to_pylist(), new["expression_id"].to_pylist(), strict=True)) == [
         ("b", "0"),
@@ -90,7 +92,7 @@ def test_a_grown_manifest_gives_its_new_rows():
 
 
 def test_changed_and_vanished_rows_are_refused_by_name():
-    planned = plan_part(manifest({"a": (5, 2)}), "f", frame_step=1, unit_frames=10)
+    planned = plan_part(manifest({"a": (5, 2)}), "f", PlanOptions(unit_frames=10))
     with pytest.raises(InputError, match="1 planned rows vanished .video_id=a expression_id=1"):
         compare_with_plan(manifest({"a": (5, 1)}), planned, "m")
     table = manifest({"a": (5, 2)})

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import storage
+from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.runs.units import Receipt, UnitWriter, read_receipt, unit_pairs
 from schemas.errors import InfrastructureError, InputError
@@ -49,7 +50,7 @@ def run(folder):
 
 
 def extend(run, pairs, limit=None):
-    run.extend_plan(manifest(pairs), "m", limit=limit, frame_step=1, unit_frames=40)
+    run.extend_plan(manifest(pairs), "m", PlanOptions(unit_frames=40), limit=limit)
 
 
 def test_a_run_is_opened_again_with_the_same_fingerprint_only(run):
@@ -95,7 +96,7 @@ def test_a_limit_plans_the_first_pairs_and_lifting_it_the_rest(run):
 def test_reserved_columns_are_refused(run):
     with pytest.raises(InputError, match="unit_id"):
         run.extend_plan(manifest([("a", "0")]).append_column("unit_id", pa.array(["u"])), "m",
-                        limit=None, frame_step=1, unit_frames=1)  # fmt: skip
+                        PlanOptions(unit_frames=1))  # fmt: skip
 
 
 def test_a_unit_is_visible_only_when_committed(run):

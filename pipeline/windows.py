@@ -1,0 +1,136 @@
+"""One window of frames through the model for all pairs that want it; what goes wrong stays with its pair."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from model.segmenter import Segmentation, Segmenter
+from pipeline.clips import Window
+from pipeline.spool import FrameSpool
+from schemas import rle
+
+NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
+CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")  # torch has no exception type for it
+
+
+@dataclass(slots=True)
+class PairState:
+    """What has become of one pair of a clip so far."""
+
+    number: int  # within its clip
+    row: dict
+    failure: tuple[str, str] | None = None  # status, text
+    frames: int = 0
+    scores: float = 0.0  # their sum
+
+    @property
+    def mean_score(self) -> float:
+        return self.scores / self.frames
+
+
+@dataclass(slots=True)
+class WindowSegmenter:
+    """A model at work: windows in, rows into the spool. `seconds` by stage are counted up.
+
+    With `reduce_window` a pair that runs out of memory is segmented in halves of its window, and so on down to single
+    frames; else it fails.
+    """
+
+    segmenter: Segmenter
+    seconds: dict[str, float]
+    reduce_window: bool = False
+
+    def segment(self, window: Window, pairs: list[PairState], spool: FrameSpool) -> None:
+        """Spool the rows of each pair that has not failed, for those frames of the window that it wants."""
+        wanted: dict[tuple[int, ...], list[PairState]] = {}
+        for pair, targets in zip(pairs, window.clip.targets, strict=True):
+            kept = tuple(i for i, name in enumerate(window.names) if targets is None or name in targets)
+            if kept and not pair.failure:
+                wanted.setdefault(kept, []).append(pair)
+        for kept, group in wanted.items():
+            self._segment_group(window, kept, group, spool)
+
+    def _segment_group(self, window: Window, kept: Sequence[int], group: list[PairState], spool: FrameSpool) -> None:
+        """One model call. Those that it has no memory for are tried alone, so that only the guilty ones fail."""
+        done, reason = self._call(window, kept, group, spool)
+        if reason is None:
+            return
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(group) > 1:
+            for pair in group[done:]:
+                self._segment_group(window, kept, [pair], spool)
+        elif self.reduce_window and len(window.frames) > 1:
+            self._segment_halves(window, kept, group, spool)
+        else:
+            frames = f"{len(window.frames)} frames" if len(window.frames) > 1 else "one frame"
+            hint = "--short-side" if self.reduce_window else "--window or --short-side, or --on-oom reduce-window"
+            text = f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); use a smaller {hint}"
+            group[0].failure = ("oom", text)
+
+    def _segment_halves(self, window: Window, kept: Sequence[int], group: list[PairState], spool: FrameSpool) -> None:
+        middle = len(window.frames) // 2
+        for start, stop in ((0, middle), (middle, len(window.frames))):
+            inside = [i - start for i in kept if start <= i < stop]
+            if inside and not group[0].failure:
+                part = replace(
+                    window,
+                    indices=window.indices[start:stop],
+                    names=window.names[start:stop],
+                    frames=window.frames[start:stop],
+                )
+                self._segment_group(part, inside, group, spool)
+
+    def _call(
+        self, window: Window, kept: Sequence[int], group: list[PairState], spool: FrameSpool
+    ) -> tuple[int, str | None]:
+        """How many of the group are through, and why not all: None, or the text of the device that is out of memory."""
+        keep = None if len(kept) == len(window.frames) else list(kept)
+        expressions = [pair.row["expression"] for pair in group]
+        done = 0
+        started = time.perf_counter()
+        try:
+            answers = self.segmenter.segment(window.frames, window.size, expressions, keep)
+            for pair, found in zip(group, answers, strict=True):
+                masks_ready = time.perf_counter()
+                self.seconds["model"] += masks_ready - started
+                if found.finite:
+                    rows = frame_rows(window, kept, found)
+                    spool.add(pair.number, rows)
+                    pair.frames += len(kept)
+                    pair.scores += sum(rows["score"])
+                else:
+                    pair.failure = ("nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}")
+                done += 1
+                started = time.perf_counter()
+                self.seconds["encode"] += started - masks_ready
+        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not _is_out_of_memory(error):
+                raise
+            return done, str(error).partition("\n")[0] or "the host's memory is full"
+        return done, None
+
+
+def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict[str, list]:
+    """The columns of FRAME_ROWS for one answer; the masks are encoded here."""
+    height, width = window.size
+    count = len(kept)
+    return {
+        "frame_index": [window.indices[i] for i in kept],
+        "frame_name": [window.names[i] for i in kept],
+        "height": [height] * count,
+        "width": [width] * count,
+        "counts": rle.encode(found.masks),
+        "score": found.scores.tolist(),
+        "box": found.boxes.tolist(),
+        "query": [found.query] * count,
+        "window": [len(window.frames)] * count,
+    }
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        text in str(error) for text in CPU_OUT_OF_MEMORY
+    )
