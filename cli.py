@@ -375,7 +375,23 @@ def status(**options: Any) -> None:
 
 @main.command()
 @click.argument("run")
+@click.option("--out", required=True, help="New folder for the data set, local or s3://.")
+@JSON_OPTION
+def compact(**options: Any) -> None:
+    """Write the masks of the finished RUN as few Parquet files of about 128 MB, sorted by video.
+
+    RUN stays as it is. 'rvos audit RUN --compacted DIR' compares the two.
+
+    \b
+    rvos compact s3://bucket/runs/first --out s3://bucket/masks/first
+    """
+    run_job("compact", "CompactConfig", options)
+
+
+@main.command()
+@click.argument("run")
 @click.option("--manifest", help="Also check that the plan holds each pair of this manifest, and no other.")
+@click.option("--compacted", metavar="DIR", help="Also check that what 'rvos compact' wrote to DIR equals the run.")
 @JSON_OPTION
 def audit(**options: Any) -> None:
     """Check that every pair of RUN is there exactly once; writes RUN/_SUCCESS if so.

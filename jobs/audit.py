@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pipeline import storage
 from pipeline.manifest import read_manifest
-from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_manifest, lines
+from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest, lines
 from pipeline.runs.run import Run
 
 SHOWN = 10  # findings of each kind
@@ -18,6 +18,7 @@ class AuditConfig:
 
     run: str
     manifest: str | None = None
+    compacted: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,15 +61,17 @@ class AuditResult:
 
 
 def run(config: AuditConfig) -> AuditResult:
-    """Audit the run, against `manifest` too if given; a clean one gets its _SUCCESS, any other loses it.
+    """Audit the run, against a manifest and a compacted data set too if given; a clean one gets its _SUCCESS.
 
-    Raises InputError if there is no run, or the manifest cannot be read.
+    Any other loses it. Raises InputError if there is no run, or the manifest or data set cannot be read.
     """
     the_run = Run.open(storage.absolute(config.run))
     manifest = read_manifest(config.manifest) if config.manifest else None
     audit = audit_run(the_run)
     if manifest is not None:
         compare_with_manifest(audit, the_run, manifest)
+    if config.compacted is not None:
+        compare_with_compacted(audit, the_run, storage.absolute(config.compacted))
     if audit.clean:
         seal = {
             "audited": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,7 +10,8 @@ LOCAL = "file://"  # marks the local paths among the words
 # Parameters, of any command, whose values are paths or URIs.
 LOCATIONS = frozenset(
     {
-        *("annotations", "checkpoint", "data", "heldout", "heldout_annotations", "init", "manifest", "out"),
+        *("annotations", "checkpoint", "compacted", "data", "heldout", "heldout_annotations", "init", "manifest"),
+        *("new_run", "out"),
         *("predictions", "root", "run", "runs", "scores", "tokenizer", "zip"),
     }
 )

@@ -87,7 +87,7 @@ def names(folder: str) -> list[str]:
         if is_remote(folder):
             fs = _fs(folder)
             fs.invalidate_cache()
-            inside = fs._strip_protocol(folder) + "/"  # a marker of the folder itself is listed too
+            inside = f"{fs._strip_protocol(folder)}/"  # a marker of the folder itself is listed too
             entries = [entry.rstrip("/") for entry in fs.ls(folder, detail=False)]
             found = [entry.removeprefix(inside) for entry in entries if entry.startswith(inside)]
         else:

@@ -21,6 +21,7 @@ JOBS = {
     "plan": ("plan", "PlanConfig"),
     "submit": ("submit", "SubmitConfig"),
     "audit": ("audit", "AuditConfig"),
+    "compact": ("compact", "CompactConfig"),
     "status": ("status", "StatusConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
     "compare": ("compare", "CompareConfig"),

@@ -23,7 +23,7 @@ def run(shapes, checkpoint, tmp_path) -> Path:
     from model.checkpoint import load_segmenter
     from pipeline.clips import FrameOptions
     from pipeline.runs.units import Receipt
-    from pipeline.unit import segment_unit
+    from pipeline.unit import UnitJob, segment_unit
 
     folder = Path(shapes[0]).parent
     rows = pq.read_table(shapes[0]).slice(0, 1).to_pylist()
@@ -31,7 +31,7 @@ def run(shapes, checkpoint, tmp_path) -> Path:
     rows.append(rows[0] | {"video_id": "gone", "video_uri": str(folder / "gone.mp4")})
     uri = tmp_path / "runs/first/masks/u.parquet"
     segmenter = load_segmenter(checkpoint, short_side=64, device="cpu")
-    segment_unit(str(uri), Receipt("u", "f"), rows, segmenter, FrameOptions(window=6))
+    segment_unit(UnitJob(str(uri), rows), Receipt("u", "f"), segmenter, FrameOptions(window=6))
     return tmp_path
 
 

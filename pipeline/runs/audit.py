@@ -4,15 +4,16 @@ Units are looked at one by one against their own rows of the plan, so that memor
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from pipeline import storage
 from pipeline.parallel import bounded_map
+from pipeline.runs.compact import DOCUMENT, Part, by_pair, compacted_rows, read_document, sorted_rows
 from pipeline.runs.run import Run, Unit
-from pipeline.runs.units import receipt_of
+from pipeline.runs.units import Key, receipt_of
 from schemas.check import SchemaError, conform
 from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
@@ -20,8 +21,6 @@ from schemas.masks import PREDICTIONS
 KINDS = ("missing", "duplicate", "orphan", "stale", "unreadable")
 LISTED = 100  # findings of each kind kept in words
 READERS = 16  # units read at once
-
-Key = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -84,6 +83,40 @@ def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
     ):
         for pair in here.join(other, keys, join_type="left anti").to_pylist():
             audit.find(kind, f"{_name((pair['video_id'], pair['expression_id']))} {text}")
+
+
+def compare_with_compacted(audit: Audit, run: Run, out: str) -> None:
+    """Add to `audit` what the compacted data set in `out` lacks of the run, has beside it or has otherwise.
+
+    Both are read in the same order, pair by pair. Raises InputError if `out` holds none, or the run is not finished.
+    """
+    document = read_document(out)
+    if document is None:
+        raise InputError(f"{out} is not complete: it has no {DOCUMENT}; repeat 'rvos compact'")
+    theirs, last = by_pair(_readable(audit, out, document.parts)), None
+    mine = by_pair(sorted_rows(run))
+    here, there = next(mine, None), next(theirs, None)
+    while here or there:
+        if there is None or (here and here[0] < there[0]):
+            assert here
+            audit.find("missing", f"{_name(here[0])} is not in {out}")
+            here = next(mine, None)
+        elif here is None or there[0] < here[0]:
+            audit.find("duplicate" if there[0] == last else "orphan", f"{_name(there[0])} in {out}")
+            last, there = there[0], next(theirs, None)
+        else:
+            if not here[1].equals(there[1]):
+                kind = "duplicate" if len(there[1]) > len(here[1]) else "stale"
+                audit.find(kind, f"{_name(here[0])} has other rows in {out} than in the run; compact to a new folder")
+            last, here, there = there[0], next(mine, None), next(theirs, None)
+
+
+def _readable(audit: Audit, out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
+    for part in parts:
+        try:
+            yield from compacted_rows(out, [part])
+        except (OSError, InputError) as error:
+            audit.find("unreadable", f"{out}: {error}")
 
 
 def _audit_unit(audit: Audit, unit_id: str, content: _Content, planned: set[Key], fingerprint: str) -> list[Key]:

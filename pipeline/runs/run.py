@@ -113,7 +113,7 @@ class Run:
         parts = self.parts()
         if not parts:
             return manifest.slice(0, limit)
-        planned = pa.concat_tables(self._read_part(part, ["video_id", "expression_id", "row_hash"]) for part in parts)
+        planned = pa.concat_tables(self.read_part(part, ["video_id", "expression_id", "row_hash"]) for part in parts)
         new = plan.compare_with_plan(manifest, planned, source)
         return new if limit is None else new.slice(0, max(0, limit - planned.num_rows))
 
@@ -128,7 +128,7 @@ class Run:
         """All planned units, part by part, longest first within each."""
         found = []
         for part in self.parts():
-            table = self._read_part(part, ["unit_id", "pair_frames"])
+            table = self.read_part(part, ["unit_id", "pair_frames"])
             groups = table.append_column("row", pa.array(range(table.num_rows))).group_by("unit_id", use_threads=False)
             for unit in groups.aggregate([("row", "min"), ("row", "max"), ("pair_frames", "sum")]).to_pylist():
                 found.append(Unit(unit["unit_id"], part, unit["row_min"], unit["row_max"] + 1, unit["pair_frames_sum"]))
@@ -150,7 +150,7 @@ class Run:
 
     def manifest(self) -> pa.Table:
         """All planned manifest rows."""
-        tables = [self._read_part(part) for part in self.parts()]
+        tables = [self.read_part(part) for part in self.parts()]
         if not tables:
             raise InputError(f"{self.folder} has no plan yet")
         return pa.concat_tables(tables, promote_options="default").drop_columns(list(plan.PLAN_COLUMNS))
@@ -178,7 +178,8 @@ class Run:
     def _part_uri(self, part: int) -> str:
         return storage.join(self.folder, "plan", f"{part}.parquet")
 
-    def _read_part(self, part: int, columns: list[str] | None = None) -> pa.Table:
+    def read_part(self, part: int, columns: list[str] | None = None) -> pa.Table:
+        """One plan part: PLAN_COLUMNS and those of the manifest, or some of them."""
         return storage.read_table(self._part_uri(part), columns)
 
 

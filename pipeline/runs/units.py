@@ -78,7 +78,7 @@ class Earlier:
         with storage.open_parquet(self.uri) as file:
             for number in range(file.num_row_groups):
                 rows = file.read_row_group(number)
-                if _key(rows) not in self.again:
+                if pair_key(rows) not in self.again:
                     yield rows
 
 
@@ -112,7 +112,7 @@ class UnitWriter:
 
     def write(self, rows: pa.Table) -> None:
         """Append rows (PREDICTIONS) of one pair: masks of its frames, in one or several goes, or its one error row."""
-        status, key = rows["status"][0].as_py(), _key(rows)
+        status, key = rows["status"][0].as_py(), pair_key(rows)
         if key not in self._pairs:
             self._pairs.add(key)
             self.receipt.pairs += 1
@@ -169,6 +169,6 @@ def unit_pairs(uri: str) -> set[Key]:
     return set(zip(groups["video_id"].to_pylist(), groups["expression_id"].to_pylist(), strict=True))
 
 
-def _key(rows: pa.Table) -> Key:
+def pair_key(rows: pa.Table) -> Key:
     """The pair that rows of one pair are of."""
     return rows["video_id"][0].as_py(), rows["expression_id"][0].as_py()

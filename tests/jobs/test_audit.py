@@ -10,29 +10,10 @@ from jobs import audit
 from pipeline import storage
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
-from pipeline.runs.units import Receipt, UnitWriter
 from schemas.errors import InputError
-from schemas.masks import PREDICTIONS
+from tests.handmade import error_of, manifest, rows_of, unit_of, write
 
 PAIRS = [("a", "0"), ("a", "1"), ("b", "0"), ("c", "0")]
-
-
-def rows_of(video: str, expression: str, frames: int = 3) -> pa.Table:
-    common = {"video_id": video, "expression_id": expression, "height": 2, "width": 2, "counts": b"4", "status": "ok"}
-    return pa.Table.from_pylist([common | {"frame_index": i} for i in range(frames)], schema=PREDICTIONS)
-
-
-def error_of(video: str, expression: str) -> pa.Table:
-    row = {"video_id": video, "expression_id": expression, "status": "missing", "error": "gone"}
-    return pa.Table.from_pylist([row], schema=PREDICTIONS)
-
-
-def write(run: Run, unit_id: str, tables: list[pa.Table], fingerprint: str = "f") -> None:
-    storage.remove(run.masks_uri(unit_id))
-    with UnitWriter(run.masks_uri(unit_id), Receipt(unit_id, fingerprint)) as writer:
-        for table in tables:
-            writer.write(table)
-        writer.commit()
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
@@ -46,19 +27,6 @@ def run(request, tmp_path) -> Run:
         tables = [error_of("b", "0")] if pairs[0]["video_id"] == "b" else []
         write(run, unit.unit_id, tables or [rows_of(pair["video_id"], pair["expression_id"]) for pair in pairs])
     return run
-
-
-def manifest(pairs) -> pa.Table:
-    return pa.Table.from_pylist(
-        [
-            {"video_id": v, "video_uri": f"/{v}", "expression_id": e, "expression": "x", "num_frames": 10}
-            for v, e in pairs
-        ]
-    )
-
-
-def unit_of(run: Run, video: str) -> str:
-    return next(unit.unit_id for unit in run.units() if run.rows(unit)["video_id"][0].as_py() == video)
 
 
 def audited(run: Run, **options) -> dict:

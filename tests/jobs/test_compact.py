@@ -1,0 +1,143 @@
+"""Compacted data sets: all rows of the run, sorted, in few files, the same each time; and the audit of them."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs import audit, compact
+from pipeline import storage
+from pipeline.runs import compact as compacting
+from pipeline.runs.plan import PlanOptions
+from pipeline.runs.run import Run
+from schemas.errors import InputError
+from tests.handmade import error_of, manifest, rows_of, unit_of, write
+
+ORDER = [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]
+PAIRS = [(f"v{video:02}", str(expression)) for video in range(12) for expression in range(3)]
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def place(request, tmp_path) -> str:
+    return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+
+
+@pytest.fixture
+def run(place) -> Run:
+    """Two plan parts whose videos interleave; rows of pair (v, e) are e + 1 frames, v05 failed."""
+    run = Run.start(storage.join(place, "run"), "f", {}, {})
+    for pairs in (PAIRS[::2], PAIRS):
+        run.extend_plan(manifest(pairs), "m", PlanOptions(unit_frames=60))
+    for unit in run.units():
+        pairs = [(row["video_id"], row["expression_id"]) for row in run.rows(unit).to_pylist()]
+        tables = [error_of(v, e) if v == "v05" else rows_of(v, e, int(e) + 1) for v, e in reversed(pairs)]
+        write(run, unit.unit_id, tables)
+    return run
+
+
+def made(run: Run, out: str) -> compact.CompactResult:
+    return compact.run(compact.CompactConfig(run=run.folder, out=out))
+
+
+def read(out: str, parts) -> pa.Table:
+    return pa.concat_tables(storage.read_table(storage.join(out, part.name)) for part in parts)
+
+
+def found(run: Run, out: str) -> dict[str, int]:
+    result = audit.run(audit.AuditConfig(run=run.folder, compacted=out))
+    return {kind: result.audit.counts[kind] for kind in audit.KINDS if result.audit.counts[kind]}
+
+
+def test_all_rows_are_there_sorted_and_the_run_stays_as_it_is(run, place):
+    out = storage.join(place, "out")
+    result = made(run, out)
+    units = [storage.read_table(run.masks_uri(unit.unit_id)) for unit in run.units()]
+    expected = pa.concat_tables(units).sort_by(ORDER)
+    assert read(out, result.compacted.parts).equals(expected)
+    assert (result.compacted.pairs, result.compacted.rows) == (36, expected.num_rows)
+    assert storage.names(out) == ["_compact.json", "part-00000.parquet"]
+    assert found(run, out) == {}
+    again = made(run, out)
+    assert not again.fresh
+    assert "was there already" in again.text()
+
+
+def test_files_are_cut_between_videos_and_are_the_same_each_time(run, place, monkeypatch):
+    monkeypatch.setattr(compacting, "FILE_BYTES", 4000)
+    monkeypatch.setattr(compacting, "GROUP_BYTES", 400)
+    first, second = storage.join(place, "first"), storage.join(place, "second")
+    parts = made(run, first).compacted.parts
+    assert len(parts) > 2
+    storage.write_bytes(storage.join(second, "part-00000.parquet"), b"left by a killed try")
+    storage.write_bytes(storage.join(second, "part-00099.parquet"), b"left by another one")
+    assert made(run, second).compacted.parts == parts
+    videos = []
+    for part in parts:
+        content = storage.read_bytes(storage.join(first, part.name))
+        assert content == storage.read_bytes(storage.join(second, part.name))
+        assert len(content) == part.bytes
+        groups = pq.ParquetFile(pa.BufferReader(content)).metadata
+        assert groups.num_row_groups > 1  # no more rows wait than a row group takes
+        videos.append(set(storage.read_table(storage.join(first, part.name))["video_id"].to_pylist()))
+    assert sum(map(len, videos)) == len(set().union(*videos)) == 12
+    assert storage.names(second) == ["_compact.json", *(part.name for part in parts)]
+
+
+def test_it_reads_as_a_data_set(run, tmp_path):
+    made(run, str(tmp_path / "out"))
+    assert ds.dataset(str(tmp_path / "out")).to_table().num_rows == 11 * 6 + 3
+
+
+def test_what_cannot_be_is_refused(run, place):
+    with pytest.raises(InputError, match="lies in the run"):
+        made(run, storage.join(run.folder, "masks"))
+    storage.write_bytes(storage.join(place, "else", "file"), b"mine")
+    with pytest.raises(InputError, match="holds something else .file"):
+        made(run, storage.join(place, "else"))
+    out = storage.join(place, "out")
+    made(run, out)
+    run.extend_plan(manifest([*PAIRS, ("w", "0")]), "m", PlanOptions())
+    with pytest.raises(InputError, match="1 of .* units are missing"):
+        made(run, storage.join(place, "new"))
+    write(run, unit_of(run, "w"), [rows_of("w", "0")])
+    with pytest.raises(InputError, match="before it changed; name a new folder"):
+        made(run, out)
+    with pytest.raises(InputError, match="not complete"):
+        found(run, storage.join(place, "else"))
+
+
+def test_the_audit_finds_every_difference(run, place):
+    out = storage.join(place, "out")
+    (part,) = made(run, out).compacted.parts
+    uri = storage.join(out, part.name)
+    rows = storage.read_table(uri)
+
+    def audited(table: pa.Table) -> dict[str, int]:
+        storage.write_table(uri, table)
+        return found(run, out)
+
+    assert audited(rows) == {}
+    assert audited(rows.slice(0, rows.num_rows - 3)) == {"missing": 1}
+    assert audited(pa.concat_tables([rows, rows_of("x", "0")])) == {"orphan": 1}
+    assert audited(pa.concat_tables([rows.slice(0, 1), rows])) == {"duplicate": 1}
+    assert audited(pa.concat_tables([rows, rows.slice(0, 1)])) == {"orphan": 1}
+    changed = rows.set_column(rows.column_names.index("height"), "height", pa.array([3] * rows.num_rows, pa.int32()))
+    assert audited(pa.concat_tables([changed.slice(0, 1), rows.slice(1)])) == {"stale": 1}
+    storage.write_bytes(uri, b"damaged")
+    assert found(run, out) == {"missing": 36, "unreadable": 1}
+    assert not storage.exists(run.success_uri)
+
+
+def test_the_command_line(run, place):
+    out = storage.join(place, "out")
+    result = CliRunner().invoke(main, ["compact", run.folder, "--out", out, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["pairs"] == 36
+    result = CliRunner().invoke(main, ["audit", run.folder, "--compacted", out])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(main, ["compact", storage.join(place, "none"), "--out", out])
+    assert (result.exit_code, "is not a run" in result.output) == (2, True)
