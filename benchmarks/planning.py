@@ -1,6 +1,6 @@
-"""Planning and resuming of large manifests: seconds and memory of the driver.
+"""Planning and resuming of large manifests: seconds and memory of the driver, up to where the first unit would start.
 
-python benchmarks/planning.py --pairs 5000000
+python benchmarks/planning.py --pairs 5000000 --committed 20000
 """
 
 import argparse
@@ -33,34 +33,54 @@ def make_manifest(path: str, pairs: int) -> None:
     pq.write_table(table, path)
 
 
-def plan(manifest: str, folder: str) -> None:
-    from pipeline.manifest import read_manifest
-    from pipeline.runs.plan import PlanOptions
-    from pipeline.runs.run import Run
+def prepare(step: str, folder: str) -> None:
+    from jobs import segment
 
-    for step in ("plan", "resume"):
-        started = time.perf_counter()
-        run = Run.start(folder, "0" * 32, {}, {})
-        run.extend_plan(read_manifest(manifest), manifest, PlanOptions())
-        units = run.units()
-        done = run.committed()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        seconds = time.perf_counter() - started
-        print(f"{step}: {seconds:.1f} s, {len(units)} units, {len(done)} committed, peak memory {peak:.0f} MB")
+    started = time.perf_counter()
+    config = segment.SegmentConfig(
+        manifest=f"{folder}/manifest.parquet", run=f"{folder}/run", checkpoint=f"{folder}/checkpoint"
+    )
+    _, units, todo = segment.prepare(config)
+    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{step}: {seconds:.1f} s, {time.process_time():.1f} s of CPU with imports, "
+        f"{len(units)} units, {len(todo)} to do, peak memory {peak:.0f} MB",
+        flush=True,
+    )
+
+
+def commit(folder: str, count: int) -> None:
+    """Error rows for the pairs of `count` units, as a run would have committed them."""
+    from pipeline.runs.run import Run
+    from pipeline.runs.units import Receipt, UnitWriter
+    from pipeline.unit import error_row
+
+    run = Run.open(f"{folder}/run")
+    for unit in run.units()[:count]:
+        row = {"video_id": "v", "expression_id": unit.unit_id}
+        with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, run.fingerprint)) as writer:
+            writer.write(error_row(row, "missing", "no such file"))
+            writer.commit()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5_000_000)
-    parser.add_argument("--plan", nargs=2, metavar=("MANIFEST", "RUN"), help="one measured process (used by itself)")
+    parser.add_argument("--committed", type=int, default=20_000)
+    parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help="one measured process (used by itself)")
     options = parser.parse_args()
-    if options.plan:
-        plan(*options.plan)
+    if options.step:
+        prepare(*options.step)
         return
+    from jobs.demo import write_untrained_checkpoint
+
     with tempfile.TemporaryDirectory() as folder:
-        manifest = f"{folder}/manifest.parquet"
-        make_manifest(manifest, options.pairs)
-        subprocess.run([sys.executable, __file__, "--plan", manifest, f"{folder}/run"], check=True)
+        make_manifest(f"{folder}/manifest.parquet", options.pairs)
+        write_untrained_checkpoint(f"{folder}/checkpoint")
+        for step in ("plan", "resume"):
+            subprocess.run([sys.executable, __file__, "--step", step, folder], check=True)
+            if step == "plan":
+                commit(folder, options.committed)
 
 
 if __name__ == "__main__":

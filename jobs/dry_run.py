@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from jobs.segment import SegmentConfig, check_manifest, check_model, read_failures, run_folder, to_retry
+from jobs.segment import SegmentConfig, check_manifest, check_model, run_folder, to_retry
 from pipeline.runs.plan import Extent, plan_part
 from pipeline.runs.run import Run
 
@@ -60,8 +60,7 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
         new = Extent.of(plan_part(rows, fingerprint, config.plan()))
     planned, committed = the_run.units(), the_run.committed()
     open_units = [unit for unit in planned if unit.unit_id not in committed]
-    again = read_failures(the_run, planned, committed) if config.again else {}
-    retried = to_retry(planned, again, config.again)
+    retried = [receipt for _, receipt in to_retry(the_run, planned, committed, config.again)]
     return DryRunResult(
         run=folder,
         exists=exists,
@@ -70,7 +69,7 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
         frames=new.pair_frames + sum(unit.pair_frames for unit in open_units),
         committed_units=len(planned) - len(open_units),
         retried_units=len(retried),
-        retried_pairs=sum(again[unit.unit_id].failed.get(status, 0) for unit in retried for status in config.again),
+        retried_pairs=sum(receipt.failed.get(status, 0) for receipt in retried for status in config.again),
         assumed_pairs=new.assumed_pairs,
         assumed_frames=config.assume_frames,
     )

@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,7 +23,6 @@ from model.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.clips import FrameOptions
 from pipeline.manifest import manifest_origin, read_manifest
-from pipeline.parallel import bounded_map
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
 from pipeline.runs.units import SECONDS, Receipt
@@ -35,7 +34,6 @@ from schemas.masks import STATUSES
 from schemas.version import MASKS_VERSION, __version__
 
 ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
-READERS = 32  # footers read at once; mostly waiting for storage
 ERRORS_SHOWN = 5
 ERRORS = tuple(status for status in STATUSES if status != "ok")
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
@@ -205,11 +203,8 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     assert not config.dry_run, "jobs.dry_run does that"
     started = time.perf_counter()
     invocation = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    the_run = _prepare_run(config)
-    units, committed = the_run.units(), the_run.committed()
-    failures = read_failures(the_run, units, committed)
-    todo = [unit for unit in units if unit.unit_id not in committed] + to_retry(units, failures, config.again)
-    todo.sort(key=lambda unit: -unit.pair_frames)
+    the_run, units, todo = prepare(config)
+    doing = {unit.unit_id for unit in todo}
     tally = Tally()
     if todo:
         storage.remove(the_run.success_uri)
@@ -218,30 +213,35 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
             work = Work(invocation=invocation, timeout=config.unit_timeout, again=config.again)
             chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool, work)
             _follow(chain, todo, tally, progress)
-    left = failures.keys() - {unit.unit_id for unit in todo}
-    for unit_id in sorted(left):
-        tally.add(failures[unit_id])
+    for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
+        tally.add(receipt)
     result = _sum_up(the_run, units, tally, time.perf_counter() - started)
     the_run.write_log(invocation, result.to_json())
     return result
 
 
-def read_failures(the_run: Run, units: list[Unit], committed: set[str]) -> dict[str, Receipt]:
-    """The receipts of those committed units that hold error rows, by unit."""
-    planned = sorted(committed & {unit.unit_id for unit in units})
-    return {receipt.unit_id: receipt for receipt in bounded_map(the_run.receipt, planned, READERS) if receipt.failed}
+def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
+    """Check everything, open the run, plan what is new: the run, all its units, and those to do, longest first."""
+    the_run = _planned_run(config)
+    units, committed = the_run.units(), the_run.committed()
+    todo = [unit for unit in units if unit.unit_id not in committed]
+    todo += [unit for unit, _ in to_retry(the_run, units, committed, config.again)]
+    return the_run, units, sorted(todo, key=lambda unit: -unit.pair_frames)
 
 
-def to_retry(units: list[Unit], failures: Mapping[str, Receipt], again: tuple[str, ...]) -> list[Unit]:
-    """The units with pairs that failed in one of these ways, to be made in their next generation."""
-    return [
-        replace(unit, generation=receipt.generation + 1)
-        for unit in units
-        if (receipt := failures.get(unit.unit_id)) and not receipt.failed.keys().isdisjoint(again)
-    ]
+def to_retry(
+    the_run: Run, units: list[Unit], committed: set[str], again: tuple[str, ...]
+) -> Iterator[tuple[Unit, Receipt]]:
+    """The committed units with pairs that failed in one of these ways, as their next generation."""
+    if not again:
+        return
+    there = [unit for unit in units if unit.unit_id in committed]
+    for unit, receipt in zip(there, the_run.receipts(unit.unit_id for unit in there), strict=True):
+        if not receipt.failed.keys().isdisjoint(again):
+            yield replace(unit, generation=receipt.generation + 1), receipt
 
 
-def _prepare_run(config: SegmentConfig) -> Run:
+def _planned_run(config: SegmentConfig) -> Run:
     """Check everything, then open the run and plan what is new."""
     origin = f"{manifest_origin(config.manifest)} {config.limit}"
     decides, fingerprint, tokenizer = check_model(config)

@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 
 from jobs.progress import clock
 from pipeline import storage
-from pipeline.parallel import bounded_map
 from pipeline.runs.run import Run
 
-READERS = 32  # footers read at once; mostly waiting for storage
 RECENT_UNITS = 50  # the pace is that of the latest so many units
 QUIET_UNITS = 5  # no commit for as long as the longest recent unit took, so many times over: nobody works on it
 
@@ -63,7 +61,7 @@ def run(config: StatusConfig) -> StatusResult:
     failed: Counter[str] = Counter()
     pairs_done = frames = 0
     done: list[tuple[float, float, int, int]] = []  # ended, started, frames, planned pair-frames
-    for receipt in bounded_map(the_run.receipt, there, READERS):
+    for receipt in the_run.receipts(there):
         failed.update(receipt.failed)
         pairs_done += receipt.pairs
         frames += receipt.frames

@@ -29,7 +29,6 @@ DOCUMENT = "_compact.json"
 FILE_BYTES = 128 * 2**20
 GROUP_BYTES = 16 * 2**20  # of a row group, before compression
 READERS = 4  # units read ahead, in their compressed form
-FOOTERS = 32  # receipts read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def run_content(run: Run) -> str:
     if missing or not units:
         raise InputError(f"{run.folder} is not finished: {missing} of {len(units)} units are missing; segment it first")
     digest = hashlib.sha256()
-    for receipt in bounded_map(run.receipt, units, FOOTERS):
+    for receipt in run.receipts(units):
         digest.update(f"{receipt.unit_id} {receipt.generation}\n".encode())
     return digest.hexdigest()
 

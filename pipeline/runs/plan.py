@@ -17,6 +17,7 @@ from schemas.manifest import MANIFEST
 
 SMALLEST_TARGET, LARGEST_TARGET, UNITS_AIMED_AT = 64, 4096, 2000
 VIDEO_TARGETS = 4  # a video above so many targets is split by expressions
+ROWS_HASHED = 65_536  # at once
 PLAN_COLUMNS = ("unit_id", "row_hash", "pair_frames")
 # What a row asks for. Attributes and num_frames may change without making its masks wrong.
 HASHED_COLUMNS = ("video_id", "video_uri", "expression_id", "expression", "frames", "frame_indices", "target_frames")
@@ -32,19 +33,29 @@ class PlanOptions:
 
 
 def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.Table:
-    """The rows of `manifest` in the order of their units, longest unit first, with PLAN_COLUMNS in front."""
-    rows = manifest.append_column("pair_frames", pair_frames(manifest, options))
-    rows = rows.append_column("row_hash", row_hashes(manifest))
-    rows = rows.take(pc.sort_indices(rows, [("video_id", "ascending"), ("expression_id", "ascending")]))
-    lengths = rows["pair_frames"].to_numpy()
-    ends = _unit_ends(_video_starts(rows["video_id"]), lengths, options.unit_frames or _target(int(lengths.sum())))
+    """The rows of `manifest` in the order of their units, longest unit first, with PLAN_COLUMNS in front.
+
+    The order is worked out on ids and lengths alone, so that the rows are copied once.
+    """
+    keys = manifest.select(["video_id", "expression_id"])
+    by_key = pc.sort_indices(keys, [("video_id", "ascending"), ("expression_id", "ascending")]).to_numpy()
+    keys = keys.take(by_key)
+    lengths = pair_frames(manifest, options).to_numpy()[by_key]
+    ends = _unit_ends(_video_starts(keys["video_id"]), lengths, options.unit_frames or _target(int(lengths.sum())))
     starts = np.concatenate([[0], ends[:-1]])
-    bounds = np.stack([starts, ends], axis=1)
     order = np.argsort(-np.add.reduceat(lengths, starts), kind="stable")
-    ids = _unit_ids(rows, starts, ends, fingerprint)
-    rows = rows.append_column("unit_id", pa.array(np.repeat(np.array(ids, object), ends - starts), pa.string()))
-    rows = rows.take(np.concatenate([np.arange(start, end) for start, end in bounds[order].tolist()]))
-    return rows.select([*PLAN_COLUMNS, *manifest.column_names])
+    bounds = np.stack([starts, ends], axis=1)[order].tolist()
+    places = np.concatenate([np.arange(start, end) for start, end in bounds])
+    ids = np.array(_unit_ids(keys, starts, ends, fingerprint), object)[order]
+    del keys
+    rows = by_key[places]
+    part = {
+        "unit_id": pa.array(np.repeat(ids, (ends - starts)[order]), pa.string()),
+        "row_hash": row_hashes(manifest).take(pa.array(rows)),
+        "pair_frames": pa.array(lengths[places], pa.int32()),
+    }
+    taken = manifest.take(rows)
+    return pa.table(part | {name: taken[name] for name in manifest.column_names})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +102,16 @@ def pair_frames(manifest: pa.Table, options: PlanOptions) -> pa.ChunkedArray:
 
 def row_hashes(manifest: pa.Table) -> pa.Array:
     """binary [rows]: 8-byte hash of what each row asks for (HASHED_COLUMNS; an absent column counts as null)."""
-    columns = [_as_text(manifest, name) for name in HASHED_COLUMNS]
-    texts = pc.binary_join_element_wise(*columns, "\x1f")
-    hashes: list[bytes] = []
-    for chunk in texts.chunks:
-        hashes += [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in chunk.to_pylist()]
-    return pa.array(hashes, pa.binary())
+    hashes = bytearray()
+    for start in range(0, manifest.num_rows, ROWS_HASHED):  # the texts of all rows at once would be as large as they
+        rows = manifest.slice(start, ROWS_HASHED)
+        texts = pc.binary_join_element_wise(*(_as_text(rows, name) for name in HASHED_COLUMNS), "\x1f")
+        for text in texts.to_pylist():
+            hashes += hashlib.blake2b(text.encode(), digest_size=8).digest()
+    offsets = np.arange(0, len(hashes) + 1, 8, dtype=np.int32)
+    return pa.Array.from_buffers(
+        pa.binary(), manifest.num_rows, [None, pa.py_buffer(offsets), pa.py_buffer(bytes(hashes))]
+    )
 
 
 def compare_with_plan(manifest: pa.Table, planned: pa.Table, source: str) -> pa.Table:

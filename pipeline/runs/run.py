@@ -1,16 +1,22 @@
 """A run folder: its identity in run.json, its plan parts, which units are committed."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.parallel import bounded_map
 from pipeline.runs import plan
 from pipeline.runs.units import Receipt, read_receipt
 from schemas.errors import InputError
 
 PLAN_ROW_GROUP = 4096  # a worker reads the row groups that its unit lies in
+RECEIPT_READERS = 32  # footers read at once; mostly waiting for storage
 ORIGIN_KEY = b"refervos.origin"
 
 
@@ -128,10 +134,8 @@ class Run:
         """All planned units, part by part, longest first within each."""
         found = []
         for part in self.parts():
-            table = self.read_part(part, ["unit_id", "pair_frames"])
-            groups = table.append_column("row", pa.array(range(table.num_rows))).group_by("unit_id", use_threads=False)
-            for unit in groups.aggregate([("row", "min"), ("row", "max"), ("pair_frames", "sum")]).to_pylist():
-                found.append(Unit(unit["unit_id"], part, unit["row_min"], unit["row_max"] + 1, unit["pair_frames_sum"]))
+            with storage.open_parquet(self._part_uri(part)) as file:
+                found += _units_of(part, file)
         return found
 
     def committed(self) -> set[str]:
@@ -170,6 +174,10 @@ class Run:
     def receipt(self, unit_id: str) -> Receipt:
         return read_receipt(self.masks_uri(unit_id))
 
+    def receipts(self, unit_ids: Iterable[str]) -> Iterator[Receipt]:
+        """Of many committed units, in the order asked for."""
+        return bounded_map(self.receipt, unit_ids, RECEIPT_READERS)
+
     def write_log(self, invocation: str, document: dict) -> None:
         """Keep what one invocation did, as log/<invocation>.json."""
         uri = storage.join(self.folder, "log", f"{invocation}.json")
@@ -181,6 +189,30 @@ class Run:
     def read_part(self, part: int, columns: list[str] | None = None) -> pa.Table:
         """One plan part: PLAN_COLUMNS and those of the manifest, or some of them."""
         return storage.read_table(self._part_uri(part), columns)
+
+
+def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
+    """The runs of rows with the same unit_id."""
+    row, last = 0, Unit("", part, 0, 0, 0)
+    for batch in file.iter_batches(16 * PLAN_ROW_GROUP, columns=["unit_id", "pair_frames"]):
+        ids, frames = batch["unit_id"], batch["pair_frames"].to_numpy()
+        changes = np.flatnonzero(pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)) + 1
+        starts = np.concatenate([[0], changes])
+        stops = row + np.append(changes, len(ids))
+        sums = np.add.reduceat(frames, starts, dtype=np.int64)
+        names = ids.take(pa.array(starts)).to_pylist()
+        for unit_id, start, stop, total in zip(
+            names, (row + starts).tolist(), stops.tolist(), sums.tolist(), strict=True
+        ):
+            if unit_id == last.unit_id:  # goes on over the seam of two batches
+                last = replace(last, stop=stop, pair_frames=last.pair_frames + total)
+                continue
+            if last.unit_id:
+                yield last
+            last = Unit(unit_id, part, start, stop, total)
+        row += len(ids)
+    if last.unit_id:
+        yield last
 
 
 def is_run(folder: str) -> bool:

@@ -30,7 +30,7 @@ def test_a_new_run_is_counted_and_not_made(shapes, checkpoint, tmp_path):
 def test_only_what_is_not_committed_counts(shapes, checkpoint, tmp_path):
     folder = tmp_path / "run"
     real = SegmentConfig(manifest=shapes[0], run=str(folder), checkpoint=checkpoint, unit_frames=36, limit=6)
-    the_run = segment._prepare_run(real)
+    the_run = segment.prepare(real)[0]
     first = the_run.units()[0]
     storage.write_bytes(the_run.masks_uri(first.unit_id), b"committed")
     before = {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*")}
@@ -43,7 +43,7 @@ def test_only_what_is_not_committed_counts(shapes, checkpoint, tmp_path):
 
 def test_it_refuses_what_a_start_refuses(shapes, checkpoint, tmp_path):
     folder = tmp_path / "run"
-    segment._prepare_run(SegmentConfig(manifest=shapes[0], run=str(folder), checkpoint=checkpoint))
+    segment.prepare(SegmentConfig(manifest=shapes[0], run=str(folder), checkpoint=checkpoint))
     with pytest.raises(InputError, match="threshold was 0.5, now 0.4"):
         dry_run.run(config(shapes, checkpoint, folder, threshold=0.4))
     (tmp_path / "else").mkdir()
