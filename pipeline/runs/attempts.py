@@ -82,10 +82,9 @@ class Attempts:
         folder = storage.join(self.folder, unit_id)
         if not storage.is_folder(folder):
             return []
-        markers = [_read(storage.join(folder, name)) for name in storage.names(folder)]
         return [
             marker
-            for marker in markers
+            for marker in _read_all(folder)
             if marker.invocation == self.invocation and self.is_alive(marker.node) and not marker.still_runs
         ]
 
@@ -146,6 +145,12 @@ def _time_limit(seconds: float | None, tell: Callable[[], None]) -> Iterator[Non
         finally:
             timer.cancel()
             faulthandler.cancel_dump_traceback_later()
+
+
+def _read_all(folder: str) -> Iterator[Marker]:
+    for name in storage.names(folder):
+        with contextlib.suppress(FileNotFoundError):  # another driver's attempt, done since
+            yield _read(storage.join(folder, name))
 
 
 def _read(uri: str) -> Marker:

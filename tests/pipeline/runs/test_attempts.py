@@ -44,6 +44,13 @@ def test_only_deaths_that_driver_and_node_outlived_count(attempts):
     assert len(attempts.deaths(UNIT)) == 1
 
 
+def test_an_attempt_of_another_driver_may_end_while_markers_are_read(attempts, monkeypatch):
+    die(attempts)
+    there = storage.names(f"{attempts.folder}/{UNIT}")
+    monkeypatch.setattr(storage, "names", lambda folder: ["done-since.json", *there])
+    assert len(attempts.deaths(UNIT)) == 1
+
+
 def test_the_ladder(attempts):
     def rung():
         return next_rung(attempts.deaths(UNIT))
