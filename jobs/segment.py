@@ -28,7 +28,7 @@ from pipeline.runs.run import OtherRunError, Run, Unit
 from pipeline.runs.units import SECONDS, Receipt
 from pipeline.segment import ModelOptions, Resources, Work, segment_units
 from schemas.check import Problem, SchemaError
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InfrastructureError, InputError, without_secrets
 from schemas.manifest import MAX_TOKENS
 from schemas.masks import STATUSES
 from schemas.version import MASKS_VERSION, __version__
@@ -180,7 +180,7 @@ class Tally:
     fresh_pairs: int = 0  # these and all below: of this invocation only
     frames: int = 0
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
-    started: float = math.inf
+    started: float = math.inf  # by this process's monotonic clock: those of the nodes differ, and jump
     ended: float = 0.0
 
     def add(self, receipt: Receipt) -> None:
@@ -189,7 +189,8 @@ class Tally:
         if receipt.fresh:
             self.fresh_pairs += receipt.pairs - receipt.kept_pairs
             self.frames += receipt.frames - receipt.kept_frames
-            self.started, self.ended = min(self.started, receipt.started), max(self.ended, receipt.ended)
+            self.ended = time.monotonic()
+            self.started = min(self.started, self.ended - (receipt.ended - receipt.started))
             for name in SECONDS:
                 self.stages[name] += receipt.seconds[name]
 
@@ -289,7 +290,9 @@ def check_manifest(config: SegmentConfig, tokenizer: Tokenizer) -> pa.Table:
 
 def _record(config: SegmentConfig) -> dict:
     """What run.json keeps besides the fingerprint: enough to repeat the run."""
-    paths = {name: storage.absolute(getattr(config, name)) for name in ("manifest", "run", "checkpoint")}
+    paths = {
+        name: without_secrets(storage.absolute(getattr(config, name))) for name in ("manifest", "run", "checkpoint")
+    }
     versions = {"python": platform.python_version(), "refervos": __version__}
     return {
         "config": {**asdict(config), **paths},
@@ -353,7 +356,7 @@ def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: Tally, progress: 
                     total_work=total_work,
                     frames=tally.frames,
                     failed=sum(tally.failed.values()),
-                    seconds=max(0.0, time.time() - tally.started),
+                    seconds=max(0.0, time.monotonic() - tally.started),
                 )
             )
     except (InputError, InfrastructureError):

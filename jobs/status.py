@@ -1,5 +1,6 @@
 """`rvos status`: how far a run is, from its folder alone, from any machine that can read it."""
 
+import math
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -83,15 +84,21 @@ def run(config: StatusConfig) -> StatusResult:
         frames=frames,
         frames_per_second=None if finished else rate,
         eta=None if finished else eta,
-        last_commit=now - recent[-1][0] if recent else None,
+        last_commit=max(0.0, now - recent[-1][0]) if recent else None,  # clocks of two machines
     )
 
 
 def _pace(recent: list[tuple[float, float, int, int]], left: int) -> tuple[float | None, float | None]:
-    """Frames/s, and the seconds that `left` planned pair-frames take, at the pace of these units."""
+    """Frames/s, and the seconds that `left` planned pair-frames take, at the pace of these units.
+
+    Time in which no unit was being made does not count: a run that rested overnight, or a clock that was set.
+    """
     if len(recent) < 2:
         return None, None
-    seconds = recent[-1][0] - min(started for _, started, *_ in recent)
+    seconds, last = 0.0, -math.inf
+    for started, ended in sorted((started, ended) for ended, started, *_ in recent):
+        seconds += max(0.0, ended - max(started, last))
+        last = max(last, ended)
     planned = sum(unit[3] for unit in recent)
     if seconds <= 0:
         return None, None

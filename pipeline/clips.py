@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.manifest import row_problems
-from pipeline.video import Frame, Selection, read_frames
+from pipeline.video import Frame, LastFile, Selection, read_frames
 from schemas.errors import MediaError
 
 
@@ -84,35 +84,44 @@ def read_windows(
 ) -> Iterator[Window | ClipEnd]:
     """Windows of each clip in turn, each clip closed by its ClipEnd. Runs in the decoding thread.
 
-    `prepare` brings a frame to the model's size at once, so that a window holds no full-size frames.
+    `prepare` brings a frame to the model's size at once, so that a window holds no full-size frames. A remote file is
+    fetched once for clips of it that follow each other.
     """
-    for clip in clips:
-        error = None
-        started = time.perf_counter()
-        window = Window(clip)
-        try:
-            for count, frame in enumerate(_frames(clip, options), start=1):
-                if options.window is None and count > options.max_whole_frames:
-                    raise MediaError("bad_row", _too_long(options.max_whole_frames))
-                if len(window.frames) == options.window:
-                    window.seconds = time.perf_counter() - started
-                    yield window
-                    started = time.perf_counter()
-                    window = Window(clip)
-                _append(window, frame, prepare)
-            if window.frames:
+    with LastFile() as copy:
+        for clip in clips:
+            yield from _read_clip(clip, options, prepare, copy)
+
+
+def _read_clip(
+    clip: Clip, options: FrameOptions, prepare: Callable[[np.ndarray], np.ndarray], copy: LastFile
+) -> Iterator[Window | ClipEnd]:
+    error = None
+    started = time.perf_counter()
+    window = Window(clip)
+    try:
+        for count, frame in enumerate(_frames(clip, options, copy), start=1):
+            if options.window is None and count > options.max_whole_frames:
+                raise MediaError("bad_row", _too_long(options.max_whole_frames))
+            if len(window.frames) == options.window:
                 window.seconds = time.perf_counter() - started
                 yield window
                 started = time.perf_counter()
-        except MediaError as media_error:
-            error = media_error
-        yield ClipEnd(clip, error, time.perf_counter() - started)
+                window = Window(clip)
+            _append(window, frame, prepare)
+        if window.frames:
+            window.seconds = time.perf_counter() - started
+            yield window
+            started = time.perf_counter()
+    except MediaError as media_error:
+        error = media_error
+    yield ClipEnd(clip, error, time.perf_counter() - started)
 
 
-def _frames(clip: Clip, options: FrameOptions) -> Iterator[Frame]:
+def _frames(clip: Clip, options: FrameOptions, copy: LastFile) -> Iterator[Frame]:
     """The frames of a clip, with all target frames among them."""
     missing = {name for targets in clip.targets for name in targets or ()}
-    for frame in read_frames(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short):
+    frames = read_frames(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short, copy=copy)
+    for frame in frames:
         missing.discard(frame.name)
         yield frame
     if missing and not options.allow_short:

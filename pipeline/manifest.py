@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from pipeline import storage
 from schemas.check import Problem, SchemaError, conform
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 from schemas.manifest import MANIFEST
 
 MAX_EXPRESSION_BYTES = 16_384  # far above 512 tokens of any text; longer ones are not even tokenised
@@ -53,6 +53,8 @@ def _readable(uri: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise InputError(f"no manifest at {uri}; make one with 'rvos import', or give its path") from None
+    except StorageError:
+        raise
     except OSError as error:
         raise InputError(f"manifest {uri} cannot be read: {error}") from None
 

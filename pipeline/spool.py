@@ -1,5 +1,6 @@
 """The frame rows of one clip's pairs, on local disk until the clip is through and it is known that they count."""
 
+import contextlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from typing import Self
 
 import pyarrow as pa
 
+from pipeline import storage
 from schemas.masks import PREDICTIONS
 
 FRAME_ROWS = pa.schema(
@@ -33,17 +35,21 @@ class FrameSpool:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a disk that is full, where it would write what is left
+            self._file.close()
 
     def add(self, pair: int, columns: dict[str, list]) -> None:
         """Append rows (FRAME_ROWS) of pair number `pair`."""
-        self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=FRAME_ROWS))
+        with storage.room_for("rows of one clip", tempfile.gettempdir()):
+            self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=FRAME_ROWS))
         self._batches[pair].append(self._count)
         self._count += 1
 
     def close(self) -> None:
         """Nothing more is added; reading may begin."""
-        self._writer.close()
+        with storage.room_for("rows of one clip", tempfile.gettempdir()):
+            self._writer.close()
+            self._file.flush()
 
     def read(self, pair: int) -> Iterator[pa.Table]:
         """The rows of one pair, up to about ROWS_AT_ONCE at a time."""

@@ -4,11 +4,24 @@
 what one video does wrong and becomes one error row for each of its pairs.
 """
 
+import re
+
+_USER = re.compile(r"(?<=\w://)[^/\s'\"]*@")
+_QUERY = re.compile(r"(\w://[^\s?'\"]*\?)[^\s'\"]+")
+
+
+def without_secrets(text: str) -> str:
+    """`text` with *** for what URIs in it carry between :// and @, and behind ?: keys, signatures, tokens."""
+    return _QUERY.sub(r"\1***", _USER.sub("***@", text))
+
 
 class RvosError(Exception):
-    """Base of every error that is shown without a traceback."""
+    """Base of every error that is shown without a traceback, and without the secrets of a URI."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class InputError(RvosError):
@@ -21,6 +34,10 @@ class InfrastructureError(RvosError):
     """Storage, cluster or device did not do its part, and repeating the command may help."""
 
     exit_code = 3
+
+
+class StorageError(InfrastructureError, OSError):
+    """The storage as a whole fails: no answer after all retries, keys refused, disk full. No file is to blame."""
 
 
 class MediaError(RvosError):
@@ -37,9 +54,9 @@ class MediaError(RvosError):
         self.frame = frame
 
     def __str__(self) -> str:
-        return self.reason if self.frame is None else f"frame {self.frame}: {self.reason}"
+        return without_secrets(self.reason if self.frame is None else f"frame {self.frame}: {self.reason}")
 
 
 def pair_message(video_id: str, expression_id: str, error: object) -> str:
     """The text of an error row: which pair, then what happened."""
-    return f"video_id={video_id} expression_id={expression_id}: {error}"
+    return f"video_id={video_id} expression_id={expression_id}: {without_secrets(str(error))}"

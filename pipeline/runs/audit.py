@@ -15,7 +15,7 @@ from pipeline.runs.compact import DOCUMENT, Part, by_pair, compacted_rows, read_
 from pipeline.runs.run import Run, Unit
 from pipeline.runs.units import Key, receipt_of
 from schemas.check import SchemaError, conform
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
 
 KINDS = ("missing", "duplicate", "orphan", "stale", "unreadable")
@@ -115,6 +115,8 @@ def _readable(audit: Audit, out: str, parts: Sequence[Part]) -> Iterator[pa.Tabl
     for part in parts:
         try:
             yield from compacted_rows(out, [part])
+        except StorageError:
+            raise
         except (OSError, InputError) as error:
             audit.find("unreadable", f"{out}: {error}")
 
@@ -160,6 +162,8 @@ def _read(run: Run, unit_id: str) -> _Content:
             receipt = receipt_of(file, uri)
             conform(file.schema_arrow.empty_table(), PREDICTIONS, uri)
             rows = file.read()  # all columns: damage anywhere must show
+    except StorageError:
+        raise  # that is no verdict on the unit
     except (OSError, SchemaError, InputError, InfrastructureError, pa.ArrowInvalid) as error:
         return _Content(problem=str(error))
     return _content(receipt.fingerprint, rows.select(columns))

@@ -22,7 +22,7 @@ from pipeline import storage
 from pipeline.parallel import bounded_map
 from pipeline.runs.run import Run
 from pipeline.runs.units import Key, pair_key
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
 
 DOCUMENT = "_compact.json"
@@ -130,6 +130,8 @@ def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
             for number in range(file.num_row_groups):
                 try:
                     rows = file.read_row_group(number)
+                except StorageError:
+                    raise
                 except (OSError, pa.ArrowInvalid) as error:
                     raise InputError(f"{part.name} cannot be read: {error}") from None
                 yield from _split(rows)

@@ -13,7 +13,7 @@ from pipeline import storage
 from pipeline.parallel import bounded_map
 from pipeline.runs import plan
 from pipeline.runs.units import Receipt, read_receipt
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 PLAN_ROW_GROUP = 4096  # a worker reads the row groups that its unit lies in
 RECEIPT_READERS = 32  # footers read at once; mostly waiting for storage
@@ -227,6 +227,8 @@ def read_run_json(folder: str) -> dict:
         return json.loads(storage.read_bytes(uri, limit=10_000_000))
     except FileNotFoundError:
         raise InputError(f"{folder} is not a run: it has no run.json") from None
+    except StorageError:
+        raise
     except (ValueError, OSError) as error:
         raise InputError(f"{uri} cannot be read: {error}") from None
 

@@ -4,10 +4,11 @@ The footer of that object holds the receipt, so that everything about a unit is 
 error rows may be replaced by a later generation, in one step too: readers see the one or the other.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 import pyarrow as pa
@@ -35,8 +36,8 @@ class Receipt:
     failed: dict[str, int] = field(default_factory=dict)  # status -> pairs
     errors: list[str] = field(default_factory=list)  # the first few texts
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
-    started: float = field(default_factory=time.time)  # seconds since the epoch
-    ended: float = 0.0
+    started: float = field(default_factory=time.time)  # seconds since the epoch, for people
+    ended: float = 0.0  # `started` and the seconds it took, so never before it, whatever the wall clock does
     generation: int = 0  # how often error rows of the unit were done again
     kept_pairs: int = 0  # of `pairs`, copied from the generation before
     kept_frames: int = 0  # of `frames`, likewise
@@ -94,6 +95,7 @@ class UnitWriter:
         self.receipt = receipt
         self.earlier = earlier
         self._pairs: set[Key] = set()
+        self._began = time.monotonic()
 
     def __enter__(self) -> Self:
         self._spool = storage.spool(self.uri)
@@ -107,8 +109,9 @@ class UnitWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._writer.close()
-        self._spool.__exit__(None, None, None)
+        with contextlib.suppress(OSError):  # of a disk that is full, say: this content is not wanted any more
+            self._writer.close()
+        self._spool.__exit__(*exc)  # pyright: ignore[reportArgumentType]
 
     def write(self, rows: pa.Table) -> None:
         """Append rows (PREDICTIONS) of one pair: masks of its frames, in one or several goes, or its one error row."""
@@ -129,12 +132,14 @@ class UnitWriter:
 
         Raises InfrastructureError if what is there holds other pairs, another fingerprint or an older generation.
         """
-        self.receipt.ended = time.time()
+        self.receipt.ended = self.receipt.started + time.monotonic() - self._began
         self._writer.add_key_value_metadata({RECEIPT_KEY.decode(): self.receipt.to_json()})
         self._writer.close()
         if self._make_visible():
             return self.receipt
         theirs = read_receipt(self.uri)
+        if replace(theirs, fresh=True) == self.receipt:  # ours: the first answer to its upload was lost
+            return self.receipt
         same = theirs.fingerprint == self.receipt.fingerprint and theirs.generation >= self.receipt.generation
         if not same or unit_pairs(self.uri) != self._pairs:
             raise InfrastructureError(f"{self.uri} holds other pairs or another fingerprint; run 'rvos audit'")

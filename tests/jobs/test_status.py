@@ -1,9 +1,11 @@
 import time
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from jobs import audit, status
+from pipeline.runs import units
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.runs.units import Receipt, UnitWriter
@@ -28,10 +30,11 @@ def commit(run: Run, number: int, started: float, ended: float, status: str = "o
     ids = {"video_id": run.rows(unit)["video_id"][0].as_py(), "expression_id": "0", "status": status}
     frame = {"frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
     rows = [ids | frame | {"frame_index": i} for i in range(20)] if status == "ok" else [ids | {"error": "gone"}]
-    with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", started=started)) as writer:
-        writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pipeline.runs.units.time.time", lambda: ended)
+    with pytest.MonkeyPatch.context() as patch:
+        clock = SimpleNamespace(monotonic=iter([0.0, ended - started]).__next__)
+        patch.setattr(units, "time", clock)
+        with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", started=started)) as writer:
+            writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS))
             writer.commit()
 
 
@@ -58,6 +61,19 @@ def test_under_way(run):
 def test_when_nobody_works_on_it_any_more(run):
     commit(run, 0, time.time() - 4000, time.time() - 3990)
     assert state(run).state == "stopped"
+
+
+def test_rest_does_not_count_and_neither_does_a_clock_that_jumps(run):
+    now = time.time()
+    commit(run, 0, now - 9000, now - 8990)
+    commit(run, 1, now - 10, now - 1)
+    assert state(run).eta == pytest.approx(19)
+    commit(run, 2, now + 7200, now + 7210)  # by the clock of a node that is ahead
+    result = state(run)
+    assert (result.state, result.last_commit) == ("running", 0)
+    assert result.frames_per_second == pytest.approx(60 / 29)
+    assert result.eta == pytest.approx(29 / 3)
+    assert "-" not in result.text().replace(run.folder, "")
 
 
 def test_at_the_end(run):

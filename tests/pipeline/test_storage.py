@@ -156,9 +156,11 @@ def test_large_files_go_up_in_parts_and_the_first_still_wins(s3, tmp_path):
 
 
 @pytest.mark.s3
-def test_a_wrong_key_is_refused_and_not_printed(s3, tmp_path):
-    code = "from pipeline import storage; storage.read_bytes('s3://tests/none')"
+@pytest.mark.parametrize("call", ["exists", "size", "version", "read_bytes", "names", "is_folder"])
+def test_a_wrong_key_is_told_by_whatever_is_asked_first(s3, call):
+    code = f"from pipeline import storage; storage.{call}('s3://tests/none')"
     environment = os.environ | {"AWS_SECRET_ACCESS_KEY": "wrong-secret-value"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert "PermissionError" in done.stderr
+    assert "StorageError: s3://tests/none: the storage refuses the access" in done.stderr
+    assert "set AWS_ACCESS_KEY_ID" in done.stderr
     assert "wrong-secret-value" not in done.stderr
