@@ -1,0 +1,123 @@
+"""What the chaos tests share: runs in processes of their own, what can be seen of them, and the proof at their end."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs import audit
+from pipeline import storage
+
+ROOT = Path(__file__).resolve().parents[2]
+HOOKS = ROOT / "tests" / "chaos" / "hooks"
+OPTIONS = ["--short-side", "32", "--window", "4", "--unit-frames", "12"]  # a unit is a video
+ORDER = [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]
+VIDEOS = 16
+WAIT = 600.0  # seconds until something must have come, on a machine that is very busy
+SECONDS_PER_VIDEO = "0.3"  # so that there is something to disturb
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For processes that are to be disturbed; loads tests/chaos/hooks in each."""
+    ours = {
+        "PYTHONPATH": f"{HOOKS}:{ROOT}",
+        "CHAOS_SECONDS_PER_VIDEO": SECONDS_PER_VIDEO,
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # the default is to give way to everybody
+        "RAY_prestart_worker_first_driver": "0",  # workers that no run uses
+    }
+    return os.environ | ours | more
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run that is to be disturbed. `address` of its Ray cluster, `extra` for the environment of its drivers."""
+
+    manifest: str
+    checkpoint: str
+    run: str
+    address: str = "local"
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def but(self, **changes) -> "Case":
+        return replace(self, **changes)
+
+    def start(self, *options: str) -> subprocess.Popen:
+        """A driver in a process of its own."""
+        command = [sys.executable, "-m", "cli", "segment", self.manifest, self.run, "--checkpoint", self.checkpoint]
+        return subprocess.Popen(
+            [*command, "--address", self.address, *OPTIONS, *options],
+            env=environment(**self.extra),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, *options: str, code: int = 0) -> tuple[str, str]:
+        """Run the command to its end; its stdout and stderr."""
+        return end_of(self.start(*options), code)
+
+    def committed(self) -> set[str]:
+        folder = storage.join(self.run, "masks")
+        return set(storage.names(folder)) if storage.is_folder(folder) else set()
+
+    def attempts(self) -> dict[str, dict]:
+        """The markers of all attempts that are under way or were killed, by URI."""
+        folder = storage.join(self.run, "attempts")
+        found = {}
+        for unit in storage.names(folder) if storage.is_folder(folder) else []:
+            for name in storage.names(storage.join(folder, unit)):
+                uri = storage.join(folder, unit, name)
+                try:
+                    found[uri] = json.loads(storage.read_bytes(uri)) | {"unit": unit}
+                except FileNotFoundError:  # it is done meanwhile
+                    continue
+        return found
+
+    def rows(self) -> pa.Table:
+        """All rows under RUN/masks, whether planned or not, all columns, in an order of their own."""
+        uris = [storage.join(self.run, "masks", name) for name in sorted(self.committed())]
+        return pa.concat_tables(storage.read_table(uri) for uri in uris).sort_by(ORDER)
+
+    def assert_whole(self, undisturbed: pa.Table, survived: str) -> None:
+        """The audit is clean, and all rows are those of an undisturbed run: none lost, doubled or changed."""
+        found = audit.run(audit.AuditConfig(run=self.run, manifest=self.manifest))
+        assert found.exit_code == 0, found.text()
+        rows = self.rows()
+        assert rows.num_rows == undisturbed.num_rows
+        assert rows.equals(undisturbed)
+        print(f"\nsurvived {survived}: {rows.num_rows} rows, none lost, none doubled, none changed ({self.run})")
+
+
+def end_of(driver: subprocess.Popen, code: int = 0) -> tuple[str, str]:
+    """stdout and stderr of a driver that is to end with this exit code."""
+    out, messages = driver.communicate(timeout=WAIT)
+    assert driver.returncode == code, messages
+    assert "Traceback" not in messages
+    return out, messages
+
+
+def wait_until(reached: Callable[[], bool], driver: subprocess.Popen, seconds: float = WAIT) -> None:
+    """While the driver is at work."""
+    for _ in polls(driver, seconds):
+        if reached():
+            return
+    raise AssertionError(f"the driver ended before: {driver.communicate()}")
+
+
+def polls(driver: subprocess.Popen, seconds: float = WAIT) -> Iterator[None]:
+    """Again and again, until the driver ends."""
+    deadline = time.monotonic() + seconds
+    while driver.poll() is None:
+        assert time.monotonic() < deadline, "the driver takes too long"
+        yield
+        time.sleep(0.02)

@@ -1,0 +1,86 @@
+"""SIGKILL of actors, drivers and nodes, at any moment and several times over."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from tests.chaos.case import VIDEOS, Case, end_of, polls, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+KILLS = 4
+
+
+def test_actors(case, undisturbed):
+    """Each attempt under way is a target, whole units twice and pairs alone once: nobody is to be blamed for it."""
+    driver, killed, blows = case.start("--actors", "2"), set(), Counter()
+    for _ in polls(driver):
+        for uri, marker in case.attempts().items():
+            pair = marker["pair"] and tuple(marker["pair"])
+            if len(killed) < KILLS and uri not in killed and blows[marker["unit"], pair] < (1 if pair else 2):
+                killed.add(uri)
+                blows[marker["unit"], pair] += 1
+                os.kill(marker["pid"], signal.SIGKILL)
+    end_of(driver)
+    assert len(killed) == KILLS
+    case.assert_whole(undisturbed, f"{len(killed)} kills of actors, on {len(blows)} units or pairs")
+
+
+def test_drivers(case, undisturbed):
+    """At five random moments, each further on than the last one."""
+    seed = 20 if case.run.startswith("s3") else 10
+    chance = random.Random(seed)
+    moments = sorted(chance.sample(range(14), 5))
+    for moment in moments:
+        driver = case.start()
+        wait_until(lambda moment=moment: len(case.committed()) >= moment, driver)
+        time.sleep(chance.uniform(0, 1 if moment else 5))
+        driver.send_signal(signal.SIGKILL)
+        driver.communicate()
+        assert driver.returncode == -signal.SIGKILL, "it was done before"
+        before = case.committed()
+    case.finish()
+    assert before <= case.committed()
+    case.assert_whole(undisturbed, f"5 kills of the driver, seed {seed}, after {moments} units and up to 5 s")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"])
+def test_drivers_that_are_asked_to_end(corpus, cluster, undisturbed, tmp_path, number, code):
+    """Spot preemption and Ctrl-C, of a driver whose Ray is its own."""
+    case = corpus.but(run=str(tmp_path / "run"))
+    driver = case.start()
+    wait_until(case.committed, driver)
+    driver.send_signal(number)
+    _, messages = end_of(driver, code)
+    assert "repeat the command" in messages
+    assert 0 < len(case.committed()) < VIDEOS
+    case.but(address=cluster.address).finish()
+    case.assert_whole(undisturbed, f"signal {number}")
+
+
+def test_nodes(corpus, cluster, undisturbed, tmp_path):
+    """Two of three raylets, one after the other, with the actors on them."""
+    case = corpus.but(run=str(tmp_path / "run"), address=cluster.address)
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
+    try:
+        driver = case.start("--actors", "4")
+        for node in list(nodes):
+            wait_until(lambda node=node: any(m["node"] == node.node_id for m in case.attempts().values()), driver)
+            cluster.remove_node(node, allow_graceful=False)
+            nodes.remove(node)
+        end_of(driver)
+    finally:
+        for node in nodes:
+            cluster.remove_node(node)
+    case.assert_whole(undisturbed, "2 kills of nodes out of 3")
+
+
+def test_two_drivers_at_the_same_time(case: Case, undisturbed):
+    drivers = [case.start(), case.start()]
+    for driver in drivers:
+        end_of(driver)
+    case.assert_whole(undisturbed, "two drivers at once")
