@@ -24,7 +24,8 @@ class CompactResult:
     compacted: Compacted
 
     def to_json(self) -> dict:
-        return {"out": self.out, "fresh": self.fresh, **asdict(self.compacted)}
+        counts = {"pairs": self.compacted.pairs, "rows": self.compacted.rows}
+        return {"out": self.out, "fresh": self.fresh, **counts, **asdict(self.compacted)}
 
     def text(self) -> str:
         parts = self.compacted.parts

@@ -9,9 +9,10 @@ import heapq
 import io
 import itertools
 import json
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,7 @@ class Part:
     """One file of the data set."""
 
     name: str
+    pairs: int
     rows: int
     bytes: int
 
@@ -47,9 +49,15 @@ class Compacted:
     run: str
     fingerprint: str
     content: str
-    pairs: int
-    rows: int
     parts: tuple[Part, ...]
+
+    @property
+    def pairs(self) -> int:
+        return sum(part.pairs for part in self.parts)
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
 
 
 def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
@@ -68,14 +76,10 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
     strange = [name for name in _names(out) if not (name.startswith("part-") and name.endswith(".parquet"))]
     if strange:
         raise InputError(f"{out} holds something else ({strange[0]}); name a new folder")
-    writer = _PartsWriter(out)
-    for rows in sorted_rows(run):
-        writer.add(rows)
-    parts = writer.finish()
+    parts = tuple(_write_parts(out, sorted_rows(run)))
     for name in set(_names(out)) - {part.name for part in parts}:  # of a try that was killed, before the run changed
         storage.remove(storage.join(out, name))
-    rows = sum(part.rows for part in parts)
-    made = Compacted(run.folder, run.fingerprint, content, writer.pairs, rows, tuple(parts))
+    made = Compacted(run.folder, run.fingerprint, content, parts)
     storage.write_bytes(storage.join(out, DOCUMENT), (json.dumps(asdict(made), indent=2) + "\n").encode())
     return made, False
 
@@ -179,75 +183,50 @@ class _UnitReader:
             yield self._file.read_row_group(number)
 
 
-@dataclass(slots=True)
-class _PartsWriter:
-    """Files of about FILE_BYTES, cut between videos; memory is one row group."""
-
-    out: str
-    pairs: int = 0
-    done: list[Part] = field(default_factory=list)
-    _waiting: list[pa.Table] = field(default_factory=list)
-    _last: Key | None = None
-    _file: "_PartFile | None" = None
-
-    def add(self, rows: pa.Table) -> None:
-        key = pair_key(rows)
-        if self._last and key[0] != self._last[0] and self._file and self._file.size + self._bytes >= FILE_BYTES:
-            self._close()
-        self.pairs += key != self._last
-        self._last = key
-        self._waiting.append(rows)
-        if self._bytes >= GROUP_BYTES:
-            self._flush()
-
-    def finish(self) -> list[Part]:
-        if self._waiting or self._file:
-            self._close()
-        return self.done
-
-    @property
-    def _bytes(self) -> int:
-        return sum(table.nbytes for table in self._waiting)
-
-    def _flush(self) -> None:
-        self._file = self._file or _PartFile(storage.join(self.out, f"part-{len(self.done):05d}.parquet"))
-        self._file.write(pa.concat_tables(self._waiting))
-        self._waiting = []
-
-    def _close(self) -> None:
-        if self._waiting:
-            self._flush()
-        assert self._file
-        self.done.append(self._file.commit())
-        self._file = None
+def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:
+    """Files of about FILE_BYTES, cut between videos."""
+    waiting = _with_ends(tables)
+    for number in itertools.count():
+        first = next(waiting, None)
+        if first is None:
+            return
+        name = f"part-{number:05d}.parquet"
+        with storage.spool(storage.join(out, name)) as path:
+            pairs, rows = _write_part(path, itertools.chain([first], waiting))
+            size = os.path.getsize(path)
+            storage.commit(path, storage.join(out, name), replace=True)
+        yield Part(name, pairs, rows, size)
 
 
-class _PartFile:
-    """One file on its way."""
+def _write_part(path: str, tables: Iterable[tuple[pa.Table, bool]]) -> tuple[int, int]:
+    """Take tables until a video ends and the file is large enough; returns pairs and rows. Memory is one row group."""
+    group: list[pa.Table] = []
+    pairs = rows = held = 0
+    last = None
+    with pa.OSFile(path, "wb") as sink, pq.ParquetWriter(sink, PREDICTIONS, compression="zstd") as writer:
+        for table, ends_video in tables:
+            group.append(table)
+            held += table.nbytes
+            rows += len(table)
+            pairs += pair_key(table) != last
+            last = pair_key(table)
+            full = ends_video and sink.tell() + held >= FILE_BYTES
+            if full or held >= GROUP_BYTES:
+                writer.write_table(pa.concat_tables(group))
+                group, held = [], 0
+            if full:
+                break
+        if group:
+            writer.write_table(pa.concat_tables(group))
+    return pairs, rows
 
-    def __init__(self, uri: str):
-        self.uri = uri
-        self.rows = 0
-        self._spool = storage.spool(uri)
-        self._path = self._spool.__enter__()
-        self._sink = pa.OSFile(self._path, "wb")
-        self._writer = pq.ParquetWriter(self._sink, PREDICTIONS, compression="zstd")
 
-    @property
-    def size(self) -> int:
-        return self._sink.tell()
-
-    def write(self, rows: pa.Table) -> None:
-        self._writer.write_table(rows)
-        self.rows += len(rows)
-
-    def commit(self) -> Part:
-        self._writer.close()
-        size = self.size
-        self._sink.close()
-        storage.commit(self._path, self.uri, replace=True)
-        self._spool.__exit__(None, None, None)
-        return Part(self.uri.rpartition("/")[2], self.rows, size)
+def _with_ends(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
+    """Each table, and whether it is the last of its video."""
+    ahead = itertools.chain(tables, [None])
+    for table, after in itertools.pairwise(ahead):
+        assert table is not None
+        yield table, after is None or pair_key(after)[0] != pair_key(table)[0]
 
 
 def _split(rows: pa.Table) -> Iterator[pa.Table]:
