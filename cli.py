@@ -21,6 +21,10 @@ PUBLISHED_BACKBONES = [
 ]
 
 
+DATA_SETS = [
+    *("ref-youtube-vos", "ref-davis17", "davis", "mevis", "mevis-v2", "a2d", "jhmdb", "revos", "long-rvos"),
+    *("coco-video", "folder"),
+]
 PROTOCOLS = [
     *("all-frames", "davis-semisupervised", "ref-davis17", "ref-davis17-strict", "ref-youtube-vos"),
     *("mevis", "a2d", "jhmdb", "revos", "long-rvos"),
@@ -133,16 +137,34 @@ def demo(**options: Any) -> None:
 
 
 @main.command("import")
-@click.argument("dataset", type=click.Choice(["ref-youtube-vos"]))
+@click.argument("dataset", type=click.Choice(DATA_SETS), metavar="DATASET")
 @click.argument("root")
-@click.option("--out", required=True, help="Folder for manifest.parquet and annotations.parquet.")
-@click.option("--split", help="Split of the published layout: train, valid or test.")
+@click.option("--out", required=True, help="Folder for manifest.parquet, annotations.parquet and so on.")
+@click.option("--split", help="Split of the published layout: train, valid, 2017/val ...; a wrong one lists them.")
+@click.option("--expressions", metavar="FILE", help="folder: sentences as .csv, .jsonl or .txt, local or s3://.")
+@click.option(
+    "--context",
+    type=click.IntRange(min=1),
+    help="a2d, jhmdb: a pair for each annotated frame, in the middle of so many (published: 5).",
+)
 @JSON_OPTION
 def import_(**options: Any) -> None:
     """Turn the data set in the folder ROOT into a manifest, and its masks into annotations.
 
+    DATASET says what ROOT looks like: ref-youtube-vos, ref-davis17, davis, mevis, mevis-v2, a2d, jhmdb, revos,
+    long-rvos, coco-video (the form of YouTube-VIS), or folder: any tree of videos, with a file of sentences. What is
+    found is counted beside what the authors of the set say.
+
     \b
     rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/
+    rvos import mevis s3://bucket/mevis --split valid_u --out s3://bucket/manifests/mevis
+    rvos import a2d /data/a2d_sentences --split test --context 5 --out data/
+    rvos import folder /data/clips --expressions sentences.csv --out data/
+
+    \b
+    sentences.csv    expression, and if wanted video (its path below ROOT; without: for all videos),
+                     expression_id, and any attributes
+    sentences.txt    one sentence in each line, for all videos
     """
     run_job("import_dataset", "ImportConfig", options)
 

@@ -4,20 +4,58 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.datasets import ref_youtube_vos
-from pipeline.datasets.imported import ImportedVideo
+from pipeline.datasets import (
+    a2d,
+    coco_video,
+    davis,
+    folder,
+    jhmdb,
+    long_rvos,
+    mevis,
+    ref_davis17,
+    ref_youtube_vos,
+    revos,
+)
+from pipeline.datasets.imported import ImportedVideo, Published
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, VOID
 
-READERS: dict[str, Callable[[str, str | None], Iterator[ImportedVideo]]] = {"ref-youtube-vos": ref_youtube_vos.read}
-ROWS_AT_ONCE = 20_000  # of masks held before they are written as one row group
+ROWS_AT_ONCE = 20_000  # held before they are written, or packed
+MAX_PROBLEMS = 1000  # after so many the rest of the data set is not looked at
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """How a data set is read, which options of the command it takes, and what its authors say it holds."""
+
+    read: Callable[..., Iterator[ImportedVideo]]
+    options: tuple[str, ...] = ("split",)
+    published: tuple[Published, ...] = ()
+
+
+DATA_SETS = {
+    "ref-youtube-vos": DataSet(ref_youtube_vos.read, published=ref_youtube_vos.PUBLISHED),
+    "ref-davis17": DataSet(ref_davis17.read, published=ref_davis17.PUBLISHED),
+    "davis": DataSet(davis.read, published=davis.PUBLISHED),
+    "mevis": DataSet(mevis.read, published=mevis.PUBLISHED_V1),
+    "mevis-v2": DataSet(partial(mevis.read, version=2), published=mevis.PUBLISHED_V2),
+    "a2d": DataSet(a2d.read, ("split", "context"), a2d.PUBLISHED),
+    "jhmdb": DataSet(jhmdb.read, ("context",), jhmdb.PUBLISHED),
+    "revos": DataSet(revos.read, published=revos.PUBLISHED),
+    "long-rvos": DataSet(long_rvos.read, published=long_rvos.PUBLISHED),
+    "coco-video": DataSet(coco_video.read),
+    "folder": DataSet(folder.read, ("expressions",)),
+}
+OPTIONS = ("split", "expressions", "context")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,74 +66,111 @@ class ImportConfig:
     root: str
     out: str
     split: str | None = None
+    expressions: str | None = None
+    context: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dataset not in READERS:
-            raise InputError(f"no data set '{self.dataset}'; there are {', '.join(READERS)}")
+        if self.dataset not in DATA_SETS:
+            raise InputError(f"no data set '{self.dataset}'; there are {', '.join(DATA_SETS)}")
+        takes = DATA_SETS[self.dataset].options
+        for option in OPTIONS:
+            if getattr(self, option) is not None and option not in takes:
+                raise InputError(f"{self.dataset} takes no --{option}; leave it out")
+
+    def read(self) -> Iterator[ImportedVideo]:
+        """The videos of the data set."""
+        data_set = DATA_SETS[self.dataset]
+        return data_set.read(self.root, **{option: getattr(self, option) for option in data_set.options})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportResult:
     """What was written (URIs, None for what the data set does not have) and what to know about it."""
 
-    manifest: str
+    manifest: str | None
     annotations: str | None
     void: str | None
+    foreground: str | None
     videos: int
     pairs: int
+    objects: int
     mask_rows: int
+    published: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict:
         return asdict(self)
 
     def text(self) -> str:
-        lines = [f"{self.manifest}: {self.pairs} pairs in {self.videos} videos"]
+        lines = [
+            f"{self.manifest}: {self.pairs} pairs in {self.videos} videos"
+            if self.manifest
+            else f"no expressions, no manifest: {self.videos} videos"
+        ]
+        lines += [f"published, {counts}" for counts in self.published]
         lines += (
-            [f"{self.annotations}: {self.mask_rows} rows, one for each object and annotated frame"]
+            [f"{self.annotations}: {self.objects} objects; {self.mask_rows} rows, one for each and annotated frame"]
             if self.annotations
             else ["no masks, no annotations"]
         )
         lines += [f"{self.void}: pixels that are not scored"] if self.void else []
+        lines += [f"{self.foreground}: pixels of any object"] if self.foreground else []
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 def run(config: ImportConfig) -> ImportResult:
-    """Write OUT/manifest.parquet, OUT/annotations.parquet and OUT/void.parquet (the last two if there is cause).
+    """Write OUT/manifest.parquet, and OUT/annotations.parquet, void.parquet and foreground.parquet if there is cause.
 
     Nothing is written unless the whole data set is sound; raises InputError that lists all that is wrong. Masks are
-    held for a few videos at a time only.
+    held for a few videos at a time only, pairs as packed columns.
     """
     out = storage.absolute(config.out)
-    videos = READERS[config.dataset](config.root, config.split)
-    pairs: list[dict] = []
+    videos = config.read()
+    pairs = _Pairs(out)
+    ids: set[str] = set()
+    objects = 0
     problems: list[Problem] = []
-    warnings: dict[str, list[str]] = defaultdict(list)
+    warnings: dict[str, tuple[int, str]] = {}  # how often, and where first
     with contextlib.ExitStack() as files:
-        annotations = files.enter_context(_MaskFile(storage.join(out, "annotations.parquet"), ANNOTATIONS))
-        void = files.enter_context(_MaskFile(storage.join(out, "void.parquet"), VOID))
+
+        def mask_file(name: str, schema: pa.Schema) -> "_MaskFile":
+            return files.enter_context(_MaskFile(storage.join(out, f"{name}.parquet"), schema))
+
+        masks = {
+            "annotations": mask_file("annotations", ANNOTATIONS),
+            "void": mask_file("void", VOID),
+            "foreground": mask_file("foreground", VOID),
+        }
         for video in videos:
-            pairs += video.pairs
-            problems += [Problem(f"video {video.video_id}", None, text) for text in video.problems]
+            problems += [Problem(f"video {video.video_id}", None, text) for text in _all_problems(video, ids)]
+            ids.add(video.video_id)
             for what, where in video.warnings:
-                warnings[what].append(where)
+                count, first = warnings.get(what, (0, where))
+                warnings[what] = count + 1, first
             if not problems:
-                annotations.add(video.annotations)
-                void.add(video.void)
+                pairs.add(video.pairs)
+                objects += len(pc.unique(video.annotations["object_id"]))
+                for name, file in masks.items():
+                    file.add(getattr(video, name))
+            elif len(problems) > MAX_PROBLEMS:
+                break
         if problems:
             raise SchemaError(problems)
-        if not pairs:
+        if not pairs.count and not masks["annotations"].rows:
             raise InputError(f"the data set in {config.root} has no expressions, so there is nothing to write")
-        written = {"annotations": annotations.commit(), "void": void.commit()}
-    manifest = storage.join(out, "manifest.parquet")
-    storage.write_table(manifest, manifest_table(pairs, out))
+        written = {name: file.commit() for name, file in masks.items()}
+    manifest = storage.join(out, "manifest.parquet") if pairs.count else None
+    if manifest:
+        storage.write_table(manifest, pairs.table())
     return ImportResult(
         manifest=manifest,
         **written,
-        videos=len({pair["video_id"] for pair in pairs}),
-        pairs=len(pairs),
-        mask_rows=annotations.rows,
-        warnings=(*_summary(warnings), *_left_over(out, written)),
+        videos=pairs.videos if manifest else len(ids),
+        pairs=pairs.count,
+        objects=objects,
+        mask_rows=masks["annotations"].rows,
+        published=tuple(map(str, _published(config, pairs.splits))),
+        warnings=(*_summary(warnings), *_left_over(out, written | {"manifest": manifest})),
     )
 
 
@@ -116,6 +191,59 @@ def manifest_table(pairs: list[dict], out: str) -> pa.Table:
             columns.append(pa.array(values, MANIFEST.field(name).type) if declared else _attribute(values))
             fields.append(MANIFEST.field(name) if declared else pa.field(name, columns[-1].type))
     return pa.table(columns, schema=pa.schema(fields, MANIFEST.metadata))
+
+
+class _Pairs:
+    """The manifest in the making: many pairs as packed columns, the latest as rows."""
+
+    def __init__(self, out: str):
+        self.count = self.videos = 0
+        self.splits: set[str | None] = set()
+        self._out = out
+        self._packed: list[pa.Table] = []
+        self._rows: list[dict] = []
+
+    def add(self, pairs: list[dict]) -> None:
+        """Take the pairs of one video. How many objects each means becomes the attribute `num_targets`."""
+        self.count += len(pairs)
+        self.videos += bool(pairs)
+        self.splits |= {pair.get("split") for pair in pairs}
+        for pair in pairs:
+            known = pair.get("object_ids")
+            self._rows.append(pair if known is None else {**pair, "num_targets": len(known)})
+        if len(self._rows) >= ROWS_AT_ONCE:
+            self._pack()
+
+    def table(self) -> pa.Table:
+        """All of them; a column whose type differs from part to part becomes text."""
+        self._pack()
+        types: dict[str, set[pa.DataType]] = defaultdict(set)
+        for table in self._packed:
+            for field in table.schema:
+                types[field.name].add(field.type)
+        mixed = [name for name, of in types.items() if len(of) > 1 and not all(map(_is_number, of))]
+        tables = [_as_text(table, mixed) for table in self._packed]
+        table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+        order = [name for name in MANIFEST.names if name in types]
+        order += [name for name in table.column_names if name not in order]
+        return table.select(order).replace_schema_metadata(MANIFEST.metadata)
+
+    def _pack(self) -> None:
+        if self._rows:
+            self._packed.append(manifest_table(self._rows, self._out))
+            self._rows = []
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _as_text(table: pa.Table, names: list[str]) -> pa.Table:
+    for name in names:
+        if name in table.column_names:
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, _text([value.as_py() for value in table[name]]))
+    return table
 
 
 class _MaskFile(contextlib.AbstractContextManager):
@@ -156,18 +284,41 @@ class _MaskFile(contextlib.AbstractContextManager):
         self._waiting = []
 
 
+def _all_problems(video: ImportedVideo, ids: set[str]) -> Iterator[str]:
+    """What a video says of itself, and what shows only among several."""
+    yield from video.problems
+    if video.video_id in ids:
+        yield "there are two videos of this id ('/' becomes '__'); rename one"
+    counts: dict[str, int] = defaultdict(int)
+    for pair in video.pairs:
+        counts[pair["expression_id"]] += 1
+    yield from (f"expression {name} is there {count} times" for name, count in counts.items() if count > 1)
+
+
 def _attribute(values: list) -> pa.Array:
     """A column in the type its values have in common, else as text."""
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return _text(values)
 
 
-def _summary(warnings: dict[str, list[str]]) -> Iterator[str]:
-    for what, places in warnings.items():
+def _text(values: list) -> pa.Array:
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _published(config: ImportConfig, splits: set[str | None]) -> Iterator[Published]:
+    """What its authors say of the split that was read; of all, where it is not known which it is."""
+    published = DATA_SETS[config.dataset].published
+    split = config.split or (next(iter(splits)) if len(splits) == 1 else None)
+    named = [counts for counts in published if counts.split == split]
+    yield from named or published
+
+
+def _summary(warnings: dict[str, tuple[int, str]]) -> Iterator[str]:
+    for what, (count, first) in warnings.items():
         subject, _, advice = what.partition("; ")
-        yield f"{subject}: {len(places)} (first: {places[0]}); {advice}"
+        yield f"{subject}: {count} (first: {first}); {advice}"
 
 
 def _left_over(out: str, written: dict[str, str | None]) -> list[str]:

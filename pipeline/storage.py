@@ -120,6 +120,26 @@ def names(folder: str) -> list[str]:
     return sorted(name for name in found if name and not name.startswith("."))
 
 
+def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below `folder` and itself: its path relative to it ('' for itself), and its sorted file names.
+
+    Hidden folders and files are left out, links to folders not followed. Raises FileNotFoundError if there is no such
+    folder.
+    """
+    names(folder)  # which fails if it is not there; walking would find nothing
+    with _as_os_error(folder):
+        if is_remote(folder):
+            fs = _fs(folder)
+            inside = str(fs._strip_protocol(folder))
+            below = ((path.removeprefix(inside).strip("/"), list(files)) for path, _, files in fs.walk(folder))
+        else:
+            below = ((os.path.relpath(path, folder), files) for path, _, files in os.walk(folder))
+        for path, files in below:
+            path = "" if path == "." else path
+            if not any(part.startswith(".") for part in path.split("/")):
+                yield path, sorted(name for name in files if name and not name.startswith("."))
+
+
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
     """Whole content of a file; OSError (EFBIG) before memory is taken if it is larger than `limit` bytes."""
 

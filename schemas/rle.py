@@ -7,6 +7,7 @@ before. (Format: `maskApi.c` of the COCO API.) Strings are checked in full befor
 since pycocotools may hang, crash or show uninitialised memory on broken ones.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,18 @@ def empty(height: int, width: int) -> bytes:
         value >>= 5
     groups.append(value + 48)
     return bytes(groups)
+
+
+def from_runs(runs: Sequence[int], height: int, width: int) -> bytes:
+    """The string of a mask given by its runs, background first (COCO's uncompressed form). Raises RleError."""
+    _check_size(height, width)
+    if not all(type(run) is int and 0 <= run <= height * width for run in runs):
+        raise RleError("the runs are not all whole numbers within the frame")
+    if sum(runs) != height * width:
+        raise RleError(f"runs total {sum(runs)}, frame of {height}x{width} has {height * width} pixels")
+    uncompressed: Any = {"size": [height, width], "counts": list(runs)}
+    encoded: Any = coco.frPyObjects(uncompressed, height, width)
+    return encoded["counts"]
 
 
 def check(counts: bytes, height: int, width: int) -> None:

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import PROTOCOLS, PUBLISHED_BACKBONES, main
+from cli import DATA_SETS, PROTOCOLS, PUBLISHED_BACKBONES, main
 from schemas.errors import InputError
 
 JOBS = {
@@ -62,6 +62,12 @@ def test_backbone_names_are_the_models():
     from model.config import PUBLISHED
 
     assert set(PUBLISHED_BACKBONES) == set(PUBLISHED)
+
+
+def test_data_set_names_are_those_of_the_job():
+    from jobs import import_dataset
+
+    assert list(import_dataset.DATA_SETS) == DATA_SETS
 
 
 def test_protocol_names_are_those_of_the_evaluation():

@@ -19,6 +19,24 @@ VOID_ID = 255
 
 def read_mask(uri: str) -> np.ndarray:
     """Object ids, uint8 [H, W]. Raises MediaError unless it is a PNG with a palette or in gray, and sound."""
+    image = _open(uri)
+    if image.mode not in ("P", "L", "1"):
+        raise MediaError(
+            "corrupt", f"{uri}: mask of mode {image.mode}; needed is a palette PNG whose values are object ids"
+        )
+    return np.asarray(image).astype(np.uint8)
+
+
+def read_binary_mask(uri: str) -> np.ndarray:
+    """Where a mask of one object is anything but 0, bool [H, W]. Colours (a few of DAVIS 2016) count as well."""
+    image = _open(uri)
+    if image.mode not in ("P", "L", "1"):
+        image = image.convert("RGB")  # without alpha, which is full where it is there at all
+    pixels = np.atleast_3d(np.asarray(image))
+    return np.asarray(pixels.any(2))
+
+
+def _open(uri: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)), formats=("PNG",))
         check_size(image.width, image.height, uri)
@@ -27,11 +45,7 @@ def read_mask(uri: str) -> np.ndarray:
         raise
     except Exception as error:  # storage, or damaged data, which makes Pillow raise many kinds
         raise MediaError("corrupt", f"{uri}: the mask cannot be read ({error}); replace it") from error
-    if image.mode not in ("P", "L", "1"):
-        raise MediaError(
-            "corrupt", f"{uri}: mask of mode {image.mode}; needed is a palette PNG whose values are object ids"
-        )
-    return np.asarray(image).astype(np.uint8)
+    return image
 
 
 class MaskRows:

@@ -7,7 +7,7 @@ Frames are numbered in presentation order, which is the order of a full sequenti
 access returns other frames than asked for on files with edit lists or open groups of pictures.
 """
 
-from pipeline.video.reading import DECODERS, LastFile, probe, read_frames
+from pipeline.video.reading import DECODERS, FILE_SUFFIXES, LastFile, probe, read_frames
 from pipeline.video.types import Frame, Selection, VideoHeader
 
-__all__ = ["DECODERS", "Frame", "LastFile", "Selection", "VideoHeader", "probe", "read_frames"]
+__all__ = ["DECODERS", "FILE_SUFFIXES", "Frame", "LastFile", "Selection", "VideoHeader", "probe", "read_frames"]

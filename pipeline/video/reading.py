@@ -12,7 +12,7 @@ from schemas.errors import InputError, MediaError, StorageError
 
 DECODERS = ("pyav", "decord")
 
-_FILE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif")
+FILE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif")
 
 
 def probe(uri: str) -> VideoHeader:
@@ -95,7 +95,7 @@ def _open(path: str, uri: str, decoder: str) -> file.VideoReader:
 
 
 def _is_folder(uri: str) -> bool:
-    if storage.is_remote(uri) and uri.partition("?")[0].lower().endswith(_FILE_SUFFIXES):
+    if storage.is_remote(uri) and uri.partition("?")[0].lower().endswith(FILE_SUFFIXES):
         return False  # saves a request, and keeps HTTP from fetching the file as if it were a listing
     return storage.is_folder(uri)
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from jobs import import_dataset
 from jobs.import_dataset import ImportConfig, manifest_table, run
 from pipeline.manifest import read_manifest
 from schemas import rle
@@ -64,7 +65,7 @@ def test_real_validation_text_without_frames(shared, tmp_path):
     result = import_(tmp_path, tmp_path / "out", "valid")
     assert (result.videos, result.pairs, result.annotations) == (202, 834, None)
     assert len(result.warnings) == 1
-    assert "without a folder of frames: 202" in result.warnings[0]
+    assert "without their frames: 202" in result.warnings[0]
     manifest = read_manifest(result.manifest)
     assert set(manifest["split"].to_pylist()) == {"valid"}
     assert "object_ids" not in manifest.column_names
@@ -139,6 +140,102 @@ def test_attribute_types():
     assert "none" not in table.column_names
 
 
-def test_unknown_data_set():
+def test_what_a_data_set_does_not_take():
     with pytest.raises(InputError, match="ref-youtube-vos"):
         ImportConfig(dataset="coco", root=".", out=".")
+    for option, value in (("expressions", "a.txt"), ("context", 5)):
+        with pytest.raises(InputError, match=f"mevis takes no --{option}"):
+            ImportConfig(dataset="mevis", root=".", out=".", **{option: value})
+    with pytest.raises(InputError, match="folder takes no --split"):
+        ImportConfig(dataset="folder", root=".", out=".", split="train")
+
+
+def test_published_counts_stand_beside_those_found(data_set, tmp_path, shared):
+    (tmp_path / "meta_expressions/valid").mkdir(parents=True)
+    shutil.copy(data_set / "meta_expressions.json", tmp_path / "meta_expressions/valid/meta_expressions.json")
+    result = import_(tmp_path, tmp_path / "out")
+    assert [counts.partition(" (")[0] for counts in result.published] == ["valid: 834 expressions in 202 videos"]
+    assert "1 pairs in 1 videos\npublished, valid: 834 expressions in 202 videos" in result.text()
+    flat = import_(data_set, tmp_path / "flat")
+    assert len(flat.published) == 3  # of which split it is, nobody knows
+    real = run(ImportConfig(dataset="ref-davis17", root=str(shared / "data/real"), out=str(tmp_path / "davis")))
+    assert (real.videos, real.pairs, real.objects, real.mask_rows) == (3, 12, 3, 139)
+    assert read_manifest(str(real.manifest))["annotator"].to_pylist() == list("0123") * 3
+    assert "valid: 244 expressions in 30 videos" in real.text()
+
+
+def test_validation_videos_without_those_of_the_test_set(data_set, tmp_path):
+    video = json.loads((data_set / "meta_expressions.json").read_text())["videos"]["a"]
+    for split, videos in (("valid", {"a": video, "b": video}), ("test", {"b": video})):
+        (tmp_path / "meta_expressions" / split).mkdir(parents=True)
+        (tmp_path / "meta_expressions" / split / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    for split, video_id in (("valid", "a"), ("test", "b")):
+        manifest = import_(tmp_path, tmp_path / split, split).manifest
+        assert pq.read_table(manifest)["video_id"].to_pylist() == [video_id]
+
+
+def test_masks_without_sentences(data_set, tmp_path):
+    """DAVIS without the names of its objects: annotations, and no manifest."""
+    for name in ("JPEGImages", "Annotations"):
+        (tmp_path / "DAVIS" / name).mkdir(parents=True)
+        shutil.copytree(data_set / name, tmp_path / "DAVIS" / name / "480p")
+    result = run(ImportConfig(dataset="davis", root=str(tmp_path), out=str(tmp_path / "out")))
+    assert (result.manifest, result.videos, result.pairs, result.mask_rows) == (None, 1, 0, 2)
+    assert "no expressions, no manifest" in result.text()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotations.parquet", "void.parquet"]
+
+
+def test_two_videos_of_one_id(data_set, tmp_path):
+    videos = json.loads((data_set / "meta_expressions.json").read_text())["videos"]
+    videos = dict.fromkeys(("x/y", "x__y"), videos["a"])
+    (data_set / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    with pytest.raises(InputError, match="x__y: there are two videos of this id"):
+        import_(data_set, tmp_path / "out")
+
+
+def test_many_pairs_are_packed_on_the_way(tmp_path, monkeypatch):
+    """Columns that come late, end early or change their type."""
+    monkeypatch.setattr(import_dataset, "ROWS_AT_ONCE", 2)
+    for number in range(4):
+        (tmp_path / f"clips/v{number}.mp4").parent.mkdir(exist_ok=True)
+        (tmp_path / f"clips/v{number}.mp4").write_bytes(b"")
+    rows = [{"video": f"v{n % 4}", "expression": f"e{n}"} for n in range(8)]
+    more = [{"a": 1, "b": 1}, {"a": 0.5, "b": "x"}, {"split": "train"}, {"c": True}]
+    lines = [json.dumps(row | more[n % 4]) for n, row in enumerate(rows)]
+    (tmp_path / "e.jsonl").write_text("\n".join(lines))
+    config = ImportConfig(
+        dataset="folder", root=str(tmp_path / "clips"), out=str(tmp_path), expressions=str(tmp_path / "e.jsonl")
+    )
+    result = run(config)
+    assert (result.pairs, result.videos) == (8, 4)
+    manifest = read_manifest(str(result.manifest))
+    assert manifest.column_names == ["video_id", "video_uri", "expression_id", "expression", "split", "a", "b", "c"]
+    assert manifest["a"].to_pylist() == [1, 1, 0.5, 0.5, None, None, None, None]
+    assert manifest["b"].to_pylist() == ["1", "1", "x", "x", None, None, None, None]
+    assert manifest["c"].to_pylist() == [None] * 6 + [True] * 2
+    assert pq.read_table(str(result.manifest))["video_uri"].to_pylist() == [f"clips/v{n // 2}.mp4" for n in range(8)]
+
+
+@pytest.mark.s3
+def test_from_and_to_s3(data_set, tmp_path, s3):
+    import fsspec
+
+    bucket = fsspec.filesystem("s3")
+    for path in data_set.rglob("*.png"):
+        bucket.put_file(str(path), f"{s3}/import/mevis/valid_u/{path.relative_to(data_set)}")
+    counts = rle.encode(np.eye(6, 8, dtype=bool)[None])[0].decode()
+    expression = {"exp": "two lines", "obj_id": [0, 1], "anno_id": [4, 9]}
+    videos = {"a": {"frames": ["00000", "00001"], "expressions": {"0": expression}}}
+    masks = {"9": [{"size": [6, 8], "counts": counts}, None], "4": [None, None]}
+    for name, content in (("meta_expressions.json", {"videos": videos}), ("mask_dict.json", masks)):
+        bucket.pipe_file(f"{s3}/import/mevis/valid_u/{name}", json.dumps(content).encode())
+    result = run(ImportConfig(dataset="mevis", root=f"{s3}/import/mevis", out=f"{s3}/import/out"))
+    assert (result.pairs, result.objects, result.mask_rows) == (1, 2, 4)
+    assert read_manifest(str(result.manifest))["video_uri"].to_pylist() == [f"{s3}/import/mevis/valid_u/JPEGImages/a"]
+    bucket.pipe_file(f"{s3}/import/e.csv", b"video,expression\nJPEGImages/a,a line\n")
+    config = ImportConfig(
+        dataset="folder", root=f"{s3}/import/mevis/valid_u", out=str(tmp_path / "out"), expressions=f"{s3}/import/e.csv"
+    )
+    manifest = read_manifest(str(run(config).manifest))
+    assert manifest["video_uri"].to_pylist() == [f"{s3}/import/mevis/valid_u/JPEGImages/a"]
+    assert manifest["num_frames"].to_pylist() == [2]

@@ -164,3 +164,17 @@ def test_a_wrong_key_is_told_by_whatever_is_asked_first(s3, call):
     assert "StorageError: s3://tests/none: the storage refuses the access" in done.stderr
     assert "set AWS_ACCESS_KEY_ID" in done.stderr
     assert "wrong-secret-value" not in done.stderr
+
+
+def test_walk(tmp_path):
+    import fsspec
+
+    for path in ("b/2.txt", "b/1.txt", "a.txt", "c/d/3.txt", ".hidden/4.txt", "b/.5"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+        fsspec.filesystem("memory").pipe(f"/walking/{path}", b"x")
+    expected = {"": ["a.txt"], "b": ["1.txt", "2.txt"], "c": [], "c/d": ["3.txt"]}
+    for folder in (str(tmp_path), "memory://walking", "memory://walking/"):
+        assert dict(storage.walk(folder)) == expected
+    with pytest.raises(FileNotFoundError):
+        list(storage.walk(str(tmp_path / "gone")))

@@ -96,3 +96,11 @@ def test_any_bytes_are_refused_or_are_a_mask(counts, height, width):
         return
     assert mask.shape == (height, width)
     np.testing.assert_array_equal(coco.decode({"size": [height, width], "counts": counts}), mask)
+
+
+def test_from_runs():
+    assert rle.from_runs([0, 2, 4], 2, 3) == rle.encode(np.array([[[1, 0, 0], [1, 0, 0]]], bool))[0]
+    assert rle.from_runs([6], 2, 3) == rle.empty(2, 3)
+    for runs in ([], [5], [7], [-1, 7], [3.0, 3.0], [True, 5], [2**70]):
+        with pytest.raises(rle.RleError):
+            rle.from_runs(runs, 2, 3)

@@ -1,0 +1,36 @@
+"""`mask_dict.json` of MeViS and ReVOS: {ANNOTATION: [RLE or null for each frame that the video lists]}."""
+
+from pipeline import storage
+from pipeline.datasets import json_file
+from pipeline.datasets.imported import frame_size
+from pipeline.datasets.meta_expressions import Listing
+from pipeline.datasets.tracks import Tracks
+
+
+class MaskDict:
+    """Where the masks of each annotation stand in the file, which is scanned once and never held."""
+
+    def __init__(self, uri: str):
+        """Raises InputError if the file is not sound JSON."""
+        self.uri = uri
+        self._places = {str(entry.path[0]): (entry.start, entry.end) for entry in json_file.entries(uri) if entry.path}
+
+    def add_to(self, video: Listing) -> None:
+        """Fill in the annotations of the objects that the pairs of a video mean."""
+        found = video.found
+        objects = {object_id for pair in found.pairs for object_id in pair["object_ids"] or ()}
+        tracks = Tracks(found, video.sequence, frame_size(video.uri, found) if objects and video.has_frames else None)
+        there = sorted(objects & self._places.keys(), key=lambda object_id: self._places[object_id])
+        with storage.open_input(self.uri) as file:
+            for object_id in there:
+                masks = json_file.read_entry(file, *self._places[object_id])
+                if not isinstance(masks, list) or len(masks) != len(video.listed):
+                    have = len(masks) if isinstance(masks, list) else "no list of"
+                    found.problems.append(
+                        f"{self.uri} annotation {object_id}: {have} masks for {len(video.listed)} frames"
+                    )
+                    continue
+                for name, mask in zip(video.listed, masks, strict=True):
+                    tracks.add_coco(object_id, name, mask)
+        found.check_objects(tracks.seen)
+        found.annotations = tracks.annotations()

@@ -1,0 +1,120 @@
+"""Any tree of videos, and the ways to say what is to be found in them."""
+
+import json
+
+import pytest
+
+from pipeline.datasets import folder, imported
+from schemas.errors import InputError
+
+FRAMES = ["0001", "0002"]
+
+
+@pytest.fixture
+def root(tmp_path, write_frames):
+    """Two files, two folders of images, one hidden thing, one that is no video."""
+    root = tmp_path / "clips"
+    for path in ("day/one.mp4", "night/one.MOV", ".hidden/x.mp4", "day/notes.txt"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"")
+    write_frames(root / "night/two", FRAMES)
+    write_frames(root / "three", FRAMES, "png")
+    return root
+
+
+def write(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return str(tmp_path / name)
+
+
+def test_one_list_for_all(root, tmp_path):
+    found = list(folder.read(str(root), expressions=write(tmp_path, "a.txt", "a cat\n\n  a dog \n")))
+    assert [video.video_id for video in found] == ["day__one", "night__one", "night__two", "three"]
+    assert [pair["video_uri"] for pair in found[0].pairs] == [str(root / "day/one.mp4")] * 2
+    assert [(pair["expression_id"], pair["expression"]) for pair in found[2].pairs] == [("0", "a cat"), ("1", "a dog")]
+    assert [video.pairs[0]["num_frames"] for video in found] == [None, None, 2, 2]
+
+
+CSV = """video,expression,expression_id,kind
+day/one,"a cat, sitting",x,static
+night/one.MOV,a dog,,
+two,  é ,,dynamic
+./three/,for three,0,
+,for all,,
+"""
+
+
+def test_csv(root, tmp_path):
+    found = {video.video_id: video for video in folder.read(str(root), expressions=write(tmp_path, "a.csv", CSV))}
+    assert found["day__one"].pairs[0] == {
+        "video_id": "day__one",
+        "video_uri": str(root / "day/one.mp4"),
+        "expression_id": "x",
+        "expression": "a cat, sitting",
+        "num_frames": None,
+        "kind": "static",
+    }
+    assert [(pair["expression_id"], pair["expression"]) for pair in found["three"].pairs] == [
+        ("0", "for three"), ("1", "for all"),
+    ]  # fmt: skip
+    assert [pair["expression"] for pair in found["night__two"].pairs] == ["  é ", "for all"]
+
+
+def test_jsonl(root, tmp_path):
+    rows = [
+        {"video": "day__one", "expression": "x", "annotator": "me", "level": 2},
+        {"video": "three", "expression": ""},
+    ]
+    text = "\n".join(map(json.dumps, rows))
+    found = list(folder.read(str(root), expressions=write(tmp_path, "a.jsonl", text)))
+    assert (found[0].pairs[0]["annotator"], found[0].pairs[0]["level"]) == ("me", 2)
+    assert [what for what, _ in found[3].warnings] == [imported.NO_TEXT]
+    assert [what for what, _ in found[1].warnings] == [imported.NO_EXPRESSIONS]
+
+
+BAD = {
+    "there is no video 'nine'": ("a.csv", "video,expression\nnine,x\n"),
+    "'one' is several: day__one, night__one": ("a.csv", "video,expression\none,x\n"),
+    "has no text 'expression'": ("a.csv", "video,text\nthree,x\n"),
+    "'object_ids' is not for this file": ("a.jsonl", '{"expression": "x", "object_ids": ["1"]}'),
+    "'kind' is no plain value": ("a.jsonl", '{"expression": "x", "kind": []}'),
+    "more values than columns": ("a.csv", "expression\na,b\n"),
+    "row 1: no sound JSON": ("a.jsonl", '{"expression": "x"}\n{'),
+    "is no JSON object": ("a.jsonl", "[]"),
+    "has no expressions": ("a.txt", "\n"),
+    "is not .csv, .jsonl or .txt": ("a.xml", "x"),
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_lists(root, tmp_path, text):
+    with pytest.raises(InputError, match=text):
+        list(folder.read(str(root), expressions=write(tmp_path, *BAD[text])))
+
+
+def test_bad_ids(root, tmp_path):
+    text = "video,expression,expression_id\nthree,x,1\nthree,y,1\nthree,z,../a\n"
+    found = list(folder.read(str(root), expressions=write(tmp_path, "a.csv", text)))[3]
+    assert "'1' is there twice" in found.problems[0]
+    assert "row 2" in found.problems[1]
+    (root / "day__one.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match="would have one id, day__one"):
+        folder.read(str(root), expressions=write(tmp_path, "a.txt", "x"))
+
+
+def test_errors(tmp_path, root):
+    sentences = write(tmp_path, "a.txt", "x")
+    with pytest.raises(InputError, match="needs --expressions"):
+        folder.read(str(root))
+    with pytest.raises(InputError, match="give the sentences with --expressions"):
+        folder.read(str(root), expressions=str(tmp_path / "gone.csv"))
+    with pytest.raises(InputError, match="no folder"):
+        folder.read(str(tmp_path / "gone"), expressions=sentences)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no videos in"):
+        folder.read(str(tmp_path / "empty"), expressions=sentences)
+
+
+def test_a_folder_of_images_itself(root, tmp_path):
+    (found,) = folder.read(str(root / "three"), expressions=write(tmp_path, "a.txt", "x"))
+    assert (found.video_id, found.pairs[0]["video_uri"]) == ("three", str(root / "three"))

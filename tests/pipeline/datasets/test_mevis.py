@@ -1,0 +1,115 @@
+"""MeViS in both versions: several objects, none, masks by frame from one large file."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.datasets import imported, json_file, mevis
+from schemas import rle
+from schemas.errors import InputError
+
+FRAMES = ["00000", "00001", "00002"]
+
+
+def coco(mask) -> dict:
+    return {"size": list(mask.shape), "counts": rle.encode(mask[None])[0].decode()}
+
+
+@pytest.fixture
+def root(tmp_path, write_frames, half):
+    """Split valid_u with two videos; sentences of one object, two, and none."""
+    split = tmp_path / "mevis/valid_u"
+    for video in ("b", "a"):
+        write_frames(split / "JPEGImages" / video, FRAMES)
+    one = {"exp": "cat going left", "obj_id": [0], "anno_id": [7]}
+    two = {"exp": "both cats, moving", "obj_id": [0, 1], "anno_id": [7, 12], "type": "motion"}
+    none = {"exp": "dog", "obj_id": [], "anno_id": []}
+    videos = {
+        "b": {"expressions": {"0": {"exp": "x", "obj_id": [2], "anno_id": [3]}}, "vid_id": 1, "frames": FRAMES},
+        "a": {"expressions": {"0": one, "1": two, "2": none}, "vid_id": 0, "frames": FRAMES},
+    }
+    (split / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    full = np.ones_like(half)
+    masks = {"7": [coco(half), None, coco(full)], "3": [None] * 3, "12": [coco(~half)] * 3}
+    (split / "mask_dict.json").write_text(json.dumps(masks))
+    return tmp_path / "mevis"
+
+
+def test_layout(root, half, monkeypatch):
+    monkeypatch.setattr(json_file, "CHUNK", 50)
+    first, second = mevis.read(str(root), "valid_u")
+    assert (first.video_id, second.video_id) == ("a", "b")
+    assert [pair["object_ids"] for pair in first.pairs] == [["7"], ["7", "12"], []]
+    assert first.pairs[1] == {
+        "video_id": "a",
+        "video_uri": str(root / "valid_u/JPEGImages/a"),
+        "expression_id": "1",
+        "expression": "both cats, moving",
+        "frames": None,
+        "num_frames": 3,
+        "object_ids": ["7", "12"],
+        "split": "valid_u",
+        "vid_id": 0,
+        "type": "motion",
+    }
+    rows = first.annotations.to_pylist()
+    assert [(row["object_id"], row["frame_name"]) for row in rows] == [(o, f) for o in ("7", "12") for f in FRAMES]
+    assert rows[1]["counts"] is None
+    np.testing.assert_array_equal(rle.decode(rows[0]["counts"], 6, 8), half)
+    assert [row["counts"] for row in second.annotations.to_pylist()] == [None] * 3
+    assert [what for what, _ in second.warnings] == [imported.NO_MASK_OF_OBJECT]
+    assert not first.problems
+    assert not second.problems
+
+
+def test_masks_go_by_the_listed_frames_and_indices_by_all(root, write_frames):
+    write_frames(root / "valid_u/JPEGImages/b", ["-0001"])
+    found = list(mevis.read(str(root)))[1]
+    assert found.annotations["frame_index"].to_pylist() == [1, 2, 3]
+    assert found.pairs[0]["frames"] == FRAMES
+
+
+def test_the_folder_of_a_split_itself(root):
+    assert next(iter(mevis.read(str(root / "valid_u")))).pairs[0]["split"] == "valid_u"
+
+
+def test_second_version(root):
+    v1 = root / "valid_u/meta_expressions.json"
+    content = json.loads(v1.read_text())
+    assert len(list(mevis.read(str(root), version=2))) == 2  # under the name of the first, where it is alone
+    del content["videos"]["b"]
+    (root / "valid_u/meta_expressions_v2.json").write_text(json.dumps(content))
+    assert [video.video_id for video in mevis.read(str(root), version=2)] == ["a"]
+    assert len(list(mevis.read(str(root)))) == 2
+    release = {"videos": {"a": {"frames": FRAMES, "expressions": {"0": {"exp": "x"}}}}}
+    (root / "valid").mkdir()
+    (root / "valid/meta_expressions_v2_release.json").write_text(json.dumps(release))
+    (found,) = mevis.read(str(root), "valid", version=2)
+    assert found.pairs[0]["object_ids"] is None
+    assert not found.annotations.num_rows
+
+
+def test_errors(root, tmp_path):
+    masks = json.loads((root / "valid_u/mask_dict.json").read_text())
+    masks["7"][0]["counts"] = "0"
+    masks["12"] = masks["12"][:2]
+    del masks["3"]
+    (root / "valid_u/mask_dict.json").write_text(json.dumps(masks))
+    first, second = mevis.read(str(root))
+    assert "object 7 frame 00000: runs total 0" in first.problems[0]
+    assert "annotation 12: 2 masks for 3 frames" in first.problems[1]
+    assert [what for what, _ in second.warnings] == [imported.NO_MASK_OF_OBJECT]
+    with pytest.raises(InputError, match="has the splits valid_u; choose one"):
+        mevis.read(str(root), "train")
+    with pytest.raises(InputError, match="no data set in"):
+        mevis.read(str(tmp_path))
+    with pytest.raises(InputError, match="no folder"):
+        mevis.read(str(tmp_path / "gone"))
+
+
+def test_scored_by_its_protocol(root, score_itself):
+    summary = score_itself("mevis", root, "mevis", by=("num_targets", "type"))
+    assert summary["overall"] | {"J&F": 1, "N-acc": 1} == summary["overall"]
+    assert summary["overall"]["T-acc"] == pytest.approx(2 / 3)  # the object of video b is in no frame
+    assert {row["value"]: row["n"] for row in summary["by"]["num_targets"]} == {0: 1, 1: 2, 2: 1}

@@ -1,0 +1,24 @@
+"""What the documentation says of data sets is what the code says."""
+
+import re
+from pathlib import Path
+
+from jobs.import_dataset import DATA_SETS
+
+TEXT = (Path(__file__).resolve().parents[3] / "docs/datasets.md").read_text()
+
+
+def test_counts_of_the_docs():
+    table = TEXT.partition("## Is the download complete?")[2].partition("\n\nThe rows of")[0]
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in table.splitlines()[6:]]
+    published = [counts for data_set in DATA_SETS.values() for counts in data_set.published]
+    assert rows == [
+        [counts.split, str(counts.videos or ""), str(counts.expressions or ""), counts.source] for counts in published
+    ]
+
+
+def test_every_data_set_is_told():
+    for heading in ("## Layouts", "## What becomes what"):
+        table = TEXT.partition(heading)[2].partition("\n\n")[2].partition("\n\n")[0]
+        names = [name for line in table.splitlines() for name in re.findall("`([a-z0-9-]+)`", line.split("|")[1])]
+        assert names == list(DATA_SETS)
