@@ -44,7 +44,8 @@ MAX_INSTANCES = 255
 
 PUBLISHED = (Published("all", 3782, 6655, "rows of videoset.csv and a2d_annotation.txt, by the loader of MTTR"),)
 
-NO_H5PY = "videos whose masks are HDF5, which takes h5py; 'pip install h5py', or there is no truth to score by"
+BROKEN = "clips that cannot be read; their pairs will fail"
+NO_H5PY = "videos whose masks are HDF5, which takes h5py; install it (extra 'a2d'), or there is no truth to score by"
 NO_MASKS = "videos without masks; their sentences have no target frames"
 NO_NUMBER = "sentences whose instance is no number; published loaders leave them out too"
 NOWHERE = "sentences whose instance is in no annotated frame; they are left out"
@@ -74,7 +75,7 @@ class Source:
 
 
 def read(root: str, split: str | None = None, *, context: int | None = None) -> Iterator[ImportedVideo]:
-    """All videos of one split, or of both, sorted by id. With `context`: one pair for each annotated frame, see there.
+    """All videos of one split, or of both, sorted by id. With `context`: see `around_targets`.
 
     Raises InputError that names file and row.
     """
@@ -171,10 +172,7 @@ def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> Im
     try:
         header = probe(uri)
     except MediaError as error:
-        if error.status == "missing":
-            found.warnings.append((NO_FRAMES, uri))
-        else:
-            found.problems.append(str(error))
+        found.warnings.append((NO_FRAMES, uri) if error.status == "missing" else (BROKEN, str(error)))
         size = None
     else:
         num_frames, size = header.num_frames or num_frames, (header.height, header.width)
@@ -223,7 +221,7 @@ def _pairs(
                 "target_frames": [f"{frame - 1:05d}" for frame in frames] or None,
                 "num_frames": num_frames,
                 "object_ids": [instance],
-                "split": source.split or (SPLITS[int(meta[-1])] if meta and meta[-1] in "01" else None),
+                "split": source.split or (SPLITS[int(meta[-1])] if meta and meta[-1] in ("0", "1") else None),
                 **({"label": meta[1]} if meta else {}),
             }
         )

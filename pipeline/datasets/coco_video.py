@@ -119,8 +119,8 @@ def _index(uri: str) -> list[Video]:
             entries[value["id"]] = value
         else:
             has_masks = isinstance(value.pop("segmentations", None), list)
-            kept = {key: value[key] for key in value if key not in ("bboxes", "areas")} | {"has_masks": has_masks}
-            found.append((number, kept, start, end))
+            kept = {key: what for key, what in value.items() if key == "expressions" or not isinstance(what, list)}
+            found.append((number, kept | {"has_masks": has_masks}, start, end))
     of_entry: dict[Any, list[Annotation]] = {}
     for number, value, start, end in found:
         if value.get("video_id") not in entries:

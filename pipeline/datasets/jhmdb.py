@@ -40,7 +40,7 @@ NO_MASKS = "videos without puppet_mask.mat; there is no truth to score them by"
 
 
 def read(root: str, *, context: int | None = None) -> Iterator[ImportedVideo]:
-    """All videos, sorted by id. With `context`: one pair for each target frame, see `target_frames`.
+    """All videos, sorted by id. With `context`: see `around_targets`.
 
     Raises InputError that names file and row.
     """

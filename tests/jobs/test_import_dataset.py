@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from cli import main
 from jobs import import_dataset
 from jobs.import_dataset import ImportConfig, manifest_table, run
 from pipeline.manifest import read_manifest
@@ -214,6 +217,25 @@ def test_many_pairs_are_packed_on_the_way(tmp_path, monkeypatch):
     assert manifest["b"].to_pylist() == ["1", "1", "x", "x", None, None, None, None]
     assert manifest["c"].to_pylist() == [None] * 6 + [True] * 2
     assert pq.read_table(str(result.manifest))["video_uri"].to_pylist() == [f"clips/v{n // 2}.mp4" for n in range(8)]
+
+
+def test_own_videos_by_the_command(shapes, tmp_path):
+    """What is imported passes the check that comes before a run; mistakes end without a traceback."""
+    videos = Path(shapes[0]).parent / "videos"
+    (tmp_path / "e.csv").write_text("video,expression,level\nshapes-0001,a circle,2\n,a square,\n")
+    options = [str(videos), "--out", str(tmp_path / "out"), "--expressions", str(tmp_path / "e.csv")]
+    told = CliRunner().invoke(main, ["import", "folder", *options, "--json"])
+    assert told.exit_code == 0
+    result = json.loads(told.stdout)
+    assert (result["pairs"], result["videos"], result["annotations"]) == (4, 3, None)
+    assert CliRunner().invoke(main, ["check", result["manifest"], "--write"]).exit_code == 0
+    manifest = read_manifest(result["manifest"])
+    assert manifest["num_frames"].to_pylist() == [12] * 4
+    assert manifest["level"].to_pylist() == [None, "2", None, None]
+    (tmp_path / "e.csv").write_text("video,expression\nno such,a circle\n")
+    refused = CliRunner().invoke(main, ["import", "folder", *options])
+    assert refused.exit_code == 2
+    assert refused.output == f"Error: {tmp_path}/e.csv row 0: there is no video 'no such'\n"
 
 
 @pytest.mark.s3

@@ -57,7 +57,7 @@ def write_coco(root, masks: dict[tuple[str, int, str], np.ndarray], **more) -> N
 
 def write_h5(root, video: str, frame: int, masks: dict[int, np.ndarray]) -> None:
     """As the set has them: transposed, without a first dimension where there is one instance only."""
-    h5py = pytest.importorskip("h5py", reason="H5PY ABSENT: masks in HDF5 are not tested; pip install h5py")
+    h5py = pytest.importorskip("h5py", reason="H5PY ABSENT: masks in HDF5 are not tested; pip install -e '.[dev]'")
     folder = root / "text_annotations/a2d_annotation_with_instances" / video
     folder.mkdir(parents=True, exist_ok=True)
     stacked = np.stack([mask.T for mask in masks.values()]).astype(np.uint8)
@@ -139,6 +139,8 @@ def test_without_h5py(root, monkeypatch):
 
 def test_clips_that_are_missing_or_of_another_size(root):
     write_coco(root, {("-a", 7, "0"): LEFT}, segmentation={"size": [H, W + 1], "counts": "x"})
+    (root / "Release/clips320H/-b.mp4").write_bytes(b"no video")
+    assert dict(list(a2d.read(str(root)))[1].warnings).keys() == {a2d.BROKEN, a2d.NO_MASKS}
     (root / "Release/clips320H/-b.mp4").unlink()
     first, second = a2d.read(str(root))
     assert "object 0 frame 00006" in first.problems[0]

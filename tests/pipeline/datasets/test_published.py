@@ -1,9 +1,11 @@
 """What the documentation says of data sets is what the code says."""
 
 import re
+import shlex
 from pathlib import Path
 
-from jobs.import_dataset import DATA_SETS
+from cli import main
+from jobs.import_dataset import DATA_SETS, ImportConfig
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs/datasets.md").read_text()
 
@@ -22,3 +24,12 @@ def test_every_data_set_is_told():
         table = TEXT.partition(heading)[2].partition("\n\n")[2].partition("\n\n")[0]
         names = [name for line in table.splitlines() for name in re.findall("`([a-z0-9-]+)`", line.split("|")[1])]
         assert names == list(DATA_SETS)
+
+
+def test_every_example_parses():
+    lines = re.findall(r"^ *rvos import (.+)$", TEXT + str(main.commands["import"].help), re.MULTILINE)
+    assert len(lines) >= 6
+    for line in lines:
+        options = main.commands["import"].make_context("import", shlex.split(line)).params
+        options.pop("as_json")
+        ImportConfig(**options)
