@@ -181,7 +181,7 @@ def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> Im
     found.pairs = around_targets(pairs, source.context, int, found) if source.context else pairs
     found.check_texts()
     last = max((frame for frame, _ in truth), default=0)
-    tracks = Tracks(found, [f"{index:05d}" for index in range(max(num_frames or 0, last))], size)
+    tracks = Tracks(found, [f"{index:05d}" for index in range(max(num_frames or 0, last))], frames=size)
     for (frame, instance), (counts, mask_size) in truth.items():
         if counts is not None:
             tracks.add(instance, f"{frame - 1:05d}", counts, mask_size)

@@ -17,7 +17,7 @@ from functools import partial
 
 from pipeline import storage
 from pipeline.datasets import json_file
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published, frame_names, frame_size, id_problem
+from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published, frame_names, id_problem
 from pipeline.datasets.meta_expressions import Listing
 from pipeline.datasets.palette import read_binary_mask
 from pipeline.datasets.ref_youtube_vos import add_masks
@@ -166,7 +166,7 @@ def _mask_names(layout: Layout, video_id: str) -> list[str]:
 
 
 def _add_one_object(uri: str, names: list[str], video: Listing) -> None:
-    tracks = Tracks(video.found, video.sequence, frame_size(video.uri, video.found) if video.has_frames else None)
+    tracks = Tracks(video.found, video.sequence, frames=video.frame_size())
     for name in names:
         try:
             mask = read_binary_mask(storage.join(uri, f"{name}.png"))

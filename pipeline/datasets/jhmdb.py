@@ -159,7 +159,7 @@ def _add_masks(uri: str, frames: str, names: list[str], found: ImportedVideo) ->
         found.problems.append(f"{uri}: the masks cannot be read ({error}); replace it")
         return
     sequence = names or [f"{number:05d}" for number in range(1, masks.shape[2] + 1)]
-    tracks = Tracks(found, sequence, frame_size(frames, found) if names else None)
+    tracks = Tracks(found, sequence, frames=frame_size(frames, found) if names else None)
     for name, mask in zip(sequence, np.moveaxis(masks, 2, 0), strict=False):  # of the last frames there may be none
         tracks.add(OBJECT, name, rle.encode(mask[None] != 0)[0] if mask.any() else None, mask.shape)
     found.annotations = tracks.annotations()

@@ -12,7 +12,7 @@ from functools import partial
 
 from pipeline import storage
 from pipeline.datasets import meta_expressions
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published, frame_size
+from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published
 from pipeline.datasets.meta_expressions import Listing
 from pipeline.datasets.palette import read_binary_mask
 from pipeline.datasets.tracks import Tracks
@@ -62,7 +62,7 @@ def _add_masks(uri: str, video: Listing) -> None:
     """Each object that a pair means, in each listed frame."""
     found = video.found
     objects = sorted({object_id for pair in found.pairs for object_id in pair["object_ids"] or ()})
-    tracks = Tracks(found, video.sequence, frame_size(video.uri, found) if objects and video.has_frames else None)
+    tracks = Tracks(found, video.sequence, frames=video.frame_size() if objects else None)
     for object_id in objects:
         folder = storage.join(uri, object_id)
         try:

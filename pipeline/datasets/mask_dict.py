@@ -2,7 +2,6 @@
 
 from pipeline import storage
 from pipeline.datasets import json_file
-from pipeline.datasets.imported import frame_size
 from pipeline.datasets.meta_expressions import Listing
 from pipeline.datasets.tracks import Tracks
 
@@ -19,7 +18,7 @@ class MaskDict:
         """Fill in the annotations of the objects that the pairs of a video mean."""
         found = video.found
         objects = {object_id for pair in found.pairs for object_id in pair["object_ids"] or ()}
-        tracks = Tracks(found, video.sequence, frame_size(video.uri, found) if objects and video.has_frames else None)
+        tracks = Tracks(found, video.sequence, frames=video.frame_size() if objects else None)
         there = sorted(objects & self._places.keys(), key=lambda object_id: self._places[object_id])
         with storage.open_input(self.uri) as file:
             for object_id in there:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline import storage
 from pipeline.datasets import json_file
-from pipeline.datasets.imported import ImportedVideo, attributes, flat_id, frame_names, id_problem
+from pipeline.datasets.imported import ImportedVideo, attributes, flat_id, frame_names, frame_size, id_problem
 from schemas.check import Problem, SchemaError
 
 OBJECT_KEYS = ("obj_id", "anno_id")
@@ -28,6 +28,10 @@ class Listing:
     listed: list[str]  # frame names of the file, in its order
     sequence: list[str]  # all frames in order, which `frame_index` counts; without images: those listed
     has_frames: bool
+
+    def frame_size(self) -> tuple[int, int] | None:
+        """Height and width of its images; None if they are not there, or, with a problem, the first one is broken."""
+        return frame_size(self.uri, self.found) if self.has_frames else None
 
 
 def load(uri: str, objects: str = "obj_id") -> list[tuple[str, dict]]:

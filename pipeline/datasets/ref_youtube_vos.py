@@ -16,7 +16,7 @@ from functools import partial
 
 from pipeline import storage
 from pipeline.datasets import json_file, meta_expressions
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published, frame_size
+from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published
 from pipeline.datasets.meta_expressions import Listing
 from pipeline.datasets.palette import MaskRows, read_mask
 from pipeline.parallel import bounded_map
@@ -104,7 +104,7 @@ def add_masks(uri: str, video: Listing) -> None:
         return
     index_of = {name: index for index, name in enumerate(video.sequence)}
     rows = MaskRows(found.video_id, {object_id for pair in found.pairs for object_id in pair["object_ids"] or ()})
-    size = frame_size(video.uri, found) if masks and video.has_frames else None
+    size = video.frame_size() if masks else None
     for file in masks:
         name = file[: -len(".png")]
         try:

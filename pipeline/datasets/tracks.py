@@ -9,6 +9,7 @@ from schemas import rle
 from schemas.masks import ANNOTATIONS, VOID
 
 Size = tuple[int, int]  # height, width
+OTHER_SIZE = "videos whose masks have not the size of their images; predictions will not fit them"
 
 
 def from_coco(value: Any) -> tuple[bytes, Size]:
@@ -33,9 +34,12 @@ def from_coco(value: Any) -> tuple[bytes, Size]:
 class Tracks:
     """The masks of one video: `add` each, null where the object is absent; `annotations` when all are there."""
 
-    def __init__(self, found: ImportedVideo, sequence: list[str], size: Size | None = None):
-        """`sequence` are all frame names in order; `size` that of the frames, None if they are not there."""
-        self.found, self.size = found, size
+    def __init__(self, found: ImportedVideo, sequence: list[str], size: Size | None = None, frames: Size | None = None):
+        """`sequence` are all frame names in order. `size` is what all masks must have, `frames` what the images have.
+
+        Without `size` all masks must be as large as the first one; it is a warning if the images are not.
+        """
+        self.found, self.size, self.frames = found, size, frames
         self.seen: set[str] = set()  # objects with a mask
         self._index_of = {name: index for index, name in enumerate(sequence)}
         self._rows: list[dict] = []
@@ -52,8 +56,7 @@ class Tracks:
         if counts is not None and size is not None:
             self.size = self.size or size
             if size != self.size:
-                mask, frame = (f"{width}x{height}" for height, width in (size, self.size))
-                self.found.problems.append(f"{where}: the mask is {mask}, the frames are {frame}")
+                self.found.problems.append(f"{where}: the mask is {_told(size)}, others are {_told(self.size)}")
                 return
             if object_id is not None:
                 self.seen.add(object_id)
@@ -85,11 +88,19 @@ class Tracks:
         return self._table(VOID)
 
     def _table(self, schema: pa.Schema) -> pa.Table:
-        if self.size is None:
+        size = self.size or self.frames
+        if size is None:
             return schema.empty_table()
-        every = {"video_id": self.found.video_id, "height": self.size[0], "width": self.size[1]}
+        if self.frames and size != self.frames:
+            where = f"{self.found.video_id}: masks {_told(size)}, images {_told(self.frames)}"
+            self.found.warnings.append((OTHER_SIZE, where))
+        every = {"video_id": self.found.video_id, "height": size[0], "width": size[1]}
         rows = sorted(self._rows, key=lambda row: (len(row["object_id"] or ""), row["object_id"], row["frame_index"]))
         return pa.Table.from_pylist([every | row for row in rows], schema=schema)
+
+
+def _told(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"
 
 
 def _where(object_id: str | None, name: str) -> str:

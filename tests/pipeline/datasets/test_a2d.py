@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.datasets import a2d, imported
 from pipeline.datasets.moving_shapes import write_video
+from pipeline.datasets.tracks import OTHER_SIZE
 from schemas import rle
 from schemas.errors import InputError
 
@@ -147,7 +148,7 @@ def test_clips_that_are_missing_or_of_another_size(root):
     assert imported.NO_FRAMES in dict(second.warnings)
     assert second.pairs[0]["num_frames"] == 9  # by videoset.csv
     write_coco(root, {("-a", 7, "0"): LEFT[:, :-2]}, segmentation={"size": [H, W - 2], "counts": [H * (W - 2)]})
-    assert "the frames are 48x32" in next(iter(a2d.read(str(root)))).problems[0]
+    assert (OTHER_SIZE, "-a: masks 46x32, images 48x32") in next(iter(a2d.read(str(root)))).warnings
 
 
 def test_real_sentences(shared, root):

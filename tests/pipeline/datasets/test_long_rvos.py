@@ -47,7 +47,7 @@ def test_without_truth_and_broken(root, write_masks):
     write_masks(root / "valid/Annotations/a/2", {"00000": np.ones((3, 3))})
     (found,) = long_rvos.read(str(root))
     assert "the mask cannot be read" in found.problems[0]
-    assert "object 2 frame 00000: the mask is 3x3, the frames are 8x6" in found.problems[1]
+    assert "object 2 frame 00000: the mask is 3x3, others are 8x6" in found.problems[1]
     (root / "valid/Annotations").rename(root / "valid/gone")
     (found,) = long_rvos.read(str(root))
     assert not found.annotations.num_rows

@@ -3,7 +3,7 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline.datasets.imported import ImportedVideo
-from pipeline.datasets.tracks import Tracks, from_coco
+from pipeline.datasets.tracks import OTHER_SIZE, Tracks, from_coco
 from schemas import rle
 from schemas.check import conform
 from schemas.masks import ANNOTATIONS
@@ -57,4 +57,16 @@ def test_rows_and_problems(half):
     ]  # fmt: skip
     assert tracks.seen == {"2", "10"}
     assert [problem.partition(":")[0] for problem in found.problems] == [f"object 2 frame {name}" for name in "zcc"]
-    assert "the mask is 6x8, the frames are 8x6" in found.problems[1]
+    assert "the mask is 6x8, others are 8x6" in found.problems[1]
+
+
+def test_images_of_another_size(half):
+    found = ImportedVideo("v")
+    tracks = Tracks(found, ["a", "b"], frames=(3, 4))
+    tracks.add("1", "a", rle.encode(half[None])[0], half.shape)
+    tracks.add("1", "b", None)
+    assert [(row["height"], row["width"]) for row in tracks.annotations().to_pylist()] == [(6, 8)] * 2
+    assert found.warnings == [(OTHER_SIZE, "v: masks 8x6, images 4x3")]
+    absent = Tracks(found, ["a"], frames=(3, 4))
+    absent.add("1", "a", None)
+    assert absent.annotations()["height"].to_pylist() == [3]
