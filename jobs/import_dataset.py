@@ -310,8 +310,8 @@ def _text(values: list) -> pa.Array:
 def _published(config: ImportConfig, splits: set[str | None]) -> Iterator[Published]:
     """What its authors say of the split that was read; of all, where it is not known which it is."""
     published = DATA_SETS[config.dataset].published
-    split = config.split or (next(iter(splits)) if len(splits) == 1 else None)
-    named = [counts for counts in published if counts.split == split]
+    split = (next(iter(splits)) if len(splits) == 1 else None) or config.split
+    named = [counts for counts in published if split and f"/{counts.split}".endswith(f"/{split}")]
     yield from named or published
 
 

@@ -182,7 +182,10 @@ def test_masks_without_sentences(data_set, tmp_path):
     for name in ("JPEGImages", "Annotations"):
         (tmp_path / "DAVIS" / name).mkdir(parents=True)
         shutil.copytree(data_set / name, tmp_path / "DAVIS" / name / "480p")
-    result = run(ImportConfig(dataset="davis", root=str(tmp_path), out=str(tmp_path / "out")))
+    (tmp_path / "DAVIS/ImageSets/2017").mkdir(parents=True)
+    (tmp_path / "DAVIS/ImageSets/2017/val.txt").write_text("a\n")
+    result = run(ImportConfig(dataset="davis", root=str(tmp_path), out=str(tmp_path / "out"), split="val"))
+    assert result.published == ("2017/val: 30 videos (DAVIS 2017)",)
     assert (result.manifest, result.videos, result.pairs, result.mask_rows) == (None, 1, 0, 2)
     assert "no expressions, no manifest" in result.text()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotations.parquet", "void.parquet"]
