@@ -22,7 +22,7 @@ from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS
 from pipeline.evaluation.scorer import Scorer
 from pipeline.evaluation.tasks import plan_tasks
 from pipeline.evaluation.truth import Truth
-from pipeline.evaluation.visual import VISUAL
+from pipeline.evaluation.visual import DESCRIBED, VISUAL
 from pipeline.manifest import read_manifest
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.errors import InputError
@@ -125,7 +125,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         missing=config.missing or protocol.missing,  # pyright: ignore[reportArgumentType]
         frame_step=frame_step,
         decay_8bit=config.decay_8bit,
-        visual=any(axis.name in VISUAL for by in bys for axis in by.axes),
+        visual=any(axis.name in DESCRIBED for by in bys for axis in by.axes),
     )
     tasks, extra = plan_tasks(source, asked, whole_videos=protocol.assigned)
     out = storage.absolute(config.out)
@@ -198,7 +198,7 @@ def _counted(gathered: Gathered, scorer: Scorer, manifest: pa.Table | None) -> S
         kept = [at for at, name in enumerate(metrics) if name not in NO_TARGET]
         pairs, weights, metrics = pairs.drop(columns=list(NO_TARGET)), weights[:, kept], tuple(metrics[n] for n in kept)
     if not scorer.visual:
-        pairs = pairs.drop(columns=list(VISUAL))
+        pairs = pairs.drop(columns=list(DESCRIBED))
     if "J" in pairs:
         pairs["J&F"] = (pairs["J"] + pairs["F"]) / 2
     if manifest is not None:
@@ -234,6 +234,9 @@ def _summary(
         "annotations": storage.absolute(config.annotations),
         "manifest": None if config.manifest is None else storage.absolute(config.manifest),
         "out": storage.absolute(config.out),
+        "run_fingerprint": _fingerprint(config),
+        "truth_hash": gathered.truth_hash,
+        "predictions_hash": gathered.predictions_hash,
         "void_pixels": scorer.protocol.void and scorer.truth.void is not None,
         "pairs": {status: len(found) for status, found in listed.items()} | {"extra": len(extra)},
         "frames": {
@@ -247,6 +250,11 @@ def _summary(
         "incomplete_pairs": _listed(incomplete),
         "extra_pairs": [{"video_id": video, "expression_id": thing} for video, thing in extra[:LISTED]],
     }
+
+
+def _fingerprint(config: EvaluateConfig) -> str | None:
+    folder = storage.absolute(config.predictions)
+    return read_run_json(folder)["fingerprint"] if is_run(folder) else None
 
 
 def _listed(rows: pd.DataFrame) -> list[dict]:

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.evaluation.digest import combine
 from pipeline.evaluation.visual import VISUAL
 from schemas.scores import FRAME_SCORES
 
@@ -20,21 +21,27 @@ class Gathered:
     """What is known of all pairs, by video and id, whatever the order of tasks.
 
     pairs: ids, `row` of the manifest, status, error, frames, missing_frames, then the metrics (NaN: none), then VISUAL.
-    weights: float64 [N, M] of the metrics. samples: for mAP, true area and candidates of every frame.
+    weights: float64 [N, M] of the metrics. samples: for mAP, true area and candidates of every frame. truth_hash and
+    predictions_hash: of what was scored against what, see `digest`.
     """
 
     pairs: pd.DataFrame
     weights: np.ndarray
     samples: list[tuple[int, list[dict]]]
+    truth_hash: str
+    predictions_hash: str
 
 
 def gather(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: str) -> Gathered:
     """Read tables of RESULT one by one; frame scores go to the Parquet file at the local path `frame_scores`."""
     tables, values, weights = [], [], []
+    truth_digests, prediction_digests = [], []
     samples: dict[tuple[str, str, int], list[tuple[int, list[dict]]]] = {}
     with pq.ParquetWriter(frame_scores, FRAME_SCORES, compression="zstd") as writer:
         for table in results:
             tables.append(_identities(table))
+            truth_digests += table["truth_digest"].drop_null().to_pylist()
+            prediction_digests += table["prediction_digest"].drop_null().to_pylist()
             values.append(_matrix(table["values"], len(metrics), np.nan))
             weights.append(_matrix(table["weights"], len(metrics), 0.0))
             frames = frame_rows(table)
@@ -48,7 +55,13 @@ def gather(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: st
     by_id = pairs["expression_id"].where(pairs["expression_id"].notna(), pairs["object_id"])
     order = pairs.assign(by=by_id).sort_values(by=["video_id", "by", "row"]).index
     in_order = [sample for key in sorted(samples) for sample in samples[key]]
-    return Gathered(pairs.loc[order].reset_index(drop=True), weight[order.to_numpy()], in_order)
+    return Gathered(
+        pairs=pairs.loc[order].reset_index(drop=True),
+        weights=weight[order.to_numpy()],
+        samples=in_order,
+        truth_hash=combine(truth_digests),
+        predictions_hash=combine(prediction_digests),
+    )
 
 
 def frame_rows(table: pa.Table) -> pa.Table:

@@ -123,7 +123,7 @@ def join_frames(pair: Pair, masks: Masks, predicted_as: Key) -> Joined:
 
 def _annotated_rows(pair: Pair, masks: Masks) -> list[int]:
     """Of its objects; without any, of all objects of the video: frames in which there is nothing to be found."""
-    tracks = [(pair.video_id, key) for key in pair.truth]
+    tracks = [(pair.video_id, key) for key in sorted(set(pair.truth))]
     if not tracks:
         tracks = [track for track in masks.truth if track[0] == pair.video_id]
     return [row for track in tracks for row in masks.truth.get(track, [])]

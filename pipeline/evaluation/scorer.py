@@ -12,7 +12,7 @@ from pipeline.evaluation.protocols import Missing, Protocol
 from pipeline.evaluation.scoring import Outcome, score_pairs
 from pipeline.evaluation.tasks import pieces_of
 from pipeline.evaluation.truth import Truth
-from pipeline.evaluation.visual import visual_attributes
+from pipeline.evaluation.visual import DESCRIBED, object_size, visual_attributes
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
@@ -37,6 +37,8 @@ RESULT = pa.schema(  # one row for each pair; `values` and `weights` in the orde
         *[pa.field(name, pa.list_(pa.float64())) for name in ("J", "F", "IoU")],  # of the frames, as they apply
         pa.field("truth_areas", pa.list_(pa.int64())),  # of the frames, for mAP
         pa.field("candidates", pa.list_(CANDIDATE)),
+        pa.field("truth_digest", pa.binary()),
+        pa.field("prediction_digest", pa.binary()),
     ]
 )
 
@@ -51,7 +53,7 @@ class Scorer:
     missing: Missing = "zero"
     frame_step: int = 1  # of the pairs that name no frames
     decay_8bit: bool = False
-    visual: bool = False  # whether to measure what the truth looks like
+    visual: bool = False  # whether to measure what the truth looks like beyond its size
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -76,20 +78,23 @@ class Scorer:
             for row, values in zip(
                 rows, visual_attributes([outcome.frames for outcome in outcomes], masks), strict=True
             ):
-                row["visual"] = values
+                row["visual"] = [row["visual"][0], *values]
         return pa.Table.from_pylist(rows, schema=RESULT)
 
     def _row(self, outcome: Outcome, functions: Sequence[Callable[[Track], Value]]) -> dict:
         pair, track = outcome.pair, outcome.track
         row = {name: getattr(pair, name) for name in ("video_id", "expression_id", "object_id", "annotator", "row")}
         row |= {"status": outcome.status, "error": outcome.error, "missing_frames": outcome.missing_frames}
+        row |= {"truth_digest": outcome.truth_digest, "prediction_digest": outcome.prediction_digest}
+        unseen = [None] * len(DESCRIBED)
         if track is None:
-            return row | {"frames": 0}
+            return row | {"frames": 0, "visual": [None, *unseen]}
         values = [function(track) for function in functions]
         row |= {
             "frames": len(track.index),
             "values": [value.value for value in values],
             "weights": [value.weight for value in values],
+            "visual": [object_size(track.truth_area, track.pixels), *unseen],
             "frame_index": track.index,
         }
         if "J" in self.metrics:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pipeline.evaluation import kernel
 from pipeline.evaluation.assignment import NOTHING, assign
 from pipeline.evaluation.counting import Work, run_kernel
+from pipeline.evaluation.digest import prediction_digest, truth_digest
 from pipeline.evaluation.join import Frame, Masks, join_frames
 from pipeline.evaluation.measures import Track
 from pipeline.evaluation.pairs import Key, Pair
@@ -36,6 +37,8 @@ class Outcome:
     missing_frames: int = 0
     frames: Sequence[Frame] = ()
     candidates: Sequence[dict] = ()  # frame, score, area, truth_area, iou
+    truth_digest: bytes | None = None  # of what was scored against what; none if unannotated
+    prediction_digest: bytes | None = None
 
 
 def score_pairs(
@@ -146,13 +149,16 @@ def _outcome(
     if not keep.any():
         return Outcome(pair, "unannotated")
     missing_frames = int((lost & keep).sum())
+    digests = truth_digest(pair, work, masks), prediction_digest(pair, alternatives, masks)
     if missing == "skip":
         keep &= ~lost
         if not keep.any():
-            return Outcome(pair, "missing" if status == "scored" else status, error, None, missing_frames)
+            return Outcome(
+                pair, "missing" if status == "scored" else status, error, None, missing_frames, (), (), *digests
+            )
     frames = [frame for frame, kept in zip(work.frames, keep.tolist(), strict=True) if kept]
     candidates = [row for row in _candidates(work, masks) if row["truth_area"] > 0]
-    return Outcome(pair, status, error, track.take(keep), missing_frames, frames, candidates)
+    return Outcome(pair, status, error, track.take(keep), missing_frames, frames, candidates, *digests)
 
 
 def _status(pair: Pair, own: Work, failed: dict[Key, str], masks: Masks) -> tuple[str, str | None]:

@@ -16,10 +16,11 @@ VISUAL = {
     "track_length": "frames from the first to the last in which it is visible",
     "touches_border": "share of the frames where it is visible in which it reaches the frame's border",
 }
+DESCRIBED = tuple(VISUAL)[1:]  # those for which masks are looked at once more; the first comes with the scores
 
 
 def visual_attributes(tracks: Sequence[Sequence[Frame]], masks: Masks) -> list[list[float | None]]:
-    """The attributes of each track, in the order of VISUAL; None where they have no meaning."""
+    """The attributes of each track, in the order of DESCRIBED; None where they have no meaning."""
     frames = [frame for track in tracks for frame in track]
     truth = [[row for row in frame.truth if masks.present[row]] for frame in frames]
     sizes = np.array([frame.size for frame in frames], np.int64).reshape(-1, 2)
@@ -32,24 +33,26 @@ def visual_attributes(tracks: Sequence[Sequence[Frame]], masks: Masks) -> list[l
     )
     index = np.array([frame.index for frame in frames], np.int64)
     bounds = np.cumsum([0, *map(len, tracks)])
-    return [
-        _attributes(shapes[start:stop], sizes[start:stop].prod(axis=1), index[start:stop])
-        for start, stop in pairwise(bounds.tolist())
-    ]
+    return [_attributes(shapes[start:stop], index[start:stop]) for start, stop in pairwise(bounds.tolist())]
 
 
-def _attributes(shapes: np.ndarray, pixels: np.ndarray, index: np.ndarray) -> list[float | None]:
+def object_size(area: np.ndarray, pixels: np.ndarray) -> float | None:
+    """Of areas and frame sizes, int64 [N]; None if it is never visible."""
+    visible = area > 0
+    return float((area[visible] / pixels[visible]).mean()) if visible.any() else None
+
+
+def _attributes(shapes: np.ndarray, index: np.ndarray) -> list[float | None]:
     """shapes int64 [N, 4]: area, sums of rows and of columns, pixels on the border."""
     area = shapes[:, 0]
     visible = np.flatnonzero(area)
     if not len(visible):
-        return [None] * len(VISUAL)
+        return [None] * len(DESCRIBED)
     first, last = visible[0], visible[-1]
     centroids = shapes[visible, 1:3] / area[visible, None]
     steps = np.diff(index[visible])
     moved = np.hypot(*np.diff(centroids, axis=0).T) / steps
     return [
-        float((area[visible] / pixels[visible]).mean()),
         float(moved.mean()) if len(moved) else None,
         float((area[first:] == 0).any()),
         float(last - first + 1),

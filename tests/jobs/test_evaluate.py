@@ -165,7 +165,7 @@ def test_breakdown_by_attributes(tmp_path, three_pairs):
     assert "kinds" in found.text()
     assert max(map(len, found.text().splitlines()[2:])) <= 80
     stored = pq.read_table(tmp_path / "out" / "scores.parquet")
-    assert stored.column_names == [*SCORES.names, "kinds", "size", "words", "expressions_per_video"]
+    assert stored.column_names == [*SCORES.names, "object_size", "kinds", "size", "words", "expressions_per_video"]
     assert stored.num_rows == 12  # J&F, J, F, and one of N-acc and T-acc
     rows = [row for row in stored.to_pylist() if row["expression_id"] == "left"]
     assert {row["metric"]: row["value"] for row in rows} == {"J": 1.0, "F": 1.0, "J&F": 1.0, "T-acc": 1.0}
@@ -176,6 +176,7 @@ def test_breakdown_by_attributes(tmp_path, three_pairs):
         "annotator": "x",
         "metric": None,
         "value": None,
+        "object_size": 36 / 240,
         "kinds": ["small", "still"],
         "size": 1.5,
         "words": 2,

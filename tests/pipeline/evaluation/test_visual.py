@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation import kernel
-from pipeline.evaluation.visual import VISUAL, _attributes
+from pipeline.evaluation.visual import DESCRIBED, _attributes, object_size
 from schemas import rle
 
 
@@ -42,12 +42,14 @@ def square(left, top=10, side=4):
 def test_attributes_of_a_track():
     """Moves 3 pixels a frame, is gone for a frame, comes back at the border."""
     track = [square(10), square(13), square(13, side=0), square(19), square(46, top=19)]
-    found = _attributes(describe(track), np.full(5, 2000), np.arange(5))
-    values = dict(zip(VISUAL, found, strict=True))
-    assert values["object_size"] == pytest.approx(16 / 2000)
+    shapes = describe(track)
+    assert object_size(shapes[:, 0], np.full(5, 2000)) == pytest.approx(16 / 2000)
+    values = dict(zip(DESCRIBED, _attributes(shapes, np.arange(5)), strict=True))
     assert values["motion"] == pytest.approx((3 + 6 / 2 + np.hypot(27, 9)) / 3)
     assert (values["disappears"], values["track_length"], values["touches_border"]) == (1, 5, 0.25)
 
 
 def test_an_object_that_is_never_there_has_no_attributes():
-    assert _attributes(describe([square(0, side=0)]), np.array([2000]), np.array([0])) == [None] * len(VISUAL)
+    shapes = describe([square(0, side=0)])
+    assert object_size(shapes[:, 0], np.array([2000])) is None
+    assert _attributes(shapes, np.array([0])) == [None] * len(DESCRIBED)
