@@ -1,6 +1,5 @@
 """`rvos compare`: is the second set of scores better than the first, or is it chance?"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from jobs.tables import short
-from pipeline import storage
 from pipeline.evaluation.attributes import By, label, order
 from pipeline.evaluation.gather import IDS
+from pipeline.evaluation.scored import Scored
 from pipeline.evaluation.statistics import Difference, holm, paired_difference
 from schemas.errors import InputError
 
@@ -67,15 +66,15 @@ def run(config: CompareConfig) -> CompareResult:
 
     Raises InputError if a folder holds no scores, or those of another protocol, or they share no pair.
     """
-    folders = [storage.absolute(folder) for folder in config.scores]
-    summaries = [_summary(folder) for folder in folders]
+    scored = [Scored.open(folder) for folder in config.scores]
+    folders, summaries = [one.folder for one in scored], [one.summary for one in scored]
     for folder, summary in zip(folders, summaries, strict=True):
         for name in ("protocol", "missing_rule"):
             if summary[name] != summaries[0][name]:
                 text = f"{name} is {summary[name]} in {folder} and {summaries[0][name]} in {folders[0]}"
                 raise InputError(f"{text}; scores of different rules cannot be compared: evaluate anew")
-    tables = [storage.read_table(storage.join(folder, "scores.parquet")).to_pandas() for folder in folders]
-    metric = config.metric or _main_metric(summaries[0])
+    tables = [one.table() for one in scored]
+    metric = config.metric or scored[0].metrics[0]
     bys = [By.parse(text) for text in config.by]
     baseline = _values(tables[0], metric, folders[0])
     comparisons = [
@@ -85,8 +84,8 @@ def run(config: CompareConfig) -> CompareResult:
     for comparison, p in zip(comparisons, holm([one["p"] for one in comparisons]), strict=True):
         comparison["p_corrected"] = p
     notes = []
-    if len({summary["annotations"] for summary in summaries}) > 1:
-        notes.append("the scores name different annotations; are these the same?")
+    if len({summary.get("truth_hash") for summary in summaries}) > 1:
+        notes.append("the scores are of different pairs, frames or true masks; the pairs that all share are compared")
     return CompareResult(
         baseline=folders[0],
         protocol=summaries[0]["protocol"],
@@ -96,20 +95,6 @@ def run(config: CompareConfig) -> CompareResult:
     )
 
 
-def _summary(folder: str) -> dict:
-    uri = storage.join(folder, "summary.json")
-    try:
-        return json.loads(storage.read_bytes(uri, limit=1_000_000_000))
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no scores (no summary.json); 'rvos evaluate --out' writes them") from None
-    except ValueError as error:
-        raise InputError(f"{uri} cannot be read: {error}") from None
-
-
-def _main_metric(summary: dict) -> str:
-    return next(name for name in summary["overall"] if name not in ("n", "videos", "interval"))
-
-
 def _values(table: pd.DataFrame, metric: str, folder: str) -> pd.DataFrame:
     """The rows of one metric, by pair, attributes with them."""
     if metric not in set(table["metric"]):
@@ -117,7 +102,7 @@ def _values(table: pd.DataFrame, metric: str, folder: str) -> pd.DataFrame:
             f"{folder} has no pairs with the metric {metric}; it has {', '.join(table['metric'].unique())}"
         )
     rows: Any = table[table["metric"] == metric].drop(columns="metric")
-    return rows.assign(**{name: rows[name].fillna("") for name in IDS}).set_index(list(IDS)).sort_index()
+    return rows.set_index(list(IDS)).sort_index()
 
 
 def _compare(baseline: pd.DataFrame, other: pd.DataFrame, folder: str, bys: Sequence[By]) -> dict:

@@ -17,14 +17,13 @@ from pipeline.evaluation.average_precision import average_precision
 from pipeline.evaluation.breakdown import Scores, score_rows, warnings
 from pipeline.evaluation.gather import IDS, Gathered, gather
 from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth
-from pipeline.evaluation.predictions import open_predictions
+from pipeline.evaluation.predictions import manifest_of, open_predictions
 from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS
 from pipeline.evaluation.scorer import Scorer
 from pipeline.evaluation.tasks import plan_tasks
 from pipeline.evaluation.truth import Truth
 from pipeline.evaluation.visual import DESCRIBED, VISUAL
-from pipeline.manifest import read_manifest
-from pipeline.runs.run import Run, is_run, read_run_json
+from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
 from schemas.version import __version__
@@ -109,7 +108,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     """
     truth = Truth.open(config.annotations)
     source = open_predictions(config.predictions)
-    manifest, frame_step = _manifest(config)
+    manifest, frame_step = manifest_of(config.predictions, config.manifest)
     bys = [By.parse(text) for text in config.by]
     _check_attributes(bys, manifest)
     tracks = truth.tracks()
@@ -153,16 +152,6 @@ def _results(tasks: list[pa.Table], scorer: Scorer, address: str | None) -> Iter
         from pipeline.evaluation.distributed import score_on_ray
 
         yield from score_on_ray(tasks, scorer)
-
-
-def _manifest(config: EvaluateConfig) -> tuple[pa.Table | None, int]:
-    """The manifest that says what to score, the run's own unless given, and the run's frame step."""
-    folder = storage.absolute(config.predictions)
-    the_run = Run.open(folder) if is_run(folder) else None
-    step = int(read_run_json(folder).get("config", {}).get("frame_step", 1)) if the_run else 1
-    if config.manifest is not None:
-        return read_manifest(config.manifest), step
-    return (the_run.manifest() if the_run else None), step
 
 
 def _known_attributes(manifest: pa.Table | None) -> list[str]:

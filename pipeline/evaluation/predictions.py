@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from pipeline import storage
 from pipeline.evaluation.pairs import Key, Pair
 from pipeline.evaluation.trees import Tree
+from pipeline.manifest import read_manifest
 from pipeline.parallel import bounded_map
-from pipeline.runs.run import is_run
+from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.check import Problem, SchemaError, column_problems, conform
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -119,6 +120,19 @@ def open_predictions(uri: str) -> Predictions:
         forms = "<video>/<frame>.png or <video>/<expression>/<frame>.png"
         raise InputError(f"{uri} is no run (no run.json), holds no Parquet file and no {forms}")
     return TreePredictions(tree)
+
+
+def manifest_of(predictions: str, manifest: str | None) -> tuple[pa.Table | None, int]:
+    """The manifest that says what to score, if there is one, and the frame step of the run.
+
+    It is the one at `manifest`, or where that is None and `predictions` are a run, the run's own.
+    """
+    folder = storage.absolute(predictions)
+    run = Run.open(folder) if is_run(folder) else None
+    step = int(read_run_json(folder).get("config", {}).get("frame_step", 1)) if run else 1
+    if manifest is not None:
+        return read_manifest(manifest), step
+    return (run.manifest() if run else None), step
 
 
 def _row_groups(uri: str) -> list[tuple[Piece, list[Key]]]:
