@@ -573,5 +573,84 @@ def compare(**options: Any) -> None:
     run_job("compare", "CompareConfig", options)
 
 
+@main.group()
+def leaderboard() -> None:
+    """Rank scores of one protocol and one truth, in a folder that many can write to.
+
+    \b
+    rvos leaderboard add s3://bucket/mevis scores/ --name "ReferFormer, Video-Swin-T"
+    rvos leaderboard show s3://bucket/mevis
+    rvos leaderboard export s3://bucket/mevis leaderboard.html
+    """
+
+
+@leaderboard.command("add")
+@click.argument("store")
+@click.argument("scores")
+@click.option("--name", required=True, help="Name of the entry; the first to take it keeps it.")
+@JSON_OPTION
+def leaderboard_add(**options: Any) -> None:
+    """Add SCORES, a folder that 'rvos evaluate --out' wrote, to the leaderboard in the folder STORE.
+
+    The first entry starts it, and fixes protocol, missing rule and truth; entries with others are refused. Kept are
+    the scores by pair, counts, versions, the run's fingerprint, and hashes of truth and predictions.
+
+    \b
+    rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
+    """
+    run_job("leaderboard", "AddConfig", options)
+
+
+@leaderboard.command("show")
+@click.argument("store")
+@JSON_OPTION
+def leaderboard_show(**options: Any) -> None:
+    """Show the leaderboard in STORE, with intervals, and whether each entry is told apart from the first.
+
+    \b
+    rvos leaderboard show boards/davis
+    """
+    run_job("leaderboard", "ShowConfig", options)
+
+
+@leaderboard.command("export")
+@click.argument("store")
+@click.argument("file")
+@JSON_OPTION
+def leaderboard_export(**options: Any) -> None:
+    """Write the leaderboard in STORE to FILE: a page (.html), a table (.md) or data (.json), by its ending.
+
+    \b
+    rvos leaderboard export boards/davis leaderboard.html
+    rvos leaderboard export s3://bucket/mevis s3://bucket/public/mevis.md
+    """
+    run_job("leaderboard", "ExportConfig", options)
+
+
+@main.command()
+@click.argument("scores")
+@click.option("--out", required=True, help="Folder for report.html.")
+@click.option("--against", metavar="SCORES", help="Scores to hold these against: what changed, and how sure that is.")
+@click.option("--predictions", help="Where the predictions are now.  [default: where they were scored]")
+@click.option("--annotations", help="Where the annotations are now.  [default: as above]")
+@click.option("--manifest", help="Manifest with expressions and videos.  [default: as above, or the run's own]")
+@click.option(
+    "--media", metavar="DIR", help="Folder with the frames or file of each video, DIR/<video>; before the manifest's."
+)
+@JSON_OPTION
+def report(**options: Any) -> None:
+    """Show SCORES, a folder that 'rvos evaluate --out' wrote, as one HTML file that works offline.
+
+    Means with intervals, attributes, J against F, J over time, length and size, and frames of the best and worst
+    pairs. Predictions, annotations and videos that cannot be reached are noted in the page, and left out.
+
+    \b
+    rvos report scores/ --out report/
+    rvos report scores/new --out report/ --against scores/baseline
+    rvos report scores/ --out report/ --media DAVIS/JPEGImages/480p
+    """
+    run_job("report", "ReportConfig", options)
+
+
 if __name__ == "__main__":
     main()

@@ -10,9 +10,9 @@ LOCAL = "file://"  # marks the local paths among the words
 # Parameters, of any command, whose values are paths or URIs.
 LOCATIONS = frozenset(
     {
-        *("annotations", "checkpoint", "compacted", "data", "heldout", "heldout_annotations", "init", "manifest"),
-        *("new_run", "out"),
-        *("predictions", "root", "run", "runs", "scores", "tokenizer", "zip"),
+        *("against", "annotations", "checkpoint", "compacted", "data", "file", "heldout", "heldout_annotations"),
+        *("init", "manifest", "media", "new_run", "out"),
+        *("predictions", "root", "run", "runs", "scores", "store", "tokenizer", "zip"),
     }
 )
 
@@ -23,18 +23,22 @@ def spell_out(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
     Local paths become `file:///...`, counted from the current folder; a command that takes `--address` is told to use
     the cluster that it runs on. Raises click.UsageError for words that the command would refuse.
     """
-    name, *rest = words
-    if name not in group.commands or name == "submit":
-        known = ", ".join(sorted(set(group.commands) - {"submit"}))
-        raise click.UsageError(f"{name!r} is no command that a cluster can run; choose one of {known}")
-    command = group.commands[name]
-    with command.make_context(f"rvos {name}", list(rest)) as context:
+    names, rest = [], list(words)
+    command: click.Command = group
+    while isinstance(command, click.Group):
+        name = rest.pop(0) if rest else ""
+        if name not in command.commands or name == "submit":
+            known = ", ".join(sorted(set(command.commands) - {"submit"}))
+            raise click.UsageError(f"{name!r} is no command that a cluster can run; choose one of {known}")
+        names.append(name)
+        command = command.commands[name]
+    with command.make_context(f"rvos {' '.join(names)}", rest) as context:
         given = [
             param for param in command.params if context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
         ]
         spelled = [word for param in given for word in _words(param, context.params[param.name])]
         here = {param.name for param in command.params} - {param.name for param in given}
-    return (name, *spelled, *(["--address", "auto"] if "address" in here else []))
+    return (*names, *spelled, *(["--address", "auto"] if "address" in here else []))
 
 
 def _words(param: click.Parameter, value: object) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jobs.tables import short
-from pipeline.evaluation.attributes import By, label, order
+from pipeline.evaluation.attributes import By, label, order, spelled
 from pipeline.evaluation.gather import IDS
 from pipeline.evaluation.scored import Scored
 from pipeline.evaluation.statistics import Difference, holm, paired_difference
@@ -169,12 +169,12 @@ def _overall_lines(comparison: dict) -> list[str]:
 
 
 def _table(title: str, rows: Sequence[dict]) -> list[str]:
-    wide = min(WIDE, max(len(title), *(len(str(row["value"])) for row in rows)))
+    wide = min(WIDE, max(len(title), *(len(spelled(row["value"])) for row in rows)))
     lines = [f"{short(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
     for row in rows:
         ends = _interval(row).strip() or "-"
         cells = f"{row['difference']:+7.4f}  {ends:^18}  {row['p']:6.4f}  {row['p_corrected']:6.4f}"
-        lines.append(f"{short(str(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
+        lines.append(f"{short(spelled(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
     return lines
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs import cluster
 from jobs.tables import score_table
 from pipeline import storage
-from pipeline.evaluation.attributes import COMPUTED, By, textual_attributes
+from pipeline.evaluation.attributes import COMPUTED, By, spelled, textual_attributes
 from pipeline.evaluation.average_precision import average_precision
 from pipeline.evaluation.breakdown import Scores, score_rows, warnings
 from pipeline.evaluation.gather import IDS, Gathered, gather
@@ -90,7 +90,7 @@ class EvaluateResult:
             *(_line(name, summary["overall"]) for name in rest),
         ]
         for attribute, values in summary["by"].items():
-            lines += ["", *score_table(attribute, [(str(row["value"]), row) for row in values], shown)]
+            lines += ["", *score_table(attribute, [(spelled(row["value"]), row) for row in values], shown)]
         if len(self.pairs) <= SHOWN_PAIRS:
             rows = [(_name(row), {"n": row["frames"], **row}) for row in self.pairs.to_dict("records")]
             lines += ["", *score_table("pair", rows, shown, unit="frames", intervals=False)]

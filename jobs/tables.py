@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.evaluation.attributes import DAVIS_CODES
-
 NAME_COLUMNS = 30
 
 
@@ -12,7 +10,7 @@ def score_table(
     title: str, rows: Sequence[tuple[str, dict[Any, Any]]], metrics: Sequence[str], *, unit="n", intervals: bool = True
 ) -> list[str]:
     """Lines of a table: name, n, the first metric with its interval, the others."""
-    names = [_spelled_out(name) for name, _ in rows]
+    names = [name for name, _ in rows]
     wide = min(max(len(title), *(len(name) for name in names)), NAME_COLUMNS)
     heads = [f"{metrics[0]:>7}{'  95 % interval ' if intervals else ''}", *(f"{metric:>7}" for metric in metrics[1:])]
     lines = [f"{short(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]
@@ -32,7 +30,3 @@ def _number(value: float | None) -> str:
 def short(name: str, wide: int) -> str:
     """A name cut to a number of columns."""
     return name if len(name) <= wide else name[: wide - 1] + "…"
-
-
-def _spelled_out(name: str) -> str:
-    return f"{name}  {DAVIS_CODES[name]}" if name in DAVIS_CODES else name

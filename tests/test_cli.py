@@ -27,11 +27,27 @@ JOBS = {
     "compare": ("compare", "CompareConfig"),
     "synth": ("synth", "SynthConfig"),
     "train": ("train", "TrainConfig"),
+    "leaderboard add": ("leaderboard", "AddConfig"),
+    "leaderboard show": ("leaderboard", "ShowConfig"),
+    "leaderboard export": ("leaderboard", "ExportConfig"),
+    "report": ("report", "ReportConfig"),
 }
 
 
+def commands(group=main, before=""):
+    """All commands by name, those of groups too."""
+    found = {}
+    for name, command in group.commands.items():
+        inner = commands(command, f"{before}{name} ") if isinstance(command, click.Group) else None
+        found |= inner or {f"{before}{name}": command}
+    return found
+
+
+COMMANDS = commands()
+
+
 def test_every_command_has_its_job():
-    assert set(main.commands) == set(JOBS)
+    assert set(COMMANDS) == set(JOBS)
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -40,9 +56,7 @@ def test_options_equal_the_fields_of_the_config(name):
     fields = {
         field.name: field for field in dataclasses.fields(getattr(importlib.import_module(f"jobs.{module}"), config))
     }
-    options = {
-        param.name: param for param in main.commands[name].params if param.name != "as_json" and param.expose_value
-    }
+    options = {param.name: param for param in COMMANDS[name].params if param.name != "as_json" and param.expose_value}
     assert set(options) == set(fields)
     for option in options.values():
         default = fields[option.name].default
@@ -52,10 +66,11 @@ def test_options_equal_the_fields_of_the_config(name):
 
 @pytest.mark.parametrize("name", JOBS)
 def test_help_has_an_example_and_says_what_each_option_is_for(name):
-    result = CliRunner().invoke(main, [name, "--help"])
+    result = CliRunner().invoke(main, [*name.split(), "--help"])
     assert result.exit_code == 0
     assert f"rvos {name}" in result.output
-    assert all(option.help for option in main.commands[name].params if isinstance(option, click.Option))
+    assert "--json" in result.output
+    assert all(option.help for option in COMMANDS[name].params if isinstance(option, click.Option))
 
 
 def test_backbone_names_are_the_models():

@@ -60,6 +60,12 @@ class By:
         """Raises InputError if it is none of the forms."""
         return cls(text, tuple(_axis(part.strip(), text) for part in text.split(",")))
 
+    @staticmethod
+    def is_column(text: str) -> bool:
+        """Whether a `--by` of this text would mean one column of this name."""
+        match = None if "," in text else _BINS.fullmatch(text)
+        return match is not None and match["name"] == text
+
     def values(self, pairs: pd.DataFrame) -> pd.Series:
         """For each pair the list of values under which it counts: several where a column holds lists."""
         columns: list[Any] = [_values(pairs[axis.name], axis) for axis in self.axes]
@@ -101,6 +107,12 @@ def label(value: object) -> str | int | float | bool:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return str(value) if isinstance(value, Bin) else value  # pyright: ignore[reportReturnType]
+
+
+def spelled(value: object) -> str:
+    """A label in few letters: fractions with four digits, DAVIS codes spelled out."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{text}  {DAVIS_CODES[text]}" if text in DAVIS_CODES else text
 
 
 @dataclass(frozen=True, slots=True)

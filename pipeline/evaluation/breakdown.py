@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.evaluation.attributes import By, label, order
+from pipeline.evaluation.attributes import By, label, order, spelled
 from pipeline.evaluation.gather import IDS
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.statistics import clustered_means
@@ -82,7 +82,7 @@ def warnings(name: str, groups: Sequence[dict]) -> list[str]:
     sizes = [group["n"] for group in groups]
     if len(groups) > 1 and max(sizes) >= UNEVEN * min(sizes):
         found.append(f"by {name}: groups are of very different size, {min(sizes)} to {max(sizes)} pairs; see intervals")
-    few = [str(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
+    few = [spelled(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
     if few:
         more = " ..." if len(few) > 3 else ""
         found.append(f"by {name}: fewer than {FEW_VIDEOS} videos, rough intervals: {', '.join(few[:3])}{more}")

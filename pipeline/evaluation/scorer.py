@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from pipeline.evaluation.join import Masks
 from pipeline.evaluation.measures import Track, Value, iou32, measures
 from pipeline.evaluation.pairs import Pair, to_pairs
 from pipeline.evaluation.predictions import Predictions
@@ -60,8 +61,8 @@ class Scorer:
         """Those that a pair has by itself."""
         return tuple(name for name in self.protocol.metrics if name not in ("J&F", "mAP"))
 
-    def __call__(self, task: pa.Table) -> pa.Table:
-        """TASK to RESULT. Raises InputError if tables or annotations are broken."""
+    def outcomes(self, task: pa.Table) -> tuple[list[Outcome], Masks]:
+        """What becomes of the pairs of a TASK, and their masks. Raises InputError if tables or truth are broken."""
         pairs = to_pairs(task, self.truth.key, self.frame_step)
         if self.protocol.mean_over == "annotator":
             pairs = [_with_annotator(pair) for pair in pairs]
@@ -70,7 +71,11 @@ class Scorer:
             predictions = self.source.read(pieces, pairs, proposals=self.protocol.assigned)
         else:
             predictions = PREDICTIONS.empty_table()
-        outcomes, masks = score_pairs(pairs, predictions, self.truth, self.protocol, self.missing)
+        return score_pairs(pairs, predictions, self.truth, self.protocol, self.missing)
+
+    def __call__(self, task: pa.Table) -> pa.Table:
+        """TASK to RESULT. Raises as `outcomes`."""
+        outcomes, masks = self.outcomes(task)
         measure = measures(decay_8bit=self.decay_8bit)
         functions = [measure[name] for name in self.metrics]
         rows = [self._row(outcome, functions) for outcome in outcomes]

@@ -1,0 +1,237 @@
+"""Frames of a few pairs with their masks drawn on them, small, as JPEGs within the page."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from pipeline import storage
+from pipeline.evaluation.join import Frame, Masks
+from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth, to_pairs
+from pipeline.evaluation.predictions import manifest_of, open_predictions
+from pipeline.evaluation.scored import Scored
+from pipeline.evaluation.scorer import Scorer
+from pipeline.evaluation.scoring import Outcome
+from pipeline.evaluation.tasks import plan_tasks
+from pipeline.evaluation.truth import Truth
+from pipeline.overlay import overlay
+from pipeline.video import Selection, read_frames
+from schemas import rle
+from schemas.errors import InputError, MediaError
+
+FRAMES = 6  # of one strip
+SIZE = (320, 240)  # pixels that a frame is fitted into
+QUALITY = 72
+PLAIN = (58, 66, 78)  # where the video cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One frame. `lowest`: of all frames of the pair, scored or not shown, it has the lowest J."""
+
+    image: str  # data URI
+    width: int
+    height: int
+    label: str
+    j: float
+    f: float
+    lowest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Some frames of one pair, in order. `note` says what is missing."""
+
+    expression: str
+    tiles: Sequence[Tile]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlays:
+    """Where masks and frames of scored pairs come from."""
+
+    scorer: Scorer
+    asked: pa.Table
+    expressions: dict[Key, str] = field(default_factory=dict)
+    videos: dict[str, str] = field(default_factory=dict)  # URI by video_id
+
+    @classmethod
+    def open(
+        cls,
+        scored: Scored,
+        *,
+        predictions: str | None = None,
+        annotations: str | None = None,
+        manifest: str | None = None,
+        media: str | None = None,
+    ) -> "Overlays":
+        """From what the summary records, unless told where it is now. Raises InputError or OSError."""
+        summary = scored.summary
+        predictions = predictions or summary["predictions"]
+        truth = Truth.open(annotations or summary["annotations"])
+        source = open_predictions(predictions)
+        rows, step = manifest_of(predictions, manifest or summary.get("manifest"))
+        if rows is None:
+            asked = asked_by_truth(truth.tracks(), truth.key, source.are_objects)
+        else:
+            asked = asked_by_manifest(rows, truth.tracks(), truth.key)
+        scorer = Scorer(
+            source=source,
+            truth=truth,
+            protocol=scored.protocol,
+            missing=summary["missing_rule"],
+            frame_step=step,
+            decay_8bit=summary.get("decay_8bit", False),
+        )
+        expressions, videos = {}, {}
+        if rows is not None:
+            for row in rows.select(["video_id", "expression_id", "expression", "video_uri"]).to_pylist():
+                expressions[row["video_id"], row["expression_id"]] = row["expression"] or ""
+                videos[row["video_id"]] = row["video_uri"]
+        return cls(scorer, asked, expressions, videos | _files(media))
+
+    def strips(self, wanted: Sequence[Key], same: dict[Key, Strip] | None = None) -> dict[Key, Strip]:
+        """The strips of some pairs; those that cannot be found are left out.
+
+        same: strips whose frames are to be shown, as far as they are there, in place of a choice of its own.
+        Raises InputError if tables or annotations are broken.
+        """
+        found = {}
+        for task in plan_tasks(self.scorer.source, self._rows(set(wanted)), whole_videos=True)[0]:
+            outcomes, masks = self.scorer.outcomes(task)
+            by_video: dict[str, list[Outcome]] = {}
+            for outcome in outcomes:
+                if outcome.pair.key in wanted:
+                    by_video.setdefault(outcome.pair.video_id, []).append(outcome)
+            for video, of_video in by_video.items():
+                chosen = {one.pair.key: _choose(one, (same or {}).get(one.pair.key)) for one in of_video}
+                images, note = self._images(video, [frame for of in chosen.values() for frame, _ in of], masks)
+                for outcome in of_video:
+                    key = outcome.pair.key
+                    tiles = list(_tiles(outcome, chosen[key], masks, images))
+                    note = note if tiles else "No frame of it is scored."
+                    found[key] = Strip(self.expressions.get(key, ""), tiles, note)
+        return found
+
+    def _rows(self, wanted: set[Key]) -> pa.Table:
+        """What is asked for of these pairs; with assignment, of their whole videos."""
+        videos = pa.array(sorted({video for video, _ in wanted}), pa.string())
+        rows = self.asked.filter(pc.is_in(self.asked["video_id"], videos))
+        if self.scorer.protocol.assigned:
+            return rows
+        pairs = to_pairs(rows, self.scorer.truth.key, self.scorer.frame_step)
+        return rows.filter(pa.array([pair.key in wanted for pair in pairs], pa.bool_()))
+
+    def _images(self, video: str, frames: Sequence[Frame], masks: Masks) -> tuple[dict[str | int, np.ndarray], str]:
+        """Small pictures of some frames by label, and why there are none."""
+        uri = self.videos.get(video)
+        if uri is None:
+            return {}, "Where its video is, is not known; give --manifest or --media to see frames."
+        names = {frame.label: _name(frame, masks) for frame in frames}
+        by_name = bool(names) and all(names.values())
+        selection = (
+            Selection(names=tuple(sorted(set(names.values()))))  # pyright: ignore[reportArgumentType]
+            if by_name
+            else Selection(indices=tuple(sorted({frame.index for frame in frames})))
+        )
+        labels = {(names[frame.label] if by_name else frame.index): frame.label for frame in frames}
+        try:
+            return {
+                labels[frame.name if by_name else frame.index]: _small(frame.image)
+                for frame in read_frames(uri, selection)
+            }, ""
+        except MediaError as error:
+            return {}, f"Its video cannot be shown: {error}"
+
+
+def _files(media: str | None) -> dict[str, str]:
+    """What lies in a folder of videos, by name without ending."""
+    if media is None:
+        return {}
+    folder = storage.absolute(media)
+    if not storage.is_folder(folder):
+        raise InputError(f"--media {folder} is no folder; give one that holds a folder or file for each video")
+    uris = {name: storage.join(folder, name) for name in storage.names(folder)}
+    return {name.rpartition(".")[0] or name: uri for name, uri in uris.items()} | uris
+
+
+def _name(frame: Frame, masks: Masks) -> str | None:
+    rows = [*frame.truth, frame.prediction]
+    return next((masks.name[row] for row in rows if row >= 0 and masks.name[row] is not None), None)
+
+
+def _choose(outcome: Outcome, same: Strip | None) -> list[tuple[Frame, int]]:
+    """Frames of an outcome with their places: evenly spread, and the one with the lowest J; or those of `same`."""
+    frames, track = outcome.frames, outcome.track
+    if track is None:
+        return []
+    if same is not None and same.tiles:
+        labels = {tile.label for tile in same.tiles}
+        return [(frame, n) for n, frame in enumerate(frames) if str(frame.label) in labels]
+    spread = np.linspace(0, len(frames) - 1, min(FRAMES - 1, len(frames))).astype(int).tolist()
+    return [(frames[n], n) for n in sorted({*spread, int(np.argmin(track.j))})]
+
+
+def _tiles(
+    outcome: Outcome, chosen: Sequence[tuple[Frame, int]], masks: Masks, images: dict[str | int, np.ndarray]
+) -> Iterator[Tile]:
+    track = outcome.track
+    if track is None:
+        return
+    lowest = int(np.argmin(track.j))
+    for frame, n in chosen:
+        image = images.get(frame.label)
+        if image is None:
+            width, height = _fit(frame.size[1], frame.size[0])
+            image = np.full((height, width, 3), PLAIN, np.uint8)
+        drawn = overlay(image, _mask([frame.prediction], masks, image), _mask(frame.truth, masks, image))
+        yield Tile(
+            image=_data_uri(drawn),
+            width=image.shape[1],
+            height=image.shape[0],
+            label=str(frame.label),
+            j=float(track.j[n]),
+            f=float(track.f[n]),
+            lowest=n == lowest and len(outcome.frames) > 1,
+        )
+
+
+def _mask(rows: Sequence[int], masks: Masks, image: np.ndarray) -> np.ndarray | None:
+    """The union of some masks at the size of `image`, bool [H, W]; None if there are none, or one is broken."""
+    size = image.shape[1], image.shape[0]
+    union = None
+    for row in rows:
+        counts = masks.counts[row].as_py() if row >= 0 else None
+        if counts is None:
+            continue
+        try:
+            mask = rle.decode(counts, *masks.size[row])
+        except rle.RleError:
+            return None
+        small = Image.fromarray(np.ascontiguousarray(mask).view(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+        there = np.asarray(small) >= 128
+        union = there if union is None else union | there
+    return union
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    size = _fit(image.shape[1], image.shape[0])
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def _fit(width: int, height: int) -> tuple[int, int]:
+    """Width and height within SIZE, never enlarged."""
+    scale = min(1.0, SIZE[0] / width, SIZE[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _data_uri(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
