@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs import compare
@@ -72,6 +72,8 @@ def run(config: ReportConfig) -> ReportResult:
     links = {key: f"#pair-{n}" for n, key in enumerate(dict.fromkeys(key for _, keys in galleries for key in keys))}
     summary = scored.summary
     plots = _plots(scored, pairs, known, main, links)
+    if config.against is not None:
+        plots.insert(0, _against(config.against, pairs, main, links))
     shown = [(heading, [_card(key, links[key], pairs, strips, scored) for key in keys]) for heading, keys in galleries]
     metrics = heat_map.metric_columns(scored)
     unscored = _unscored(summary)
@@ -83,7 +85,7 @@ def run(config: ReportConfig) -> ReportResult:
         "headline": heat_map.headline(scored),
         "counts": _counts(summary),
         "notes": [*summary.get("warnings", []), *(compared.warnings if compared else []), *notes],
-        "change": change and _change(scored, pairs, change, config, main, links),
+        "change": change and _change(change, main),
         "attributes": heat_map.attributes(scored, pairs, metrics),
         "step": heat_map.STEP,
         "metrics": metrics,
@@ -161,7 +163,9 @@ def _strips(
 
 
 def _card(key: Key, link: str, pairs: Any, strips: dict, scored: Scored) -> dict:
-    of = strips[key]
+    of: list[tuple[str, Strip]] = []
+    for label, strip in strips[key]:  # what is wrong with the video is said once
+        of.append((label, replace(strip, note="") if any(strip.note == there.note for _, there in of) else strip))
     row = pairs.set_index(list(IDS)).loc[[key]].iloc[0]
     figures = [
         f"{metric} {number(row[metric])}" for metric in scored.metrics if metric in row and row[metric] == row[metric]
@@ -198,9 +202,15 @@ def _common(config: ReportConfig) -> tuple[str, ...]:
     return tuple(text for text in by if all(axis.name in there for axis in By.parse(text).axes))
 
 
-def _change(scored: Scored, pairs: Any, change: dict, config: ReportConfig, main: str, links: dict[Key, str]) -> dict:
-    baseline: Any = Scored.open(config.against or "").pairs()[[*IDS, main]]
-    both = pairs.merge(baseline.rename(columns={main: "baseline"}), on=list(IDS))
+def _against(baseline: str, pairs: Any, main: str, links: dict[Key, str]) -> Plot:
+    before: Any = Scored.open(baseline).pairs()[[*IDS, main]]
+    both = pairs.merge(before.rename(columns={main: "baseline"}), on=list(IDS))
+    about = "A dot for each pair. Above the dashed line it gained."
+    return pair_plots.scatter(both, "baseline", main, links, key="against", about=about)
+
+
+def _change(change: dict, main: str) -> dict:
+    """What `compare` found, as text and as rows of a table."""
     rows = [
         ("all pairs", change),
         *((f"{of}: {spelled(row['value'])}", row) for of, rows in change["by"].items() for row in rows),
@@ -231,9 +241,6 @@ def _change(scored: Scored, pairs: Any, change: dict, config: ReportConfig, main
             }
             for label, row in rows
         ],
-        "scatter": pair_plots.scatter(
-            both, "baseline", main, links, key="against", about="A dot for each pair. Above the dashed line it gained."
-        ),
     }
 
 

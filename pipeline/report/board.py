@@ -13,21 +13,21 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 
 def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
     """One page, in the form of the reports."""
-    metrics = board.protocol.metrics
+    metrics = _metrics(board, standings)
     axis = _axis(standings, metrics[0])
     return render(
         "leaderboard.html.j2",
         title="Leaderboard",
         protocol=board.protocol,
         metrics=metrics,
-        rule=[(name.replace("_", " "), str(board.rule[name])) for name in RULE],
+        rule=[(name.replace("_", " "), _word(board.rule[name])) for name in RULE],
         rows=[_row(entry, metrics, axis) for entry in standings],
     )
 
 
 def board_markdown(board: Leaderboard, standings: list[dict]) -> bytes:
     """A table, and below it what was scored."""
-    metrics = board.protocol.metrics
+    metrics = _metrics(board, standings)
     head = ["rank", "entry", metrics[0], "95 % interval", *metrics[1:], "not predicted", "p against the first"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for entry in standings:
@@ -45,6 +45,16 @@ def board_markdown(board: Leaderboard, standings: list[dict]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def _metrics(board: Leaderboard, standings: list[dict]) -> list[str]:
+    """Those that any entry has, the main one first."""
+    first, *others = board.protocol.metrics
+    return [first, *(name for name in others if any(entry["overall"].get(name) is not None for entry in standings))]
+
+
+def _word(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
 def _axis(standings: list[dict], metric: str) -> Axis:
     """Wide enough for all values and intervals."""
     values = [entry["overall"].get(metric) for entry in standings]
@@ -53,7 +63,7 @@ def _axis(standings: list[dict], metric: str) -> Axis:
     return Axis(metric, *((min(known) - 1e-3, max(known) + 1e-3) if known else (0.0, 1.0)))
 
 
-def _row(entry: dict, metrics: tuple[str, ...], axis: Axis) -> dict:
+def _row(entry: dict, metrics: list[str], axis: Axis) -> dict:
     overall = entry["overall"]
     main, ends = overall.get(metrics[0]), (overall.get("interval") or {}).get(metrics[0])
     return {

@@ -65,9 +65,10 @@ class Attribute:
 def attributes(scored: Scored, pairs: pd.DataFrame, metrics: Sequence[str]) -> list[Attribute]:
     """What --by asked for, then every other attribute in the scores that has a few values or can be binned."""
     rows_of: dict[str, list[dict]] = dict(scored.summary.get("by") or {})
+    asked = {axis.name for text in rows_of for axis in By.parse(text).axes if len(By.parse(text).axes) == 1}
     if not scored.protocol.per_frame:  # else the weights of the pairs would be needed
         for column in pairs.columns:
-            if column not in (*IDS[:3], *scored.metrics, "frames") and column not in rows_of:
+            if column not in (*IDS[:3], *scored.metrics, "frames", *asked):
                 rows_of[column] = _rows(scored, pairs, column)
     overall = scored.summary["overall"]
     told = [(of, rows[: 4 * GROUPS]) for of, rows in rows_of.items() if len(rows) > 1][:ATTRIBUTES]
