@@ -11,7 +11,7 @@ from pipeline.leaderboard import Leaderboard
 from pipeline.report.board import board_html, board_markdown
 from schemas.errors import InputError
 
-WIDE = 24  # columns of a name
+WIDE = 23  # columns of a name
 HASH = 19  # characters of a hash that are shown
 EXPORTS = (".html", ".json", ".md")
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from jobs import compare
 from pipeline import storage
-from pipeline.evaluation.attributes import By, spelled
+from pipeline.evaluation.attributes import By
 from pipeline.evaluation.gather import IDS
 from pipeline.evaluation.pairs import Key as PairKey
 from pipeline.evaluation.scored import Scored
-from pipeline.report import heat_map, pair_plots
+from pipeline.report import difference, heat_map, pair_plots
 from pipeline.report.over_time import over_time, tracks
-from pipeline.report.page import cut, number, render, signed
+from pipeline.report.page import cut, number, render
 from pipeline.report.pair_plots import Key, extremes, name
-from pipeline.report.plots import Axis, Plot, Table, Whisker
+from pipeline.report.plots import Plot, Table
 from pipeline.report.strips import Overlays, Strip
 from schemas.errors import RvosError
 
@@ -73,7 +73,7 @@ def run(config: ReportConfig) -> ReportResult:
     summary = scored.summary
     plots = _plots(scored, pairs, known, main, links)
     if config.against is not None:
-        plots.insert(0, _against(config.against, pairs, main, links))
+        plots.insert(0, difference.before_and_after(config.against, pairs, main, links))
     shown = [(heading, [_card(key, links[key], pairs, strips, scored) for key in keys]) for heading, keys in galleries]
     metrics = heat_map.metric_columns(scored)
     unscored = _unscored(summary)
@@ -85,7 +85,7 @@ def run(config: ReportConfig) -> ReportResult:
         "headline": heat_map.headline(scored),
         "counts": _counts(summary),
         "notes": [*summary.get("warnings", []), *(compared.warnings if compared else []), *notes],
-        "change": change and _change(change, main),
+        "change": change and difference.change_table(change, main),
         "attributes": heat_map.attributes(scored, pairs, metrics),
         "step": heat_map.STEP,
         "metrics": metrics,
@@ -200,48 +200,6 @@ def _common(config: ReportConfig) -> tuple[str, ...]:
     by = Scored.open(config.scores).summary.get("by") or {}
     there = set(Scored.open(config.against or "").table().columns)
     return tuple(text for text in by if all(axis.name in there for axis in By.parse(text).axes))
-
-
-def _against(baseline: str, pairs: Any, main: str, links: dict[Key, str]) -> Plot:
-    before: Any = Scored.open(baseline).pairs()[[*IDS, main]]
-    both = pairs.merge(before.rename(columns={main: "baseline"}), on=list(IDS))
-    about = "A dot for each pair. Above the dashed line it gained."
-    return pair_plots.scatter(both, "baseline", main, links, key="against", about=about)
-
-
-def _change(change: dict, main: str) -> dict:
-    """What `compare` found, as text and as rows of a table."""
-    rows = [
-        ("all pairs", change),
-        *((f"{of}: {spelled(row['value'])}", row) for of, rows in change["by"].items() for row in rows),
-    ]
-    ends = [end for _, row in rows for end in (row["low"], row["high"], row["difference"]) if end is not None]
-    most = max(1e-3, *(abs(end) for end in ends))
-    axis = Axis("change", -most, most)
-    p = number(change["p"])
-    smallest = change["smallest"]
-    text = (
-        f"{main} went from {number(change['baseline'])} to {number(change['value'])}, "
-        f"by {signed(change['difference'])}, over the {change['pairs']} pairs of {change['videos']} videos "
-        f"that both have (p {p})."
-    )
-    if smallest is not None:
-        text += f" A change of {number(smallest)} is what such a set shows four times in five."
-    return {
-        "metric": main,
-        "text": text,
-        "rows": [
-            {
-                "name": cut(label, 60),
-                "pairs": row["pairs"],
-                "difference": row["difference"],
-                "interval": "" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}",
-                "p": row["p_corrected"],
-                "whisker": Whisker(row["difference"], row["low"], row["high"], axis, 0.0),
-            }
-            for label, row in rows
-        ],
-    }
 
 
 def _counts(summary: dict) -> str:

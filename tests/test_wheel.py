@@ -33,12 +33,14 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
         sources = {name for name in archive.namelist() if name.endswith(".py")}
+        names = {name.removeprefix("pipeline/report/") for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"pipeline", "model", "jobs", "schemas", "cli.py"}
     tree = {
         "cli.py",
         *(str(p.relative_to(ROOT)) for top in tops for p in (ROOT / top).rglob("*.py") if (ROOT / top).is_dir()),
     }
     assert sources == tree
+    assert {path.name for path in (ROOT / "pipeline/report").iterdir() if path.suffix in (".j2", ".css")} <= names
 
 
 @pytest.mark.timeout(1500)

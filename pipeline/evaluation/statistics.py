@@ -27,6 +27,11 @@ class Means:
     high: np.ndarray
     videos: int
 
+    def interval(self, n: int) -> tuple[float, float] | None:
+        """Both ends of the interval of metric `n`; None where there is none."""
+        low, high = float(self.low[n]), float(self.high[n])
+        return None if np.isnan(low) else (low, high)
+
 
 def clustered_means(
     values: np.ndarray,

@@ -17,13 +17,13 @@ SHORT = 5  # frames; pairs below have no course over time
 
 def tracks(scored: Scored) -> pd.DataFrame:
     """For each pair: frames, first and last frame_index, indexed by ids. One row group is held at a time."""
-    parts = []
+    nothing = pd.MultiIndex.from_arrays([[]] * len(IDS), names=list(IDS))
+    parts = [pd.DataFrame({"count": [], "min": [], "max": []}, nothing, dtype=np.int64)]
     for table in scored.frame_scores():
         rows: Any = table.to_pandas().fillna(dict.fromkeys(IDS, ""))
-        rows = rows[rows["metric"] == rows["metric"].iloc[0]]
-        parts.append(rows.groupby(list(IDS))["frame_index"].agg(["count", "min", "max"]))
-    if not parts:
-        return pd.DataFrame(columns=pd.Index(["frames", "first", "last"]))
+        if len(rows):
+            rows = rows[rows["metric"] == rows["metric"].iloc[0]]
+            parts.append(rows.groupby(list(IDS))["frame_index"].agg(["count", "min", "max"]))
     found = pd.concat(parts).groupby(level=list(IDS)).agg({"count": "sum", "min": "min", "max": "max"})
     return found.set_axis(["frames", "first", "last"], axis=1)
 
@@ -73,16 +73,11 @@ def _sums(scored: Scored, long: pd.DataFrame, metrics: list[str]) -> np.ndarray:
 def _points(means: Means) -> list[Point]:
     found = []
     for n in range(MOMENTS):
-        value, ends = float(means.value[n]), _ends(means, n)
+        value, ends = float(means.value[n]), means.interval(n)
         if value == value:
             found.append(Point((n + 0.5) / MOMENTS * 100, value, *(ends or (None, None))))
     return found
 
 
 def _cells(found: list[Means], n: int) -> list[str]:
-    return [text for means in found for text in (number(float(means.value[n])), interval(_ends(means, n)))]
-
-
-def _ends(means: Means, n: int) -> tuple[float, float] | None:
-    low, high = float(means.low[n]), float(means.high[n])
-    return None if low != low else (low, high)
+    return [text for means in found for text in (number(float(means.value[n])), interval(means.interval(n)))]

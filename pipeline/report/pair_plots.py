@@ -81,13 +81,16 @@ def by_number(scored: Scored, pairs: pd.DataFrame, column: str, label: str, link
     x = Axis.of(label, there[column].tolist())
     edges = np.unique(np.quantile(there[column], np.linspace(0, 1, 5)))
     part = np.clip(np.searchsorted(edges, there[column], side="right") - 1, 0, len(edges) - 2)
+    of_part = (part[:, None] == np.arange(len(edges) - 1)).astype(np.float64)
+    values = np.repeat(there[[metric]].to_numpy(np.float64), of_part.shape[1], axis=1)
+    found = clustered_means(values, of_part, there["video_id"].to_numpy(str))
     points, rows = [], []
     for n, (low, high) in enumerate(pairwise(edges.tolist())):
-        group = there[part == n]
-        if len(group):
-            value, *ends = _mean_over_videos(group, metric)
-            points.append(Point((low * high) ** 0.5 if x.log else (low + high) / 2, value, *ends))
-            rows.append((f"{low:.4g} to {high:.4g}", str(len(group)), number(value), interval(ends)))
+        if of_part[:, n].any():
+            ends = found.interval(n)
+            value = float(found.value[n])
+            points.append(Point((low * high) ** 0.5 if x.log else (low + high) / 2, value, *(ends or (None, None))))
+            rows.append((f"{low:.4g} to {high:.4g}", str(int(of_part[:, n].sum())), number(value), interval(ends)))
     return Plot(
         key=f"by-{column.replace('_', '-')}",
         title=f"{metric} by {label}",
@@ -98,13 +101,6 @@ def by_number(scored: Scored, pairs: pd.DataFrame, column: str, label: str, link
         lines=[Line(f"mean {metric}", points)],
         table=Table((label, "pairs", f"mean {metric}", "95 % interval"), rows),
     )
-
-
-def _mean_over_videos(group: Any, metric: str) -> tuple[float, float | None, float | None]:
-    values = group[[metric]].to_numpy(np.float64)
-    found = clustered_means(values, np.ones_like(values), group["video_id"].to_numpy(str))
-    value, low, high = (float(one[0]) for one in (found.value, found.low, found.high))
-    return (value, None, None) if low != low else (value, low, high)
 
 
 def _marks(pairs: Any, x: str, y: str, links: Mapping[Key, str], axes: tuple[Axis, Axis]) -> list[Mark]:

@@ -173,8 +173,9 @@ def test_a_command_has_one_id_however_it_is_written():
 
 def test_every_parameter_that_names_a_path_is_known():
     """A path that is not in LOCATIONS would be sent as it is, and mean something else on the cluster."""
-    others = {"actors", "address", "by", "config", "frames", "gpu", "metric", "shapes", "split", "window"}
+    others = {"actors", "address", "by", "config", "frames", "gpu", "metric", "name", "shapes", "split", "window"}
     commands = [command for name, command in main.commands.items() if name != "submit"]
+    commands += [inner for group in commands if isinstance(group, click.Group) for inner in group.commands.values()]
     texts = {param.name for command in commands for param in command.params if param.type is click.STRING}
     assert texts - others <= LOCATIONS, "add these to jobs.command.LOCATIONS, or to the others here"
 
@@ -185,6 +186,17 @@ def test_words_are_quoted_for_the_shell():
     )
     config = submit.SubmitConfig(command=command, address="http://head:8265")
     assert "--out s3://b/o --by 'two words' --by '$X'" in config.entrypoint
+
+
+def test_commands_of_a_group_are_spelled_out_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert spell("leaderboard", "add", "--name", "mine", "board", "s3://b/scores") == (
+        *("leaderboard", "add", f"file://{tmp_path}/board", "s3://b/scores", "--name", "mine"),
+    )
+    with pytest.raises(click.UsageError, match="'ad' is no command"):
+        spell("leaderboard", "ad")
+    with pytest.raises(click.UsageError, match="'' is no command"):
+        spell("leaderboard")
 
 
 def test_a_command_that_would_be_refused_is_refused_here():

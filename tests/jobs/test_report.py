@@ -1,0 +1,314 @@
+"""`rvos report`: what is in the page, that it stands by itself, that nothing in it is markup of somebody else."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cli import main
+from jobs import evaluate, report
+from jobs.evaluate import EvaluateConfig
+from jobs.report import ReportConfig
+from pipeline import storage
+from pipeline.evaluation.breakdown import score_rows
+from schemas import rle
+from schemas.errors import InputError
+from schemas.scores import FRAME_SCORES
+
+HOSTILE = "<script>alert(1)</script> & \"quoted\" 'twice' </style><img src=x onerror=alert(2)>"
+VOID = {"meta", "img", "br", "hr", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, all text, and whether every element is closed in turn."""
+
+    def __init__(self, page: bytes):
+        super().__init__()
+        self.found, self.texts, self.open = [], [], []
+        self.feed(page.decode())
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.texts).split())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def moved(annotations, shift):
+    """The true masks as predictions, each moved to the right by `shift` times its object's number."""
+    for row in pq.read_table(annotations).to_pylist():
+        thing = row.pop("object_id")
+        if row["counts"] is None:
+            counts = rle.empty(row["height"], row["width"])
+        else:
+            mask = rle.decode(row["counts"], row["height"], row["width"])
+            counts = rle.encode(np.roll(mask, shift * int(thing), axis=1)[None])[0]
+        yield row | {"expression_id": thing, "counts": counts}
+
+
+@pytest.fixture(scope="module")
+def data(shapes, tmp_path_factory):
+    """Scores of two sets of masks on real little videos; one expression and one attribute are hostile."""
+    folder = tmp_path_factory.mktemp("report")
+    manifest = pq.read_table(shapes[0]).to_pylist()
+    videos = Path(shapes[0]).parent
+    for row in manifest:
+        row["video_uri"] = str(videos / row["video_uri"])
+        row[HOSTILE] = row["colour"]
+    manifest[0]["expression"] = HOSTILE
+    pq.write_table(pa.Table.from_pylist(manifest), folder / "manifest.parquet")
+    options = {"annotations": shapes[1], "manifest": str(folder / "manifest.parquet"), "by": ("shape", "colour")}
+    for name, shift in (("new", 2), ("old", 4)):
+        pq.write_table(pa.Table.from_pylist(list(moved(shapes[1], shift))), folder / f"{name}.parquet")
+        predictions = str(folder / f"{name}.parquet")
+        evaluate.run(EvaluateConfig(predictions=predictions, out=str(folder / name), **options))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(data):
+    result = report.run(ReportConfig(scores=str(data / "new"), out=str(data / "out"), against=str(data / "old")))
+    content = Path(result.page).read_bytes()
+    assert len(content) == result.bytes
+    assert result.notes == []
+    return content
+
+
+def test_it_stands_by_itself(page):
+    found = Page(page)
+    assert found.all("script") == []
+    assert [name for _, attributes in found.found for name in attributes if name.startswith("on")] == []
+    assert [name for _, attributes in found.found for name in attributes if name == "style"] == []
+    sources = [value for _, a in found.found for name, value in a.items() if name in ("src", "href", "xlink:href")]
+    assert all(value.startswith(("data:image/jpeg;base64,", "#")) for value in sources)
+    style = re.search(r"<style>(.*?)</style>", page.decode(), re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = next(a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_hostile_text_stays_text(page):
+    found = Page(page)
+    assert HOSTILE in found.text
+    assert [attributes for attributes in found.all("img") if attributes["src"] == "x"] == []
+    assert "&lt;script&gt;alert(1)" in page.decode()
+
+
+def test_it_is_readable_without_eyes_and_without_a_mouse(page):
+    found = Page(page)
+    assert found.all("html")[0]["lang"] == "en"
+    assert found.found[[tag for tag, _ in found.found].index("body") + 1] == ("a", {"class": "skip", "href": "#main"})
+    headings = [int(tag[1]) for tag, _ in found.found if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1 == headings.count(1)
+    assert all(after - before <= 1 for before, after in pairwise(headings))
+    ids = [attributes["id"] for _, attributes in found.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [a["href"][1:] for a in found.all("a") if a["href"].startswith("#")]
+    assert set(links) <= set(ids)
+    assert all(attributes["alt"] for attributes in found.all("img"))
+    figures = [attributes["id"] for attributes in found.all("figure")]
+    assert figures == ["against", "histogram", "j-f", "over-time", "by-object-size"]
+    assert len(found.all("details")) == len(figures)
+    scrolled = [a for tag, a in found.found if a.get("class", "").startswith(("scroll", "strip"))]
+    assert scrolled
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolled)
+
+
+def test_what_it_says(data, page):
+    found = Page(page)
+    summary = json.loads((data / "new" / "summary.json").read_text())
+    for metric in ("J&F", "J", "F"):
+        assert f"{summary['overall'][metric]:.4f}" in found.text
+        assert "{:.3f} to {:.3f}".format(*summary["overall"]["interval"][metric]) in found.text
+    for text in ("Against the baseline", "By attribute", "Gained most", "Lowest J&F", "over the 9 pairs of 3 videos"):
+        assert text in found.text
+    assert summary["truth_hash"] in found.text
+    assert {row["value"] for row in summary["by"]["shape"]} <= set("\n".join(found.texts).split("\n"))
+
+
+def test_frames_are_real_and_small(page):
+    images = [base64.b64decode(a["src"].partition(",")[2]) for a in Page(page).all("img")]
+    assert len(images) >= 9 * 5
+    for content in images[:10]:
+        image = Image.open(io.BytesIO(content))
+        assert image.size == (128, 96)
+        assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 50  # not a plain ground
+
+
+def test_the_lowest_frame_is_among_them(data, page):
+    frames = pd.concat(
+        [pq.read_table(data / n / "frame_scores.parquet").to_pandas().assign(of=n) for n in ("new", "old")]
+    )
+    lowest = frames[frames["metric"] == "J"].groupby(["of", "video_id", "expression_id"])["value"].min()
+    marked = re.findall(r"J (\d\.\d\d) F \d\.\d\d · lowest", Page(page).text)
+    assert {f"{value:.2f}" for value in lowest} >= set(marked) != set()
+
+
+def test_what_cannot_be_reached_is_said_and_left_out(data, tmp_path):
+    gone = json.loads((data / "new" / "summary.json").read_text())
+    for name in ("scores.parquet", "frame_scores.parquet"):
+        (tmp_path / name).write_bytes((data / "new" / name).read_bytes())
+    rows = pq.read_table(data / "manifest.parquet").to_pylist()
+    lost = [row | {"video_uri": str(tmp_path / "gone.mp4")} for row in rows]
+    pq.write_table(pa.Table.from_pylist(lost), tmp_path / "m.parquet")
+    (tmp_path / "summary.json").write_text(json.dumps(gone))
+    without_frames = report.run(
+        ReportConfig(scores=str(tmp_path), out=str(tmp_path / "o"), manifest=str(tmp_path / "m.parquet"))
+    )
+    found = Page(Path(without_frames.page).read_bytes())
+    assert "gone.mp4 does not exist" in found.text
+    assert len(found.all("img")) == without_frames.pictures > 0  # masks on a plain ground
+    (tmp_path / "summary.json").write_text(json.dumps(gone | {"predictions": str(tmp_path / "none.parquet")}))
+    without_masks = report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "o")))
+    assert without_masks.pictures == 0
+    assert "no predictions at" in without_masks.notes[0]
+    assert "no predictions at" in Page(Path(without_masks.page).read_bytes()).text
+    moved_here = report.run(
+        ReportConfig(scores=str(tmp_path), out=str(tmp_path / "o"), predictions=str(data / "new.parquet"))
+    )
+    assert moved_here.pictures > 0
+    assert max(map(len, without_masks.text().splitlines()[1:])) <= 80
+
+
+def test_label_maps_find_their_frames_by_media(data, tmp_path):
+    """No manifest, so no video is known but by its name."""
+    for frame in range(6):
+        for folder, left in (("truth", 4), ("found", 6)):
+            labels = np.zeros((40, 60), np.uint8)
+            labels[10:30, left : left + 20] = 1
+            path = tmp_path / folder / "v" / f"{frame:05}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(labels).save(path)
+        image = np.random.default_rng(frame).integers(0, 255, (40, 60, 3), np.uint8)
+        path = tmp_path / "media" / "v" / f"{frame:05}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    options = {"predictions": str(tmp_path / "found"), "annotations": str(tmp_path / "truth")}
+    evaluate.run(EvaluateConfig(out=str(tmp_path / "s"), **options))
+    without = report.run(ReportConfig(scores=str(tmp_path / "s"), out=str(tmp_path / "o")))
+    assert "give --manifest or --media" in Page(Path(without.page).read_bytes()).text
+    found = report.run(ReportConfig(scores=str(tmp_path / "s"), out=str(tmp_path / "o"), media=str(tmp_path / "media")))
+    text = Path(found.page).read_bytes()
+    assert "give --manifest" not in Page(text).text
+    image = Image.open(io.BytesIO(base64.b64decode(Page(text).all("img")[0]["src"].partition(",")[2])))
+    assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 500
+
+
+def test_many_pairs_make_no_large_page(tmp_path):
+    """8,000 pairs with long ids, an attribute of many values, and no masks to be found."""
+    rng, count = np.random.default_rng(0), 8_000
+    rows = pd.DataFrame(
+        {
+            "video_id": [f"video-{'x' * 150}-{n // 16}" for n in range(count)],
+            "expression_id": [f"{n % 16}-{'<y>' * 40}" for n in range(count)],
+            "object_id": None, "annotator": None, "J": rng.random(count), "F": rng.random(count),
+            "kind": [f"kind {n % 5}" for n in range(count)], "source": [f"source {n % 999}" for n in range(count)],
+            "object_size": rng.random(count) ** 3, "words": rng.integers(1, 20, count),
+        }
+    )  # fmt: skip
+    rows["J&F"] = (rows["J"] + rows["F"]) / 2
+    overall = {
+        "n": count,
+        "videos": count // 16,
+        **{m: float(rows[m].mean()) for m in ("J&F", "J", "F")},
+        "interval": {},
+    }
+    summary = {
+        "protocol": "all-frames", "missing_rule": "zero", "overall": overall, "by": {}, "warnings": [],
+        "predictions": str(tmp_path / "none"), "annotations": str(tmp_path / "none"), "manifest": None,
+        "pairs": {"scored": count}, "frames": {"scored": count, "missing": 0},
+        "failed_pairs": [{"video_id": "v" * 150, "expression_id": str(n), "error": "e" * 5000} for n in range(1000)],
+    }  # fmt: skip
+    storage.write_bytes(str(tmp_path / "summary.json"), json.dumps(summary).encode())
+    attributes = ["kind", "source", "object_size", "words"]
+    storage.write_table(str(tmp_path / "scores.parquet"), score_rows(rows, ["J&F", "J", "F"], attributes))
+    pq.write_table(FRAME_SCORES.empty_table(), tmp_path / "frame_scores.parquet")
+    result = report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "out")))
+    assert result.bytes < 2_000_000
+    found = Page(Path(result.page).read_bytes())
+    assert "kind 3" in found.text
+    assert "source 3" not in found.text  # too many values to be a heading
+    assert "The 50 lowest and highest of 8000 by F" in found.text
+
+
+def test_by_the_command(data, tmp_path):
+    done = CliRunner().invoke(main, ["report", str(data / "new"), "--out", str(tmp_path / "o"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["page"] == str(tmp_path / "o" / "report.html")
+    assert CliRunner().invoke(main, ["report", str(tmp_path / "none"), "--out", str(tmp_path)]).exit_code == 2
+
+
+@pytest.mark.s3
+def test_on_s3(data, s3, tmp_path):
+    for name in ("summary.json", "scores.parquet", "frame_scores.parquet"):
+        storage.write_bytes(f"{s3}/{tmp_path.name}/new/{name}", (data / "new" / name).read_bytes())
+    result = report.run(ReportConfig(scores=f"{s3}/{tmp_path.name}/new", out=f"{s3}/{tmp_path.name}/out"))
+    assert result.page == f"{s3}/{tmp_path.name}/out/report.html"
+    assert len(storage.read_bytes(result.page)) == result.bytes
+    assert result.pictures > 0
+
+
+def test_wrong_use(data, tmp_path):
+    for options, message in [
+        ({"scores": str(tmp_path)}, "holds no scores"),
+        ({"scores": str(data / "new"), "against": str(tmp_path)}, "holds no scores"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            report.run(ReportConfig(out=str(tmp_path / "o"), **options))
+    noted = report.run(ReportConfig(scores=str(data / "new"), out=str(tmp_path / "o"), media=str(tmp_path / "none")))
+    assert "is no folder" in noted.notes[0]
+
+
+def test_samples_of_one_frame(tmp_path):
+    """A2D has neither J nor F, and nothing happens over time."""
+    rng = np.random.default_rng(0)
+    rows, found = [], []
+    for n in range(12):
+        mask = np.zeros((20, 30), bool)
+        mask[5:15, 5:20] = True
+        size = {"video_id": f"v{n}", "expression_id": "0", "frame_index": 0, "height": 20, "width": 30}
+        rows.append(size | {"counts": rle.encode(mask[None])[0]})
+        found.append(size | {"counts": rle.encode(np.roll(mask, int(rng.integers(8)), 1)[None])[0], "score": 0.5})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "gt.parquet")
+    pq.write_table(pa.Table.from_pylist(found), tmp_path / "p.parquet")
+    options = {"predictions": str(tmp_path / "p.parquet"), "annotations": str(tmp_path / "gt.parquet")}
+    evaluate.run(EvaluateConfig(out=str(tmp_path / "s"), protocol="a2d", **options))
+    result = report.run(ReportConfig(scores=str(tmp_path / "s"), out=str(tmp_path / "o")))
+    text = Page(Path(result.page).read_bytes()).text
+    assert "Pairs by overall IoU" in text
+    assert "P@0.5" in text
+    assert "over time" not in text
+    assert result.pictures > 0
