@@ -33,7 +33,8 @@ def scores(folder, gain=0.0, seed=0, **summary):
     overall = {"n": 60, "videos": VIDEOS, "J&F": float(values.mean()), "interval": {"J&F": [0.4, 0.6]}}
     document = {
         "version": "0.1.0", "protocol": "mevis", "protocol_confirmed": False, "missing_rule": "zero",
-        "decay_8bit": False, "void_pixels": False, "truth_hash": "sha256:aa", "predictions_hash": f"sha256:{seed}", "run_fingerprint": None,
+        "decay_8bit": False, "void_pixels": False, "truth_hash": "sha256:aa", "predictions_hash": f"sha256:{seed}",
+        "run_fingerprint": None,
         "pairs": {"scored": 60, "failed": 0, "missing": 0, "misshaped": 0}, "frames": {"scored": 600, "missing": 0},
         "overall": overall,
     }  # fmt: skip
