@@ -17,7 +17,7 @@ from pipeline.report.page import cut, number, render
 from pipeline.report.pair_plots import Key, extremes, name
 from pipeline.report.plots import Plot, Table
 from pipeline.report.strips import Overlays, Strip
-from schemas.errors import RvosError
+from schemas.errors import InputError, RvosError
 
 BEST, WORST, CHANGED = 4, 8, 4  # pairs with frames; CHANGED in each direction
 UNSCORED = 100  # pairs named in the page
@@ -66,7 +66,11 @@ def run(config: ReportConfig) -> ReportResult:
     if config.against is not None:
         compared = compare.run(compare.CompareConfig(scores=(config.against, config.scores), by=_common(config)))
         change = compared.comparisons[0]
-    main = scored.metrics[0] if scored.metrics[0] in pairs else "J&F"
+    main = scored.metrics[0]
+    if main not in pairs:
+        raise InputError(
+            f"{scored.folder}: scores.parquet has no {main}, which summary.json has; repeat 'rvos evaluate'"
+        )
     galleries = _galleries(pairs, main, change)
     strips, notes = _strips(config, scored, [key for _, keys in galleries for key in keys], change is not None)
     links = {key: f"#pair-{n}" for n, key in enumerate(dict.fromkeys(key for _, keys in galleries for key in keys))}

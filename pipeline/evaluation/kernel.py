@@ -11,6 +11,7 @@ and below, that the disk never leaves it. All compiled code is in this one file,
 changes of the file of the called function only.
 """
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,18 @@ def _count_bits(typing_context, word):
 _popcount: Any = _count_bits
 
 
+def _call(function: Any, *arguments: Any) -> None:
+    """Call a compiled function; while the first call compiles it, no garbage is collected, to be faster."""
+    paused = not function.signatures and gc.isenabled()
+    if paused:
+        gc.disable()
+    try:
+        function(*arguments)
+    finally:
+        if paused:
+            gc.enable()
+
+
 def score_frames(
     strings: np.ndarray,
     starts: np.ndarray,
@@ -82,7 +95,7 @@ def score_frames(
     errors = np.zeros(len(heights), np.int64)
     box = np.zeros(4, np.int64)
     rows = (truth_first, truth_rows, prediction_rows, void_rows)
-    _score_frames(strings, starts, *rows, heights, widths, box, counts, errors)
+    _call(_score_frames, strings, starts, *rows, heights, widths, box, counts, errors)
     return counts, errors
 
 
@@ -129,7 +142,8 @@ def describe_frames(
     Returns int64 [N, 4]: area, sum of the row numbers and of the column numbers of its pixels, pixels on the border.
     """
     shapes = np.zeros((len(heights), 4), np.int64)
-    _describe_frames(strings, starts, truth_first, truth_rows, heights, widths, np.zeros(4, np.int64), shapes)
+    box = np.zeros(4, np.int64)
+    _call(_describe_frames, strings, starts, truth_first, truth_rows, heights, widths, box, shapes)
     return shapes
 
 

@@ -37,7 +37,8 @@ class Scored:
             raise InputError(f"{folder} holds no scores (no summary.json); 'rvos evaluate --out' writes them") from None
         except (ValueError, OSError) as error:
             raise InputError(f"{uri} cannot be read: {error}") from None
-        if not isinstance(summary, dict) or not isinstance(summary.get("overall"), dict):
+        parts = [summary.get(name) for name in ("overall", "pairs", "frames")] if isinstance(summary, dict) else [None]
+        if not all(isinstance(part, dict) for part in parts):
             raise InputError(f"{uri} is no summary of scores; 'rvos evaluate --out' writes one")
         if summary.get("protocol") not in PROTOCOLS:
             raise InputError(f"{uri}: protocol {summary.get('protocol')!r} is not known to this version of rvos")

@@ -288,6 +288,10 @@ def test_wrong_use(data, tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             report.run(ReportConfig(out=str(tmp_path / "o"), **options))
+    for text, message in (("{", "cannot be read"), ("[]", "is no summary"), ('{"overall": 3}', "is no summary")):
+        (tmp_path / "summary.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "o")))
     noted = report.run(ReportConfig(scores=str(data / "new"), out=str(tmp_path / "o"), media=str(tmp_path / "none")))
     assert "is no folder" in noted.notes[0]
 
