@@ -1,6 +1,7 @@
 """`rvos report`: one set of scores as a page that works offline."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -119,7 +120,7 @@ def _galleries(pairs: Any, main: str, change: dict | None) -> list[tuple[str, li
     found: list[tuple[str, list[Key]]] = []
     if change is not None:
         for heading, side in (("Gained most", "risen"), ("Lost most", "fallen")):
-            found.append((heading, [_ids(pair) for pair in change[side][:CHANGED]]))
+            found.append((heading, _spread([_ids(pair) for pair in change[side]])[:CHANGED]))
     worst = min(WORST, -(-2 * len(pairs) // 3))  # of few pairs, some are left to be the best
     found.append((f"Lowest {main}", extremes(pairs, main, worst, highest=False)))
     found.append((f"Highest {main}", extremes(pairs, main, min(BEST, len(pairs) - worst), highest=True)))
@@ -129,6 +130,16 @@ def _galleries(pairs: Any, main: str, change: dict | None) -> list[tuple[str, li
         once.append((heading, [key for key in keys if key not in seen]))
         seen.update(keys)
     return once
+
+
+def _spread(keys: Sequence[Key]) -> list[Key]:
+    """At most two of a video as long as there are others."""
+    seen: Counter[str] = Counter()
+    rank = {}
+    for key in keys:
+        rank[key] = seen[key[0]] // 2
+        seen[key[0]] += 1
+    return sorted(keys, key=rank.__getitem__)
 
 
 def _ids(pair: dict) -> Key:
