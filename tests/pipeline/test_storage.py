@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline import storage
+from pipeline import remote, storage
 from schemas.errors import InputError
 
 
@@ -52,7 +52,7 @@ def test_the_first_writer_wins(folder):
 def test_a_swap_needs_the_version_that_was_read(folder, large):
     """Large ones go up in parts on S3."""
     uri = storage.join(folder, "u")
-    first, second, third = (os.urandom(2 * storage.PART_BYTES + 5 if large else 10) for _ in range(3))
+    first, second, third = (os.urandom(2 * remote.PART_BYTES + 5 if large else 10) for _ in range(3))
     storage.write_bytes(uri, first)
     seen = storage.version(uri)
     for content, swapped in ((second, True), (third, False)):
@@ -149,7 +149,7 @@ def test_unknown_scheme():
 @pytest.mark.s3
 def test_large_files_go_up_in_parts_and_the_first_still_wins(s3, tmp_path):
     uri = f"{s3}/{tmp_path.name}/large"
-    content = os.urandom(2 * storage.PART_BYTES + 5)
+    content = os.urandom(2 * remote.PART_BYTES + 5)
     assert storage.create_bytes(uri, content)
     assert not storage.create_bytes(uri, content[::-1])
     assert storage.read_bytes(uri) == content

@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from pipeline import storage
+from pipeline import remote, storage
 from pipeline.clips import FrameOptions, Window, read_windows, split_rows
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
@@ -24,7 +24,7 @@ from schemas.errors import InputError, MediaError, StorageError
 from schemas.masks import PREDICTIONS
 from tests import proxy, s3_server
 
-LARGE = 2 * storage.PART_BYTES + 5  # goes up in parts
+LARGE = 2 * remote.PART_BYTES + 5  # goes up in parts
 
 
 @pytest.fixture
@@ -39,16 +39,16 @@ def disturbed(server, s3, monkeypatch) -> Iterator[proxy.Proxy]:
 
 
 def _forget_clients() -> None:
-    storage._s3_options.cache_clear()
+    remote._s3_options.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.fixture
 def impatient(monkeypatch) -> int:
     """Attempts at a request that are left, with a second to wait each."""
-    monkeypatch.setitem(storage.RETRIES, "retries", {"mode": "standard", "total_max_attempts": 2})
-    monkeypatch.setitem(storage.RETRIES, "read_timeout", 1)
-    monkeypatch.setattr(storage, "BODY_SECONDS", 0.0)
+    monkeypatch.setitem(remote.RETRIES, "retries", {"mode": "standard", "total_max_attempts": 2})
+    monkeypatch.setitem(remote.RETRIES, "read_timeout", 1)
+    monkeypatch.setattr(remote, "BODY_SECONDS", 0.0)
     return 2
 
 
