@@ -487,6 +487,11 @@ def evaluate(**options: Any) -> None:
 @click.option("--height", default=96, show_default=True, help="Height of the videos in pixels, an even number.")
 @click.option("--width", default=128, show_default=True, help="Width of the videos in pixels, an even number.")
 @click.option("--expressions", default=3, show_default=True, type=click.IntRange(min=1), help="Sentences, at most.")
+@click.option(
+    "--focus",
+    type=click.Choice(["appearance", "size", "motion", "position", "relation", "absence"]),
+    help="All scenes and, while there are some, all sentences of this kind.  [default: each in turn]",
+)
 @click.option("--no-target", is_flag=True, help="One more sentence for each video, about a shape that is not there.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Everything follows from it.")
 @JSON_OPTION

@@ -4,6 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from pipeline import storage
+from pipeline.datasets.shape_scenes import FEWEST_FRAMES, FOCUSES, STILL_FOCUSES
 from pipeline.datasets.synthetic import SPLITS, SyntheticVideos
 from schemas.errors import InputError
 
@@ -23,6 +24,7 @@ class SynthConfig:
     height: int = 96
     width: int = 128
     expressions: int = 3
+    focus: str | None = None
     no_target: bool = False
     seed: int = 0
 
@@ -32,7 +34,11 @@ class SynthConfig:
         for name, side in (("--height", self.height), ("--width", self.width)):
             if side < LEAST_SIDE or side % 2:
                 raise InputError(f"{name} must be an even number of at least {LEAST_SIDE} pixels, got {side}")
-        _range("--frames", self.frames, 1, 10_000)
+        least = _range("--frames", self.frames, 1, 10_000)[0]
+        if self.focus is not None and self.focus not in FOCUSES:
+            raise InputError(f"--focus must be one of {', '.join(FOCUSES)}, got {self.focus}")
+        if self.focus in FOCUSES and self.focus not in STILL_FOCUSES and least < FEWEST_FRAMES:
+            raise InputError(f"--focus {self.focus} needs videos of {FEWEST_FRAMES} frames or more, got {self.frames}")
         _range("--shapes", self.shapes, 2, MOST_SHAPES)
 
     def data_set(self) -> SyntheticVideos:
@@ -44,6 +50,7 @@ class SynthConfig:
             frames=_range("--frames", self.frames, 1, 10_000),
             shapes=_range("--shapes", self.shapes, 2, MOST_SHAPES),
             expressions=self.expressions,
+            focus=self.focus,
             no_target=self.no_target,
             seed=self.seed,
         )

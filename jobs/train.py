@@ -19,7 +19,7 @@ from model.checkpoint import WEIGHTS, load_model, save_checkpoint, weights_diges
 from model.config import ReferFormerConfig
 from model.errors import CheckpointError
 from model.referformer import ReferFormer, class_heads
-from model.tokenizer import load_tokenizer, write_byte_level_tokenizer
+from model.tokenizer import load_tokenizer, write_tokenizer
 from pipeline import storage
 from pipeline.training import loop
 from pipeline.training.examples import Source, gather_examples
@@ -146,7 +146,8 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
         if storage.is_folder(out) and storage.names(out) and not storage.exists(storage.join(out, loop.EXAMPLES)):
             raise InputError(f"{out} is not empty and no training (no {DOCUMENT}); name another folder")
         examples, left_out = gather_examples(config.sources)
-        sentences = set(examples["expression"].to_pylist())
+        learned = examples["expression"].to_pylist()
+        sentences = set(learned)
         storage.write_table(storage.join(out, loop.EXAMPLES), examples)
         if config.heldout_source:
             heldout, _ = gather_examples([config.heldout_source])
@@ -154,7 +155,7 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
             storage.write_table(storage.join(out, loop.HELDOUT), heldout)
         with tempfile.TemporaryDirectory() as folder:
             start = Path(folder) / loop.START
-            _write_start(config, recipe, start)
+            _write_start(config, recipe, learned, start)
             _refuse_long(sentences, start)
             for file in start.iterdir():
                 storage.write_bytes(storage.join(out, loop.START, file.name), file.read_bytes())
@@ -194,12 +195,12 @@ def _refuse_other(there: dict, here: dict, out: str) -> None:
         )
 
 
-def _write_start(config: TrainConfig, recipe: Recipe, folder: Path) -> None:
+def _write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folder: Path) -> None:
     """The checkpoint to start from: that of --init, or fresh weights of the recipe's model."""
     if config.init is None:
         if recipe.model is None:
             raise InputError("there is neither --init nor a [model] in the recipe; give a checkpoint to start from")
-        _write_fresh(recipe.model, recipe.seed, config.tokenizer, folder)
+        _write_fresh(recipe.model, recipe.seed, config.tokenizer, sentences, folder)
         return
     if config.tokenizer is not None:
         raise InputError("--tokenizer goes with fresh weights; a checkpoint of --init has its own")
@@ -213,14 +214,16 @@ def _write_start(config: TrainConfig, recipe: Recipe, folder: Path) -> None:
         save_checkpoint(folder, model.config, model.state_dict(), init)
 
 
-def _write_fresh(model: ReferFormerConfig, seed: int, tokenizer: str | None, folder: Path) -> None:
+def _write_fresh(
+    model: ReferFormerConfig, seed: int, tokenizer: str | None, sentences: list[str], folder: Path
+) -> None:
     with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
         torch.manual_seed(seed)
         if tokenizer is not None:
             files = stack.enter_context(storage.local_folder(tokenizer))
         else:
             files = stack.enter_context(tempfile.TemporaryDirectory())
-            write_byte_level_tokenizer(files)
+            write_tokenizer(files, sentences, model.text.vocab_size)
         load_tokenizer(files, model.text.vocab_size)  # before the long part
         save_checkpoint(folder, model, ReferFormer(model).state_dict(), files)
 
@@ -317,5 +320,5 @@ def _in_words(line: dict) -> str:
         return f"epoch {line['epoch']}  step {line['step']}  held-out J&F {line['J&F']:.4f} on {line['pairs']} pairs"
     return (
         f"epoch {line['epoch']}  step {line['step']}  loss {line['loss']:.3f}  rate {line['rate']:.2g}  "
-        f"{line['clips_per_second']:.1f} clips/s"
+        f"{line['sentences_per_second']:.1f} sentences/s"
     )

@@ -15,6 +15,7 @@ from model.mlp import MLP, init_xavier, token_wise
 
 Shapes = list[tuple[int, int]]  # (h, w) of each level
 CORNERS_AT_ONCE = 2**24
+DENSE_ROWS = 2**9  # of one frame
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,15 @@ def sample(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) ->
     xy = torch.minimum((locations * size + 0.5).clamp(min=0), (size + 1).to(locations.dtype))
     corner = torch.minimum(xy.detach().int(), size).clamp(min=0)  # clamped again: not a number stays in the table
     (x, y), (right, down) = corner.unbind(-1), (xy - corner).unbind(-1)
-    first = (y * row + x + start + frame) * m + head
-    rows = torch.stack((first, first + m, first + row * m, first + (row + 1) * m), dim=-1)
     lower = weights * down
     upper = weights - lower
     shares = torch.stack((upper - upper * right, upper * right, lower - lower * right, lower * right), dim=-1)
+    if table.requires_grad and table.shape[1] <= DENSE_ROWS:
+        first = y * row + x + start
+        rows = torch.stack((first, first + 1, first + row, first + row + 1), dim=-1)
+        return _sample_dense(table, rows.flatten(3).long(), shares.flatten(3).to(table.dtype))
+    first = (y * row + x + start + frame) * m + head
+    rows = torch.stack((first, first + m, first + row * m, first + (row + 1) * m), dim=-1)
     bags = first.shape[:3].numel()
     summed = F.embedding_bag(
         rows.view(bags, -1),
@@ -116,6 +121,16 @@ def sample(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) ->
         per_sample_weights=shares.view(bags, -1).to(table.dtype),
     )
     return summed.view(n, -1, m * width)
+
+
+def _sample_dense(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
+    """The same as one matrix product: for small tables in training, where the bags' backward pass is far slower.
+
+    table [N, R, M, C / M], rows and shares [N, Q, M, K] -> [N, Q, C].
+    """
+    rows, shares, table = rows.transpose(1, 2), shares.transpose(1, 2), table.transpose(1, 2)
+    mix = shares.new_zeros(*rows.shape[:3], table.shape[2]).scatter_add_(-1, rows, shares)
+    return (mix @ table).transpose(1, 2).flatten(2)
 
 
 class EncoderLayer(nn.Module):

@@ -49,10 +49,10 @@ class VideoFeatures:
         return len(self.sizes)
 
     def repeat(self, times: int) -> Self:
-        """One clip as a batch of `times` equal clips, one per sentence."""
+        """Each clip `times` times in a row, once for each of its sentences."""
 
         def again(x: Tensor) -> Tensor:
-            return x.repeat(times, *[1] * (x.dim() - 1))
+            return x.unflatten(0, (self.clips, -1)).repeat_interleave(times, 0).flatten(0, 1)
 
         tokens, position = again(self.finest.tokens), again(self.finest.position)
         return type(self)(
@@ -125,7 +125,7 @@ class ReferFormer(nn.Module):
         sizes: Tensor | None = None,
         valid_indices: Tensor | None = None,
     ) -> ReferFormerOutput:
-        """frames [B, T, 3, H, W] normalised, one sentence per clip; the rest as in `encode_video`."""
+        """frames [B, T, 3, H, W] normalised; `words` as `decode` takes sentences, the rest as in `encode_video`."""
         video = self.encode_video(frames, padding=padding, sizes=sizes, valid_indices=valid_indices)
         decoding = self.decode(video, self.encode_text(words))
         masks = [self.masks(decoding, layer) for layer in range(self.config.decoder_layers)]
@@ -177,9 +177,12 @@ class ReferFormer(nn.Module):
         return encode_text(self.text_encoder, self.resizer, words)
 
     def decode(self, video: VideoFeatures, text: TextFeatures) -> Decoding:
-        """One sentence per clip, or any number of sentences for one clip: B is the number of sentences."""
-        if video.clips == 1 and len(text.sentence) > 1:
-            video = video.repeat(len(text.sentence))
+        """One sentence per clip, or the same number for each, those of the first clip first: B counts sentences."""
+        per_clip, rest = divmod(len(text.sentence), video.clips)
+        if rest:
+            raise ValueError(f"{len(text.sentence)} sentences are not the same number for each of {video.clips} clips")
+        if per_clip > 1:
+            video = video.repeat(per_clip)
         clips, frames = video.clips, video.finest.shape[0]
         fused = [self._fuse(x, text) for x in video.projected]
         out = self.transformer(

@@ -5,12 +5,13 @@ files whose names they do not know, with a tokenizer of five tokens and no error
 against the vocabulary of the model that it feeds.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import tokenizers
 import torch
-from tokenizers import AddedToken, models, pre_tokenizers, processors
+from tokenizers import AddedToken, models, pre_tokenizers, processors, trainers
 
 from model.errors import CheckpointError
 from model.text_encoder import TokenBatch
@@ -76,6 +77,33 @@ def write_byte_level_tokenizer(folder: str | Path) -> int:
     tokenizer = Tokenizer(_byte_level(models.BPE(vocab=vocab, merges=[])))
     tokenizer.save(Path(folder))
     return tokenizer.backend.get_vocab_size()
+
+
+def write_tokenizer(folder: str | Path, sentences: Sequence[str], vocab_size: int) -> None:
+    """Write a tokenizer of `vocab_size` tokens: the bytes, and the merges that shorten `sentences` most.
+
+    Raises CheckpointError if there are not as many merges in the sentences, or no room for the bytes.
+    """
+    fewest = write_byte_level_tokenizer(folder)
+    if vocab_size == fewest:
+        return
+    tokenizer = _byte_level(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1,  # <mask> comes last
+        special_tokens=[AddedToken(token, special=True) for token in SPECIAL],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    learned = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(pair) for pair in learned["merges"]]
+    whole = Tokenizer(_byte_level(models.BPE(vocab=learned["vocab"], merges=merges)))
+    if whole.backend.get_vocab_size() != vocab_size:
+        raise CheckpointError(
+            f"vocab_size is {vocab_size}; the sentences make a tokenizer of {fewest} (bytes) to "
+            f"{whole.backend.get_vocab_size()} tokens"
+        )
+    whole.save(Path(folder))
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:

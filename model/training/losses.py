@@ -7,6 +7,7 @@ once per clip and the others once per frame.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.referformer import Prediction, ReferFormerOutput
@@ -28,26 +29,36 @@ class Losses:
 
 
 def clip_losses(
-    output: ReferFormerOutput, targets: Targets, coefficients: Coefficients, num_boxes: Tensor | float | None = None
+    output: ReferFormerOutput,
+    targets: Targets,
+    coefficients: Coefficients,
+    num_boxes: Tensor | float | None = None,
+    *,
+    full_masks: bool = False,
 ) -> Losses:
     """The loss of a batch; each decoder layer matches for itself.
 
     num_boxes: frames that show their object, the mean over all processes; None: those of this batch.
+    full_masks: compare masks at the input's size, the logits enlarged as for an answer; published: at stride 4.
     """
     normaliser = max(float(targets.count if num_boxes is None else num_boxes), 1.0)
     layers, queries = [], []
     for prediction in (*output.aux, output):
         chosen = match(prediction, targets, coefficients)
-        layers.append(_layer_losses(prediction, targets, chosen, normaliser))
+        layers.append(_layer_losses(prediction, targets, chosen, normaliser, full_masks))
         queries.append(chosen)
     total = torch.stack([terms.total(coefficients) for terms in layers]).sum()
     return Losses(layers=layers, queries=queries, total=total)
 
 
-def _layer_losses(prediction: Prediction, targets: Targets, chosen: Tensor, normaliser: float) -> Terms:
+def _layer_losses(
+    prediction: Prediction, targets: Targets, chosen: Tensor, normaliser: float, full_masks: bool
+) -> Terms:
     clips = torch.arange(len(chosen), device=chosen.device)
     boxes = prediction.boxes[clips, :, chosen].float()  # [B, T, 4]
     logits = prediction.masks[clips, :, chosen].float()  # [B, T, h, w]
+    if full_masks:
+        logits = F.interpolate(logits, targets.masks.shape[-2:], mode="bilinear")
     masks = targets.masks_at(*logits.shape[-2:]).flatten(1)
     logits = logits.flatten(1)
     return Terms(

@@ -46,6 +46,7 @@ class SyntheticVideos:
     frames: tuple[int, int] = (8, 16)
     shapes: tuple[int, int] = (2, 5)
     expressions: int = 3  # of each video, at most
+    focus: str | None = None  # all scenes made for this kind of sentence, which comes first; None: each in turn
     no_target: bool = False  # one more for each video, about a shape that is not there
     seed: int = 0
 
@@ -80,7 +81,7 @@ class SyntheticVideos:
         rng = self._rng(index, 0)
         frames = int(rng.integers(self.frames[0], self.frames[1] + 1))
         focuses = FOCUSES if frames >= FEWEST_FRAMES else STILL_FOCUSES
-        focus = focuses[index % len(focuses)]
+        focus = self.focus or focuses[index % len(focuses)]
         train = self.split == "train"
         looks = tuple(look for look in LOOKS if not train or look not in UNSEEN)
         stage = Stage(height=self.height, width=self.width, frames=frames, looks=looks)
@@ -93,7 +94,7 @@ class SyntheticVideos:
             shown = {i for i in range(count) if _is_shown(seen[i], whole[i])}
             said = [s for s in sentences(actors, stage.side, rng) if s.target in shown]
             if any(sentence.kind == focus for sentence in said):
-                chosen = _choose(said, focus, self.expressions, rng)
+                chosen = _choose(said, focus, self.expressions, rng, alone=self.focus is not None)
                 if self.no_target:
                     chosen.append(sentence_about_nothing(actors, rng))
                 return Scene(actors, seen, whole, chosen)
@@ -156,10 +157,15 @@ def _is_shown(seen: np.ndarray, whole: np.ndarray) -> bool:
     return bool(len(shares) and shares.mean() >= LEAST_SHARE and seen.sum((1, 2)).max() >= LEAST_PIXELS)
 
 
-def _choose(said: list[Sentence], focus: str, count: int, rng: np.random.Generator) -> list[Sentence]:
-    """One of the focus, then one of each other kind, then of other targets; random otherwise."""
+def _choose(said: list[Sentence], focus: str, count: int, rng: np.random.Generator, *, alone: bool) -> list[Sentence]:
+    """One of the focus, then one of each other kind, then of other targets; random otherwise.
+
+    alone: as many of the focus as there are come before any other.
+    """
     order = [said[i] for i in rng.permutation(len(said))]
     order.sort(key=lambda sentence: sentence.kind != focus)
+    if alone:
+        return order[:count]
     kinds: dict[str, Sentence] = {}
     targets: dict[tuple, Sentence] = {}
     for sentence in order:
@@ -190,8 +196,37 @@ def _clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return (image + rng.normal(0, 4, (height, width, 1))).clip(0, 255).astype(np.uint8)
 
 
+def _blocks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Blocks of two sizes, darker or lighter, tinted or not."""
+    shift = rng.uniform(-28, 32) + rng.uniform(-12, 12, 3)
+    return (texture(rng, height, width) + shift).clip(0, 255).astype(np.uint8)
+
+
+def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """From dark to light in a random direction, with grain."""
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 40)
+    y, x = np.mgrid[0:height, 0:width] / height - 0.5
+    image = rng.uniform(80, 140) + rng.uniform(-12, 12, 3)
+    image = image + (strength * (x * np.cos(angle) + y * np.sin(angle)))[..., None]
+    return (image + rng.normal(0, rng.uniform(1, 6), (height, width, 1))).clip(0, 255).astype(np.uint8)
+
+
+def _discs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Faint discs of all sizes over each other."""
+    y, x = np.mgrid[0:height, 0:width] / height
+    image = np.full((height, width, 3), rng.uniform(80, 140)) + rng.uniform(-12, 12, 3)
+    for _ in range(int(rng.integers(5, 15))):
+        inside = (x - rng.uniform(0, width / height)) ** 2 + (y - rng.uniform()) ** 2 < rng.uniform(0.05, 0.4) ** 2
+        image[inside] += rng.uniform(-18, 18)
+    return (image + rng.normal(0, 4, (height, width, 1))).clip(0, 255).astype(np.uint8)
+
+
+def _of_training(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return (_blocks, _ramp, _discs)[int(rng.integers(3))](rng, height, width)
+
+
 BACKGROUNDS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
-    "train": texture,
+    "train": _of_training,
     "val": _stripes,
     "test": _clouds,
 }

@@ -4,7 +4,7 @@ Everything that is drawn for a sample follows from (seed, epoch, position in the
 whoever loads them, and when.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,8 +22,8 @@ from model.transform import normalize
 from pipeline.parallel import bounded_map
 from pipeline.training.augment import TrainingClip, relative_boxes, tight_boxes
 from pipeline.training.pseudo_clip import pseudo_clip
-from pipeline.training.recipe import Recipe
-from pipeline.training.sampling import Anchor, anchors, batches, clip_frames, epoch_order
+from pipeline.training.recipe import SAMPLINGS, Recipe
+from pipeline.training.sampling import Anchor, anchors, batches, epoch_order
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError, MediaError, pair_message
@@ -35,15 +35,15 @@ LOADERS = 2  # threads that read ahead
 
 @dataclass(frozen=True)
 class Batch:
-    """What the model is given, and what it should answer."""
+    """What the model is given, and what it should answer: B clips, N sentences, the same number about each clip."""
 
     frames: Tensor  # [B, T, 3, H, W] normalised, zeros on padding
     padding: Tensor | None  # [B, T, H, W] bool, True on padding; None if there is none
     sizes: Tensor  # [B, 2] height and width without padding
-    ids: Tensor  # [B, L]
-    words: Tensor  # [B, L] bool
+    ids: Tensor  # [N, L]
+    words: Tensor  # [N, L] bool
     valid_indices: Tensor | None  # [B]: only this frame of each clip has a target
-    targets: Targets
+    targets: Targets  # of N sentences
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
@@ -79,8 +79,10 @@ class Loader:
         self.alone = ((annotated == 1) & (frames > 1) & (recipe.frames > 1)).tolist()
         source_of = examples["source"].to_numpy()
         self.sources: list[list[Anchor]] = [[] for _ in range(int(source_of.max()) + 1)]
+        self.together = _together(examples) if recipe.sentences > 1 else [[i] for i in range(len(examples))]
         for example, count in enumerate(annotated.tolist()):
-            self.sources[source_of[example]] += [Anchor(example, frame) for frame in anchors(count, recipe.frames)]
+            if self.together[example].index(example) % recipe.sentences == 0:  # an epoch asks each sentence about once
+                self.sources[source_of[example]] += [Anchor(example, frame) for frame in anchors(count, recipe.frames)]
         self.skipped: Counter[str] = Counter()  # what could not be used, by reason
 
     def batches(self, epoch: int, *, rank: int = 0, world: int = 1, skip: int = 0) -> Iterator[Batch]:
@@ -99,18 +101,21 @@ class Loader:
         return order, list(batches(order, self.alone, self.recipe.clips))
 
     def _batch(self, order: list[Anchor], epoch: int, positions: list[int]) -> Batch:
-        return collate([self._sample(order[i], epoch, i) for i in positions], self.tokenizer)
+        samples = [sample for i in positions for sample in self._samples(order[i], epoch, i)]
+        return collate(samples, self.tokenizer, self.recipe.sentences)
 
-    def _sample(self, anchor: Anchor, epoch: int, position: int) -> Sample:
-        """The sample, or another one drawn in its place if it cannot be read or shows nothing of its object."""
+    def _samples(self, anchor: Anchor, epoch: int, position: int) -> list[Sample]:
+        """A clip with each of its sentences, or another one drawn in its place if it cannot be read or shows nothing
+        of an object."""
         rng = np.random.default_rng([self.recipe.seed, epoch, position])
         alone, problem = self.alone[anchor.example], ""
         for _ in range(ATTEMPTS):
-            example = self.examples.slice(anchor.example, 1).to_pylist()[0]
+            examples = [self.examples.slice(i, 1).to_pylist()[0] for i in self._asked(anchor.example, rng)]
+            example = examples[0]
             try:
-                sample = self._load(example, anchor, rng)
-                if sample.clip.present.any():
-                    return sample
+                samples = self._load(examples, anchor, rng)
+                if all(sample.clip.present.any() for sample in samples):
+                    return samples
                 problem = "too small to be seen"
             except MediaError as error:
                 problem = str(error)
@@ -119,46 +124,70 @@ class Loader:
             anchor = same[int(rng.integers(len(same)))]
         raise InputError(f"{ATTEMPTS} samples in a row cannot be used, the last one: {problem}; check the videos")
 
+    def _asked(self, example: int, rng: np.random.Generator) -> list[int]:
+        """As many of the sentences about a clip as are asked in one step; again from the first if they are fewer."""
+        if self.recipe.sentences == 1:
+            return [example]
+        return np.resize(rng.permutation(self.together[example]), self.recipe.sentences).tolist()
+
     @cached_property
     def same_kind(self) -> dict[bool, list[Anchor]]:
         """All samples, by whether only one frame of their example is annotated."""
         every = [anchor for source in self.sources for anchor in source]
         return {kind: [anchor for anchor in every if self.alone[anchor.example] == kind] for kind in (False, True)}
 
-    def _load(self, example: dict, anchor: Anchor, rng: np.random.Generator) -> Sample:
-        length, annotated = self.recipe.frames, example["annotated"]
+    def _example(self, number: int) -> dict:
+        return self.examples.slice(number, 1).to_pylist()[0]
+
+    def _load(self, examples: Sequence[dict], anchor: Anchor, rng: np.random.Generator) -> list[Sample]:
+        """The same frames, changed in the same way, for each sentence."""
+        indices, valid = self._frames(examples[0], anchor, rng)
+        images, seed = read_images(examples[0], indices), int(rng.integers(2**63))
+        return [
+            Sample(self._changed(training_clip(example, indices, images), np.random.default_rng(seed)), valid)
+            for example in examples
+        ]
+
+    def _frames(self, example: dict, anchor: Anchor, rng: np.random.Generator) -> tuple[list[int], int | None]:
+        """Positions in the source sequence, and which of them is the only one with a target, if that is so."""
+        length, annotated, frames = self.recipe.frames, example["annotated"], example["frames"]
+        pick = SAMPLINGS[self.recipe.sampling]
         if self.alone[anchor.example]:
-            place = example["frames"].index(annotated[0])
-            indices = [example["frames"][i] for i in clip_frames(len(example["frames"]), place, length, rng)]
-            clip = self.recipe.augmentation.apply(read_clip(example, indices), rng)
-            return Sample(clip, indices.index(annotated[0]))
-        if len(example["frames"]) == 1:
-            clip = read_clip(example, annotated)
-            return Sample(
-                self.recipe.augmentation.apply(pseudo_clip(clip, length, rng) if length > 1 else clip, rng), None
-            )
-        chosen = clip_frames(len(annotated), anchor.frame, length, rng)
+            chosen = pick(len(frames), frames.index(annotated[0]), length, rng)
+            indices = [frames[i] for i in chosen]
+            return indices, indices.index(annotated[0])
+        if len(frames) == 1:
+            return annotated, None
+        chosen = pick(len(annotated), anchor.frame, length, rng)
         shown = [i for i, counts in enumerate(example["counts"]) if counts is not None]
         if not set(chosen) & set(shown):
-            chosen = clip_frames(len(annotated), int(rng.choice(shown)), length, rng)
-        clip = read_clip(example, [annotated[i] for i in chosen])
-        return Sample(self.recipe.augmentation.apply(clip, rng), None)
+            chosen = pick(len(annotated), int(rng.choice(shown)), length, rng)
+        return [annotated[i] for i in chosen], None
+
+    def _changed(self, clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+        if len(clip.frames) < self.recipe.frames:  # a single image
+            clip = pseudo_clip(clip, self.recipe.frames, rng)
+        return self.recipe.augmentation.apply(clip, rng)
 
 
-def read_clip(example: dict, indices: Sequence[int]) -> TrainingClip:
-    """Frames of an example (positions in the source sequence, repetitions allowed). Raises MediaError."""
+def read_images(example: dict, indices: Sequence[int]) -> np.ndarray:
+    """Frames of an example (positions in the source sequence, repetitions allowed), uint8 [T, H, W, 3]; MediaError."""
     selection = Selection(indices=tuple(sorted(set(indices))))
     images = {frame.index: frame.image for frame in read_frames(example["video_uri"], selection)}
-    size = example["height"], example["width"]
-    if next(iter(images.values())).shape[:2] != size:
+    if next(iter(images.values())).shape[:2] != (example["height"], example["width"]):
         raise MediaError("corrupt", f"{example['video_uri']} has changed its size since the start of the training")
+    return np.stack([images[index] for index in indices])
+
+
+def training_clip(example: dict, indices: Sequence[int], images: np.ndarray) -> TrainingClip:
+    """The example's object in the frames that `read_images` gave, and its sentence."""
     counts = dict(zip(example["annotated"], example["counts"], strict=True))
-    masks = np.zeros((len(indices), *size), bool)
+    masks = np.zeros(images.shape[:3], bool)
     for mask, index in zip(masks, indices, strict=True):
         if counts.get(index) is not None:
-            mask[:] = rle.decode(counts[index], *size)
+            mask[:] = rle.decode(counts[index], *mask.shape)
     return TrainingClip(
-        frames=np.stack([images[index] for index in indices]),
+        frames=images,
         masks=masks,
         boxes=tight_boxes(masks),
         present=np.any(masks, axis=(1, 2)),
@@ -166,18 +195,29 @@ def read_clip(example: dict, indices: Sequence[int]) -> TrainingClip:
     )
 
 
-def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
-    """Samples of one kind as one batch, padded on the right and below."""
+def _together(examples: pa.Table) -> list[list[int]]:
+    """For each example, all that speak of the same frames, itself included."""
+    groups: dict[tuple, list[int]] = defaultdict(list)
+    columns = examples.select(["source", "video_uri", "frames", "annotated"]).to_pylist()
+    keys = [(row["source"], row["video_uri"], tuple(row["frames"]), tuple(row["annotated"])) for row in columns]
+    for number, key in enumerate(keys):
+        groups[key].append(number)
+    return [groups[key] for key in keys]
+
+
+def collate(samples: Sequence[Sample], tokenizer: Tokenizer, sentences: int = 1) -> Batch:
+    """Samples of one kind as one batch, padded on the right and below; each `sentences` in a row share their frames."""
     clips = [sample.clip for sample in samples]
-    sizes = np.array([clip.size for clip in clips])
+    shown = clips[::sentences]
+    sizes = np.array([clip.size for clip in shown])
     height, width = (-(-side // DIVISOR) * DIVISOR for side in sizes.max(0).tolist())
     length = len(clips[0].frames)
-    frames = torch.zeros(len(clips), length, 3, height, width)
-    padding = torch.ones(len(clips), length, height, width, dtype=torch.bool)
-    for i, (clip, (h, w)) in enumerate(zip(clips, sizes.tolist(), strict=True)):
+    frames = torch.zeros(len(shown), length, 3, height, width)
+    padding = torch.ones(len(shown), length, height, width, dtype=torch.bool)
+    for i, (clip, (h, w)) in enumerate(zip(shown, sizes.tolist(), strict=True)):
         frames[i, :, :, :h, :w] = normalize(torch.from_numpy(np.ascontiguousarray(clip.frames)))
         padding[i, :, :h, :w] = False
-    valid = [sample.valid for sample in samples if sample.valid is not None]
+    valid = [sample.valid for sample in samples[::sentences] if sample.valid is not None]
     words = tokenizer([clip.sentence for clip in clips])
     return Batch(
         frames=frames,

@@ -100,6 +100,8 @@ class Worker:
                 done += 1
                 self.progress = Progress(epoch=epoch, batches=done * self.world, step=self.progress.step + 1)
                 self._record(last=done == steps)
+                if self.recipe.heldout_steps and self.progress.step % self.recipe.heldout_steps == 0 and done < steps:
+                    self._score_heldout()
             self.progress = Progress(epoch=epoch + 1, step=self.progress.step)
             self._end_epoch()
 
@@ -119,7 +121,9 @@ class Worker:
                 sizes=batch.sizes,
                 valid_indices=batch.valid_indices,
             )
-        losses = clip_losses(output, batch.targets, recipe.coefficients, self._num_boxes(batch))
+        losses = clip_losses(
+            output, batch.targets, recipe.coefficients, self._num_boxes(batch), full_masks=recipe.full_masks
+        )
         if not losses.total.isfinite():
             raise InputError(
                 f"the loss is {losses.total.item()} in step {self.progress.step}; start anew, in another "
@@ -155,7 +159,7 @@ class Worker:
         values = {"loss": losses.total.detach(), "gradient_norm": norm, **losses.by_name()}
         for name, value in values.items():
             self.recent[name].append(value.item())
-        self.recent["clips"].append(float(len(batch.sizes) * self.world))
+        self.recent["sentences"].append(float(len(batch.ids) * self.world))
 
     def _record(self, *, last: bool) -> None:
         """A line of the log, and a state to go on from, when it is time."""
@@ -163,7 +167,7 @@ class Worker:
             return
         save = self.progress.step % self.recipe.checkpoint_steps == 0 and not last  # an epoch ends with one anyway
         if save or last or self.progress.step % self.recipe.log_steps == 0:
-            clips, seconds = self.recent.pop("clips"), time.perf_counter() - self.since
+            sentences, seconds = self.recent.pop("sentences"), time.perf_counter() - self.since
             means = {name: sum(values) / len(values) for name, values in self.recent.items()}
             rate = self.optimizer.param_groups[0]["lr"]
             self.log.add(
@@ -172,7 +176,7 @@ class Worker:
                 epoch=self.progress.epoch,
                 rate=rate,
                 **means,
-                clips_per_second=sum(clips) / seconds,
+                sentences_per_second=sum(sentences) / seconds,
                 skipped=sum(self.loader.skipped.values()),
             )
             self.recent.clear()
@@ -181,15 +185,20 @@ class Worker:
             self._save()
 
     def _end_epoch(self) -> None:
-        scores = None
-        if self.heldout is not None:
-            scores = heldout_scores(self.model, self.tokenizer, self.heldout, self.recipe, self.rank, self.world)
+        self._score_heldout()
         if self.rank == 0:
-            if scores is not None:
-                self.log.add("heldout", step=self.progress.step, epoch=self.progress.epoch, **scores)
             self._save()
             self.log.plot()
         self.since = time.perf_counter()
+
+    def _score_heldout(self) -> None:
+        if self.heldout is None:
+            return
+        start = time.perf_counter()
+        scores = heldout_scores(self.model, self.tokenizer, self.heldout, self.recipe, self.rank, self.world)
+        if self.rank == 0:
+            self.log.add("heldout", step=self.progress.step, epoch=self.progress.epoch, **scores)
+        self.since += time.perf_counter() - start
 
     def _save(self) -> None:
         save_state(self._uri(STATE), self.model, self.optimizer, self.scaler, self.progress)

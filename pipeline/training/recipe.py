@@ -14,12 +14,14 @@ from model.config import ReferFormerConfig
 from model.training.matcher import Coefficients
 from model.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
+from pipeline.training.sampling import clip_frames, consecutive_frames
 from schemas.errors import InputError
 
 FOLDER = Path(__file__).parent / "recipes"
 RECIPES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("steps", "cosine")
+SAMPLINGS = {"published": clip_frames, "consecutive": consecutive_frames}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,15 @@ class Recipe:
     warmup: float = 0.0  # epochs
     clips: int = 1  # of one process in one step
     frames: int = 5  # of one clip
+    sampling: str = "published"  # how frames are picked: "published", or "consecutive"
+    sentences: int = 1  # about one clip in one step; they share the backbone's work
     rates: Rates = field(default_factory=Rates)
     weight_decay: float = 5e-4
     clip_norm: float = 0.1  # of all gradients together
     freeze_text_encoder: bool = True
     fresh_class_heads: bool = True  # with --init: start the class heads afresh, as published
     coefficients: Coefficients = field(default_factory=Coefficients)
+    full_masks: bool = False  # mask losses at the input's size; published: at stride 4
     augmentation: Augmentation = field(default_factory=Augmentation)
     short_side: int = 360  # of the frames that are scored on the held-out manifest
     max_size: int = 640
@@ -45,18 +50,23 @@ class Recipe:
     gradient_checkpointing: bool = False  # compute activations again in the backward pass: slower, far less memory
     checkpoint_steps: int = 500  # optimizer steps between two states to resume from
     log_steps: int = 20
+    heldout_steps: int = 0  # optimizer steps between two scores of the held-out manifest, besides those after epochs
     seed: int = 42
     model: ReferFormerConfig | None = None  # without --init: what to build
 
     def __post_init__(self) -> None:
-        counted = ("epochs", "clips", "frames", "checkpoint_steps", "log_steps", "short_side", "max_size")
+        counted = ("epochs", "clips", "frames", "sentences", "checkpoint_steps", "log_steps", "short_side", "max_size")
         for name in counted:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.sentences > 1 and self.augmentation.crop:
+            raise ValueError("sentences above 1 need augmentation.crop = 0: a crop can take away one of the objects")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {self.sampling!r}")
         if self.schedule == "cosine" and not self.drops:
             raise ValueError("a cosine schedule ends at the last of drops; name at least one")
 

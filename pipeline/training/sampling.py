@@ -29,6 +29,16 @@ def clip_frames(count: int, anchor: int, length: int, rng: np.random.Generator) 
     return sorted(near + drawn)
 
 
+def consecutive_frames(count: int, anchor: int, length: int, rng: np.random.Generator) -> list[int]:
+    """`length` of `count` frames in a row, `anchor` among them: what a model meets that is given whole videos.
+
+    In a shorter video its last frame repeats.
+    """
+    earliest, latest = max(0, anchor - length + 1), min(anchor, max(0, count - length))
+    start = int(rng.integers(min(earliest, latest), latest + 1))
+    return [min(start + i, count - 1) for i in range(length)]
+
+
 class Anchor(NamedTuple):
     """One training sample: an example, and where in its list of annotated frames the clip is taken."""
 

@@ -23,6 +23,8 @@ def test_it_writes_a_data_set_and_no_second_one_over_it(tmp_path):
         ({"frames": "9:3"}, "--frames must be a number or two"),
         ({"frames": "x"}, "--frames must be"),
         ({"shapes": "1"}, "--shapes must be"),
+        ({"focus": "colour"}, "--focus must be one of appearance, size"),
+        ({"focus": "motion", "frames": "3:9"}, "--focus motion needs videos of 4 frames or more, got 3:9"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(changes, message):

@@ -1,5 +1,6 @@
 """Deformable sampling equals grid_sample level by level, in value and gradient, also far outside the maps."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -19,7 +20,10 @@ def by_grid_sample(value, shapes, locations, weights):
     return total.permute(0, 3, 1, 2).flatten(2)
 
 
-def test_sample_equals_grid_sample():
+@pytest.mark.parametrize("dense_rows", [0, 2**9])
+def test_sample_equals_grid_sample(dense_rows, monkeypatch):
+    """By bags, and as a matrix product for the small tables of training."""
+    monkeypatch.setattr("model.deformable.DENSE_ROWS", dense_rows)
     torch.manual_seed(0)
     tokens = sum(h * w for h, w in SHAPES)
     value = torch.randn(2, tokens, 3, 4, dtype=torch.float64)

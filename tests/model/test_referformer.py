@@ -65,6 +65,19 @@ def test_sentences_share_the_video(model):
 
 
 @torch.inference_mode()
+def test_each_clip_of_a_batch_has_its_own_sentences(model):
+    frames = torch.randn(2, 3, 3, 40, 56)
+    words = TokenBatch(WORDS.ids[[0, 1, 1, 0]], WORDS.mask[[0, 1, 1, 0]])
+    together = model(frames, words)
+    for row, clip in enumerate([0, 0, 1, 1]):
+        alone = model(frames[clip : clip + 1], some(words, row))
+        torch.testing.assert_close(together.logits[row : row + 1], alone.logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together.masks[row : row + 1], alone.masks, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="3 sentences are not the same number for each of 2 clips"):
+        model(frames, TokenBatch(words.ids[:3], words.mask[:3]))
+
+
+@torch.inference_mode()
 def test_padded_batch_equals_padded_clips(model):
     """Clips of two sizes in a batch do not see each other; sizes are read off the padding."""
     clips = [pad(torch.randn(1, 2, 3, 64, 48), 64, 64), pad(torch.randn(1, 2, 3, 40, 64), 64, 64)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.errors import CheckpointError
-from model.tokenizer import load_tokenizer, write_byte_level_tokenizer
+from model.tokenizer import load_tokenizer, write_byte_level_tokenizer, write_tokenizer
 
 ROBERTA = 50_265
 SENTENCES = ["Hello world!", "a <mask> dog </s> x", "Ünï 🦢\t\n a  b", " x", "", "The White DOG, on the left."]
@@ -131,3 +131,27 @@ def test_damaged_file(byte_level):
     file.write_text(file.read_text()[:500])
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: cannot read the tokenizer"):
         load_tokenizer(folder, size)
+
+
+def test_a_tokenizer_learned_from_sentences(tmp_path):
+    sentences = [f"the {colour} {form}" for colour in ("red", "green", "blue") for form in ("circle", "square")]
+    write_tokenizer(tmp_path, sentences, 280)
+    tokenizer = load_tokenizer(tmp_path, 280)
+    assert tokenizer.count("the red circle") < len("the red circle") // 2
+    for text in (*sentences, "Ünï 🦢"):
+        assert min(tokenizer([text]).ids[0, 1:-1].tolist()) >= 4
+    again = tmp_path / "again"
+    again.mkdir()
+    write_tokenizer(again, sentences, 280)
+    assert (again / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+def test_the_bytes_alone_need_no_sentences(tmp_path):
+    write_tokenizer(tmp_path, [], 261)
+    assert load_tokenizer(tmp_path, 261).count("red") == 5
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+def test_sizes_that_sentences_cannot_give(tmp_path, size):
+    with pytest.raises(CheckpointError, match=f"vocab_size is {size}; the sentences make a tokenizer of 261"):
+        write_tokenizer(tmp_path, ["the red circle", "the blue square"], size)

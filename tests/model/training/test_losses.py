@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.referformer import Prediction, ReferFormer
+from model.referformer import Prediction, ReferFormer, ReferFormerOutput
 from model.text_encoder import TokenBatch
 from model.training.losses import clip_losses
 from model.training.matcher import Coefficients, match
@@ -72,3 +72,14 @@ def test_the_number_of_boxes_of_all_processes_divides(tiny_config):
         output = model(torch.randn(1, 2, 3, 32, 64), WORDS)
     own, shared = (clip_losses(output, wanted, Coefficients(), count) for count in (None, 4.0))
     torch.testing.assert_close(own.total, 2 * shared.total)
+
+
+def test_masks_can_be_compared_at_the_size_of_the_input():
+    """A mask that is right but for a shift within the cells costs nothing at stride 4, and something at the input's."""
+    wanted = targets([True])
+    found = prediction(wanted, 2, 0)
+    output = ReferFormerOutput(found.logits, found.boxes, found.masks * 10, reference_points=torch.zeros(1), aux=[])
+    moved = replace(wanted, masks=wanted.masks.roll(1, -1))
+    plain, full = (clip_losses(output, moved, Coefficients(), full_masks=full) for full in (False, True))
+    assert plain.by_name()["masks"] < 1e-3
+    assert full.by_name()["masks"] > 0.1

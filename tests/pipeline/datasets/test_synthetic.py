@@ -126,3 +126,10 @@ def test_single_frames_are_told_apart_by_what_they_can_show():
     data = SyntheticVideos(videos=8, frames=(1, 1))
     kinds = {sentence.kind for i in range(8) for sentence in data.scene(i).sentences}
     assert kinds == set(STILL_FOCUSES)
+
+
+def test_a_focus_takes_all_scenes_and_most_sentences():
+    data = SyntheticVideos(videos=6, focus="motion", expressions=3)
+    kinds = Counter(sentence.kind for i in range(6) for sentence in data.scene(i).sentences)
+    assert kinds["motion"] > 0.8 * kinds.total()
+    assert all(data.scene(i).sentences[0].kind == "motion" for i in range(6))

@@ -111,3 +111,22 @@ def test_weights_choose_among_sources(examples, tokenizer, recipe):
     loader = Loader(table, recipe, tokenizer, weights=[1, 0])
     order, _ = loader._plan(0)
     assert {sources[anchor.example] for anchor in order} == {0}
+
+
+def test_sentences_about_a_clip_share_its_frames(examples, tokenizer, recipe):
+    several = replace(recipe, sentences=3, augmentation=replace(SMALL, crop=0.0), sampling="consecutive")
+    loader = Loader(examples, several, tokenizer)
+    assert loader.steps(0, 1) < Loader(examples, recipe, tokenizer).steps(0, 1) / 2
+    for batch in loader.batches(0):
+        assert batch.frames.shape[:2] == (2, 4)
+        assert len(batch.ids) == len(batch.targets.masks) == 6
+        asked = [tuple(row) for row in batch.ids.tolist()]
+        assert all(len(set(asked[i : i + 3])) == 3 for i in (0, 3))
+        assert batch.targets.masks.any((-1, -2)).any(1).all()
+
+
+def test_more_sentences_than_there_are_come_again(examples, tokenizer, recipe):
+    several = replace(recipe, clips=1, sentences=4, augmentation=replace(SMALL, crop=0.0))
+    batch = next(iter(Loader(only(examples), several, tokenizer).batches(0)))
+    assert len(batch.ids) == 4
+    assert len({tuple(row) for row in batch.ids.tolist()}) == 1

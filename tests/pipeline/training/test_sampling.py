@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.training.sampling import Anchor, anchors, batches, clip_frames, epoch_order
+from pipeline.training.sampling import Anchor, anchors, batches, clip_frames, consecutive_frames, epoch_order
 
 
 class Fixed:
@@ -80,3 +80,15 @@ def test_batches_do_not_mix_what_cannot_be_mixed():
     order = [Anchor(i % 2, i) for i in range(7)]
     found = list(batches(order, [False, True], 2))
     assert found == [[0, 2], [1, 3], [4, 6]]
+
+
+@pytest.mark.parametrize(("count", "length"), [(12, 8), (8, 8), (5, 8), (1, 3)])
+def test_consecutive_frames_hold_their_anchor(count, length):
+    rng = np.random.default_rng(0)
+    for anchor in range(count):
+        for _ in range(20):
+            frames = consecutive_frames(count, anchor, length, rng)
+            assert len(frames) == length
+            assert anchor in frames
+            assert frames == [min(frames[0] + i, count - 1) for i in range(length)]
+            assert frames[0] >= 0
