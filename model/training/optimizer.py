@@ -49,7 +49,7 @@ def adamw(model: nn.Module, rates: Rates, weight_decay: float) -> torch.optim.Ad
         if parameter.requires_grad:
             key, rate = rates.of(name)
             groups.setdefault(key, {"name": key, "lr": rate, "params": []})["params"].append(parameter)
-    return torch.optim.AdamW(list(groups.values()), lr=rates.main, weight_decay=weight_decay)
+    return torch.optim.AdamW(list(groups.values()), lr=rates.main, weight_decay=weight_decay, fused=True)
 
 
 def rate_factor(progress: float, *, schedule: str, drops: tuple[float, ...], warmup: float) -> float:

@@ -114,7 +114,7 @@ class Loader:
             example = examples[0]
             try:
                 samples = self._load(examples, anchor, rng)
-                if all(sample.clip.present.any() for sample in samples):
+                if all(_annotated(sample).present.any() for sample in samples):
                     return samples
                 problem = "too small to be seen"
             except MediaError as error:
@@ -162,7 +162,8 @@ class Loader:
         shown = [i for i, counts in enumerate(example["counts"]) if counts is not None]
         if not set(chosen) & set(shown):
             chosen = pick(len(annotated), int(rng.choice(shown)), length, rng)
-        return [annotated[i] for i in chosen], None
+        valid = int(rng.choice(np.flatnonzero(np.isin(chosen, shown)))) if self.recipe.context else None
+        return [annotated[i] for i in chosen], valid
 
     def _changed(self, clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
         if len(clip.frames) < self.recipe.frames:  # a single image

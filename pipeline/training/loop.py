@@ -142,7 +142,10 @@ class Worker:
         """The checkpoint folder, as `rvos convert` makes them."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / RESULT
-            save_checkpoint(path, self.model.config, self.model.state_dict(), start)
+            state = self.model.state_dict()
+            if self.recipe.half_weights:
+                state = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
+            save_checkpoint(path, self.model.config, state, start)
             for file in sorted(
                 path.iterdir(), key=lambda file: file.name == WEIGHTS
             ):  # what makes it complete comes last

@@ -35,6 +35,7 @@ class Recipe:
     clips: int = 1  # of one process in one step
     frames: int = 5  # of one clip
     sampling: str = "published"  # how frames are picked: "published", or "consecutive"
+    context: bool = False  # one frame of each clip has a target, only the backbone sees the others, as for A2D
     sentences: int = 1  # about one clip in one step; they share the backbone's work
     rates: Rates = field(default_factory=Rates)
     weight_decay: float = 5e-4
@@ -48,6 +49,7 @@ class Recipe:
     max_size: int = 640
     precision: str = "fp32"  # or "bf16", "fp16": of what autocast covers; weights and losses stay fp32
     gradient_checkpointing: bool = False  # compute activations again in the backward pass: slower, far less memory
+    half_weights: bool = False  # the result in float16, half the size; models run in float32 all the same
     checkpoint_steps: int = 500  # optimizer steps between two states to resume from
     log_steps: int = 20
     heldout_steps: int = 0  # optimizer steps between two scores of the held-out manifest, besides those after epochs

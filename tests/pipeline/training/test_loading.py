@@ -130,3 +130,15 @@ def test_more_sentences_than_there_are_come_again(examples, tokenizer, recipe):
     batch = next(iter(Loader(only(examples), several, tokenizer).batches(0)))
     assert len(batch.ids) == 4
     assert len({tuple(row) for row in batch.ids.tolist()}) == 1
+
+
+def test_context_frames_are_for_the_backbone_alone(examples, tokenizer, recipe):
+    clips = replace(recipe, context=True, sentences=2, augmentation=replace(SMALL, crop=0.0))
+    places = set()
+    for batch in Loader(examples, clips, tokenizer).batches(0):
+        assert batch.frames.shape[1] == 4
+        assert batch.targets.masks.shape[:2] == (4, 1)
+        assert batch.targets.present.all()
+        assert batch.valid_indices is not None
+        places |= set(batch.valid_indices.tolist())
+    assert len(places) > 1
