@@ -69,7 +69,7 @@ def draw_actors(
 ) -> list[Actor]:
     """`count` shapes, later ones in front; one of them has `look`, if it is given.
 
-    Two of them look alike where the focus is on anything but the look.
+    Two of them look alike where the focus is on anything but the look; where it is on that, two share colour or form.
     """
     looks = [stage.looks[i] for i in rng.permutation(len(stage.looks))]
     looks = ([look] if look else []) + [other for other in looks if other != look]
@@ -77,10 +77,9 @@ def draw_actors(
     first = _draw(rng, stage, looks[0], size, _motion(rng, stage, focus), "leaves" if focus == "absence" else None)
     if focus == "absence" and rng.random() < 0.5:
         first = replace(first, passage="comes", motion=_opposite(first.motion), path=first.path[::-1])
-    actors = [first]
-    if focus != "appearance":
-        actors.append(_rival(rng, stage, first, focus))
-    for other in looks[1 : 1 + count - len(actors)]:
+    actors = [first, _rival(rng, stage, first, focus)]
+    others = [other for other in looks if other not in (first.look, actors[1].look)]
+    for other in others[: count - len(actors)]:
         # Shapes that stay leave their order as it is.
         motion = STILL if focus in ("relation", "position") else _any_motion(rng, stage)
         actors.append(_draw(rng, stage, other, str(rng.choice(list(SIZES))), motion, None))
@@ -89,14 +88,19 @@ def draw_actors(
 
 def _rival(rng: np.random.Generator, stage: Stage, first: Actor, focus: str) -> Actor:
     """A look-alike that differs in what the focus is on."""
-    size, motion = first.size, first.motion
+    look, size, motion = first.look, first.size, first.motion
+    if focus == "appearance":
+        shared = int(rng.integers(2))
+        similar = [other for other in stage.looks if other != look and other[shared] == look[shared]]
+        look, size = similar[int(rng.integers(len(similar)))], str(rng.choice(list(SIZES)))
+        motion = _any_motion(rng, stage)
     if focus == "size":
         size = next(name for name in SIZES if name != size)
     if focus == "motion":
         motion = _opposite(motion) if rng.random() < 0.7 else STILL
     if focus == "absence":
         motion = _any_motion(rng, stage)
-    return _draw(rng, stage, first.look, size, motion, None)
+    return _draw(rng, stage, look, size, motion, None)
 
 
 def _motion(rng: np.random.Generator, stage: Stage, focus: str) -> str:

@@ -14,7 +14,7 @@ from pipeline.datasets.shape_scenes import LOOKS, MOTIONS, STILL, Actor
 
 MARGIN = 0.08  # of the shorter side, by which a place or relation must be clear
 
-APPEARANCE = ("the {noun}", "the {noun} in the video", "a {noun}", "{noun}")
+APPEARANCE = ("the {noun}", "the {noun} in the video", "{noun}")
 SIZED = ("the {size} {noun}", "the {noun} that is {size}")
 WORDS_OF_SIZE = {"small": ("small", "little"), "large": ("large", "big")}
 MOVING = ("the {noun} moving {motion}", "the {noun} that moves {motion}", "the {noun} going {motion}")

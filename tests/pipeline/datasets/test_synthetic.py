@@ -133,3 +133,11 @@ def test_a_focus_takes_all_scenes_and_most_sentences():
     kinds = Counter(sentence.kind for i in range(6) for sentence in data.scene(i).sentences)
     assert kinds["motion"] > 0.8 * kinds.total()
     assert all(data.scene(i).sentences[0].kind == "motion" for i in range(6))
+
+
+def test_where_the_look_tells_shapes_apart_two_share_half_of_it():
+    data = SyntheticVideos(videos=6, split="val", focus="appearance")
+    for index in range(6):
+        looks = [actor.look for actor in data.scene(index).actors]
+        assert len(set(looks)) == len(looks)
+        assert any((one[0] == other[0]) != (one[1] == other[1]) for i, one in enumerate(looks) for other in looks[:i])
