@@ -126,12 +126,18 @@ def main() -> None:
 
 @main.command()
 @click.option("--out", default="rvos-demo", show_default=True, help="Folder to write everything to.")
+@click.option("--video", help="Your own video file, or folder of frames.")
+@click.option("--expression", help="What to find in --video.")
 @JSON_OPTION
 def demo(**options: Any) -> None:
-    """Segment and score two small synthetic videos: the whole product in one minute, without a GPU.
+    """The whole product in a minute or two, without a GPU: render, segment, audit, score and draw synthetic videos.
+
+    The checkpoint in the box does it; it knows simple coloured shapes, not the world. Scores need truth, so a video of
+    your own is segmented and drawn only.
 
     \b
     rvos demo --out /tmp/rvos-demo
+    rvos demo --video clip.mp4 --expression "the red circle"
     """
     run_job("demo", "DemoConfig", options)
 
@@ -201,7 +207,13 @@ def convert(**options: Any) -> None:
 @main.command()
 @click.argument("manifest")
 @click.argument("run")
-@click.option("--checkpoint", required=True, help="Checkpoint folder, as 'rvos convert' makes it; local or s3://.")
+@click.option(
+    "--checkpoint",
+    default="tiny",
+    show_default=True,
+    help="Checkpoint folder, as 'rvos convert' or 'rvos train' makes it; local or s3://. 'tiny' is the one in the box: "
+    "it knows simple coloured shapes, not the world.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest.")
 @click.option("--new-run", metavar="DIR", help="Where to write instead if RUN was made with other weights or options.")
 @click.option(
@@ -228,7 +240,9 @@ def convert(**options: Any) -> None:
     help="With --window whole: longer videos become error rows.",
 )
 @click.option(
-    "--short-side", default=360, show_default=True, type=click.IntRange(min=32), help="Model input: shorter side."
+    "--short-side",
+    type=click.IntRange(min=32),
+    help="Model input: shorter side.  [default: 360; 96 for the checkpoint in the box]",
 )
 @click.option("--max-size", type=click.IntRange(min=32), help="Model input: limit of the longer side.  [default: none]")
 @click.option(
@@ -302,7 +316,7 @@ def segment(**options: Any) -> None:
 
 @main.command()
 @click.argument("manifest")
-@click.option("--checkpoint", required=True, help="Checkpoint folder of the run to come; local or s3://.")
+@click.option("--checkpoint", default="tiny", show_default=True, help="As for 'rvos segment'.")
 @click.option(
     "--frames-per-second",
     type=click.FloatRange(min=0, min_open=True),
@@ -319,9 +333,7 @@ def segment(**options: Any) -> None:
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest.")
 @click.option("--window", default="36", show_default=True, metavar="N|whole", help="As for 'rvos segment'.")
-@click.option(
-    "--short-side", default=360, show_default=True, type=click.IntRange(min=32), help="As for 'rvos segment'."
-)
+@click.option("--short-side", type=click.IntRange(min=32), help="As for 'rvos segment'.")
 @click.option("--max-size", type=click.IntRange(min=32), help="As for 'rvos segment'.")
 @click.option("--frame-step", default=1, show_default=True, type=click.IntRange(min=1), help="As for 'rvos segment'.")
 @click.option(

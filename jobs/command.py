@@ -6,13 +6,15 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from model.embedded import EMBEDDED
+
 LOCAL = "file://"  # marks the local paths among the words
 # Parameters, of any command, whose values are paths or URIs.
 LOCATIONS = frozenset(
     {
         *("against", "annotations", "checkpoint", "compacted", "data", "file", "heldout", "heldout_annotations"),
         *("init", "manifest", "media", "new_run", "out"),
-        *("predictions", "root", "run", "runs", "scores", "store", "tokenizer", "zip"),
+        *("predictions", "root", "run", "runs", "scores", "store", "tokenizer", "video", "zip"),
     }
 )
 
@@ -44,7 +46,7 @@ def spell_out(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
 def _words(param: click.Parameter, value: object) -> Iterator[str]:
     values = value if isinstance(value, tuple) else (value,)
     for one in values:
-        word = located(str(one)) if param.name in LOCATIONS else str(one)
+        word = located(str(one)) if param.name in LOCATIONS and one != EMBEDDED else str(one)
         if isinstance(param, click.Argument):
             yield word
         elif isinstance(param, click.Option) and param.is_flag:

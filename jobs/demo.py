@@ -1,40 +1,29 @@
-"""`rvos demo`: render, segment, score and draw two synthetic videos, through the same jobs as any real run."""
+"""`rvos demo`: the whole product on the checkpoint in the box, through the same jobs as any real run."""
 
-import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+import pyarrow as pa
+from PIL import Image
 
-from jobs import evaluate, segment
-from model.checkpoint import save_checkpoint
-from model.config import ReferFormerConfig, TextConfig, VideoSwinConfig
-from model.referformer import ReferFormer
-from model.tokenizer import write_byte_level_tokenizer
+from jobs import audit, evaluate, segment
 from pipeline import storage
-from pipeline.datasets.moving_shapes import MovingShapes
+from pipeline.datasets.moving_shapes import write_rows, write_video
+from pipeline.datasets.synthetic import SyntheticVideos
 from pipeline.overlay import contact_sheet, overlay
 from pipeline.runs.run import Run
-from pipeline.video import Selection, read_frames
+from pipeline.video import Selection, probe, read_frames
 from schemas import rle
-from schemas.errors import InputError
+from schemas.errors import InputError, MediaError
+from schemas.manifest import MANIFEST
 
 MARK = "demo.txt"  # tells a folder of an earlier demo, which may be replaced, from anything else
+SHAPES = SyntheticVideos(videos=24, split="test", frames=(8, 12), expressions=2, seed=7)
 DRAWN_FRAMES = 5
-SHAPES = MovingShapes(videos=2, num_frames=16, height=128, width=192, seed=94)
-SMALL = ReferFormerConfig(
-    backbone=VideoSwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window=(4, 4, 4)),
-    text=TextConfig(vocab_size=261, hidden_size=64, layers=2, heads=4, intermediate_size=128),
-    hidden_dim=64,
-    heads=4,
-    feedforward_dim=128,
-    encoder_layers=2,
-    decoder_layers=2,
-    mask_dim=64,
-    projection_groups=8,
-    pixel_groups=8,
-)
+MOST_FRAMES = 300  # drawn of a user's own video
+LEAST_HEIGHT = 240  # of what is drawn; small frames are enlarged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,68 +31,75 @@ class DemoConfig:
     """Options of `rvos demo`."""
 
     out: str = "rvos-demo"  # a new folder, or that of an earlier demo
+    video: str | None = None
+    expression: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.video is None) != (self.expression is None):
+            raise InputError("--video and --expression go together")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoResult:
-    """Results of the steps, and where everything is."""
+    """Results of the steps, and where everything is. Scores are there where the truth is."""
 
     out: str
     picture: str
+    film: str
     segmented: segment.SegmentResult
-    scored: evaluate.EvaluateResult
+    audited: audit.AuditResult
+    scored: evaluate.EvaluateResult | None
 
     @property
     def exit_code(self) -> int:
-        return max(self.segmented.exit_code, self.scored.exit_code)
+        steps = [self.segmented, self.audited, *([self.scored] if self.scored else [])]
+        return max(step.exit_code for step in steps)
 
     def to_json(self) -> dict:
-        steps = {"segment": self.segmented.to_json(), "evaluate": self.scored.to_json()}
-        return {"out": self.out, "picture": self.picture, "trained": False} | steps
+        steps = {"segment": self.segmented.to_json(), "audit": self.audited.to_json()}
+        if self.scored:
+            steps["evaluate"] = self.scored.to_json()
+        return {"out": self.out, "picture": self.picture, "film": self.film, **steps}
 
     def text(self) -> str:
-        return "\n".join(
-            [
-                self.segmented.text(),
-                "",
-                self.scored.text(),
-                "",
-                "The weights are UNTRAINED (random, seeded): these masks and scores mean nothing.",
-                "What the demo shows is that every step of the real path works on this machine.",
-                "",
-                f"masks    {self.out}/run/masks/",
-                f"scores   {self.out}/scores/",
-                f"picture  {self.picture} (orange: predicted, white line: truth)",
-            ]
-        )
+        truth = ", white line: truth" if self.scored else ""
+        steps = [self.segmented.text(), self.audited.text(), *([self.scored.text()] if self.scored else [])]
+        places = [
+            f"masks    {self.out}/run/masks/",
+            *([f"scores   {self.out}/scores/"] if self.scored else []),
+            f"film     {self.film} (pink: predicted{truth})",
+            f"picture  {self.picture}",
+        ]
+        return "\n\n".join([*steps, "\n".join(places)])
 
 
 def run(config: DemoConfig) -> DemoResult:
-    """Do it all in `config.out`. Raises InputError if that folder holds anything but an earlier demo."""
+    """Do it all in `config.out`.
+
+    Raises InputError if that folder holds anything but an earlier demo, or if the video cannot be read.
+    """
+    if config.video is not None:
+        _require_readable(config.video)
     out = _fresh_folder(config.out)
-    manifest, annotations = SHAPES.write(storage.join(out, "data"))
-    checkpoint = storage.join(out, "checkpoint")
-    write_untrained_checkpoint(checkpoint)
-    segmented = segment.run(
-        segment.SegmentConfig(
-            manifest=manifest, run=storage.join(out, "run"), checkpoint=checkpoint, short_side=SHAPES.height
+    if config.video is None:
+        manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
+    else:
+        manifest, annotations = _own_manifest(config, out), None
+    segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run")))
+    audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
+    scored = None
+    if annotations is not None:
+        scored = evaluate.run(
+            evaluate.EvaluateConfig(
+                predictions=segmented.run,
+                annotations=annotations,
+                out=storage.join(out, "scores"),
+                by=("kind", "size", "unseen"),
+            )
         )
-    )
-    scores = storage.join(out, "scores")
-    scored = evaluate.run(
-        evaluate.EvaluateConfig(predictions=segmented.run, annotations=annotations, out=scores, by=("colour", "shape"))
-    )
-    picture = storage.join(out, "masks.png")
-    _draw(segmented.run, annotations, picture)
-    return DemoResult(out=out, picture=picture, segmented=segmented, scored=scored)
-
-
-def write_untrained_checkpoint(folder: str, config: ReferFormerConfig = SMALL, seed: int = 0) -> None:
-    """A checkpoint folder with the weights that a model starts its training from."""
-    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as tokenizer:
-        torch.manual_seed(seed)
-        write_byte_level_tokenizer(tokenizer)
-        save_checkpoint(folder, config, ReferFormer(config).state_dict(), tokenizer)
+    picture, film = storage.join(out, "masks.png"), storage.join(out, "masks.mp4")
+    _draw(segmented.run, annotations, picture, film)
+    return DemoResult(out=out, picture=picture, film=film, segmented=segmented, audited=audited, scored=scored)
 
 
 def _fresh_folder(out: str) -> str:
@@ -115,31 +111,67 @@ def _fresh_folder(out: str) -> str:
     return str(folder)
 
 
-def _draw(run: str, annotations: str, picture: str) -> None:
-    """One row for each pair, a few frames each."""
-    truth = {_key(row, "object_id"): row for row in storage.read_table(annotations).to_pylist()}
+def _require_readable(video: str) -> None:
+    try:
+        probe(storage.absolute(video))
+    except MediaError as error:
+        raise InputError(f"--video {video}: {error}") from None
+
+
+def _own_manifest(config: DemoConfig, out: str) -> str:
+    assert config.video is not None
+    uri = storage.absolute(config.video)
+    name = Path(uri).stem or "video"
+    row = {"video_id": name, "video_uri": uri, "expression_id": "0", "expression": config.expression}
+    return write_rows(storage.join(out, "manifest.parquet"), [row], MANIFEST)
+
+
+def _draw(run: str, annotations: str | None, picture: str, film: str) -> None:
+    """A row of the picture for each pair drawn, and all their frames as a film."""
+    manifest = Run.open(run).manifest().to_pylist()
+    truth = {} if annotations is None else _rows(storage.read_table(annotations), "object_id")
     folder = storage.join(run, "masks")
-    found = {
-        _key(row, "expression_id"): row
-        for name in storage.names(folder)
-        for row in storage.read_table(storage.join(folder, name)).to_pylist()
-    }
-    indices = tuple(np.linspace(0, SHAPES.num_frames - 1, DRAWN_FRAMES).astype(int).tolist())
-    rows = []
-    for pair in Run.open(run).manifest().to_pylist():
-        ids = pair["video_id"], pair["expression_id"]
-        frames = [
-            overlay(frame.image, _mask(found.get((*ids, frame.index))), _mask(truth.get((*ids, frame.index))))
-            for frame in read_frames(pair["video_uri"], Selection(indices=indices))
-        ]
-        rows.append((f"{pair['video_id']}: {pair['expression']}", frames))
-    contact_sheet(rows).save(picture)
+    found = _rows(pa.concat_tables(storage.read_table(storage.join(folder, name)) for name in storage.names(folder)))
+    rows: list[tuple[str, list[np.ndarray]]] = []
+    for pair in _one_of_each_kind(manifest):
+        rows.append((f"{pair['video_id']}: {pair['expression']}", list(_frames(pair, found, truth))))
+    if not any(frames for _, frames in rows):
+        return
+    chosen = [
+        (caption, [frames[i] for i in np.linspace(0, len(frames) - 1, DRAWN_FRAMES).astype(int)])
+        for caption, frames in rows
+        if frames
+    ]
+    contact_sheet(chosen).save(picture)
+    write_video(film, tuple(_even(contact_sheet([(caption, [frame])])) for caption, frames in rows for frame in frames))
 
 
-def _key(row: dict, of: str) -> tuple[str, str, int]:
-    """Here an expression has the id of the one object that it means."""
-    return row["video_id"], row[of], row["frame_index"]
+def _one_of_each_kind(manifest: Sequence[dict]) -> list[dict]:
+    """The first pair of each kind of sentence; of a user's own, all there are."""
+    return list({pair.get("kind", "own"): pair for pair in reversed(manifest)}.values())[::-1]
+
+
+def _rows(table: pa.Table, of: str = "expression_id") -> dict[tuple[str, str, int], dict]:
+    return {(row["video_id"], row[of], row["frame_index"]): row for row in table.to_pylist() if row["counts"]}
+
+
+def _frames(pair: dict, found: dict, truth: dict) -> Iterator[np.ndarray]:
+    """The frames that have a prediction, with masks drawn on them; small ones enlarged."""
+    video, expression, target = pair["video_id"], pair["expression_id"], (pair.get("object_ids") or [""])[0]
+    indices = sorted(index for name, number, index in found if (name, number) == (video, expression))[:MOST_FRAMES]
+    if not indices:
+        return
+    for frame in read_frames(pair["video_uri"], Selection(indices=tuple(indices))):
+        masks = [_mask(rows.get((video, name, frame.index))) for rows, name in ((found, expression), (truth, target))]
+        drawn = overlay(frame.image, *masks)
+        factor = max(1, LEAST_HEIGHT // len(drawn))
+        yield drawn.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _mask(row: dict | None) -> np.ndarray | None:
-    return rle.decode(row["counts"], row["height"], row["width"]) if row and row["counts"] else None
+    return rle.decode(row["counts"], row["height"], row["width"]) if row else None
+
+
+def _even(image: Image.Image) -> np.ndarray:
+    """As pixels, without a last row or column that the codec cannot take."""
+    return np.asarray(image)[: image.height // 2 * 2, : image.width // 2 * 2]

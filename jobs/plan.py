@@ -16,6 +16,7 @@ import torch
 
 from jobs.dry_run import assumption
 from jobs.segment import SegmentConfig, check_manifest, check_model
+from model.embedded import EMBEDDED
 from model.segmenter import Segmenter
 from model.transform import resize
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
@@ -32,14 +33,14 @@ class PlanConfig:
     """Options of `rvos plan`; see its help for each."""
 
     manifest: str
-    checkpoint: str
+    checkpoint: str = EMBEDDED
     frames_per_second: float | None = None
     gpu: str | None = None
     price: float | None = None
     probe: int = 3
     limit: int | None = None
     window: str = "36"
-    short_side: int = 360
+    short_side: int | None = None
     max_size: int | None = None
     frame_step: int = 1
     assume_frames: int = 100
@@ -154,7 +155,7 @@ def _probe(rows: list[dict], config: SegmentConfig, *, measure_model: bool) -> P
     """Decode the first window of each row's video and, if asked for, segment it."""
     segmenter = config.model(None).load() if measure_model else None
     probe = Probe(device=_device_name(segmenter))
-    prepare = partial(resize, short_side=config.short_side, max_size=config.max_size)
+    prepare = partial(resize, short_side=config.input_side, max_size=config.max_size)
     clips, bad = split_rows(rows, config.frame_step)
     probe.failures += [problem for _, problem in bad]
     for clip in clips:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from jobs import check, cluster
 from jobs.progress import Progress, clock
 from model.checkpoint import CheckpointError, check_checkpoint, weights_digest
+from model.embedded import EMBEDDED, KNOWS, SHORT_SIDE
 from model.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.clips import FrameOptions
@@ -26,7 +27,7 @@ from pipeline.manifest import manifest_origin, read_manifest
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
 from pipeline.runs.units import SECONDS, Receipt
-from pipeline.segment import ModelOptions, Resources, Work, segment_units
+from pipeline.segment import ModelOptions, Resources, Work, checkpoint_folder, segment_units
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError, without_secrets
 from schemas.manifest import MAX_TOKENS
@@ -45,7 +46,7 @@ class SegmentConfig:
 
     manifest: str
     run: str
-    checkpoint: str
+    checkpoint: str = EMBEDDED
     limit: int | None = None
     new_run: str | None = None
     retry_errors: str | None = None
@@ -53,7 +54,7 @@ class SegmentConfig:
     allow_short: bool = False
     window: str = "36"
     max_whole_frames: int = 300
-    short_side: int = 360
+    short_side: int | None = None
     max_size: int | None = None
     frame_step: int = 1
     threshold: float = 0.5
@@ -73,8 +74,8 @@ class SegmentConfig:
             raise InputError(f"--window must be a number of frames or 'whole', got {self.window!r}")
         if not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
-        if self.max_size is not None and self.max_size < self.short_side:
-            raise InputError(f"--max-size {self.max_size} is below --short-side {self.short_side}")
+        if self.max_size is not None and self.max_size < self.input_side:
+            raise InputError(f"--max-size {self.max_size} is below --short-side {self.input_side}")
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
             raise InputError(f"--actors must be a number, or least and most as in 1:16, got {self.actors!r}")
 
@@ -92,6 +93,16 @@ class SegmentConfig:
         if self.retry_errors is None:
             return ()
         return ERRORS if self.retry_errors == "all" else tuple(self.retry_errors.split(","))
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the checkpoint in the box is used."""
+        return self.checkpoint == EMBEDDED
+
+    @property
+    def input_side(self) -> int:
+        """`--short-side`, or that which the checkpoint was made for: those of the authors for 360."""
+        return self.short_side or (SHORT_SIDE if self.embedded else 360)
 
     @property
     def pool_size(self) -> list[int]:
@@ -113,18 +124,18 @@ class SegmentConfig:
 
     def model(self, threads: int | None) -> ModelOptions:
         return ModelOptions(
-            checkpoint=storage.absolute(self.checkpoint),
+            checkpoint=EMBEDDED if self.embedded else storage.absolute(self.checkpoint),
             device=self.device,
             threads=threads,
-            short_side=self.short_side,
+            short_side=self.input_side,
             max_size=self.max_size,
             threshold=self.threshold,
         )
 
     def decides(self, weights: str) -> dict:
         """Everything that decides the masks, by name; the fingerprint is its hash."""
-        names = ("short_side", "max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
-        options = {name: getattr(self, name) for name in names}
+        names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
+        options = {"short_side": self.input_side} | {name: getattr(self, name) for name in names}
         if self.window == "whole":
             options["max_whole_frames"] = self.max_whole_frames
         if self.on_oom != "error":  # then the device's memory decides too
@@ -144,6 +155,7 @@ class SegmentResult:
     frames: int  # pair-frames made by this invocation
     seconds: float  # from the start of the first unit to the last commit
     startup_seconds: float  # all else: reading, planning, starting the actors, summing up
+    embedded: bool = False  # whether the masks are of the checkpoint in the box
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
 
     @property
@@ -168,6 +180,8 @@ class SegmentResult:
             total = sum(self.stages.values()) or 1.0
             split = " · ".join(f"{name} {self.stages[name] / total:.0%}" for name in SECONDS)
             lines.append(f"time    {split} (decoding runs beside the model)")
+        if self.embedded:
+            lines.append(f"note    {KNOWS}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
 
 
@@ -216,7 +230,7 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
             _follow(chain, todo, tally, progress)
     for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
         tally.add(receipt)
-    result = _sum_up(the_run, units, tally, time.perf_counter() - started)
+    result = _sum_up(config, the_run, units, tally, time.perf_counter() - started)
     the_run.write_log(invocation, result.to_json())
     return result
 
@@ -271,7 +285,7 @@ def run_folder(config: SegmentConfig, fingerprint: str, decides: dict) -> str:
 
 def check_model(config: SegmentConfig) -> tuple[dict, str, Tokenizer]:
     """All that decides the masks by name, its fingerprint, and the tokenizer. Raises InputError."""
-    with storage.local_folder(config.checkpoint) as folder:
+    with checkpoint_folder(config.checkpoint) as folder:
         try:
             tokenizer = check_checkpoint(folder)
             decides = config.decides(weights_digest(folder))
@@ -290,9 +304,8 @@ def check_manifest(config: SegmentConfig, tokenizer: Tokenizer) -> pa.Table:
 
 def _record(config: SegmentConfig) -> dict:
     """What run.json keeps besides the fingerprint: enough to repeat the run."""
-    paths = {
-        name: without_secrets(storage.absolute(getattr(config, name))) for name in ("manifest", "run", "checkpoint")
-    }
+    named = ("manifest", "run") if config.embedded else ("manifest", "run", "checkpoint")
+    paths = {name: without_secrets(storage.absolute(getattr(config, name))) for name in named}
     versions = {"python": platform.python_version(), "refervos": __version__}
     return {
         "config": {**asdict(config), **paths},
@@ -377,7 +390,7 @@ def _cause(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1].strip()}" if lines else type(cause).__name__
 
 
-def _sum_up(the_run: Run, units: list[Unit], tally: Tally, wall_seconds: float) -> SegmentResult:
+def _sum_up(config: SegmentConfig, the_run: Run, units: list[Unit], tally: Tally, wall_seconds: float) -> SegmentResult:
     lost = {unit.unit_id for unit in units} - the_run.committed()
     if lost:
         raise InfrastructureError(f"{len(lost)} units are not in {the_run.folder}; repeat the command to make them")
@@ -392,5 +405,6 @@ def _sum_up(the_run: Run, units: list[Unit], tally: Tally, wall_seconds: float) 
         frames=tally.frames,
         seconds=round(seconds, 3),
         startup_seconds=round(wall_seconds - seconds, 3),
+        embedded=config.embedded,
         stages={name: round(value, 3) for name, value in tally.stages.items()},
     )

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -200,7 +200,7 @@ def _write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], fold
     if config.init is None:
         if recipe.model is None:
             raise InputError("there is neither --init nor a [model] in the recipe; give a checkpoint to start from")
-        _write_fresh(recipe.model, recipe.seed, config.tokenizer, sentences, folder)
+        write_fresh(recipe.model, recipe.seed, config.tokenizer, sentences, folder)
         return
     if config.tokenizer is not None:
         raise InputError("--tokenizer goes with fresh weights; a checkpoint of --init has its own")
@@ -214,9 +214,13 @@ def _write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], fold
         save_checkpoint(folder, model.config, model.state_dict(), init)
 
 
-def _write_fresh(
-    model: ReferFormerConfig, seed: int, tokenizer: str | None, sentences: list[str], folder: Path
+def write_fresh(
+    model: ReferFormerConfig, seed: int, tokenizer: str | None, sentences: Sequence[str], folder: str | Path
 ) -> None:
+    """A checkpoint folder with the weights that `model` starts its training from.
+
+    tokenizer: a folder with its files; None: one is learned from `sentences`. CheckpointError if it does not fit.
+    """
     with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
         torch.manual_seed(seed)
         if tokenizer is not None:

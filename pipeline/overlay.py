@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-PREDICTED, TRUTH = (255, 140, 0), (255, 255, 255)
+PREDICTED, TRUTH = (255, 0, 170), (255, 255, 255)
 MARGIN, CAPTION = 4, 16  # pixels
 
 

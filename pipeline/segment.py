@@ -4,7 +4,7 @@ units -> UnitSegmenter (decode ahead, model, RLE, commit) -> receipts
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from model.checkpoint import load_segmenter
+from model.embedded import EMBEDDED, FOLDER
 from model.segmenter import Segmenter
 from pipeline import storage
 from pipeline.clips import FrameOptions
@@ -24,11 +25,16 @@ from pipeline.unit import UnitJob, segment_unit
 UNITS_PER_CALL = 8
 
 
+def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
+    """A local path of the checkpoint in this folder or at this URI; EMBEDDED is that of the installation at hand."""
+    return nullcontext(str(FOLDER)) if checkpoint == EMBEDDED else storage.local_folder(checkpoint)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelOptions:
     """How an actor builds its Segmenter."""
 
-    checkpoint: str
+    checkpoint: str  # absolute, or EMBEDDED
     device: str = "auto"
     threads: int | None = None  # torch threads on CPU; None leaves torch's own choice
     short_side: int = 360
@@ -40,7 +46,7 @@ class ModelOptions:
             import torch
 
             torch.set_num_threads(self.threads)
-        with storage.local_folder(self.checkpoint) as folder:
+        with checkpoint_folder(self.checkpoint) as folder:
             return load_segmenter(
                 folder,
                 device=self.device,

@@ -72,10 +72,24 @@ def ray_session(s3_ports) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> str:
     """Folder of a small, seeded, untrained checkpoint."""
-    from jobs.demo import write_untrained_checkpoint
+    from jobs.train import write_fresh
+    from model.config import ReferFormerConfig, TextConfig, VideoSwinConfig
+
+    config = ReferFormerConfig(
+        backbone=VideoSwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window=(4, 4, 4)),
+        text=TextConfig(vocab_size=261, hidden_size=64, layers=2, heads=4, intermediate_size=128),
+        hidden_dim=64,
+        heads=4,
+        feedforward_dim=128,
+        encoder_layers=2,
+        decoder_layers=2,
+        mask_dim=64,
+        projection_groups=8,
+        pixel_groups=8,
+    )
 
     folder = str(tmp_path_factory.mktemp("checkpoint") / "small")
-    write_untrained_checkpoint(folder)
+    write_fresh(config, 0, None, [], folder)
     return folder
 
 

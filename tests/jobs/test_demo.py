@@ -1,23 +1,17 @@
-"""`rvos demo`: the whole path on its own data, and no folder of somebody else's touched."""
+"""`rvos demo`: the whole path on its own data or a user's video, and no folder of somebody else's touched."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from jobs import demo
-from jobs.demo import DemoConfig, write_untrained_checkpoint
-from model.checkpoint import check_checkpoint, load_model, weights_digest
+from jobs.demo import SHAPES, DemoConfig
+from pipeline.video import probe
 from schemas.errors import InputError
-
-
-def test_the_untrained_checkpoint_is_small_and_the_same_each_time(tmp_path):
-    for name in ("one", "two"):
-        write_untrained_checkpoint(str(tmp_path / name))
-        check_checkpoint(tmp_path / name)
-    assert weights_digest(tmp_path / "one") == weights_digest(tmp_path / "two")
-    assert 1e6 < sum(parameter.numel() for parameter in load_model(tmp_path / "one").parameters()) < 2e6
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
@@ -30,15 +24,44 @@ def test_other_folders_are_left_alone(tmp_path, what):
     assert mine.read_text() == "mine"
 
 
+def test_a_video_needs_its_sentence():
+    with pytest.raises(InputError, match="--video and --expression go together"):
+        DemoConfig(video="clip.mp4")
+
+
+def test_a_video_that_is_not_there_is_told_before_anything_is_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / demo.MARK).touch()
+    with pytest.raises(InputError, match="nowhere.mp4 does not exist"):
+        demo.run(DemoConfig(out=str(tmp_path / "out"), video=str(tmp_path / "nowhere.mp4"), expression="x"))
+    assert (tmp_path / "out" / demo.MARK).exists()
+
+
 @pytest.mark.slow
 @pytest.mark.ray
-def test_demo_twice(tmp_path, monkeypatch):
+def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "SHAPES", replace(SHAPES, videos=12))
     for _ in range(2):
         result = demo.run(DemoConfig())
         assert result.out == str(tmp_path / "rvos-demo")
         assert result.exit_code == 0
-        assert "UNTRAINED" in result.text()
-        assert json.loads(json.dumps(result.to_json()))["trained"] is False
-        assert np.asarray(Image.open(result.picture)).std() > 10
     assert result.segmented.there_before == 0
+    assert result.scored is not None
+    assert result.scored.summary["overall"]["J&F"] > 0.5
+    assert json.loads(json.dumps(result.to_json()))["segment"]["embedded"]
+    text = result.text()
+    assert "not the world" in text
+    assert "clean: every pair is there exactly once" in text
+    assert np.asarray(Image.open(result.picture)).std() > 10
+    assert (probe(result.film).num_frames or 0) > 12
+
+
+@pytest.mark.ray
+def test_a_video_of_ones_own(tmp_path, shapes, ray_session):
+    video = sorted((Path(shapes[0]).parent / "videos").iterdir())[0]
+    result = demo.run(DemoConfig(out=str(tmp_path / "out"), video=str(video), expression="the red circle"))
+    assert result.exit_code == 0
+    assert result.scored is None
+    assert probe(result.film).num_frames == 12
+    assert "scores" not in result.text()

@@ -252,6 +252,14 @@ def test_wrong_options_are_refused_before_work_starts(shapes, checkpoint, tmp_pa
         run(shapes[0], tmp_path / "run", **{"checkpoint": checkpoint} | options)
 
 
+def test_frames_are_as_large_as_the_checkpoint_wants_them():
+    tiny, other = (segment.SegmentConfig(manifest="m", run="r", **named) for named in ({}, {"checkpoint": "c"}))
+    assert (tiny.embedded, tiny.input_side) == (True, 96)
+    assert (other.embedded, other.input_side) == (False, 360)
+    assert segment.SegmentConfig(manifest="m", run="r", short_side=128).input_side == 128
+    assert tiny.model(1).checkpoint == "tiny"
+
+
 def test_an_actor_that_cannot_start_is_told_in_one_line(shapes, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(segment, "check_checkpoint", lambda folder: None)
     monkeypatch.setattr(segment, "weights_digest", lambda folder: "digest")

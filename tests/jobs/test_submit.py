@@ -173,7 +173,7 @@ def test_a_command_has_one_id_however_it_is_written():
 
 def test_every_parameter_that_names_a_path_is_known():
     """A path that is not in LOCATIONS would be sent as it is, and mean something else on the cluster."""
-    others = {"actors", "address", "by", "config", "frames", "gpu", "metric", "name"}
+    others = {"actors", "address", "by", "config", "expression", "frames", "gpu", "metric", "name"}
     others |= {"retry_errors", "shapes", "split", "window"}
     commands = [command for name, command in main.commands.items() if name != "submit"]
     commands += [inner for group in commands if isinstance(group, click.Group) for inner in group.commands.values()]
@@ -211,7 +211,12 @@ def test_a_command_that_would_be_refused_is_refused_here():
     )
     assert "'segmnt' is no command" in message("segmnt")
     assert "'submit' is no command" in message("submit", "segment")
-    assert "Missing option '--checkpoint'" in message("segment", "s3://m", "s3://r")
+    assert "Missing argument 'RUN'" in message("segment", "s3://m")
+
+
+def test_the_checkpoint_in_the_box_is_that_of_the_cluster():
+    words = spell("segment", "s3://m", "s3://r", "--checkpoint", "tiny")
+    assert words == ("segment", "s3://m", "s3://r", "--checkpoint", "tiny", "--address", "auto")
 
 
 def test_local_paths_are_refused_unless_the_cluster_has_them(tmp_path, monkeypatch):

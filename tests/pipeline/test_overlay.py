@@ -11,7 +11,7 @@ def test_overlay_tints_the_mask_and_outlines_the_truth():
     predicted[0, 0] = True
     truth[1:5, 2:7] = True
     drawn = overlay(image, predicted, truth)
-    assert drawn[0, 0].tolist() == [177, 120, 50]
+    assert drawn[0, 0].tolist() == [177, 50, 135]
     assert (drawn[1, 2:7] == TRUTH).all()
     assert (drawn[2, 3:6] == 100).all()
     assert (image == 100).all()

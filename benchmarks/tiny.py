@@ -1,0 +1,101 @@
+"""What the checkpoint in the box can do: J&F on unseen moving shapes by kind of sentence, in both published modes, and
+two controls that must cost it: sentences of other videos, and the opposite direction of motion.
+
+python benchmarks/tiny.py --out tiny-scores [--checkpoint DIR]
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs import cluster
+from jobs.evaluate import EvaluateConfig
+from jobs.evaluate import run as evaluate
+from jobs.segment import SegmentConfig
+from jobs.segment import run as segment
+from model.embedded import EMBEDDED, SHORT_SIDE
+from pipeline.datasets.shape_sentences import opposite_direction
+from pipeline.datasets.synthetic import SyntheticVideos
+
+TEST = SyntheticVideos(videos=180, split="test", frames=(8, 12), expressions=2, seed=2026)
+BY = ("kind", "unseen", "size", "occlusion", "objects")
+
+
+def shuffled(rows: list[dict]) -> list[dict]:
+    """Each pair with the sentence of another video."""
+    half = len(rows) // 2
+    return [row | {"expression": rows[(i + half) % len(rows)]["expression"]} for i, row in enumerate(rows)]
+
+
+def directed(rows: list[dict]) -> list[dict]:
+    """The pairs whose sentence tells a direction of motion."""
+    return [row for row in rows if row["kind"] == "motion" and opposite_direction(row["expression"])]
+
+
+def turned(rows: list[dict]) -> list[dict]:
+    """The same with the opposite direction."""
+    return [row | {"expression": opposite_direction(row["expression"])} for row in directed(rows)]
+
+
+# Name: what becomes of the manifest's rows, window.
+RUNS: dict[str, tuple[Callable[[list[dict]], list[dict]], str]] = {
+    "36-frame windows": (list, "36"),
+    "whole videos": (list, "whole"),
+    "sentences of other videos": (shuffled, "36"),
+    "direction as it is": (directed, "36"),
+    "opposite direction": (turned, "36"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", required=True, help="new folder")
+    parser.add_argument("--checkpoint", default=EMBEDDED)
+    options = parser.parse_args()
+    out = Path(options.out).absolute()
+    manifest, annotations, kinds = TEST.write(str(out / "data"))
+    table = pq.read_table(manifest)
+    print(f"{table.num_rows} pairs in {TEST.videos} videos: {dict(sorted(kinds.items()))}\n")
+    with cluster.session("local"):  # one for all runs
+        summaries = {
+            name: scored(name, change(table.to_pylist()), table.schema, window, annotations, out, options.checkpoint)
+            for name, (change, window) in RUNS.items()
+        }
+    print("\n".join(report(summaries)))
+    (out / "summary.json").write_text(json.dumps(summaries, indent=2) + "\n")
+
+
+def scored(
+    name: str, rows: list[dict], schema: pa.Schema, window: str, annotations: str, out: Path, checkpoint: str
+) -> dict:
+    """The summary of `rvos evaluate` on what `rvos segment` makes of these rows."""
+    manifest = out / "data" / f"{name.replace(' ', '-')}.parquet"  # beside the videos
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), manifest)
+    run = str(out / "runs" / manifest.stem)
+    segment(SegmentConfig(manifest=str(manifest), run=run, checkpoint=checkpoint, window=window, short_side=SHORT_SIDE))
+    scores = str(out / "scores" / manifest.stem)
+    return evaluate(EvaluateConfig(predictions=run, annotations=annotations, out=scores, by=BY)).summary
+
+
+def report(summaries: dict[str, dict]) -> list[str]:
+    """As Markdown."""
+    lines = ["| | pairs | J&F | 95 % interval | J | F |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += [_line(name, summary["overall"]) for name, summary in summaries.items()]
+    first = next(iter(summaries.values()))
+    for attribute, rows in first["by"].items():
+        lines += [_line(f"{attribute}: {row['value']}", row) for row in rows]
+    return lines
+
+
+def _line(name: str, row: dict) -> str:
+    low, high = (f"{100 * end:.1f}" for end in row["interval"].get("J&F", (0, 0)))
+    mean, j, f = (f"{100 * row[metric]:.1f}" for metric in ("J&F", "J", "F"))
+    return f"| {name} | {row['n']} | {mean} | {low} to {high} | {j} | {f} |"
+
+
+if __name__ == "__main__":
+    main()
