@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from jobs import audit, evaluate, segment
+from jobs import audit, evaluate, report, segment
 from pipeline import storage
 from pipeline.datasets.moving_shapes import write_rows, write_video
 from pipeline.datasets.synthetic import SyntheticVideos
@@ -49,6 +49,7 @@ class DemoResult:
     segmented: segment.SegmentResult
     audited: audit.AuditResult
     scored: evaluate.EvaluateResult | None
+    reported: report.ReportResult | None
 
     @property
     def exit_code(self) -> int:
@@ -59,6 +60,8 @@ class DemoResult:
         steps = {"segment": self.segmented.to_json(), "audit": self.audited.to_json()}
         if self.scored:
             steps["evaluate"] = self.scored.to_json()
+        if self.reported:
+            steps["report"] = self.reported.to_json()
         return {"out": self.out, "picture": self.picture, "film": self.film, **steps}
 
     def text(self) -> str:
@@ -67,6 +70,7 @@ class DemoResult:
         places = [
             f"masks    {self.out}/run/masks/",
             *([f"scores   {self.out}/scores/"] if self.scored else []),
+            *([f"report   {self.reported.page}"] if self.reported else []),
             f"film     {self.film} (pink: predicted{truth})",
             f"picture  {self.picture}",
         ]
@@ -87,7 +91,7 @@ def run(config: DemoConfig) -> DemoResult:
         manifest, annotations = _own_manifest(config, out), None
     segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run")))
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
-    scored = None
+    scored = reported = None
     if annotations is not None:
         scored = evaluate.run(
             evaluate.EvaluateConfig(
@@ -97,9 +101,19 @@ def run(config: DemoConfig) -> DemoResult:
                 by=("kind", "size", "unseen"),
             )
         )
+        scores = storage.join(out, "scores")
+        reported = report.run(report.ReportConfig(scores=scores, out=storage.join(out, "report")))
     picture, film = storage.join(out, "masks.png"), storage.join(out, "masks.mp4")
     _draw(segmented.run, annotations, picture, film)
-    return DemoResult(out=out, picture=picture, film=film, segmented=segmented, audited=audited, scored=scored)
+    return DemoResult(
+        out=out,
+        picture=picture,
+        film=film,
+        segmented=segmented,
+        audited=audited,
+        scored=scored,
+        reported=reported,
+    )
 
 
 def _fresh_folder(out: str) -> str:

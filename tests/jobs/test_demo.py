@@ -50,8 +50,11 @@ def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
     assert result.scored is not None
     assert result.scored.summary["overall"]["J&F"] > 0.5
     assert json.loads(json.dumps(result.to_json()))["segment"]["embedded"]
+    assert result.reported is not None
+    assert "<h1" in Path(result.reported.page).read_text()
     text = result.text()
     assert "not the world" in text
+    assert result.reported.page in text
     assert "clean: every pair is there exactly once" in text
     assert np.asarray(Image.open(result.picture)).std() > 10
     assert (probe(result.film).num_frames or 0) > 12
