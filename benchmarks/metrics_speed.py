@@ -39,6 +39,7 @@ from schemas import rle
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "metrics"
 REAL = ["bike-packing", "judo", "libby", "shooting"]  # 480p tracks of the golden figures
+GROUP = 128  # rows of a row group: about a pair, as `rvos segment` writes them
 SIZES = {"480p": None, "1080p": (1080, 1920)}
 MAIN = "import time; t = time.perf_counter(); from pipeline.evaluation import kernel; import numpy as np; "
 FIRST_USE = MAIN + (
@@ -75,7 +76,7 @@ def write_many(tables: dict[str, pa.Table], copies: int, folder: Path) -> tuple[
             table.set_column(0, "video_id", pc.binary_join_element_wise(f"{copy:03}", table["video_id"], "-"))
             for copy in range(copies)
         ]
-        pq.write_table(pa.concat_tables(parts), folder / f"{name}.parquet", row_group_size=4096, compression="zstd")
+        pq.write_table(pa.concat_tables(parts), folder / f"{name}.parquet", row_group_size=GROUP, compression="zstd")
     return str(folder / "pred.parquet"), str(folder / "gt.parquet")
 
 
@@ -119,7 +120,7 @@ def cpu(function: Callable[[], object]) -> float:
 
 def in_turn(size: str, options: argparse.Namespace, folder: Path) -> None:
     tables = real_tracks(SIZES[size], options.frames if size == "480p" else options.frames // 4)
-    copies = options.copies if size == "480p" else max(1, options.copies // 2)
+    copies = options.copies if size == "480p" else 3 * options.copies
     predictions, annotations = write_many(tables, copies, folder)
     count = copies * len(tables["gt"])
     theirs, peer_frames = peer(tables, 120 if size == "480p" else 16)
@@ -240,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=520, help="distinct object-frames at 480p")
-    parser.add_argument("--copies", type=int, default=12)
+    parser.add_argument("--copies", type=int, default=16)
     options = parser.parse_args()
     for setting in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
         ctypes.CDLL(None).mallopt(setting, 1 << 30)

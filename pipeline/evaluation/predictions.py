@@ -25,10 +25,11 @@ READERS = 8  # threads that look for the pairs of each table
 
 
 class Piece(NamedTuple):
-    """What is read at once: a row group of a table, or a video of a tree (`group` 0)."""
+    """What is read at once: a row group of a table, with how many rows it has, or a video of a tree (`group` 0)."""
 
     place: str
     group: int
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def _row_groups(uri: str) -> list[tuple[Piece, list[Key]]]:
                 if ids[name].null_count:
                     raise SchemaError([Problem(uri, None, f"column '{name}' holds nulls; give each row its ids")])
             rows = ids.group_by(ids.column_names, use_threads=False).aggregate([]).to_pylist()
-            found.append((Piece(uri, group), [(row["video_id"], row["expression_id"]) for row in rows]))
+            found.append((Piece(uri, group, len(ids)), [(row["video_id"], row["expression_id"]) for row in rows]))
     return found
 
 

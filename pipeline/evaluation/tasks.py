@@ -1,6 +1,6 @@
 """Cut an evaluation into tasks: each a few pairs, and the pieces of the predictions in which they lie."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -9,16 +9,18 @@ from pipeline.evaluation.predictions import ParquetPredictions, Piece, Predictio
 from schemas.errors import InputError, pair_message
 
 PAIRS_WITHOUT_PREDICTION = 500  # of one task
+TASK_ROWS = 2048  # of predictions: enough that a task's own cost does not count, few enough to share out
 
-PIECES = pa.field("pieces", pa.list_(pa.struct([("place", pa.string()), ("group", pa.int64())])))
+PIECES = pa.field("pieces", pa.list_(pa.struct([("place", pa.string()), ("group", pa.int64()), ("rows", pa.int64())])))
 TASK = ASKED.append(PIECES)  # a task is a table; all of its rows have the same pieces
 
 
 def plan_tasks(source: Predictions, asked: pa.Table, *, whole_videos: bool) -> tuple[list[pa.Table], list[Key]]:
     """Tables of TASK that hold every row of `asked` once, and the pairs that are predicted but not asked for.
 
-    Pairs that lie in the same pieces share a task, with `whole_videos` all pairs of a video; those of which there is no
-    prediction have tasks without pieces. Raises InputError if a pair lies in two tables.
+    Pairs that lie in the same pieces share a task, and so do small neighbours in one table; with `whole_videos` all
+    pairs of a video do. Those of which there is no prediction have tasks without pieces. Raises InputError if a pair
+    lies in two tables.
     """
     keys = list(zip(asked["video_id"].to_pylist(), _things(asked), strict=True))
     rows = {key: row for row, key in enumerate(keys)}
@@ -35,11 +37,26 @@ def plan_tasks(source: Predictions, asked: pa.Table, *, whole_videos: bool) -> t
             groups.setdefault(tuple(pieces[row]), []).append(row)
         else:
             without.append(row)
-    tasks = [_task(asked, groups[of], of) for of in sorted(groups)]
+    tasks = [_task(asked, of, pieces) for pieces, of in _merged(groups)]
     without.sort(key=lambda row: keys[row])
     for start in range(0, len(without), PAIRS_WITHOUT_PREDICTION):
         tasks.append(_task(asked, without[start : start + PAIRS_WITHOUT_PREDICTION], ()))
     return tasks, extra
+
+
+def _merged(groups: dict[tuple[Piece, ...], list[int]]) -> Iterator[tuple[list[Piece], list[int]]]:
+    """Groups that follow each other in one table, put together as long as they have no more than TASK_ROWS rows."""
+    pieces: set[Piece] = set()
+    rows: list[int] = []
+    for of in sorted(groups):
+        both = pieces.union(of)
+        large = sum(piece.rows for piece in both) > TASK_ROWS or not of[0].rows
+        if rows and (large or next(iter(pieces)).place != of[0].place):
+            yield sorted(pieces), rows
+            both, rows = set(of), []
+        pieces, rows = both, rows + groups[of]
+    if rows:
+        yield sorted(pieces), rows
 
 
 def pieces_of(task: pa.Table) -> list[Piece]:
