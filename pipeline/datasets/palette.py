@@ -19,7 +19,12 @@ VOID_ID = 255
 
 def read_mask(uri: str) -> np.ndarray:
     """Object ids, uint8 [H, W]. Raises MediaError unless it is a PNG with a palette or in gray, and sound."""
-    image = _open(uri)
+    return decode_mask(_read(uri), uri)
+
+
+def decode_mask(content: bytes, uri: str) -> np.ndarray:
+    """The mask in the PNG file `content`; `uri` names it in errors. Raises as `read_mask`."""
+    image = _open(content, uri)
     if image.mode not in ("P", "L", "1"):
         raise MediaError(
             "corrupt", f"{uri}: mask of mode {image.mode}; needed is a palette PNG whose values are object ids"
@@ -29,23 +34,34 @@ def read_mask(uri: str) -> np.ndarray:
 
 def read_binary_mask(uri: str) -> np.ndarray:
     """Where a mask of one object is anything but 0, bool [H, W]. Colours (a few of DAVIS 2016) count as well."""
-    image = _open(uri)
+    image = _open(_read(uri), uri)
     if image.mode not in ("P", "L", "1"):
         image = image.convert("RGB")  # without alpha, which is full where it is there at all
     pixels = np.atleast_3d(np.asarray(image))
     return np.asarray(pixels.any(2))
 
 
-def _open(uri: str) -> Image.Image:
+def _read(uri: str) -> bytes:
     try:
-        image = Image.open(io.BytesIO(storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)), formats=("PNG",))
+        return storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)
+    except Exception as error:
+        raise _unreadable(uri, error) from error
+
+
+def _open(content: bytes, uri: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content), formats=("PNG",))
         check_size(image.width, image.height, uri)
         image.load()
     except MediaError:
         raise
-    except Exception as error:  # storage, or damaged data, which makes Pillow raise many kinds
-        raise MediaError("corrupt", f"{uri}: the mask cannot be read ({error}); replace it") from error
+    except Exception as error:  # damaged data makes Pillow raise many kinds
+        raise _unreadable(uri, error) from error
     return image
+
+
+def _unreadable(uri: str, error: object) -> MediaError:
+    return MediaError("corrupt", f"{uri}: the mask cannot be read ({error}); replace it")
 
 
 class MaskRows:
