@@ -29,6 +29,7 @@ PROTOCOLS = [
     *("all-frames", "davis-semisupervised", "ref-davis17", "ref-davis17-strict", "ref-youtube-vos"),
     *("mevis", "a2d", "jhmdb", "revos", "long-rvos"),
 ]
+SERVERS = ["ref-youtube-vos", "mevis", "mevis-v2"]
 
 
 class Failure(click.ClickException):
@@ -667,6 +668,147 @@ def report(**options: Any) -> None:
     rvos report scores/ --out report/ --media DAVIS/JPEGImages/480p
     """
     run_job("report", "ReportConfig", options)
+
+
+@main.group()
+def export() -> None:
+    """Write the masks of a run in the forms that servers, viewers and trainers read; check a zip for a server.
+
+    RUN is a finished run, or a Parquet file or folder of masks (what 'rvos compact' wrote, or anybody's). The same
+    masks give the same bytes each time. Exit code 1 if pairs without masks were left out.
+
+    \b
+    rvos export submission runs/first --for ref-youtube-vos --out submission.zip
+    rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
+    """
+
+
+def export_options(out: str) -> Callable:
+    """What all exports share; `out` says what is written."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in (
+            JSON_OPTION,
+            click.option("--manifest", help="Manifest that chooses among the pairs.  [default: the run's own]"),
+            click.option("--out", required=True, help=f"{out}, local or s3://."),
+            click.argument("run"),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+SERVER_OPTION = click.option(
+    "--for", "server", required=True, type=click.Choice(SERVERS), help="Server, and the form it takes."
+)
+MISSING_OPTION = click.option(
+    "--missing",
+    default="error",
+    show_default=True,
+    type=click.Choice(["error", "empty"]),
+    help="Frames asked for that have no mask are refused, or become empty masks.",
+)
+
+
+@export.command("submission")
+@export_options("Zip to write")
+@SERVER_OPTION
+@MISSING_OPTION
+def export_submission(**options: Any) -> None:
+    """Write a zip for an evaluation server: one binary PNG for each frame asked for, in the folders that it wants.
+
+    \b
+    rvos export submission runs/first --for ref-youtube-vos --out submission.zip
+    rvos export submission s3://b/masks --manifest m.parquet --for mevis --out s3://b/mevis.zip --missing empty
+    """
+    run_job("export", "SubmissionConfig", options)
+
+
+@export.command("davis")
+@export_options("New folder for anno_0/ and so on")
+@MISSING_OPTION
+def export_davis(**options: Any) -> None:
+    """Write label maps as DAVIS has them, the objects of each annotator merged: DIR/anno_0/VIDEO/FRAME.png.
+
+    Annotators and objects are the manifest's, or follow from the published numbering. Where masks overlap, the one with
+    the higher score in that frame wins.
+
+    \b
+    rvos export davis runs/davis --out results/
+    """
+    run_job("export", "DavisConfig", options)
+
+
+@export.command("coco-video")
+@export_options("JSON file to write")
+def export_coco_video(**options: Any) -> None:
+    """Write one JSON in the form of YouTube-VIS, a list of RLEs for each pair.
+
+    \b
+    rvos export coco-video runs/first --out masks.json
+    """
+    run_job("export", "CocoVideoConfig", options)
+
+
+@export.command("review")
+@export_options("New folder for VIDEO.json")
+def export_review(**options: Any) -> None:
+    """Write COCO instances for each video, which FiftyOne and CVAT read: look at masks there, and correct them.
+
+    \b
+    rvos export review runs/first --out review/
+    """
+    run_job("export", "ReviewConfig", options)
+
+
+@export.command("overlay")
+@export_options("New folder for VIDEO/EXPRESSION.mp4 and VIDEO/sheet.png")
+@click.option(
+    "--as", "form", default="mp4", show_default=True, type=click.Choice(["mp4", "gif"]), help="Form of the videos."
+)
+@click.option("--fps", default=10, show_default=True, type=click.IntRange(1, 100), help="Frames a second.")
+@click.option("--max-size", default=640, show_default=True, type=click.IntRange(min=32), help="Longer side in pixels.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs that have masks.")
+def export_overlay(**options: Any) -> None:
+    """Draw the masks: a video for each pair, and for each video a sheet with a few frames of every pair.
+
+    \b
+    rvos export overlay runs/first --out overlays/ --limit 20
+    rvos export overlay runs/first --out overlays/ --as gif --fps 6
+    """
+    run_job("export", "OverlayConfig", options)
+
+
+@export.command("webdataset")
+@export_options("New folder for shard-00000.tar, index.json and manifest.parquet")
+@click.option(
+    "--shard-mb", default=256, show_default=True, type=click.IntRange(min=1), help="Size from which a shard is closed."
+)
+def export_webdataset(**options: Any) -> None:
+    """Write videos and masks as WebDataset shards, a sample for each video, and a training manifest.
+
+    \b
+    rvos export webdataset runs/first --out shards/
+    rvos train --data shards/manifest.parquet --annotations runs/first --init checkpoint/ --out student/
+    """
+    run_job("export", "WebDatasetConfig", options)
+
+
+@export.command("validate")
+@click.argument("zip")
+@SERVER_OPTION
+@click.option("--manifest", help="What should be in it.  [default: expressions of a video are held against each other]")
+@JSON_OPTION
+def export_validate(**options: Any) -> None:
+    """Find the classic mistakes in ZIP, anybody's: wrong root, missing frames, wrong size, gray values, extra files.
+
+    Exit code 1 if there are any. Nothing is unpacked to disk.
+
+    \b
+    rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
+    """
+    run_job("export", "ValidateConfig", options)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import DATA_SETS, PROTOCOLS, PUBLISHED_BACKBONES, main
+from cli import DATA_SETS, PROTOCOLS, PUBLISHED_BACKBONES, SERVERS, main
 from schemas.errors import InputError
 
 JOBS = {
@@ -31,6 +31,13 @@ JOBS = {
     "leaderboard show": ("leaderboard", "ShowConfig"),
     "leaderboard export": ("leaderboard", "ExportConfig"),
     "report": ("report", "ReportConfig"),
+    "export submission": ("export", "SubmissionConfig"),
+    "export davis": ("export", "DavisConfig"),
+    "export coco-video": ("export", "CocoVideoConfig"),
+    "export review": ("export", "ReviewConfig"),
+    "export overlay": ("export", "OverlayConfig"),
+    "export webdataset": ("export", "WebDatasetConfig"),
+    "export validate": ("export", "ValidateConfig"),
 }
 
 
@@ -89,6 +96,12 @@ def test_protocol_names_are_those_of_the_evaluation():
     from pipeline.evaluation import protocols
 
     assert list(protocols.PROTOCOLS) == PROTOCOLS
+
+
+def test_server_names_are_those_of_the_export():
+    from pipeline.export.submission import SERVERS as KNOWN
+
+    assert list(KNOWN) == SERVERS
 
 
 def test_explain_needs_nothing_else():

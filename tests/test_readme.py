@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,7 @@ from schemas.masks import PREDICTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
+EXPORT = (ROOT / "docs/export.md").read_text()
 WRITE, READ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -59,10 +61,12 @@ def test_every_column_is_told(schema: pa.Schema):
 
 
 def test_every_command_shown_exists_with_its_options():
-    shown = re.findall(r"^(?:\| `)?rvos ([a-z]+)([^`|\n]*)", TEXT, re.MULTILINE)
-    assert {name for name, _ in shown} >= {"import", "check", "convert", "segment", "evaluate"}
-    for name, arguments in shown:
-        text = CliRunner().invoke(main, [name, "--help"]).output
+    shown = re.findall(r"^(?:\| `)?rvos ([a-z]+(?: [a-z-]+)?)([^`|\n]*)", TEXT + EXPORT, re.MULTILINE)
+    assert {name.partition(" ")[0] for name, _ in shown} >= {"import", "check", "convert", "segment", "evaluate"}
+    for words, arguments in shown:
+        name, _, inner = words.partition(" ")
+        within = [inner] if isinstance(main.commands[name], click.Group) else []
+        text = CliRunner().invoke(main, [name, *within, "--help"]).output
         assert all(option in text for option in re.findall(r"--[a-z-]+", arguments)), name
 
 

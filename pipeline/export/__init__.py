@@ -1,0 +1,1 @@
+"""Runs in the forms that others read: one file for each format."""

@@ -1,0 +1,115 @@
+"""Every frame that a pair was asked for: servers want each of them, whatever became of the pair."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.export.pairs import Labelled, frame_name
+from pipeline.video import probe
+from schemas import rle
+from schemas.errors import InputError, MediaError
+from schemas.masks import PREDICTIONS
+
+Missing = Literal["error", "empty"]
+SHOWN = 20  # problems in one message
+
+Place = tuple[int | None, str]  # index in the source (None: not known) and name of a frame
+
+
+class Lacking:
+    """Frames without a mask, gathered over all videos, to be refused together."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.count = 0
+
+    def add(self, problem: str) -> None:
+        self.count += 1
+        if len(self.problems) < SHOWN:
+            self.problems.append(problem)
+
+    def refuse(self) -> None:
+        """Raise InputError if there are any."""
+        if self.count:
+            more = [f"... and {self.count - len(self.problems)} more"] if self.count > len(self.problems) else []
+            advice = "do failed pairs again ('rvos segment --retry-errors'), or take empty masks with --missing empty"
+            raise InputError("\n".join([*self.problems, *more, f"{self.count} pairs are not complete; {advice}"]))
+
+
+def complete(video: Sequence[Labelled], missing: Missing, lacking: Lacking) -> tuple[list[Labelled], int]:
+    """The pairs of one video with exactly the frames asked for, and how many masks were filled in.
+
+    Asked for is what the manifest row lists, else what the other pairs of the video have, else all frames of the
+    video. With `missing` "error" nothing is filled in: what lacks goes to `lacking`. Raises InputError if a size must
+    be known and the video cannot be opened.
+    """
+    found, filled = [], 0
+    for pair in video:
+        rows = {frame_name(row): row for row in pair.frames.to_pylist()}
+        asked = _asked(pair, video)
+        if asked is None and not rows and missing == "error":
+            lacking.add(pair.message(pair.problem))
+            continue
+        places = asked or ([(row["frame_index"], name) for name, row in rows.items()] if rows else _of_source(pair))
+        absent = [place for place in places if place[1] not in rows]
+        if absent and missing == "error":
+            text = f"{len(absent)} of {len(places)} frames have no mask, the first is {absent[0][1]}"
+            lacking.add(pair.message(pair.problem or text))
+            continue
+        filled += len(absent)
+        found.append(_with(pair, rows, places, video) if absent or len(places) < len(rows) else pair)
+    return found, filled
+
+
+def _asked(pair: Labelled, video: Sequence[Labelled]) -> list[Place] | None:
+    """The frames that the manifest lists, or that another pair of the video has; None: not known."""
+    names = pair.row.get("target_frames") or pair.row.get("frames")
+    if names is not None:
+        known = {frame_name(row): row["frame_index"] for one in video for row in _places(one)}
+        return [(known.get(name), name) for name in names]
+    if pair.frames.num_rows:
+        return None
+    other = next((one for one in video if one.frames.num_rows), None)
+    return None if other is None else [(row["frame_index"], frame_name(row)) for row in _places(other)]
+
+
+def _places(pair: Labelled) -> list[dict]:
+    return pair.frames.select(["frame_index", "frame_name"]).to_pylist()
+
+
+def _of_source(pair: Labelled) -> list[Place]:
+    header = _probe(pair)
+    if header.names is not None:
+        return list(enumerate(header.names))
+    if header.num_frames is None:
+        raise InputError(pair.message("how many frames has the video? Add num_frames or frames to the manifest"))
+    return [(index, f"{index:05d}") for index in range(header.num_frames)]
+
+
+def _with(pair: Labelled, rows: dict[str, dict], places: list[Place], video: Sequence[Labelled]) -> Labelled:
+    """The pair with a row for each place, empty masks where it has none."""
+    shown = next((row for one in video for row in one.frames.slice(0, 1).to_pylist()), None)
+    height, width = (shown["height"], shown["width"]) if shown else _size(pair)
+    common = {"video_id": pair.video_id, "expression_id": pair.expression_id, "height": height, "width": width}
+    common |= {"counts": rle.empty(height, width), "score": 0.0, "status": "ok"}
+    made = [
+        rows.get(name) or common | {"frame_index": place if index is None else index, "frame_name": name}
+        for place, (index, name) in enumerate(places)
+    ]
+    return replace(pair, frames=pa.Table.from_pylist(made, schema=PREDICTIONS), problem=None)
+
+
+def _size(pair: Labelled) -> tuple[int, int]:
+    header = _probe(pair)
+    return header.height, header.width
+
+
+def _probe(pair: Labelled):
+    if "video_uri" not in pair.row:
+        raise InputError(pair.message("its frames are not known; give its manifest with --manifest"))
+    try:
+        return probe(pair.row["video_uri"])
+    except MediaError as error:
+        raise InputError(pair.message(f"no mask to take the size from, and {error}")) from None

@@ -1,0 +1,202 @@
+"""What there is to export: every pair of a run or of other predictions, by video and expression, one video at a time.
+
+Memory is the compressed masks of one video, beside the manifest.
+"""
+
+import functools
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import storage
+from pipeline.evaluation.predictions import ParquetPredictions, Piece, open_predictions
+from pipeline.manifest import read_manifest
+from pipeline.runs.compact import Compacted, by_pair, compacted_rows, read_document, sorted_rows
+from pipeline.runs.run import Run, is_run
+from pipeline.runs.units import Key, pair_key
+from schemas import rle
+from schemas.check import conform
+from schemas.errors import InputError, pair_message
+from schemas.masks import PREDICTIONS
+
+ROWS_AT_ONCE = 4096  # of the manifest as Python objects
+GROUPS_KEPT = 2  # row groups of unsorted predictions held for the next video
+IDS = pa.schema([("video_id", pa.string()), ("expression_id", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One pair with its masks.
+
+    `row` is its manifest row, of predictions without a manifest the ids alone. `frames` are its PREDICTIONS rows that
+    have a frame, by index; where there are none, `problem` says why.
+    """
+
+    row: dict
+    frames: pa.Table
+    problem: str | None = None
+
+    @property
+    def video_id(self) -> str:
+        return self.row["video_id"]
+
+    @property
+    def expression_id(self) -> str:
+        return self.row["expression_id"]
+
+    def message(self, error: object, frame: str | None = None) -> str:
+        """An error text that names the pair, and the frame if it is about one."""
+        return pair_message(self.video_id, self.expression_id, error if frame is None else f"frame {frame}: {error}")
+
+    def rows(self) -> list[dict]:
+        """The rows of `frames`, `frame_name` always set."""
+        return [row | {"frame_name": frame_name(row)} for row in self.frames.to_pylist()]
+
+    def mask(self, row: dict) -> np.ndarray:
+        """The mask of one of the rows, bool [H, W]. Raises InputError if it is broken."""
+        try:
+            return rle.decode(row["counts"], row["height"], row["width"])
+        except rle.RleError as error:
+            raise InputError(self.message(error, frame_name(row))) from None
+
+
+def frame_name(row: dict) -> str:
+    """The name of a frame; for rows without one, five digits of the index."""
+    return row["frame_name"] if row["frame_name"] is not None else f"{row['frame_index']:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A run, or predictions in Parquet. `manifest` is the run's own, the one given, or None."""
+
+    uri: str
+    manifest: pa.Table | None
+
+    @classmethod
+    def open(cls, uri: str, manifest: str | None = None) -> "Source":
+        """What lies at `uri`. A manifest given by its URI chooses among the pairs, and asks for all of its own.
+
+        Raises InputError if it is no finished run and holds no Parquet of masks, or the manifest is refused.
+        """
+        uri = storage.absolute(uri)
+        given = None if manifest is None else read_manifest(manifest)
+        if is_run(uri):
+            run = Run.open(uri)
+            missing = {unit.unit_id for unit in run.units()} - run.committed()
+            if missing:
+                raise InputError(f"{uri} is not finished: {len(missing)} units are missing; segment it first")
+            return cls(uri, run.manifest() if given is None else given)
+        if _compacted(uri) is None and not isinstance(open_predictions(uri), ParquetPredictions):
+            raise InputError(f"{uri} is a tree of PNGs; export takes a run or a folder of Parquet")
+        return cls(uri, given)
+
+    def require_manifest(self) -> pa.Table:
+        """The manifest; raises InputError if there is none."""
+        if self.manifest is None:
+            raise InputError(f"{self.uri} does not say where its videos are; give its manifest with --manifest")
+        return self.manifest
+
+    def videos(self) -> Iterator[list[Labelled]]:
+        """The pairs of each video, by expression; the videos by id. Every pair of the manifest is there once.
+
+        Raises InputError for a frame that is there twice or has no mask.
+        """
+        for _, pairs in itertools.groupby(self._pairs(), lambda pair: pair.video_id):
+            yield list(pairs)
+
+    def _pairs(self) -> Iterator[Labelled]:
+        found = self._tables()
+        if self.manifest is None:
+            for (video_id, expression_id), table in found:
+                yield _labelled({"video_id": video_id, "expression_id": expression_id}, table)
+            return
+        nothing: tuple[Key | None, pa.Table] = (None, PREDICTIONS.empty_table())
+        key, table = next(found, nothing)
+        for row in _in_order(self.manifest):
+            wanted = (row["video_id"], row["expression_id"])
+            while key is not None and key < wanted:
+                key, table = next(found, nothing)
+            if key == wanted:
+                yield _labelled(row, table)
+            else:
+                yield Labelled(row, PREDICTIONS.empty_table(), "there are no predictions of this pair")
+
+    def _tables(self) -> Iterator[tuple[Key, pa.Table]]:
+        """All rows by pair, the pairs in order."""
+        if is_run(self.uri):
+            return by_pair(sorted_rows(Run.open(self.uri)))
+        document = _compacted(self.uri)
+        if document is not None:
+            return by_pair(compacted_rows(self.uri, document.parts))
+        return _sorted(self.uri)
+
+
+def _compacted(uri: str) -> Compacted | None:
+    """What says that `uri` is the work of `rvos compact`."""
+    return read_document(uri) if storage.is_folder(uri) else None
+
+
+def _sorted(uri: str) -> Iterator[tuple[Key, pa.Table]]:
+    """The pairs of any Parquet of masks in order: row groups are read for the videos they hold, a few are kept."""
+    predictions = open_predictions(uri)
+    assert isinstance(predictions, ParquetPredictions)
+    places: dict[str, list[Piece]] = defaultdict(list)
+    for piece, keys in predictions.pieces():
+        for video in {key[0] for key in keys}:
+            places[video].append(piece)
+
+    @functools.lru_cache(GROUPS_KEPT)
+    def read(piece: Piece) -> pa.Table:
+        with storage.open_parquet(piece.place) as file:
+            names = [name for name in PREDICTIONS.names if name in file.schema_arrow.names]
+            return _complete(conform(file.read_row_group(piece.group, names), PREDICTIONS, piece.place))
+
+    for video in sorted(places):
+        pieces = (read(piece) for piece in places[video])
+        table = pa.concat_tables([piece.filter(pc.equal(piece["video_id"], video)) for piece in pieces])
+        table = table.sort_by([("expression_id", "ascending"), ("frame_index", "ascending")])
+        expressions = table["expression_id"].to_pylist()
+        start = 0
+        for _, same in itertools.groupby(expressions):
+            stop = start + len(list(same))
+            rows = table.slice(start, stop - start)
+            yield pair_key(rows), rows
+            start = stop
+
+
+def _complete(table: pa.Table) -> pa.Table:
+    """With all columns of PREDICTIONS, null where the table had none."""
+    columns = [table[name] if name in table.column_names else None for name in PREDICTIONS.names]
+    return pa.table(
+        [
+            pa.nulls(len(table), field.type) if column is None else column
+            for column, field in zip(columns, PREDICTIONS, strict=True)
+        ],
+        schema=PREDICTIONS,
+    )
+
+
+def _labelled(row: dict, table: pa.Table) -> Labelled:
+    frames = table.filter(pc.is_valid(table["frame_index"])).sort_by("frame_index")
+    if not frames.num_rows:
+        first = table.slice(0, 1).to_pylist()[0]
+        return Labelled(row, frames, first["error"] or f"the pair failed ({first['status']})")
+    pair = Labelled(row, frames)
+    indices = frames["frame_index"].to_numpy()
+    if len(twice := np.flatnonzero(indices[1:] == indices[:-1])):
+        raise InputError(pair.message(f"frame_index {indices[twice[0]]} is there twice; keep one mask for each frame"))
+    for name in ("height", "width", "counts"):
+        if frames[name].null_count:
+            raise InputError(pair.message(f"column '{name}' is null in a row that has a frame"))
+    return pair
+
+
+def _in_order(manifest: pa.Table) -> Iterable[dict]:
+    order = pc.sort_indices(manifest, sort_keys=[("video_id", "ascending"), ("expression_id", "ascending")])
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        yield from manifest.take(order.slice(start, ROWS_AT_ONCE)).to_pylist()

@@ -1,0 +1,265 @@
+"""The classic mistakes in a submission, anybody's, found before a server refuses it or scores it as zero.
+
+A zip is not trusted: its directory, each file and the pixels of each image are bounded before memory is taken for them,
+and nothing is unpacked to disk.
+"""
+
+import stat
+import zipfile
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.datasets.palette import decode_mask
+from pipeline.export.submission import Server
+from pipeline.parallel import bounded_map
+from pipeline.video import probe
+from schemas.errors import InputError, MediaError
+
+KINDS = {
+    "root": "files not where the server looks for them",
+    "missing": "masks that should be there",
+    "extra": "files that should not be there",
+    "size": "masks of another size than the video",
+    "values": "masks that are not binary 8-bit gray images",
+    "unreadable": "files that cannot be read",
+}
+DIRECTORY_BYTES = 2**27  # of the zip's own listing, about 1.4 million files
+FILE_BYTES = 2**26  # of one PNG, unpacked
+TOTAL_BYTES = 2**38  # of all files, unpacked
+SHOWN = 10  # findings of each kind that are kept
+DECODERS = 2
+NOT_OURS = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+
+Size = tuple[int, int]  # height, width
+
+
+class Entry(NamedTuple):
+    """One mask in the zip."""
+
+    video: str
+    expression: str
+    frame: str
+    file: zipfile.ZipInfo
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is wrong: counts by kind, and the first few of each. `notes` are no mistakes, but worth knowing."""
+
+    videos: int = 0
+    pairs: int = 0
+    files: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, text: str, count: int = 1) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + count
+        texts = self.examples.setdefault(kind, [])
+        if len(texts) < SHOWN:
+            texts.append(text)
+
+
+def validate(uri: str, server: Server, manifest: pa.Table | None = None) -> Findings:
+    """Everything wrong with the zip at `uri` for one server.
+
+    The manifest says which pairs and frames there should be, and, where its videos can be opened, of which size;
+    without it the expressions of each video are held against each other. Raises InputError if it is no zip, or one that
+    would unpack to absurd sizes.
+    """
+    found = Findings()
+    with storage.open_input(uri) as file:
+        try:
+            archive = zipfile.ZipFile(_Bounded(file, uri))  # pyright: ignore[reportArgumentType]
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
+            raise InputError(f"{uri} is no zip file: {error}") from None
+        with archive:
+            entries = _entries(archive.infolist(), server, found, uri)
+            wanted = None if manifest is None else _wanted(manifest)
+            by_video: dict[str, list[Entry]] = {}
+            for entry in entries:
+                by_video.setdefault(entry.video, []).append(entry)
+            found.videos, found.files = len(by_video), len(entries)
+            for video in sorted([*by_video, *((wanted or {}).keys() - by_video.keys())]):
+                asked = None if wanted is None else wanted.get(video)
+                _check_video(video, by_video.get(video, []), asked, found, wanted is not None)
+            _check_images(archive, by_video, wanted, found)
+    if not found.files:
+        found.add("missing", "there is no mask in the zip at all")
+    found.notes += server.beside_published(found.videos, found.pairs)
+    return found
+
+
+class _Bounded:
+    """A file of which nobody reads more than DIRECTORY_BYTES at once: a zip's listing is read as a whole."""
+
+    def __init__(self, file: BinaryIO, uri: str):
+        self.tell, self.seekable = file.tell, file.seekable
+        self._file, self._uri = file, uri
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 0 and offset < 0:
+            raise zipfile.BadZipFile("its listing points outside the file")
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        if size > DIRECTORY_BYTES:
+            raise InputError(f"{self._uri}: the listing alone takes {size} bytes; this is no submission")
+        return self._file.read(size)
+
+
+def _entries(files: Sequence[zipfile.ZipInfo], server: Server, found: Findings, uri: str) -> list[Entry]:
+    """The masks in the zip in order, wherever they lie; what is wrong with names and places is noted."""
+    total = sum(file.file_size for file in files)
+    if total > TOTAL_BYTES:
+        raise InputError(f"{uri} would unpack to {total / 2**30:,.0f} GiB; this is no submission")
+    masks: dict[str, Entry] = {}
+    elsewhere: Counter[str] = Counter()
+    for file in files:
+        name = file.filename
+        if file.is_dir():
+            continue
+        *parents, last = name.split("/")
+        if problem := _strange(file, parents, last):
+            found.add("extra", f"{name!r}: {problem}")
+        elif name in masks:
+            found.add("extra", f"{name!r} is in the zip twice")
+        elif len(parents) < 2:
+            found.add("root", f"{name!r}: needed is {server.path('VIDEO', 'EXPRESSION', 'FRAME')}")
+        else:
+            masks[name] = Entry(parents[-2], parents[-1], last[: -len(".png")], file)
+            elsewhere["/".join(parents[:-2])] += 1
+    for root, count in sorted(elsewhere.items()):
+        if root != server.root:
+            where = f"below {root + '/'!r}" if root else "in the zip itself"
+            needed = f"below {server.root + '/'!r}" if server.root else "in the zip itself"
+            found.add("root", f"{count} masks lie {where}; the videos' folders must lie {needed}", count)
+    return sorted(masks.values(), key=lambda entry: entry[:3])
+
+
+def _strange(file: zipfile.ZipInfo, parents: list[str], last: str) -> str | None:
+    """What is wrong with a file by its name and kind alone."""
+    parts = [*parents, last]
+    if ".." in parts or file.filename.startswith("/") or "\\" in file.filename or "" in parts:
+        return "the name leads out of the folder that it is unpacked to"
+    if any(part in NOT_OURS or part.startswith("._") for part in parts):
+        return "left by the operating system; zip without it"
+    if stat.S_ISLNK(file.external_attr >> 16):
+        return "a link, not a file"
+    if not last.endswith(".png"):
+        return "not a .png file"
+    return None
+
+
+Wanted = dict[str, tuple[str, dict[str, frozenset[str] | None]]]  # video -> its URI, expression -> frames (None: all)
+
+
+def _wanted(manifest: pa.Table) -> Wanted:
+    columns = ["video_id", "video_uri", "expression_id", "frames", "target_frames"]
+    rows = manifest.select([name for name in columns if name in manifest.column_names])
+    wanted: Wanted = {}
+    lists: dict[tuple, frozenset[str]] = {}  # all expressions of a video share one
+    for batch in rows.to_batches(4096):
+        for row in batch.to_pylist():
+            names = row.get("target_frames") or row.get("frames")
+            frames = None if names is None else lists.setdefault(tuple(names), frozenset(names))
+            wanted.setdefault(row["video_id"], (row["video_uri"], {}))[1][row["expression_id"]] = frames
+    return wanted
+
+
+def _check_video(
+    video: str, entries: list[Entry], asked: tuple[str, dict] | None, found: Findings, complete: bool
+) -> None:
+    """Which expressions and frames of one video are missing, or too many."""
+    there: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        there[entry.expression].add(entry.frame)
+    found.pairs += len(there)
+    if complete and asked is None:
+        found.add("extra", f"video {video}: the manifest has no such video", len(entries))
+        return
+    if asked is not None and not there:
+        found.add("missing", f"video {video}: none of its {len(asked[1])} expressions is there", len(asked[1]))
+        return
+    expressions = asked[1] if asked is not None else dict.fromkeys(there)
+    union = frozenset().union(*there.values())
+    for expression in sorted({*expressions, *there}):
+        where = f"video {video} expression {expression}"
+        if expression not in expressions:
+            found.add("extra", f"{where}: the manifest has no such expression", len(there[expression]))
+            continue
+        frames = expressions[expression] or union
+        absent, more = sorted(frames - there[expression]), sorted(there[expression] - frames)
+        if absent:
+            found.add(
+                "missing", f"{where}: {len(absent)} of {len(frames)} frames, the first is {absent[0]}", len(absent)
+            )
+        if more:
+            found.add("extra", f"{where}: {len(more)} frames not asked for, the first is {more[0]}", len(more))
+
+
+def _check_images(
+    archive: zipfile.ZipFile, by_video: dict[str, list[Entry]], wanted: Wanted | None, found: Findings
+) -> None:
+    """Open every mask, one at a time: its size, and that it is binary."""
+    foreground: Counter[int] = Counter()
+    unknown = 0
+    for video, entries in by_video.items():
+        size = _size(wanted[video][0]) if wanted and video in wanted else None
+        unknown += size is None
+        looked = bounded_map(lambda entry: _look(archive, entry), entries, DECODERS)
+        for entry, seen in zip(entries, looked, strict=True):
+            if isinstance(seen, str):
+                kind, _, text = seen.partition(": ")
+                found.add(kind, f"{entry.file.filename}: {text}")
+                continue
+            shape, values = seen
+            size = size or shape
+            if shape != size:
+                text = f"{shape[1]}x{shape[0]}, the video is {size[1]}x{size[0]}"
+                found.add("size", f"{entry.file.filename}: {text}")
+            inside = [value for value in values if value]
+            if len(inside) > 1:
+                text = f"{len(inside)} values above 0 ({', '.join(map(str, inside[:5]))} ...); masks have one"
+                found.add("values", f"{entry.file.filename}: {text}")
+            foreground.update(inside if len(inside) == 1 else [])
+    if unknown:
+        found.notes.append(f"{unknown} videos could not be opened; their masks are held against the first of each")
+    if odd := {value: count for value, count in foreground.items() if value != 255}:
+        text = ", ".join(f"{value} in {count} masks" for value, count in sorted(odd.items()))
+        found.notes.append(f"foreground is not 255: {text}; servers take any value above 0, viewers show it as black")
+
+
+def _look(archive: zipfile.ZipFile, entry: Entry) -> tuple[Size, list[int]] | str:
+    """Size and values of one mask, or "KIND: what is wrong"."""
+    file = entry.file
+    if file.flag_bits & 1:
+        return "unreadable: it is encrypted"
+    if file.file_size > FILE_BYTES:
+        return f"unreadable: it would unpack to {file.file_size} bytes, which is no mask"
+    try:
+        with archive.open(file) as opened:
+            content = opened.read(file.file_size + 1)  # never more, though the file may unpack to more than it says
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, RuntimeError) as error:
+        return f"unreadable: {error}"
+    try:
+        mask = decode_mask(content, "")
+    except MediaError as error:
+        text = error.reason.removeprefix(": ")
+        return f"{'values' if text.startswith('mask of mode') else 'unreadable'}: {text}"
+    return mask.shape, np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)).tolist()  # pyright: ignore[reportReturnType]
+
+
+def _size(uri: str) -> Size | None:
+    try:
+        header = probe(uri)
+    except MediaError:
+        return None
+    return header.height, header.width

@@ -1,0 +1,95 @@
+"""`rvos export` as it is typed: results, exit codes, and what is refused."""
+
+import json
+import zipfile
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs import evaluate, export
+from pipeline import storage
+from schemas.errors import InputError
+from tests.handmade import run_of_truth
+
+
+@pytest.fixture(scope="module")
+def run(shapes, tmp_path_factory) -> str:
+    return run_of_truth(str(tmp_path_factory.mktemp("export") / "run"), *shapes).folder
+
+
+def typed(*words) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["export", *map(str, words)])
+    assert "Traceback" not in result.output
+    return result.exit_code, result.output
+
+
+def test_a_submission_and_its_validation(run, shapes, tmp_path):
+    out = tmp_path / "s.zip"
+    code, text = typed("submission", run, "--for", "mevis", "--out", out)
+    assert (code, "files       108" in text, "140 videos and 2236 expressions" in text) == (0, True, True)
+    assert len(zipfile.ZipFile(out).namelist()) == 108
+    assert typed("validate", out, "--for", "mevis", "--manifest", shapes[0])[0] == 0
+    code, text = typed("validate", out, "--for", "ref-youtube-vos", "--json")
+    assert (code, json.loads(text)["sound"], json.loads(text)["counts"]) == (1, False, {"root": 108})
+    code, text = typed("validate", out, "--for", "ref-youtube-vos")
+    assert "must lie below 'Annotations/'" in text
+    assert text.endswith("result      mistakes found\n")
+
+
+@pytest.mark.parametrize("form", ["coco-video", "review", "webdataset", "overlay"])
+def test_the_other_forms(run, tmp_path, form):
+    code, text = typed(form, run, "--out", tmp_path / "out", "--json")
+    counts = json.loads(text)["counts"]
+    assert (code, counts["videos"], counts["pairs"], counts["failed"]) == (0, 3, 9, 0)
+    if form != "coco-video":
+        assert json.loads((tmp_path / "out/_export.json").read_text())["counts"] == counts
+    assert typed(form, run, "--out", tmp_path / "out")[0] == 0
+    if form != "coco-video":
+        assert typed(form, run, "--out", storage.parent(run))[0] == 2
+
+
+def test_label_maps_score_as_their_masks_do(shapes, tmp_path):
+    """One annotator, objects of the manifest: everything is found again where objects do not hide each other."""
+    manifest = storage.read_table(shapes[0])
+    rows = [
+        row | {"annotator": "0", "object_ids": [str(int(row["object_ids"][0]) + 1)]} for row in manifest.to_pylist()
+    ]
+    for row in rows:
+        row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(shapes[0]))
+    storage.write_table(str(tmp_path / "m.parquet"), manifest.from_pylist(rows))
+    truth = storage.read_table(shapes[1])
+    shifted = [row | {"object_id": str(int(row["object_id"]) + 1)} for row in truth.to_pylist()]
+    storage.write_table(str(tmp_path / "t.parquet"), truth.from_pylist(shifted, schema=truth.schema))
+    made = run_of_truth(str(tmp_path / "run"), str(tmp_path / "m.parquet"), str(tmp_path / "t.parquet"))
+    assert typed("davis", made.folder, "--out", tmp_path / "davis")[0] == 0
+    scored = evaluate.run(
+        evaluate.EvaluateConfig(
+            predictions=str(tmp_path / "davis/anno_0"), annotations=str(tmp_path / "t.parquet"), out=str(tmp_path / "s")
+        )
+    )
+    assert scored.to_json()["overall"]["J&F"] > 0.95
+
+
+def test_failed_pairs_are_left_out_with_exit_code_1_or_refused(run_with_failure, tmp_path):
+    assert typed("coco-video", run_with_failure.folder, "--out", tmp_path / "c.json")[0] == 1
+    code, text = typed("submission", run_with_failure.folder, "--for", "mevis", "--out", tmp_path / "s.zip")
+    assert (code, "video_id=shapes-0000 expression_id=1: gone" in text) == (2, True)
+    code, text = typed(
+        "submission", run_with_failure.folder, "--for", "mevis", "--out", tmp_path / "s.zip", "--missing", "empty"
+    )
+    assert (code, "12 frames had no mask and count as empty" in text) == (0, True)
+
+
+@pytest.fixture
+def run_with_failure(shapes, tmp_path):
+    return run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "1"),))
+
+
+def test_wrong_use(run, tmp_path):
+    assert typed("validate", tmp_path / "none.zip", "--for", "mevis") == (2, f"Error: no zip at {tmp_path}/none.zip\n")
+    assert "no predictions at" in typed("review", tmp_path / "none", "--out", tmp_path / "out")[1]
+    assert "lies in" in typed("review", run, "--out", f"{run}/out")[1]
+    assert typed("submission", run, "--for", "elsewhere", "--out", tmp_path / "s.zip")[0] == 2
+    with pytest.raises(InputError, match="no server 'x'; there are ref-youtube-vos"):
+        export.ValidateConfig(zip="z", server="x")

@@ -1,0 +1,158 @@
+"""Label maps: the published merge as far as binary masks tell it, annotators and objects, and the way back."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from model.postprocess import choose_query, merge_objects, resize_logits
+from model.segmenter import windows
+from pipeline.evaluation.trees import Tree
+from pipeline.export.davis import merge, write_davis
+from pipeline.export.pairs import Source
+from pipeline.export.png import PALETTE
+from schemas import rle
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+from tests import parity
+from tests.handmade import rows_of
+
+
+@pytest.fixture(scope="module")
+def recorded(golden) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """The recorded Ref-DAVIS17 merge: logits [O, T, H, W], the score of each object and frame, ids [T, H, W]."""
+    case = parity.Recording(golden / "parity/cases/postprocess_a.json")
+    info = case.info["davis"]
+    objects, scores = [], []
+    for key in info["keys"]:
+        logits = parity.synthetic_logits(key, info["pred_logits"], case.salt)
+        masks = parity.synthetic_masks(key, info["pred_masks"], case.salt)
+        parts = [slice(window.start, window.stop) for window in windows(len(logits), info["clip_length"])]
+        queries = [choose_query(logits[part]) for part in parts]
+        chosen = zip(parts, queries, strict=True)
+        objects.append(resize_logits(torch.cat([masks[part, query] for part, query in chosen]), info["original_size"]))
+        chosen = zip(parts, queries, strict=True)
+        scores.append(torch.cat([logits[part, query].sigmoid()[:, 0] for part, query in chosen]))
+    return torch.stack(objects), torch.stack(scores).numpy(), case.arrays["davis.ids"]
+
+
+def test_the_merge_is_the_published_one_where_masks_do_not_overlap(recorded):
+    logits, scores, ids = recorded
+    masks = (logits.sigmoid() > 0.5).numpy()
+    alone = masks.sum(0) < 2
+    same = overlapping = 0
+    for frame in range(masks.shape[1]):
+        merged, overlap = merge(list(masks[:, frame]), list(scores[:, frame]), [1, 2, 3])
+        clear = alone[frame] & (logits[:, frame].abs() > 1e-4).all(0).numpy()
+        np.testing.assert_array_equal(merged[clear], ids[frame][clear])
+        assert overlap == np.count_nonzero(~alone[frame])
+        winner = np.where(masks[:, frame], scores[:, frame, None, None], -1).argmax(0) + 1
+        np.testing.assert_array_equal(merged[~alone[frame]], winner[~alone[frame]])
+        overlapping += overlap
+        same += np.count_nonzero((merged == ids[frame])[~alone[frame]])
+    assert 0.4 < same / overlapping < 0.6  # noise overlaps everywhere, and scores know nothing of pixels
+
+
+def test_with_the_exact_probabilities_the_rule_is_the_recorded_one(recorded):
+    logits, _, ids = recorded
+    best = logits.topk(2, dim=0).values
+    clear = (logits.abs() > 1e-4).all(0) & (best[0] - best[1] > 1e-4)
+    assert (merge_objects(logits).numpy() == ids)[clear.numpy()].all()
+
+
+def test_overlaps_go_to_the_higher_score_and_ties_to_the_first():
+    left, right = np.zeros((1, 3), bool), np.zeros((1, 3), bool)
+    left[0, :2], right[0, 1:] = True, True
+    assert merge([left, right], [0.2, 0.4], [1, 2])[0].tolist() == [[1, 2, 2]]
+    assert merge([left, right], [0.4, 0.4], [1, 2])[0].tolist() == [[1, 1, 2]]
+    assert merge([left, right], [0.4, 0.2], [7, 2])[0].tolist() == [[7, 7, 2]]
+    assert merge([left, right], [0.4, 0.2], [7, 2])[1] == 1
+
+
+def test_the_palette_is_that_of_davis(shared):
+    image = Image.open(shared / "data/real/predictions_osvos/libby/00000.png")
+    assert bytes(image.getpalette() or []) == PALETTE
+
+
+def table(tmp_path, masks: dict[str, list[np.ndarray]]) -> str:
+    """Predictions of one video in which each expression has a few frames."""
+    rows = []
+    for number, (expression, frames) in enumerate(masks.items()):
+        for row, mask in zip(rows_of("v", expression, len(frames)).to_pylist(), frames, strict=True):
+            height, width = mask.shape
+            rows.append(
+                row | {"height": height, "width": width, "counts": rle.encode(mask[None])[0], "score": 0.1 * number}
+            )
+    pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")
+    return str(tmp_path / "p.parquet")
+
+
+def disjoint(objects: int, frames: int = 2) -> list[list[np.ndarray]]:
+    labels = [np.random.default_rng(frame).integers(0, objects + 1, (5, 7)) for frame in range(frames)]
+    return [[label == number + 1 for label in labels] for number in range(objects)]
+
+
+def test_published_numbering_and_the_way_back(tmp_path):
+    masks = disjoint(3)
+    uri = table(tmp_path, {str(4 * thing + who): masks[thing] for thing in range(3) for who in range(4)})
+    made = write_davis(Source.open(uri).videos(), str(tmp_path / "out"))
+    assert (made.videos, made.annotators, made.pairs, made.files, made.overlaps) == (1, 4, 12, 8, 0)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["anno_0", "anno_1", "anno_2", "anno_3"]
+    image = Image.open(tmp_path / "out/anno_2/v/00001.png")
+    assert (image.mode, image.size) == ("P", (7, 5))
+    tree = Tree.find(str(tmp_path / "out/anno_2"))
+    assert tree
+    back = {(row["object_id"], row["frame_index"]): row["counts"] for row in tree.annotations()[0].to_pylist()}
+    assert back == {
+        (str(thing + 1), frame): rle.encode(mask[None])[0]
+        for thing, frames in enumerate(masks)
+        for frame, mask in enumerate(frames)
+    }
+    first = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    write_davis(Source.open(uri).videos(), str(tmp_path / "out"))
+    assert first == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+
+
+def manifest(tmp_path, rows: list[dict]) -> str:
+    common = {"video_id": "v", "video_uri": "/v", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([common | row for row in rows]), tmp_path / "m.parquet")
+    return str(tmp_path / "m.parquet")
+
+
+def test_annotators_and_objects_of_the_manifest(tmp_path):
+    uri = table(tmp_path, dict(zip("ab", disjoint(2), strict=True)))
+    rows = [
+        {"expression_id": name, "annotator": "first", "object_ids": [thing]} for name, thing in (("a", "5"), ("b", "2"))
+    ]
+    write_davis(Source.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "out/anno_first/v/00000.png")))) == {0, 2, 5}
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([{"expression_id": "a"}], "annotator or object is not known"),
+        ([{"expression_id": "0", "object_ids": ["1", "2"]}], "label maps need one number"),
+        ([{"expression_id": "0", "object_ids": ["255"]}], "label maps need one number"),
+        (
+            [{"expression_id": name, "object_ids": ["1"], "annotator": "0"} for name in "01"],
+            "has object 1 in expression 0",
+        ),
+        ([{"expression_id": "0", "annotator": "../x"}], "cannot be a file name"),
+    ],
+)
+def test_what_no_label_map_can_hold_is_refused(tmp_path, rows, text):
+    uri = table(tmp_path, {"0": disjoint(1)[0], "1": disjoint(1)[0], "a": disjoint(1)[0]})
+    with pytest.raises(InputError, match=text):
+        write_davis(Source.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
+
+
+def test_an_object_without_masks_is_refused_or_background(tmp_path):
+    uri = table(tmp_path, {"0": disjoint(1)[0]})
+    asked = manifest(tmp_path, [{"expression_id": "0"}, {"expression_id": "4"}])
+    with pytest.raises(InputError, match="expression_id=4: there are no predictions of this pair"):
+        write_davis(Source.open(uri, asked).videos(), str(tmp_path / "out"))
+    made = write_davis(Source.open(uri, asked).videos(), str(tmp_path / "out"), "empty")
+    assert (made.files, made.filled) == (2, 2)

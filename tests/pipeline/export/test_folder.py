@@ -1,0 +1,32 @@
+"""Folders of exports: somebody else's are left alone, one's own are filled again."""
+
+import json
+
+import pytest
+
+from pipeline.export import folder
+from schemas.errors import InputError
+
+
+def test_a_folder_belongs_to_one_export(tmp_path):
+    out = str(tmp_path / "out")
+    folder.claim(out, {"form": "davis"})
+    document = tmp_path / "out" / folder.DOCUMENT
+    assert json.loads(document.read_text()) == {"form": "davis", "complete": False}
+    (tmp_path / "out/a.png").touch()
+    folder.claim(out, {"form": "davis"})
+    folder.finish(out, {"form": "davis"}, {"files": 1})
+    assert json.loads(document.read_text())["complete"]
+    folder.claim(out, {"form": "davis"})
+    with pytest.raises(InputError, match="holds what another export made; name a new folder"):
+        folder.claim(out, {"form": "overlay"})
+    document.write_text("[broken")
+    with pytest.raises(InputError, match="holds what another export made"):
+        folder.claim(out, {"form": "davis"})
+
+
+def test_other_folders_are_left_alone(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"holds something else .mine.txt"):
+        folder.claim(str(tmp_path), {"form": "davis"})
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

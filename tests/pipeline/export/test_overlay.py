@@ -1,0 +1,71 @@
+"""Overlays: they play, show the mask, and are the same bytes each time."""
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import storage
+from pipeline.export.overlay import write_overlays
+from pipeline.export.pairs import Source
+from pipeline.video import Selection, read_frames
+from schemas.errors import InputError
+
+
+@pytest.mark.parametrize("form", ["mp4", "gif"])
+def test_each_pair_is_a_video_with_its_mask(labelled_run, tmp_path, form):
+    source = Source.open(labelled_run.folder)
+    drawn = write_overlays(source.videos(), str(tmp_path), form, 8, 640, limit=4)
+    assert (drawn.videos, drawn.pairs, drawn.frames, drawn.sheets, drawn.unseen) == (2, 4, 48, 2, 0)
+    assert sorted(path.name for path in (tmp_path / "shapes-0000").iterdir()) == [
+        *(f"{expression}.{form}" for expression in range(3)),
+        "sheet.png",
+    ]
+    with av.open(str(tmp_path / f"shapes-0000/1.{form}")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert float(container.streams.video[0].average_rate or 0) == pytest.approx(8, rel=0.05)
+    assert (len(frames), frames[0].shape) == (12, (96, 128, 3))
+    pair = next(source.videos())[1]
+    plain = next(read_frames(pair.row["video_uri"], Selection(indices=(5,)))).image.astype(int)
+    mask = pair.mask(pair.rows()[5])
+    change = np.abs(frames[5].astype(int) - plain).mean(-1)
+    assert change[mask].mean() > 4 * change[~mask].mean()
+    sheet = Image.open(tmp_path / "shapes-0000/sheet.png")
+    assert sheet.width > 6 * 128
+    first = (tmp_path / f"shapes-0000/1.{form}").read_bytes()
+    write_overlays(source.videos(), str(tmp_path), form, 8, 640, limit=4)
+    assert (tmp_path / f"shapes-0000/1.{form}").read_bytes() == first
+
+
+def test_large_videos_are_scaled_and_odd_sides_made_even(labelled_run, tmp_path):
+    write_overlays(Source.open(labelled_run.folder).videos(), str(tmp_path), "mp4", 10, 65, limit=1)
+    with av.open(str(tmp_path / "shapes-0000/0.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.width, frame.height) == (64, 48)
+
+
+def test_what_cannot_be_seen_is_left_out_and_named(run_with_failure, shapes, tmp_path):
+    rows = pq.read_table(shapes[0]).to_pylist()
+    for row in rows:
+        row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(shapes[0]))
+        if row["video_id"] == "shapes-0001":
+            row["video_uri"] += ".gone"
+    pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
+    source = Source.open(run_with_failure.folder, str(tmp_path / "m.parquet"))
+    drawn = write_overlays(source.videos(), str(tmp_path / "out"), "mp4", 10, 64)
+    assert (drawn.pairs, drawn.failed, drawn.unseen) == (5, 1, 3)
+    assert drawn.reasons[0].startswith("video_id=shapes-0001 expression_id=0: ")
+    assert not (tmp_path / "out/shapes-0001").exists()
+
+
+def test_masks_of_another_video_are_refused(labelled_run, shapes, tmp_path):
+    rows = pq.read_table(shapes[0]).slice(0, 1).to_pylist()
+    for index in range(12):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Image.new("RGB", (30, 20)).save(tmp_path / f"frames/{index:05}.jpg")
+    rows[0]["video_uri"] = str(tmp_path / "frames")
+    pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
+    source = Source.open(labelled_run.folder, str(tmp_path / "m.parquet"))
+    with pytest.raises(InputError, match="frame 00000: the mask is 128x96, the video 30x20"):
+        write_overlays(source.videos(), str(tmp_path / "out"), "mp4", 10, 640)

@@ -1,0 +1,54 @@
+"""COCO instances: the reference reader takes them, and their masks are those of the run."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from pipeline.export.pairs import Source
+from pipeline.export.review import write_review
+from pipeline.runs.run import Run
+from schemas.errors import InputError
+from tests.handmade import rows_of, run_of_truth
+
+
+def test_the_reference_reader_finds_the_masks(labelled_run, tmp_path):
+    source = Source.open(labelled_run.folder)
+    made = write_review(source.videos(), str(tmp_path))
+    assert (made.videos, made.pairs, made.masks, made.failed) == (3, 9, 108, 0)
+    pair = list(source.videos())[1][2]
+    read = COCO(str(tmp_path / "shapes-0001.json"))
+    category = read.loadCats([3])[0]
+    assert category["name"] == f"2: {pair.row['expression']}"
+    for row, annotation in zip(pair.rows(), read.loadAnns(read.getAnnIds(catIds=[3])), strict=True):
+        assert annotation["image_id"] == row["frame_index"] + 1
+        np.testing.assert_array_equal(read.annToMask(annotation), pair.mask(row))
+        assert annotation["score"] == pytest.approx(row["score"])
+    assert read.loadImgs([1])[0]["file_name"] == "frame_000000.jpg"  # of a video file
+
+
+def test_frames_of_a_folder_keep_their_file_names(tmp_path):
+    (tmp_path / "v").mkdir()
+    for name in ("00000.jpg", "00001.png", "00002.JPG"):
+        Image.new("RGB", (2, 2)).save(tmp_path / "v" / name)
+    pq.write_table(rows_of("v", "0"), tmp_path / "p.parquet")
+    row = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "x"}
+    pq.write_table(pq.read_table(tmp_path / "p.parquet").from_pylist([row]), tmp_path / "m.parquet")
+    for uri in ("v", "gone"):
+        write_review(
+            Source.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet")).videos(), str(tmp_path / uri)
+        )
+    document = json.loads((tmp_path / "v/v.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == ["00000.jpg", "00001.png", "00002.JPG"]
+
+
+def test_failed_pairs_are_counted_and_ids_stay_inside(shapes, tmp_path):
+    run: Run = run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "0"),))
+    assert write_review(Source.open(run.folder).videos(), str(tmp_path / "out")).failed == 1
+    pq.write_table(rows_of("../up", "0"), tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="cannot be a file name"):
+        write_review(Source.open(str(tmp_path / "p.parquet")).videos(), str(tmp_path / "out"))
+    assert not (tmp_path / "up.json").exists()

@@ -1,0 +1,130 @@
+"""Zips for servers: layout, content, completeness, and the way back."""
+
+import io
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import storage
+from pipeline.evaluation.predictions import open_predictions
+from pipeline.evaluation.trees import Tree
+from pipeline.export.pairs import Source
+from pipeline.export.submission import SERVERS, write_submission
+from schemas import rle
+from schemas.errors import InputError
+from tests.handmade import rows_of, run_of_truth
+
+
+def made(run, out, server="ref-youtube-vos", missing="error", manifest=None) -> zipfile.ZipFile:
+    write_submission(Source.open(run, manifest).videos(), SERVERS[server], str(out), missing)
+    return zipfile.ZipFile(out)
+
+
+@pytest.mark.parametrize(("server", "root"), [("ref-youtube-vos", "Annotations/"), ("mevis", ""), ("mevis-v2", "")])
+def test_every_frame_lies_where_the_server_looks(labelled_run, tmp_path, server, root):
+    names = made(labelled_run.folder, tmp_path / "s.zip", server).namelist()
+    assert names == [
+        f"{root}shapes-{video:04}/{expression}/{frame:05}.png"
+        for video in range(3)
+        for expression in range(3)
+        for frame in range(12)
+    ]
+
+
+def test_images_are_binary_gray_at_the_size_of_the_video(labelled_run, tmp_path):
+    archive = made(labelled_run.folder, tmp_path / "s.zip")
+    image = Image.open(io.BytesIO(archive.read("Annotations/shapes-0001/2/00007.png")))
+    assert (image.format, image.mode, image.size) == ("PNG", "L", (128, 96))
+    assert set(np.unique(image)) == {0, 255}
+
+
+def test_unpacked_it_has_the_same_masks(labelled_run, tmp_path):
+    made(labelled_run.folder, tmp_path / "s.zip").extractall(tmp_path / "tree")
+    tree = Tree.find(str(tmp_path / "tree"))
+    assert tree
+    back = {
+        (row["video_id"], row["expression_id"], row["frame_name"]): row["counts"]
+        for row in tree.annotations()[0].to_pylist()
+    }
+    there = open_predictions(labelled_run.folder)
+    rows = there.read([piece for piece, _ in there.pieces()], []).to_pylist()
+    assert back == {(row["video_id"], row["expression_id"], row["frame_name"]): row["counts"] for row in rows}
+    assert len(back) == 108
+
+
+def test_the_same_bytes_each_time_and_nothing_left_beside(labelled_run, tmp_path):
+    folder = tmp_path / "out"
+    made(labelled_run.folder, folder / "a.zip")
+    first = (folder / "a.zip").read_bytes()
+    made(labelled_run.folder, folder / "a.zip")
+    assert (folder / "a.zip").read_bytes() == first
+    assert [path.name for path in folder.iterdir()] == ["a.zip"]
+
+
+def test_a_failed_pair_is_refused_by_name_or_filled_in(run_with_failure, tmp_path):
+    with pytest.raises(InputError, match="video_id=shapes-0000 expression_id=1: gone(.|\n)*--missing empty"):
+        made(run_with_failure.folder, tmp_path / "s.zip")
+    assert not (tmp_path / "s.zip").exists()
+    archive = made(run_with_failure.folder, tmp_path / "s.zip", missing="empty")
+    assert len(archive.namelist()) == 108
+    image = Image.open(io.BytesIO(archive.read("Annotations/shapes-0000/1/00011.png")))
+    assert image.size == (128, 96)
+    assert not np.any(image)
+
+
+def test_without_any_mask_of_a_video_its_frames_are_taken_from_itself(shapes, tmp_path):
+    failed = tuple(("shapes-0000", expression) for expression in "012")
+    run = run_of_truth(str(tmp_path / "run"), *shapes, failed=failed)
+    archive = made(run.folder, tmp_path / "s.zip", missing="empty")
+    assert [name for name in archive.namelist() if "shapes-0000/2/" in name] == [
+        f"Annotations/shapes-0000/2/{frame:05}.png" for frame in range(12)
+    ]
+
+
+def test_frames_are_those_that_the_manifest_lists(labelled_run, shapes, tmp_path):
+    rows = [row | {"frames": ["00003", "00001", "00044"]} for row in pq.read_table(shapes[0]).slice(0, 1).to_pylist()]
+    rows[0]["video_uri"] = storage.join(storage.parent(shapes[0]), rows[0]["video_uri"])
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    manifest = str(tmp_path / "m.parquet")
+    with pytest.raises(InputError, match="1 of 3 frames have no mask, the first is 00044"):
+        made(labelled_run.folder, tmp_path / "s.zip", manifest=manifest)
+    archive = made(labelled_run.folder, tmp_path / "s.zip", missing="empty", manifest=manifest)
+    assert archive.namelist() == [f"Annotations/shapes-0000/0/{name}.png" for name in ("00003", "00001", "00044")]
+
+
+@pytest.mark.parametrize(
+    ("video", "expression", "frame"),
+    [("..", "0", "0"), ("v", "../../x", "0"), ("v", "0", "a/b"), ("/etc", "0", "0"), ("v", "a\\b", "0")],
+)
+def test_ids_that_would_leave_the_folder_are_refused(tmp_path, video, expression, frame):
+    rows = [row | {"frame_name": frame} for row in rows_of(video, expression, 1).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=rows_of("v", "0").schema), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match="cannot be a file name"):
+        made(str(tmp_path / "m.parquet"), tmp_path / "s.zip")
+    assert not (tmp_path / "s.zip").exists()
+
+
+@pytest.mark.slow
+def test_more_files_than_a_plain_zip_can_list(tmp_path):
+    frames = 66_000
+    common = {"video_id": "v", "expression_id": "0", "height": 1, "width": 1, "counts": rle.empty(1, 1)}
+    rows = {name: [value] * frames for name, value in common.items()} | {"frame_index": list(range(frames))}
+    pq.write_table(pa.table(rows), tmp_path / "m.parquet")
+    archive = made(str(tmp_path / "m.parquet"), tmp_path / "s.zip", "mevis")
+    assert len(archive.namelist()) == frames
+
+
+@pytest.mark.s3
+def test_from_and_to_a_bucket(labelled_run, s3, tmp_path):
+    for unit in labelled_run.units():
+        content = storage.read_bytes(labelled_run.masks_uri(unit.unit_id))
+        storage.write_bytes(f"{s3}/{tmp_path.name}/masks/{unit.unit_id}.parquet", content)
+    out = f"{s3}/{tmp_path.name}/s.zip"
+    write_submission(Source.open(f"{s3}/{tmp_path.name}/masks").videos(), SERVERS["mevis"], out)
+    local = made(labelled_run.folder, tmp_path / "s.zip", "mevis")
+    assert storage.read_bytes(out) == (tmp_path / "s.zip").read_bytes()
+    assert len(local.namelist()) == 108

@@ -1,0 +1,239 @@
+"""Each classic mistake in a zip is found and named; zips made to hurt do not."""
+
+import io
+import struct
+import tracemalloc
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.export import validation
+from pipeline.export.pairs import Source
+from pipeline.export.png import binary_png, palette_png
+from pipeline.export.submission import SERVERS, write_submission
+from pipeline.export.validation import validate
+from pipeline.manifest import read_manifest
+from schemas.errors import InputError
+
+SERVER = SERVERS["ref-youtube-vos"]
+MASK = binary_png(np.eye(4, 6, dtype=bool))
+SOUND = {f"Annotations/{v}/{e}/{f:05}.png": MASK for v in "ab" for e in "01" for f in range(3)}
+
+
+def packed(tmp_path, files: dict[str, bytes], compression=zipfile.ZIP_STORED) -> str:
+    path = tmp_path / "s.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return str(path)
+
+
+def counts(tmp_path, files: dict[str, bytes], server=SERVER) -> dict[str, int]:
+    return validate(packed(tmp_path, files), server).counts
+
+
+def saved(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
+
+
+def test_a_sound_zip_has_no_mistake_but_is_not_the_whole_set(tmp_path):
+    found = validate(packed(tmp_path, SOUND), SERVER)
+    assert (found.counts, found.videos, found.pairs, found.files) == ({}, 2, 4, 12)
+    assert found.notes[-1].endswith("has 202 videos and 834 expressions, this zip 2 and 4")
+    assert "2 videos could not be opened" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("server", "prefix", "expected"),
+    [
+        ("ref-youtube-vos", "Annotations/", {}),
+        ("ref-youtube-vos", "", {"root": 12}),
+        ("ref-youtube-vos", "valid/Annotations/", {"root": 12}),
+        ("mevis", "", {}),
+        ("mevis", "Annotations/", {"root": 12}),
+    ],
+)
+def test_root(tmp_path, server, prefix, expected):
+    files = {name.replace("Annotations/", prefix): content for name, content in SOUND.items()}
+    assert counts(tmp_path, files, SERVERS[server]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("Annotations/a/0/00003.png", MASK, "missing"),  # then three other expressions lack this frame
+        ("Annotations/a/0/._00000.png", MASK, "extra"),
+        ("__MACOSX/Annotations/a/0/00000.png", MASK, "extra"),
+        ("Annotations/a/.DS_Store", b"x", "extra"),
+        ("Annotations/a/0/00000.jpg", b"x", "extra"),
+        ("../a/0/00000.png", MASK, "extra"),
+        ("/a/0/00000.png", MASK, "extra"),
+        ("00000.png", MASK, "root"),
+        ("Annotations/a/0/00001.png", binary_png(np.ones((4, 7), bool)), "size"),
+        ("Annotations/a/0/00001.png", saved(Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))), "values"),
+        ("Annotations/a/0/00001.png", saved(Image.new("RGB", (6, 4))), "values"),
+        ("Annotations/a/0/00001.png", saved(Image.new("I;16", (6, 4))), "values"),
+        ("Annotations/a/0/00001.png", MASK[:-26], "unreadable"),
+        ("Annotations/a/0/00001.png", b"", "unreadable"),
+        ("Annotations/a/0/00001.png", b"GIF89a", "unreadable"),
+    ],
+)
+def test_mistakes_in_one_file(tmp_path, name, content, kind):
+    found = validate(packed(tmp_path, SOUND | {name: content}), SERVER)
+    assert found.counts == {kind: 1}
+    assert found.examples[kind][0]
+
+
+def test_doubled_names_and_links(tmp_path):
+    path = packed(tmp_path, SOUND)
+    link = zipfile.ZipInfo("Annotations/a/0/link.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("Annotations/a/0/00000.png", MASK)
+    assert validate(path, SERVER).counts == {"extra": 2}
+
+
+def test_foreground_of_one_is_pointed_out(tmp_path):
+    found = validate(packed(tmp_path, dict.fromkeys(SOUND, palette_png(np.eye(4, 6, dtype=np.uint8)))), SERVER)
+    assert not found.counts
+    assert any("foreground is not 255: 1 in 12 masks" in note for note in found.notes)
+
+
+def test_against_a_manifest(labelled_run, shapes, tmp_path):
+    path = str(tmp_path / "whole.zip")
+    write_submission(Source.open(labelled_run.folder).videos(), SERVER, path)
+    manifest = read_manifest(shapes[0])
+    found = validate(path, SERVER, manifest)
+    assert (found.counts, found.pairs) == ({}, 9)
+    assert len(found.notes) == 1  # the videos could be opened
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    del files["Annotations/shapes-0001/1/00011.png"]
+    files = {name: content for name, content in files.items() if "shapes-0002" not in name and "-0000/2/" not in name}
+    files |= {"Annotations/shapes-0009/0/00000.png": MASK, "Annotations/shapes-0001/0/00000.png": MASK}
+    found = validate(packed(tmp_path, files), SERVER, manifest)
+    assert found.counts == {"missing": 1 + 3 + 12, "extra": 1, "size": 1}
+    assert "6x4, the video is 128x96" in found.examples["size"][0]
+    assert any("expression 1: 1 of 12 frames, the first is 00011" in text for text in found.examples["missing"])
+
+
+def test_listed_frames_are_what_a_video_should_have(labelled_run, shapes, tmp_path):
+    path = str(tmp_path / "whole.zip")
+    write_submission(Source.open(labelled_run.folder).videos(), SERVER, path)
+    manifest = read_manifest(shapes[0])
+    frames = [[f"{frame:05}" for frame in range(1, 13)]] * manifest.num_rows
+    listed = manifest.append_column("frames", [frames]) if "frames" not in manifest.column_names else manifest
+    assert validate(path, SERVER, listed).counts == {"missing": 9, "extra": 9}
+
+
+def test_no_zip_and_an_empty_one(tmp_path):
+    (tmp_path / "no.zip").write_bytes(b"hello")
+    with pytest.raises(InputError, match="is no zip file"):
+        validate(str(tmp_path / "no.zip"), SERVER)
+    assert counts(tmp_path, {}) == {"missing": 1}
+
+
+def test_a_file_that_unpacks_to_much_is_not_unpacked(tmp_path):
+    bomb = bytes(validation.FILE_BYTES + 1)
+    path = packed(tmp_path, SOUND | {"Annotations/a/0/00001.png": bomb}, zipfile.ZIP_DEFLATED)
+    del bomb
+    tracemalloc.start()
+    found = validate(path, SERVER)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.counts == {"unreadable": 1}
+    assert peak < 2**22
+
+
+def test_a_file_that_lies_about_its_size_is_cut(tmp_path):
+    content = bytes(2**24)
+    path = packed(tmp_path, SOUND | {"Annotations/a/0/00001.png": content}, zipfile.ZIP_DEFLATED)
+    data = bytearray((tmp_path / "s.zip").read_bytes())
+    while (at := data.find(struct.pack("<I", len(content)))) >= 0:
+        data[at : at + 4] = struct.pack("<I", 100)
+    (tmp_path / "s.zip").write_bytes(data)
+    tracemalloc.start()
+    found = validate(path, SERVER)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.counts == {"unreadable": 1}
+    assert peak < 2**22
+
+
+def test_an_image_of_absurd_size_is_not_decoded(tmp_path):
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    huge = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+    tracemalloc.start()
+    found = counts(tmp_path, SOUND | {"Annotations/a/0/00001.png": huge})
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+    assert found == {"unreadable": 1}
+
+
+def test_absurd_totals_and_listings_are_refused(tmp_path, monkeypatch):
+    path = packed(tmp_path, SOUND)
+    monkeypatch.setattr(validation, "TOTAL_BYTES", 100)
+    with pytest.raises(InputError, match="would unpack to"):
+        validate(path, SERVER)
+    monkeypatch.setattr(validation, "DIRECTORY_BYTES", 100)
+    with pytest.raises(InputError, match="the listing alone takes"):
+        validate(path, SERVER)
+
+
+def test_damaged_zips_are_findings_or_refused(tmp_path):
+    """Bytes changed at random, in files and in the listing, never end in any other error."""
+    sound = bytearray(Path(packed(tmp_path, SOUND, zipfile.ZIP_DEFLATED)).read_bytes())
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = sound.copy()
+        for at in rng.integers(len(damaged) - int(rng.choice([200, len(damaged)])), len(damaged), 3):
+            damaged[at] = rng.integers(256)
+        (tmp_path / "s.zip").write_bytes(damaged)
+        try:
+            validate(str(tmp_path / "s.zip"), SERVER)
+        except InputError:
+            refused += 1
+    assert 0 < refused < 300
+
+
+@pytest.mark.slow
+def test_the_real_validation_set(shared, tmp_path):
+    """All 834 expressions of the published text, one missing frame, one stray folder."""
+    import shutil
+
+    from jobs.import_dataset import ImportConfig, run
+
+    text = shared / "data/real/text/ref-youtube-vos_valid_meta_expressions.json"
+    (tmp_path / "meta_expressions/valid").mkdir(parents=True)
+    shutil.copy(text, tmp_path / "meta_expressions/valid/meta_expressions.json")
+    imported = run(ImportConfig(dataset="ref-youtube-vos", root=str(tmp_path), out=str(tmp_path), split="valid"))
+    manifest = read_manifest(imported.manifest)
+    names = [
+        f"Annotations/{row['video_id']}/{row['expression_id']}/{frame}.png"
+        for row in manifest.to_pylist()
+        for frame in row["frames"]
+    ]
+    found = validate(packed(tmp_path, dict.fromkeys(names, MASK)), SERVER, manifest)
+    assert (found.counts, found.videos, found.pairs) == ({}, 202, 834)
+    assert not any("published" in note for note in found.notes)
+    found = validate(
+        packed(tmp_path, dict.fromkeys([*names[1:], f"valid/{names[0]}x/0/0.png"], MASK)), SERVER, manifest
+    )
+    assert found.counts["missing"] == 1
+    assert found.counts["root"] == 1
+    assert pq.read_table(imported.manifest).num_rows == 834

@@ -1,0 +1,91 @@
+"""Shards: samples that stay together, media as they are, the same bytes each time, and a manifest to train from."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import storage
+from pipeline.export.pairs import Source
+from pipeline.export.webdataset import write_webdataset
+from pipeline.manifest import read_manifest
+from pipeline.training.examples import Source as TrainingSource
+from pipeline.training.examples import gather_examples
+from schemas.errors import InputError
+from tests.handmade import rows_of
+
+
+def made(run, out, shard_bytes=2**28, manifest=None):
+    source = Source.open(run, manifest)
+    return write_webdataset(source.videos(), source.require_manifest().schema, str(out), shard_bytes)
+
+
+def test_a_sample_is_a_video_with_its_masks(labelled_run, tmp_path):
+    shards = made(labelled_run.folder, tmp_path)
+    assert (shards.videos, shards.pairs, shards.failed, len(shards.shards)) == (3, 9, 0, 1)
+    with tarfile.open(tmp_path / "shard-00000.tar") as tar:
+        assert tar.getnames() == [f"{number:08}.{suffix}" for number in range(3) for suffix in ("json", "mp4")]
+        assert {member.mtime for member in tar} == {0}
+        label = json.load(tar.extractfile("00000001.json"))  # pyright: ignore[reportArgumentType]
+        video = tar.extractfile("00000001.mp4").read()  # pyright: ignore[reportOptionalMemberAccess]
+    pair = list(Source.open(labelled_run.folder).videos())[1][2]
+    assert video == Path(pair.row["video_uri"]).read_bytes()
+    assert (label["video_id"], label["frames"][:2], label["height"]) == ("shapes-0001", ["00000", "00001"], 96)
+    found = label["expressions"][2]
+    assert (found["expression"], found["pair_score"]) == (pair.row["expression"], 0.5)
+    assert [mask["counts"].encode() for mask in found["masks"]] == [row["counts"] for row in pair.rows()]
+
+
+def test_shards_are_cut_between_videos_and_are_the_same_each_time(labelled_run, tmp_path):
+    for name in ("a", "b"):
+        assert len(made(labelled_run.folder, tmp_path / name, shard_bytes=1).shards) == 3
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["index.json", "manifest.parquet", *(f"shard-{number:05}.tar" for number in range(3))]
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
+    index = json.loads((tmp_path / "a/index.json").read_text())
+    sizes = [(tmp_path / "a" / shard["url"]).stat().st_size for shard in index["shardlist"]]
+    assert [(shard["nsamples"], shard["filesize"]) for shard in index["shardlist"]] == [(1, size) for size in sizes]
+
+
+def test_the_manifest_trains(run_with_failure, tmp_path):
+    assert made(run_with_failure.folder, tmp_path / "out").failed == 1
+    manifest = read_manifest(str(tmp_path / "out/manifest.parquet"))
+    assert manifest.num_rows == 8
+    assert manifest.slice(0, 1).to_pylist()[0].items() >= {"shard": "shard-00000.tar", "key": "00000000"}.items()
+    source = TrainingSource(manifest=str(tmp_path / "out/manifest.parquet"), annotations=run_with_failure.folder)
+    examples, left_out = gather_examples([source])
+    assert (examples.num_rows, sum(left_out.values())) == (8, 0)
+
+
+def test_folders_give_the_frames_that_have_masks(tmp_path):
+    (tmp_path / "v").mkdir()
+    for name in range(5):
+        Image.new("RGB", (2, 2)).save(tmp_path / f"v/{name:05}.jpg")
+    pq.write_table(rows_of("v", "0"), tmp_path / "p.parquet")
+    row = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "m.parquet")
+    names = [row | {"frame_name": f"{row['frame_index']:05}"} for row in rows_of("v", "0").to_pylist()]
+    pq.write_table(pa.Table.from_pylist(names, schema=rows_of("v", "0").schema), tmp_path / "p.parquet")
+    made(str(tmp_path / "p.parquet"), tmp_path / "out", manifest=str(tmp_path / "m.parquet"))
+    with tarfile.open(tmp_path / "out/shard-00000.tar") as tar:
+        assert tar.getnames() == ["00000000.json", *(f"00000000.{name:05}.jpg" for name in range(3))]
+
+
+def test_videos_that_are_gone_are_left_out_and_named(labelled_run, shapes, tmp_path):
+    rows = pq.read_table(shapes[0]).to_pylist()
+    for row in rows:
+        there = storage.absolute(row["video_uri"], storage.parent(shapes[0]))
+        row["video_uri"] = there if row["video_id"] == "shapes-0002" else f"{there}.gone"
+    pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
+    shards = made(labelled_run.folder, tmp_path / "out", manifest=str(tmp_path / "m.parquet"))
+    assert (shards.videos, shards.pairs, shards.unseen, len(shards.reasons)) == (1, 3, 6, 2)
+    for row in rows:
+        row["video_uri"] = "/gone.mp4" + row["video_id"]
+    pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match="nothing to write"):
+        made(labelled_run.folder, tmp_path / "none", manifest=str(tmp_path / "m.parquet"))
+    assert not (tmp_path / "none/manifest.parquet").exists()
