@@ -591,6 +591,41 @@ def compare(**options: Any) -> None:
     run_job("compare", "CompareConfig", options)
 
 
+@main.command()
+@click.argument("run")
+@click.option("--out", required=True, help="New folder for pairs.parquet, manifest.parquet and summary.json.")
+@click.option("--manifest", help="Manifest that chooses among the pairs.  [default: the run's own]")
+@click.option("--rule", multiple=True, metavar="RULE", help="Keep pairs with, say, 'mean_score >= 0.6'; repeatable.")
+@click.option("--rules", metavar="FILE", help="Rules, one a line; # before remarks.")
+@click.option("--against", metavar="RUN", help="Another run of the same pairs; agreement with it is other_run.")
+@click.option("--calibrate", metavar="ANNOTATIONS", help="Masks of some pairs; cut where these have --precision.")
+@click.option("--measure", metavar="NAME", help="Measure to cut.  [default: the one that goes best with J&F]")
+@click.option(
+    "--good", default=0.7, show_default=True, type=click.FloatRange(0, 1), help="J&F from which on a pair is good."
+)
+@click.option(
+    "--precision",
+    default=0.9,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of good pairs among those kept that --calibrate aims at.",
+)
+@JSON_OPTION
+def select(**options: Any) -> None:
+    """Measure the masks of RUN, pair by pair, and say which to keep as labels to train on.
+
+    pairs.parquet has every pair with its numbers, keep, and the reason if it is dropped; manifest.parquet has the kept
+    ones. The numbers: frames, mean_score, lowest_score, temporal_iou, lowest_temporal_iou, flicker, area, area_jump,
+    centroid_jump, fragments, border, empty, paraphrases, other_run.
+
+    \b
+    rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"
+    rvos select runs/first --out kept/ --calibrate labelled/annotations.parquet --precision 0.9
+    rvos train --data kept/manifest.parquet --annotations runs/first --init checkpoint/ --out student/
+    """
+    run_job("select", "SelectConfig", options)
+
+
 @main.group()
 def leaderboard() -> None:
     """Rank scores of one protocol and one truth, in a folder that many can write to.

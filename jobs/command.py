@@ -12,9 +12,9 @@ LOCAL = "file://"  # marks the local paths among the words
 # Parameters, of any command, whose values are paths or URIs.
 LOCATIONS = frozenset(
     {
-        *("against", "annotations", "checkpoint", "compacted", "data", "file", "heldout", "heldout_annotations"),
-        *("init", "manifest", "media", "new_run", "out"),
-        *("predictions", "root", "run", "runs", "scores", "store", "tokenizer", "video", "zip"),
+        *("against", "annotations", "calibrate", "checkpoint", "compacted", "data", "file", "heldout"),
+        *("heldout_annotations", "init", "manifest", "media", "new_run", "out"),
+        *("predictions", "root", "rules", "run", "runs", "scores", "store", "tokenizer", "video", "zip"),
     }
 )
 

@@ -31,6 +31,7 @@ JOBS = {
     "leaderboard show": ("leaderboard", "ShowConfig"),
     "leaderboard export": ("leaderboard", "ExportConfig"),
     "report": ("report", "ReportConfig"),
+    "select": ("select", "SelectConfig"),
     "export submission": ("export", "SubmissionConfig"),
     "export davis": ("export", "DavisConfig"),
     "export coco-video": ("export", "CocoVideoConfig"),

@@ -1,0 +1,213 @@
+"""`rvos select`: numbers for every pair of a run, and which pairs to train on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import evaluate
+from pipeline import storage
+from pipeline.export import folder
+from pipeline.export.pairs import Labelled, Source
+from pipeline.selection.calibration import Calibration, calibrate
+from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement
+from pipeline.selection.rules import Rule, read_rules
+from schemas.errors import InputError
+
+PAIRS = pa.schema(
+    [
+        pa.field("video_id", pa.string()),
+        pa.field("expression_id", pa.string()),
+        *SCHEMA,
+        pa.field("quality", pa.float64()),  # J&F where the truth is known
+        pa.field("keep", pa.bool_()),
+        pa.field("reason", pa.string()),  # of every rule that drops the pair; null if it is kept
+    ]
+)
+ROWS_AT_ONCE = 10_000
+CORRELATIONS_SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectConfig:
+    """Options of `rvos select`; see its help for each."""
+
+    run: str
+    out: str
+    manifest: str | None = None
+    rule: tuple[str, ...] = ()
+    rules: str | None = None
+    against: str | None = None
+    calibrate: str | None = None
+    measure: str | None = None
+    good: float = 0.7
+    precision: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.measure is not None and self.measure not in MEASURES:
+            raise InputError(f"--measure: there is no '{self.measure}'; there are {', '.join(MEASURES)}")
+        if self.measure is not None and self.calibrate is None:
+            raise InputError("--measure says what --calibrate cuts; give both")
+        read_rules(self.rule, None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectResult:
+    """How many pairs are kept, and why the others are not."""
+
+    out: str
+    pairs: int
+    kept: int
+    dropped: dict[str, int]  # by rule; a pair that fails several counts for each
+    rules: list[str]
+    calibration: Calibration | None
+    notes: list[str]
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def text(self) -> str:
+        lines = [f"{'out':<12}{self.out}", f"{'pairs':<12}{self.pairs:,}", f"{'kept':<12}{self.kept:,}"]
+        lines += [f"{'dropped':<12}{count:,}  {what}" for what, count in self.dropped.items()]
+        if self.calibration:
+            lines += _calibration_lines(self.calibration)
+        return "\n".join([*lines, *(f"{'note':<12}{note}" for note in self.notes)])
+
+
+def run(config: SelectConfig) -> SelectResult:
+    """Write OUT/pairs.parquet (a row for every pair), OUT/manifest.parquet (the kept ones) and OUT/summary.json.
+
+    Memory is the manifest and about 200 bytes a pair. Raises InputError for broken masks and for rules that are none.
+    """
+    rules = read_rules(config.rule, config.rules)
+    source = Source.open(config.run, config.manifest)
+    out = storage.absolute(config.out)
+    if f"{out}/".startswith(f"{source.uri}/"):
+        raise InputError(f"{out} lies in {source.uri}, which stays as it is; name a folder outside")
+    made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None}))
+    folder.claim(out, made_of)
+    against = None if config.against is None else Source.open(config.against)
+    table = _measured(source, against)
+    notes: list[str] = []
+    calibration = None
+    if config.calibrate is not None:
+        quality = _quality(config, storage.join(out, "calibration"))
+        table = table.set_column(table.column_names.index("quality"), "quality", _aligned(table, quality))
+        labelled: Any = table.to_pandas()
+        calibration = calibrate(
+            labelled[labelled["quality"].notna()].reset_index(), config.good, config.precision, config.measure
+        )
+        if calibration.rule:
+            rules = [*rules, calibration.rule]
+        else:
+            text = f"no cut of {calibration.measure} reaches a precision of {config.precision:g}; none was made"
+            notes.append(text)
+    table, dropped = _decided(table, rules)
+    storage.write_table(storage.join(out, "pairs.parquet"), table)
+    if source.manifest is None:
+        notes.append("there is no manifest, so none of the kept pairs was written; give it with --manifest")
+    else:
+        order = [("video_id", "ascending"), ("expression_id", "ascending")]
+        kept = source.manifest.sort_by(order).filter(table["keep"].combine_chunks())
+        storage.write_table(storage.join(out, "manifest.parquet"), kept)
+    result = SelectResult(
+        out=out,
+        pairs=len(table),
+        kept=int(pc.sum(table["keep"]).as_py() or 0),
+        dropped=dropped,
+        rules=[str(rule) for rule in rules],
+        calibration=calibration,
+        notes=notes,
+    )
+    storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(result.to_json(), indent=2) + "\n").encode())
+    folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
+    return result
+
+
+def _measured(source: Source, against: Source | None) -> pa.Table:
+    """PAIRS in order, nothing decided yet but that pairs that failed have their reason."""
+    rows: list[dict] = []
+    tables = [PAIRS.empty_table()]
+    for video, others in _beside(source, against):
+        for pair, paraphrases in zip(video, paraphrase_agreement(video), strict=True):
+            row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "reason": pair.problem}
+            if pair.frames.num_rows:
+                row |= measure(pair) | {"paraphrases": paraphrases}
+                other = others.get(pair.expression_id)
+                row["other_run"] = None if other is None else agreement(pair, other)
+            rows.append(row)
+        if len(rows) >= ROWS_AT_ONCE:
+            tables.append(pa.Table.from_pylist(rows, schema=PAIRS))
+            rows = []
+    return pa.concat_tables([*tables, pa.Table.from_pylist(rows, schema=PAIRS)])
+
+
+def _beside(source: Source, against: Source | None) -> Iterator[tuple[list[Labelled], dict[str, Labelled]]]:
+    """The pairs of each video, and those of the other run by expression. Both come by video."""
+    others = iter(()) if against is None else against.videos()
+    other = next(others, None)
+    for video in source.videos():
+        while other is not None and other[0].video_id < video[0].video_id:
+            other = next(others, None)
+        same = other if other is not None and other[0].video_id == video[0].video_id else []
+        yield video, {pair.expression_id: pair for pair in same}
+
+
+def _quality(config: SelectConfig, out: str) -> dict[tuple[str, str], float]:
+    """J&F of the pairs whose truth is known, scored into the folder `out`."""
+    scored = evaluate.run(
+        evaluate.EvaluateConfig(
+            predictions=config.run,
+            annotations=config.calibrate or "",
+            out=out,
+            manifest=config.manifest,
+            missing="skip",
+        )
+    )
+    rows = scored.pairs[["video_id", "expression_id", "J&F"]].itertuples(index=False)
+    return {(video, expression): value for video, expression, value in rows}
+
+
+def _aligned(table: pa.Table, quality: dict[tuple[str, str], float]) -> pa.Array:
+    keys = zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True)
+    return pa.array([quality.get(key) for key in keys], pa.float64())
+
+
+def _decided(table: pa.Table, rules: list[Rule]) -> tuple[pa.Table, dict[str, int]]:
+    """The table with keep and reason, and how many pairs each rule drops, those without masks first."""
+    measured = table.select([rule.measure for rule in rules]).to_pylist() if rules else [{}] * len(table)
+    reasons: list[str | None] = []
+    dropped = {"without masks": 0} | {str(rule): 0 for rule in rules}
+    for failed, values in zip(table["reason"].to_pylist(), measured, strict=True):
+        if failed is not None:
+            dropped["without masks"] += 1
+            reasons.append(failed)
+            continue
+        found = {str(rule): reason for rule in rules if (reason := rule.reason(values))}
+        for rule in found:
+            dropped[rule] += 1
+        reasons.append("; ".join(found.values()) or None)
+    columns = {"keep": pa.array([reason is None for reason in reasons]), "reason": pa.array(reasons, pa.string())}
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    return table, {rule: count for rule, count in dropped.items() if count}
+
+
+def _calibration_lines(found: Calibration) -> list[str]:
+    lines = [f"{'labelled':<12}{found.pairs:,} pairs of {found.videos:,} videos, good from J&F {found.good:g} on"]
+    for one in found.correlations[:CORRELATIONS_SHOWN]:
+        lines.append(f"{'':<12}{one.measure:<20} rank correlation {one.rho:+.3f}  [{one.low:+.3f}, {one.high:+.3f}]")
+    if found.rule is None or found.held_out is None:
+        return lines
+    held = found.held_out
+    interval = "" if held.low is None else f" [{held.low:.3f}, {held.high:.3f}]"
+    precision = "none" if held.precision is None else f"{held.precision:.3f}{interval}"
+    lines.append(f"{'cut':<12}{found.rule}, for a precision of {found.wanted:g}")
+    text = f"precision {precision} against {held.good_all:.3f} of all; {held.kept:,} of {held.pairs:,} pairs kept"
+    lines.append(f"{'held out':<12}{text}")
+    if held.quality_kept is not None:
+        lines.append(f"{'':<12}mean J&F {held.quality_kept:.3f} against {held.quality_all:.3f} of all")
+    return lines

@@ -1,0 +1,135 @@
+"""`rvos select` on synthetic labels of known worth: what it keeps is better, and nothing is lost."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs.select import PAIRS, SelectConfig, run
+from pipeline import storage
+from pipeline.manifest import read_manifest
+from pipeline.runs.plan import PlanOptions
+from pipeline.runs.run import Run
+from pipeline.selection.measures import MEASURES
+from schemas import rle
+from schemas.errors import InputError
+from schemas.masks import ANNOTATIONS
+from tests.handmade import error_of, predicted, write
+
+VIDEOS, FRAMES, SIZE = 60, 5, 24
+
+
+def disk(x: float, y: float) -> np.ndarray:
+    row, column = np.mgrid[:SIZE, :SIZE]
+    return (row - y) ** 2 + (column - x) ** 2 <= 25
+
+
+def frames_of(video: str, masks: list[np.ndarray], **more) -> list[dict]:
+    return [
+        {"video_id": video, "frame_index": index, "frame_name": f"{index:05}", "height": SIZE, "width": SIZE}
+        | {"counts": rle.encode(mask[None])[0], **more}
+        for index, mask in enumerate(masks)
+    ]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> tuple[str, str]:
+    """A run of 60 videos with two expressions of one object, some shaken, and the truth. v000 1 failed."""
+    folder = tmp_path_factory.mktemp("select")
+    rng = np.random.default_rng(0)
+    truth, pairs, masks = [], [], {}
+    for number in range(VIDEOS):
+        video = f"v{number:03}"
+        path = [disk(8 + frame, 12) for frame in range(FRAMES)]
+        truth += frames_of(video, path, object_id="1")
+        for expression in "01":
+            shake = rng.choice([0.0, 0.0, 1.0, 3.0, 6.0])
+            moved = [disk(8 + frame + shake * rng.normal(), 12 + shake * rng.normal()) for frame in range(FRAMES)]
+            masks[video, expression] = frames_of(video, moved)
+            pairs.append({"video_id": video, "expression_id": expression, "object_ids": ["1"]})
+    manifest = pa.Table.from_pylist(
+        [pair | {"video_uri": f"/{pair['video_id']}", "expression": "x", "num_frames": FRAMES} for pair in pairs]
+    )
+    storage.write_table(str(folder / "truth.parquet"), pa.Table.from_pylist(truth, schema=ANNOTATIONS))
+    made = Run.start(str(folder / "run"), "f", {}, {})
+    made.extend_plan(manifest, "m", PlanOptions(unit_frames=40))
+    for unit in made.units():
+        keys = [(row["video_id"], row["expression_id"]) for row in made.rows(unit).to_pylist()]
+        write(
+            made,
+            unit.unit_id,
+            [error_of(*key) if key == ("v000", "1") else predicted(*key, masks[key]) for key in keys],
+        )
+    return made.folder, str(folder / "truth.parquet")
+
+
+def test_kept_labels_score_clearly_higher_than_all(world, tmp_path):
+    folder, truth = world
+    result = run(SelectConfig(run=folder, out=str(tmp_path / "out"), calibrate=truth, good=0.8, precision=0.9))
+    rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pandas()
+    assert (len(rows), result.pairs, result.kept) == (120, 120, int(rows["keep"].sum()))
+    assert rows["keep"].eq(rows["reason"].isna()).all()
+    quality = rows["quality"]
+    assert quality[rows["keep"]].mean() > quality.mean() + 0.1
+    assert result.calibration
+    assert result.calibration.rule
+    assert result.calibration.correlations[0].low > 0.5 or result.calibration.correlations[0].high < -0.5
+    assert result.calibration.held_out.precision > result.calibration.held_out.good_all  # pyright: ignore
+    assert rows.set_index(["video_id", "expression_id"]).loc[("v000", "1"), "reason"] == "gone"
+
+
+def test_rules_say_why_and_the_manifest_holds_the_kept(world, tmp_path):
+    (tmp_path / "rules.txt").write_text("temporal_iou >= 0.5\n")
+    config = SelectConfig(
+        run=world[0], out=str(tmp_path / "out"), rule=("paraphrases >= 0.4",), rules=str(tmp_path / "rules.txt")
+    )
+    result = run(config)
+    table = storage.read_table(str(tmp_path / "out/pairs.parquet"))
+    assert table.schema.equals(PAIRS)
+    rows = table.to_pylist()
+    kept = [row for row in rows if row["temporal_iou"] is not None and row["temporal_iou"] >= 0.5
+            and (row["paraphrases"] is None or row["paraphrases"] >= 0.4)]  # fmt: skip
+    assert 0 < len(kept) < 119
+    assert [row for row in rows if row["keep"]] == kept
+    assert any("; " in (row["reason"] or "") for row in rows)
+    assert result.dropped["without masks"] == 1
+    manifest = read_manifest(str(tmp_path / "out/manifest.parquet"))
+    assert [(row["video_id"], row["expression_id"]) for row in manifest.to_pylist()] == [
+        (row["video_id"], row["expression_id"]) for row in kept
+    ]
+    assert run(config) == result
+
+
+def test_agreement_with_another_run(world, tmp_path):
+    run(SelectConfig(run=world[0], out=str(tmp_path / "out"), against=world[0], rule=("other_run >= 1",)))
+    rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
+    assert [row["other_run"] for row in rows] == [1.0, None, *[1.0] * 118]
+    assert sum(row["keep"] for row in rows) == 119
+
+
+def test_the_command_line(world, tmp_path):
+    def typed(*words):
+        return CliRunner().invoke(main, ["select", world[0], *map(str, words)])
+
+    result = typed("--out", tmp_path / "out", "--calibrate", world[1], "--good", "0.8", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["calibration"]["rule"]["measure"] in MEASURES
+    result = typed("--out", tmp_path / "text", "--calibrate", world[1], "--good", "0.8")
+    assert "held out    precision " in result.output
+    assert typed("--out", tmp_path / "x", "--rule", "better > 1").exit_code == 2
+    assert typed("--out", tmp_path / "x", "--measure", "area").exit_code == 2
+    assert typed("--out", f"{world[0]}/out").exit_code == 2
+    assert typed("--out", tmp_path).exit_code == 2
+
+
+def test_the_help_names_all_measures():
+    text = " ".join(CliRunner().invoke(main, ["select", "--help"]).output.split())
+    assert ", ".join(MEASURES) in text
+
+
+def test_configs_are_checked():
+    with pytest.raises(InputError, match="no 'x'; there are frames"):
+        SelectConfig(run="r", out="o", calibrate="a", measure="x")

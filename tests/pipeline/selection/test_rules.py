@@ -1,0 +1,37 @@
+"""Rules as they are written, and what they say of a pair."""
+
+import pytest
+
+from pipeline.selection.rules import Rule, read_rules
+from schemas.errors import InputError
+
+
+def test_forms():
+    assert Rule.parse("mean_score>=0.6") == Rule("mean_score", ">=", 0.6)
+    assert Rule.parse("  flicker  < 1e-2 ") == Rule("flicker", "<", 0.01)
+    assert str(Rule.parse("area_jump <= 4")) == "area_jump <= 4"
+    for text in ("mean_score", "mean_score = 1", "0.5 < mean_score", "mean_score > x", "mean_score > 1.2.3", ""):
+        with pytest.raises(InputError, match="is no rule; write it as"):
+            Rule.parse(text)
+    with pytest.raises(InputError, match="no measure 'score'; there are frames, mean_score"):
+        Rule.parse("score > 1")
+
+
+def test_reasons():
+    rule = Rule.parse("mean_score >= 0.6")
+    assert rule.reason({"mean_score": 0.6}) is None
+    assert rule.reason({"mean_score": None}) is None
+    assert rule.reason({"mean_score": 0.41234}) == "mean_score is 0.4123, not >= 0.6"
+
+
+def test_files(tmp_path):
+    file = tmp_path / "rules.txt"
+    file.write_text("# what we keep\nmean_score >= 0.6  # sure\n\nempty < 0.5\n")
+    assert [str(rule) for rule in read_rules(["border < 1"], str(file))] == [
+        "mean_score >= 0.6", "empty < 0.5", "border < 1"
+    ]  # fmt: skip
+    file.write_text("mean_score >= 0.6\nsure > 1\n")
+    with pytest.raises(InputError, match=r"rules.txt line 2: there is no measure 'sure'"):
+        read_rules([], str(file))
+    with pytest.raises(InputError, match="rules cannot be read"):
+        read_rules([], str(tmp_path / "none"))
