@@ -13,7 +13,7 @@ from pipeline import storage
 from pipeline.export import folder
 from pipeline.export.pairs import Labelled, Source
 from pipeline.selection.calibration import Calibration, calibrate
-from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement
+from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement, repeats
 from pipeline.selection.rules import Rule, read_rules
 from schemas.errors import InputError
 
@@ -80,7 +80,7 @@ class SelectResult:
 def run(config: SelectConfig) -> SelectResult:
     """Write OUT/pairs.parquet (a row for every pair), OUT/manifest.parquet (the kept ones) and OUT/summary.json.
 
-    Memory is the manifest and about 200 bytes a pair. Raises InputError for broken masks and for rules that are none.
+    Memory is the manifest and about 600 bytes a pair. Raises InputError for broken masks and for rules that are none.
     """
     rules = read_rules(config.rule, config.rules)
     source = Source.open(config.run, config.manifest)
@@ -132,10 +132,11 @@ def _measured(source: Source, against: Source | None) -> pa.Table:
     rows: list[dict] = []
     tables = [PAIRS.empty_table()]
     for video, others in _beside(source, against):
-        for pair, paraphrases in zip(video, paraphrase_agreement(video), strict=True):
+        of_video = zip(video, repeats(video), paraphrase_agreement(video), strict=True)
+        for pair, repeated, paraphrases in of_video:
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "reason": pair.problem}
             if pair.frames.num_rows:
-                row |= measure(pair) | {"paraphrases": paraphrases}
+                row |= measure(pair) | {"repeats": repeated, "paraphrases": paraphrases}
                 other = others.get(pair.expression_id)
                 row["other_run"] = None if other is None else agreement(pair, other)
             rows.append(row)

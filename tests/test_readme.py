@@ -15,7 +15,7 @@ from schemas.masks import PREDICTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
-EXPORT = (ROOT / "docs/export.md").read_text()
+DOCS = "".join((ROOT / "docs" / name).read_text() for name in ("export.md", "selection.md"))
 WRITE, READ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -61,7 +61,7 @@ def test_every_column_is_told(schema: pa.Schema):
 
 
 def test_every_command_shown_exists_with_its_options():
-    shown = re.findall(r"^(?:\| `)?rvos ([a-z]+(?: [a-z-]+)?)([^`|\n]*)", TEXT + EXPORT, re.MULTILINE)
+    shown = re.findall(r"^(?:\| `)?rvos ([a-z]+(?: [a-z-]+)?)([^`|\n]*)", TEXT + DOCS, re.MULTILINE)
     assert {name.partition(" ")[0] for name, _ in shown} >= {"import", "check", "convert", "segment", "evaluate"}
     for words, arguments in shown:
         name, _, inner = words.partition(" ")

@@ -1,6 +1,7 @@
 """`rvos select` on synthetic labels of known worth: what it keeps is better, and nothing is lost."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -133,3 +134,8 @@ def test_the_help_names_all_measures():
 def test_configs_are_checked():
     with pytest.raises(InputError, match="no 'x'; there are frames"):
         SelectConfig(run="r", out="o", calibrate="a", measure="x")
+
+
+def test_the_docs_tell_every_measure():
+    text = (Path(__file__).resolve().parents[2] / "docs/selection.md").read_text()
+    assert [name for name in MEASURES if f"`{name}`" not in text] == []
