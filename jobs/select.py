@@ -110,8 +110,8 @@ def run(config: SelectConfig) -> SelectResult:
     if source.manifest is None:
         notes.append("there is no manifest, so none of the kept pairs was written; give it with --manifest")
     else:
-        order = [("video_id", "ascending"), ("expression_id", "ascending")]
-        kept = source.manifest.sort_by(order).filter(table["keep"].combine_chunks())
+        in_order = source.manifest.sort_by([("video_id", "ascending"), ("expression_id", "ascending")])
+        kept = in_order.filter(table["keep"].combine_chunks())
         storage.write_table(storage.join(out, "manifest.parquet"), kept)
     result = SelectResult(
         out=out,
@@ -168,8 +168,8 @@ def _quality(config: SelectConfig, out: str) -> dict[tuple[str, str], float]:
             missing="skip",
         )
     )
-    rows = scored.pairs[["video_id", "expression_id", "J&F"]].itertuples(index=False)
-    return {(video, expression): value for video, expression, value in rows}
+    rows: list[dict] = scored.pairs.to_dict("records")
+    return {(row["video_id"], row["expression_id"]): row["J&F"] for row in rows}
 
 
 def _aligned(table: pa.Table, quality: dict[tuple[str, str], float]) -> pa.Array:

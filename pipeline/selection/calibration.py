@@ -6,9 +6,9 @@ worth is told from the other, which had no part in it.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.evaluation.statistics import clustered_means, resample
@@ -19,6 +19,8 @@ from schemas.errors import InputError
 LEAST_VIDEOS = 8  # below, halves say nothing
 LEAST_KEPT = 5  # pairs, for a cut to count
 CURVE_POINTS = 50
+
+Table = Any  # a pandas.DataFrame; what indexing one gives has no type that a checker can follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,13 @@ class Calibration:
     held_out: HeldOut | None
 
 
-def calibrate(pairs: pd.DataFrame, good: float, wanted: float, measure: str | None = None) -> Calibration:
+def calibrate(pairs: Table, good: float, wanted: float, measure: str | None = None) -> Calibration:
     """Calibrate on `pairs`: video_id, MEASURES, and `quality` (J&F). A pair is good from a quality of `good` on.
 
     Without `measure`, the one with the strongest correlation on the first half is cut. Raises InputError if there are
     too few videos, or the measure has no values.
     """
-    videos = pairs["video_id"].nunique()
+    videos = int(pairs["video_id"].nunique())
     if videos < LEAST_VIDEOS:
         raise InputError(f"{videos} videos have both masks and truth; calibrating takes {LEAST_VIDEOS} or more")
     first = np.array([_half(video) for video in pairs["video_id"]]) == 0
@@ -94,7 +96,7 @@ def calibrate(pairs: pd.DataFrame, good: float, wanted: float, measure: str | No
     )
 
 
-def correlation(pairs: pd.DataFrame, measure: str) -> Correlation | None:
+def correlation(pairs: Table, measure: str) -> Correlation | None:
     """Of one measure with quality, over the pairs that have it; None if either has no two different values."""
     known = pairs[pairs[measure].notna()]
     if known[measure].nunique() < 2 or known["quality"].nunique() < 2:
@@ -118,14 +120,14 @@ def _half(video: str) -> int:
     return hashlib.sha256(video.encode()).digest()[0] & 1
 
 
-def _strongest(pairs: pd.DataFrame) -> str:
+def _strongest(pairs: Table) -> str:
     found = [one for name in MEASURES if name != "frames" and (one := correlation(pairs, name))]
     if not found:
         raise InputError("no measure has two different values on the labelled pairs; there is nothing to calibrate")
     return max(found, key=lambda one: abs(one.rho)).measure
 
 
-def _ranked(pairs: pd.DataFrame, measure: str, rising: bool) -> pd.DataFrame:
+def _ranked(pairs: Table, measure: str, rising: bool) -> Table:
     """The pairs that have the measure, the best by it first."""
     return pairs[pairs[measure].notna()].sort_values(measure, ascending=not rising, kind="stable")
 
@@ -135,7 +137,7 @@ def _bounds(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.append(values[1:] != values[:-1], True))
 
 
-def _cut(pairs: pd.DataFrame, measure: str, rising: bool, good: float, wanted: float) -> Rule | None:
+def _cut(pairs: Table, measure: str, rising: bool, good: float, wanted: float) -> Rule | None:
     """The loosest bound whose kept pairs reach the precision."""
     ranked = _ranked(pairs, measure, rising)
     values = ranked[measure].to_numpy()
@@ -144,9 +146,7 @@ def _cut(pairs: pd.DataFrame, measure: str, rising: bool, good: float, wanted: f
     return Rule(measure, ">=" if rising else "<=", float(values[reached[-1]])) if reached else None
 
 
-def _curve(
-    pairs: pd.DataFrame, measure: str, rising: bool, good: float
-) -> tuple[tuple[float, float, float, float], ...]:
+def _curve(pairs: Table, measure: str, rising: bool, good: float) -> tuple[tuple[float, float, float, float], ...]:
     ranked = _ranked(pairs, measure, rising)
     values, quality = ranked[measure].to_numpy(), ranked["quality"].to_numpy()
     counts = np.arange(1, len(ranked) + 1)
@@ -158,7 +158,7 @@ def _curve(
     )
 
 
-def _held_out(pairs: pd.DataFrame, rule: Rule, good: float) -> HeldOut:
+def _held_out(pairs: Table, rule: Rule, good: float) -> HeldOut:
     keep = np.array([rule.reason({rule.measure: _known(value)}) is None for value in pairs[rule.measure]], bool)
     kept = pairs[keep & pairs[rule.measure].notna().to_numpy()]
     quality = pairs["quality"].to_numpy()

@@ -173,8 +173,8 @@ def test_a_command_has_one_id_however_it_is_written():
 
 def test_every_parameter_that_names_a_path_is_known():
     """A path that is not in LOCATIONS would be sent as it is, and mean something else on the cluster."""
-    others = {"actors", "address", "by", "config", "expression", "frames", "gpu", "metric", "name"}
-    others |= {"retry_errors", "shapes", "split", "window"}
+    others = {"actors", "address", "by", "config", "expression", "frames", "gpu", "measure", "metric", "name"}
+    others |= {"retry_errors", "rule", "shapes", "split", "window"}
     commands = [command for name, command in main.commands.items() if name != "submit"]
     commands += [inner for group in commands if isinstance(group, click.Group) for inner in group.commands.values()]
     texts = {param.name for command in commands for param in command.params if param.type is click.STRING}
