@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from jobs import evaluate, export
+from jobs import evaluate, export, import_dataset
 from pipeline import storage
+from pipeline.export.pairs import Source
 from schemas.errors import InputError
 from tests.handmade import run_of_truth
 
@@ -93,3 +94,34 @@ def test_wrong_use(run, tmp_path):
     assert typed("submission", run, "--for", "elsewhere", "--out", tmp_path / "s.zip")[0] == 2
     with pytest.raises(InputError, match="no server 'x'; there are ref-youtube-vos"):
         export.ValidateConfig(zip="z", server="x")
+
+
+def test_what_is_exported_imports_again(run, shapes, tmp_path):
+    """COCO for video out and in: the same sentences, and the same RLE in every frame."""
+    assert typed("coco-video", run, "--out", tmp_path / "coco/instances.json")[0] == 0
+    imported = import_dataset.run(
+        import_dataset.ImportConfig(dataset="coco-video", root=str(tmp_path / "coco"), out=str(tmp_path / "in"))
+    )
+    found = {
+        (row["video_id"], row["object_id"], row["frame_name"]): row["counts"]
+        for row in storage.read_table(str(imported.annotations)).to_pylist()
+    }
+    texts, masks = {}, {}
+    for row in storage.read_table(imported.manifest).to_pylist():
+        pair = row["video_id"], row["expression_id"]
+        texts[pair] = row["expression"]
+        (meant,) = row["object_ids"]
+        masks |= {
+            (*pair, name): counts
+            for (video, thing, name), counts in found.items()
+            if (video, thing) == (pair[0], meant)
+        }
+    manifest = storage.read_table(shapes[0]).to_pylist()
+    assert texts == {(row["video_id"], row["expression_id"]): row["expression"] for row in manifest}
+    assert masks == {
+        (pair.video_id, pair.expression_id, row["frame_name"]): row["counts"]
+        for video in Source.open(run).videos()
+        for pair in video
+        for row in pair.rows()
+    }
+    assert len(masks) == 108
