@@ -14,6 +14,7 @@ from pipeline.evaluation.predictions import open_predictions
 from pipeline.evaluation.trees import Tree
 from pipeline.export.pairs import Source
 from pipeline.export.submission import SERVERS, write_submission
+from pipeline.export.validation import validate
 from schemas import rle
 from schemas.errors import InputError
 from tests.handmade import rows_of, run_of_truth
@@ -127,4 +128,5 @@ def test_from_and_to_a_bucket(labelled_run, s3, tmp_path):
     write_submission(Source.open(f"{s3}/{tmp_path.name}/masks").videos(), SERVERS["mevis"], out)
     local = made(labelled_run.folder, tmp_path / "s.zip", "mevis")
     assert storage.read_bytes(out) == (tmp_path / "s.zip").read_bytes()
+    assert not validate(out, SERVERS["mevis"]).counts
     assert len(local.namelist()) == 108
