@@ -12,8 +12,8 @@ LOCAL = "file://"  # marks the local paths among the words
 # Parameters, of any command, whose values are paths or URIs.
 LOCATIONS = frozenset(
     {
-        *("against", "annotations", "calibrate", "checkpoint", "compacted", "data", "file", "heldout"),
-        *("heldout_annotations", "init", "manifest", "media", "new_run", "out"),
+        *("against", "annotations", "calibrate", "checkpoint", "compacted", "data", "expressions", "file"),
+        *("heldout", "heldout_annotations", "init", "manifest", "media", "new_run", "out"),
         *("predictions", "root", "rules", "run", "runs", "scores", "store", "tokenizer", "video", "zip"),
     }
 )
@@ -46,7 +46,8 @@ def spell_out(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
 def _words(param: click.Parameter, value: object) -> Iterator[str]:
     values = value if isinstance(value, tuple) else (value,)
     for one in values:
-        word = located(str(one)) if param.name in LOCATIONS and one != EMBEDDED else str(one)
+        is_path = param.name in LOCATIONS and isinstance(one, str) and one != EMBEDDED
+        word = located(str(one)) if is_path else str(one)
         if isinstance(param, click.Argument):
             yield word
         elif isinstance(param, click.Option) and param.is_flag:

@@ -95,7 +95,7 @@ class TreePredictions:
     def read(self, pieces: Sequence[Piece], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
         """PREDICTIONS of `pairs` in some videos; of label maps with `proposals`: of every label, as expression."""
         tables = []
-        for video, _ in pieces:
+        for video, *_ in pieces:
             there = [pair for pair in pairs if pair.video_id == video and self.tree.holds(pair.key)]
             tables.append(self.tree.predictions(video, there, proposals))
         return pa.concat_tables(tables)
