@@ -1,5 +1,6 @@
 """The command `rvos`: a thin skin over jobs/. Everything heavy is imported inside the command that needs it."""
 
+import functools
 import importlib
 import json
 import os
@@ -19,8 +20,6 @@ PUBLISHED_BACKBONES = [
     *("swin_t_p4w7", "swin_s_p4w7", "swin_b_p4w7", "swin_l_p4w7"),
     *("video_swin_t_p4w7", "video_swin_s_p4w7", "video_swin_b_p4w7"),
 ]
-
-
 DATA_SETS = [
     *("ref-youtube-vos", "ref-davis17", "davis", "mevis", "mevis-v2", "a2d", "jhmdb", "revos", "long-rvos"),
     *("coco-video", "folder"),
@@ -30,6 +29,67 @@ PROTOCOLS = [
     *("mevis", "a2d", "jhmdb", "revos", "long-rvos"),
 ]
 SERVERS = ["ref-youtube-vos", "mevis", "mevis-v2"]
+
+
+def together(*options: Callable) -> Callable:
+    """Several options as one decorator, shown in this order."""
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
+
+
+# What a run is made of, and so what it takes to plan one.
+RUN_OPTIONS = together(
+    click.option(
+        "--checkpoint",
+        default="tiny",
+        show_default=True,
+        help="Checkpoint folder, as 'rvos convert' or 'rvos train' makes it; local or s3://. 'tiny' is the one in the "
+        "box: it knows simple coloured shapes, not the world.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest."),
+    click.option(
+        "--window",
+        default="36",
+        show_default=True,
+        metavar="N|whole",
+        help="Frames of one model call, or all of the video.",
+    ),
+    click.option(
+        "--short-side",
+        type=click.IntRange(min=32),
+        help="Model input: shorter side.  [default: 360; 96 for the checkpoint in the box]",
+    ),
+    click.option(
+        "--max-size", type=click.IntRange(min=32), help="Model input: limit of the longer side.  [default: none]"
+    ),
+    click.option(
+        "--frame-step",
+        default=1,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Every n-th frame, for rows that list no frames.",
+    ),
+    click.option(
+        "--assume-frames",
+        default=100,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Length of a video for planning, where the manifest does not tell it.",
+    ),
+    click.option(
+        "--decoder",
+        default="pyav",
+        show_default=True,
+        type=click.Choice(["pyav", "decord"]),
+        help="Library that reads video files.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        help="auto: CUDA where there is a GPU, else CPU.",
+    ),
+)
 
 
 class Failure(click.ClickException):
@@ -208,14 +268,7 @@ def convert(**options: Any) -> None:
 @main.command()
 @click.argument("manifest")
 @click.argument("run")
-@click.option(
-    "--checkpoint",
-    default="tiny",
-    show_default=True,
-    help="Checkpoint folder, as 'rvos convert' or 'rvos train' makes it; local or s3://. 'tiny' is the one in the box: "
-    "it knows simple coloured shapes, not the world.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest.")
+@RUN_OPTIONS
 @click.option("--new-run", metavar="DIR", help="Where to write instead if RUN was made with other weights or options.")
 @click.option(
     "--retry-errors",
@@ -227,47 +280,13 @@ def convert(**options: Any) -> None:
 @click.option("--strict", is_flag=True, help="Refuse to start if any row is bad or any video cannot be opened.")
 @click.option("--allow-short", is_flag=True, help="Segment what can be read of a video that is shorter than promised.")
 @click.option(
-    "--window",
-    default="36",
-    show_default=True,
-    metavar="N|whole",
-    help="Frames of one model call, or all of the video.",
-)
-@click.option(
     "--max-whole-frames",
     default=300,
     show_default=True,
     type=click.IntRange(min=1),
     help="With --window whole: longer videos become error rows.",
 )
-@click.option(
-    "--short-side",
-    type=click.IntRange(min=32),
-    help="Model input: shorter side.  [default: 360; 96 for the checkpoint in the box]",
-)
-@click.option("--max-size", type=click.IntRange(min=32), help="Model input: limit of the longer side.  [default: none]")
-@click.option(
-    "--frame-step",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Every n-th frame, for rows that list no frames.",
-)
 @click.option("--threshold", default=0.5, show_default=True, help="A pixel is in the mask above this probability.")
-@click.option(
-    "--decoder",
-    default="pyav",
-    show_default=True,
-    type=click.Choice(["pyav", "decord"]),
-    help="Library that reads video files.",
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="auto: CUDA where there is a GPU, else CPU.",
-)
 @click.option("--actors", metavar="N|LEAST:MOST", help="Models at work at once.  [default: one per GPU, else 1]")
 @click.option(
     "--gpus-per-actor", type=click.FloatRange(min=0), help="GPU share of an actor.  [default: 1 where there are GPUs]"
@@ -283,13 +302,6 @@ def convert(**options: Any) -> None:
     "--unit-frames",
     type=click.IntRange(min=1),
     help="Pair-frames of one unit of work, what is lost by a kill.  [default: 64 to 4096, by the manifest's size]",
-)
-@click.option(
-    "--assume-frames",
-    default=100,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Length of a video for planning, where the manifest does not tell it.",
 )
 @click.option(
     "--unit-timeout",
@@ -317,7 +329,7 @@ def segment(**options: Any) -> None:
 
 @main.command()
 @click.argument("manifest")
-@click.option("--checkpoint", default="tiny", show_default=True, help="As for 'rvos segment'.")
+@RUN_OPTIONS
 @click.option(
     "--frames-per-second",
     type=click.FloatRange(min=0, min_open=True),
@@ -331,24 +343,6 @@ def segment(**options: Any) -> None:
     show_default=True,
     type=click.IntRange(min=1),
     help="Videos that are opened to measure, spread over long and short ones.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N pairs of the manifest.")
-@click.option("--window", default="36", show_default=True, metavar="N|whole", help="As for 'rvos segment'.")
-@click.option("--short-side", type=click.IntRange(min=32), help="As for 'rvos segment'.")
-@click.option("--max-size", type=click.IntRange(min=32), help="As for 'rvos segment'.")
-@click.option("--frame-step", default=1, show_default=True, type=click.IntRange(min=1), help="As for 'rvos segment'.")
-@click.option(
-    "--assume-frames", default=100, show_default=True, type=click.IntRange(min=1), help="As for 'rvos segment'."
-)
-@click.option(
-    "--decoder", default="pyav", show_default=True, type=click.Choice(["pyav", "decord"]), help="As for 'rvos segment'."
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="What to measure on.",
 )
 @JSON_OPTION
 def plan(**options: Any) -> None:

@@ -166,7 +166,7 @@ def test_a_command_has_one_id_however_it_is_written():
     assert one.submission_id == two.submission_id != other.submission_id
     assert one.submission_id.startswith("rvos-segment-first-")
     assert one.entrypoint == (
-        "exec python -m cli segment s3://b/m.parquet s3://b/runs/first --checkpoint s3://b/c --strict --window 12 "
+        "exec python -m cli segment s3://b/m.parquet s3://b/runs/first --checkpoint s3://b/c --window 12 --strict "
         "--address auto"
     )
 
