@@ -1,4 +1,7 @@
-"""The Python examples of the docs run as they are printed, and show what they say."""
+"""The Python examples of the docs run as they are printed, and show what they say.
+
+Those fenced as `py` are for other people's tools, which are not installed here.
+"""
 
 import re
 from pathlib import Path

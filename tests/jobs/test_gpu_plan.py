@@ -69,7 +69,9 @@ def run_on(shapes, checkpoint, run, gpus_before, gpus_after, *options) -> dict:
 
 @pytest.mark.slow
 def test_fractions_put_several_actors_on_a_gpu(shapes, checkpoint, tmp_path):
-    result = run_on(shapes, checkpoint, tmp_path / "run", 2, 0, "--gpus-per-actor", "0.5", "--actors", "1:4")
+    # Larger frames, so that the first actor is not through with all of them before the second is up.
+    options = ["--gpus-per-actor", "0.5", "--actors", "1:4", "--short-side", "320", "--window", "1"]
+    result = run_on(shapes, checkpoint, tmp_path / "run", 2, 0, *options)
     assert result["code"] == 0, result["err"]
     assert json.loads(result["out"])["ok"] == 9
     assert max(alive + pending for _, alive, pending in result["used"]) == 4  # all asked for at the start, not one
