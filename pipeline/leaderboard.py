@@ -21,7 +21,7 @@ from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scored import Scored
 from pipeline.evaluation.statistics import holm, paired_difference
 from pipeline.parallel import bounded_map
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 RULE = ("protocol", "missing_rule", "decay_8bit", "void_pixels", "truth_hash")  # equal in all entries
 KEPT = ("version", "protocol_confirmed", *RULE, "run_fingerprint", "predictions_hash", "pairs", "frames", "overall")
@@ -66,6 +66,8 @@ class Leaderboard:
             document = json.loads(storage.read_bytes(uri, limit=MAX_BYTES))
         except FileNotFoundError:
             raise InputError(f"{folder} is no leaderboard; 'rvos leaderboard add' starts one") from None
+        except StorageError:
+            raise  # not the file's fault
         except (ValueError, OSError) as error:
             raise InputError(f"{uri} cannot be read: {error}") from None
         if not isinstance(document, dict) or document.get("form") != FORM or set(RULE) - set(document):

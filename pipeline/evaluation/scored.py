@@ -12,7 +12,7 @@ from pipeline import storage
 from pipeline.evaluation.gather import IDS
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from schemas.check import conform
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 from schemas.scores import FRAME_SCORES, SCORES
 
 MAX_SUMMARY = 2**28  # bytes
@@ -35,6 +35,8 @@ class Scored:
             summary = json.loads(storage.read_bytes(uri, limit=MAX_SUMMARY))
         except FileNotFoundError:
             raise InputError(f"{folder} holds no scores (no summary.json); 'rvos evaluate --out' writes them") from None
+        except StorageError:
+            raise  # not the file's fault
         except (ValueError, OSError) as error:
             raise InputError(f"{uri} cannot be read: {error}") from None
         parts = [summary.get(name) for name in ("overall", "pairs", "frames")] if isinstance(summary, dict) else [None]
