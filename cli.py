@@ -558,6 +558,7 @@ def train(**options: Any) -> None:
     """Train ReferFormer on manifests with annotations; the result is a checkpoint folder, OUT/checkpoint.
 
     Repeat the command to go on after an interruption: it takes up its last state, with the same data in the same order.
+    Rows without a target (object_ids empty) teach that nothing is meant.
 
     \b
     rvos train --data ytvos/manifest.parquet --annotations ytvos/ --init pretrained/ --out training/

@@ -55,6 +55,7 @@ def _layer_losses(
     prediction: Prediction, targets: Targets, chosen: Tensor, normaliser: float, full_masks: bool
 ) -> Terms:
     clips = torch.arange(len(chosen), device=chosen.device)
+    meant = targets.meant[:, None]  # there is no box of nothing; its mask is empty
     boxes = prediction.boxes[clips, :, chosen].float()  # [B, T, 4]
     logits = prediction.masks[clips, :, chosen].float()  # [B, T, h, w]
     if full_masks:
@@ -63,8 +64,8 @@ def _layer_losses(
     logits = logits.flatten(1)
     return Terms(
         classes=_class_loss(prediction.logits.float(), targets, chosen).sum() / normaliser,
-        boxes=(boxes - targets.boxes).abs().sum() / normaliser,
-        giou=(1 - generalised_iou(boxes, targets.boxes)).sum() / normaliser,
+        boxes=((boxes - targets.boxes).abs().sum(-1) * meant).sum() / normaliser,
+        giou=((1 - generalised_iou(boxes, targets.boxes)) * meant).sum() / normaliser,
         masks=focal_loss(logits, masks).mean(-1).sum() / normaliser,
         dice=(1 - dice(logits, masks)).sum() / normaliser,
     )

@@ -47,15 +47,15 @@ class Terms:
 
 
 def match(prediction: Prediction, targets: Targets, coefficients: Coefficients) -> Tensor:
-    """The cheapest query of each clip, [B] int64. A clip that never shows its object is a ValueError."""
-    return matching_costs(prediction, targets).total(coefficients).argmin(-1)
+    """The cheapest query of each clip, [B] int64; where nothing is meant, the one that would answer."""
+    costs = matching_costs(prediction, targets).total(coefficients)
+    surest = -prediction.logits.detach().float().sigmoid().mean(1).amax(-1)
+    return torch.where(targets.meant[:, None], costs, surest).argmin(-1)
 
 
 @torch.no_grad()
 def matching_costs(prediction: Prediction, targets: Targets) -> Terms:
     """[B, Q] each. The class counts where the object is present; boxes and masks count in all frames."""
-    if not targets.present.any(1).all():
-        raise ValueError("a clip never shows its object; such clips cannot be matched")
     boxes, wanted = prediction.boxes.float(), targets.boxes[:, :, None].expand_as(prediction.boxes)
     logits = prediction.masks.float().transpose(1, 2).flatten(2)  # [B, Q, T h w]
     masks = targets.masks_at(*prediction.masks.shape[-2:]).flatten(1)[:, None].expand_as(logits)
@@ -94,4 +94,4 @@ def _class_cost(logits: Tensor, targets: Targets) -> Tensor:
     positive = ALPHA * (1 - chance) ** GAMMA * -(chance + 1e-8).log()
     negative = (1 - ALPHA) * chance**GAMMA * -(1 - chance + 1e-8).log()
     present = targets.present[:, :, None]
-    return ((positive - negative) * present).sum(1) / present.sum(1)
+    return ((positive - negative) * present).sum(1) / present.sum(1).clamp(min=1)

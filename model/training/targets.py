@@ -16,8 +16,9 @@ EPSILON = 1e-6  # in all four places of the generalised IoU, as published
 class Targets:
     """The referred object in each frame. Where it is absent, its mask is empty and its box 0, 0, 0, 0.
 
-    Padding is background. A frame may be present with an empty mask, or absent with a mask: the terms that look at
-    masks and boxes take what is given, presence decides the class alone.
+    Padding is background. Of a clip without any frame that shows its object, nothing is meant. Else a frame may be
+    present with an empty mask, or absent with a mask: the terms that look at masks and boxes take what is given,
+    presence decides the class alone.
     """
 
     masks: Tensor  # [B, T, H, W] bool
@@ -33,6 +34,11 @@ class Targets:
     def count(self) -> int:
         """Frames that show the object, in all clips together."""
         return int(self.present.sum())
+
+    @property
+    def meant(self) -> Tensor:
+        """[B] bool: whether there is an object that the sentence means."""
+        return self.present.any(1)
 
     def masks_at(self, height: int, width: int) -> Tensor:
         """[B, T, h, w] float: the middle pixel of each cell (2, 6, 10 ... at stride 4), not the mean of the cell."""

@@ -68,24 +68,26 @@ Tracks = dict[tuple[str, str], Track]  # by video_id, and object_id or expressio
 def gather_examples(sources: Sequence[Source]) -> tuple[pa.Table, Counter[str]]:
     """EXAMPLES of all sources, and how many manifest rows are left out, by reason.
 
-    Rows without annotation, without a target or whose object never shows are left out. Raises InputError with a list
-    of whatever is wrong: bad rows, videos that cannot be opened, masks that are broken or of another size, a source
-    that has nothing to teach.
+    Rows without annotation or whose object never shows are left out. Rows without a target teach that nothing is
+    meant, in the frames in which any object of their video is annotated. Raises InputError with a list of whatever is
+    wrong: bad rows, videos that cannot be opened, masks that are broken or of another size, a source that has nothing
+    to teach.
     """
     rows, left_out = [], Counter[str]()
     for number, source in enumerate(sources):
         manifest = read_manifest(source.manifest).to_pylist()
         tracks, by_object = read_tracks(source, {row["video_id"] for row in manifest})
+        of_video = _by_video(tracks)
         headers = _open_videos(manifest, source.manifest)
         problems: list[str] = []
         found = 0
         for row in manifest:
-            example = _example(row, headers[row["video_uri"]], tracks, by_object, problems)
+            example = _example(row, headers[row["video_uri"]], of_video[row["video_id"]], by_object, problems)
             if isinstance(example, str):
                 left_out[example] += 1
             else:
                 rows.append({"source": number, **example})
-                found += 1
+                found += any(example["counts"])
         _refuse(problems, source.annotations)
         if not found:
             raise InputError(
@@ -133,6 +135,14 @@ def _group(table: pa.Table, key: str) -> Tracks:
     return tracks
 
 
+def _by_video(tracks: Tracks) -> dict[str, dict[str, Track]]:
+    """By video_id, then by object_id or expression_id."""
+    videos: dict[str, dict[str, Track]] = defaultdict(dict)
+    for (video, name), track in tracks.items():
+        videos[video][name] = track
+    return videos
+
+
 def _open_videos(manifest: list[dict], source: str) -> dict[str, VideoHeader]:
     """Headers by URI; InputError for all that is wrong with rows and videos."""
     problems = [
@@ -159,15 +169,16 @@ def _probe(uri: str) -> VideoHeader | MediaError:
         return error
 
 
-def _example(row: dict, header: VideoHeader, tracks: Tracks, by_object: bool, problems: list[str]) -> dict | str:
-    """EXAMPLES but for `source`, or why the row is left out. What is wrong with it is added to `problems`."""
+def _example(
+    row: dict, header: VideoHeader, tracks: dict[str, Track], by_object: bool, problems: list[str]
+) -> dict | str:
+    """EXAMPLES but for `source`, or why the row is left out; `tracks` are those of its video. What is wrong with it is
+    added to `problems`."""
     objects = row.get("object_ids") if by_object else [row["expression_id"]]
     if objects is None:
         problems.append(_message(row, "object_ids is null, and the annotations are by object; name the objects"))
         return "bad"
-    if not objects:
-        return "without a target"
-    meant = [tracks[key] for key in ((row["video_id"], name) for name in objects) if key in tracks]
+    meant = [tracks[name] for name in objects or tracks if name in tracks]
     if not meant:
         return "not annotated"
     size = (header.height, header.width)
@@ -180,7 +191,9 @@ def _example(row: dict, header: VideoHeader, tracks: Tracks, by_object: bool, pr
     except (rle.RleError, MediaError) as error:
         problems.append(_message(row, str(error)))
         return "bad"
-    if not any(masks.values()):
+    if not objects:
+        masks = dict.fromkeys(masks)
+    elif not any(masks.values()):
         return "never show their object"
     columns = ("video_id", "video_uri", "expression_id")
     return {name: row[name] for name in columns} | {

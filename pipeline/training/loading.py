@@ -114,7 +114,10 @@ class Loader:
             example = examples[0]
             try:
                 samples = self._load(examples, anchor, rng)
-                if all(_annotated(sample).present.any() for sample in samples):
+                if all(
+                    _annotated(sample).present.any() or not any(example["counts"])
+                    for sample, example in zip(samples, examples, strict=True)
+                ):
                     return samples
                 problem = "too small to be seen"
             except MediaError as error:
@@ -160,6 +163,7 @@ class Loader:
             return annotated, None
         chosen = pick(len(annotated), anchor.frame, length, rng)
         shown = [i for i, counts in enumerate(example["counts"]) if counts is not None]
+        shown = shown or list(range(len(annotated)))  # a sentence about nothing: any frame shows that
         if not set(chosen) & set(shown):
             chosen = pick(len(annotated), int(rng.choice(shown)), length, rng)
         valid = int(rng.choice(np.flatnonzero(np.isin(chosen, shown)))) if self.recipe.context else None

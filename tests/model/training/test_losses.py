@@ -38,10 +38,21 @@ def test_the_query_that_is_right_in_all_frames_is_matched():
     assert match(prediction(wanted, 5, 3), wanted, Coefficients()).tolist() == [3]
 
 
-def test_a_clip_that_never_shows_its_object_is_refused():
+def test_where_nothing_is_meant_the_query_that_would_answer_learns_an_empty_mask_and_no_box():
     wanted = targets([False, False])
-    with pytest.raises(ValueError, match="never shows"):
-        match(prediction(wanted, 2, 0), wanted, Coefficients())
+    found = prediction(wanted, 3, 1)
+    found.logits[:, :, 2] = 8.0
+    found.masks.requires_grad_()
+    found.boxes.requires_grad_()
+    losses = clip_losses(
+        ReferFormerOutput(found.logits, found.boxes, found.masks, found.boxes[..., :2], []), wanted, Coefficients()
+    )
+    assert losses.queries[0].tolist() == [2]
+    assert losses.layers[0].boxes == losses.layers[0].giou == 0
+    losses.total.backward()
+    assert (found.masks.grad[:, :, 2] > 0).all()  # down with them
+    assert not found.masks.grad[:, :, :2].any()
+    assert not found.boxes.grad.any()
 
 
 def test_masks_of_another_size_are_refused():

@@ -65,13 +65,15 @@ def gather(folder, annotations="annotations.parquet", **options):
 def test_rows_that_can_teach_become_examples(folder):
     examples, left_out = gather(folder)
     found = {row["expression"]: row for row in examples.to_pylist()}
-    assert left_out == {"without a target": 1, "not annotated": 1}
-    assert list(found) == ["the left box", "the far box", "both"]
+    assert left_out == {"not annotated": 1}
+    assert list(found) == ["the left box", "the far box", "both", "none"]
     assert found["the left box"]["annotated"] == found["the left box"]["frames"] == list(range(6))
     assert found["the left box"]["counts"][-1] is None
     assert found["the far box"]["annotated"] == [3]
     union = rle.decode(found["both"]["counts"][3], *SIZE)
     assert union.sum() == 200
+    assert found["none"]["annotated"] == found["both"]["annotated"]
+    assert not any(found["none"]["counts"])
 
 
 def test_frames_and_target_frames_limit_an_example(folder):
@@ -131,5 +133,5 @@ def test_objects_must_be_named(folder):
 
 def test_a_source_that_teaches_nothing_is_refused(folder):
     write_annotations(folder, [("a", 0, None)])
-    with pytest.raises(InputError, match="1 without a target, 2 not annotated|never show"):
+    with pytest.raises(InputError, match="none of them has an object to learn from .* never show"):
         gather(folder)

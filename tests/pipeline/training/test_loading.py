@@ -64,6 +64,19 @@ def test_batches_fit_together(examples, tokenizer, recipe):
         assert batch.valid_indices is None
 
 
+@pytest.mark.parametrize("context", [False, True])
+def test_a_sentence_about_nothing_shares_the_frames_of_the_others(examples, tokenizer, context):
+    first = examples.to_pylist()[0]
+    nothing = first | {"expression_id": "none", "expression": "the cat", "counts": [None] * len(first["counts"])}
+    both = pa.Table.from_pylist([first, nothing], schema=EXAMPLES)
+    recipe = Recipe(frames=4, clips=1, sentences=2, context=context, augmentation=replace(SMALL, crop=0.0))
+    batches = list(Loader(both, recipe, tokenizer).batches(0))
+    assert batches
+    for batch in batches:
+        assert sorted(batch.targets.meant.tolist()) == [False, True]
+        assert not batch.targets.masks[~batch.targets.meant].any()
+
+
 def only(examples, **columns):
     """One example with other columns."""
     return pa.Table.from_pylist([examples.to_pylist()[0] | columns], schema=EXAMPLES)
