@@ -14,7 +14,6 @@ from model.config import ReferFormerConfig
 from model.mlp import MLP, init_xavier, token_wise
 
 Shapes = list[tuple[int, int]]  # (h, w) of each level
-CORNERS_AT_ONCE = 2**24
 DENSE_ROWS = 2**9  # of one frame
 
 
@@ -59,11 +58,12 @@ class DeformableAttention(nn.Module):
         value = self.value_proj(levels.tokens)
         if levels.padding is not None:
             value = value.masked_fill(levels.padding[..., None], 0.0)
-        value = value.unflatten(-1, (self.heads, -1))
-        locations, weights = self.sampling(query, reference, levels.shapes)
-        step = max(1, CORNERS_AT_ONCE // (4 * weights[0].numel()))
-        parts = zip(value.split(step), locations.split(step), weights.split(step), strict=True)
-        return self.output_proj(torch.cat([sample(v, levels.shapes, at, w) for v, at, w in parts]))
+        table = bordered(value.unflatten(-1, (self.heads, -1)), levels.shapes)
+
+        def read(query: Tensor, reference: Tensor) -> Tensor:
+            return self.output_proj(sample(table, levels.shapes, *self.sampling(query, reference, levels.shapes)))
+
+        return token_wise(read, query, reference, width=4 * self.heads * self.levels * self.points)
 
     def sampling(self, query: Tensor, reference: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
         """Where to read, [N, Q, M, L, P, 2] x, y in 0..1, and with what weight, [N, Q, M, L, P]."""
@@ -79,27 +79,32 @@ class DeformableAttention(nn.Module):
         return locations, weights.unflatten(-1, per_head[1:])
 
 
-def sample(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+def bordered(value: Tensor, shapes: Shapes) -> Tensor:
+    """value [N, S, M, C / M] -> [N, R, M, C / M], the tokens of each level with zeros all around: these stand for
+    everything outside."""
+    maps = value.split([h * w for h, w in shapes], dim=1)
+    padded = [F.pad(x.unflatten(1, hw), (0, 0, 0, 0, 1, 1, 1, 1)) for x, hw in zip(maps, shapes, strict=True)]
+    return torch.cat([x.flatten(1, 2) for x in padded], dim=1)
+
+
+def sample(table: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of bilinear samples, zero outside the maps.
 
-    value [N, S, M, C / M], locations [N, Q, M, L, P, 2], weights [N, Q, M, L, P] -> [N, Q, C]. Equals one
+    table as `bordered` makes it, locations [N, Q, M, L, P, 2], weights [N, Q, M, L, P] -> [N, Q, C]. Equals one
     `grid_sample` (no corner alignment) per level, weighted and summed. Here all corners of all points of a query
-    and head are one bag of rows of one table, so nothing of size Q x L x P x C is ever written.
+    and head are one bag of rows of the table, so nothing of size Q x L x P x C is ever written.
     """
-    n, _, m, width = value.shape
-    maps = value.split([h * w for h, w in shapes], dim=1)
-    bordered = [F.pad(x.unflatten(1, hw), (0, 0, 0, 0, 1, 1, 1, 1)) for x, hw in zip(maps, shapes, strict=True)]
-    table = torch.cat([x.flatten(1, 2) for x in bordered], dim=1)  # a zero border stands for everything outside
+    n, _, m, width = table.shape
 
     def integers(values: list) -> Tensor:
-        return torch.tensor(values, dtype=torch.int32, device=value.device)
+        return torch.tensor(values, dtype=torch.int32, device=table.device)
 
     size = integers([(w, h) for h, w in shapes])[:, None]  # [L, 1, 2]
     row = size[..., 0] + 2  # [L, 1]
     areas = [(h + 2) * (w + 2) for h, w in shapes]
     start = integers([sum(areas[:level]) for level in range(len(areas))])[:, None]
-    frame = torch.arange(n, dtype=torch.int32, device=value.device).view(n, 1, 1, 1, 1) * table.shape[1]
-    head = torch.arange(m, dtype=torch.int32, device=value.device).view(m, 1, 1)
+    frame = torch.arange(n, dtype=torch.int32, device=table.device).view(n, 1, 1, 1, 1) * table.shape[1]
+    head = torch.arange(m, dtype=torch.int32, device=table.device).view(m, 1, 1)
 
     xy = torch.minimum((locations * size + 0.5).clamp(min=0), (size + 1).to(locations.dtype))
     corner = torch.minimum(xy.detach().int(), size).clamp(min=0)  # clamped again: not a number stays in the table
@@ -150,10 +155,11 @@ class EncoderLayer(nn.Module):
     def forward(self, levels: Levels, reference: Tensor) -> Tensor:
         x = levels.tokens
         attended = self.self_attn(x + levels.position, reference, levels)
-        return token_wise(self._feed_forward, self.norm1(x + self.dropout(attended)))
+        return token_wise(self._feed_forward, x, attended, width=self.linear1.out_features)
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        inner = self.linear2(self.dropout(F.relu(self.linear1(x))))
+    def _feed_forward(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = self.norm1(x + self.dropout(attended))
+        inner = self.linear2(self.dropout(F.relu(self.linear1(x), inplace=True)))
         return self.norm2(x + self.dropout(inner))
 
 
@@ -179,7 +185,7 @@ class DecoderLayer(nn.Module):
         attended, _ = self.self_attn(placed, placed, x, need_weights=False)
         x = self.norm2(x + self.dropout(attended))
         x = self.norm1(x + self.dropout(self.cross_attn(x + position, reference, levels)))
-        inner = self.linear2(self.dropout(F.relu(self.linear1(x))))
+        inner = self.linear2(self.dropout(F.relu(self.linear1(x), inplace=True)))
         return self.norm3(x + self.dropout(inner))
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from model.text_encoder import TextFeatures
+from model.word_attention import word_attention
 
 
 class VisionLanguageFusion(nn.Module):
@@ -14,7 +15,4 @@ class VisionLanguageFusion(nn.Module):
 
     def forward(self, pixels: Tensor, text: TextFeatures) -> Tensor:
         """pixels [B, T h w, C] -> [B, T h w, C]; pixels go in without position, words as keys with theirs."""
-        attended, _ = self.multihead_attn(
-            pixels, text.words + text.position, text.words, key_padding_mask=text.padding, need_weights=False
-        )
-        return pixels * attended
+        return pixels * word_attention(self.multihead_attn, text)(pixels)

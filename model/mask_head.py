@@ -3,6 +3,7 @@
 Shapes: N frames, Q queries, D mask feature channels, h x w pixels of the mask.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -27,13 +28,35 @@ class DynamicMaskHead(nn.Module):
     def forward(self, features: Tensor, parameters: Tensor, centres: Tensor) -> Tensor:
         """features [N, D, h, w], parameters [N, Q, num_parameters], centres [N, Q, 2] x, y in pixels of the model
         input -> mask logits [N, Q, h, w]."""
-        h, w = features.shape[-2:]
-        (first, *weights), biases = self._unpack(parameters)
-        dim = features.shape[1]
-        x = torch.einsum("nqod,ndp->nqop", first[..., :dim], features.flatten(2))
-        x = x + first[..., dim:] @ self._offsets(centres, h, w) + biases[0]
-        for weight, bias in zip(weights, biases[1:], strict=True):
-            x = weight @ F.relu(x) + bias
+        weights, biases = self._unpack(parameters)
+        x = torch.einsum("nqod,ndp->nqop", weights[0][..., :-2], features.flatten(2))
+        return self._further(x, weights, biases, centres, features.shape[-2:])
+
+    def behind(self, convolution: nn.Conv2d, maps: Tensor, parameters: Tensor, centres: Tensor) -> Tensor:
+        """As `forward` on the features that `convolution` makes of maps [N, C, h, w], which never come to be.
+
+        The first layer of a query turns all D features into a few channels at once. Both are linear, so each query has
+        its own narrow convolution: far less work than the wide one, where queries are few.
+        """
+        weights, biases = self._unpack(parameters)
+        narrow = torch.einsum("nqod,dcij->nqocij", weights[0][..., :-2], convolution.weight)
+        channels = [
+            F.conv2d(x[None], kernel.flatten(0, 1), padding=convolution.padding)  # pyright: ignore[reportArgumentType]
+            for x, kernel in zip(maps, narrow, strict=True)
+        ]
+        x = torch.cat(channels).unflatten(1, narrow.shape[1:3]).flatten(3)
+        if convolution.bias is not None:
+            x = x + (weights[0][..., :-2] @ convolution.bias)[..., None]
+        return self._further(x, weights, biases, centres, maps.shape[-2:])
+
+    def _further(
+        self, x: Tensor, weights: list[Tensor], biases: list[Tensor], centres: Tensor, size: Sequence[int]
+    ) -> Tensor:
+        """From what the first layer makes of the features, [N, Q, channels, h w], to logits [N, Q, h, w]."""
+        h, w = size
+        x = x + weights[0][..., -2:] @ self._offsets(centres, h, w) + biases[0]
+        for weight, bias in zip(weights[1:], biases[1:], strict=True):
+            x = weight @ F.relu(x, inplace=True) + bias
         return x.unflatten(-1, (h, w)).squeeze(2)
 
     def _unpack(self, parameters: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TOKENS_AT_ONCE = 16384
+NUMBERS_AT_ONCE = {"cpu": 2**20}  # of one hidden layer: what a core's cache holds with its weights
+NUMBERS_ELSEWHERE = 2**25  # 128 MiB in float32
 
 
 class MLP(nn.Module):
@@ -20,7 +21,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = F.relu(layer(x), inplace=True)
         return self.layers[-1](x)
 
 
@@ -32,14 +33,16 @@ def init_xavier(*layers: nn.Linear | nn.Conv2d) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def token_wise(function: Callable[..., Tensor], *tokens: Tensor) -> Tensor:
+def token_wise(function: Callable[..., Tensor], *tokens: Tensor, width: int) -> Tensor:
     """Apply a function that treats every token alone, a bounded number of tokens at a time.
 
-    tokens: tensors [B, N, C] cut along N together. The wide hidden layer of a feed-forward block over all pixels
-    of a clip would otherwise be the largest tensor of the whole model.
+    tokens: tensors [B, N, ...] cut along N together. width: numbers that the function holds for each token at its
+    widest. The hidden layer of a feed-forward block over all pixels of a clip would otherwise be the largest tensor of
+    the whole model; on a CPU smaller pieces than memory allows are faster, since they stay in its cache.
     """
     batch, count = tokens[0].shape[:2]
-    step = max(1, TOKENS_AT_ONCE // batch)
+    numbers = NUMBERS_AT_ONCE.get(tokens[0].device.type, NUMBERS_ELSEWHERE)
+    step = max(1, numbers // (batch * width))
     if count <= step:
         return function(*tokens)
     return torch.cat([function(*parts) for parts in zip(*(x.split(step, dim=1) for x in tokens), strict=True)], dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model.config import ReferFormerConfig
 from model.mlp import init_xavier, token_wise
 from model.text_encoder import TextFeatures
+from model.word_attention import word_attention
 
 REDUCTIONS = (8, 4, 2, 1)  # of the self-attention's maps, finest level first
 
@@ -35,7 +36,7 @@ class ConvNorm(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         x = self.norm(super().forward(input))
-        return F.relu(x) if self.relu else x
+        return F.relu(x, inplace=True) if self.relu else x
 
 
 class CrossModalBlock(nn.Module):
@@ -78,19 +79,14 @@ class CrossModalBlock(nn.Module):
     def forward(self, pixels: PixelTokens, text: TextFeatures) -> Tensor:
         """The half with text -> [B, T h w, C]; every pixel for itself."""
 
-        def attend(x: Tensor, position: Tensor) -> Tensor:
-            attended, _ = self.multihead_attn(
-                x + position,
-                text.words + text.position,
-                text.words,
-                key_padding_mask=text.padding,
-                need_weights=False,
-            )
-            x = self.norm2(x + self.dropout(attended))
-            inner = self.linear2(self.dropout(F.relu(self.linear1(x))))
+        attend = word_attention(self.multihead_attn, text)
+
+        def read(x: Tensor, position: Tensor) -> Tensor:
+            x = self.norm2(x + self.dropout(attend(x + position)))
+            inner = self.linear2(self.dropout(F.relu(self.linear1(x), inplace=True)))
             return self.norm3(x + self.dropout(inner))
 
-        return token_wise(attend, pixels.tokens, pixels.position)
+        return token_wise(read, pixels.tokens, pixels.position, width=self.linear1.out_features)
 
 
 class CrossModalPixelDecoder(nn.Module):
@@ -120,7 +116,8 @@ class CrossModalPixelDecoder(nn.Module):
         padding: list[Tensor] | None,
         text: TextFeatures,
     ) -> Tensor:
-        """finest: level 1 from mix_level; memory, positions, padding of levels 2 to 4 -> [N, mask_dim, h, w]."""
+        """finest: level 1 from mix_level; memory, positions, padding of levels 2 to 4 -> [N, C, h, w], from which
+        `mask_features` makes the features of masks."""
         clips, x = len(finest.tokens), None
         for level in (4, 3, 2, 1):
             pixels = finest
@@ -131,7 +128,8 @@ class CrossModalPixelDecoder(nn.Module):
             if x is not None:
                 current = current + F.interpolate(x, current.shape[-2:])
             x = self.get_submodule(f"layer_{level}")(current)
-        return self.mask_features(x)
+        assert x is not None
+        return x
 
     def _block(self, level: int) -> CrossModalBlock:
         block = self.get_submodule(f"cross_attn_{level}")

@@ -72,7 +72,7 @@ class Decoding:
     logits: list[Tensor]  # [B, T, Q, K]
     boxes: list[Tensor]  # [B, T, Q, 4], cx, cy, w, h in 0..1
     start: Tensor  # [B, T, Q, 2], where the first layer's queries started
-    mask_features: Tensor  # [N, D, h, w]
+    pixels: Tensor  # [N, C, h, w], of which the pixel decoder's last convolution makes the features of masks
     sizes: Tensor  # [B, 2]
 
 
@@ -128,7 +128,8 @@ class ReferFormer(nn.Module):
         """frames [B, T, 3, H, W] normalised; `words` as `decode` takes sentences, the rest as in `encode_video`."""
         video = self.encode_video(frames, padding=padding, sizes=sizes, valid_indices=valid_indices)
         decoding = self.decode(video, self.encode_text(words))
-        masks = [self.masks(decoding, layer) for layer in range(self.config.decoder_layers)]
+        features = self.pixel_decoder.mask_features(decoding.pixels)
+        masks = [self._masks(decoding, layer, features) for layer in range(self.config.decoder_layers)]
         *aux, last = (Prediction(*parts) for parts in zip(decoding.logits, decoding.boxes, masks, strict=True))
         centres = [decoding.start, *(box[..., :2].detach() for box in decoding.boxes)]
         return ReferFormerOutput(last.logits, last.boxes, last.masks, reference_points=centres[-2], aux=aux)
@@ -192,7 +193,7 @@ class ReferFormer(nn.Module):
             text.sentence.repeat_interleave(frames, dim=0),
             self.query_embed.weight,
         )
-        features = self.pixel_decoder(video.finest, out.memory, video.positions, video.padding, text)
+        pixels = self.pixel_decoder(video.finest, out.memory, video.positions, video.padding, text)
 
         def by_clip(x: Tensor) -> Tensor:
             return x.unflatten(0, (clips, frames))
@@ -202,19 +203,38 @@ class ReferFormer(nn.Module):
             logits=[by_clip(head(x)) for head, x in zip(self.class_embed, out.hidden, strict=True)],
             boxes=[by_clip(box) for box in out.boxes],
             start=by_clip(out.start),
-            mask_features=features,
+            pixels=pixels,
             sizes=video.sizes,
         )
 
     def masks(self, decoding: Decoding, layer: int = -1, query: int | None = None) -> Tensor:
         """Mask logits [B, T, Q, h, w] of one decoder layer; of one query only (Q = 1) if it is named."""
-        chosen = slice(None) if query is None else slice(query, query + 1)
-        parameters = self.controller(decoding.hidden[layer][:, chosen])
-        # The centre as this layer refined it, in pixels of the unpadded input; masks do not train the box heads.
-        scale = decoding.sizes.flip(-1)[:, None, None]
-        centres = decoding.boxes[layer][:, :, chosen, :2].detach() * scale
-        masks = self.mask_head(decoding.mask_features, parameters, centres.flatten(0, 1))
+        convolution = self.pixel_decoder.mask_features
+        if query is None:
+            return self._masks(decoding, layer, convolution(decoding.pixels))
+        return self.masks_of(decoding, torch.full((len(decoding.sizes),), query, device=decoding.sizes.device), layer)
+
+    def masks_of(self, decoding: Decoding, queries: Tensor, layer: int = -1) -> Tensor:
+        """Mask logits [B, T, 1, h, w] of one query of each clip; queries [B]."""
+        boxes = decoding.boxes[layer]
+        hidden = decoding.hidden[layer].unflatten(0, boxes.shape[:2])
+        clips = torch.arange(len(queries), device=queries.device)
+        parameters = self.controller(hidden[clips, :, queries])[:, :, None]
+        centres = self._centres(decoding, boxes[clips, :, queries][:, :, None])
+        convolution = self.pixel_decoder.mask_features
+        masks = self.mask_head.behind(convolution, decoding.pixels, parameters.flatten(0, 1), centres.flatten(0, 1))
         return masks.unflatten(0, centres.shape[:2])
+
+    def _masks(self, decoding: Decoding, layer: int, features: Tensor) -> Tensor:
+        parameters = self.controller(decoding.hidden[layer])
+        centres = self._centres(decoding, decoding.boxes[layer])
+        masks = self.mask_head(features, parameters, centres.flatten(0, 1))
+        return masks.unflatten(0, centres.shape[:2])
+
+    def _centres(self, decoding: Decoding, boxes: Tensor) -> Tensor:
+        """Centres [B, T, Q, 2] as the layer of these boxes refined them, in pixels of the unpadded input; masks do not
+        train the box heads."""
+        return boxes[..., :2].detach() * decoding.sizes.flip(-1)[:, None, None]
 
     def _project(self, maps: list[Tensor]) -> list[Tensor]:
         """Backbone maps -> one map per level; levels beyond the backbone's start from its raw last map."""

@@ -22,10 +22,24 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def behind(self, convolution: nn.Conv2d, x: Tensor) -> Tensor:
+        """The convolution of `x`, then this norm: as one convolution, since both are linear and this one constant."""
         scale = self.weight * (self.running_var + 1e-5).rsqrt()
         shift = self.bias - self.running_mean * scale
-        return x * scale[:, None, None] + shift[:, None, None]
+        weight = convolution.weight * scale[:, None, None, None]
+        return F.conv2d(x, weight, shift, convolution.stride, convolution.padding)  # pyright: ignore[reportArgumentType]
+
+
+class Shortcut(nn.Sequential):
+    """Of a block that changes the number of channels or the size: 1 x 1 convolution and norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        convolution = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+        super().__init__(convolution, FrozenBatchNorm(out_channels))
+
+    def forward(self, input: Tensor) -> Tensor:
+        convolution, norm = self
+        return norm.behind(convolution, input)
 
 
 class Bottleneck(nn.Module):
@@ -42,15 +56,13 @@ class Bottleneck(nn.Module):
         self.bn3 = FrozenBatchNorm(out_channels)
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), FrozenBatchNorm(out_channels)
-            )
+            self.downsample = Shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+        x = F.relu(self.bn1.behind(self.conv1, x), inplace=True)
+        x = F.relu(self.bn2.behind(self.conv2, x), inplace=True)
+        return F.relu(self.bn3.behind(self.conv3, x).add_(shortcut), inplace=True)
 
 
 class ResNet(nn.Module):
@@ -69,7 +81,8 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        x = F.relu(self.bn1(self.conv1(frames.flatten(0, 1))))
+        x = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # spares each convolution its reordering
+        x = F.relu(self.bn1.behind(self.conv1, x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.deformable import DeformableAttention, Levels, inverse_sigmoid, sample, valid_ratio
+from model.deformable import DeformableAttention, Levels, bordered, inverse_sigmoid, sample, valid_ratio
 
 SHAPES = [(5, 7), (3, 4), (1, 2)]
 
@@ -31,9 +31,9 @@ def test_sample_equals_grid_sample(dense_rows, monkeypatch):
     locations[0, 0] *= 1e9
     weights = torch.rand(2, 6, 3, 3, 2, dtype=torch.float64)
     results = []
-    for function in (sample, by_grid_sample):
+    for function, table in ((sample, bordered), (by_grid_sample, lambda value, _: value)):
         inputs = [x.clone().requires_grad_() for x in (value, locations, weights)]
-        out = function(inputs[0], SHAPES, *inputs[1:])
+        out = function(table(inputs[0], SHAPES), SHAPES, *inputs[1:])
         results.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -41,7 +41,7 @@ def test_sample_equals_grid_sample(dense_rows, monkeypatch):
 
 def test_not_a_number_stays_one():
     locations = torch.full((1, 1, 1, 3, 1, 2), float("nan"))
-    out = sample(torch.ones(1, 49, 1, 2), SHAPES, locations, torch.ones(1, 1, 1, 3, 1))
+    out = sample(bordered(torch.ones(1, 49, 1, 2), SHAPES), SHAPES, locations, torch.ones(1, 1, 1, 3, 1))
     assert out.isnan().all()
 
 

@@ -130,7 +130,7 @@ def inner_tensors(model: ReferFormer, calls: dict) -> dict:
     for level in (4, 3, 2, 1):
         found[f"pixel.cross_attn{level}"] = calls[f"pixel_decoder.cross_attn_{level}"][0][1].transpose(0, 1)
         found[f"pixel.out{level}"] = calls[f"pixel_decoder.layer_{level}"][0][1]
-    found["mask_features"] = calls["pixel_decoder"][0][1]
+    found["mask_features"] = calls["pixel_decoder.mask_features"][0][1]
     found["controller.params"] = calls["controller"][-1][1]
     return found
 

@@ -1,0 +1,191 @@
+"""Pair-frames per second of the model: `Segmenter` against the published way (published_way.py), in turn in one
+process.
+
+One video, several expressions, one window. Both ways decode, resize, run the model, make masks at the video's size and
+encode them; the masks must be equal except where the baseline's logit is within 4e-3 of the cut. Weights are random
+but for the last bias, which is set so that about half of the pixels are mask: what is computed costs the same.
+
+The split by part is in CPU seconds, all threads summed, which other work on the machine changes less than wall time.
+
+python benchmarks/throughput.py [--backbone resnet50] [--frames 16] [--expressions 8] [--rounds 1] [--precision fp32]
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import published_way
+import torch
+from torch import nn
+
+from model.config import PUBLISHED, ReferFormerConfig
+from model.referformer import ReferFormer
+from model.segmenter import Segmenter
+from model.text_encoder import TokenBatch
+from pipeline.datasets.moving_shapes import Scene, write_video
+from pipeline.video import Selection, read_frames
+from schemas import rle
+
+SIZE = (360, 640)
+LOGIT_MARGIN = 4e-3
+SENTENCES = [
+    f"the {colour} {kind} on the left" for colour in ("red", "blue") for kind in ("circle", "square", "star", "ring")
+]
+PARTS = {
+    "backbone": "backbone.0.body",
+    "text encoder": "text_encoder",
+    "fusion": "fusion_module",
+    "deformable encoder": "transformer.encoder",
+    "deformable decoder": "transformer.decoder",
+    "pixel decoder": "pixel_decoder",
+    "mask head": "mask_head",
+}
+WALL = "all, wall time"
+Seconds = dict[str, float]
+T = TypeVar("T")
+
+
+class Words:
+    """A tokenizer of ten tokens for any sentence."""
+
+    def __call__(self, sentences: list[str]) -> TokenBatch:
+        ids = [[0, *(3 + ord(letter) for letter in sentence[-8:]), 2] for sentence in sentences]
+        return TokenBatch(ids=torch.tensor(ids), mask=torch.ones(len(ids), 10, dtype=torch.bool))
+
+    def count(self, sentence: str) -> int:
+        return 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50", choices=sorted(PUBLISHED))
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--expressions", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--baseline", type=int, default=8, help="expressions of the baseline; each costs the same")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    model = ReferFormer(ReferFormerConfig.published(options.backbone)).eval()
+    segmenter = Segmenter(model, Words(), device="cpu", short_side=min(SIZE))  # pyright: ignore[reportArgumentType]
+    half_of_the_pixels(model)
+    sentences = (SENTENCES * options.expressions)[: options.expressions]
+    of_baseline = sentences[: options.baseline]
+    with tempfile.TemporaryDirectory() as folder:
+        video = make_video(folder, options.frames)
+        for _ in range(options.rounds):
+            ours, seconds = timed(model, lambda clock: segment_all(segmenter, video, sentences, clock))
+            theirs, slow = timed(model, lambda clock: one_by_one(model, segmenter, video, of_baseline, clock))
+            differ = compare(ours, theirs)
+            report(options, seconds, slow, len(of_baseline), differ)
+
+
+@torch.inference_mode()
+def half_of_the_pixels(model: ReferFormer) -> None:
+    """Move the last bias of the dynamic convolution so that the mask logits of noise have their median at the cut."""
+    frames = torch.randn(1, 1, 3, *SIZE)
+    output = model(frames, Words()(SENTENCES[:1]))
+    model.controller.layers[-1].bias[-1] -= output.masks.median()
+
+
+def make_video(folder: str, frames: int) -> str:
+    """A video of moving shapes at SIZE."""
+    uri = str(Path(folder) / "video.mp4")
+    scene = Scene.random(np.random.default_rng(0), *SIZE, 4)
+    write_video(uri, tuple(scene.render(index)[0] for index in range(frames)))
+    return uri
+
+
+def segment_all(segmenter: Segmenter, video: str, sentences: list[str], clock: Seconds) -> list[np.ndarray]:
+    """The product's way: one decoding, one backbone pass."""
+    with part(clock, "decode and resize"):
+        frames = [segmenter.prepare(frame.image) for frame in read_frames(video, Selection())]
+    found = []
+    answers = segmenter.segment(frames, SIZE, sentences)
+    for answer in answers:
+        with part(clock, "RLE"):
+            rle.encode(answer.masks)
+        found.append(answer.masks)
+    return found
+
+
+def one_by_one(
+    model: ReferFormer, segmenter: Segmenter, video: str, sentences: list[str], clock: Seconds
+) -> list[tuple[np.ndarray, torch.Tensor]]:
+    """The published way: everything anew for each expression."""
+    found = []
+    for sentence in sentences:
+        with part(clock, "decode and resize"):
+            frames = [segmenter.prepare(frame.image) for frame in read_frames(video, Selection())]
+        masks, logits = published_way.segment(model, frames, segmenter.tokenizer([sentence]), SIZE)
+        with part(clock, "RLE"):
+            rle.encode(masks)
+        found.append((masks, logits.half()))
+    return found
+
+
+def timed(model: nn.Module, run: Callable[[Seconds], T]) -> tuple[T, Seconds]:
+    """What `run` gives, and its seconds by part."""
+    clock: Seconds = defaultdict(float)
+    handles = [handle for name, path in PARTS.items() for handle in watch(model.get_submodule(path), name, clock)]
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run(clock)
+    total = time.process_time() - cpu
+    for handle in handles:
+        handle.remove()
+    clock["all else"] = total - sum(clock.values())
+    return result, clock | {"all": total, WALL: time.perf_counter() - wall}
+
+
+def watch(module: nn.Module, name: str, clock: Seconds) -> Iterator[torch.utils.hooks.RemovableHandle]:
+    """Count the module's forward passes up in `clock`."""
+    yield module.register_forward_pre_hook(lambda *_: clock.update({name: clock[name] - time.process_time()}))
+    yield module.register_forward_hook(lambda *_: clock.update({name: clock[name] + time.process_time()}))
+
+
+@contextmanager
+def part(clock: Seconds, name: str) -> Iterator[None]:
+    started = time.process_time()
+    yield
+    clock[name] += time.process_time() - started
+
+
+def compare(ours: list[np.ndarray], theirs: list[tuple[np.ndarray, torch.Tensor]]) -> str:
+    """Raises AssertionError where masks differ by more than rounding."""
+    different = pixels = 0
+    worst = 0.0
+    for mask, (other, logits) in zip(ours, theirs, strict=False):
+        unequal = mask != other
+        different, pixels = different + int(unequal.sum()), pixels + unequal.size
+        if unequal.any():
+            worst = max(worst, float(logits[torch.from_numpy(unequal)].abs().max()))
+    assert worst < LOGIT_MARGIN, f"masks differ at a logit of {worst}"
+    share = np.mean([mask.mean() for mask in ours])
+    return f"{different} of {pixels:,} pixels differ, at logits below {worst:.1e}; {share:.0%} of the pixels are mask"
+
+
+def report(options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int, differ: str) -> None:
+    rates = [options.expressions * options.frames / ours[WALL], count * options.frames / theirs[WALL]]
+    cpu = theirs["all"] / count / (ours["all"] / options.expressions)
+    print(
+        f"{options.backbone}, {SIZE[0]}x{SIZE[1]}, {options.frames} frames, {options.expressions} expressions, "
+        f"{torch.get_num_threads()} threads\n\n"
+        f"pair-frames/s: {rates[0]:.3f} against {rates[1]:.3f}: **{rates[0] / rates[1]:.2f} times** "
+        f"({cpu:.2f} in CPU seconds)\n{differ}\n"
+        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB\n\n"
+        "| part, CPU seconds per expression | published way | refervos |\n| --- | --- | --- |"
+    )
+    names = sorted(theirs, key=lambda name: -theirs[name])
+    for name in names:
+        print(f"| {name} | {theirs[name] / count:.2f} | {ours[name] / options.expressions:.2f} |")
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
