@@ -91,7 +91,7 @@ def half_of_the_pixels(model: ReferFormer) -> None:
     """Move the last bias of the dynamic convolution so that the mask logits of noise have their median at the cut."""
     frames = torch.randn(1, 1, 3, *SIZE)
     output = model(frames, Words()(SENTENCES[:1]))
-    model.controller.layers[-1].bias[-1] -= output.masks.median()
+    model.controller.get_parameter("layers.2.bias")[-1] -= output.masks.median()
 
 
 def make_video(folder: str, frames: int) -> str:

@@ -39,6 +39,8 @@ class Shortcut(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         convolution, norm = self
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, FrozenBatchNorm)
         return norm.behind(convolution, input)
 
 
