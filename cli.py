@@ -609,8 +609,8 @@ def select(**options: Any) -> None:
     """Measure the masks of RUN, pair by pair, and say which to keep as labels to train on.
 
     pairs.parquet has every pair with its numbers, keep, and the reason if it is dropped; manifest.parquet has the kept
-    ones. The numbers: frames, mean_score, lowest_score, temporal_iou, lowest_temporal_iou, flicker, area, area_jump,
-    centroid_jump, fragments, border, empty, repeats, paraphrases, other_run.
+    ones. The numbers: frames, mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker, area,
+    area_jump, centroid_jump, fragments, border, empty, repeats, paraphrases, other_run.
 
     \b
     rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"

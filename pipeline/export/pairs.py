@@ -20,7 +20,7 @@ from pipeline.runs.compact import Compacted, by_pair, compacted_rows, read_docum
 from pipeline.runs.run import Run, is_run
 from pipeline.runs.units import Key, pair_key
 from schemas import rle
-from schemas.check import conform
+from schemas.check import complete, conform
 from schemas.errors import InputError, pair_message
 from schemas.masks import PREDICTIONS
 
@@ -154,7 +154,7 @@ def _sorted(uri: str) -> Iterator[tuple[Key, pa.Table]]:
     def read(piece: Piece) -> pa.Table:
         with storage.open_parquet(piece.place) as file:
             names = [name for name in PREDICTIONS.names if name in file.schema_arrow.names]
-            return _complete(conform(file.read_row_group(piece.group, names), PREDICTIONS, piece.place))
+            return complete(conform(file.read_row_group(piece.group, names), PREDICTIONS, piece.place), PREDICTIONS)
 
     for video in sorted(places):
         pieces = (read(piece) for piece in places[video])
@@ -167,18 +167,6 @@ def _sorted(uri: str) -> Iterator[tuple[Key, pa.Table]]:
             rows = table.slice(start, stop - start)
             yield pair_key(rows), rows
             start = stop
-
-
-def _complete(table: pa.Table) -> pa.Table:
-    """With all columns of PREDICTIONS, null where the table had none."""
-    columns = [table[name] if name in table.column_names else None for name in PREDICTIONS.names]
-    return pa.table(
-        [
-            pa.nulls(len(table), field.type) if column is None else column
-            for column, field in zip(columns, PREDICTIONS, strict=True)
-        ],
-        schema=PREDICTIONS,
-    )
 
 
 def _labelled(row: dict, table: pa.Table) -> Labelled:

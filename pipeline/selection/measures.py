@@ -17,6 +17,7 @@ MEASURES = {
     "frames": "frames with a mask, empty ones too",
     "mean_score": "mean of the frame scores",
     "lowest_score": "lowest frame score",
+    "margin": "score of the chosen query less that of the best other one, mean over the frames' windows",
     "temporal_iou": "IoU of the masks of neighbouring frames, mean",
     "lowest_temporal_iou": "IoU of the masks of neighbouring frames, lowest",
     "flicker": "share of steps between frames at which the mask appears or vanishes",
@@ -71,12 +72,13 @@ def measure(pair: Labelled) -> dict[str, float | None]:
     for mask in _masks(pair):
         steps.add(before, mask)
         before = mask
-    scores = [score for score in pair.frames["score"].to_pylist() if score is not None]
+    scores = _known(pair, "score")
     visible = [area for area in steps.areas if area]
     return {
         "frames": float(len(steps.areas)),
         "mean_score": _mean(scores),
         "lowest_score": min(scores, default=None),
+        "margin": _mean(_known(pair, "margin")),
         "temporal_iou": _mean(steps.ious),
         "lowest_temporal_iou": min(steps.ious, default=None),
         "flicker": _mean(steps.changes),
@@ -129,6 +131,10 @@ def agreement(one: Labelled, other: Labelled) -> float | None:
         if beside is not None and (row["height"], row["width"]) == (beside["height"], beside["width"]):
             ious.append(_rle_iou(segmentation(one, row), segmentation(other, beside)))
     return _mean(ious)
+
+
+def _known(pair: Labelled, column: str) -> list[float]:
+    return pair.frames[column].drop_null().to_pylist()
 
 
 def _masks(pair: Labelled) -> Iterator[np.ndarray]:

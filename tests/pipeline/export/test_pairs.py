@@ -8,7 +8,7 @@ from pipeline import storage
 from pipeline.export.pairs import Source
 from pipeline.runs.compact import compact_run
 from schemas.errors import InputError
-from tests.handmade import rows_of, run_of_truth
+from tests.handmade import make_older, rows_of, run_of_truth
 
 
 def content(source: Source) -> list[tuple]:
@@ -37,6 +37,12 @@ def test_run_compacted_set_and_scattered_parquet_are_the_same(labelled_run, shap
     loose = Source.open(str(tmp_path / "any.parquet"), shapes[0])
     assert content(loose) == expected
     assert next(loose.videos())[0].row["video_uri"].endswith("shapes-0000.mp4")
+
+
+def test_older_units_without_margins_are_the_same(labelled_run, shapes, tmp_path):
+    run = run_of_truth(str(tmp_path / "run"), *shapes)
+    make_older(run.masks_uri(run.units()[0].unit_id))
+    assert content(Source.open(run.folder)) == content(Source.open(labelled_run.folder))
 
 
 def test_every_pair_of_the_manifest_is_there_and_no_other(labelled_run, shapes, tmp_path):
