@@ -610,7 +610,7 @@ def select(**options: Any) -> None:
 
     pairs.parquet has every pair with its numbers, keep, and the reason if it is dropped; manifest.parquet has the kept
     ones. The numbers: frames, mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker, area,
-    area_jump, centroid_jump, fragments, border, empty, repeats, paraphrases, other_run.
+    area_jump, centroid_jump, fragments, border, empty, repeats, video_repeats, paraphrases, other_run.
 
     \b
     rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"

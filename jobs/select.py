@@ -13,7 +13,8 @@ from pipeline import storage
 from pipeline.export import folder
 from pipeline.export.pairs import Labelled, Source
 from pipeline.selection.calibration import Calibration, calibrate
-from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement, repeats
+from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement
+from pipeline.selection.repeats import SeenVideos, repeats
 from pipeline.selection.rules import Rule, read_rules
 from schemas.errors import InputError
 
@@ -90,7 +91,10 @@ def run(config: SelectConfig) -> SelectResult:
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None}))
     folder.claim(out, made_of)
     against = None if config.against is None else Source.open(config.against)
-    table = _measured(source, against)
+    look = "video_repeats" in {rule.measure for rule in rules} | {config.measure}
+    if look:
+        source.require_manifest()
+    table = _measured(source, against, SeenVideos() if look else None)
     notes: list[str] = []
     calibration = None
     if config.calibrate is not None:
@@ -127,16 +131,18 @@ def run(config: SelectConfig) -> SelectResult:
     return result
 
 
-def _measured(source: Source, against: Source | None) -> pa.Table:
+def _measured(source: Source, against: Source | None, seen: SeenVideos | None) -> pa.Table:
     """PAIRS in order, nothing decided yet but that pairs that failed have their reason."""
     rows: list[dict] = []
     tables = [PAIRS.empty_table()]
     for video, others in _beside(source, against):
+        video_repeats = seen and seen.repeats(video)
         of_video = zip(video, repeats(video), paraphrase_agreement(video), strict=True)
         for pair, repeated, paraphrases in of_video:
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "reason": pair.problem}
             if pair.frames.num_rows:
                 row |= measure(pair) | {"repeats": repeated, "paraphrases": paraphrases}
+                row["video_repeats"] = video_repeats
                 other = others.get(pair.expression_id)
                 row["other_run"] = None if other is None else agreement(pair, other)
             rows.append(row)

@@ -1,6 +1,5 @@
 """Numbers of one pair that need no truth: how sure the model was, how steady its masks are, who agrees with them."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +26,8 @@ MEASURES = {
     "fragments": "connected pieces of the mask (8 neighbours), mean over frames where there is one",
     "border": "share of the frames with a mask in which it touches the border of the frame",
     "empty": "share of frames without a pixel",
-    "repeats": "earlier expressions of the video in the same words, case, spaces and a final stop aside",
+    "repeats": "earlier expressions of the video in the same words, case, punctuation and articles aside",
+    "video_repeats": "earlier videos that look the same; measured only if a rule names it, since every video is opened",
     "paraphrases": "mean IoU with the other expressions of the same object",
     "other_run": "mean IoU with the same pair of the other run",
 }
@@ -89,6 +89,7 @@ def measure(pair: Labelled) -> dict[str, float | None]:
         "border": _mean(steps.touching),
         "empty": None if not steps.areas else 1 - len(visible) / len(steps.areas),
         "repeats": None,
+        "video_repeats": None,
         "paraphrases": None,
         "other_run": None,
     }
@@ -106,17 +107,6 @@ def paraphrase_agreement(video: Sequence[Labelled]) -> list[float | None]:
                 found[first].append(value)
                 found[second].append(value)
     return [_mean(values) for values in found]
-
-
-def repeats(video: Sequence[Labelled]) -> list[float | None]:
-    """For each pair of a video, how many earlier ones have the same words; None where they are not known."""
-    seen: Counter[str] = Counter()
-    found: list[float | None] = []
-    for pair in video:
-        words = " ".join((pair.row.get("expression") or "").casefold().rstrip(". ").split())
-        found.append(float(seen[words]) if words else None)
-        seen[words] += 1
-    return found
 
 
 def agreement(one: Labelled, other: Labelled) -> float | None:

@@ -18,7 +18,7 @@ from pipeline.selection.measures import MEASURES
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS
-from tests.handmade import error_of, predicted, write
+from tests.handmade import error_of, predicted, run_of_truth, write
 
 VIDEOS, FRAMES, SIZE = 60, 5, 24
 
@@ -109,6 +109,28 @@ def test_agreement_with_another_run(world, tmp_path):
     rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
     assert [row["other_run"] for row in rows] == [1.0, None, *[1.0] * 118]
     assert sum(row["keep"] for row in rows) == 119
+
+
+def test_videos_that_look_the_same_are_found_when_a_rule_asks(shapes, tmp_path):
+    folder = Path(shapes[0]).parent
+    for table, name in zip(map(storage.read_table, shapes), ("manifest", "annotations"), strict=True):
+        rows = [row | {"video_uri": str(folder / row["video_uri"])} if "video_uri" in row else row
+                for row in table.to_pylist()]  # fmt: skip
+        rows += [row | {"video_id": "z-copy"} for row in rows if row["video_id"] == "shapes-0001"]
+        storage.write_table(str(tmp_path / f"{name}.parquet"), pa.Table.from_pylist(rows, schema=table.schema))
+    made = run_of_truth(
+        str(tmp_path / "run"), *(str(tmp_path / f"{name}.parquet") for name in ("manifest", "annotations"))
+    )
+    result = run(SelectConfig(run=made.folder, out=str(tmp_path / "out"), rule=("video_repeats < 1",)))
+    assert result.dropped == {"video_repeats < 1": 3}
+    rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
+    assert {row["video_id"] for row in rows if not row["keep"]} == {"z-copy"}
+    assert [row["video_repeats"] for row in rows] == [0] * 9 + [1] * 3
+    run(SelectConfig(run=made.folder, out=str(tmp_path / "other")))
+    assert set(storage.read_table(str(tmp_path / "other/pairs.parquet"))["video_repeats"].to_pylist()) == {None}
+    loose = storage.join(made.folder, "masks")
+    with pytest.raises(InputError, match="give its manifest with --manifest"):
+        run(SelectConfig(run=loose, out=str(tmp_path / "loose"), rule=("video_repeats < 1",)))
 
 
 def test_the_command_line(world, tmp_path):
