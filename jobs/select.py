@@ -12,11 +12,14 @@ from jobs import evaluate
 from pipeline import storage
 from pipeline.export import folder
 from pipeline.export.pairs import Labelled, Source
+from pipeline.report.page import cut
+from pipeline.report.samples import sample
+from pipeline.report.selected import border, selection_html, with_border
 from pipeline.selection.calibration import Calibration, calibrate
 from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement
 from pipeline.selection.repeats import SeenVideos, repeats
 from pipeline.selection.rules import Rule, read_rules
-from schemas.errors import InputError
+from schemas.errors import InputError, RvosError
 
 PAIRS = pa.schema(
     [
@@ -60,6 +63,7 @@ class SelectResult:
     """How many pairs are kept, and why the others are not."""
 
     out: str
+    report: str
     pairs: int
     kept: int
     dropped: dict[str, int]  # by rule; a pair that fails several counts for each
@@ -71,7 +75,8 @@ class SelectResult:
         return asdict(self)
 
     def text(self) -> str:
-        lines = [f"{'out':<12}{self.out}", f"{'pairs':<12}{self.pairs:,}", f"{'kept':<12}{self.kept:,}"]
+        lines = [f"{'out':<12}{self.out}", f"{'report':<12}{self.report}"]
+        lines += [f"{'pairs':<12}{self.pairs:,}", f"{'kept':<12}{self.kept:,}"]
         lines += [f"{'dropped':<12}{count:,}  {what}" for what, count in self.dropped.items()]
         if self.calibration:
             lines += _calibration_lines(self.calibration)
@@ -79,7 +84,8 @@ class SelectResult:
 
 
 def run(config: SelectConfig) -> SelectResult:
-    """Write OUT/pairs.parquet (a row for every pair), OUT/manifest.parquet (the kept ones) and OUT/summary.json.
+    """Write OUT/pairs.parquet (a row for every pair), OUT/manifest.parquet (the kept ones), OUT/summary.json and
+    OUT/report.html.
 
     Memory is the manifest and about 600 bytes a pair. Raises InputError for broken masks and for rules that are none.
     """
@@ -117,8 +123,11 @@ def run(config: SelectConfig) -> SelectResult:
         in_order = source.manifest.sort_by([("video_id", "ascending"), ("expression_id", "ascending")])
         kept = in_order.filter(table["keep"].combine_chunks())
         storage.write_table(storage.join(out, "manifest.parquet"), kept)
+    page = storage.join(out, "report.html")
+    storage.write_bytes(page, _page(config, source, table, rules, dropped, calibration, notes))
     result = SelectResult(
         out=out,
+        report=page,
         pairs=len(table),
         kept=int(pc.sum(table["keep"]).as_py() or 0),
         dropped=dropped,
@@ -201,6 +210,39 @@ def _decided(table: pa.Table, rules: list[Rule]) -> tuple[pa.Table, dict[str, in
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, values)
     return table, {rule: count for rule, count in dropped.items() if count}
+
+
+def _page(
+    config: SelectConfig,
+    source: Source,
+    table: pa.Table,
+    rules: list[Rule],
+    dropped: dict[str, int],
+    calibration: Calibration | None,
+    notes: list[str],
+) -> bytes:
+    """The report, with frames of the pairs at the border of each rule."""
+    pairs: Any = table.to_pandas()
+    shown = with_border(rules, dropped)
+    wanted = {key for rule in shown for keys in border(pairs, rule).values() for key in keys}
+    samples = {}
+    try:
+        samples = {(pair.video_id, pair.expression_id): sample(pair) for pair in source.some(wanted)}
+    except (RvosError, OSError) as error:
+        notes = [*notes, f"no frames are shown: {error}"]
+    options = {"run": source.uri} | {
+        name: value for name, value in asdict(config).items() if name not in ("run", "out")
+    }
+    return selection_html(
+        title=f"Labels of {cut(source.uri.rpartition('/')[2], 80)}",
+        pairs=pairs,
+        rules=rules,
+        dropped=dropped,
+        calibration=calibration,
+        samples=samples,
+        notes=notes,
+        provenance=[(name, str(value)) for name, value in options.items() if value and name != "rule"],
+    )
 
 
 def _calibration_lines(found: Calibration) -> list[str]:

@@ -19,6 +19,7 @@ from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS
 from tests.handmade import error_of, predicted, run_of_truth, write
+from tests.page import HOSTILE, Page
 
 VIDEOS, FRAMES, SIZE = 60, 5, 24
 
@@ -131,6 +132,56 @@ def test_videos_that_look_the_same_are_found_when_a_rule_asks(shapes, tmp_path):
     loose = storage.join(made.folder, "masks")
     with pytest.raises(InputError, match="give its manifest with --manifest"):
         run(SelectConfig(run=loose, out=str(tmp_path / "loose"), rule=("video_repeats < 1",)))
+
+
+@pytest.fixture
+def hostile_run(shapes, tmp_path) -> Run:
+    """A run over real little videos, one of them gone, with a sentence that is markup."""
+    folder = Path(shapes[0]).parent
+    rows = [row | {"video_uri": str(folder / row["video_uri"])} for row in storage.read_table(shapes[0]).to_pylist()]
+    rows[0]["expression"] = HOSTILE
+    for row in rows[6:]:
+        row["video_uri"] = str(tmp_path / "gone.mp4")
+    storage.write_table(str(tmp_path / "manifest.parquet"), pa.Table.from_pylist(rows))
+    return run_of_truth(str(tmp_path / "run"), str(tmp_path / "manifest.parquet"), shapes[1])
+
+
+def test_the_page_shows_both_sides_of_each_rule(hostile_run, tmp_path):
+    config = SelectConfig(
+        run=hostile_run.folder, out=str(tmp_path / "out"), rule=("mean_score >= 0.85", "frames >= 99", "flicker <= 2")
+    )
+    page = Page(Path(run(config).report).read_bytes())
+    assert page.all("script") == []
+    assert HOSTILE in page.text
+    assert "frames >= 99: just dropped" in page.text
+    assert "mean_score >= 0.85: just kept" in page.text
+    assert "flicker <= 2: just" not in page.text  # it drops nothing
+    assert "dropped: mean_score is 0.8055, not >= 0.85; frames is 12, not >= 99" in page.text
+    assert "gone.mp4 does not exist" in page.text
+    pictures = page.all("img")
+    assert len(pictures) == 2 * 3 * 6  # two rules that drop, three pairs each, six frames
+    assert all(one["src"].startswith("data:image/jpeg;base64,") for one in pictures)
+    assert "Calibration" not in page.text
+
+
+def test_the_page_shows_the_calibration(world, tmp_path):
+    result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), calibrate=world[1], good=0.8))
+    assert result.calibration
+    assert result.calibration.held_out
+    page = Page(Path(result.report).read_bytes())
+    assert f"Precision against share kept, by {result.calibration.measure}" in page.text
+    held = result.calibration.held_out
+    assert f"held out: {held.kept} of {held.pairs} pairs kept, precision {held.precision:.3f}" in page.text
+    assert all(one.measure in page.text for one in result.calibration.correlations)
+    assert f"{result.calibration.rule}: just dropped" in page.text
+    assert "/v0" in page.text  # the videos are not there, and the page says so
+    assert [one for one in page.all("circle") if one["class"] == "dot linked"]
+
+
+def test_a_page_without_rules(world, tmp_path):
+    page = Page(Path(run(SelectConfig(run=world[0], out=str(tmp_path / "all"))).report).read_bytes())
+    assert "No rule drops a pair" in page.text
+    assert "without masks" in page.text
 
 
 def test_the_command_line(world, tmp_path):

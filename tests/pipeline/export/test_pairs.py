@@ -55,6 +55,15 @@ def test_every_pair_of_the_manifest_is_there_and_no_other(labelled_run, shapes, 
     assert [pair[2] for pair in found] == [None] * 3 + ["there are no predictions of this pair"]
 
 
+def test_a_few_pairs_are_read_alone(labelled_run, shapes, tmp_path):
+    wanted = {("shapes-0002", "1"), ("shapes-0000", "2"), ("gone", "0")}
+    found = list(Source.open(labelled_run.folder).some(wanted))
+    assert [(pair.video_id, pair.expression_id) for pair in found] == [("shapes-0000", "2"), ("shapes-0002", "1")]
+    assert all(pair.frames.num_rows == 12 and pair.row["video_uri"].endswith(".mp4") for pair in found)
+    (loose,) = Source.open(storage.join(labelled_run.folder, "masks")).some({("shapes-0001", "0")})
+    assert loose.row == {"video_id": "shapes-0001", "expression_id": "0"}
+
+
 def test_the_error_of_a_failed_pair_comes_along(run_with_failure):
     (failed,) = [pair for pair in content(Source.open(run_with_failure.folder)) if pair[2]]
     assert failed == ("shapes-0000", "1", "gone", ())
