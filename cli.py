@@ -588,7 +588,7 @@ def compare(**options: Any) -> None:
 
 @main.command()
 @click.argument("run")
-@click.option("--out", required=True, help="New folder for pairs.parquet, manifest.parquet and summary.json.")
+@click.option("--out", required=True, help="New folder for pairs.parquet, manifest.parquet, summary.json, report.html.")
 @click.option("--manifest", help="Manifest that chooses among the pairs.  [default: the run's own]")
 @click.option("--rule", multiple=True, metavar="RULE", help="Keep pairs with, say, 'mean_score >= 0.6'; repeatable.")
 @click.option("--rules", metavar="FILE", help="Rules, one a line; # before remarks.")
@@ -610,8 +610,9 @@ def select(**options: Any) -> None:
     """Measure the masks of RUN, pair by pair, and say which to keep as labels to train on.
 
     pairs.parquet has every pair with its numbers, keep, and the reason if it is dropped; manifest.parquet has the kept
-    ones. The numbers: frames, mean_score, lowest_score, temporal_iou, lowest_temporal_iou, flicker, area, area_jump,
-    centroid_jump, fragments, border, empty, repeats, paraphrases, other_run.
+    ones; report.html shows pairs on both sides of each rule. The numbers: frames, mean_score, lowest_score, margin,
+    temporal_iou, lowest_temporal_iou, flicker, area, area_jump, centroid_jump, fragments, border, empty, repeats,
+    video_repeats, paraphrases, other_run.
 
     \b
     rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"

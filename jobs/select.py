@@ -12,10 +12,14 @@ from jobs import evaluate
 from pipeline import storage
 from pipeline.export import folder
 from pipeline.export.pairs import Labelled, Source
+from pipeline.report.page import cut
+from pipeline.report.samples import sample
+from pipeline.report.selected import border, selection_html, with_border
 from pipeline.selection.calibration import Calibration, calibrate
-from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement, repeats
+from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement
+from pipeline.selection.repeats import SeenVideos, repeats
 from pipeline.selection.rules import Rule, read_rules
-from schemas.errors import InputError
+from schemas.errors import InputError, RvosError
 
 PAIRS = pa.schema(
     [
@@ -59,6 +63,7 @@ class SelectResult:
     """How many pairs are kept, and why the others are not."""
 
     out: str
+    report: str
     pairs: int
     kept: int
     dropped: dict[str, int]  # by rule; a pair that fails several counts for each
@@ -70,7 +75,8 @@ class SelectResult:
         return asdict(self)
 
     def text(self) -> str:
-        lines = [f"{'out':<12}{self.out}", f"{'pairs':<12}{self.pairs:,}", f"{'kept':<12}{self.kept:,}"]
+        lines = [f"{'out':<12}{self.out}", f"{'report':<12}{self.report}"]
+        lines += [f"{'pairs':<12}{self.pairs:,}", f"{'kept':<12}{self.kept:,}"]
         lines += [f"{'dropped':<12}{count:,}  {what}" for what, count in self.dropped.items()]
         if self.calibration:
             lines += _calibration_lines(self.calibration)
@@ -78,7 +84,8 @@ class SelectResult:
 
 
 def run(config: SelectConfig) -> SelectResult:
-    """Write OUT/pairs.parquet (a row for every pair), OUT/manifest.parquet (the kept ones) and OUT/summary.json.
+    """Write OUT/pairs.parquet (a row for every pair), OUT/manifest.parquet (the kept ones), OUT/summary.json and
+    OUT/report.html.
 
     Memory is the manifest and about 600 bytes a pair. Raises InputError for broken masks and for rules that are none.
     """
@@ -90,7 +97,10 @@ def run(config: SelectConfig) -> SelectResult:
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None}))
     folder.claim(out, made_of)
     against = None if config.against is None else Source.open(config.against)
-    table = _measured(source, against)
+    look = "video_repeats" in {rule.measure for rule in rules} | {config.measure}
+    if look:
+        source.require_manifest()
+    table = _measured(source, against, SeenVideos() if look else None)
     notes: list[str] = []
     calibration = None
     if config.calibrate is not None:
@@ -113,8 +123,11 @@ def run(config: SelectConfig) -> SelectResult:
         in_order = source.manifest.sort_by([("video_id", "ascending"), ("expression_id", "ascending")])
         kept = in_order.filter(table["keep"].combine_chunks())
         storage.write_table(storage.join(out, "manifest.parquet"), kept)
+    page = storage.join(out, "report.html")
+    storage.write_bytes(page, _page(config, source, table, rules, dropped, calibration, notes))
     result = SelectResult(
         out=out,
+        report=page,
         pairs=len(table),
         kept=int(pc.sum(table["keep"]).as_py() or 0),
         dropped=dropped,
@@ -127,16 +140,18 @@ def run(config: SelectConfig) -> SelectResult:
     return result
 
 
-def _measured(source: Source, against: Source | None) -> pa.Table:
+def _measured(source: Source, against: Source | None, seen: SeenVideos | None) -> pa.Table:
     """PAIRS in order, nothing decided yet but that pairs that failed have their reason."""
     rows: list[dict] = []
     tables = [PAIRS.empty_table()]
     for video, others in _beside(source, against):
+        video_repeats = seen and seen.repeats(video)
         of_video = zip(video, repeats(video), paraphrase_agreement(video), strict=True)
         for pair, repeated, paraphrases in of_video:
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "reason": pair.problem}
             if pair.frames.num_rows:
                 row |= measure(pair) | {"repeats": repeated, "paraphrases": paraphrases}
+                row["video_repeats"] = video_repeats
                 other = others.get(pair.expression_id)
                 row["other_run"] = None if other is None else agreement(pair, other)
             rows.append(row)
@@ -195,6 +210,39 @@ def _decided(table: pa.Table, rules: list[Rule]) -> tuple[pa.Table, dict[str, in
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, values)
     return table, {rule: count for rule, count in dropped.items() if count}
+
+
+def _page(
+    config: SelectConfig,
+    source: Source,
+    table: pa.Table,
+    rules: list[Rule],
+    dropped: dict[str, int],
+    calibration: Calibration | None,
+    notes: list[str],
+) -> bytes:
+    """The report, with frames of the pairs at the border of each rule."""
+    pairs: Any = table.to_pandas()
+    shown = with_border(rules, dropped)
+    wanted = {key for rule in shown for keys in border(pairs, rule).values() for key in keys}
+    samples = {}
+    try:
+        samples = {(pair.video_id, pair.expression_id): sample(pair) for pair in source.some(wanted)}
+    except (RvosError, OSError) as error:
+        notes = [*notes, f"no frames are shown: {error}"]
+    options = {"run": source.uri} | {
+        name: value for name, value in asdict(config).items() if name not in ("run", "out")
+    }
+    return selection_html(
+        title=f"Labels of {cut(source.uri.rpartition('/')[2], 80)}",
+        pairs=pairs,
+        rules=rules,
+        dropped=dropped,
+        calibration=calibration,
+        samples=samples,
+        notes=notes,
+        provenance=[(name, str(value)) for name, value in options.items() if value and name != "rule"],
+    )
 
 
 def _calibration_lines(found: Calibration) -> list[str]:

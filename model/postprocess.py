@@ -20,6 +20,13 @@ def choose_query(logits: Tensor) -> int:
     return int(query_scores(logits).argmax())
 
 
+def query_margin(logits: Tensor, query: int) -> float | None:
+    """How much better the score of `query` is than that of the best other one; None if there is no other."""
+    scores = query_scores(logits)
+    others = torch.cat((scores[:query], scores[query + 1 :]))
+    return float(scores[query] - others.max()) if len(others) else None
+
+
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """[N, h, w] -> [N, H, W], bilinear, corners not aligned; before the sigmoid, as published."""
     return F.interpolate(logits[None], size, mode="bilinear")[0]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from model.pixel_decoder import smallest_side
-from model.postprocess import choose_query, displayed_boxes, resize_logits
+from model.postprocess import choose_query, displayed_boxes, query_margin, resize_logits
 from model.referformer import ReferFormer, VideoFeatures
 from model.text_encoder import TextFeatures
 from model.tokenizer import Tokenizer
@@ -34,6 +34,7 @@ class Segmentation:
     scores: np.ndarray  # float32 [K], probability of the chosen query's best class in each frame
     boxes: np.ndarray  # float32 [K, 4], x, y, w, h in pixels of the displayed frame
     query: int  # chosen for the whole window
+    margin: float | None  # of its score in the window over the best other query's; None if there is no other
     finite: bool  # False: the model's numbers overflowed or are not numbers, the answer is worth nothing
 
 
@@ -142,6 +143,7 @@ class Segmenter:
             scores=logits[keep, query].sigmoid().amax(-1).float().cpu().numpy(),
             boxes=displayed_boxes(boxes[keep, query], size).float().cpu().numpy(),
             query=query,
+            margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
         )
 

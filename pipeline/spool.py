@@ -14,9 +14,11 @@ from schemas.masks import PREDICTIONS
 FRAME_ROWS = pa.schema(
     [
         PREDICTIONS.field(name)
-        for name in ("frame_index", "frame_name", "height", "width", "counts", "score", "box", "query", "window")
+        for name in (
+            "frame_index", "frame_name", "height", "width", "counts", "score", "box", "query", "margin", "window"
+        )
     ]
-)
+)  # fmt: skip
 ROWS_AT_ONCE = 4096  # read back, and one row group of the unit's object
 
 

@@ -126,6 +126,7 @@ def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict
         "score": found.scores.tolist(),
         "box": found.boxes.tolist(),
         "query": [found.query] * count,
+        "margin": [found.margin] * count,
         "window": [len(window.frames)] * count,
     }
 

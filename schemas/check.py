@@ -97,6 +97,17 @@ def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     return pa.table(columns)
 
 
+def complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table that conforms, with all columns of the schema and no other: null where it has none.
+
+    Older files lack the columns that were added since.
+    """
+    missing = [field for field in schema if field.name not in table.column_names]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names).cast(schema)
+
+
 def _cast(column: pa.ChunkedArray, field: pa.Field, source: str) -> pa.ChunkedArray:
     try:
         return column.cast(field.type)

@@ -1,12 +1,13 @@
 """Runs made by hand, without a model."""
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.manifest import read_manifest
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
-from pipeline.runs.units import Receipt, UnitWriter
+from pipeline.runs.units import RECEIPT_KEY, Receipt, UnitWriter
 from schemas import rle
 from schemas.masks import PREDICTIONS
 
@@ -27,6 +28,19 @@ def write(run: Run, unit_id: str, tables: list[pa.Table], fingerprint: str = "f"
         for table in tables:
             writer.write(table)
         writer.commit()
+
+
+def make_older(uri: str) -> None:
+    """Rewrite a unit as it was written before there were margins."""
+    with storage.open_parquet(uri) as file:
+        groups = [file.read_row_group(number).drop_columns(["margin"]) for number in range(file.num_row_groups)]
+        receipt = file.metadata.metadata[RECEIPT_KEY]
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, groups[0].schema) as writer:
+        for group in groups:
+            writer.write_table(group)
+        writer.add_key_value_metadata({RECEIPT_KEY: receipt})
+    storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 
 def manifest(pairs) -> pa.Table:

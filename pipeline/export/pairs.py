@@ -6,7 +6,7 @@ Memory is the compressed masks of one video, beside the manifest.
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.runs.compact import Compacted, by_pair, compacted_rows, read_docum
 from pipeline.runs.run import Run, is_run
 from pipeline.runs.units import Key, pair_key
 from schemas import rle
-from schemas.check import conform
+from schemas.check import complete, conform
 from schemas.errors import InputError, pair_message
 from schemas.masks import PREDICTIONS
 
@@ -109,6 +109,16 @@ class Source:
         for _, pairs in itertools.groupby(self._pairs(), lambda pair: pair.video_id):
             yield list(pairs)
 
+    def some(self, keys: Collection[Key]) -> Iterator[Labelled]:
+        """Those of a few pairs that have rows; of the others only the ids are read."""
+        rows = {}
+        if self.manifest is not None:
+            videos = pa.array(sorted({video for video, _ in keys}), pa.string())
+            of_videos = self.manifest.filter(pc.is_in(self.manifest["video_id"], videos)).to_pylist()
+            rows = {(row["video_id"], row["expression_id"]): row for row in of_videos}
+        for key, table in _sorted(self.uri, set(keys)):
+            yield _labelled(rows.get(key) or dict(zip(IDS.names, key, strict=True)), table)
+
     def _pairs(self) -> Iterator[Labelled]:
         found = self._tables()
         if self.manifest is None:
@@ -141,20 +151,23 @@ def _compacted(uri: str) -> Compacted | None:
     return read_document(uri) if storage.is_folder(uri) else None
 
 
-def _sorted(uri: str) -> Iterator[tuple[Key, pa.Table]]:
-    """The pairs of any Parquet of masks in order: row groups are read for the videos they hold, a few are kept."""
+def _sorted(uri: str, only: set[Key] | None = None) -> Iterator[tuple[Key, pa.Table]]:
+    """The pairs of any Parquet of masks in order, or `only` some of them.
+
+    Row groups are read for the videos they hold, a few are kept.
+    """
     predictions = open_predictions(uri)
     assert isinstance(predictions, ParquetPredictions)
     places: dict[str, list[Piece]] = defaultdict(list)
     for piece, keys in predictions.pieces():
-        for video in {key[0] for key in keys}:
+        for video in {key[0] for key in keys if only is None or key in only}:
             places[video].append(piece)
 
     @functools.lru_cache(GROUPS_KEPT)
     def read(piece: Piece) -> pa.Table:
         with storage.open_parquet(piece.place) as file:
             names = [name for name in PREDICTIONS.names if name in file.schema_arrow.names]
-            return _complete(conform(file.read_row_group(piece.group, names), PREDICTIONS, piece.place))
+            return complete(conform(file.read_row_group(piece.group, names), PREDICTIONS, piece.place), PREDICTIONS)
 
     for video in sorted(places):
         pieces = (read(piece) for piece in places[video])
@@ -165,20 +178,9 @@ def _sorted(uri: str) -> Iterator[tuple[Key, pa.Table]]:
         for _, same in itertools.groupby(expressions):
             stop = start + len(list(same))
             rows = table.slice(start, stop - start)
-            yield pair_key(rows), rows
+            if only is None or pair_key(rows) in only:
+                yield pair_key(rows), rows
             start = stop
-
-
-def _complete(table: pa.Table) -> pa.Table:
-    """With all columns of PREDICTIONS, null where the table had none."""
-    columns = [table[name] if name in table.column_names else None for name in PREDICTIONS.names]
-    return pa.table(
-        [
-            pa.nulls(len(table), field.type) if column is None else column
-            for column, field in zip(columns, PREDICTIONS, strict=True)
-        ],
-        schema=PREDICTIONS,
-    )
 
 
 def _labelled(row: dict, table: pa.Table) -> Labelled:

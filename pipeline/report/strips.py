@@ -1,14 +1,11 @@
 """Frames of a few pairs with their masks drawn on them, small, as JPEGs within the page."""
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from pipeline import storage
 from pipeline.evaluation.join import Frame, Masks
@@ -20,14 +17,12 @@ from pipeline.evaluation.scoring import Outcome
 from pipeline.evaluation.tasks import plan_tasks
 from pipeline.evaluation.truth import Truth
 from pipeline.overlay import overlay
+from pipeline.report.pictures import data_uri, plain, small, small_mask
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError, MediaError
 
 FRAMES = 6  # of one strip
-SIZE = (320, 240)  # pixels that a frame is fitted into
-QUALITY = 72
-PLAIN = (58, 66, 78)  # where the video cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +138,7 @@ class Overlays:
         labels = {(names[frame.label] if by_name else frame.index): frame.label for frame in frames}
         try:
             return {
-                labels[frame.name if by_name else frame.index]: _small(frame.image)
+                labels[frame.name if by_name else frame.index]: small(frame.image)
                 for frame in read_frames(uri, selection)
             }, ""
         except MediaError as error:
@@ -188,11 +183,10 @@ def _tiles(
     for frame, n in chosen:
         image = images.get(frame.label)
         if image is None:
-            width, height = _fit(frame.size[1], frame.size[0])
-            image = np.full((height, width, 3), PLAIN, np.uint8)
+            image = plain(*frame.size)
         drawn = overlay(image, _mask([frame.prediction], masks, image), _mask(frame.truth, masks, image))
         yield Tile(
-            image=_data_uri(drawn),
+            image=data_uri(drawn),
             width=image.shape[1],
             height=image.shape[0],
             label=str(frame.label),
@@ -204,7 +198,6 @@ def _tiles(
 
 def _mask(rows: Sequence[int], masks: Masks, image: np.ndarray) -> np.ndarray | None:
     """The union of some masks at the size of `image`, bool [H, W]; None if there are none, or one is broken."""
-    size = image.shape[1], image.shape[0]
     union = None
     for row in rows:
         counts = masks.counts[row].as_py() if row >= 0 else None
@@ -214,24 +207,6 @@ def _mask(rows: Sequence[int], masks: Masks, image: np.ndarray) -> np.ndarray | 
             mask = rle.decode(counts, *masks.size[row])
         except rle.RleError:
             return None
-        small = Image.fromarray(np.ascontiguousarray(mask).view(np.uint8) * 255).resize(size, Image.Resampling.BOX)
-        there = np.asarray(small) >= 128
+        there = small_mask(mask, image)
         union = there if union is None else union | there
     return union
-
-
-def _small(image: np.ndarray) -> np.ndarray:
-    size = _fit(image.shape[1], image.shape[0])
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-
-
-def _fit(width: int, height: int) -> tuple[int, int]:
-    """Width and height within SIZE, never enlarged."""
-    scale = min(1.0, SIZE[0] / width, SIZE[1] / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _data_uri(image: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -23,6 +23,7 @@ from pipeline import storage
 from pipeline.parallel import bounded_map
 from pipeline.runs.run import Run
 from pipeline.runs.units import Key, pair_key
+from schemas.check import complete
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
 
@@ -133,7 +134,7 @@ def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
         with storage.open_parquet(storage.join(out, part.name)) as file:
             for number in range(file.num_row_groups):
                 try:
-                    rows = file.read_row_group(number)
+                    rows = complete(file.read_row_group(number), PREDICTIONS)
                 except StorageError:
                     raise
                 except (OSError, pa.ArrowInvalid) as error:
@@ -180,7 +181,7 @@ class _UnitReader:
 
     def next_pair(self) -> Iterator[pa.Table]:
         for number in self.pairs.popleft()[1]:
-            yield self._file.read_row_group(number)
+            yield complete(self._file.read_row_group(number), PREDICTIONS)
 
 
 def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from schemas.check import complete
 from schemas.errors import InfrastructureError
 from schemas.masks import PREDICTIONS
 
@@ -78,7 +79,7 @@ class Earlier:
         """The rows that stay as they are, one row group at a time, each of one pair."""
         with storage.open_parquet(self.uri) as file:
             for number in range(file.num_row_groups):
-                rows = file.read_row_group(number)
+                rows = complete(file.read_row_group(number), PREDICTIONS)
                 if pair_key(rows) not in self.again:
                     yield rows
 

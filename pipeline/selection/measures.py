@@ -1,6 +1,5 @@
 """Numbers of one pair that need no truth: how sure the model was, how steady its masks are, who agrees with them."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ MEASURES = {
     "frames": "frames with a mask, empty ones too",
     "mean_score": "mean of the frame scores",
     "lowest_score": "lowest frame score",
+    "margin": "score of the chosen query less that of the best other one, mean over the frames' windows",
     "temporal_iou": "IoU of the masks of neighbouring frames, mean",
     "lowest_temporal_iou": "IoU of the masks of neighbouring frames, lowest",
     "flicker": "share of steps between frames at which the mask appears or vanishes",
@@ -26,7 +26,8 @@ MEASURES = {
     "fragments": "connected pieces of the mask (8 neighbours), mean over frames where there is one",
     "border": "share of the frames with a mask in which it touches the border of the frame",
     "empty": "share of frames without a pixel",
-    "repeats": "earlier expressions of the video in the same words, case, spaces and a final stop aside",
+    "repeats": "earlier expressions of the video in the same words, case, punctuation and articles aside",
+    "video_repeats": "earlier videos that look the same; measured only if a rule names it, since every video is opened",
     "paraphrases": "mean IoU with the other expressions of the same object",
     "other_run": "mean IoU with the same pair of the other run",
 }
@@ -71,12 +72,13 @@ def measure(pair: Labelled) -> dict[str, float | None]:
     for mask in _masks(pair):
         steps.add(before, mask)
         before = mask
-    scores = [score for score in pair.frames["score"].to_pylist() if score is not None]
+    scores = _known(pair, "score")
     visible = [area for area in steps.areas if area]
     return {
         "frames": float(len(steps.areas)),
         "mean_score": _mean(scores),
         "lowest_score": min(scores, default=None),
+        "margin": _mean(_known(pair, "margin")),
         "temporal_iou": _mean(steps.ious),
         "lowest_temporal_iou": min(steps.ious, default=None),
         "flicker": _mean(steps.changes),
@@ -87,6 +89,7 @@ def measure(pair: Labelled) -> dict[str, float | None]:
         "border": _mean(steps.touching),
         "empty": None if not steps.areas else 1 - len(visible) / len(steps.areas),
         "repeats": None,
+        "video_repeats": None,
         "paraphrases": None,
         "other_run": None,
     }
@@ -106,17 +109,6 @@ def paraphrase_agreement(video: Sequence[Labelled]) -> list[float | None]:
     return [_mean(values) for values in found]
 
 
-def repeats(video: Sequence[Labelled]) -> list[float | None]:
-    """For each pair of a video, how many earlier ones have the same words; None where they are not known."""
-    seen: Counter[str] = Counter()
-    found: list[float | None] = []
-    for pair in video:
-        words = " ".join((pair.row.get("expression") or "").casefold().rstrip(". ").split())
-        found.append(float(seen[words]) if words else None)
-        seen[words] += 1
-    return found
-
-
 def agreement(one: Labelled, other: Labelled) -> float | None:
     """Mean IoU of two pairs' masks over the frames that both have, two empty masks agreeing; None without any.
 
@@ -129,6 +121,10 @@ def agreement(one: Labelled, other: Labelled) -> float | None:
         if beside is not None and (row["height"], row["width"]) == (beside["height"], beside["width"]):
             ious.append(_rle_iou(segmentation(one, row), segmentation(other, beside)))
     return _mean(ious)
+
+
+def _known(pair: Labelled, column: str) -> list[float]:
+    return pair.frames[column].drop_null().to_pylist()
 
 
 def _masks(pair: Labelled) -> Iterator[np.ndarray]:

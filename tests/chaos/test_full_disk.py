@@ -12,7 +12,7 @@ import pytest
 from jobs import audit
 from pipeline import storage
 from pipeline.runs.units import Receipt, UnitWriter
-from pipeline.spool import FrameSpool
+from pipeline.spool import FRAME_ROWS, FrameSpool
 from schemas.errors import StorageError
 from schemas.masks import PREDICTIONS
 from tests.chaos.case import end_of, wait_until
@@ -125,9 +125,9 @@ def test_rows_of_a_long_video(small_disk, monkeypatch):
         FrameSpool() as spool,
     ):
         fill(small_disk)
-        rows = rows_of("0").select(["frame_index", "frame_name", "height", "width", "counts", "score", "box", "query"])
+        rows = rows_of("0").select(FRAME_ROWS.names)
         for _ in range(10):
-            spool.add(0, rows.to_pydict() | {"window": [None] * 50})
+            spool.add(0, rows.to_pydict())
         spool.close()
     assert os.listdir(small_disk) == ["filler"]
 

@@ -15,7 +15,8 @@ from pipeline.runs import compact as compacting
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from schemas.errors import InputError
-from tests.handmade import error_of, manifest, rows_of, unit_of, write
+from schemas.masks import PREDICTIONS
+from tests.handmade import error_of, make_older, manifest, rows_of, unit_of, write
 
 ORDER = [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]
 PAIRS = [(f"v{video:02}", str(expression)) for video in range(12) for expression in range(3)]
@@ -64,6 +65,17 @@ def test_all_rows_are_there_sorted_and_the_run_stays_as_it_is(run, place):
     again = made(run, out)
     assert not again.fresh
     assert "was there already" in again.text()
+
+
+def test_units_of_before_there_were_margins_go_along(run, place):
+    older = run.masks_uri(run.units()[0].unit_id)
+    make_older(older)
+    assert "margin" not in storage.read_table(older).column_names
+    out = storage.join(place, "out")
+    rows = read(out, made(run, out).compacted.parts)
+    assert rows.schema.equals(PREDICTIONS)
+    assert rows.num_rows == 11 * 6 + 3
+    assert found(run, out) == {}
 
 
 def test_files_are_cut_between_videos_and_are_the_same_each_time(run, place, monkeypatch):

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,41 +25,7 @@ from pipeline.evaluation.breakdown import score_rows
 from schemas import rle
 from schemas.errors import InputError
 from schemas.scores import FRAME_SCORES
-
-HOSTILE = "<script>alert(1)</script> & \"quoted\" 'twice' </style><img src=x onerror=alert(2)>"
-VOID = {"meta", "img", "br", "hr", "input", "link"}
-
-
-class Page(HTMLParser):
-    """Elements with their attributes, all text, and whether every element is closed in turn."""
-
-    def __init__(self, page: bytes):
-        super().__init__()
-        self.found, self.texts, self.open = [], [], []
-        self.feed(page.decode())
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join("".join(self.texts).split())
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
+from tests.page import HOSTILE, Page
 
 
 def moved(annotations, shift):

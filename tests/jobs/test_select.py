@@ -18,7 +18,8 @@ from pipeline.selection.measures import MEASURES
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS
-from tests.handmade import error_of, predicted, write
+from tests.handmade import error_of, predicted, run_of_truth, write
+from tests.page import HOSTILE, Page
 
 VIDEOS, FRAMES, SIZE = 60, 5, 24
 
@@ -109,6 +110,78 @@ def test_agreement_with_another_run(world, tmp_path):
     rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
     assert [row["other_run"] for row in rows] == [1.0, None, *[1.0] * 118]
     assert sum(row["keep"] for row in rows) == 119
+
+
+def test_videos_that_look_the_same_are_found_when_a_rule_asks(shapes, tmp_path):
+    folder = Path(shapes[0]).parent
+    for table, name in zip(map(storage.read_table, shapes), ("manifest", "annotations"), strict=True):
+        rows = [row | {"video_uri": str(folder / row["video_uri"])} if "video_uri" in row else row
+                for row in table.to_pylist()]  # fmt: skip
+        rows += [row | {"video_id": "z-copy"} for row in rows if row["video_id"] == "shapes-0001"]
+        storage.write_table(str(tmp_path / f"{name}.parquet"), pa.Table.from_pylist(rows, schema=table.schema))
+    made = run_of_truth(
+        str(tmp_path / "run"), *(str(tmp_path / f"{name}.parquet") for name in ("manifest", "annotations"))
+    )
+    result = run(SelectConfig(run=made.folder, out=str(tmp_path / "out"), rule=("video_repeats < 1",)))
+    assert result.dropped == {"video_repeats < 1": 3}
+    rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
+    assert {row["video_id"] for row in rows if not row["keep"]} == {"z-copy"}
+    assert [row["video_repeats"] for row in rows] == [0] * 9 + [1] * 3
+    run(SelectConfig(run=made.folder, out=str(tmp_path / "other")))
+    assert set(storage.read_table(str(tmp_path / "other/pairs.parquet"))["video_repeats"].to_pylist()) == {None}
+    loose = storage.join(made.folder, "masks")
+    with pytest.raises(InputError, match="give its manifest with --manifest"):
+        run(SelectConfig(run=loose, out=str(tmp_path / "loose"), rule=("video_repeats < 1",)))
+
+
+@pytest.fixture
+def hostile_run(shapes, tmp_path) -> Run:
+    """A run over real little videos, one of them gone, with a sentence that is markup."""
+    folder = Path(shapes[0]).parent
+    rows = [row | {"video_uri": str(folder / row["video_uri"])} for row in storage.read_table(shapes[0]).to_pylist()]
+    rows[0]["expression"] = HOSTILE
+    for row in rows[6:]:
+        row["video_uri"] = str(tmp_path / "gone.mp4")
+    storage.write_table(str(tmp_path / "manifest.parquet"), pa.Table.from_pylist(rows))
+    return run_of_truth(str(tmp_path / "run"), str(tmp_path / "manifest.parquet"), shapes[1])
+
+
+def test_the_page_shows_both_sides_of_each_rule(hostile_run, tmp_path):
+    config = SelectConfig(
+        run=hostile_run.folder, out=str(tmp_path / "out"), rule=("mean_score >= 0.85", "frames >= 99", "flicker <= 2")
+    )
+    page = Page(Path(run(config).report).read_bytes())
+    assert page.all("script") == []
+    assert HOSTILE in page.text
+    assert "frames >= 99: just dropped" in page.text
+    assert "mean_score >= 0.85: just kept" in page.text
+    assert "flicker <= 2: just" not in page.text  # it drops nothing
+    assert "dropped: mean_score is 0.8055, not >= 0.85; frames is 12, not >= 99" in page.text
+    assert "gone.mp4 does not exist" in page.text
+    pictures = page.all("img")
+    assert len(pictures) == 2 * 3 * 6  # two rules that drop, three pairs each, six frames
+    assert all(one["src"].startswith("data:image/jpeg;base64,") for one in pictures)
+    assert "Calibration" not in page.text
+
+
+def test_the_page_shows_the_calibration(world, tmp_path):
+    result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), calibrate=world[1], good=0.8))
+    assert result.calibration
+    assert result.calibration.held_out
+    page = Page(Path(result.report).read_bytes())
+    assert f"Precision against share kept, by {result.calibration.measure}" in page.text
+    held = result.calibration.held_out
+    assert f"held out: {held.kept} of {held.pairs} pairs kept, precision {held.precision:.3f}" in page.text
+    assert all(one.measure in page.text for one in result.calibration.correlations)
+    assert f"{result.calibration.rule}: just dropped" in page.text
+    assert "/v0" in page.text  # the videos are not there, and the page says so
+    assert [one for one in page.all("circle") if one["class"] == "dot linked"]
+
+
+def test_a_page_without_rules(world, tmp_path):
+    page = Page(Path(run(SelectConfig(run=world[0], out=str(tmp_path / "all"))).report).read_bytes())
+    assert "No rule drops a pair" in page.text
+    assert "without masks" in page.text
 
 
 def test_the_command_line(world, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco
 
-from model.postprocess import choose_query, displayed_boxes
+from model.postprocess import choose_query, displayed_boxes, query_margin
 from model.referformer import ReferFormer
 from model.segmenter import Segmenter, windows
 from model.text_encoder import TokenBatch
@@ -85,6 +85,9 @@ def test_answer_is_the_models(segmenter, video):
     resized = torch.nn.functional.interpolate(out.masks[0, :, query][None], SIZE, mode="bilinear")[0]
     clear = (resized.abs() > 1e-4).numpy()
     assert answer.query == query
+    scores = out.logits[0].sigmoid().mean(0).amax(-1)
+    assert answer.margin == pytest.approx(float(scores[query] - scores[scores < scores[query]].max()), abs=1e-5)
+    assert query_margin(out.logits[0, :, :1], 0) is None
     assert ((resized.sigmoid() > 0.5).numpy() == answer.masks)[clear].all()
     np.testing.assert_allclose(answer.scores, out.logits[0, :, query].sigmoid().amax(-1), atol=1e-5)
     np.testing.assert_allclose(answer.boxes, displayed_boxes(out.boxes[0, :, query], SIZE), atol=1e-3)

@@ -14,6 +14,7 @@ from pipeline.runs.units import Earlier, Receipt, read_receipt, unit_pairs
 from pipeline.unit import UnitJob, segment_unit
 from schemas import rle
 from schemas.masks import PREDICTIONS
+from tests.handmade import make_older
 
 
 class FakeSegmenter:
@@ -45,6 +46,7 @@ class FakeSegmenter:
                 scores=np.linspace(0.2, 0.4, count, dtype=np.float32),
                 boxes=np.tile(np.array([0, 0, size[1] / 2, size[0]], np.float32), (count, 1)),
                 query=3,
+                margin=0.25,
                 finite=expression != "nan",
             )
 
@@ -77,6 +79,7 @@ def test_every_frame_of_every_pair_is_a_row(tmp_path, video):
     assert table["frame_index"].to_pylist() == list(range(5)) * 2
     first = table.to_pylist()[0]
     assert (first["frame_name"], first["height"], first["width"], first["query"]) == ("00000", 20, 30, 3)
+    assert first["margin"] == 0.25
     assert rle.decode(first["counts"], 20, 30).sum() == 300
     assert first["box"] == [0, 0, 15, 20]
     assert first["pair_score"] == pytest.approx(np.mean([0.2, 0.3, 0.4, 0.2, 0.4]))
@@ -161,6 +164,19 @@ def test_errors_are_done_again_and_the_good_rows_are_copied(tmp_path, video):
     kept = pc.not_equal(after["expression_id"], "1")
     assert after.filter(kept).equals(before.filter(pc.not_equal(before["expression_id"], "1")))
     assert unit_pairs(uri) == {("v", str(i)) for i in range(4)}
+
+
+def test_rows_of_before_there_were_margins_are_copied_too(tmp_path, video):
+    segment(tmp_path, video, ["a", "nan"])
+    uri = str(tmp_path / "u.parquet")
+    make_older(uri)
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
+    job = UnitJob(uri, rows, earlier=Earlier.read(uri, ["nan"]))
+    receipt = segment_unit(job, Receipt("u", "f"), FakeSegmenter(), FrameOptions(window=3))
+    assert (receipt.pairs, receipt.frames) == (2, 10)
+    table = pq.read_table(uri)
+    assert table.schema.equals(PREDICTIONS)
+    assert table["margin"].to_pylist() == [None] * 5 + [0.25] * 5
 
 
 def test_only_one_of_two_retries_replaces_the_unit(tmp_path, video):

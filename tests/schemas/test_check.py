@@ -3,7 +3,7 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from schemas.check import Problem, SchemaError, conform
+from schemas.check import Problem, SchemaError, complete, conform
 from schemas.errors import MediaError
 from schemas.manifest import MANIFEST, attribute_columns
 from schemas.masks import PREDICTIONS
@@ -20,6 +20,12 @@ def test_declared_columns_come_first_and_attributes_stay():
 def test_large_and_dictionary_strings_are_strings():
     columns = {name: pa.array(values, pa.large_string()).dictionary_encode() for name, values in ROW.items()}
     assert conform(pa.table(columns), MANIFEST, "m").schema.field("video_id").type == pa.string()
+
+
+def test_columns_that_are_not_there_become_null():
+    table = complete(pa.table({"more": [1], **ROW}), MANIFEST)
+    assert table.schema.equals(MANIFEST, check_metadata=True)
+    assert (table["expression"].to_pylist(), table["num_frames"].to_pylist()) == (["a dog"], [None])
 
 
 def test_all_column_problems_are_listed_at_once():

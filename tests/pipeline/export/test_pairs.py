@@ -8,7 +8,7 @@ from pipeline import storage
 from pipeline.export.pairs import Source
 from pipeline.runs.compact import compact_run
 from schemas.errors import InputError
-from tests.handmade import rows_of, run_of_truth
+from tests.handmade import make_older, rows_of, run_of_truth
 
 
 def content(source: Source) -> list[tuple]:
@@ -39,6 +39,12 @@ def test_run_compacted_set_and_scattered_parquet_are_the_same(labelled_run, shap
     assert next(loose.videos())[0].row["video_uri"].endswith("shapes-0000.mp4")
 
 
+def test_older_units_without_margins_are_the_same(labelled_run, shapes, tmp_path):
+    run = run_of_truth(str(tmp_path / "run"), *shapes)
+    make_older(run.masks_uri(run.units()[0].unit_id))
+    assert content(Source.open(run.folder)) == content(Source.open(labelled_run.folder))
+
+
 def test_every_pair_of_the_manifest_is_there_and_no_other(labelled_run, shapes, tmp_path):
     manifest = pq.read_table(shapes[0])
     rows = manifest.slice(3, 3).to_pylist()
@@ -47,6 +53,15 @@ def test_every_pair_of_the_manifest_is_there_and_no_other(labelled_run, shapes, 
     found = content(Source.open(labelled_run.folder, str(tmp_path / "chosen.parquet")))
     assert [pair[:2] for pair in found] == [("shapes-0001", name) for name in "0129"]
     assert [pair[2] for pair in found] == [None] * 3 + ["there are no predictions of this pair"]
+
+
+def test_a_few_pairs_are_read_alone(labelled_run, shapes, tmp_path):
+    wanted = {("shapes-0002", "1"), ("shapes-0000", "2"), ("gone", "0")}
+    found = list(Source.open(labelled_run.folder).some(wanted))
+    assert [(pair.video_id, pair.expression_id) for pair in found] == [("shapes-0000", "2"), ("shapes-0002", "1")]
+    assert all(pair.frames.num_rows == 12 and pair.row["video_uri"].endswith(".mp4") for pair in found)
+    (loose,) = Source.open(storage.join(labelled_run.folder, "masks")).some({("shapes-0001", "0")})
+    assert loose.row == {"video_id": "shapes-0001", "expression_id": "0"}
 
 
 def test_the_error_of_a_failed_pair_comes_along(run_with_failure):

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.export.pairs import Labelled
-from pipeline.selection.measures import MEASURES, agreement, measure, paraphrase_agreement, repeats
+from pipeline.selection.measures import MEASURES, agreement, measure, paraphrase_agreement
 from schemas import rle
 from schemas.masks import PREDICTIONS
 
@@ -34,11 +34,19 @@ def test_a_steady_mask():
     assert set(found) == set(MEASURES)
     assert found == pytest.approx(
         {
-            "frames": 4, "mean_score": 0.8, "lowest_score": 0.7, "temporal_iou": 1, "lowest_temporal_iou": 1,
-            "flicker": 0, "area": 16 / 1200, "area_jump": 1, "centroid_jump": 0, "fragments": 1, "border": 0,
-            "empty": 0, "repeats": None, "paraphrases": None, "other_run": None,
+            "frames": 4, "mean_score": 0.8, "lowest_score": 0.7, "margin": None, "temporal_iou": 1,
+            "lowest_temporal_iou": 1, "flicker": 0, "area": 16 / 1200, "area_jump": 1, "centroid_jump": 0,
+            "fragments": 1, "border": 0, "empty": 0, "repeats": None, "video_repeats": None,
+            "paraphrases": None, "other_run": None,
         }
     )  # fmt: skip
+
+
+def test_the_margin_is_that_of_the_frames_that_have_one():
+    one = pair([box(5, 5)] * 3)
+    margins = pa.array([0.5, None, 0.25], pa.float32())
+    frames = one.frames.set_column(one.frames.column_names.index("margin"), "margin", margins)
+    assert measure(Labelled(one.row, frames))["margin"] == pytest.approx(0.375)
 
 
 def test_a_mask_that_jumps_grows_and_vanishes():
@@ -58,9 +66,9 @@ def test_pieces_that_touch_at_corners_are_one():
 
 def test_what_has_no_meaning_is_none():
     found = measure(pair([NOTHING]))
-    unknown = {"temporal_iou", "lowest_temporal_iou", "flicker", "area", "area_jump", "centroid_jump"}
+    unknown = {"margin", "temporal_iou", "lowest_temporal_iou", "flicker", "area", "area_jump", "centroid_jump"}
     assert {name for name, value in found.items() if value is None} == unknown | {
-        "fragments", "border", "repeats", "paraphrases", "other_run"
+        "fragments", "border", "repeats", "video_repeats", "paraphrases", "other_run"
     }  # fmt: skip
 
 
@@ -81,9 +89,3 @@ def test_only_expressions_of_one_object_are_paraphrases():
     third = 8 / 24
     assert paraphrase_agreement(video) == [pytest.approx((third + 1) / 2), pytest.approx(third), None, None,
                                            pytest.approx((third + 1) / 2)]  # fmt: skip
-
-
-def test_the_same_words_again():
-    texts = ["A dog", "a cat", " a  dog. ", None, "a dog", ""]
-    video = [Labelled({"video_id": "v", "expression_id": "0", "expression": text}, pair([]).frames) for text in texts]
-    assert repeats(video) == [0, 0, 1, None, 2, None]
