@@ -54,6 +54,15 @@ RUN_OPTIONS = together(
         help="Frames of one model call, or all of the video.",
     ),
     click.option(
+        "--overlap",
+        default=0,
+        show_default=True,
+        type=click.IntRange(min=0),
+        metavar="M",
+        help="Frames that each window shares with the next, below --window: the object is followed from one to the "
+        "other, and shared frames take the mean of both.",
+    ),
+    click.option(
         "--short-side",
         type=click.IntRange(min=32),
         help="Model input: shorter side.  [default: 360; 96 for the checkpoint in the box]",

@@ -6,7 +6,7 @@ All the rest is those two multiplied, and the result says so.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 
 import numpy as np
@@ -40,6 +40,7 @@ class PlanConfig:
     probe: int = 3
     limit: int | None = None
     window: str = "36"
+    overlap: int = 0
     short_side: int | None = None
     max_size: int | None = None
     frame_step: int = 1
@@ -127,7 +128,7 @@ def run(config: PlanConfig) -> PlanResult:
         model = extent.pair_frames / config.frames_per_second / 3600
     else:
         per_frame = extent.video_frames * probe.shared_seconds + extent.pair_frames * probe.pair_seconds
-        model = per_frame / probe.frames / 3600
+        model = segment.passes * per_frame / probe.frames / 3600
     comparable = config.frames_per_second or not config.gpu or config.gpu.lower() in probe.device.lower()
     return PlanResult(
         manifest=config.manifest,
@@ -176,7 +177,7 @@ def _probe(rows: list[dict], config: SegmentConfig, *, measure_model: bool) -> P
 
 
 def _first_window(clip: Clip, frames: FrameOptions, prepare: Callable) -> Window | ClipEnd:
-    return next(iter(read_windows([clip], frames, prepare)))
+    return next(iter(read_windows([clip], replace(frames, overlap=0), prepare)))
 
 
 def _measure(segmenter: Segmenter, window: Window, probe: Probe) -> None:
@@ -230,6 +231,9 @@ def _notes(config: PlanConfig, extent: Extent, probe: Probe, comparable: bool) -
         yield "the output was not measured; without --frames-per-second it is"
     else:
         yield f"measured here on {what} and multiplied; start-up, other storage and longer windows are not in it"
+    if config.overlap:
+        once = "which the stated speed must have in it" if config.frames_per_second else "which is counted"
+        yield f"--overlap makes the model see a frame of a long video {config.segment().passes:.2f} times, {once}"
     if not comparable:
         yield f"{probe.device} says nothing about {config.gpu}: run this on one, or give its --frames-per-second"
     if extent.assumed_pairs:

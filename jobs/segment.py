@@ -53,6 +53,7 @@ class SegmentConfig:
     strict: bool = False
     allow_short: bool = False
     window: str = "36"
+    overlap: int = 0
     max_whole_frames: int = 300
     short_side: int | None = None
     max_size: int | None = None
@@ -72,6 +73,10 @@ class SegmentConfig:
     def __post_init__(self) -> None:
         if self.window != "whole" and not (self.window.isdigit() and int(self.window) > 0):
             raise InputError(f"--window must be a number of frames or 'whole', got {self.window!r}")
+        if self.overlap and self.window == "whole":
+            raise InputError("--overlap is for windows of a number of frames; '--window whole' has one window only")
+        if not 0 <= self.overlap < (self.frames().window or 1):
+            raise InputError(f"--overlap must be at least 0 and below --window {self.window}, got {self.overlap}")
         if not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
         if self.max_size is not None and self.max_size < self.input_side:
@@ -112,12 +117,19 @@ class SegmentConfig:
     def frames(self) -> FrameOptions:
         return FrameOptions(
             window=None if self.window == "whole" else int(self.window),
+            overlap=self.overlap,
             max_whole_frames=self.max_whole_frames,
             frame_step=self.frame_step,
             decoder=self.decoder,
             allow_short=self.allow_short,
             reduce_window=self.on_oom == "reduce-window",
         )
+
+    @property
+    def passes(self) -> float:
+        """How often the model sees a frame of a long video: more than once where windows share frames."""
+        frames = self.frames()
+        return frames.window / (frames.window - frames.overlap) if frames.window else 1.0
 
     def plan(self) -> PlanOptions:
         return PlanOptions(frame_step=self.frame_step, unit_frames=self.unit_frames, assume_frames=self.assume_frames)
@@ -138,6 +150,8 @@ class SegmentConfig:
         options = {"short_side": self.input_side} | {name: getattr(self, name) for name in names}
         if self.window == "whole":
             options["max_whole_frames"] = self.max_whole_frames
+        if self.overlap:
+            options["overlap"] = self.overlap
         if self.on_oom != "error":  # then the device's memory decides too
             options["on_oom"] = self.on_oom
         return {"weights": weights, "masks_version": MASKS_VERSION, "precision": "fp32", **options}

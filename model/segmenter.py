@@ -2,21 +2,22 @@
 
 One call sees one window of frames. What needs no sentence is computed once per window, each distinct sentence is
 encoded once, and masks are made for the chosen query only. The rules (resize, query choice, threshold) are those
-of the published inference scripts.
+of the published inference scripts; what windows that share frames do besides is in model/linking.py.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model.linking import FrameSums, Track, agreement_in_place, follow_look, link_query, query_looks
 from model.pixel_decoder import smallest_side
-from model.postprocess import choose_query, displayed_boxes, query_margin, resize_logits
-from model.referformer import ReferFormer, VideoFeatures
+from model.postprocess import choose_query, displayed_boxes, query_margin, query_scores, resize_logits
+from model.referformer import Decoding, ReferFormer, VideoFeatures
 from model.text_encoder import TextFeatures
 from model.tokenizer import Tokenizer
 from model.transform import normalize, resize, resized_size
@@ -24,6 +25,15 @@ from model.transform import normalize, resize, resized_size
 PIXELS_AT_ONCE = 2**24  # of upsampled logits, at least one frame: 64 MiB
 SENTENCES_KEPT = 1024
 MAX_INPUT_PIXELS = 2**22  # of one prepared frame
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Where a window lies in its video if windows share frames. Places count the frames of the sequence from 0."""
+
+    start: int  # place of the window's first frame
+    final: int  # later windows see no frame before this place
+    tracks: Sequence[Track | None]  # of each expression, as its last window left it; None for its first
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Segmentation:
     query: int  # chosen for the whole window
     margin: float | None  # of its score in the window over the best other query's; None if there is no other
     finite: bool  # False: the model's numbers overflowed or are not numbers, the answer is worth nothing
+    track: Track | None = None  # with an Overlap: for the next window
 
 
 def windows(num_frames: int, window: int | None) -> list[range]:
@@ -98,6 +109,7 @@ class Segmenter:
         size: tuple[int, int],
         expressions: Sequence[str],
         keep: Sequence[int] | None = None,
+        overlap: Overlap | None = None,
     ) -> Iterator[Segmentation]:
         """One answer per expression, in order, each computed when it is asked for.
 
@@ -105,22 +117,36 @@ class Segmenter:
         positions in the window whose masks are wanted, all if None. The other frames are context: they take part
         in the model and in the choice of the query. Keeping one frame of several is the A2D way: only the
         backbone sees the context. Raises ValueError for frames that do not fit together or are too small.
+
+        overlap: for windows that share frames. Each sentence is then followed through them by its track (the query is
+        that of `link_query`), and an answer holds those kept frames only that no later window sees, ready: the mean of
+        the mask logits, scores and boxes of all windows that saw them. The others are in its `track`.
         """
         if not frames or len({frame.shape for frame in frames}) > 1:
             raise ValueError(f"a window needs frames of one size, got {sorted({frame.shape for frame in frames})}")
         keep = list(range(len(frames)) if keep is None else keep)
         if not keep or not all(0 <= position < len(frames) for position in keep):
             raise ValueError(f"keep must name positions among {len(frames)} frames, got {keep}")
-        return self._segment(frames, size, expressions, keep)
+        return self._segment(frames, size, expressions, keep, overlap)
 
     def _segment(
-        self, frames: Sequence[np.ndarray], size: tuple[int, int], expressions: Sequence[str], keep: list[int]
+        self,
+        frames: Sequence[np.ndarray],
+        size: tuple[int, int],
+        expressions: Sequence[str],
+        keep: list[int],
+        overlap: Overlap | None,
     ) -> Iterator[Segmentation]:
         single = len(keep) == 1 and len(frames) > 1
         video = self._encode_video(frames, keep[0] if single else None) if expressions else None
-        for expression in expressions:
+        for number, expression in enumerate(expressions):
             assert video is not None
-            yield self._answer(video, expression, size, [0] if single else keep)
+            if overlap is None:
+                yield self._answer(video, expression, size, [0] if single else keep)
+            else:
+                seen = [overlap.start + position for position in (keep if single else range(len(frames)))]
+                final = [overlap.start + position for position in keep if overlap.start + position < overlap.final]
+                yield self._follow(video, expression, size, seen, final, overlap.final, overlap.tracks[number])
 
     @torch.inference_mode()
     def _encode_video(self, frames: Sequence[np.ndarray], only: int | None) -> VideoFeatures:
@@ -147,6 +173,54 @@ class Segmenter:
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
         )
 
+    @torch.inference_mode()
+    def _follow(
+        self,
+        video: VideoFeatures,
+        expression: str,
+        size: tuple[int, int],
+        seen: list[int],
+        wanted: list[int],
+        final: int,
+        track: Track | None,
+    ) -> Segmentation:
+        """As `_answer`, in a window that shares frames: `seen` are the places of all its frames, `wanted` of those to
+        answer for, which all lie before `final`."""
+        decoding = self.model.decode(video, self._text_features(expression))
+        logits, boxes = decoding.logits[-1][0], decoding.boxes[-1][0]
+        looks = query_looks(decoding.hidden[-1], logits)
+        query = self._link(decoding, looks, seen, track) if track else choose_query(logits)
+        masks = self.model.masks(decoding, query=query)[0, :, 0]
+        look = follow_look(track and track.look, looks[query].cpu(), query_scores(logits)[query].item())
+        sums = FrameSums.of_window(seen, masks, logits[:, query].sigmoid().amax(-1), boxes[:, query])
+        if track:
+            sums = sums.add(track.seam)
+        answer, waiting = sums.at(wanted).mean(), sums.since(final).to("cpu")
+        if track:  # a part of a window: the rest of it comes next
+            waiting = waiting.join(track.seam.since(seen[-1] + 1))
+        return Segmentation(
+            masks=self._binary(answer.logits, size),
+            scores=answer.scores.cpu().numpy(),
+            boxes=displayed_boxes(answer.boxes, size).cpu().numpy(),
+            query=query,
+            margin=query_margin(logits, query),
+            finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
+            track=Track(look, waiting),
+        )
+
+    def _link(self, decoding: Decoding, looks: Tensor, seen: list[int], track: Track) -> int:
+        """The query that goes on with a track; the masks of the others are made for the shared frames only."""
+        logits = decoding.logits[-1][0]
+        if logits.shape[1] == 1:
+            return 0
+        shared = [place for place in track.seam.places if place in seen]
+        in_place = None
+        if shared:
+            frames = torch.tensor([seen.index(place) for place in shared], device=logits.device)
+            masks = self.model.masks(_only(decoding, frames))[0]
+            in_place = agreement_in_place(track.seam.at(shared).to(logits.device).mean(), masks)
+        return link_query(logits, looks, track.look.to(logits.device), in_place)
+
     def _binary(self, logits: Tensor, size: tuple[int, int]) -> np.ndarray:
         """[K, h, w] -> bool [K, H, W], a few frames at a time: large frames are never all in floating point."""
         height, width = size
@@ -156,6 +230,18 @@ class Segmenter:
             inside = resize_logits(logits[start : start + step], size) > self.cut
             columns[start : start + step] = inside.transpose(1, 2).contiguous().cpu().numpy()
         return columns.transpose(0, 2, 1)
+
+
+def _only(decoding: Decoding, frames: Tensor) -> Decoding:
+    """The last layer of one clip's decoding in some of its frames."""
+    return replace(
+        decoding,
+        hidden=[decoding.hidden[-1][frames]],
+        logits=[decoding.logits[-1][:, frames]],
+        boxes=[decoding.boxes[-1][:, frames]],
+        start=decoding.start[:, frames],
+        pixels=decoding.pixels[frames],
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ class FrameOptions:
     """How frames are read and cut into windows. All of it decides the masks."""
 
     window: int | None = 36  # frames of one model call; None: the whole video
+    overlap: int = 0  # frames that a window shares with the next one, below `window`
     max_whole_frames: int = 300  # with window None: longer videos are refused, row by row
     frame_step: int = 1
     decoder: str = "pyav"
@@ -47,7 +48,15 @@ class Window:
     names: list[str] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)  # uint8 [h, w, 3], prepared
     size: tuple[int, int] = (0, 0)  # displayed height and width
-    seconds: float = 0.0  # decoding and resizing
+    seconds: float = 0.0  # decoding and resizing of what no earlier window has
+    start: int = 0  # place of the first frame among those of the clip; 0 where windows share none
+    final: int | None = None  # no later window has a frame before this place; None: windows share none
+
+    def part(self, start: int, stop: int) -> "Window":
+        """Some of its frames, as a window."""
+        some = slice(start, stop)
+        cut = {name: getattr(self, name)[some] for name in ("indices", "names", "frames")}
+        return replace(self, start=self.start + start, **cut)
 
 
 @dataclass(slots=True)
@@ -97,24 +106,57 @@ def _read_clip(
 ) -> Iterator[Window | ClipEnd]:
     error = None
     started = time.perf_counter()
-    window = Window(clip)
+    windows = _cut(clip, options, prepare, copy)
     try:
-        for count, frame in enumerate(_frames(clip, options, copy), start=1):
-            if options.window is None and count > options.max_whole_frames:
-                raise MediaError("bad_row", _too_long(options.max_whole_frames))
-            if len(window.frames) == options.window:
-                window.seconds = time.perf_counter() - started
-                yield window
-                started = time.perf_counter()
-                window = Window(clip)
-            _append(window, frame, prepare)
-        if window.frames:
-            window.seconds = time.perf_counter() - started
+        for window in _announced(windows) if options.overlap else windows:
             yield window
             started = time.perf_counter()
     except MediaError as media_error:
         error = media_error
     yield ClipEnd(clip, error, time.perf_counter() - started)
+
+
+def _cut(
+    clip: Clip, options: FrameOptions, prepare: Callable[[np.ndarray], np.ndarray], copy: LastFile
+) -> Iterator[Window]:
+    """The windows of a clip. With an overlap each begins with the last frames of the one before, the last one with so
+    many that it is full too; else the last one may be shorter."""
+    started = time.perf_counter()
+    last, new = None, Window(clip)
+    for count, frame in enumerate(_frames(clip, options, copy), start=1):
+        if options.window is None and count > options.max_whole_frames:
+            raise MediaError("bad_row", _too_long(options.max_whole_frames))
+        if options.window and len(new.frames) == options.window - (options.overlap if last else 0):
+            window = _after(last, new, options.window)
+            window.seconds = time.perf_counter() - started
+            yield window
+            started = time.perf_counter()
+            last, new = window if options.overlap else None, Window(clip)
+        _append(new, frame, prepare)
+    if new.frames:
+        window = _after(last, new, options.window)
+        window.seconds = time.perf_counter() - started
+        yield window
+
+
+def _after(last: Window | None, new: Window, length: int | None) -> Window:
+    """The new frames, with as many of the window before in front of them as make a full one."""
+    if last is None or length is None:
+        return new
+    shared = last.part(len(new.frames), length)
+    for name in ("indices", "names", "frames"):
+        getattr(shared, name).extend(getattr(new, name))
+    return shared
+
+
+def _announced(windows: Iterator[Window]) -> Iterator[Window]:
+    """Windows that share frames, each when it is known which of its frames the next one has too."""
+    window = next(windows, None)
+    while window:
+        following = next(windows, None)
+        window.final = following.start if following else window.start + len(window.frames)
+        yield window
+        window = following
 
 
 def _frames(clip: Clip, options: FrameOptions, copy: LastFile) -> Iterator[Frame]:

@@ -1,12 +1,13 @@
 """One window of frames through the model for all pairs that want it; what goes wrong stays with its pair."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
-from model.segmenter import Segmentation, Segmenter
+from model.linking import Track
+from model.segmenter import Overlap, Segmentation, Segmenter
 from pipeline.clips import Window
 from pipeline.spool import FrameSpool
 from schemas import rle
@@ -24,6 +25,7 @@ class PairState:
     failure: tuple[str, str] | None = None  # status, text
     frames: int = 0
     scores: float = 0.0  # their sum
+    track: Track | None = None  # where windows share frames: what the last one left for the next
 
     @property
     def mean_score(self) -> float:
@@ -75,33 +77,28 @@ class WindowSegmenter:
         for start, stop in ((0, middle), (middle, len(window.frames))):
             inside = [i - start for i in kept if start <= i < stop]
             if inside and not group[0].failure:
-                part = replace(
-                    window,
-                    indices=window.indices[start:stop],
-                    names=window.names[start:stop],
-                    frames=window.frames[start:stop],
-                )
-                self._segment_group(part, inside, group, spool)
+                self._segment_group(window.part(start, stop), inside, group, spool)
 
     def _call(
         self, window: Window, kept: Sequence[int], group: list[PairState], spool: FrameSpool
     ) -> tuple[int, str | None]:
         """How many of the group are through, and why not all: None, or the text of the device that is out of memory."""
-        keep = None if len(kept) == len(window.frames) else list(kept)
-        expressions = [pair.row["expression"] for pair in group]
         done = 0
         started = time.perf_counter()
         try:
-            answers = self.segmenter.segment(window.frames, window.size, expressions, keep)
-            for pair, found in zip(group, answers, strict=True):
+            for pair, found in zip(group, self._answers(window, kept, group), strict=True):
                 masks_ready = time.perf_counter()
                 self.seconds["model"] += masks_ready - started
                 if found.finite:
-                    rows = frame_rows(window, kept, found)
-                    spool.add(pair.number, rows)
-                    pair.frames += len(kept)
-                    pair.scores += sum(rows["score"])
+                    ready = _ready(window, kept)
+                    if ready:
+                        rows = frame_rows(window, ready, found)
+                        spool.add(pair.number, rows)
+                        pair.frames += len(ready)
+                        pair.scores += sum(rows["score"])
+                    pair.track = found.track
                 else:
+                    pair.track = None
                     pair.failure = ("nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}")
                 done += 1
                 started = time.perf_counter()
@@ -112,9 +109,25 @@ class WindowSegmenter:
             return done, str(error).partition("\n")[0] or "the host's memory is full"
         return done, None
 
+    def _answers(self, window: Window, kept: Sequence[int], group: list[PairState]) -> Iterator[Segmentation]:
+        keep = None if len(kept) == len(window.frames) else list(kept)
+        expressions = [pair.row["expression"] for pair in group]
+        if window.final is None:
+            return self.segmenter.segment(window.frames, window.size, expressions, keep)
+        overlap = Overlap(window.start, window.final, [pair.track for pair in group])
+        return self.segmenter.segment(window.frames, window.size, expressions, keep, overlap)
+
+
+def _ready(window: Window, kept: Sequence[int]) -> Sequence[int]:
+    """Those of the kept frames whose rows can be written: no later window has them."""
+    return kept if window.final is None else [i for i in kept if window.start + i < window.final]
+
 
 def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict[str, list]:
-    """The columns of FRAME_ROWS for one answer; the masks are encoded here."""
+    """The columns of FRAME_ROWS for one answer; the masks are encoded here.
+
+    Where windows share frames, `query` and `window` are those of the last window that saw the frame.
+    """
     height, width = window.size
     count = len(kept)
     return {

@@ -126,6 +126,14 @@ def test_wrong_use_exits_with_2_and_no_traceback(tmp_path):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("command", [["segment", "m.parquet", "run"], ["plan", "m.parquet"]])
+@pytest.mark.parametrize("options", [["--overlap", "36"], ["--window", "whole", "--overlap", "4"], ["--overlap", "-1"]])
+def test_an_overlap_that_does_not_fit_its_window_is_wrong_use(command, options):
+    result = CliRunner().invoke(main, [*command, *options])
+    assert result.exit_code == 2
+    assert "--overlap" in result.output
+
+
 def test_operating_system_errors_are_said_plainly(monkeypatch, tmp_path):
     import jobs.check
 

@@ -4,7 +4,7 @@ A scene is a few coloured shapes, no two alike, that drift over a dull textured 
 hide one another. Everything follows from the seed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import av
@@ -145,14 +145,15 @@ def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return image.clip(0, 255).astype(np.uint8)
 
 
-def write_video(uri: str, frames: tuple[np.ndarray, ...], rate: int = 12) -> None:
-    """H.264 in mp4, the same bytes each time."""
+def write_video(uri: str, frames: Iterable[np.ndarray], rate: int = 12) -> None:
+    """H.264 in mp4, the same bytes each time. `frames`: at least one, uint8 [H, W, 3], taken as they are needed."""
     with storage.spool(uri) as path:
         with av.open(path, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
             options = {"crf": "18", "preset": "veryfast", "threads": "1"}
             stream = container.add_stream("libx264", rate=rate, options=options)
-            stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
-            for frame in frames:
+            for number, frame in enumerate(frames):
+                if not number:
+                    stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
         storage.commit(path, uri, replace=True)

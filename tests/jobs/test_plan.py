@@ -48,6 +48,12 @@ def test_the_price_of_this_machine(small):
     assert result.cost == pytest.approx(2.0 * result.hours)
 
 
+def test_frames_that_windows_share_are_counted_twice(small):
+    result = plan.run(plan.PlanConfig(**small, overlap=2, probe=1))
+    assert result.probed_frames == 5  # one window, of which nothing more is decoded
+    assert any("see a frame of a long video 1.67 times, which is counted" in note for note in result.notes)
+
+
 def test_a_stated_speed_needs_no_model(small, monkeypatch):
     monkeypatch.setattr("pipeline.segment.ModelOptions.load", lambda self: pytest.fail("the model was loaded"))
     result = plan.run(plan.PlanConfig(**small, gpu="A10G", price=1.5, frames_per_second=0.03))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -11,8 +12,11 @@ from click.testing import CliRunner
 from cli import main
 from jobs import audit, segment
 from jobs.progress import Progress
+from model.checkpoint import load_segmenter
+from model.segmenter import Overlap
 from pipeline import storage
 from pipeline.runs.run import Run
+from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
@@ -110,6 +114,38 @@ def test_the_masks_do_not_depend_on_actors_units_or_neighbours(done, shapes, che
     mine, theirs = masks(folder), masks(tmp_path / "two")
     assert keys(mine) == keys(theirs)
     assert mine["counts"].equals(theirs["counts"])
+
+
+def test_windows_that_share_frames(done, shapes, checkpoint, tmp_path):
+    """12 frames in windows of 5 that share 2, the last one shifted back: what the door says, each frame once."""
+    result = run(shapes[0], tmp_path / "run", checkpoint, overlap=2)
+    assert (result.pairs, result.frames, result.failed) == (9, 108, {})
+    table = masks(tmp_path / "run")
+    assert keys(table) == keys(masks(done[0]))
+    assert set(table["window"].to_pylist()) == {5}
+    segmenter = load_segmenter(checkpoint, device="cpu", short_side=64)
+    pair = pq.read_table(shapes[0]).to_pylist()[0]
+    video = storage.absolute(pair["video_uri"], storage.parent(shapes[0]))
+    frames = [segmenter.prepare(frame.image) for frame in read_frames(video, Selection())]
+    track, found = None, []
+    for start, final in ((0, 3), (3, 6), (6, 7), (7, 12)):
+        overlap = Overlap(start, final, [track])
+        (answer,) = segmenter.segment(frames[start : start + 5], (96, 128), [pair["expression"]], None, overlap)
+        track = answer.track
+        found += rle.encode(answer.masks)
+    mine = table.filter(
+        (pc.field("video_id") == pair["video_id"]) & (pc.field("expression_id") == pair["expression_id"])
+    )
+    assert [bytes(counts) for counts in mine["counts"].to_pylist()] == found
+    assert found != [row["counts"] for row in masks(done[0]).slice(0, 12).to_pylist()]
+
+
+def test_overlap_is_in_the_fingerprint_only_if_there_is_one(done, shapes, checkpoint):
+    plain = segment.SegmentConfig(manifest="m", run="r")
+    assert "overlap" not in plain.decides("w")
+    assert segment.SegmentConfig(manifest="m", run="r", overlap=8).decides("w") == plain.decides("w") | {"overlap": 8}
+    with pytest.raises(InputError, match="overlap was None, now 2"):
+        run(shapes[0], done[0], checkpoint, overlap=2)
 
 
 def test_a_grown_manifest_is_added_to(shapes, checkpoint, tmp_path):
@@ -235,6 +271,9 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
     [
         ({"window": "0"}, "--window"),
         ({"window": "all"}, "--window"),
+        ({"overlap": 5}, "--overlap must be at least 0 and below --window 5, got 5"),
+        ({"overlap": -1}, "--overlap must be at least 0"),
+        ({"overlap": 2, "window": "whole"}, "'--window whole' has one window only"),
         ({"threshold": 1.0}, "--threshold"),
         ({"max_size": 10}, "--max-size"),
         ({"gpus_per_actor": 1.0}, "has 0 GPUs"),

@@ -7,7 +7,7 @@ from pycocotools import mask as coco
 
 from model.postprocess import choose_query, displayed_boxes, query_margin
 from model.referformer import ReferFormer
-from model.segmenter import Segmenter, windows
+from model.segmenter import Overlap, Segmenter, windows
 from model.text_encoder import TokenBatch
 from model.transform import normalize
 
@@ -106,6 +106,134 @@ def test_kept_frames(segmenter, video):
         (alone,) = segmenter.segment(frames[3:4], SIZE, SENTENCES[:1])
         assert (one.masks == alone.masks).mean() > 0.999
         np.testing.assert_allclose(one.scores, alone.scores, atol=1e-5)
+
+
+@torch.inference_mode()
+def direct(segmenter, frames, sentence):
+    """Score probabilities [T, Q], boxes [T, Q, 4] and mask logits [T, Q, h, w] of one window."""
+    pixels = normalize(torch.from_numpy(np.stack(frames)))[None]
+    out = segmenter.model(pixels, segmenter.tokenizer([sentence]))
+    return out.logits[0].sigmoid().amax(-1), out.boxes[0], out.masks[0]
+
+
+def follow(segmenter, frames, windows, sentences=SENTENCES[:1], keep=None):
+    """The answers of windows that share frames: for each window the list of one for each sentence."""
+    tracks, answers = [None] * len(sentences), []
+    for number, window in enumerate(windows):
+        final = windows[number + 1].start if number + 1 < len(windows) else window.stop
+        inside = None if keep is None else [i - window.start for i in keep if i in window]
+        overlap = Overlap(window.start, final, tracks)
+        answers.append(list(segmenter.segment(frames[window.start : window.stop], SIZE, sentences, inside, overlap)))
+        tracks = [answer.track for answer in answers[-1]]
+    return answers
+
+
+@pytest.fixture(scope="module")
+def longer():
+    return list(np.random.default_rng(1).integers(0, 256, (9, *SIZE, 3), dtype=np.uint8))
+
+
+# The last one is shifted back and shares 3 frames, of which place 4 lies in three windows.
+SHARING = [range(4), range(2, 6), range(4, 8), range(5, 9)]
+
+
+def test_frames_of_several_windows_are_their_mean(segmenter, longer):
+    frames = [segmenter.prepare(frame) for frame in longer]
+    answers = [answer for (answer,) in follow(segmenter, frames, SHARING)]
+    assert [len(answer.masks) for answer in answers] == [2, 2, 1, 4]
+    found = {
+        name: np.concatenate([getattr(answer, name) for answer in answers]) for name in ("masks", "scores", "boxes")
+    }
+    logits = {place: [] for place in range(9)}
+    scores, boxes = ({place: [] for place in range(9)} for _ in range(2))
+    for window, answer in zip(SHARING, answers, strict=True):
+        parts = direct(segmenter, frames[window.start : window.stop], SENTENCES[0])
+        for lists, part in zip((scores, boxes, logits), parts, strict=True):
+            for position, place in enumerate(window):
+                lists[place].append(part[position, answer.query])
+    assert [len(logits[place]) for place in range(9)] == [1, 1, 2, 2, 2, 3, 2, 2, 1]
+    for place in range(9):
+        mean = torch.stack(logits[place]).mean(0)
+        resized = torch.nn.functional.interpolate(mean[None, None], SIZE, mode="bilinear")[0, 0]
+        clear = (resized.abs() > 1e-4).numpy()
+        assert clear.mean() > 0.9
+        assert ((resized > 0).numpy() == found["masks"][place])[clear].all()
+        assert found["scores"][place] == pytest.approx(torch.stack(scores[place]).mean().item(), abs=1e-5)
+        expected = displayed_boxes(torch.stack(boxes[place]).mean(0), SIZE)
+        np.testing.assert_allclose(found["boxes"][place], expected, atol=1e-3)
+
+
+def test_the_query_of_a_later_window_is_that_of_the_rule(segmenter, longer, monkeypatch):
+    frames = [segmenter.prepare(frame) for frame in longer]
+    asked = []
+    monkeypatch.setattr("model.segmenter.link_query", lambda *given: asked.append(given) or 2)
+    answers = [answer for (answer,) in follow(segmenter, frames, SHARING[:2])]
+    assert answers[1].query == 2
+    (logits, looks, look, in_place) = asked[0]
+    assert (logits.shape, looks.shape, look.shape, in_place.shape) == ((4, 3, 1), (3, 24), (24,), (3,))
+    (scores, _, first), (_, _, second) = (
+        direct(segmenter, frames[w.start : w.stop], SENTENCES[0]) for w in SHARING[:2]
+    )
+    mine, theirs = first[2:, answers[0].query].sigmoid()[:, None], second[:2].sigmoid()
+    belief = scores[2:, answers[0].query] * (mine > 0.5).flatten(1).any(1)
+    common, either = (mine * theirs).sum((2, 3)), (mine**2 + theirs**2 - mine * theirs).sum((2, 3))
+    expected = (belief.mean() * (belief @ common) / (belief @ either)).nan_to_num(0.0)
+    torch.testing.assert_close(in_place, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_only_what_a_later_window_sees_is_carried_and_not_on_the_device(segmenter, longer):
+    frames = [segmenter.prepare(frame) for frame in longer]
+    tracks = [answer.track for (answer,) in follow(segmenter, frames, SHARING)]
+    assert [track.seam.places for track in tracks] == [(2, 3), (4, 5), (5, 6, 7), ()]
+    for track in tracks:
+        parts = [track.look, track.seam.logits, track.seam.scores, track.seam.boxes, track.seam.windows]
+        assert {part.device.type for part in parts} == {"cpu"}
+        assert track.seam.logits.untyped_storage().nbytes() == track.seam.logits.numel() * 4  # nothing behind it
+        height, width = frames[0].shape[:2]
+        assert track.seam.logits[:1].numel() * 4 < height * width  # at the stride of the masks
+
+
+def test_a_video_of_one_window_is_answered_as_without_overlap(segmenter, longer):
+    frames = [segmenter.prepare(frame) for frame in longer]
+    plain = list(segmenter.segment(frames, SIZE, SENTENCES))
+    (answers,) = follow(segmenter, frames, [range(9)], SENTENCES)
+    assert all(equal(one, other) for one, other in zip(plain, answers, strict=True))
+
+
+def test_sentences_are_followed_apart_from_each_other(segmenter, longer):
+    frames = [segmenter.prepare(frame) for frame in longer]
+    together = follow(segmenter, frames, SHARING, SENTENCES)
+    for number, sentence in enumerate(SENTENCES):
+        for alone, answers in zip(follow(segmenter, frames, SHARING, [sentence]), together, strict=True):
+            assert equal(alone[0], answers[number])
+
+
+def test_kept_frames_of_windows_that_share_frames(segmenter, longer):
+    frames = [segmenter.prepare(frame) for frame in longer]
+    every = np.concatenate([answer.masks for (answer,) in follow(segmenter, frames, SHARING)])
+    keep = [1, 2, 3, 4, 5, 7, 8]  # at least two in each window
+    some = [answer for (answer,) in follow(segmenter, frames, SHARING, keep=keep)]
+    assert [len(answer.masks) for answer in some] == [1, 2, 1, 3]
+    assert np.array_equal(np.concatenate([answer.masks for answer in some]), every[keep])
+    # One frame of each window, the A2D way: what two windows keep is the mean of both, the rest is nobody's.
+    single = [answer for (answer,) in follow(segmenter, frames, SHARING[:2], keep=[3])]
+    assert [len(answer.masks) for answer in single] == [0, 1]
+    assert single[0].track.seam.places == (3,)
+    assert single[1].track.seam.places == ()
+
+
+def test_a_window_in_parts_answers_the_frames_of_earlier_windows_once(segmenter, longer):
+    """As it is cut where memory does not suffice."""
+    frames = [segmenter.prepare(frame) for frame in longer]
+    ((first,),) = follow(segmenter, frames, [range(6)])
+    (held,) = segmenter.segment(frames[:6], SIZE, SENTENCES[:1], None, Overlap(0, 2, [None]))
+    assert held.track.seam.places == (2, 3, 4, 5)
+    (left,) = segmenter.segment(frames[2:4], SIZE, SENTENCES[:1], None, Overlap(2, 8, [held.track]))
+    assert left.track.seam.places == (4, 5)
+    (right,) = segmenter.segment(frames[4:8], SIZE, SENTENCES[:1], None, Overlap(4, 8, [left.track]))
+    assert [len(answer.masks) for answer in (held, left, right)] == [2, 2, 4]
+    assert right.track.seam.places == ()
+    assert np.array_equal(held.masks, first.masks[:2])
 
 
 def test_threshold_moves_the_masks(segmenter, video):

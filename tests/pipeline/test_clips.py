@@ -34,6 +34,59 @@ def test_windows_are_consecutive_and_the_last_one_is_shorter(video):
     assert end.error is None
 
 
+@pytest.mark.parametrize(
+    ("window", "overlap", "frames", "expected"),
+    [
+        (3, 1, 7, [range(3), range(2, 5), range(4, 7)]),
+        (4, 1, 6, [range(4), range(2, 6)]),  # the last one is shifted back: 2 frames are shared
+        (4, 3, 6, [range(4), range(1, 5), range(2, 6)]),
+        (5, 1, 6, [range(5), range(1, 6)]),
+        (7, 2, 7, [range(7)]),
+        (9, 4, 7, [range(7)]),
+        (3, 2, 1, [range(1)]),
+    ],
+)
+def test_windows_share_frames_and_all_but_short_videos_are_full(video, window, overlap, frames, expected):
+    windows, end = read(video, FrameOptions(window=window, overlap=overlap), frame_indices=list(range(frames)))
+    assert [window.indices for window in windows] == [list(numbers) for numbers in expected]
+    assert [window.start for window in windows] == [numbers.start for numbers in expected]
+    assert [window.final for window in windows] == [*(numbers.start for numbers in expected[1:]), frames]
+    for found in windows:
+        assert found.names == [f"{5 * index:05}" for index in found.indices]
+        assert [frame[0, 0, 0] for frame in found.frames] == found.indices
+    assert end.error is None
+
+
+def test_windows_without_overlap_share_nothing(video):
+    windows, _ = read(video, FrameOptions(window=3))
+    assert {(window.start, window.final) for window in windows} == {(0, None)}
+
+
+def test_windows_that_share_frames_are_streamed(video):
+    """Besides the one that is handed on, the next one is there, and nothing else."""
+    prepared = []
+    (clip,), _ = split_rows([ROW | {"video_uri": video}], 1)
+    windows = read_windows([clip], FrameOptions(window=3, overlap=1), lambda frame: prepared.append(1) or frame)
+    read_by_then = []
+    for _ in windows:
+        read_by_then.append(len(prepared))
+    assert read_by_then == [5, 7, 7, 7]  # a window is known to be full when it is, the last one at the end
+
+
+def test_an_error_in_a_later_window_ends_a_clip_whose_windows_share_frames(video, tmp_path):
+    (tmp_path / "00030.png").write_bytes(b"not an image")
+    windows, end = read(video, FrameOptions(window=3, overlap=1))
+    assert [window.indices for window in windows] == [[0, 1, 2]]
+    assert end.error.status == "corrupt"
+
+
+def test_parts_of_a_window_know_their_place(video):
+    windows, _ = read(video, FrameOptions(window=4, overlap=2))
+    part = windows[1].part(1, 3)
+    assert (part.indices, part.names, part.start, part.final) == ([3, 4], ["00015", "00020"], 3, 3)
+    assert windows[1].indices == [2, 3, 4, 5]
+
+
 def test_whole_is_one_window_up_to_its_limit(video):
     windows, _ = read(video, FrameOptions(window=None, max_whole_frames=7))
     assert [len(window.frames) for window in windows] == [7]

@@ -18,10 +18,10 @@ from tests.handmade import make_older
 
 
 class FakeSegmenter:
-    """Marks the left half of every frame; the sentence says how to fail."""
+    """Marks the left half of every frame; the sentence says how to fail. Tracks are the places they come from."""
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.overlaps = [], []
 
     def prepare(self, frame):
         return frame[::2, ::2]
@@ -29,9 +29,11 @@ class FakeSegmenter:
     def count_tokens(self, expression):
         return len(expression.split()) + 2
 
-    def segment(self, frames, size, expressions, keep=None):
+    def segment(self, frames, size, expressions, keep=None, overlap=None):
         self.calls.append((len(frames), list(expressions), keep))
-        count = len(frames) if keep is None else len(keep)
+        self.overlaps.append(overlap)
+        kept = range(len(frames)) if keep is None else keep
+        count = len(kept) if overlap is None else sum(overlap.start + i < overlap.final for i in kept)
         for expression in expressions:
             if expression == "out of memory":
                 raise torch.OutOfMemoryError("no memory left\nmore text")
@@ -47,7 +49,8 @@ class FakeSegmenter:
                 boxes=np.tile(np.array([0, 0, size[1] / 2, size[0]], np.float32), (count, 1)),
                 query=3,
                 margin=0.25,
-                finite=expression != "nan",
+                finite=expression != "nan" and (expression != "nan later" or overlap.start == 0),
+                track=None if overlap is None else f"{expression} from {overlap.start}",
             )
 
 
@@ -209,6 +212,67 @@ def test_only_target_frames_are_output_and_the_rest_is_context(tmp_path, video):
 def test_windows_without_a_target_frame_are_not_segmented(tmp_path, video):
     _, _, segmenter = segment(tmp_path, video, ["a"], target_frames=["00004"])
     assert segmenter.calls == [(2, ["a"], [1])]
+
+
+SHARING = FrameOptions(window=3, overlap=1)  # of 5 frames: 0 to 2 and 2 to 4
+
+
+def test_frames_that_windows_share_are_written_once_and_tracks_handed_on(tmp_path, video):
+    table, receipt, segmenter = segment(tmp_path, video, ["a", "b"], SHARING)
+    assert segmenter.calls == [(3, ["a", "b"], None), (3, ["a", "b"], None)]
+    assert [(o.start, o.final, o.tracks) for o in segmenter.overlaps] == [
+        (0, 2, [None, None]),
+        (2, 5, ["a from 0", "b from 0"]),
+    ]
+    assert table["frame_index"].to_pylist() == list(range(5)) * 2
+    assert table["expression_id"].to_pylist() == ["0"] * 5 + ["1"] * 5
+    assert table["window"].to_pylist() == [3] * 10
+    assert receipt.frames == 10
+    assert table["pair_score"][0].as_py() == pytest.approx(np.mean([0.2, 0.4, 0.2, 0.3, 0.4]))
+
+
+def test_without_overlap_the_model_is_asked_as_ever(tmp_path, video):
+    _, _, segmenter = segment(tmp_path, video, ["a"])
+    assert segmenter.overlaps == [None, None]
+
+
+def test_target_frames_of_windows_that_share_frames(tmp_path, video):
+    table, _, segmenter = segment(tmp_path, video, ["a"], SHARING, target_frames=["00002", "00003"])
+    assert segmenter.calls == [(3, ["a"], [2]), (3, ["a"], [0, 1])]  # both windows see 2, and the second one writes it
+    assert table["frame_name"].to_pylist() == ["00002", "00003"]
+
+
+def test_an_object_is_followed_over_windows_without_a_target_frame(tmp_path, video):
+    options = FrameOptions(window=2, overlap=1)
+    table, _, segmenter = segment(tmp_path, video, ["a"], options, target_frames=["00000", "00004"])
+    assert [o.start for o in segmenter.overlaps] == [0, 3]
+    assert segmenter.overlaps[1].tracks == ["a from 0"]
+    assert table["frame_name"].to_pylist() == ["00000", "00004"]
+
+
+def test_a_failure_in_a_later_window_leaves_one_row(tmp_path, video):
+    table, receipt, _ = segment(tmp_path, video, ["a", "nan later"], SHARING)
+    assert receipt.failed == {"nan": 1}
+    rows = table.filter(pc.equal(table["expression_id"], "1")).to_pylist()
+    assert [row["frame_index"] for row in rows] == [None]
+    assert "frames 00002 to 00004" in rows[0]["error"]
+    assert receipt.frames == 5
+    (tmp_path / "u.parquet").unlink()
+    (tmp_path / "video" / "00004.png").write_bytes(b"not an image")
+    table, receipt, _ = segment(tmp_path, video, ["a", "b"], SHARING)
+    assert (table.num_rows, receipt.failed) == (2, {"corrupt": 2})
+
+
+def test_parts_of_windows_that_share_frames_are_followed_too(tmp_path, video):
+    options = FrameOptions(window=3, overlap=1, reduce_window=True)
+    table, receipt, segmenter = segment(tmp_path, video, ["a", "needs much memory"], options)
+    assert receipt.failed == {}
+    rows = table.filter(pc.equal(table["expression_id"], "1"))
+    assert rows["frame_index"].to_pylist() == list(range(5))
+    assert rows["window"].to_pylist() == [1] * 5
+    alone = [o for o, call in zip(segmenter.overlaps, segmenter.calls, strict=True) if call[0] == 1]
+    assert [(o.start, o.final) for o in alone] == [(0, 2), (1, 2), (2, 2), (2, 5), (3, 5), (4, 5)]
+    assert [o.tracks[0] for o in alone] == [None, *(f"needs much memory from {i}" for i in (0, 1, 2, 2, 3))]
 
 
 def test_the_order_of_pairs_does_not_matter_to_which_unit_is_first(tmp_path, video):
