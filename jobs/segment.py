@@ -17,6 +17,7 @@ from importlib.metadata import version
 import pyarrow as pa
 
 from jobs import check, cluster
+from jobs.bound import Bound, bound
 from jobs.progress import Progress, clock
 from model.checkpoint import CheckpointError, check_checkpoint, weights_digest
 from model.embedded import EMBEDDED, KNOWS, SHORT_SIDE
@@ -26,7 +27,7 @@ from pipeline.clips import FrameOptions
 from pipeline.manifest import manifest_origin, read_manifest
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
-from pipeline.runs.units import SECONDS, Receipt
+from pipeline.runs.units import SECONDS, WAITS, Receipt
 from pipeline.segment import ModelOptions, Resources, Work, checkpoint_folder, segment_units
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError, without_secrets
@@ -171,6 +172,7 @@ class SegmentResult:
     startup_seconds: float  # all else: reading, planning, starting the actors, summing up
     embedded: bool = False  # whether the masks are of the checkpoint in the box
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
+    bound: Bound | None = None  # None if nothing was made
 
     @property
     def exit_code(self) -> int:
@@ -191,9 +193,11 @@ class SegmentResult:
             rate = self.frames / self.seconds
             took = f"{clock(self.seconds)} + {clock(self.startup_seconds)} start-up"
             lines.append(f"frames  {self.frames} masks in {took}: {rate:.1f} frames/s")
-            total = sum(self.stages.values()) or 1.0
+            total = sum(self.stages[name] for name in SECONDS) or 1.0
             split = " · ".join(f"{name} {self.stages[name] / total:.0%}" for name in SECONDS)
-            lines.append(f"time    {split} (decoding runs beside the model)")
+            lines.append(f"time    {split} (all beside each other)")
+        if self.bound:
+            lines.append(f"bound   by {self.bound.text}")
         if self.embedded:
             lines.append(f"note    {KNOWS}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
@@ -207,7 +211,7 @@ class Tally:
     errors: list[str] = field(default_factory=list)
     fresh_pairs: int = 0  # these and all below: of this invocation only
     frames: int = 0
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
     started: float = math.inf  # by this process's monotonic clock: those of the nodes differ, and jump
     ended: float = 0.0
 
@@ -219,8 +223,8 @@ class Tally:
             self.frames += receipt.frames - receipt.kept_frames
             self.ended = time.monotonic()
             self.started = min(self.started, self.ended - (receipt.ended - receipt.started))
-            for name in SECONDS:
-                self.stages[name] += receipt.seconds[name]
+            for name in self.stages:
+                self.stages[name] += receipt.seconds.get(name, 0.0)
 
 
 def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: None) -> SegmentResult:
@@ -234,7 +238,7 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     invocation = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     the_run, units, todo = prepare(config)
     doing = {unit.unit_id for unit in todo}
-    tally = Tally()
+    tally, pool = Tally(), Resources()
     if todo:
         storage.remove(the_run.success_uri)
         with cluster.session(config.address) as resources:
@@ -244,7 +248,7 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
             _follow(chain, todo, tally, progress)
     for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
         tally.add(receipt)
-    result = _sum_up(config, the_run, units, tally, time.perf_counter() - started)
+    result = _sum_up(config, the_run, units, tally, pool, time.perf_counter() - started)
     the_run.write_log(invocation, result.to_json())
     return result
 
@@ -404,7 +408,9 @@ def _cause(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1].strip()}" if lines else type(cause).__name__
 
 
-def _sum_up(config: SegmentConfig, the_run: Run, units: list[Unit], tally: Tally, wall_seconds: float) -> SegmentResult:
+def _sum_up(
+    config: SegmentConfig, the_run: Run, units: list[Unit], tally: Tally, pool: Resources, wall_seconds: float
+) -> SegmentResult:
     lost = {unit.unit_id for unit in units} - the_run.committed()
     if lost:
         raise InfrastructureError(f"{len(lost)} units are not in {the_run.folder}; repeat the command to make them")
@@ -421,4 +427,5 @@ def _sum_up(config: SegmentConfig, the_run: Run, units: list[Unit], tally: Tally
         startup_seconds=round(wall_seconds - seconds, 3),
         embedded=config.embedded,
         stages={name: round(value, 3) for name, value in tally.stages.items()},
+        bound=bound(tally.stages, seconds, pool.actors, pool.gpus_per_actor > 0) if seconds else None,
     )

@@ -1,11 +1,16 @@
 """The main chain: units in, receipts out. One actor holds one model; only receipts travel through Ray.
 
-units -> UnitSegmenter (decode ahead, model, RLE, commit) -> receipts
+units -> UnitSegmenter (decode, model, RLE, commit beside each other) -> receipts
 """
 
+import itertools
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import pyarrow as pa
 import ray
@@ -19,10 +24,11 @@ from pipeline.clips import FrameOptions
 from pipeline.runs.attempts import Attempts, next_rung
 from pipeline.runs.run import Run, Unit
 from pipeline.runs.units import Earlier, Receipt
-from pipeline.unit import UnitJob, segment_unit
+from pipeline.underway import Attempt
+from pipeline.unit import Prepared, UnitJob, segment_jobs
 
-# Units of one actor call: several, since decoding ahead stops between calls; few, so that work spreads to the end.
-UNITS_PER_CALL = 8
+UNITS_PER_CALL = 8  # fewer calls for the driver to hand out; still few, so that work spreads to the end
+CALLS_AT_ONCE = 2  # of one actor: the first units of the second are decoded while the last of the first are done
 
 
 def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
@@ -69,7 +75,14 @@ class Resources:
     gpus_per_actor: float = 0.0
 
     def pool(self) -> ActorPoolStrategy:
-        return ActorPoolStrategy(min_size=self.least, max_size=self.actors, initial_size=self.actors)
+        return ActorPoolStrategy(
+            min_size=self.least,
+            max_size=self.actors,
+            initial_size=self.actors,
+            max_tasks_in_flight_per_actor=CALLS_AT_ONCE,
+            max_concurrent_calls_per_actor=CALLS_AT_ONCE,
+            enable_true_multi_threading=True,  # calls only queue their units and wait: the model has one thread
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +96,7 @@ class Work:
 
 
 class UnitSegmenter:
-    """One GPU actor (or a share of the CPUs): builds the model once, then does unit after unit."""
+    """One GPU actor (or a share of the CPUs): builds the model once, then does unit after unit of all its calls."""
 
     def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, work: Work):
         self.run = run
@@ -92,13 +105,35 @@ class UnitSegmenter:
         node = ray.get_runtime_context().get_node_id()
         self.attempts = Attempts(run.attempts_folder, work.invocation, node, _node_is_alive, work.timeout)
         self.segmenter = model.load()
+        self.queued: SimpleQueue[Unit] = SimpleQueue()
+        self.promised: SimpleQueue[Future[Receipt]] = SimpleQueue()  # in the order of `queued`
+        self.queueing = threading.Lock()
+        threading.Thread(target=self._work, name="units", daemon=True).start()
 
     def __call__(self, units: pa.Table) -> Iterator[pa.Table]:
-        """Units (columns of `Unit`) to receipts (one JSON text each), yielded one by one."""
-        for row in units.to_pylist():
-            yield pa.table({"receipt": [self.segment(Unit(**row)).to_json()]})
+        """Units (columns of `Unit`) to receipts (one JSON text each), one by one; for several threads at once."""
+        promised: list[Future[Receipt]] = []
+        with self.queueing:
+            for row in units.to_pylist():
+                promised.append(Future())
+                self.promised.put(promised[-1])
+                self.queued.put(Unit(**row))
+        for receipt in promised:
+            yield pa.table({"receipt": [receipt.result().to_json()]})
 
-    def segment(self, unit: Unit) -> Receipt:
+    def _work(self) -> None:
+        """Keep all promises, as long as the process lives."""
+        prepared = (self._prepare(self.queued.get()) for _ in itertools.count())
+        try:
+            for receipt in segment_jobs(prepared, self.segmenter, self.frames):
+                self.promised.get().set_result(receipt)
+        except BaseException as error:
+            while True:
+                self.promised.get().set_exception(error)
+
+    def _prepare(self, unit: Unit) -> Prepared:
+        """What there is to do for a unit, as storage tells now."""
+        since = time.perf_counter()
         uri = self.run.masks_uri(unit.unit_id)
         earlier = None
         if storage.exists(uri):
@@ -108,15 +143,14 @@ class UnitSegmenter:
             earlier = Earlier.read(uri, self.again)
         rung = next_rung(self.attempts.deaths(unit.unit_id))
 
-        def guard(rows: list[dict]) -> AbstractContextManager:
+        def guard(rows: list[dict]) -> Attempt:
             alone = (rows[0]["video_id"], rows[0]["expression_id"]) if rung.alone else None
             return self.attempts.attempt(unit.unit_id, alone)
 
         rows = self.run.rows(unit).to_pylist()
         if earlier:
             rows = [row for row in rows if (row["video_id"], row["expression_id"]) in earlier.again]
-        job = UnitJob(uri, rows, guard, rung, earlier)
-        return segment_unit(job, Receipt(unit.unit_id, self.run.fingerprint), self.segmenter, self.frames)
+        return UnitJob(uri, rows, guard, rung, earlier, since), Receipt(unit.unit_id, self.run.fingerprint)
 
 
 def _node_is_alive(node: str) -> bool:

@@ -1,26 +1,36 @@
-"""Segment one unit: decode ahead, run the model, encode, spool, commit. No Ray in here."""
+"""Segment units: decode, run the model, encode and commit, each in a thread of its own. No Ray in here.
+
+    fetch, decode ─ windows ─► model ─ answers ─► encode, spool, commit ─► receipts
+
+Every unit passes all three in turn: while the model is at one, the next is decoded and the one before is written.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from model.segmenter import Segmenter
+from model.segmenter import Segmentation, Segmenter
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
-from pipeline.prefetch import prefetch
+from pipeline.prefetch import Put, ahead
 from pipeline.runs.attempts import Rung
 from pipeline.runs.units import Earlier, Receipt, UnitWriter
 from pipeline.spool import FrameSpool
-from pipeline.windows import PairState, WindowSegmenter
+from pipeline.underway import Attempt, Underway
+from pipeline.windows import PairState, WindowSegmenter, frame_rows
 from schemas.errors import pair_message
 from schemas.manifest import MAX_TOKENS
 from schemas.masks import PREDICTIONS
 
-WINDOWS_AHEAD = 1  # besides the one that is being decoded and the one that is being segmented
+# Between two threads. A window is one event, a small unit some six. By default a window has 25 MB at 360x640, and the
+# masks of one pair in it 15 MB at 480p.
+EVENTS_AHEAD = 16
+BYTES_AHEAD = 2**27
 
-Guard = Callable[[list[dict]], AbstractContextManager]
+Guard = Callable[[list[dict]], Attempt]
+Failed = tuple[dict, str, str]  # plan row, status, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +38,79 @@ class UnitJob:
     """What is to be done for one unit, and where it goes.
 
     `rows` are the plan rows to segment: all of the unit, or those that are done again where `earlier` is the object to
-    be replaced. `guard` surrounds the work on rows that are done together: all, or one by one, as `rung` says.
+    be replaced. `guard` makes the attempt at rows that are done together: all, or one by one, as `rung` says.
     """
 
     uri: str
     rows: list[dict]
-    guard: Guard = lambda rows: nullcontext()
+    guard: Guard = lambda rows: nullcontext(nullcontext())
     rung: Rung = field(default_factory=lambda: Rung(alone=False))
     earlier: Earlier | None = None
+    since: float = field(default_factory=time.perf_counter)  # when there was this to do; before, nobody waited for it
+
+
+Prepared = tuple[UnitJob, Receipt] | Receipt  # a receipt alone: the unit is there already
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStart:
+    job: UnitJob
+    receipt: Receipt
+    failed: list[Failed]  # rows that are not even tried
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStart:
+    limit: AbstractContextManager  # of the time that the model may be at it
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class UnitEnd:
+    """Nothing more comes for the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model found for one pair in one window, at the positions `kept` of it."""
+
+    pair: PairState
+    window: Window
+    kept: Sequence[int]
+    found: Segmentation
+
+
+@dataclass(frozen=True, slots=True)
+class ClipDone:
+    """What became of the pairs of a clip; all their answers came before."""
+
+    pairs: list[PairState]
 
 
 def segment_unit(job: UnitJob, receipt: Receipt, segmenter: Segmenter, options: FrameOptions) -> Receipt:
-    """Make and commit the object of one unit: every plan row ends as masks or as one error row.
+    """`segment_jobs` of one."""
+    with closing(segment_jobs([(job, receipt)], segmenter, options)) as receipts:
+        return next(receipts)
 
-    Returns the receipt of what lies at `job.uri`, which is another attempt's if that was first.
+
+def segment_jobs(
+    jobs: Iterable[Prepared], segmenter: Segmenter, options: FrameOptions
+) -> Generator[Receipt, None, None]:
+    """Make and commit the objects of units: every plan row ends as masks or as one error row.
+
+    Yields, in the order of `jobs`, the receipt of what lies at each `job.uri`, which is another attempt's if that was
+    first. It is the decoding thread that iterates `jobs`, some units ahead.
     """
-    clips, bad = split_rows(job.rows, options.frame_step)
-    with UnitWriter(job.uri, receipt, job.earlier) as writer:
-        for row, problem in bad:
-            writer.write(error_row(row, "bad_row", problem))
-        for together in _apart(clips, job.rung, writer) if job.rung.alone else [clips] if clips else []:
-            with job.guard([row for clip in together for row in clip.pairs]):
-                _write_clips(together, writer, segmenter, options)
-        started = time.perf_counter()
-        written = writer.commit()
-        written.seconds["write"] += time.perf_counter() - started
-        return written
+    with Underway() as underway:
+        windows = ahead(lambda put: _decode(jobs, segmenter, options, underway, put), EVENTS_AHEAD, BYTES_AHEAD)
+        answers = ahead(lambda put: _segment(windows, segmenter, options, put), EVENTS_AHEAD, BYTES_AHEAD)
+        with closing(answers):
+            for event in answers:
+                yield event if isinstance(event, Receipt) else _write_unit(event, answers, underway)
 
 
 def error_row(row: dict, status: str, text: str) -> pa.Table:
@@ -78,64 +135,130 @@ def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
     return pa.table([columns[name] for name in PREDICTIONS.names], schema=PREDICTIONS)
 
 
-def _apart(clips: list[Clip], rung: Rung, writer: UnitWriter) -> Iterator[list[Clip]]:
-    """Each pair as a clip of its own; those given up become their error row instead."""
+def _decode(
+    jobs: Iterable[Prepared], segmenter: Segmenter, options: FrameOptions, underway: Underway, put: Put
+) -> None:
+    """The first thread: the windows of each unit, between its start and its end."""
+    for item in jobs:
+        if isinstance(item, Receipt):
+            put(item)
+            continue
+        job, receipt = item
+        clips, bad = split_rows(job.rows, options.frame_step)
+        failed = [(row, "bad_row", problem) for row, problem in bad]
+        tries = [clips] if clips else []
+        if job.rung.alone:
+            tries, given_up = _apart(clips, job.rung)
+            failed += given_up
+        put(UnitStart(job, receipt, failed))
+        for together in tries:
+            attempt = job.guard([row for clip in together for row in clip.pairs])
+            put(AttemptStart(underway.begin(attempt, apart=job.rung.apart)))
+            for event in read_windows(together, options, segmenter.prepare):
+                put(event, sum(frame.nbytes for frame in event.frames) if isinstance(event, Window) else 0)
+            put(AttemptEnd(attempt))
+        put(UnitEnd())
+
+
+def _apart(clips: list[Clip], rung: Rung) -> tuple[list[list[Clip]], list[Failed]]:
+    """Each pair as a clip of its own, and those given up."""
+    tries, given_up = [], []
     for clip in clips:
         for row in clip.pairs:
             failure = rung.given_up.get((row["video_id"], row["expression_id"]))
             if failure:
-                writer.write(error_row(row, *failure))
+                given_up.append((row, *failure))
             else:
-                yield [replace(clip, pairs=[row])]
+                tries.append([replace(clip, pairs=[row])])
+    return tries, given_up
 
 
-def _write_clips(clips: list[Clip], writer: UnitWriter, segmenter: Segmenter, options: FrameOptions) -> None:
-    seconds = writer.receipt.seconds
-    windows = WindowSegmenter(segmenter, seconds, reduce_window=options.reduce_window)
-    ahead = prefetch(read_windows(clips, options, segmenter.prepare), WINDOWS_AHEAD)
-    for events in _by_clip(ahead):
-        with FrameSpool() as spool:
-            pairs = _segment_clip(events, windows, spool)
-            started = time.perf_counter()
-            spool.close()
-            for number, pair in enumerate(pairs):
-                if pair.failure:
-                    writer.write(error_row(pair.row, *pair.failure))
-                else:
-                    for rows in spool.read(number):
-                        writer.write(pair_rows(rows, pair.row, pair.mean_score))
-            seconds["write"] += time.perf_counter() - started
-
-
-def _by_clip(events: Iterable[Window | ClipEnd]) -> Iterator[Iterator[Window | ClipEnd]]:
-    """The events of each clip, its ClipEnd the last."""
-    events = iter(events)
-
-    def of_one(first: Window | ClipEnd) -> Iterator[Window | ClipEnd]:
-        yield first
-        while not isinstance(first, ClipEnd):
-            first = next(events)
-            yield first
-
-    for event in events:
-        yield of_one(event)
-
-
-def _segment_clip(events: Iterator[Window | ClipEnd], windows: WindowSegmenter, spool: FrameSpool) -> list[PairState]:
-    """Spool the rows of all pairs of a clip; returns what became of each."""
+def _segment(events: Generator, segmenter: Segmenter, options: FrameOptions, put: Put) -> None:
+    """The second thread: the model at work, and how long it waits for the threads on both its sides."""
+    windows = WindowSegmenter(segmenter, {}, reduce_window=options.reduce_window)
     pairs: list[PairState] = []
-    for event in events:
-        windows.seconds["decode"] += event.seconds
-        if not pairs:
-            too_many = [_too_many_tokens(row, windows.segmenter) for row in event.clip.pairs]
-            rows = zip(event.clip.pairs, too_many, strict=True)
-            pairs = [PairState(number, row, failure) for number, (row, failure) in enumerate(rows)]
-        if isinstance(event, Window):
-            windows.segment(event, pairs, spool)
-        else:
-            for pair in pairs:
-                pair.failure = pair.failure or _failure(event, pair)
-    return pairs
+
+    def hand_on(item: object, size: int = 0) -> None:
+        started = time.perf_counter()
+        put(item, size)
+        windows.seconds["blocked"] += time.perf_counter() - started
+
+    def answer(pair: PairState, window: Window, kept: Sequence[int], found: Segmentation) -> None:
+        hand_on(Answer(pair, window, kept, found), found.masks.nbytes)
+
+    with closing(events), ExitStack() as turn:
+        free = time.perf_counter()
+        for event in events:
+            came = time.perf_counter()
+            if isinstance(event, Receipt):
+                put(event)
+                continue
+            if isinstance(event, UnitStart):
+                windows.seconds = event.receipt.seconds
+                free = max(free, event.job.since)
+            windows.seconds["waiting"] += max(0.0, came - free)
+            match event:
+                case AttemptStart():
+                    turn.enter_context(event.limit)
+                case Window():
+                    pairs = pairs or _pairs(event.clip, segmenter)
+                    windows.seconds["decode"] += event.seconds
+                    windows.segment(event, pairs, answer)
+                case ClipEnd():
+                    pairs = pairs or _pairs(event.clip, segmenter)
+                    windows.seconds["decode"] += event.seconds
+                    for pair in pairs:
+                        pair.failure = pair.failure or _failure(event, pair)
+                    hand_on(ClipDone(pairs))
+                    pairs = []
+                case _:
+                    if isinstance(event, AttemptEnd):
+                        turn.close()
+                    hand_on(event)
+            free = time.perf_counter()
+
+
+def _write_unit(start: UnitStart, events: Generator, underway: Underway) -> Receipt:
+    """The third thread: one unit to its commit."""
+    with UnitWriter(start.job.uri, start.receipt, start.job.earlier) as writer:
+        for failure in start.failed:
+            writer.write(error_row(*failure))
+        for event in events:
+            if isinstance(event, UnitEnd):
+                break
+            if isinstance(event, AttemptEnd):
+                underway.end(event.attempt)
+            else:
+                _write_clip(event, events, writer)
+        started = time.perf_counter()
+        written = writer.commit()
+        written.seconds["write"] += time.perf_counter() - started
+        return written
+
+
+def _write_clip(event: Answer | ClipDone, events: Generator, writer: UnitWriter) -> None:
+    """All answers of one clip, spooled until it is known which of its pairs came through."""
+    seconds = writer.receipt.seconds
+    with FrameSpool() as spool:
+        while isinstance(event, Answer):
+            started = time.perf_counter()
+            spool.add(event.pair.number, frame_rows(event.window, event.kept, event.found))
+            seconds["encode"] += time.perf_counter() - started
+            event = next(events)
+        started = time.perf_counter()
+        spool.close()
+        for pair in event.pairs:
+            if pair.failure:
+                writer.write(error_row(pair.row, *pair.failure))
+            else:
+                for rows in spool.read(pair.number):
+                    writer.write(pair_rows(rows, pair.row, pair.mean_score))
+        seconds["write"] += time.perf_counter() - started
+
+
+def _pairs(clip: Clip, segmenter: Segmenter) -> list[PairState]:
+    """The pairs of a clip before its first window; those with too long a sentence have failed already."""
+    return [PairState(number, row, _too_many_tokens(row, segmenter)) for number, row in enumerate(clip.pairs)]
 
 
 def _failure(end: ClipEnd, pair: PairState) -> tuple[str, str] | None:

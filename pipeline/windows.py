@@ -1,7 +1,7 @@
 """One window of frames through the model for all pairs that want it; what goes wrong stays with its pair."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,6 @@ import torch
 from model.linking import Track
 from model.segmenter import Overlap, Segmentation, Segmenter
 from pipeline.clips import Window
-from pipeline.spool import FrameSpool
 from schemas import rle
 
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
@@ -32,9 +31,12 @@ class PairState:
         return self.scores / self.frames
 
 
+OnAnswer = Callable[[PairState, Window, Sequence[int], Segmentation], None]  # frames at these positions of the window
+
+
 @dataclass(slots=True)
 class WindowSegmenter:
-    """A model at work: windows in, rows into the spool. `seconds` by stage are counted up.
+    """A model at work: windows in, answers out. The seconds of the `model` are counted up.
 
     With `reduce_window` a pair that runs out of memory is segmented in halves of its window, and so on down to single
     frames; else it fails.
@@ -44,65 +46,62 @@ class WindowSegmenter:
     seconds: dict[str, float]
     reduce_window: bool = False
 
-    def segment(self, window: Window, pairs: list[PairState], spool: FrameSpool) -> None:
-        """Spool the rows of each pair that has not failed, for those frames of the window that it wants."""
+    def segment(self, window: Window, pairs: list[PairState], answer: OnAnswer) -> None:
+        """Call `answer` for each pair that has not failed, with those frames of the window that it wants."""
         wanted: dict[tuple[int, ...], list[PairState]] = {}
         for pair, targets in zip(pairs, window.clip.targets, strict=True):
             kept = tuple(i for i, name in enumerate(window.names) if targets is None or name in targets)
             if kept and not pair.failure:
                 wanted.setdefault(kept, []).append(pair)
         for kept, group in wanted.items():
-            self._segment_group(window, kept, group, spool)
+            self._segment_group(window, kept, group, answer)
 
-    def _segment_group(self, window: Window, kept: Sequence[int], group: list[PairState], spool: FrameSpool) -> None:
+    def _segment_group(self, window: Window, kept: Sequence[int], group: list[PairState], answer: OnAnswer) -> None:
         """One model call. Those that it has no memory for are tried alone, so that only the guilty ones fail."""
-        done, reason = self._call(window, kept, group, spool)
+        done, reason = self._call(window, kept, group, answer)
         if reason is None:
             return
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if len(group) > 1:
             for pair in group[done:]:
-                self._segment_group(window, kept, [pair], spool)
+                self._segment_group(window, kept, [pair], answer)
         elif self.reduce_window and len(window.frames) > 1:
-            self._segment_halves(window, kept, group, spool)
+            self._segment_halves(window, kept, group, answer)
         else:
             frames = f"{len(window.frames)} frames" if len(window.frames) > 1 else "one frame"
             hint = "--short-side" if self.reduce_window else "--window or --short-side, or --on-oom reduce-window"
             text = f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); use a smaller {hint}"
             group[0].failure = ("oom", text)
 
-    def _segment_halves(self, window: Window, kept: Sequence[int], group: list[PairState], spool: FrameSpool) -> None:
+    def _segment_halves(self, window: Window, kept: Sequence[int], group: list[PairState], answer: OnAnswer) -> None:
         middle = len(window.frames) // 2
         for start, stop in ((0, middle), (middle, len(window.frames))):
             inside = [i - start for i in kept if start <= i < stop]
             if inside and not group[0].failure:
-                self._segment_group(window.part(start, stop), inside, group, spool)
+                self._segment_group(window.part(start, stop), inside, group, answer)
 
     def _call(
-        self, window: Window, kept: Sequence[int], group: list[PairState], spool: FrameSpool
+        self, window: Window, kept: Sequence[int], group: list[PairState], answer: OnAnswer
     ) -> tuple[int, str | None]:
         """How many of the group are through, and why not all: None, or the text of the device that is out of memory."""
         done = 0
         started = time.perf_counter()
         try:
             for pair, found in zip(group, self._answers(window, kept, group), strict=True):
-                masks_ready = time.perf_counter()
-                self.seconds["model"] += masks_ready - started
+                self.seconds["model"] += time.perf_counter() - started
                 if found.finite:
                     ready = _ready(window, kept)
                     if ready:
-                        rows = frame_rows(window, ready, found)
-                        spool.add(pair.number, rows)
+                        answer(pair, window, ready, found)
                         pair.frames += len(ready)
-                        pair.scores += sum(rows["score"])
+                        pair.scores += sum(found.scores.tolist())
                     pair.track = found.track
                 else:
                     pair.track = None
                     pair.failure = ("nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}")
                 done += 1
                 started = time.perf_counter()
-                self.seconds["encode"] += started - masks_ready
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not _is_out_of_memory(error):
                 raise

@@ -2,7 +2,8 @@
 
 Each attempt leaves a marker under RUN/attempts/<unit_id>/ while it is under way, and takes it away when it ends in any
 orderly way. A marker that is still there tells of a death. It counts only if the attempt's driver and node outlived it:
-a preempted node or a killed driver is not the input's fault.
+a preempted node or a killed driver is not the input's fault. A process has several units under way at once, and its
+death counts against all of them; each of these is tried again apart from others, so the second one finds the guilty.
 
 The ladder: the whole unit, once more, then pair by pair, each of them once more; a pair that died twice alone is
 given up.
@@ -59,10 +60,11 @@ class Attempts:
     timeout: float | None = None
 
     @contextlib.contextmanager
-    def attempt(self, unit_id: str, pair: Key | None = None) -> Iterator[None]:
-        """Around the work on a unit, or on one of its pairs alone.
+    def attempt(self, unit_id: str, pair: Key | None = None) -> Iterator[contextlib.AbstractContextManager]:
+        """Around the work on a unit, or on one of its pairs alone. Yields a context for the part that may take
+        `timeout` seconds: when they are over, the process ends itself, even if native code hangs, and the marker stays.
 
-        With a timeout, the process ends itself when it is over, even if native code hangs: the marker stays.
+        Several attempts may be under way in a process, but only one of them in that part.
         """
         marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self.timeout)
         uri = storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json")
@@ -72,8 +74,7 @@ class Attempts:
             storage.write_bytes(uri, json.dumps(asdict(replace(marker, timed_out=True))).encode())
 
         try:
-            with _time_limit(self.timeout, tell):
-                yield
+            yield _time_limit(self.timeout, tell)
         finally:
             storage.remove(uri)
 
@@ -91,9 +92,13 @@ class Attempts:
 
 @dataclass(slots=True)
 class Rung:
-    """How a unit is to be tried next: as a whole, or pair by pair without those given up."""
+    """How a unit is to be tried next: as a whole, or pair by pair without those given up.
+
+    `apart`: with nothing beside it in its process, since a death there must tell who caused it.
+    """
 
     alone: bool
+    apart: bool = False
     given_up: dict[Key, tuple[str, str]] = field(default_factory=dict)  # pair -> status, text
 
 
@@ -101,11 +106,12 @@ def next_rung(deaths: list[Marker]) -> Rung:
     """Where the ladder stands after these deaths."""
     alone = [marker for marker in deaths if marker.pair is not None]
     if len(deaths) - len(alone) < LIVES:
-        return Rung(alone=False)
+        return Rung(alone=False, apart=bool(deaths))
     counts = Counter(marker.pair for marker in alone)
     last = {marker.pair: marker for marker in alone}
     return Rung(
         alone=True,
+        apart=True,
         given_up={
             (pair[0], pair[1]): _verdict(last[pair])
             for pair, count in counts.items()

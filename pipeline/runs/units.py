@@ -21,7 +21,8 @@ from schemas.errors import InfrastructureError
 from schemas.masks import PREDICTIONS
 
 RECEIPT_KEY = b"refervos.receipt"
-SECONDS = ("decode", "model", "encode", "write")
+SECONDS = ("decode", "model", "encode", "write")  # each in a thread of its own but the last two, which share one
+WAITS = ("waiting", "blocked")  # of the model's thread: for windows, and until its masks were taken from it
 
 Key = tuple[str, str]  # video_id, expression_id
 
@@ -36,7 +37,7 @@ class Receipt:
     frames: int = 0  # rows with a mask, i.e. pair-frames
     failed: dict[str, int] = field(default_factory=dict)  # status -> pairs
     errors: list[str] = field(default_factory=list)  # the first few texts
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
     started: float = field(default_factory=time.time)  # seconds since the epoch, for people
     ended: float = 0.0  # `started` and the seconds it took, so never before it, whatever the wall clock does
     generation: int = 0  # how often error rows of the unit were done again
@@ -97,6 +98,7 @@ class UnitWriter:
         self.earlier = earlier
         self._pairs: set[Key] = set()
         self._began = time.monotonic()
+        receipt.started = time.time()
 
     def __enter__(self) -> Self:
         self._spool = storage.spool(self.uri)

@@ -16,13 +16,16 @@ KILLS = 4
 
 
 def test_actors(case, undisturbed):
-    """Each attempt under way is a target, whole units twice and pairs alone once: nobody is to be blamed for it."""
+    """Each attempt under way is a target, whole units twice and pairs alone once: nobody is to be blamed for it.
+
+    A process has several attempts under way. One blow counts against all of them.
+    """
     driver, killed, blows = case.start("--actors", "2"), set(), Counter()
     for _ in polls(driver):
-        for uri, marker in case.attempts().items():
+        for marker in case.attempts().values():
             pair = marker["pair"] and tuple(marker["pair"])
-            if len(killed) < KILLS and uri not in killed and blows[marker["unit"], pair] < (1 if pair else 2):
-                killed.add(uri)
+            if len(killed) < KILLS and marker["pid"] not in killed and blows[marker["unit"], pair] < (1 if pair else 2):
+                killed.add(marker["pid"])
                 blows[marker["unit"], pair] += 1
                 os.kill(marker["pid"], signal.SIGKILL)
     end_of(driver)

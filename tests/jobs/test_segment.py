@@ -80,7 +80,11 @@ def test_the_summary_says_what_happened(done):
     assert "9: 9 with masks, 0 failed" in text
     assert "108 masks in" in text
     assert all(f"{stage} " in text for stage in ("decode", "model", "encode", "write"))
-    assert json.loads(json.dumps(result.to_json()))["ok"] == 9
+    assert f"bound   by {result.bound.text}" in text
+    document = json.loads(json.dumps(result.to_json()))
+    assert document["ok"] == 9
+    assert document["bound"]["by"] in document["bound"]["shares"]
+    assert sum(document["bound"]["shares"].values()) == pytest.approx(1, abs=0.001)
 
 
 def test_run_json_repeats_the_run(done, shapes, checkpoint, tmp_path):

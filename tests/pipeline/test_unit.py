@@ -1,6 +1,10 @@
 """Failures stay with their pair. The segmenter is a stand-in here, since real ones do not fail on demand; real masks
 through the same code are tested in tests/jobs/test_segment.py."""
 
+import threading
+import time
+from contextlib import contextmanager
+
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -10,11 +14,14 @@ from PIL import Image
 
 from model.segmenter import Segmentation
 from pipeline.clips import FrameOptions
-from pipeline.runs.units import Earlier, Receipt, read_receipt, unit_pairs
-from pipeline.unit import UnitJob, segment_unit
+from pipeline.runs.attempts import Rung
+from pipeline.runs.units import SECONDS, Earlier, Receipt, read_receipt, unit_pairs
+from pipeline.unit import UnitJob, segment_jobs, segment_unit
 from schemas import rle
 from schemas.masks import PREDICTIONS
 from tests.handmade import make_older
+
+UNSUSPECTED = Rung(alone=False)
 
 
 class FakeSegmenter:
@@ -88,7 +95,7 @@ def test_every_frame_of_every_pair_is_a_row(tmp_path, video):
     assert first["pair_score"] == pytest.approx(np.mean([0.2, 0.3, 0.4, 0.2, 0.4]))
     assert (first["status"], first["error"]) == ("ok", None)
     assert (receipt.pairs, receipt.frames, receipt.failed) == (2, 10, {})
-    assert all(seconds > 0 for seconds in receipt.seconds.values())
+    assert all(receipt.seconds[stage] > 0 for stage in SECONDS)
     assert read_receipt(str(tmp_path / "u.parquet")).pairs == 2
 
 
@@ -279,3 +286,116 @@ def test_the_order_of_pairs_does_not_matter_to_which_unit_is_first(tmp_path, vid
     segment(tmp_path, video, ["a", "b"])
     _, receipt, _ = segment(tmp_path, video, ["a", "b"])
     assert not receipt.fresh
+
+
+class Chain:
+    """Several units through `segment_jobs`; `log` tells what happened to their attempts, in order."""
+
+    def __init__(self, tmp_path, video):
+        self.tmp_path, self.video = tmp_path, video
+        self.log = []
+
+    def job(self, name, expressions=("a",), rung=UNSUSPECTED, on_end=lambda: None):
+        @contextmanager
+        def guard(rows):
+            attempt = " ".join([name, *(row["expression"] for row in rows)])
+            self.log.append(f"begin {attempt}")
+            try:
+                yield self.limit(attempt)
+            finally:
+                on_end()
+                self.log.append(f"end {attempt}")
+
+        common = {"video_id": name, "video_uri": self.video}
+        rows = [common | {"expression_id": text, "expression": text} for text in expressions]
+        return UnitJob(str(self.tmp_path / f"{name}.parquet"), rows, guard, rung), Receipt(name, "f")
+
+    @contextmanager
+    def limit(self, attempt):
+        self.log.append(f"clock on {attempt}")
+        yield
+        self.log.append(f"clock off {attempt}")
+
+    def run(self, *jobs, segmenter=None):
+        return segment_jobs(jobs, segmenter or FakeSegmenter(), FrameOptions(window=3))
+
+
+class Rendezvous(FakeSegmenter):
+    """Comes to its second unit while the first is still written, and has the second decoded while at the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.prepared = 0
+        self.second_decoded, self.at_second = threading.Event(), threading.Event()
+
+    def prepare(self, frame):
+        self.prepared += 1
+        if self.prepared > 5:
+            self.second_decoded.set()
+        return super().prepare(frame)
+
+    def segment(self, frames, size, expressions, keep=None):
+        if len(self.calls) >= 2:
+            self.at_second.set()
+        assert self.second_decoded.wait(60)
+        return super().segment(frames, size, expressions, keep)
+
+
+def test_decoding_the_model_and_writing_are_at_several_units_at_once(tmp_path, video):
+    chain, segmenter = Chain(tmp_path, video), Rendezvous()
+    first = chain.job("v", on_end=lambda: segmenter.at_second.wait(60))
+    receipts = chain.run(first, chain.job("w"), segmenter=segmenter)
+    assert [(receipt.unit_id, receipt.frames) for receipt in receipts] == [("v", 5), ("w", 5)]
+    assert segmenter.at_second.is_set()
+    log = chain.log
+    assert log.index("begin w a") < log.index("clock off v a") < log.index("clock on w a") < log.index("end v a")
+
+
+def test_a_unit_that_a_process_died_of_has_nothing_beside_it(tmp_path, video):
+    chain = Chain(tmp_path, video)
+    suspect = chain.job("w", rung=Rung(alone=False, apart=True))
+    list(chain.run(chain.job("v"), suspect, chain.job("x")))
+    marks = [entry for entry in chain.log if not entry.startswith("clock")]
+    assert marks == ["begin v a", "end v a", "begin w a", "end w a", "begin x a", "end x a"]
+
+
+def test_pairs_that_are_tried_alone_have_nothing_beside_them(tmp_path, video):
+    chain = Chain(tmp_path, video)
+    rung = Rung(alone=True, apart=True, given_up={("w", "b"): ("crash", "twice")})
+    receipts = list(chain.run(chain.job("v"), chain.job("w", ("a", "b", "c"), rung), chain.job("x")))
+    assert [receipt.failed for receipt in receipts] == [{}, {"crash": 1}, {}]
+    marks = [entry for entry in chain.log if not entry.startswith("clock")]
+    names = ["v a", "w a", "w c", "x a"]
+    assert marks == [f"{what} {name}" for name in names for what in ("begin", "end")]
+
+
+def test_a_defect_ends_all_attempts_and_the_units_before_it_are_committed(tmp_path, video):
+    chain = Chain(tmp_path, video)
+    receipts = chain.run(chain.job("v"), chain.job("w", ["defect"]), chain.job("x"))
+    assert next(receipts).unit_id == "v"
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        next(receipts)
+    begun, ended = ({entry.split()[1] for entry in chain.log if entry.startswith(what)} for what in ("begin", "end"))
+    assert begun == ended >= {"v", "w"}
+    assert sorted(path.name for path in tmp_path.glob("*.parquet")) == ["v.parquet"]
+
+
+def test_units_that_are_there_keep_their_place(tmp_path, video):
+    chain = Chain(tmp_path, video)
+    receipts = chain.run(chain.job("v"), Receipt("w", "f"), chain.job("x"))
+    assert [receipt.unit_id for receipt in receipts] == ["v", "w", "x"]
+
+
+def test_the_waiting_of_the_model_is_told(tmp_path, video):
+    class SlowToPrepare(FakeSegmenter):
+        def prepare(self, frame):
+            time.sleep(0.05)
+            return super().prepare(frame)
+
+    chain = Chain(tmp_path, video)
+    (receipt,) = chain.run(chain.job("v"), segmenter=SlowToPrepare())
+    assert receipt.seconds["waiting"] > 0.2
+    assert receipt.seconds["decode"] > 0.2
+    assert receipt.seconds["blocked"] < 0.2
+    (receipt,) = chain.run(chain.job("w", on_end=lambda: time.sleep(0.3)))
+    assert receipt.seconds["waiting"] < 0.2

@@ -84,7 +84,8 @@ def test_a_hanging_process_ends_itself_and_leaves_its_marker(tmp_path):
     code = """if True:
         import sys, time
         from pipeline.runs.attempts import Attempts
-        with Attempts(sys.argv[1], "driver-1", "node-1", lambda node: True, timeout=0.5).attempt("u"):
+        attempts = Attempts(sys.argv[1], "driver-1", "node-1", lambda node: True, timeout=0.5)
+        with attempts.attempt("u") as limit, limit:
             time.sleep(60)
     """
     folder = str(tmp_path / "attempts")

@@ -1,0 +1,329 @@
+"""What the pipeline costs beside the model: `rvos segment`'s chain against a bare loop over the same units.
+
+python benchmarks/steady.py [--quick] [--only NAME ...]
+
+    steady    one actor, a model that sleeps as long as a GPU would take, 480p
+    cpu       one actor, the checkpoint in the box on the same cores as all else
+    scaling   1, 2 and 4 actors that sleep, small videos
+    overhead  units of one tiny frame, and a model that takes no time
+    memory    1,000 units: object store in use, memory of the actor
+    4k        one decoding thread on 4K: frames a second, full-size frames held at once
+
+The bare loop decodes, runs the model, encodes and writes, one after the other, with the same functions; it has no
+attempts, no commits and no receipts. Rates are from the steady state: between the first unit's end and the last one's,
+by the receipts. All that is before is start-up, and stated.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import re
+import statistics
+import tempfile
+import threading
+import time
+import tracemalloc
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from jobs import cluster
+from jobs.bound import bound
+from model.embedded import EMBEDDED, SHORT_SIDE
+from model.segmenter import Segmentation, Segmenter
+from model.transform import resize
+from pipeline.clips import ClipEnd, FrameOptions, read_windows, split_rows
+from pipeline.datasets.moving_shapes import Scene
+from pipeline.runs.plan import PlanOptions
+from pipeline.runs.run import Run, Unit
+from pipeline.runs.units import Receipt
+from pipeline.segment import ModelOptions, Resources, Work, segment_units
+from pipeline.spool import FRAME_ROWS
+from pipeline.unit import pair_rows
+from pipeline.windows import frame_rows
+from schemas.masks import PREDICTIONS
+
+OPTIONS = FrameOptions()
+PACE = 200.0  # pair-frames a second of the sleeping model; a guess at a data centre's GPU
+VIDEOS = 4  # files that all units of a corpus take turns with
+
+
+class SleepingSegmenter:
+    """Takes as long as a GPU of this pace, but no processor; prepares frames as the real one does."""
+
+    def __init__(self, pace: float, short_side: int):
+        self.seconds_per_frame = 1 / pace if pace else 0.0
+        self.prepare = partial(resize, short_side=short_side)
+        self._masks: dict[tuple[int, ...], np.ndarray] = {}
+
+    def count_tokens(self, expression: str) -> int:
+        return len(expression.split()) + 2
+
+    def segment(self, frames, size, expressions, keep=None) -> Iterator[Segmentation]:
+        count = len(frames if keep is None else keep)
+        for _ in expressions:
+            time.sleep(self.seconds_per_frame * len(frames))
+            boxes = np.tile(np.array([0, 0, size[1], size[0]], np.float32), (count, 1))
+            yield Segmentation(self._ellipses(count, *size), np.full(count, 0.5, np.float32), boxes, 0, True)
+
+    def _ellipses(self, count: int, height: int, width: int) -> np.ndarray:
+        """bool [count, H, W], column by column; made once, since a GPU would not take the time of this process."""
+        key = (count, height, width)
+        if key not in self._masks:
+            y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+            shapes = [(x - 0.01 * i) ** 2 * 9 + y**2 * 4 < 1 + 0.2 * np.sin(9 * x + i) for i in range(count)]
+            self._masks[key] = np.stack([shape.T for shape in shapes]).transpose(0, 2, 1)
+        return self._masks[key]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sleeping:
+    """In place of ModelOptions. Each actor leaves its process id in `pids`."""
+
+    pace: float
+    short_side: int
+    pids: str
+
+    def load(self) -> SleepingSegmenter:
+        Path(self.pids, str(os.getpid())).touch()
+        return SleepingSegmenter(self.pace, self.short_side)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """Videos of moving shapes, and `units` of one video each with some sentences."""
+
+    units: int
+    expressions: int
+    frames: int
+    height: int
+    width: int
+
+    def write(self, folder: str) -> pa.Table:
+        """The videos, and the manifest."""
+        paths = [f"{folder}/{self.height}x{self.frames}-{i}.mp4" for i in range(VIDEOS)]
+        for number, path in enumerate(paths):
+            if not os.path.exists(path):
+                write_video(path, number, self.frames, self.height, self.width)
+        rows = [
+            {
+                "video_id": f"v{unit:05}",
+                "video_uri": paths[unit % VIDEOS],
+                "expression_id": str(number),
+                "expression": f"the shape with number {number}",
+                "num_frames": self.frames,
+            }
+            for unit in range(self.units)
+            for number in range(self.expressions)
+        ]
+        return pa.Table.from_pylist(rows)
+
+    def plan(self, folder: str) -> tuple[Run, list[Unit]]:
+        run = Run.start(f"{folder}/run-{uuid.uuid4().hex[:8]}", "f", {}, {})
+        run.extend_plan(self.write(folder), "m", PlanOptions(unit_frames=self.frames * self.expressions))
+        assert len(run.units()) == self.units
+        return run, run.units()
+
+
+def write_video(path: str, seed: int, frames: int, height: int, width: int) -> None:
+    scene = Scene.random(np.random.default_rng(seed), height, width, 4)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(25))
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for index in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene.render(index)[0], format="rgb24")))
+        container.mux(stream.encode())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steady:
+    """What was measured from the first unit's end to the last one's."""
+
+    rate: float  # pair-frames a second
+    unit_ms: float
+    startup: float  # seconds before
+    busy: float = 1.0  # share of the actors' time at the model
+    said: str = ""
+
+
+def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) -> Steady:
+    """One after the other, in this process."""
+    ended, frames = [], []
+    started = time.perf_counter()
+    os.makedirs(f"{run.folder}/loop")
+    for unit in units:
+        clips, _ = split_rows(run.rows(unit).to_pylist(), 1)
+        tables = []
+        for clip in clips:
+            for window in read_windows([clip], OPTIONS, segmenter.prepare):
+                if isinstance(window, ClipEnd):
+                    continue
+                expressions = [row["expression"] for row in clip.pairs]
+                answers = segmenter.segment(window.frames, window.size, expressions)
+                for row, found in zip(clip.pairs, answers, strict=True):
+                    columns = frame_rows(window, range(len(window.frames)), found)
+                    rows = pa.Table.from_pydict(columns, schema=FRAME_ROWS)
+                    tables.append(pair_rows(rows, row, float(found.scores.mean())))
+        with pq.ParquetWriter(f"{run.folder}/loop/{unit.unit_id}.parquet", PREDICTIONS, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+        ended.append(time.perf_counter())
+        frames.append(sum(table.num_rows for table in tables))
+    seconds = ended[-1] - ended[0]
+    return Steady(rate=sum(frames[1:]) / seconds, unit_ms=1000 * seconds / (len(units) - 1), startup=ended[0] - started)
+
+
+def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: int = 1) -> Steady:
+    """As `rvos segment` does it."""
+    started = time.time()
+    work = Work(invocation=uuid.uuid4().hex)
+    receipts = list(segment_units(units, run, model, OPTIONS, Resources(actors=actors, least=actors), work))  # pyright: ignore[reportArgumentType]
+    receipts.sort(key=lambda receipt: receipt.ended)
+    first, steady = receipts[actors - 1], receipts[actors:]  # when all actors are at work
+    seconds = steady[-1].ended - first.ended
+    stages = total_seconds(steady)
+    return Steady(
+        rate=sum(receipt.frames for receipt in steady) / seconds,
+        unit_ms=1000 * seconds / len(steady),
+        startup=first.ended - started,
+        busy=stages["model"] / (seconds * actors),
+        said=bound(stages, seconds, actors, gpus=isinstance(model, Sleeping)).text,
+    )
+
+
+def total_seconds(receipts: list[Receipt]) -> dict[str, float]:
+    return {name: sum(receipt.seconds[name] for receipt in receipts) for name in receipts[0].seconds}
+
+
+def compare(title: str, bare: Steady, chained: Steady, target: float) -> None:
+    print(f"{title}: {chained.rate:.1f} pair-frames/s against {bare.rate:.1f} of the loop:", end=" ")
+    print(f"{chained.rate / bare.rate:.3f} (aim {target}); model busy {chained.busy:.1%};", end=" ")
+    print(f"{chained.unit_ms:.1f} and {bare.unit_ms:.1f} ms a unit; start-up and first unit {chained.startup:.1f} s")
+    print(f"    bound by {chained.said}", flush=True)
+
+
+def steady(folder: str, share: float) -> None:
+    corpus = Corpus(units=round(80 * share), expressions=3, frames=36, height=480, width=854)
+    run, units = corpus.plan(folder)
+    bare = loop(run, units[: len(units) // 2], SleepingSegmenter(PACE, 360))
+    compare("steady", bare, chain(run, units, Sleeping(pace=PACE, short_side=360, pids=folder)), 0.97)
+
+
+def cpu(folder: str, share: float) -> None:
+    threads = os.cpu_count() or 1
+    corpus = Corpus(units=round(24 * share), expressions=3, frames=12, height=360, width=640)
+    run, units = corpus.plan(folder)
+    model = ModelOptions(checkpoint=EMBEDDED, device="cpu", threads=threads, short_side=SHORT_SIDE)
+    before = loop(run, units, model.load())
+    chained = chain(run, units, model)
+    os.rename(f"{run.folder}/loop", f"{run.folder}/loop-before")
+    after = loop(run, units, model.load())
+    print(f"cpu: the loop before and after: {before.rate:.1f} and {after.rate:.1f}")
+    compare("cpu", min(before, after, key=lambda found: found.rate), chained, 0.90)
+
+
+def scaling(folder: str, share: float) -> None:
+    one = None
+    for actors in (1, 2, 4):
+        corpus = Corpus(units=actors * round(40 * share), expressions=3, frames=36, height=240, width=320)
+        run, units = corpus.plan(folder)
+        found = chain(run, units, Sleeping(pace=PACE, short_side=240, pids=folder), actors)
+        one = one or found.rate
+        print(f"scaling: {actors} actors {found.rate:.1f} pair-frames/s,", end=" ")
+        print(f"{found.rate / one / actors:.3f} of linear (aim 0.95), model busy {found.busy:.1%}", flush=True)
+
+
+def overhead(folder: str, share: float) -> None:
+    corpus = Corpus(units=round(600 * share), expressions=1, frames=1, height=64, width=64)
+    run, units = corpus.plan(folder)
+    bare = loop(run, units, SleepingSegmenter(0, 64))
+    found = chain(run, units, Sleeping(pace=0, short_side=64, pids=folder))
+    print(f"overhead: {found.unit_ms:.2f} ms a unit of one tiny frame, {bare.unit_ms:.2f} of the loop", flush=True)
+
+
+def memory(folder: str, share: float) -> None:
+    corpus = Corpus(units=round(1000 * share), expressions=2, frames=12, height=240, width=320)
+    run, units = corpus.plan(folder)
+    pids = tempfile.mkdtemp(dir=folder)
+    seen: list[tuple[float, float]] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1):
+            for pid in os.listdir(pids):
+                seen.append((object_store_megabytes(), resident_megabytes(pid)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found = chain(run, units, Sleeping(pace=0, short_side=240, pids=pids))
+    done.set()
+    watcher.join()
+    resident = [megabytes for _, megabytes in seen[1:]]
+    quarter = max(1, len(resident) // 4)
+    early, late = statistics.median(resident[:quarter]), statistics.median(resident[-quarter:])
+    print(f"memory: {len(units)} units, {found.unit_ms:.1f} ms each; object store at most", end=" ")
+    print(f"{max(store for store, _ in seen):.1f} MB (aim 50); actor {early:.0f} MB in the first quarter,", end=" ")
+    print(f"{late:.0f} MB in the last, {max(resident):.0f} MB at most", flush=True)
+
+
+def four_k(folder: str, share: float) -> None:
+    frames = round(36 * share)
+    write_video(f"{folder}/4k.mp4", 0, frames, 2160, 3840)
+    row = {"video_id": "v", "video_uri": f"{folder}/4k.mp4", "expression_id": "0", "expression": "x"}
+    clips, _ = split_rows([row], 1)
+    windows = partial(read_windows, clips, OPTIONS, partial(resize, short_side=360))
+    found = next(iter(windows()))
+    print(f"4k: {frames / found.seconds:.1f} frames/s of one decoding thread;", end=" ")
+    gc.collect()
+    tracemalloc.start()
+    window = next(iter(windows()))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    held = (peak - sum(frame.nbytes for frame in window.frames)) / (2160 * 3840 * 3)
+    print(f"{held:.2f} full-size RGB frames held at most beside {frames} prepared ones", flush=True)
+
+
+def resident_megabytes(pid: str) -> float:
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def object_store_megabytes() -> float:
+    """In use on all nodes, by Ray's own count."""
+    from ray._private.internal_api import memory_summary
+
+    text = memory_summary(stats_only=True)
+    return sum(float(found) for found in re.findall(r"Plasma memory usage ([\d.]+) MiB", text))
+
+
+PARTS = {"steady": steady, "cpu": cpu, "scaling": scaling, "overhead": overhead, "memory": memory, "4k": four_k}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it runs")
+    options = parser.parse_args()
+    for name, value in {**cluster.QUIET, **cluster.WORKERS, "RAY_AUTH_MODE": "disabled"}.items():
+        os.environ.setdefault(name, value)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
+    session = {"num_cpus": 8, "include_dashboard": False, "object_store_memory": cluster.OBJECT_STORE_BYTES}
+    ray.init(address="local", log_to_driver=False, logging_level=logging.ERROR, **session)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.only:
+            PARTS[name](folder, 0.1 if options.quick else 1.0)
+    ray.shutdown()
+    print(f"load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
