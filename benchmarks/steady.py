@@ -74,7 +74,7 @@ class SleepingSegmenter:
         for _ in expressions:
             time.sleep(self.seconds_per_frame * len(frames))
             boxes = np.tile(np.array([0, 0, size[1], size[0]], np.float32), (count, 1))
-            yield Segmentation(self._ellipses(count, *size), np.full(count, 0.5, np.float32), boxes, 0, True)
+            yield Segmentation(self._ellipses(count, *size), np.full(count, 0.5, np.float32), boxes, 0, None, True)
 
     def _ellipses(self, count: int, height: int, width: int) -> np.ndarray:
         """bool [count, H, W], column by column; made once, since a GPU would not take the time of this process."""
