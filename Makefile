@@ -37,29 +37,28 @@ check: $(BIN)/rvos
 TINY ?= tiny-training
 STILLS := $(TINY)/stills
 LOOKS := $(TINY)/looks
-CLIPS := $(TINY)/clips
-MOTION := $(TINY)/motion
+NOTHING := $(TINY)/nothing
+VAL := $(TINY)/val
 
 $(TINY)/data.done: $(BIN)/rvos
-	rm -rf $(STILLS) $(LOOKS) $(CLIPS) $(MOTION) $(TINY)/val-stills $(TINY)/val
+	rm -rf $(STILLS) $(LOOKS) $(NOTHING) $(NOTHING)-looks $(VAL)
 	$(BIN)/rvos synth --out $(STILLS) --videos 6000 --frames 1 --expressions 8
 	$(BIN)/rvos synth --out $(LOOKS) --videos 3000 --frames 1 --expressions 8 --seed 3 --focus appearance
-	$(BIN)/rvos synth --out $(CLIPS) --videos 1500 --frames 8:12 --expressions 6 --seed 1
-	$(BIN)/rvos synth --out $(MOTION) --videos 1500 --frames 8:12 --expressions 6 --seed 2 --focus motion
-	$(BIN)/rvos synth --out $(TINY)/val-stills --split val --videos 60 --frames 1 --expressions 2
-	$(BIN)/rvos synth --out $(TINY)/val --split val --videos 60 --frames 8:12 --expressions 2 --seed 1
+	$(BIN)/rvos synth --out $(NOTHING) --videos 2400 --frames 1 --expressions 4 --seed 21 --no-target
+	$(BIN)/rvos synth --out $(NOTHING)-looks --videos 1600 --frames 1 --expressions 4 --seed 22 --focus appearance --no-target
+	$(BIN)/rvos synth --out $(VAL) --split val --videos 60 --frames 1 --expressions 2
 	@touch $@
 
 train-tiny: $(TINY)/data.done
 	$(BIN)/rvos train --config tiny-stills --workers 2 --out $(TINY)/run-stills \
 	  --data $(STILLS)/manifest.parquet --annotations $(STILLS)/annotations.parquet --weight 1 \
 	  --data $(LOOKS)/manifest.parquet --annotations $(LOOKS)/annotations.parquet --weight 1 \
-	  --heldout $(TINY)/val-stills/manifest.parquet --heldout-annotations $(TINY)/val-stills/annotations.parquet
-	$(BIN)/rvos train --config tiny-clips --workers 2 --out $(TINY)/run-clips --init $(TINY)/run-stills/checkpoint \
-	  --data $(CLIPS)/manifest.parquet --annotations $(CLIPS)/annotations.parquet \
-	  --data $(MOTION)/manifest.parquet --annotations $(MOTION)/annotations.parquet \
-	  --heldout $(TINY)/val/manifest.parquet --heldout-annotations $(TINY)/val/annotations.parquet
-	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-clips/checkpoint --out $(TINY)/scores
+	  --heldout $(VAL)/manifest.parquet --heldout-annotations $(VAL)/annotations.parquet
+	$(BIN)/rvos train --config tiny-nothing --workers 2 --out $(TINY)/run-nothing --init $(TINY)/run-stills/checkpoint \
+	  --data $(NOTHING)/manifest.parquet --annotations $(NOTHING)/annotations.parquet --weight 1 \
+	  --data $(NOTHING)-looks/manifest.parquet --annotations $(NOTHING)-looks/annotations.parquet --weight 1 \
+	  --heldout $(VAL)/manifest.parquet --heldout-annotations $(VAL)/annotations.parquet
+	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-nothing/checkpoint --out $(TINY)/scores
 
 clean:
 	rm -rf .venv demo dist build
