@@ -33,19 +33,16 @@ check: $(BIN)/rvos
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-# The training of model/tiny: two phases on fresh videos, then what it can do. Repeat to go on after an interruption.
+# The training of model/tiny on fresh still scenes, then what it can do. Repeat to go on after an interruption.
 TINY ?= tiny-training
 STILLS := $(TINY)/stills
 LOOKS := $(TINY)/looks
-NOTHING := $(TINY)/nothing
 VAL := $(TINY)/val
 
 $(TINY)/data.done: $(BIN)/rvos
-	rm -rf $(STILLS) $(LOOKS) $(NOTHING) $(NOTHING)-looks $(VAL)
+	rm -rf $(STILLS) $(LOOKS) $(VAL)
 	$(BIN)/rvos synth --out $(STILLS) --videos 6000 --frames 1 --expressions 8
 	$(BIN)/rvos synth --out $(LOOKS) --videos 3000 --frames 1 --expressions 8 --seed 3 --focus appearance
-	$(BIN)/rvos synth --out $(NOTHING) --videos 2400 --frames 1 --expressions 4 --seed 21 --no-target
-	$(BIN)/rvos synth --out $(NOTHING)-looks --videos 1600 --frames 1 --expressions 4 --seed 22 --focus appearance --no-target
 	$(BIN)/rvos synth --out $(VAL) --split val --videos 60 --frames 1 --expressions 2
 	@touch $@
 
@@ -54,11 +51,7 @@ train-tiny: $(TINY)/data.done
 	  --data $(STILLS)/manifest.parquet --annotations $(STILLS)/annotations.parquet --weight 1 \
 	  --data $(LOOKS)/manifest.parquet --annotations $(LOOKS)/annotations.parquet --weight 1 \
 	  --heldout $(VAL)/manifest.parquet --heldout-annotations $(VAL)/annotations.parquet
-	$(BIN)/rvos train --config tiny-nothing --workers 2 --out $(TINY)/run-nothing --init $(TINY)/run-stills/checkpoint \
-	  --data $(NOTHING)/manifest.parquet --annotations $(NOTHING)/annotations.parquet --weight 1 \
-	  --data $(NOTHING)-looks/manifest.parquet --annotations $(NOTHING)-looks/annotations.parquet --weight 1 \
-	  --heldout $(VAL)/manifest.parquet --heldout-annotations $(VAL)/annotations.parquet
-	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-nothing/checkpoint --out $(TINY)/scores
+	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-stills/checkpoint --out $(TINY)/scores
 
 clean:
 	rm -rf .venv demo dist build
