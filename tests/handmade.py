@@ -76,6 +76,20 @@ def run_of_truth(folder: str, manifest_uri: str, annotations_uri: str, failed: t
     return run
 
 
+def counted_from_one(folder: str, manifest_uri: str, annotations_uri: str) -> tuple[str, str]:
+    """Both tables as label maps need them: one annotator, objects from 1 on; videos by absolute URIs."""
+    manifest, annotations = storage.join(folder, "manifest.parquet"), storage.join(folder, "annotations.parquet")
+    rows = storage.read_table(manifest_uri).to_pylist()
+    for row in rows:
+        row |= {"annotator": "0", "object_ids": [str(int(row["object_ids"][0]) + 1)]}
+        row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(manifest_uri))
+    storage.write_table(manifest, pa.Table.from_pylist(rows))
+    truth = storage.read_table(annotations_uri)
+    shifted = [row | {"object_id": str(int(row["object_id"]) + 1)} for row in truth.to_pylist()]
+    storage.write_table(annotations, pa.Table.from_pylist(shifted, schema=truth.schema))
+    return manifest, annotations
+
+
 def predicted(video: str, expression: str, rows: list[dict]) -> pa.Table:
     """PREDICTIONS with the masks of annotation rows."""
     found = []

@@ -1,19 +1,48 @@
-"""The Python examples of the docs run as they are printed, and show what they say.
+"""The examples of the docs run as they are printed, and show what they say.
 
-Those fenced as `py` are for other people's tools, which are not installed here.
+Python fenced as `py` is for other people's tools, which are not installed here.
 """
 
+import json
 import re
+import shlex
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+from cli import main
+from pipeline import storage
+from schemas import rle
+from tests.handmade import counted_from_one, run_of_truth
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+GUIDE = DOCS / "pseudo-labelling.md"
 EXAMPLES = [
     pytest.param(code, id=f"{page.stem}-{number}")
     for page in sorted(DOCS.glob("*.md"))
+    if page != GUIDE
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 ]
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """Language ("" for commands) and text of each example, in their order."""
+    yield from re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    return [
+        line for language, text in blocks(page) if not language for line in text.splitlines() if line[:5] == "rvos "
+    ]
+
+
+def typed(line: str) -> Result:
+    return CliRunner().invoke(main, shlex.split(line)[1:], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
@@ -21,3 +50,69 @@ def test_examples_print_what_their_comments_say(code, capsys):
     exec(compile(code, "example", "exec"), {})
     expected = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(1500)
+def test_the_guide_from_videos_to_a_trained_checkpoint(ray_session, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "model/tiny", tmp_path / "checkpoint")
+    monkeypatch.chdir(tmp_path)
+    for language, text in blocks(GUIDE):
+        if language == "python":
+            exec(compile(text, "example", "exec"), {})
+        elif language == "toml":
+            Path(text.splitlines()[0].removeprefix("# ")).write_text(text)
+        elif not language:
+            for line in filter(None, text.splitlines()):
+                result = typed(line)
+                print(f"$ {line}\n{result.output}")
+                assert result.exit_code == 0, (line, result.output)
+    assert Path("kept/report.html").is_file()
+    assert Path("student/checkpoint/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_the_exports(shapes, tmp_path, monkeypatch):
+    run_of_truth(str(tmp_path / "runs/first"), *counted_from_one(str(tmp_path / "data"), *shapes))
+    monkeypatch.chdir(tmp_path)
+    told = re.findall(r"^\| `(rvos export [^`]*)`", (DOCS / "export.md").read_text(), re.MULTILINE)
+    fill = {"RUN": "runs/first", "SERVER": "mevis"}
+    told = [" ".join(fill.get(word, word) for word in line.split()) for line in told]
+    told = [line.replace("DIR", f"out-{number}") for number, line in enumerate(told)]
+    shown = [line for line in commands(DOCS / "export.md") if line.startswith("rvos export")]
+    assert len(told) == 7
+    assert len(shown) == 3
+    for line in [*told, *shown]:
+        assert typed(line).exit_code == 0, line
+
+
+@pytest.mark.s3
+def test_the_imports(s3, shapes, tmp_path, monkeypatch):
+    """Each data set in its published layout, one video each; what they become is tested beside their readers."""
+    picture, mask = tmp_path / "picture.jpg", tmp_path / "mask.png"
+    Image.new("RGB", (8, 6)).save(picture)
+    Image.new("L", (8, 6), 1).save(mask)
+    monkeypatch.chdir(tmp_path)
+    frames = ["00000", "00001"]
+    bucket = f"{s3}/{tmp_path.name}"
+    for root, split in ((tmp_path / "ref-youtube-vos/valid", "valid"), (f"{bucket}/mevis/valid_u", "valid_u")):
+        for name in frames:
+            storage.write_bytes(f"{root}/JPEGImages/v/{name}.jpg", picture.read_bytes())
+            storage.write_bytes(f"{root}/Annotations/v/{name}.png", mask.read_bytes())
+        expression = {"exp": "a cat", "obj_id": "1" if split == "valid" else [0], "anno_id": [7]}
+        document = json.dumps({"videos": {"v": {"expressions": {"0": expression}, "frames": frames}}}).encode()
+        whole = {"size": [6, 8], "counts": rle.from_runs([0, 48], 6, 8).decode()}
+        storage.write_bytes(f"{root}/mask_dict.json", json.dumps({"7": [whole] * 2}).encode())
+        where = f"{root}/meta_expressions.json"
+        if split == "valid":
+            where = tmp_path / "ref-youtube-vos/meta_expressions/valid/meta_expressions.json"
+        storage.write_bytes(str(where), document)
+    shutil.copytree(Path(shapes[0]).parent / "videos", tmp_path / "clips")
+    Path("sentences.csv").write_text("expression\nthe red circle\n")
+    lines = commands(DOCS / "datasets.md")
+    assert len(lines) == 3
+    for number, line in enumerate(lines):
+        here = line.replace("/data/", f"{tmp_path}/").replace("s3://bucket", bucket)
+        result = typed(here.replace("--out data/", f"--out data-{number}/"))
+        assert result.exit_code == 0, (line, result.output)

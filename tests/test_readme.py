@@ -15,7 +15,7 @@ from schemas.masks import PREDICTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
-DOCS = "".join((ROOT / "docs" / name).read_text() for name in ("export.md", "selection.md"))
+DOCS = "".join((ROOT / "docs" / name).read_text() for name in ("export.md", "pseudo-labelling.md", "selection.md"))
 WRITE, READ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 

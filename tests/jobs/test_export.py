@@ -11,7 +11,7 @@ from jobs import evaluate, export, import_dataset
 from pipeline import storage
 from pipeline.export.pairs import Source
 from schemas.errors import InputError
-from tests.handmade import run_of_truth
+from tests.handmade import counted_from_one, run_of_truth
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +52,12 @@ def test_the_other_forms(run, tmp_path, form):
 
 def test_label_maps_score_as_their_masks_do(shapes, tmp_path):
     """One annotator, objects of the manifest: everything is found again where objects do not hide each other."""
-    manifest = storage.read_table(shapes[0])
-    rows = [
-        row | {"annotator": "0", "object_ids": [str(int(row["object_ids"][0]) + 1)]} for row in manifest.to_pylist()
-    ]
-    for row in rows:
-        row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(shapes[0]))
-    storage.write_table(str(tmp_path / "m.parquet"), manifest.from_pylist(rows))
-    truth = storage.read_table(shapes[1])
-    shifted = [row | {"object_id": str(int(row["object_id"]) + 1)} for row in truth.to_pylist()]
-    storage.write_table(str(tmp_path / "t.parquet"), truth.from_pylist(shifted, schema=truth.schema))
-    made = run_of_truth(str(tmp_path / "run"), str(tmp_path / "m.parquet"), str(tmp_path / "t.parquet"))
+    manifest, annotations = counted_from_one(str(tmp_path), *shapes)
+    made = run_of_truth(str(tmp_path / "run"), manifest, annotations)
     assert typed("davis", made.folder, "--out", tmp_path / "davis")[0] == 0
     scored = evaluate.run(
         evaluate.EvaluateConfig(
-            predictions=str(tmp_path / "davis/anno_0"), annotations=str(tmp_path / "t.parquet"), out=str(tmp_path / "s")
+            predictions=str(tmp_path / "davis/anno_0"), annotations=annotations, out=str(tmp_path / "s")
         )
     )
     assert scored.to_json()["overall"]["J&F"] > 0.95
