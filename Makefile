@@ -33,33 +33,25 @@ check: $(BIN)/rvos
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-# The training of model/tiny: two phases on fresh videos, then what it can do. Repeat to go on after an interruption.
+# The training of model/tiny on fresh still scenes, then what it can do. Repeat to go on after an interruption.
 TINY ?= tiny-training
 STILLS := $(TINY)/stills
 LOOKS := $(TINY)/looks
-CLIPS := $(TINY)/clips
-MOTION := $(TINY)/motion
+VAL := $(TINY)/val
 
 $(TINY)/data.done: $(BIN)/rvos
-	rm -rf $(STILLS) $(LOOKS) $(CLIPS) $(MOTION) $(TINY)/val-stills $(TINY)/val
+	rm -rf $(STILLS) $(LOOKS) $(VAL)
 	$(BIN)/rvos synth --out $(STILLS) --videos 6000 --frames 1 --expressions 8
 	$(BIN)/rvos synth --out $(LOOKS) --videos 3000 --frames 1 --expressions 8 --seed 3 --focus appearance
-	$(BIN)/rvos synth --out $(CLIPS) --videos 1500 --frames 8:12 --expressions 6 --seed 1
-	$(BIN)/rvos synth --out $(MOTION) --videos 1500 --frames 8:12 --expressions 6 --seed 2 --focus motion
-	$(BIN)/rvos synth --out $(TINY)/val-stills --split val --videos 60 --frames 1 --expressions 2
-	$(BIN)/rvos synth --out $(TINY)/val --split val --videos 60 --frames 8:12 --expressions 2 --seed 1
+	$(BIN)/rvos synth --out $(VAL) --split val --videos 60 --frames 1 --expressions 2
 	@touch $@
 
 train-tiny: $(TINY)/data.done
 	$(BIN)/rvos train --config tiny-stills --workers 2 --out $(TINY)/run-stills \
 	  --data $(STILLS)/manifest.parquet --annotations $(STILLS)/annotations.parquet --weight 1 \
 	  --data $(LOOKS)/manifest.parquet --annotations $(LOOKS)/annotations.parquet --weight 1 \
-	  --heldout $(TINY)/val-stills/manifest.parquet --heldout-annotations $(TINY)/val-stills/annotations.parquet
-	$(BIN)/rvos train --config tiny-clips --workers 2 --out $(TINY)/run-clips --init $(TINY)/run-stills/checkpoint \
-	  --data $(CLIPS)/manifest.parquet --annotations $(CLIPS)/annotations.parquet \
-	  --data $(MOTION)/manifest.parquet --annotations $(MOTION)/annotations.parquet \
-	  --heldout $(TINY)/val/manifest.parquet --heldout-annotations $(TINY)/val/annotations.parquet
-	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-clips/checkpoint --out $(TINY)/scores
+	  --heldout $(VAL)/manifest.parquet --heldout-annotations $(VAL)/annotations.parquet
+	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-stills/checkpoint --out $(TINY)/scores
 
 clean:
 	rm -rf .venv demo dist build

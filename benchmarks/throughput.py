@@ -7,7 +7,7 @@ but for the last bias, which is set so that about half of the pixels are mask: w
 
 The split by part is in CPU seconds, all threads summed, which other work on the machine changes less than wall time.
 
-python benchmarks/throughput.py [--backbone resnet50] [--frames 16] [--expressions 8] [--rounds 1] [--precision fp32]
+python benchmarks/throughput.py [--backbone resnet50] [--frames 16] [--expressions 8] [--rounds 1] [--threads N]
 """
 
 import argparse
@@ -70,7 +70,12 @@ def main() -> None:
     parser.add_argument("--expressions", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--baseline", type=int, default=8, help="expressions of the baseline; each costs the same")
+    parser.add_argument(
+        "--threads", type=int, help="of torch; one where other work goes on, since threads that wait spin"
+    )
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = ReferFormer(ReferFormerConfig.published(options.backbone)).eval()
     segmenter = Segmenter(model, Words(), device="cpu", short_side=min(SIZE))  # pyright: ignore[reportArgumentType]

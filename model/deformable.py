@@ -73,7 +73,7 @@ class DeformableAttention(nn.Module):
         reference = reference[:, :, None, :, None]
         if reference.shape[-1] == 2:  # a point: offsets count pixels of the level
             size = torch.tensor([(w, h) for h, w in shapes], dtype=query.dtype, device=query.device)
-            locations = reference + offsets / size[:, None]
+            locations = reference + offsets / size[:, None].expand(self.heads, -1, self.points, -1).contiguous()
         else:  # a box: offsets count half boxes, shared among the points
             locations = reference[..., :2] + offsets / self.points * reference[..., 2:] * 0.5
         return locations, weights.unflatten(-1, per_head[1:])
@@ -95,14 +95,17 @@ def sample(table: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) ->
     and head are one bag of rows of the table, so nothing of size Q x L x P x C is ever written.
     """
     n, _, m, width = table.shape
+    points = weights.shape[-1]
 
     def integers(values: list) -> Tensor:
-        return torch.tensor(values, dtype=torch.int32, device=table.device)
+        """One value or pair of each level -> [M, L, P(, 2)], in full: short inner loops would cost more than this."""
+        each = torch.tensor(values, dtype=torch.int32, device=table.device)
+        return each[None, :, None].expand(m, -1, points, *each.shape[1:]).contiguous()
 
-    size = integers([(w, h) for h, w in shapes])[:, None]  # [L, 1, 2]
-    row = size[..., 0] + 2  # [L, 1]
+    size = integers([(w, h) for h, w in shapes])
+    row = size[..., 0] + 2
     areas = [(h + 2) * (w + 2) for h, w in shapes]
-    start = integers([sum(areas[:level]) for level in range(len(areas))])[:, None]
+    start = integers([sum(areas[:level]) for level in range(len(areas))])
     frame = torch.arange(n, dtype=torch.int32, device=table.device).view(n, 1, 1, 1, 1) * table.shape[1]
     head = torch.arange(m, dtype=torch.int32, device=table.device).view(m, 1, 1)
 

@@ -31,7 +31,7 @@ def commit(run: Run, number: int, started: float, ended: float, status: str = "o
     frame = {"frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
     rows = [ids | frame | {"frame_index": i} for i in range(20)] if status == "ok" else [ids | {"error": "gone"}]
     with pytest.MonkeyPatch.context() as patch:
-        clock = SimpleNamespace(monotonic=iter([0.0, ended - started]).__next__)
+        clock = SimpleNamespace(monotonic=iter([0.0, ended - started]).__next__, time=lambda: started)
         patch.setattr(units, "time", clock)
         with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", started=started)) as writer:
             writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS))
