@@ -1,0 +1,88 @@
+"""Which numbers of `rvos select` tell good masks from bad ones on moving shapes, and what the kept labels score.
+
+python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200]
+"""
+
+import argparse
+from pathlib import Path
+
+from jobs import cluster, select
+from jobs.segment import SegmentConfig
+from jobs.segment import run as segment
+from model.embedded import EMBEDDED, SHORT_SIDE
+from pipeline.datasets.synthetic import SyntheticVideos
+from pipeline.selection.calibration import Calibration
+from schemas.errors import InputError
+
+PRECISIONS = (0.7, 0.8, 0.9)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", required=True, help="new folder, or one that this made before: its masks are taken")
+    parser.add_argument("--checkpoint", default=EMBEDDED)
+    parser.add_argument("--videos", type=int, default=200)
+    parser.add_argument("--cut", nargs="*", default=["fragments", "mean_score"], help="measures to cut")
+    options = parser.parse_args()
+    out = Path(options.out).absolute()
+    manifest, annotations = (str(out / "data" / f"{name}.parquet") for name in ("manifest", "annotations"))
+    if not Path(manifest).exists():
+        SyntheticVideos(videos=options.videos, split="val", frames=(8, 12), no_target=True, seed=2027).write(
+            str(out / "data")
+        )
+    run = str(out / "run")
+    with cluster.session("local"):
+        segment(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint, short_side=SHORT_SIDE))
+    found = [
+        (precision, calibrated(run, annotations, str(out / f"{measure}-{precision}"), measure, precision))
+        for measure in options.cut
+        for precision in PRECISIONS
+    ]
+    print("\n".join(report([one for one in found if one[1]])))
+
+
+def calibrated(run: str, annotations: str, out: str, measure: str, precision: float) -> Calibration | None:
+    """None for a measure without two different values."""
+    config = select.SelectConfig(run=run, out=out, calibrate=annotations, measure=measure, precision=precision)
+    try:
+        return select.run(config).calibration
+    except InputError as error:
+        print(f"{measure}: {error}")
+        return None
+
+
+def report(found: list) -> list[str]:
+    """As Markdown."""
+    if not found:
+        return ["nothing to report"]
+    first: Calibration = found[0][1]
+    lines = [f"{first.pairs} pairs of {first.videos} videos, good from J&F {first.good:g} on", ""]
+    lines += ["| number | rank correlation with J&F | 95 % interval | pairs |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{one.measure}` | {one.rho:+.3f} | {one.low:+.3f} to {one.high:+.3f} | {one.pairs} |"
+        for one in first.correlations
+    ]
+    head = ["precision wanted", "cut", "kept", "precision", "95 % interval", "of all", "mean J&F", "of all"]
+    lines += ["", f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    return lines + [_line(wanted, one) for wanted, one in found]
+
+
+def _line(wanted: float, found: Calibration) -> str:
+    held = found.held_out
+    if found.rule is None or held is None or held.precision is None:
+        return f"| {wanted:g} | none of `{found.measure}` | | | | | | |"
+    cells = [
+        f"{wanted:g}",
+        f"`{found.rule}`",
+        f"{held.kept} of {held.pairs}",
+        f"{held.precision:.3f}",
+        f"{held.low:.3f} to {held.high:.3f}",
+        f"{held.good_all:.3f}",
+        f"{held.quality_kept:.3f}",
+        f"{held.quality_all:.3f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
