@@ -1,7 +1,7 @@
 """Long videos in windows, with and without an overlap: memory, identity, J&F. Prints Markdown for RESULTS.md.
 
 * memory: peak resident memory of a process that segments a short and a long video, each in a process of its own. Small
-  frames, the checkpoint in the box.
+  frames (32x48, that 10,000 of them take minutes), the checkpoint in the box.
 * identity: two like objects that meet at the windows' seams. The checkpoint in the box has one query for each frame, so
   nothing could be chosen there; here the candidates are simulated: `SimulatedModel` stands where the model is and says,
   in every window in another order, what a good but not perfect model would say of the true objects. All that
@@ -72,7 +72,7 @@ def video_path(folder: str, length: int) -> str:
 
 def write_long_video(path: str, length: int) -> None:
     """Rendered as it is written."""
-    scene = Scene.random(np.random.default_rng(0), 64, 96, 3)
+    scene = Scene.random(np.random.default_rng(0), 32, 48, 3)
     write_video(path, (scene.render(index)[0] for index in range(length)))
 
 
@@ -85,7 +85,7 @@ def child(folder: str, length: int, overlap: int) -> None:
     """Segment one video and print the peak of resident memory, MB."""
     torch.set_num_threads(1)
     row = {"video_id": "v", "video_uri": video_path(folder, length), "expression_id": "0", "expression": "the circle"}
-    segmenter = load_segmenter(FOLDER, device="cpu", short_side=64)
+    segmenter = load_segmenter(FOLDER, device="cpu", short_side=32)
     segmented([row], segmenter, overlap, f"{folder}/{length}-{overlap}.parquet")
     peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
     print(int(peak) / 1024)
@@ -202,11 +202,11 @@ class SimulatedModel(torch.nn.Module):
         boxes = torch.full((1, len(places), QUERIES, 4), 0.5)
         logits = scores.clamp(0.01, 0.99).logit()[None, ..., None]
         sizes = torch.tensor([[HEIGHT, WIDTH]])
-        return Decoding([hidden], [logits], [boxes], start=boxes[..., :2], mask_features=masks, sizes=sizes)
+        return Decoding([hidden], [logits], [boxes], start=boxes[..., :2], pixels=masks, sizes=sizes)
 
     def masks(self, decoding: Decoding, layer: int = -1, query: int | None = None) -> torch.Tensor:
         chosen = slice(None) if query is None else slice(query, query + 1)
-        return decoding.mask_features[None, :, chosen]
+        return decoding.pixels[None, :, chosen]
 
 
 def simulated(meeting: Meeting, places: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -93,7 +93,7 @@ class WindowSegmenter:
                 if found.finite:
                     ready = _ready(window, kept)
                     if ready:
-                        answer(pair, window, ready, found)
+                        answer(pair, window, ready, replace(found, track=None))  # which need not wait to be written
                         pair.frames += len(ready)
                         pair.scores += sum(found.scores.tolist())
                     pair.track = found.track
