@@ -309,8 +309,10 @@ def object_store_megabytes() -> float:
     """In use on all nodes, by Ray's own count."""
     from ray._private.internal_api import memory_summary
 
-    text = memory_summary(stats_only=True)
-    return sum(float(found) for found in re.findall(r"Plasma memory usage ([\d.]+) MiB", text))
+    text = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
+    used = re.findall(r"Plasma memory usage ([\d.]+) MiB", text)
+    assert used, text
+    return sum(map(float, used))
 
 
 PARTS = {"steady": steady, "cpu": cpu, "scaling": scaling, "overhead": overhead, "memory": memory, "4k": four_k}
