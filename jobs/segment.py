@@ -40,6 +40,8 @@ ERRORS_SHOWN = 5
 ERRORS = tuple(status for status in STATUSES if status != "ok")
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
+RAY_ADVICE = re.compile(r"\s*(To change retry attempts|Failed to apply UDF)")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentConfig:
@@ -390,8 +392,8 @@ def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: Tally, progress: 
                     seconds=max(0.0, time.monotonic() - tally.started),
                 )
             )
-    except (InputError, InfrastructureError):
-        raise
+    except (InputError, InfrastructureError) as error:
+        raise getattr(error, "cause", error) from None  # without the pages of a worker that Ray wraps it in
     except Exception as error:  # whatever a worker or Ray itself raised
         raise InfrastructureError(
             f"the cluster gave up after {units} of {len(todo)} units: {_cause(error)}\n"
@@ -400,12 +402,15 @@ def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: Tally, progress: 
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of what went wrong at the root; Ray wraps it in pages."""
+    """The last line of what went wrong at the root; Ray wraps it in pages, and puts advice on itself behind."""
     cause = getattr(error, "cause", None) or error.__cause__ or error
     if not str(cause).strip():  # Ray's SystemException says nothing, and what carries it does
         cause = error
-    lines = [line for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[-1].strip()}" if lines else type(cause).__name__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip() and not RAY_ADVICE.match(line)]
+    ours = [line for line in lines if line.startswith("schemas.errors.")]
+    if ours:
+        return ours[-1].partition(": ")[2]
+    return f"{type(cause).__name__}: {lines[-1]}" if lines else type(cause).__name__
 
 
 def _sum_up(

@@ -18,7 +18,7 @@ from pipeline import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames
 from schemas import rle
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -329,3 +329,20 @@ def test_the_command_line_prints_json(done, shapes, checkpoint):
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["pairs"] == 9
+
+
+def test_the_cause_is_told_without_the_pages_that_ray_puts_around_it():
+    """As they come out of a worker: by their text only, or with the error itself inside."""
+    pages = "ray::MapWorker.submit()\n  File x\nschemas.errors.StorageError: s3://b: the storage fails\n"
+    text = RuntimeError(f"{pages}Failed to apply UDF transform\nTo change retry attempts, configure")
+    assert segment._cause(text) == "s3://b: the storage fails"
+    assert segment._cause(ValueError("pages\nthe last line\nTo change retry attempts")) == "ValueError: the last line"
+    wrapped = StorageError(pages)
+    wrapped.cause = StorageError("s3://b: the storage fails")
+
+    def chain():
+        raise wrapped
+        yield
+
+    with pytest.raises(StorageError, match="^s3://b: the storage fails$"):
+        segment._follow(chain(), [], segment.Tally(), lambda _: None)
