@@ -212,17 +212,10 @@ class ReferFormer(nn.Module):
         convolution = self.pixel_decoder.mask_features
         if query is None:
             return self._masks(decoding, layer, convolution(decoding.pixels))
-        return self.masks_of(decoding, torch.full((len(decoding.sizes),), query, device=decoding.sizes.device), layer)
-
-    def masks_of(self, decoding: Decoding, queries: Tensor, layer: int = -1) -> Tensor:
-        """Mask logits [B, T, 1, h, w] of one query of each clip; queries [B]."""
-        boxes = decoding.boxes[layer]
-        hidden = decoding.hidden[layer].unflatten(0, boxes.shape[:2])
-        clips = torch.arange(len(queries), device=queries.device)
-        parameters = self.controller(hidden[clips, :, queries])[:, :, None]
-        centres = self._centres(decoding, boxes[clips, :, queries][:, :, None])
-        convolution = self.pixel_decoder.mask_features
-        masks = self.mask_head.behind(convolution, decoding.pixels, parameters.flatten(0, 1), centres.flatten(0, 1))
+        chosen = slice(query, query + 1)
+        parameters = self.controller(decoding.hidden[layer][:, chosen])
+        centres = self._centres(decoding, decoding.boxes[layer][:, :, chosen])
+        masks = self.mask_head.behind(convolution, decoding.pixels, parameters, centres.flatten(0, 1))
         return masks.unflatten(0, centres.shape[:2])
 
     def _masks(self, decoding: Decoding, layer: int, features: Tensor) -> Tensor:
