@@ -242,7 +242,9 @@ def _write_clip(event: Answer | ClipDone, events: Generator, writer: UnitWriter)
     with FrameSpool() as spool:
         while isinstance(event, Answer):
             started = time.perf_counter()
-            spool.add(event.pair.number, frame_rows(event.window, event.kept, event.found))
+            rows = _encoded(event)
+            if rows:
+                spool.add(event.pair.number, rows)
             seconds["encode"] += time.perf_counter() - started
             event = next(events)
         started = time.perf_counter()
@@ -254,6 +256,17 @@ def _write_clip(event: Answer | ClipDone, events: Generator, writer: UnitWriter)
                 for rows in spool.read(pair.number):
                     writer.write(pair_rows(rows, pair.row, pair.mean_score))
         seconds["write"] += time.perf_counter() - started
+
+
+def _encoded(answer: Answer) -> dict[str, list] | None:
+    """FRAME_ROWS of an answer; None if the host has no memory for them, and the pair has failed."""
+    try:
+        return frame_rows(answer.window, answer.kept, answer.found)
+    except MemoryError:
+        frame = answer.window.names[answer.kept[0]]
+        text = f"frame {frame}: no memory on the host to encode masks; use fewer --actors or a smaller --window"
+        answer.pair.failure = answer.pair.failure or ("oom", text)
+        return None
 
 
 def _pairs(clip: Clip, segmenter: Segmenter) -> list[PairState]:

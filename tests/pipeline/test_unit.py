@@ -129,6 +129,20 @@ def test_only_the_pair_that_runs_out_of_memory_fails(tmp_path, video):
     assert table.filter(pc.equal(table["expression_id"], "0"))["frame_index"].to_pylist() == list(range(5))
 
 
+def test_no_memory_to_encode_masks_costs_their_pair_only(tmp_path, video, monkeypatch):
+    encode, refusals = rle.encode, iter([MemoryError])
+
+    def short_of_memory(masks):
+        for refusal in refusals:
+            raise refusal
+        return encode(masks)
+
+    monkeypatch.setattr(rle, "encode", short_of_memory)
+    table, receipt, _ = segment(tmp_path, video, ["a", "b"])
+    assert (receipt.failed, receipt.frames) == ({"oom": 1}, 5)
+    assert "expression_id=0: frame 00000: no memory on the host to encode masks" in table["error"].to_pylist()[0]
+
+
 def test_the_window_is_reduced_only_if_asked_and_the_rows_say_so(tmp_path, video):
     expressions = ["a", "needs much memory"]
     table, receipt, _ = segment(tmp_path, video, expressions)
