@@ -9,6 +9,7 @@ import pyarrow as pa
 from PIL import Image
 
 from jobs import audit, evaluate, report, segment
+from jobs.segment_result import SegmentResult
 from pipeline import storage
 from pipeline.datasets.moving_shapes import write_rows, write_video
 from pipeline.datasets.synthetic import SyntheticVideos
@@ -46,7 +47,7 @@ class DemoResult:
     out: str
     picture: str
     film: str
-    segmented: segment.SegmentResult
+    segmented: SegmentResult
     audited: audit.AuditResult
     scored: evaluate.EvaluateResult | None
     reported: report.ReportResult | None

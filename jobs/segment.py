@@ -2,32 +2,31 @@
 
 import hashlib
 import json
-import math
 import os
 import platform
 import re
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pyarrow as pa
 
 from jobs import check, cluster
-from jobs.bound import Bound, bound
-from jobs.progress import Progress, clock
+from jobs.bound import bound
+from jobs.progress import Progress
+from jobs.segment_result import SegmentResult, Tally
 from model.checkpoint import CheckpointError, check_checkpoint, weights_digest
-from model.embedded import EMBEDDED, KNOWS, SHORT_SIDE
+from model.embedded import EMBEDDED, SHORT_SIDE
 from model.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.clips import FrameOptions
 from pipeline.manifest import manifest_origin, read_manifest
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
-from pipeline.runs.units import SECONDS, WAITS, Receipt
+from pipeline.runs.units import Receipt
 from pipeline.segment import ModelOptions, Resources, Work, checkpoint_folder, segment_units
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError, without_secrets
@@ -36,7 +35,6 @@ from schemas.masks import STATUSES
 from schemas.version import MASKS_VERSION, __version__
 
 ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
-ERRORS_SHOWN = 5
 ERRORS = tuple(status for status in STATUSES if status != "ok")
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
@@ -158,75 +156,6 @@ class SegmentConfig:
         if self.on_oom != "error":  # then the device's memory decides too
             options["on_oom"] = self.on_oom
         return {"weights": weights, "masks_version": MASKS_VERSION, "precision": "fp32", **options}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SegmentResult:
-    """What the run holds now, and what this invocation did for it."""
-
-    run: str
-    pairs: int
-    there_before: int
-    failed: dict[str, int]
-    errors: list[str]
-    frames: int  # pair-frames made by this invocation
-    seconds: float  # from the start of the first unit to the last commit
-    startup_seconds: float  # all else: reading, planning, starting the actors, summing up
-    embedded: bool = False  # whether the masks are of the checkpoint in the box
-    stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
-    bound: Bound | None = None  # None if nothing was made
-
-    @property
-    def exit_code(self) -> int:
-        return 1 if self.failed else 0
-
-    def to_json(self) -> dict:
-        return {**asdict(self), "ok": self.pairs - sum(self.failed.values())}
-
-    def text(self) -> str:
-        bad = sum(self.failed.values())
-        classes = ", ".join(f"{status} {count}" for status, count in sorted(self.failed.items()))
-        there = f" ({self.there_before} were there before)" if self.there_before else ""
-        lines = [
-            f"run     {self.run}",
-            f"pairs   {self.pairs}: {self.pairs - bad} with masks, {bad} failed{f' ({classes})' if bad else ''}{there}",
-        ]
-        if self.seconds:
-            rate = self.frames / self.seconds
-            took = f"{clock(self.seconds)} + {clock(self.startup_seconds)} start-up"
-            lines.append(f"frames  {self.frames} masks in {took}: {rate:.1f} frames/s")
-            total = sum(self.stages[name] for name in SECONDS) or 1.0
-            split = " · ".join(f"{name} {self.stages[name] / total:.0%}" for name in SECONDS)
-            lines.append(f"time    {split} (all beside each other)")
-        if self.bound:
-            lines.append(f"bound   by {self.bound.text}")
-        if self.embedded:
-            lines.append(f"note    {KNOWS}")
-        return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
-
-
-@dataclass(slots=True)
-class Tally:
-    """Receipts summed up as they come, in the memory of one."""
-
-    failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
-    errors: list[str] = field(default_factory=list)
-    fresh_pairs: int = 0  # these and all below: of this invocation only
-    frames: int = 0
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
-    started: float = math.inf  # by this process's monotonic clock: those of the nodes differ, and jump
-    ended: float = 0.0
-
-    def add(self, receipt: Receipt) -> None:
-        self.failed.update(receipt.failed)
-        self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
-        if receipt.fresh:
-            self.fresh_pairs += receipt.pairs - receipt.kept_pairs
-            self.frames += receipt.frames - receipt.kept_frames
-            self.ended = time.monotonic()
-            self.started = min(self.started, self.ended - (receipt.ended - receipt.started))
-            for name in self.stages:
-                self.stages[name] += receipt.seconds.get(name, 0.0)
 
 
 def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: None) -> SegmentResult:

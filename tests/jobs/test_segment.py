@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from cli import main
 from jobs import audit, segment
 from jobs.progress import Progress
+from jobs.segment_result import Tally
 from model.checkpoint import load_segmenter
 from model.segmenter import Overlap
 from pipeline import storage
@@ -345,4 +346,4 @@ def test_the_cause_is_told_without_the_pages_that_ray_puts_around_it():
         yield
 
     with pytest.raises(StorageError, match="^s3://b: the storage fails$"):
-        segment._follow(chain(), [], segment.Tally(), lambda _: None)
+        segment._follow(chain(), [], Tally(), lambda _: None)
