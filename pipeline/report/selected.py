@@ -167,7 +167,8 @@ def _border(pairs: Rows, rule: Rule, samples: Mapping[Key, Sample]) -> dict:
 
 def _card(row: Any, key: Key, rule: Rule, shown: Sample | None) -> dict:
     figures = [f"{rule.measure} {row[rule.measure]:.4g}"]
-    figures += [f"{name} {number(row[column])}" for name, column in (("J&F", "quality"),) if row[column] == row[column]]
+    if _known(row["quality"]) is not None:
+        figures.append(f"J&F {number(row['quality'])}")
     return {
         "name": f"{cut(key[0], 60)} · {cut(key[1], 60)}",
         "figures": " · ".join(figures),
