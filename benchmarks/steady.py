@@ -26,7 +26,6 @@ import uuid
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +41,7 @@ from model.embedded import EMBEDDED, SHORT_SIDE
 from model.segmenter import Segmentation, Segmenter
 from model.transform import resize
 from pipeline.clips import ClipEnd, FrameOptions, read_windows, split_rows
-from pipeline.datasets.moving_shapes import Scene
+from pipeline.datasets.moving_shapes import Scene, write_video
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
 from pipeline.runs.units import SECONDS, Receipt
@@ -114,7 +113,7 @@ class Corpus:
         paths = [f"{folder}/{self.height}x{self.frames}-{i}.mp4" for i in range(VIDEOS)]
         for number, path in enumerate(paths):
             if not os.path.exists(path):
-                write_video(path, number, self.frames, self.height, self.width)
+                write_video(path, shapes(number, self.frames, self.height, self.width))
         rows = [
             {
                 "video_id": f"v{unit:05}",
@@ -135,14 +134,10 @@ class Corpus:
         return run, run.units()
 
 
-def write_video(path: str, seed: int, frames: int, height: int, width: int) -> None:
+def shapes(seed: int, frames: int, height: int, width: int) -> Iterator[np.ndarray]:
+    """The frames of a video."""
     scene = Scene.random(np.random.default_rng(seed), height, width, 4)
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(25))
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for index in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene.render(index)[0], format="rgb24")))
-        container.mux(stream.encode())
+    return (scene.render(index)[0] for index in range(frames))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,7 +275,7 @@ def memory(folder: str, share: float) -> None:
 
 def four_k(folder: str, share: float) -> None:
     frames = round(36 * share)
-    write_video(f"{folder}/4k.mp4", 0, frames, 2160, 3840)
+    write_video(f"{folder}/4k.mp4", shapes(0, frames, 2160, 3840))
     row = {"video_id": "v", "video_uri": f"{folder}/4k.mp4", "expression_id": "0", "expression": "x"}
     clips, _ = split_rows([row], 1)
     windows = partial(read_windows, clips, OPTIONS, partial(resize, short_side=360))

@@ -56,7 +56,7 @@ class Words:
     """A tokenizer of ten tokens for any sentence."""
 
     def __call__(self, sentences: list[str]) -> TokenBatch:
-        ids = [[0, *(3 + ord(letter) for letter in sentence[-8:]), 2] for sentence in sentences]
+        ids = [[0, *(3 + ord(letter) for letter in sentence[4:12]), 2] for sentence in sentences]
         return TokenBatch(ids=torch.tensor(ids), mask=torch.ones(len(ids), 10, dtype=torch.bool))
 
     def count(self, sentence: str) -> int:
