@@ -1,6 +1,6 @@
 """Which numbers of `rvos select` tell good masks from bad ones on moving shapes, and what the kept labels score.
 
-python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200]
+python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200] [--no-target] [--cut MEASURE ...]
 """
 
 import argparse
@@ -22,14 +22,14 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="new folder, or one that this made before: its masks are taken")
     parser.add_argument("--checkpoint", default=EMBEDDED)
     parser.add_argument("--videos", type=int, default=200)
+    parser.add_argument("--no-target", action="store_true", help="one sentence more for each video, about nothing")
     parser.add_argument("--cut", nargs="*", default=["fragments", "mean_score"], help="measures to cut")
     options = parser.parse_args()
     out = Path(options.out).absolute()
     manifest, annotations = (str(out / "data" / f"{name}.parquet") for name in ("manifest", "annotations"))
     if not Path(manifest).exists():
-        SyntheticVideos(videos=options.videos, split="val", frames=(8, 12), no_target=True, seed=2027).write(
-            str(out / "data")
-        )
+        of = SyntheticVideos(videos=options.videos, split="val", frames=(8, 12), no_target=options.no_target, seed=2027)
+        of.write(str(out / "data"))
     run = str(out / "run")
     with cluster.session("local"):
         segment(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint, short_side=SHORT_SIDE))
