@@ -85,6 +85,17 @@ RUN_OPTIONS = together(
         help="Length of a video for planning, where the manifest does not tell it.",
     ),
     click.option(
+        "--precision",
+        default="fp32",
+        show_default=True,
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        help="Of the model's matrix products. What is faster than fp32 is compared with it on the first unit of each "
+        "actor, and refused if more than 2 % of the masks' pixels differ.",
+    ),
+    click.option(
+        "--compile", is_flag=True, help="Have torch compile the model, minutes at the start; compared likewise."
+    ),
+    click.option(
         "--decoder",
         default="pyav",
         show_default=True,

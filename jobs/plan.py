@@ -17,6 +17,8 @@ import torch
 from jobs.dry_run import assumption
 from jobs.segment import SegmentConfig, check_manifest, check_model
 from model.embedded import EMBEDDED
+from model.errors import ParityError
+from model.parity import GuardedSegmenter
 from model.segmenter import Segmenter
 from model.transform import resize
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
@@ -45,6 +47,8 @@ class PlanConfig:
     max_size: int | None = None
     frame_step: int = 1
     assume_frames: int = 100
+    precision: str = "fp32"
+    compile: bool = False
     decoder: str = "pyav"
     device: str = "auto"
 
@@ -165,8 +169,8 @@ def _probe(rows: list[dict], config: SegmentConfig, *, measure_model: bool) -> P
             probe.failures.append(f"{clip.uri}: {window.error or 'no frames'}")
             continue
         if segmenter:
-            if not probe.videos and segmenter.device.type == "cuda":
-                list(_answers(segmenter, window))  # the first call on a GPU also loads kernels
+            if not probe.videos:
+                _warm_up(segmenter, window)
             _measure(segmenter, window, probe)
         probe.videos += 1
         probe.frames += len(window.frames)
@@ -180,24 +184,33 @@ def _first_window(clip: Clip, frames: FrameOptions, prepare: Callable) -> Window
     return next(iter(read_windows([clip], replace(frames, overlap=0), prepare)))
 
 
+def _warm_up(segmenter: Segmenter, window: Window) -> None:
+    """What a run does at its start only: load kernels on a GPU, compile, compare with float32."""
+    if segmenter.device.type == "cuda" or isinstance(segmenter, GuardedSegmenter):
+        _answer(segmenter, window, 2)
+        try:
+            segmenter.settle()
+        except ParityError as error:
+            raise InputError(str(error)) from None
+
+
 def _measure(segmenter: Segmenter, window: Window, probe: Probe) -> None:
-    """The first expression also pays for what all expressions of a video share; the second shows how much that is."""
-    (first, table), (second, _) = _answers(segmenter, window)
-    probe.shared_seconds += max(0.0, first - second)
-    probe.pair_seconds += second
+    """One expression also pays for what all expressions of a video share; two show how much that is."""
+    one, table = _answer(segmenter, window, 1)
+    two, _ = _answer(segmenter, window, 2)
+    pair = max(0.0, two - one)
+    probe.shared_seconds += max(0.0, one - pair)
+    probe.pair_seconds += pair
     probe.tables.append(table)
 
 
-def _answers(segmenter: Segmenter, window: Window) -> Iterator[tuple[float, pa.Table]]:
-    """Seconds and rows of the row's expression, then of another one as long."""
-    row = window.clip.pairs[0]
-    expressions = [row["expression"], f"{row['expression']}."]
-    found = segmenter.segment(window.frames, window.size, expressions)
-    for _ in expressions:
-        started = time.perf_counter()
-        rows = frame_rows(window, range(len(window.frames)), next(found))
-        seconds = time.perf_counter() - started
-        yield seconds, pair_rows(pa.table(rows, schema=FRAME_ROWS), row, 0.5)
+def _answer(segmenter: Segmenter, window: Window, expressions: int) -> tuple[float, pa.Table]:
+    """Seconds for the row's expression and others about as long, and the rows of the first."""
+    row, started = window.clip.pairs[0], time.perf_counter()
+    sentences = [row["expression"] + "." * number for number in range(expressions)]
+    found = segmenter.segment(window.frames, window.size, sentences)
+    first, *_ = [frame_rows(window, range(len(window.frames)), answer) for answer in found]
+    return time.perf_counter() - started, pair_rows(pa.table(first, schema=FRAME_ROWS), row, 0.5)
 
 
 def _output_bytes(tables: list[pa.Table], extent: Extent) -> int | None:

@@ -60,6 +60,8 @@ class SegmentConfig:
     max_size: int | None = None
     frame_step: int = 1
     threshold: float = 0.5
+    precision: str = "fp32"
+    compile: bool = False
     decoder: str = "pyav"
     device: str = "auto"
     actors: str | None = None
@@ -143,6 +145,8 @@ class SegmentConfig:
             short_side=self.input_side,
             max_size=self.max_size,
             threshold=self.threshold,
+            precision=self.precision,
+            compiled=self.compile,
         )
 
     def decides(self, weights: str) -> dict:
@@ -155,7 +159,7 @@ class SegmentConfig:
             options["overlap"] = self.overlap
         if self.on_oom != "error":  # then the device's memory decides too
             options["on_oom"] = self.on_oom
-        return {"weights": weights, "masks_version": MASKS_VERSION, "precision": "fp32", **options}
+        return {"weights": weights, "masks_version": MASKS_VERSION, "precision": self.precision, **options}
 
 
 def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: None) -> SegmentResult:
@@ -361,5 +365,7 @@ def _sum_up(
         startup_seconds=round(wall_seconds - seconds, 3),
         embedded=config.embedded,
         stages={name: round(value, 3) for name, value in tally.stages.items()},
+        parity=tally.parity,
+        halvings=tally.halvings,
         bound=bound(tally.stages, seconds, pool.actors, pool.gpus_per_actor > 0) if seconds else None,
     )

@@ -28,6 +28,8 @@ class SegmentResult:
     embedded: bool = False  # whether the masks are of the checkpoint in the box
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
     bound: Bound | None = None  # None if nothing was made
+    parity: float | None = None  # the largest share of pixels that differed from plain float32 in a first unit
+    halvings: int = 0  # how often memory was full, and the model was given half as much at once
 
     @property
     def exit_code(self) -> int:
@@ -53,6 +55,10 @@ class SegmentResult:
             lines.append(f"time    {split} (all beside each other)")
         if self.bound:
             lines.append(f"bound   by {self.bound.text}")
+        if self.parity is not None:
+            lines.append(f"parity  {self.parity:.2%} of the masks' pixels differ from plain fp32 in a first unit")
+        if self.halvings:
+            lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
         if self.embedded:
             lines.append(f"note    {KNOWS}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
@@ -67,6 +73,8 @@ class Tally:
     fresh_pairs: int = 0  # these and all below: of this invocation only
     frames: int = 0
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
+    parity: float | None = None
+    halvings: int = 0
     started: float = math.inf  # by this process's monotonic clock: those of the nodes differ, and jump
     ended: float = 0.0
 
@@ -76,6 +84,9 @@ class Tally:
         if receipt.fresh:
             self.fresh_pairs += receipt.pairs - receipt.kept_pairs
             self.frames += receipt.frames - receipt.kept_frames
+            self.halvings += receipt.halvings
+            if receipt.parity is not None:
+                self.parity = max(receipt.parity, self.parity or 0.0)
             self.ended = time.monotonic()
             self.started = min(self.started, self.ended - (receipt.ended - receipt.started))
             for name in self.stages:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from model.config import ReferFormerConfig
 from model.errors import CheckpointError
+from model.parity import GuardedSegmenter
 from model.published import read_pth
 from model.referformer import ReferFormer
 from model.segmenter import Segmenter
@@ -111,10 +112,16 @@ def load_model(folder: str | Path) -> ReferFormer:
     return model
 
 
-def load_segmenter(folder: str | Path, **options: Any) -> Segmenter:
-    """The model of a checkpoint folder with its tokenizer, ready to segment; `options` go to Segmenter."""
+def load_segmenter(folder: str | Path, *, precision: str = "fp32", compiled: bool = False, **options: Any) -> Segmenter:
+    """The model of a checkpoint folder with its tokenizer, ready to segment; `options` go to Segmenter.
+
+    In another precision than fp32, or compiled, it is guarded: see GuardedSegmenter.
+    """
     model = load_model(folder)
-    return Segmenter(model, load_tokenizer(folder, model.config.text.vocab_size), **options)
+    tokenizer = load_tokenizer(folder, model.config.text.vocab_size)
+    if compiled or precision != "fp32":
+        return GuardedSegmenter(model, tokenizer, precision=precision, compiled=compiled, **options)
+    return Segmenter(model, tokenizer, **options)
 
 
 def check_checkpoint(folder: str | Path) -> Tokenizer:

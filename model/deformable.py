@@ -278,6 +278,29 @@ class DeformableTransformer(nn.Module):
         memory = [x.transpose(1, 2).unflatten(-1, hw) for x, hw in zip(flat, encoded.shapes, strict=False)]
         return TransformerOutput(memory=memory, hidden=hidden, boxes=boxes, start=start)
 
+    def in_parts(
+        self,
+        step: int,
+        maps: list[Tensor],
+        positions: list[Tensor],
+        padding: list[Tensor] | None,
+        sentence: Tensor,
+        query_position: Tensor,
+    ) -> TransformerOutput:
+        """The same, `step` frames at a time: frames do not see each other here."""
+        parts = []
+        for start in range(0, len(sentence), step):
+            some = slice(start, start + step)
+            hidden = None if padding is None else [x[some] for x in padding]
+            levels = [x[some] for x in maps], [x[some] for x in positions], hidden
+            parts.append(self(*levels, sentence[some], query_position))
+        return TransformerOutput(
+            memory=[torch.cat(level) for level in zip(*(part.memory for part in parts), strict=True)],
+            hidden=[torch.cat(layer) for layer in zip(*(part.hidden for part in parts), strict=True)],
+            boxes=[torch.cat(layer) for layer in zip(*(part.boxes for part in parts), strict=True)],
+            start=torch.cat([part.start for part in parts]),
+        )
+
     def _flatten(self, maps: list[Tensor], positions: list[Tensor], padding: list[Tensor] | None) -> Levels:
         levels = zip(positions, self.level_embed, strict=True)
         position = [(p.flatten(2).transpose(1, 2) + embed) for p, embed in levels]

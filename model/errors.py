@@ -1,5 +1,9 @@
-"""The one error of `model` that a user sees: what lies on disk is not a usable checkpoint."""
+"""The errors of `model` that a user sees."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint, its tokenizer or its config is missing, damaged, unsafe or of another model."""
+
+
+class ParityError(ValueError):
+    """Masks computed in a faster way are not those of plain float32."""

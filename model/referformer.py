@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbones import build_backbone
-from model.config import ReferFormerConfig
+from model.config import ReferFormerConfig, VideoSwinConfig
 from model.deformable import DeformableTransformer
 from model.fusion import VisionLanguageFusion
 from model.mask_head import DynamicMaskHead
@@ -75,6 +75,19 @@ class Decoding:
     pixels: Tensor  # [N, C, h, w], of which the pixel decoder's last convolution makes the features of masks
     sizes: Tensor  # [B, 2]
 
+    def of(self, clip: int) -> Self:
+        """That of one clip: B = 1."""
+        length, alone = self.start.shape[1], slice(clip, clip + 1)
+        rows = slice(clip * length, (clip + 1) * length)
+        return type(self)(
+            hidden=[x[rows] for x in self.hidden],
+            logits=[x[alone] for x in self.logits],
+            boxes=[x[alone] for x in self.boxes],
+            start=self.start[alone],
+            pixels=self.pixels[rows],
+            sizes=self.sizes[alone],
+        )
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -99,6 +112,7 @@ class ReferFormer(nn.Module):
     def __init__(self, config: ReferFormerConfig) -> None:
         super().__init__()
         self.config = config
+        self.frames_at_once: int | None = None  # where frames do not see each other; fewer take less memory, and longer
         dim = config.hidden_dim
         self.transformer = DeformableTransformer(config)
         self.class_embed = class_heads(config)
@@ -153,7 +167,7 @@ class ReferFormer(nn.Module):
         _check_frames(frames, padding, smallest_side(self.config.backbone.stride))
         if sizes is None:
             sizes = _sizes(frames, padding)
-        maps = self.backbone.get_submodule("0.body")(frames)
+        maps = self._backbone(frames)
         if valid_indices is not None:
             chosen = torch.arange(clips, device=frames.device) * length + valid_indices
             maps = [x[chosen] for x in maps]
@@ -186,13 +200,12 @@ class ReferFormer(nn.Module):
             video = video.repeat(per_clip)
         clips, frames = video.clips, video.finest.shape[0]
         fused = [self._fuse(x, text) for x in video.projected]
-        out = self.transformer(
-            fused,
-            video.positions,
-            video.padding,
-            text.sentence.repeat_interleave(frames, dim=0),
-            self.query_embed.weight,
-        )
+        sentence = text.sentence.repeat_interleave(frames, dim=0)
+        levels = fused, video.positions, video.padding, sentence, self.query_embed.weight
+        if self.frames_at_once is None:
+            out = self.transformer(*levels)
+        else:
+            out = self.transformer.in_parts(self.frames_at_once, *levels)
         pixels = self.pixel_decoder(video.finest, out.memory, video.positions, video.padding, text)
 
         def by_clip(x: Tensor) -> Tensor:
@@ -228,6 +241,14 @@ class ReferFormer(nn.Module):
         """Centres [B, T, Q, 2] as the layer of these boxes refined them, in pixels of the unpadded input; masks do not
         train the box heads."""
         return boxes[..., :2].detach() * decoding.sizes.flip(-1)[:, None, None]
+
+    def _backbone(self, frames: Tensor) -> list[Tensor]:
+        """Maps [(B T), C, h, w] at strides 4 to 32; frames [B, T, 3, H, W]."""
+        body = self.backbone.get_submodule("0.body")
+        if self.frames_at_once is None or isinstance(self.config.backbone, VideoSwinConfig):
+            return body(frames)
+        parts = [body(part[None]) for part in frames.flatten(0, 1).split(self.frames_at_once)]
+        return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     def _project(self, maps: list[Tensor]) -> list[Tensor]:
         """Backbone maps -> one map per level; levels beyond the backbone's start from its raw last map."""

@@ -1,20 +1,24 @@
 """The door to the model: prepared frames and sentences in, masks at the video's displayed size out.
 
 One call sees one window of frames. What needs no sentence is computed once per window, each distinct sentence is
-encoded once, and masks are made for the chosen query only. The rules (resize, query choice, threshold) are those
-of the published inference scripts; what windows that share frames do besides is in model/linking.py.
+encoded once, as many as memory allows go through the rest together, and masks are made for the chosen query only. The
+rules (resize, query choice, threshold) are those of the published inference scripts; what windows that share frames do
+besides is in model/linking.py.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.linking import FrameSums, Track, agreement_in_place, follow_look, link_query, query_looks
+from model.memory import is_out_of_memory, release_cache, sentences_at_once
 from model.pixel_decoder import smallest_side
 from model.postprocess import choose_query, displayed_boxes, query_margin, query_scores, resize_logits
 from model.referformer import Decoding, ReferFormer, VideoFeatures
@@ -25,6 +29,9 @@ from model.transform import normalize, resize, resized_size
 PIXELS_AT_ONCE = 2**24  # of upsampled logits, at least one frame: 64 MiB
 SENTENCES_KEPT = 1024
 MAX_INPUT_PIXELS = 2**22  # of one prepared frame
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,10 @@ class Segmenter:
         short_side: int = 360,
         max_size: int | None = None,
         threshold: float = 0.5,
+        precision: str = "fp32",
     ) -> None:
-        """device: "auto" takes CUDA if there is any; threshold: a pixel belongs to the object above it, in (0, 1)."""
+        """device: "auto" takes CUDA if there is any; threshold: a pixel belongs to the object above it, in (0, 1);
+        precision: a key of PRECISIONS, what matrix products and convolutions are computed in (autocast)."""
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
         self.device = _device(device)
@@ -78,6 +87,9 @@ class Segmenter:
         self.tokenizer = tokenizer
         self.short_side, self.max_size = short_side, max_size
         self.cut = math.log(threshold / (1 - threshold))  # sigmoid(x) > threshold is x > cut
+        self.type = PRECISIONS[precision]
+        self.most_sentences: int | None = None  # in one batch, once memory was full
+        self.halvings = 0  # how often memory was full, and less has been computed at once since
         self._text_features = lru_cache(maxsize=SENTENCES_KEPT)(self._encode_text)
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
@@ -97,6 +109,10 @@ class Segmenter:
     def count_tokens(self, expression: str) -> int:
         """Tokens of a sentence, start and end included; the model takes up to `max_tokens`."""
         return self.tokenizer.count(expression)
+
+    def settle(self) -> float | None:
+        """For model/parity.py: this one computes in plain float32, and has nothing to be compared with."""
+        return None
 
     @property
     def max_tokens(self) -> int:
@@ -138,36 +154,90 @@ class Segmenter:
         overlap: Overlap | None,
     ) -> Iterator[Segmentation]:
         single = len(keep) == 1 and len(frames) > 1
+        places = keep if single else range(len(frames))
         video = self._encode_video(frames, keep[0] if single else None) if expressions else None
-        for number, expression in enumerate(expressions):
-            assert video is not None
-            if overlap is None:
-                yield self._answer(video, expression, size, [0] if single else keep)
-            else:
-                seen = [overlap.start + position for position in (keep if single else range(len(frames)))]
-                final = [overlap.start + position for position in keep if overlap.start + position < overlap.final]
-                yield self._follow(video, expression, size, seen, final, overlap.final, overlap.tracks[number])
+        done = 0
+        while video is not None and done < len(expressions):
+            together = sentences_at_once(len(places) * math.prod(frames[0].shape[:2]), self.device)
+            decoding, count = self._decode(video, expressions[done : done + together])
+            for number in range(done, done + count):
+                one = decoding.of(number - done)
+                if overlap is None:
+                    yield self._answer(one, size, [0] if single else keep)
+                else:
+                    seen = [overlap.start + position for position in places]
+                    final = [overlap.start + position for position in keep if overlap.start + position < overlap.final]
+                    yield self._follow(one, size, seen, final, overlap.final, overlap.tracks[number])
+            done += count
 
-    @torch.inference_mode()
     def _encode_video(self, frames: Sequence[np.ndarray], only: int | None) -> VideoFeatures:
         pixels = torch.from_numpy(np.stack(frames)).to(self.device)
         chosen = None if only is None else torch.tensor([only], device=self.device)
-        return self.model.encode_video(normalize(pixels)[None], valid_indices=chosen)
 
-    @torch.inference_mode()
+        def encode() -> VideoFeatures:
+            with self._computing():
+                return self.model.encode_video(normalize(pixels)[None], valid_indices=chosen)
+
+        return self._in_memory(encode, lambda: self._fewer_frames(len(frames)))
+
     def _encode_text(self, expression: str) -> TextFeatures:
-        return self.model.encode_text(self.tokenizer([expression]).to(self.device))
+        with self._computing():
+            return self.model.encode_text(self.tokenizer([expression]).to(self.device))
+
+    def _decode(self, video: VideoFeatures, expressions: Sequence[str]) -> tuple[Decoding, int]:
+        """The first of the expressions, as many as memory allows, and how many these are."""
+        frames = video.finest.shape[0]
+        together = min(len(expressions), self.most_sentences or len(expressions))
+
+        def decode() -> Decoding:
+            text = TextFeatures.stack([self._text_features(expression) for expression in expressions[:together]])
+            with self._computing():
+                return self.model.decode(video, text)
+
+        def spare() -> bool:
+            nonlocal together
+            if together == 1:
+                return self._fewer_frames(frames)
+            together = self.most_sentences = together // 2
+            return True
+
+        return self._in_memory(decode, spare), together
+
+    def _fewer_frames(self, frames: int) -> bool:
+        """Half as many at once from now on, where they do not see each other; False for fewer than one."""
+        at_once = min(frames, self.model.frames_at_once or frames)
+        if at_once == 1:
+            return False
+        self.model.frames_at_once = at_once // 2
+        return True
+
+    def _in_memory(self, compute: Callable[[], T], spare: Callable[[], bool]) -> T:
+        """What `compute` gives; where memory is full, it is tried again as long as there is something to `spare`."""
+        while True:
+            try:
+                return compute()
+            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+                if not is_out_of_memory(error) or not spare():
+                    raise
+            self.halvings += 1
+            release_cache()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        reduced = self.type != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, self.type, enabled=reduced):
+            yield
 
     @torch.inference_mode()
-    def _answer(self, video: VideoFeatures, expression: str, size: tuple[int, int], keep: list[int]) -> Segmentation:
-        decoding = self.model.decode(video, self._text_features(expression))
-        logits, boxes = decoding.logits[-1][0], decoding.boxes[-1][0]
+    def _answer(self, decoding: Decoding, size: tuple[int, int], keep: list[int]) -> Segmentation:
+        logits, boxes = decoding.logits[-1][0].float(), decoding.boxes[-1][0].float()
         query = choose_query(logits)
-        masks = self.model.masks(decoding, query=query)[0, keep, 0]
+        with self._computing():
+            masks = self.model.masks(decoding, query=query)[0, keep, 0]
         return Segmentation(
             masks=self._binary(masks, size),
-            scores=logits[keep, query].sigmoid().amax(-1).float().cpu().numpy(),
-            boxes=displayed_boxes(boxes[keep, query], size).float().cpu().numpy(),
+            scores=logits[keep, query].sigmoid().amax(-1).cpu().numpy(),
+            boxes=displayed_boxes(boxes[keep, query], size).cpu().numpy(),
             query=query,
             margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
@@ -176,8 +246,7 @@ class Segmenter:
     @torch.inference_mode()
     def _follow(
         self,
-        video: VideoFeatures,
-        expression: str,
+        decoding: Decoding,
         size: tuple[int, int],
         seen: list[int],
         wanted: list[int],
@@ -186,11 +255,11 @@ class Segmenter:
     ) -> Segmentation:
         """As `_answer`, in a window that shares frames: `seen` are the places of all its frames, `wanted` of those to
         answer for, which all lie before `final`."""
-        decoding = self.model.decode(video, self._text_features(expression))
-        logits, boxes = decoding.logits[-1][0], decoding.boxes[-1][0]
+        logits, boxes = decoding.logits[-1][0].float(), decoding.boxes[-1][0].float()
         looks = query_looks(decoding.hidden[-1], logits)
         query = self._link(decoding, looks, seen, track) if track else choose_query(logits)
-        masks = self.model.masks(decoding, query=query)[0, :, 0]
+        with self._computing():
+            masks = self.model.masks(decoding, query=query)[0, :, 0]
         look = follow_look(track and track.look, looks[query].cpu(), query_scores(logits)[query].item())
         sums = FrameSums.of_window(seen, masks, logits[:, query].sigmoid().amax(-1), boxes[:, query])
         if track:
@@ -217,7 +286,8 @@ class Segmenter:
         in_place = None
         if shared:
             frames = torch.tensor([seen.index(place) for place in shared], device=logits.device)
-            masks = self.model.masks(_only(decoding, frames))[0]
+            with self._computing():
+                masks = self.model.masks(_only(decoding, frames))[0]
             in_place = agreement_in_place(track.seam.at(shared).to(logits.device).mean(), masks)
         return link_query(logits, looks, track.look.to(logits.device), in_place)
 
@@ -227,7 +297,7 @@ class Segmenter:
         columns = np.empty((len(logits), width, height), dtype=bool)
         step = max(1, PIXELS_AT_ONCE // (height * width))
         for start in range(0, len(logits), step):
-            inside = resize_logits(logits[start : start + step], size) > self.cut
+            inside = resize_logits(logits[start : start + step].float(), size) > self.cut
             columns[start : start + step] = inside.transpose(1, 2).contiguous().cpu().numpy()
         return columns.transpose(0, 2, 1)
 

@@ -3,10 +3,12 @@
 Shapes: N sentences, L tokens, C hidden size of the model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaModel
 
@@ -34,6 +36,26 @@ class TextFeatures:
     sentence: Tensor  # [N, C]
     position: Tensor  # [N, L, C], sine
     padding: Tensor  # [N, L] bool, True on padding
+
+    @classmethod
+    def stack(cls, features: Sequence[Self]) -> Self:
+        """All their sentences, padded to the longest."""
+        longest = max(one.words.shape[1] for one in features)
+
+        def pad(x: Tensor) -> Tensor:
+            return F.pad(x, (0, 0, 0, longest - x.shape[1]))
+
+        def pad_mask(x: Tensor) -> Tensor:
+            return F.pad(x, (0, longest - x.shape[1]), value=True)
+
+        return cls(
+            words=torch.cat([pad(one.words) for one in features]),
+            sentence=torch.cat([one.sentence for one in features]),
+            position=torch.cat([pad(one.position) for one in features]),
+            padding=torch.cat(
+                [F.pad(one.padding, (0, longest - one.padding.shape[1]), value=True) for one in features]
+            ),
+        )
 
 
 class FeatureResizer(nn.Module):

@@ -46,6 +46,8 @@ class ModelOptions:
     short_side: int = 360
     max_size: int | None = None
     threshold: float = 0.5
+    precision: str = "fp32"
+    compiled: bool = False
 
     def load(self) -> Segmenter:
         if self.threads:
@@ -59,6 +61,8 @@ class ModelOptions:
                 short_side=self.short_side,
                 max_size=self.max_size,
                 threshold=self.threshold,
+                precision=self.precision,
+                compiled=self.compiled,
             )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from model.errors import ParityError
 from model.segmenter import Segmentation, Segmenter
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.prefetch import Put, ahead
@@ -20,7 +21,7 @@ from pipeline.runs.units import Earlier, Receipt, UnitWriter
 from pipeline.spool import FrameSpool
 from pipeline.underway import Attempt, Underway
 from pipeline.windows import PairState, WindowSegmenter, frame_rows
-from schemas.errors import pair_message
+from schemas.errors import InputError, pair_message
 from schemas.manifest import MAX_TOKENS
 from schemas.masks import PREDICTIONS
 
@@ -194,7 +195,8 @@ def _segment(events: Generator, segmenter: Segmenter, options: FrameOptions, put
                 put(event)
                 continue
             if isinstance(event, UnitStart):
-                windows.seconds = event.receipt.seconds
+                receipt = event.receipt
+                windows.seconds = receipt.seconds
                 free = max(free, event.job.since)
             windows.seconds["waiting"] += max(0.0, came - free)
             match event:
@@ -214,8 +216,20 @@ def _segment(events: Generator, segmenter: Segmenter, options: FrameOptions, put
                 case _:
                     if isinstance(event, AttemptEnd):
                         turn.close()
+                    if isinstance(event, UnitEnd):
+                        _conclude(receipt, segmenter)
                     hand_on(event)
             free = time.perf_counter()
+
+
+def _conclude(receipt: Receipt, segmenter: Segmenter) -> None:
+    """What a unit tells of the model besides its masks. Raises InputError, before anything of it is committed, if the
+    masks of a faster way to compute are not good enough."""
+    try:
+        receipt.parity = segmenter.settle()
+    except ParityError as error:
+        raise InputError(f"unit {receipt.unit_id}: {error}") from None
+    receipt.halvings, segmenter.halvings = segmenter.halvings, 0
 
 
 def _write_unit(start: UnitStart, events: Generator, underway: Underway) -> Receipt:

@@ -4,15 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from model.linking import Track
+from model.memory import is_out_of_memory, release_cache
 from model.segmenter import Overlap, Segmentation, Segmenter
 from pipeline.clips import Window
 from schemas import rle
 
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
-CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")  # torch has no exception type for it
 
 
 @dataclass(slots=True)
@@ -61,8 +59,7 @@ class WindowSegmenter:
         done, reason = self._call(window, kept, group, answer)
         if reason is None:
             return
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_cache()
         if len(group) > 1:
             for pair in group[done:]:
                 self._segment_group(window, kept, [pair], answer)
@@ -103,7 +100,7 @@ class WindowSegmenter:
                 done += 1
                 started = time.perf_counter()
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return done, str(error).partition("\n")[0] or "the host's memory is full"
         return done, None
@@ -141,9 +138,3 @@ def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict
         "margin": [found.margin] * count,
         "window": [len(window.frames)] * count,
     }
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error) for text in CPU_OUT_OF_MEMORY
-    )

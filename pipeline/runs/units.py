@@ -40,6 +40,8 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
     started: float = field(default_factory=time.time)  # seconds since the epoch, for people
     ended: float = 0.0  # `started` and the seconds it took, so never before it, whatever the wall clock does
+    parity: float | None = None  # share of the masks' pixels that differed from plain float32, where it was compared
+    halvings: int = 0  # how often memory was full, and the model was given half as much at once
     generation: int = 0  # how often error rows of the unit were done again
     kept_pairs: int = 0  # of `pairs`, copied from the generation before
     kept_frames: int = 0  # of `frames`, likewise

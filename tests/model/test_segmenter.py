@@ -108,6 +108,61 @@ def test_kept_frames(segmenter, video):
         np.testing.assert_allclose(one.scores, alone.scores, atol=1e-5)
 
 
+def test_sentences_go_through_the_model_together(segmenter, video, monkeypatch):
+    """The masks are those of one at a time."""
+    frames = [segmenter.prepare(frame) for frame in video]
+    sentences = ["a dog", "the cat on the left", "a bird", "it", "the largest of them all"]
+
+    def run(most: int) -> tuple[list, list[int]]:
+        batches = []
+        decode = segmenter.model.decode
+
+        def watch(seen, text):
+            batches.append(len(text.sentence))
+            return decode(seen, text)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("model.segmenter.sentences_at_once", lambda *_: most)
+            patch.setattr(segmenter.model, "decode", watch)
+            return list(segmenter.segment(frames, SIZE, sentences)), batches
+
+    alone, one_each = run(1)
+    together, batches = run(2)
+    assert (one_each, batches) == ([1] * 5, [2, 2, 1])
+    for one, other in zip(alone, together, strict=True):
+        assert one.query == other.query
+        assert (one.masks == other.masks).mean() > 0.9999
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+
+
+def test_full_memory_halves_what_is_computed_at_once(tiny_config, video, monkeypatch):
+    """First the sentences, then the frames; the masks stay as they are, and it is counted."""
+    torch.manual_seed(1)
+    model = ReferFormer(tiny_config("resnet"))
+    segmenter = Segmenter(model, ByteTokenizer(), device="cpu", short_side=40)
+    frames = [segmenter.prepare(frame) for frame in video]
+    sentences = ["a dog", "the cat on the left", "a bird", "it"]
+    expected = list(segmenter.segment(frames, SIZE, sentences))
+    monkeypatch.setattr("model.segmenter.sentences_at_once", lambda *_: 8)
+    transformer, most = model.transformer.forward, 3
+
+    def small(maps, *rest):
+        if len(maps[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return transformer(maps, *rest)
+
+    monkeypatch.setattr(model.transformer, "forward", small)
+    found = list(segmenter.segment(frames, SIZE, sentences))
+    assert segmenter.halvings == 3  # 4 sentences, 2, 1, then 2 of 5 frames
+    assert (segmenter.most_sentences, model.frames_at_once) == (1, 2)
+    for one, other in zip(expected, found, strict=True):
+        assert (one.masks == other.masks).mean() > 0.9999
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        list(segmenter.segment(frames, SIZE, sentences))
+
+
 @torch.inference_mode()
 def direct(segmenter, frames, sentence):
     """Score probabilities [T, Q], boxes [T, Q, 4] and mask logits [T, Q, h, w] of one window."""

@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from model.errors import ParityError
 from model.segmenter import Segmentation
 from pipeline.clips import FrameOptions
 from pipeline.runs.attempts import Rung
 from pipeline.runs.units import SECONDS, Earlier, Receipt, read_receipt, unit_pairs
 from pipeline.unit import UnitJob, segment_jobs, segment_unit
 from schemas import rle
+from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.handmade import make_older
 
@@ -29,6 +31,12 @@ class FakeSegmenter:
 
     def __init__(self):
         self.calls, self.overlaps = [], []
+        self.halvings, self.parity = 0, None
+
+    def settle(self):
+        if isinstance(self.parity, Exception):
+            raise self.parity
+        return self.parity
 
     def prepare(self, frame):
         return frame[::2, ::2]
@@ -413,3 +421,23 @@ def test_the_waiting_of_the_model_is_told(tmp_path, video):
     assert receipt.seconds["blocked"] < 0.2
     (receipt,) = chain.run(chain.job("w", on_end=lambda: time.sleep(0.3)))
     assert receipt.seconds["waiting"] < 0.2
+
+
+def test_the_receipt_tells_what_faster_computing_changed(tmp_path, video):
+    segmenter = FakeSegmenter()
+    segmenter.parity, segmenter.halvings = 0.004, 2
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
+    jobs = [(UnitJob(str(tmp_path / f"{name}.parquet"), rows), Receipt(name, "f")) for name in ("first", "second")]
+    first, second = segment_jobs(jobs, segmenter, FrameOptions(window=3))
+    assert (first.parity, first.halvings) == (0.004, 2)
+    assert second.halvings == 0
+
+
+def test_masks_that_are_not_good_enough_are_refused_before_they_are_committed(tmp_path, video):
+    segmenter = FakeSegmenter()
+    segmenter.parity = ParityError("masks in fp16 differ")
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
+    job = UnitJob(str(tmp_path / "u.parquet"), rows)
+    with pytest.raises(InputError, match="unit u: masks in fp16 differ"):
+        segment_unit(job, Receipt("u", "f"), segmenter, FrameOptions(window=3))
+    assert [path.name for path in tmp_path.iterdir()] == ["video"]

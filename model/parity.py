@@ -1,0 +1,84 @@
+"""Guard of faster ways to compute: their first masks beside those of plain float32.
+
+Reduced precision and compiled code give slightly other numbers, so pixels near the edge of a mask flip. How many do
+depends on the weights and the device more than on the video: a model with large activations overflows in float16 on all
+of them. So it is enough to look at the start.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.errors import ParityError
+from model.memory import is_out_of_memory
+from model.referformer import ReferFormer
+from model.segmenter import Overlap, Segmentation, Segmenter
+from model.tokenizer import Tokenizer
+
+MOST_DIFFERENT = 0.02  # of the pixels that are mask either way
+COMPILED = ("backbone.0.body", "transformer.encoder", "transformer.decoder", "pixel_decoder")
+
+
+class GuardedSegmenter(Segmenter):
+    """A Segmenter in reduced precision or compiled (or both), which compares its masks with float32 until `settle`."""
+
+    def __init__(
+        self, model: ReferFormer, tokenizer: Tokenizer, *, precision: str, compiled: bool, **options: Any
+    ) -> None:
+        super().__init__(model, tokenizer, precision=precision, **options)
+        self.plain: Segmenter | None = Segmenter(model, tokenizer, **options)  # the same weights
+        self.way = f"{precision}, compiled," if compiled else precision
+        self.different = self.either = 0  # pixels
+        if compiled:
+            compile_parts(model)
+
+    def settle(self) -> float | None:
+        """End the comparison, and say which share of the masks' pixels differed: None if none was compared since the
+        last time. Raises ParityError if it is more than MOST_DIFFERENT."""
+        if self.plain is None or not self.either:
+            return None
+        share, self.plain = self.different / self.either, None
+        if share > MOST_DIFFERENT:
+            raise ParityError(
+                f"masks in {self.way} differ from those in plain fp32 in {share:.1%} of their pixels, more than "
+                f"{MOST_DIFFERENT:.0%}; take another --precision, or leave --compile out"
+            )
+        return share
+
+    def _segment(
+        self,
+        frames: Sequence[np.ndarray],
+        size: tuple[int, int],
+        expressions: Sequence[str],
+        keep: list[int],
+        overlap: Overlap | None,
+    ) -> Iterator[Segmentation]:
+        answers = super()._segment(frames, size, expressions, keep, overlap)
+        plain = self.plain and self.plain.segment(frames, size, expressions, keep, overlap)
+        for answer in answers:
+            if plain:
+                self._compare(answer, plain)
+            yield answer
+
+    def _compare(self, answer: Segmentation, plain: Iterator[Segmentation]) -> None:
+        try:
+            with torch.compiler.set_stance("force_eager"):
+                reference = next(plain, None)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return  # float32 takes more memory; other windows will tell
+        if reference and answer.finite == reference.finite:
+            self.different += int((answer.masks != reference.masks).sum())
+            self.either += int((answer.masks | reference.masks).sum())
+        elif reference:  # one of them overflowed: none of its pixels is worth anything
+            self.different += answer.masks.size
+            self.either += answer.masks.size
+
+
+def compile_parts(model: ReferFormer) -> None:
+    """Have torch compile the parts that take the time, when they are first called."""
+    for name in COMPILED:
+        model.get_submodule(name).compile()
