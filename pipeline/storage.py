@@ -200,9 +200,11 @@ def commit(path: str, uri: str, *, replace: bool = False) -> bool:
             if replace:
                 hidden = join(parent(uri), f".{uuid.uuid4().hex}.part")
                 _link(path, hidden)
-                os.replace(hidden, uri)
-                with contextlib.suppress(FileNotFoundError):  # it is still there if both were one file already
-                    os.unlink(hidden)
+                try:
+                    os.replace(hidden, uri)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):  # it is still there if both were one file already
+                        os.unlink(hidden)
             else:
                 _link(path, uri)
         except FileExistsError:

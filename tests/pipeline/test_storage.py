@@ -64,6 +64,13 @@ def test_a_swap_needs_the_version_that_was_read(folder, large):
     assert storage.names(folder) == ["u"]
 
 
+def test_a_folder_is_not_replaced_and_nothing_is_left(tmp_path):
+    (tmp_path / "u/inside").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        storage.write_bytes(str(tmp_path / "u"), b"content")
+    assert os.listdir(tmp_path) == ["u"]
+
+
 @pytest.mark.parametrize("nameless", [True, False])
 def test_local_commits_with_and_without_nameless_files(tmp_path, monkeypatch, nameless):
     if not nameless:  # as on network file systems
