@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import click
@@ -29,6 +29,7 @@ PROTOCOLS = [
     *("mevis", "a2d", "jhmdb", "revos", "long-rvos"),
 ]
 SERVERS = ["ref-youtube-vos", "mevis", "mevis-v2"]
+RETRY = "--retry-errors"
 
 
 def together(*options: Callable) -> Callable:
@@ -285,13 +286,28 @@ def convert(**options: Any) -> None:
     run_job("convert", "ConvertConfig", options)
 
 
-@main.command()
+class SegmentCommand(click.Command):
+    """`--retry-errors` takes the word after it only if that is classes of errors, so that MANIFEST may follow it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [*_retry_alone(args)] if RETRY in args else args)
+
+
+def _retry_alone(args: list[str]) -> Iterator[str]:
+    from schemas.masks import STATUSES
+
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        is_alone = word == RETRY and not {*following.split(",")} <= {"all", *STATUSES}
+        yield f"{RETRY}=all" if is_alone else word
+
+
+@main.command(cls=SegmentCommand)
 @click.argument("manifest")
 @click.argument("run")
 @RUN_OPTIONS
 @click.option("--new-run", metavar="DIR", help="Where to write instead if RUN was made with other weights or options.")
 @click.option(
-    "--retry-errors",
+    RETRY,
     is_flag=False,
     flag_value="all",
     metavar="[CLASS,...]",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from pipeline.evaluation.breakdown import Scores, score_rows, warnings
 from pipeline.evaluation.gather import IDS, Gathered, gather
 from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth
 from pipeline.evaluation.predictions import manifest_of, open_predictions
-from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS
+from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, Protocol
 from pipeline.evaluation.scorer import Scorer
 from pipeline.evaluation.tasks import plan_tasks
 from pipeline.evaluation.truth import Truth
@@ -197,7 +198,21 @@ def _counted(gathered: Gathered, scorer: Scorer, manifest: pa.Table | None) -> S
             del given["annotator"]  # the protocol may know better
         for name, column in ({**given} | {n: computed[n] for n in computed if n not in given}).items():
             pairs[name] = column.iloc[pairs["row"]].array
-    return Scores(pairs, metrics, weights, scorer.protocol)
+    meant = _meant(pairs, scorer.protocol)
+    return Scores(pairs[meant].reset_index(drop=True), metrics, weights[meant], scorer.protocol)
+
+
+def _meant(pairs: pd.DataFrame, protocol: Protocol) -> np.ndarray:
+    """Which pairs the protocol averages over, bool [N]. Raises InputError if there are pairs, but none of those."""
+    column = protocol.mean_over
+    if not protocol.mean_of or column not in pairs:
+        return np.ones(len(pairs), bool)
+    values: Any = pd.to_numeric(pairs[column], errors="coerce")
+    meant = values.isin(protocol.mean_of).to_numpy()
+    if len(pairs) and not meant.any():
+        of = " or ".join(map(str, protocol.mean_of))
+        raise InputError(f"no pair has {column} {of}, and {protocol.name} scores no others")
+    return meant
 
 
 def _summary(
@@ -213,6 +228,8 @@ def _summary(
     notes = [text for name, rows in groups.items() for text in warnings(name, rows)]
     if scorer.protocol.mean_over and scores.strata is None:
         notes.append(f"no column {scorer.protocol.mean_over}: the mean is over all pairs alike")
+    if left_out := int((table["frames"] > 0).sum()) - len(scores.pairs):
+        notes.append(f"{left_out} pairs do not count, for their {scorer.protocol.mean_over}; all-frames has them")
     return {
         "version": __version__,
         "protocol": scorer.protocol.name,

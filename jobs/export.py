@@ -139,7 +139,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if isinstance(config, ValidateConfig):
         manifest = None if config.manifest is None else read_manifest(config.manifest)
         uri = storage.absolute(config.zip)
-        if not storage.exists(uri):
+        if not storage.exists(uri) or storage.is_folder(uri):
             raise InputError(f"no zip at {uri}")
         return ValidateResult(zip=uri, server=config.server, findings=validate(uri, _server(config.server), manifest))
     source = Source.open(config.run, config.manifest)
@@ -148,6 +148,8 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if f"{out}/".startswith(f"{source.uri}/"):
         raise InputError(f"{out} lies in {source.uri}, which stays as it is; name a place outside")
     if not in_folder:
+        if storage.is_folder(out):
+            raise InputError(f"{out} is a folder; name the file to write")
         written = write(config, source, out)
     else:
         made_of = {"form": form, **asdict(config), "run": source.uri, "out": None}

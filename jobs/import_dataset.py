@@ -292,6 +292,9 @@ def _all_problems(video: ImportedVideo, ids: set[str]) -> Iterator[str]:
     counts: dict[str, int] = defaultdict(int)
     for pair in video.pairs:
         counts[pair["expression_id"]] += 1
+        for name, value in pair.items():
+            if isinstance(value, str) and not storage.is_text(value):
+                yield f"expression {pair['expression_id']}: {name} is {value!r}, which UTF-8 cannot hold; correct it"
     yield from (f"expression {name} is there {count} times" for name, count in counts.items() if count > 1)
 
 

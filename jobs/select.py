@@ -94,10 +94,13 @@ def run(config: SelectConfig) -> SelectResult:
     out = storage.absolute(config.out)
     if f"{out}/".startswith(f"{source.uri}/"):
         raise InputError(f"{out} lies in {source.uri}, which stays as it is; name a folder outside")
+    named = {rule.measure for rule in rules} | {config.measure}
+    if "other_run" in named and config.against is None:
+        raise InputError("other_run is the agreement with another run; name that with --against")
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None}))
     folder.claim(out, made_of)
     against = None if config.against is None else Source.open(config.against)
-    look = "video_repeats" in {rule.measure for rule in rules} | {config.measure}
+    look = "video_repeats" in named
     if look:
         source.require_manifest()
     table = _measured(source, against, SeenVideos() if look else None)
@@ -116,6 +119,7 @@ def run(config: SelectConfig) -> SelectResult:
             text = f"no cut of {calibration.measure} reaches a precision of {config.precision:g}; none was made"
             notes.append(text)
     table, dropped = _decided(table, rules)
+    notes += _unknown(table, rules)
     storage.write_table(storage.join(out, "pairs.parquet"), table)
     if source.manifest is None:
         notes.append("there is no manifest, so none of the kept pairs was written; give it with --manifest")
@@ -210,6 +214,14 @@ def _decided(table: pa.Table, rules: list[Rule]) -> tuple[pa.Table, dict[str, in
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, values)
     return table, {rule: count for rule, count in dropped.items() if count}
+
+
+def _unknown(table: pa.Table, rules: list[Rule]) -> Iterator[str]:
+    """A word on each measure of a rule that pairs with masks do not have."""
+    measured = table.filter(pc.is_valid(table["frames"]))
+    for name in dict.fromkeys(rule.measure for rule in rules):
+        if count := measured[name].null_count:
+            yield f"{count:,} pairs have no {name}; a rule on it drops none of them"
 
 
 def _page(

@@ -48,10 +48,22 @@ def parent(uri: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """`name` if it can be one component of a path; raises InputError if it would leave its folder."""
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name or len(name.encode()) > 200:
+    """`name` if it can be one component of a path; raises InputError if it would leave its folder, or is no text."""
+    size = len(name.encode(errors="surrogatepass"))
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name or size > 200:
         raise InputError(f"id {name!r} cannot be a file name; rename it without '/', '\\', '..', at most 200 bytes")
+    if not is_text(name):
+        raise InputError(f"name {name!r} is not UTF-8; rename it")
     return name
+
+
+def is_text(value: str) -> bool:
+    """Whether `value` can be written as UTF-8; names of files in another encoding, and half a JSON escape, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def exists(uri: str) -> bool:
@@ -188,9 +200,11 @@ def commit(path: str, uri: str, *, replace: bool = False) -> bool:
             if replace:
                 hidden = join(parent(uri), f".{uuid.uuid4().hex}.part")
                 _link(path, hidden)
-                os.replace(hidden, uri)
-                with contextlib.suppress(FileNotFoundError):  # it is still there if both were one file already
-                    os.unlink(hidden)
+                try:
+                    os.replace(hidden, uri)
+                finally:
+                    with contextlib.suppress(FileNotFoundError):  # it is still there if both were one file already
+                        os.unlink(hidden)
             else:
                 _link(path, uri)
         except FileExistsError:

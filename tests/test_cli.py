@@ -81,6 +81,23 @@ def test_help_has_an_example_and_says_what_each_option_is_for(name):
     assert all(option.help for option in COMMANDS[name].params if isinstance(option, click.Option))
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--retry-errors", "m", "r"], "all"),
+        (["m", "r", "--retry-errors"], "all"),
+        (["--retry-errors", "oom,crash", "m", "r"], "oom,crash"),
+        (["m", "--retry-errors=oom", "r"], "oom"),
+        (["m", "r", "--retry-errors", "all"], "all"),
+        (["m", "r", "--retry-errors", "--strict"], "all"),
+        (["m", "r"], None),
+    ],
+)
+def test_retry_errors_leaves_the_manifest_alone(words, wanted):
+    with COMMANDS["segment"].make_context("segment", words) as context:
+        assert context.params | {"manifest": "m", "run": "r", "retry_errors": wanted} == context.params
+
+
 def test_backbone_names_are_the_models():
     from model.config import PUBLISHED
 

@@ -87,7 +87,7 @@ def read(root: str, split: str | None = None, *, context: int | None = None) -> 
     sentences = _sentences(storage.join(texts, "a2d_annotation.txt"))
     with suppress(FileNotFoundError):
         missed = storage.read_bytes(storage.join(texts, "a2d_missed_videos.txt"), limit=MAX_TEXT_BYTES)
-        for video in missed.decode().split():
+        for video in missed.decode("latin-1").split():
             sentences.pop(video, None)
     source = Source(
         clips=_first([at("Release", "clips320H"), at("Release", "CLIPS320"), at("clips320H")]),

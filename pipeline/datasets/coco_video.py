@@ -122,12 +122,19 @@ def _index(uri: str) -> list[Video]:
             kept = {key: what for key, what in value.items() if key == "expressions" or not isinstance(what, list)}
             found.append((number, kept | {"has_masks": has_masks}, start, end))
     of_entry: dict[Any, list[Annotation]] = {}
+    taken: set[str] = set()
     for number, value, start, end in found:
-        if value.get("video_id") not in entries:
-            problems.append(Problem(f"{uri} annotations", number, f"there is no video {value.get('video_id')!r}"))
-        elif problem := id_problem(str(value["id"])):
+        name, video, category = str(value["id"]), value.get("video_id"), value.get("category_id")
+        if not isinstance(video, int | str) or video not in entries:
+            problems.append(Problem(f"{uri} annotations", number, f"there is no video {video!r}"))
+        elif problem := id_problem(name):
             problems.append(Problem(f"{uri} annotations", number, problem))
+        elif name in taken:
+            problems.append(Problem(f"{uri} annotations", number, f"annotation {name} is there twice"))
+        elif not isinstance(category, int | str | None) or (categories and category not in {None, *categories}):
+            problems.append(Problem(f"{uri} annotations", number, f"there is no category {category!r}"))
         else:
+            taken.add(name)
             annotation = _annotation(value, categories, start, end)
             of_entry.setdefault(value["video_id"], []).append(annotation)
     if problems:

@@ -91,6 +91,8 @@ def _videos(base: str, split: str | None) -> tuple[str | None, list[str] | None]
     if split is not None and "/" not in split:
         matching = [name for name in splits if name.endswith(f"/{split}")]
         split = f"2017/{split}" if f"2017/{split}" in splits else matching[0] if len(matching) == 1 else split
+    if split is None and len(splits) == 1:
+        split = splits[0]
     if split in splits:
         lines = storage.read_bytes(storage.join(sets, f"{split}.txt"), limit=MAX_LIST_BYTES).decode("latin-1")
         return split, [_video_of(line.split()[0], split) for line in lines.splitlines() if line.strip()]

@@ -54,12 +54,15 @@ def _readers() -> dict[str, Any]:
 
 
 def _csv(text: str, uri: str) -> Iterator[Any]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # else an open quote swallows what follows
     try:
+        names = reader.fieldnames or ()
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{uri} has the column {twice[0]!r} twice; rename or remove one")
         for row in reader:
             yield "more values than columns" if None in row else row
     except csv.Error as error:
-        raise InputError(f"{uri} line {reader.line_num}: {error}") from None
+        raise InputError(f"{uri} after line {reader.line_num}: {error}") from None
 
 
 def _jsonl(text: str, uri: str) -> Iterator[Any]:

@@ -46,8 +46,8 @@ def read(root: str, *, context: int | None = None) -> Iterator[ImportedVideo]:
     """
     root = storage.absolute(root)
     samples = _samples(storage.join(root, SAMPLES))
-    sentences = _sentences(storage.join(root, "jhmdb_annotation.txt"), samples)
     actions = _actions(storage.join(root, "Rename_Images"))
+    sentences = _sentences(storage.join(root, "jhmdb_annotation.txt"), samples, actions)
     items = sorted(sentences.items(), key=lambda item: flat_id(item[0]))
     return bounded_map(partial(_import_video, root, actions, samples, context), items, VIDEOS_AT_ONCE)
 
@@ -72,8 +72,11 @@ def _samples(uri: str) -> dict[str, list[tuple[str, str]]]:
     return samples
 
 
-def _sentences(uri: str, samples: dict[str, list[tuple[str, str]]]) -> dict[str, list[str]]:
-    """For each video its sentences, of the text file, or else of the samples."""
+def _sentences(uri: str, samples: dict[str, list[tuple[str, str]]], actions: dict[str, str]) -> dict[str, list[str]]:
+    """For each video its sentences, of the text file, or else of the samples.
+
+    The first line of the file is its header, unless it begins with a video that is there.
+    """
     sentences: dict[str, list[str]] = {}
     problems = []
     try:
@@ -85,7 +88,8 @@ def _sentences(uri: str, samples: dict[str, list[tuple[str, str]]]) -> dict[str,
     except UnicodeDecodeError as error:
         raise InputError(f"{uri} is no CSV in UTF-8: {error}") from None
     else:
-        rows = list(csv.reader(io.StringIO(content)))[1:]
+        rows = [row for row in csv.reader(io.StringIO(content)) if row]
+        rows = rows if rows and rows[0][0] in actions else rows[1:]
     for number, row in enumerate(rows):
         try:
             video, text = row
@@ -168,7 +172,10 @@ def _add_masks(uri: str, frames: str, names: list[str], found: ImportedVideo) ->
 def _part_mask(uri: str) -> np.ndarray:
     """`part_mask` [H, W, T] of a MATLAB file, its size checked before it is read."""
     content = storage.read_bytes(uri, limit=MAX_MASK_BYTES)
-    shapes = {name: shape for name, shape, _ in scipy.io.whosmat(io.BytesIO(content))}
+    try:
+        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(io.BytesIO(content))}
+    except NotImplementedError:
+        raise ValueError("it is of MATLAB 7.3, which is HDF5; save it again with '-v7'") from None
     shape = shapes.get("part_mask")
     if shape is None:
         raise ValueError(f"there is no part_mask, but {', '.join(shapes) or 'nothing'}")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline import storage
 from pipeline.video.folder import MAX_IMAGE_BYTES
@@ -55,6 +55,8 @@ def _open(content: bytes, uri: str) -> Image.Image:
         image.load()
     except MediaError:
         raise
+    except UnidentifiedImageError as error:  # whose text is about an object in memory
+        raise _unreadable(uri, "it is no PNG file, or a part of one" if content else "the file is empty") from error
     except Exception as error:  # damaged data makes Pillow raise many kinds
         raise _unreadable(uri, error) from error
     return image

@@ -5,8 +5,8 @@
     ROOT/mask_dict_foreground.json        {VIDEO: {"masks_rle": [RLE for each frame]}}: what any object covers
     ROOT/JPEGImages/VIDEO/NAME.jpg
 
-`type_id` (0 referring, 1 reasoning) is an attribute; `rvos evaluate --protocol revos` averages over it. The foreground
-becomes `foreground.parquet`, which the measure R needs.
+`type_id` (0 referring, 1 reasoning, 2 without a target) is an attribute; `rvos evaluate --protocol revos` averages over
+the first two. The foreground becomes `foreground.parquet`, which the measure R needs.
 """
 
 from collections.abc import Iterator

@@ -36,6 +36,7 @@ class Protocol:
     assigned: bool = False  # per video and annotator, predictions are assigned to objects for the best total
     missing: Missing = "zero"  # what --missing is unless given
     mean_over: str | None = None  # a column whose values weigh the same, each with its own mean
+    mean_of: tuple[int, ...] = ()  # its values that count; empty: all
     per_frame: bool = False  # every frame weighs the same, else every pair
     unconfirmed: str = ""  # what of the definition could not be checked; empty: confirmed
     notes: tuple[str, ...] = ()
@@ -177,8 +178,10 @@ _ALL = (
         source="VISA, metric functions of its evaluation",
         metrics=("J&F", "J", "F", "A", "R"),
         mean_over="type_id",
+        mean_of=(0, 1),
         notes=(
-            "overall is the mean of the means of referring (type_id 0) and reasoning (1) expressions",
+            "overall is the mean of the means of referring (type_id 0) and reasoning (1) expressions; those without a "
+            "target (2) do not count, as in the published script",
             "A is the share of equal pixels; R = max(0, 1 - wrongly marked / (foreground + 1e-6)) needs a table "
             "foreground.parquet beside the annotations and is left out without it",
             "the published script feeds A and R with 0/255 masks in 8-bit arithmetic, and rounds each expression to "

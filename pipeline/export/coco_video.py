@@ -39,7 +39,7 @@ class CocoVideo:
 def write_coco_video(videos: Iterable[list[Labelled]], out: str) -> CocoVideo:
     """Write the file `out`, replacing an earlier one in one step; same predictions, same bytes.
 
-    Both lists grow on disk, so memory is that of one video. Raises InputError for a broken mask.
+    Both lists grow on disk, so memory is that of one video. Raises InputError for broken masks and bad ids.
     """
     counts = dict.fromkeys(("videos", "pairs", "masks", "failed"), 0)
     with storage.spool(out) as path, tempfile.TemporaryFile("w+", encoding="utf-8") as listed:
@@ -87,7 +87,8 @@ def box_and_area(found: dict[str, Any]) -> tuple[list[float], int]:
 
 def _video(number: int, pair: Labelled, frames: list[tuple[int, str]]) -> dict:
     row = pair.frames.slice(0, 1).to_pylist()[0]
-    names = [f"{pair.video_id}/{name}.jpg" for _, name in frames]
+    folder = storage.safe_name(pair.video_id)
+    names = [f"{folder}/{storage.safe_name(f'{name}.jpg')}" for _, name in frames]
     size = {"width": row["width"], "height": row["height"], "length": len(frames)}
     return {"id": number, "name": pair.video_id, **size, "file_names": names}
 

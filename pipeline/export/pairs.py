@@ -26,6 +26,7 @@ from schemas.masks import PREDICTIONS
 
 ROWS_AT_ONCE = 4096  # of the manifest as Python objects
 GROUPS_KEPT = 2  # row groups of unsorted predictions held for the next video
+SCORES = ("score", "pair_score")
 IDS = pa.schema([("video_id", pa.string()), ("expression_id", pa.string())])
 
 
@@ -54,8 +55,11 @@ class Labelled:
         return pair_message(self.video_id, self.expression_id, error if frame is None else f"frame {frame}: {error}")
 
     def rows(self) -> list[dict]:
-        """The rows of `frames`, `frame_name` always set."""
-        return [row | {"frame_name": frame_name(row)} for row in self.frames.to_pylist()]
+        """The rows of `frames`, `frame_name` always set; a score that is NaN, which JSON cannot hold, is None."""
+        return [
+            row | {"frame_name": frame_name(row)} | {name: None for name in SCORES if row[name] != row[name]}
+            for row in self.frames.to_pylist()
+        ]
 
     def mask(self, row: dict) -> np.ndarray:
         """The mask of one of the rows, bool [H, W]. Raises InputError if it is broken."""

@@ -34,8 +34,8 @@ def write_review(videos: Iterable[list[Labelled]], out: str) -> Review:
     """Write a file for each video to the folder `out`. Raises InputError for a broken mask or an id that is no name."""
     counts = dict.fromkeys(("videos", "pairs", "masks", "failed"), 0)
     for video in videos:
+        uri = storage.join(out, f"{storage.safe_name(video[0].video_id)}.json")
         document = _document(video)
-        uri = storage.join(out, storage.safe_name(f"{video[0].video_id}.json"))
         storage.write_bytes(uri, (json.dumps(document, ensure_ascii=False) + "\n").encode())
         counts["videos"] += 1
         counts["pairs"] += len(video)
@@ -55,7 +55,7 @@ def _document(video: list[Labelled]) -> dict:
     for category, pair in zip(categories, video, strict=True):
         for row in pair.rows():
             index, name = row["frame_index"], row["frame_name"]
-            file_name = f"frame_{index:06d}.jpg" if names is None else names.get(name, f"{name}.jpg")
+            file_name = f"frame_{index:06d}.jpg" if names is None else storage.safe_name(names.get(name, f"{name}.jpg"))
             image = {"id": index + 1, "file_name": file_name, "width": row["width"], "height": row["height"]}
             images.setdefault(index, image)
             found = segmentation(pair, row)

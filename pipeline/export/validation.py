@@ -19,7 +19,7 @@ from pipeline import storage
 from pipeline.datasets.palette import decode_mask
 from pipeline.export.submission import Server
 from pipeline.parallel import bounded_map
-from pipeline.video import probe
+from pipeline.video import VideoHeader, probe
 from schemas.errors import InputError, MediaError
 
 KINDS = {
@@ -38,6 +38,8 @@ DECODERS = 2
 NOT_OURS = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 Size = tuple[int, int]  # height, width
+GRAY = "8-bit gray"
+PNG_FORM = slice(24, 26)  # bytes of a PNG: bits, then kind of colour (0 gray, 3 palette)
 
 
 class Entry(NamedTuple):
@@ -82,15 +84,18 @@ def validate(uri: str, server: Server, manifest: pa.Table | None = None) -> Find
             raise InputError(f"{uri} is no zip file: {error}") from None
         with archive:
             entries = _entries(archive.infolist(), server, found, uri)
-            wanted = None if manifest is None else _wanted(manifest)
             by_video: dict[str, list[Entry]] = {}
             for entry in entries:
                 by_video.setdefault(entry.video, []).append(entry)
             found.videos, found.files = len(by_video), len(entries)
-            for video in sorted([*by_video, *((wanted or {}).keys() - by_video.keys())]):
-                asked = None if wanted is None else wanted.get(video)
-                _check_video(video, by_video.get(video, []), asked, found, wanted is not None)
-            _check_images(archive, by_video, wanted, found)
+            if manifest is None:
+                for video, there in by_video.items():
+                    _check_video(video, there, None, found)
+                sizes = {}
+                found.notes.append("no manifest: masks and frames are held against those of the same video in the zip")
+            else:
+                sizes = _check_videos(by_video, _wanted(manifest), found)
+            _check_images(archive, by_video, sizes, found)
     if not found.files:
         found.add("missing", "there is no mask in the zip at all")
     found.notes += server.beside_published(found.videos, found.pairs)
@@ -131,7 +136,7 @@ def _entries(files: Sequence[zipfile.ZipInfo], server: Server, found: Findings, 
             found.add("extra", f"{name!r}: {problem}")
         elif name in masks:
             found.add("extra", f"{name!r} is in the zip twice")
-        elif len(parents) < 2:
+        elif len(parents) < 2 + (parents[:1] == [server.root]):
             found.add("root", f"{name!r}: needed is {server.path('VIDEO', 'EXPRESSION', 'FRAME')}")
         else:
             masks[name] = Entry(parents[-2], parents[-1], last[: -len(".png")], file)
@@ -158,44 +163,88 @@ def _strange(file: zipfile.ZipInfo, parents: list[str], last: str) -> str | None
     return None
 
 
-Wanted = dict[str, tuple[str, dict[str, frozenset[str] | None]]]  # video -> its URI, expression -> frames (None: all)
+class Asked(NamedTuple):
+    """A video of the manifest."""
+
+    uri: str
+    num_frames: int | None
+    expressions: dict[str, frozenset[str] | None]  # frames that each lists; None: all
 
 
-def _wanted(manifest: pa.Table) -> Wanted:
-    columns = ["video_id", "video_uri", "expression_id", "frames", "target_frames"]
+def _wanted(manifest: pa.Table) -> dict[str, Asked]:
+    columns = ["video_id", "video_uri", "num_frames", "expression_id", "frames", "target_frames"]
     rows = manifest.select([name for name in columns if name in manifest.column_names])
-    wanted: Wanted = {}
+    wanted: dict[str, Asked] = {}
     lists: dict[tuple, frozenset[str]] = {}  # all expressions of a video share one
     for batch in rows.to_batches(4096):
         for row in batch.to_pylist():
             names = row.get("target_frames") or row.get("frames")
             frames = None if names is None else lists.setdefault(tuple(names), frozenset(names))
-            wanted.setdefault(row["video_id"], (row["video_uri"], {}))[1][row["expression_id"]] = frames
+            video = wanted.setdefault(row["video_id"], Asked(row["video_uri"], row.get("num_frames"), {}))
+            video.expressions[row["expression_id"]] = frames
     return wanted
 
 
+def _check_videos(by_video: dict[str, list[Entry]], wanted: dict[str, Asked], found: Findings) -> dict[str, Size]:
+    """All videos of the zip and of the manifest; the sizes of those that could be opened."""
+    sizes: dict[str, Size] = {}
+    for video in sorted(by_video.keys() | wanted.keys()):
+        asked, there = wanted.get(video), by_video.get(video, [])
+        if asked is None:
+            found.add("extra", f"video {video}: the manifest has no such video", len(there))
+            found.pairs += len({entry.expression for entry in there})
+            continue
+        header = _header(asked.uri)
+        if header is not None:
+            sizes[video] = header.height, header.width
+        every = None if header is None else _all_frames(header, asked.num_frames)
+        listed = {expression: every if frames is None else frames for expression, frames in asked.expressions.items()}
+        if there:
+            _check_video(video, there, listed, found)
+        else:
+            masks = sum(1 if frames is None else len(frames) for frames in listed.values())
+            found.add("missing", f"video {video}: none of its {len(listed)} expressions is there", masks)
+    if unknown := len(wanted) - len(sizes):
+        held = "their masks are held against the first of each, and their frames against each other"
+        found.notes.append(f"{unknown} videos could not be opened; {held}")
+    return sizes
+
+
+def _header(uri: str) -> VideoHeader | None:
+    try:
+        return probe(uri)
+    except MediaError:
+        return None
+
+
+def _all_frames(header: VideoHeader, num_frames: int | None) -> frozenset[str] | None:
+    """Names of all frames; None for a video file that nobody knows the length of."""
+    if header.names is not None:
+        return frozenset(header.names)
+    count = header.num_frames or num_frames
+    return None if count is None else frozenset(f"{index:05d}" for index in range(count))
+
+
 def _check_video(
-    video: str, entries: list[Entry], asked: tuple[str, dict] | None, found: Findings, complete: bool
+    video: str, entries: list[Entry], expected: dict[str, frozenset[str] | None] | None, found: Findings
 ) -> None:
-    """Which expressions and frames of one video are missing, or too many."""
+    """Which expressions and frames of one video are missing, or too many; `expected` is None if there is no manifest.
+
+    Of expressions whose frames are not known, those that any expression has are expected.
+    """
     there: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         there[entry.expression].add(entry.frame)
     found.pairs += len(there)
-    if complete and asked is None:
-        found.add("extra", f"video {video}: the manifest has no such video", len(entries))
-        return
-    if asked is not None and not there:
-        found.add("missing", f"video {video}: none of its {len(asked[1])} expressions is there", len(asked[1]))
-        return
-    expressions = asked[1] if asked is not None else dict.fromkeys(there)
+    expected = dict.fromkeys(there) if expected is None else expected
     union = frozenset().union(*there.values())
-    for expression in sorted({*expressions, *there}):
+    for expression in sorted({*expected, *there}):
         where = f"video {video} expression {expression}"
-        if expression not in expressions:
+        if expression not in expected:
             found.add("extra", f"{where}: the manifest has no such expression", len(there[expression]))
             continue
-        frames = expressions[expression] or union
+        asked = expected[expression]
+        frames = union if asked is None else asked
         absent, more = sorted(frames - there[expression]), sorted(there[expression] - frames)
         if absent:
             found.add(
@@ -205,40 +254,48 @@ def _check_video(
             found.add("extra", f"{where}: {len(more)} frames not asked for, the first is {more[0]}", len(more))
 
 
+class Seen(NamedTuple):
+    """What is in one mask: its size, the values above 0, and as what it is stored."""
+
+    size: Size
+    inside: list[int]
+    form: str
+
+
 def _check_images(
-    archive: zipfile.ZipFile, by_video: dict[str, list[Entry]], wanted: Wanted | None, found: Findings
+    archive: zipfile.ZipFile, by_video: dict[str, list[Entry]], sizes: dict[str, Size], found: Findings
 ) -> None:
     """Open every mask, one at a time: its size, and that it is binary."""
     foreground: Counter[int] = Counter()
-    unknown = 0
+    forms: Counter[str] = Counter()
     for video, entries in by_video.items():
-        size = _size(wanted[video][0]) if wanted and video in wanted else None
-        unknown += size is None
+        size = sizes.get(video)
         looked = bounded_map(lambda entry: _look(archive, entry), entries, DECODERS)
         for entry, seen in zip(entries, looked, strict=True):
             if isinstance(seen, str):
                 kind, _, text = seen.partition(": ")
                 found.add(kind, f"{entry.file.filename}: {text}")
                 continue
-            shape, values = seen
-            size = size or shape
-            if shape != size:
-                text = f"{shape[1]}x{shape[0]}, the video is {size[1]}x{size[0]}"
+            size = size or seen.size
+            if seen.size != size:
+                text = f"{seen.size[1]}x{seen.size[0]}, the video is {size[1]}x{size[0]}"
                 found.add("size", f"{entry.file.filename}: {text}")
-            inside = [value for value in values if value]
+            inside = seen.inside
             if len(inside) > 1:
                 text = f"{len(inside)} values above 0 ({', '.join(map(str, inside[:5]))} ...); masks have one"
                 found.add("values", f"{entry.file.filename}: {text}")
-            foreground.update(inside if len(inside) == 1 else [])
-    if unknown:
-        found.notes.append(f"{unknown} videos could not be opened; their masks are held against the first of each")
+            forms[seen.form] += 1
+            foreground.update(inside if len(inside) == 1 and seen.form == GRAY else [])
     if odd := {value: count for value, count in foreground.items() if value != 255}:
         text = ", ".join(f"{value} in {count} masks" for value, count in sorted(odd.items()))
         found.notes.append(f"foreground is not 255: {text}; servers take any value above 0, viewers show it as black")
+    for form, count in sorted(forms.items()):
+        if form != GRAY:
+            found.notes.append(f"{count} masks are {form}, not {GRAY}; servers that look at colours see others")
 
 
-def _look(archive: zipfile.ZipFile, entry: Entry) -> tuple[Size, list[int]] | str:
-    """Size and values of one mask, or "KIND: what is wrong"."""
+def _look(archive: zipfile.ZipFile, entry: Entry) -> Seen | str:
+    """What is in one mask, or "KIND: what is wrong"."""
     file = entry.file
     if file.flag_bits & 1:
         return "unreadable: it is encrypted"
@@ -253,13 +310,10 @@ def _look(archive: zipfile.ZipFile, entry: Entry) -> tuple[Size, list[int]] | st
         mask = decode_mask(content, "")
     except MediaError as error:
         text = error.reason.removeprefix(": ")
-        return f"{'values' if text.startswith('mask of mode') else 'unreadable'}: {text}"
-    return mask.shape, np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)).tolist()  # pyright: ignore[reportReturnType]
-
-
-def _size(uri: str) -> Size | None:
-    try:
-        header = probe(uri)
-    except MediaError:
-        return None
-    return header.height, header.width
+        if text.startswith("mask of mode"):
+            return f"values: {text.partition(';')[0]}; needed is {GRAY}"
+        return f"unreadable: {text}"
+    bits, colour = content[PNG_FORM]
+    form = "palette images" if colour == 3 else f"{bits}-bit gray"
+    inside = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)[1:]) + 1
+    return Seen(mask.shape, inside.tolist(), form)  # pyright: ignore[reportArgumentType]

@@ -120,7 +120,7 @@ def _label(pairs: list[Labelled]) -> bytes:
             {
                 "expression_id": pair.expression_id,
                 "expression": pair.row.get("expression"),
-                "pair_score": pair.frames["pair_score"][0].as_py(),
+                "pair_score": next(iter(rows.values()))["pair_score"],
                 "scores": [rows[index]["score"] if index in rows else None for index in frames],
                 "masks": [segmentation(pair, rows[index]) if index in rows else None for index in frames],
             }

@@ -75,6 +75,9 @@ def calibrate(pairs: Table, good: float, wanted: float, measure: str | None = No
     videos = int(pairs["video_id"].nunique())
     if videos < LEAST_VIDEOS:
         raise InputError(f"{videos} videos have both masks and truth; calibrating takes {LEAST_VIDEOS} or more")
+    if pairs["quality"].nunique() < 2:
+        text = f"all labelled pairs have the same J&F, {pairs['quality'].iloc[0]:g}"
+        raise InputError(f"{text}; there is nothing to calibrate, so leave --calibrate out")
     first = np.array([_half(video) for video in pairs["video_id"]]) == 0
     correlations = [found for name in MEASURES if (found := correlation(pairs, name))]
     chosen = measure or _strongest(pairs[first])

@@ -51,7 +51,9 @@ def read_rules(texts: Sequence[str], file: str | None) -> list[Rule]:
     if file is not None:
         try:
             lines = storage.read_bytes(storage.absolute(file), limit=1_000_000).decode().splitlines()
-        except (FileNotFoundError, UnicodeDecodeError) as error:
+        except FileNotFoundError:
+            raise InputError(f"no rules at {file}") from None
+        except (IsADirectoryError, UnicodeDecodeError) as error:
             raise InputError(f"rules cannot be read from {file}: {error}") from None
         for number, line in enumerate(lines, start=1):
             if text := line.partition("#")[0].strip():

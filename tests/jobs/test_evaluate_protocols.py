@@ -14,6 +14,7 @@ from jobs import evaluate
 from jobs.evaluate import EvaluateConfig
 from pipeline.evaluation.protocols import PROTOCOLS
 from schemas import rle
+from schemas.errors import InputError
 
 close = lambda value: pytest.approx(value, abs=1e-12)  # noqa: E731
 
@@ -205,6 +206,28 @@ def test_expressions_with_several_objects(mevis, tmp_path, protocol, names):
         means = expected["mean_over_expressions"]
         for name, wanted in names.items():
             assert found.summary["overall"][name] == close(means[wanted])
+
+
+def test_revos_leaves_out_expressions_without_a_target(mevis, tmp_path):
+    """`type_id` 2, which the published script has in no mean."""
+    options, _ = mevis
+    rows = pq.read_table(options["manifest"]).to_pylist()
+    other = [number for number, row in enumerate(rows) if row["type_id"] == 0][:2]
+    for number in other:
+        rows[number] |= {"type_id": 2, "object_ids": []}
+    write(tmp_path / "manifest.parquet", rows)
+    found = run(tmp_path, protocol="revos", by=("type_id",), **options)
+    kinds = found.summary["by"]["type_id"]
+    assert [row["value"] for row in kinds] == [0, 1]
+    assert found.summary["overall"]["n"] == sum(row["n"] for row in kinds) == len(rows) - 2
+    assert found.summary["overall"]["J"] == close(np.mean([row["J"] for row in kinds]))
+    assert "2 pairs do not count, for their type_id; all-frames has them" in found.summary["warnings"]
+    assert run(tmp_path, **options).summary["overall"]["n"] == len(rows)
+    write(tmp_path / "manifest.parquet", [row | {"type_id": None if row["type_id"] == 2 else "1"} for row in rows])
+    assert run(tmp_path, protocol="revos", **options).summary["overall"]["n"] == len(rows) - 2
+    write(tmp_path / "manifest.parquet", [row | {"type_id": 2} for row in rows])
+    with pytest.raises(InputError, match="no pair has type_id 0 or 1"):
+        run(tmp_path, protocol="revos", **options)
 
 
 def test_revos_without_foreground_has_no_r(mevis, tmp_path):

@@ -80,6 +80,9 @@ def run_with_failure(shapes, tmp_path):
 
 def test_wrong_use(run, tmp_path):
     assert typed("validate", tmp_path / "none.zip", "--for", "mevis") == (2, f"Error: no zip at {tmp_path}/none.zip\n")
+    assert typed("validate", tmp_path, "--for", "mevis") == (2, f"Error: no zip at {tmp_path}\n")
+    code, text = typed("submission", run, "--for", "mevis", "--out", tmp_path)
+    assert (code, text) == (2, f"Error: {tmp_path} is a folder; name the file to write\n")
     assert "no predictions at" in typed("review", tmp_path / "none", "--out", tmp_path / "out")[1]
     assert "lies in" in typed("review", run, "--out", f"{run}/out")[1]
     assert typed("submission", run, "--for", "elsewhere", "--out", tmp_path / "s.zip")[0] == 2

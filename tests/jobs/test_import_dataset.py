@@ -122,6 +122,16 @@ def test_all_problems_at_once_and_nothing_written(data_set, tmp_path):
     assert not (tmp_path / "never").exists()
 
 
+def test_what_utf8_cannot_hold(data_set, tmp_path):
+    """Half of an escaped pair, as a text cut after so many characters has it."""
+    for where in ("exp", "kind"):
+        expression = {"exp": "a line", "obj_id": "1"} | {where: "cut \ud83d"}
+        videos = {"a": {"frames": ["00000", "00001"], "expressions": {"0": expression}}}
+        (data_set / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+        with pytest.raises(InputError, match="expression 0: .* UTF-8 cannot hold"):
+            import_(data_set, tmp_path / "out")
+
+
 def test_masks_of_an_earlier_import_are_pointed_out(data_set, tmp_path):
     import_(data_set, tmp_path / "out")
     shutil.rmtree(data_set / "Annotations")

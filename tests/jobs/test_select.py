@@ -112,6 +112,18 @@ def test_agreement_with_another_run(world, tmp_path):
     assert sum(row["keep"] for row in rows) == 119
 
 
+def test_what_pairs_do_not_have_is_said(world, tmp_path):
+    """Such a rule drops nothing, and nobody would see why."""
+    with pytest.raises(InputError, match="name that with --against"):
+        run(SelectConfig(run=world[0], out=str(tmp_path / "out"), rule=("other_run >= 0.5",)))
+    result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), rule=("margin >= 0.1", "paraphrases >= 0")))
+    assert result.kept == 119
+    assert result.notes == [
+        "119 pairs have no margin; a rule on it drops none of them",
+        "1 pairs have no paraphrases; a rule on it drops none of them",
+    ]
+
+
 def test_videos_that_look_the_same_are_found_when_a_rule_asks(shapes, tmp_path):
     folder = Path(shapes[0]).parent
     for table, name in zip(map(storage.read_table, shapes), ("manifest", "annotations"), strict=True):

@@ -26,7 +26,7 @@ def test_parent():
     assert storage.parent("s3://bucket/a/b") == "s3://bucket/a"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\\b", "a\0b", "x" * 201])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\\b", "a\0b", "x" * 201, "caf\udce9"])
 def test_names_that_would_leave_their_folder_are_refused(name):
     with pytest.raises(InputError):
         storage.safe_name(name)
@@ -62,6 +62,13 @@ def test_a_swap_needs_the_version_that_was_read(folder, large):
         assert storage.read_bytes(uri) == second
     assert storage.version(uri) != seen
     assert storage.names(folder) == ["u"]
+
+
+def test_a_folder_is_not_replaced_and_nothing_is_left(tmp_path):
+    (tmp_path / "u/inside").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        storage.write_bytes(str(tmp_path / "u"), b"content")
+    assert os.listdir(tmp_path) == ["u"]
 
 
 @pytest.mark.parametrize("nameless", [True, False])

@@ -115,13 +115,16 @@ def test_problems_of_the_form_come_all_at_once(tmp_path):
         VIDEO | {"id": 5, "height": 10**6},
         VIDEO | {"id": 6, "file_names": []},
     ]
-    write(tmp_path, videos, [annotation(1, video_id=99), annotation(2, id="../x")])
+    annotations = [annotation(1, video_id=99), annotation(2, id="../x"), annotation(3), annotation(3)]
+    annotations += [annotation(4, category_id=99), annotation(5, category_id={}), annotation(6, video_id={})]
+    write(tmp_path, videos, annotations)
     with pytest.raises(InputError) as caught:
         coco_video.read(str(tmp_path))
     lines = str(caught.value).splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 13
     for line, part in zip(lines, ["there twice", "no 'id'", "'..'", "one folder", "one folder", "height and width",
-                                  "no list 'file_names'", "no video 99", "'../x'"], strict=True):  # fmt: skip
+                                  "no list 'file_names'", "no video 99", "'../x'", "annotation 3 is there twice",
+                                  "no category 99", "no category {}", "no video {}"], strict=True):  # fmt: skip
         assert part in line
 
 

@@ -72,6 +72,11 @@ def test_masks_without_images(root):
     assert found.annotations["frame_index"].to_pylist() == [0, 1, 0, 1]
 
 
+def test_the_only_split_need_not_be_named(root):
+    (root / "DAVIS/ImageSets/2016/val.txt").unlink()
+    assert [found.video_id for found in davis.read(str(root))] == ["bear", "dogs"]
+
+
 def test_errors(root, tmp_path):
     with pytest.raises(InputError, match="splits 2016/val, 2017/val; choose one"):
         davis.read(str(root))

@@ -79,6 +79,8 @@ BAD = {
     "'object_ids' is not for this file": ("a.jsonl", '{"expression": "x", "object_ids": ["1"]}'),
     "'kind' is no plain value": ("a.jsonl", '{"expression": "x", "kind": []}'),
     "more values than columns": ("a.csv", "expression\na,b\n"),
+    "the column 'expression' twice": ("a.csv", "expression,expression\na,b\n"),
+    "after line 1: unexpected end of data": ("a.csv", 'expression\n"open\nx\n'),
     "row 1: no sound JSON": ("a.jsonl", '{"expression": "x"}\n{'),
     "is no JSON object": ("a.jsonl", "[]"),
     "has no expressions": ("a.txt", "\n"),
@@ -99,6 +101,13 @@ def test_bad_ids(root, tmp_path):
     assert "row 2" in found.problems[1]
     (root / "day__one.mp4").write_bytes(b"")
     with pytest.raises(InputError, match="would have one id, day__one"):
+        folder.read(str(root), expressions=write(tmp_path, "a.txt", "x"))
+
+
+def test_names_in_another_encoding(root, tmp_path):
+    (root / "caf\udce9").mkdir()
+    (root / "caf\udce9/1.png").write_bytes(b"")
+    with pytest.raises(InputError, match="is not UTF-8; rename it"):
         folder.read(str(root), expressions=write(tmp_path, "a.txt", "x"))
 
 

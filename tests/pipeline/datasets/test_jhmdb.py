@@ -59,6 +59,11 @@ def test_layout(root, half):
     assert not first.warnings
 
 
+def test_sentences_without_a_header(root):
+    (root / "jhmdb_annotation.txt").write_text("b_1,man jumping\n\na!,sits\n")
+    assert [pair["expression"] for video in jhmdb.read(str(root)) for pair in video.pairs] == ["sits", "man jumping"]
+
+
 def test_scored_frames(root):
     (root / jhmdb.SAMPLES).write_text(json.dumps(samples(root)))
     first, _ = jhmdb.read(str(root))
@@ -84,6 +89,9 @@ def test_missing_and_broken_masks(root):
     assert "the mask is" not in str(next(iter(jhmdb.read(str(root)))).problems)
     (root / "puppet_mask/jump/b_1/puppet_mask.mat").write_bytes(b"no MATLAB")
     assert "cannot be read" in list(jhmdb.read(str(root)))[1].problems[0]
+    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+    (root / "puppet_mask/jump/b_1/puppet_mask.mat").write_bytes(header.ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n")
+    assert "which is HDF5; save it again with '-v7'" in list(jhmdb.read(str(root)))[1].problems[0]
 
 
 def test_sizes_are_bounded(root, monkeypatch):

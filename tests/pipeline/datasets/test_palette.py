@@ -25,9 +25,10 @@ def test_what_is_no_mask(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
     with pytest.raises(MediaError, match="mode RGB"):
         read_mask(str(path))
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(MediaError, match="cannot be read"):
-        read_mask(str(path))
+    for content, reason in ((path.read_bytes()[:40], "a part of one"), (b"", "empty"), (b"GIF89a", "no PNG file")):
+        path.write_bytes(content)
+        with pytest.raises(MediaError, match=f"cannot be read .*{reason}"):
+            read_mask(str(path))
     with pytest.raises(MediaError, match=r"b\.png"):
         read_mask(str(tmp_path / "b.png"))
 

@@ -77,6 +77,22 @@ def test_the_same_bytes_each_time_and_sound_json_without_pairs(labelled_run, tmp
     assert json.loads((tmp_path / "c.json").read_text())["annotations"] == []
 
 
+@pytest.mark.parametrize("ids", [{"video_id": "../v"}, {"frame_name": "../../v"}])
+def test_ids_stay_inside(tmp_path, ids):
+    row = {"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
+    pq.write_table(pa.Table.from_pylist([row | ids], schema=PREDICTIONS), tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="cannot be a file name"):
+        written(Source.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
+
+
+def test_a_score_that_is_no_number_is_null(tmp_path):
+    row = {"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"04"}
+    scores = {"score": float("nan"), "pair_score": float("nan")}
+    pq.write_table(pa.Table.from_pylist([row | scores], schema=PREDICTIONS), tmp_path / "p.parquet")
+    (track,) = written(Source.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")["annotations"]
+    assert (track["score"], track["scores"]) == (None, [None])
+
+
 def test_a_broken_mask_is_named_and_leaves_nothing(tmp_path):
     rows = [{"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"9"}]
     pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -47,7 +48,7 @@ def test_a_sound_zip_has_no_mistake_but_is_not_the_whole_set(tmp_path):
     found = validate(packed(tmp_path, SOUND), SERVER)
     assert (found.counts, found.videos, found.pairs, found.files) == ({}, 2, 4, 12)
     assert found.notes[-1].endswith("has 202 videos and 834 expressions, this zip 2 and 4")
-    assert "2 videos could not be opened" in found.notes[0]
+    assert found.notes[0].startswith("no manifest: ")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_root(tmp_path, server, prefix, expected):
         ("../a/0/00000.png", MASK, "extra"),
         ("/a/0/00000.png", MASK, "extra"),
         ("00000.png", MASK, "root"),
+        ("Annotations/a/00000.png", MASK, "root"),
         ("Annotations/a/0/00001.png", binary_png(np.ones((4, 7), bool)), "size"),
         ("Annotations/a/0/00001.png", saved(Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))), "values"),
         ("Annotations/a/0/00001.png", saved(Image.new("RGB", (6, 4))), "values"),
@@ -103,9 +105,22 @@ def test_doubled_names_and_links(tmp_path):
 
 
 def test_foreground_of_one_is_pointed_out(tmp_path):
-    found = validate(packed(tmp_path, dict.fromkeys(SOUND, palette_png(np.eye(4, 6, dtype=np.uint8)))), SERVER)
+    found = validate(
+        packed(tmp_path, dict.fromkeys(SOUND, saved(Image.fromarray(np.eye(4, 6, dtype=np.uint8))))), SERVER
+    )
     assert not found.counts
     assert any("foreground is not 255: 1 in 12 masks" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [(palette_png(np.eye(4, 6, dtype=np.uint8)), "palette images"), (saved(Image.new("1", (6, 4))), "1-bit gray")],
+)
+def test_masks_in_other_forms_are_pointed_out(tmp_path, content, form):
+    found = validate(packed(tmp_path, dict.fromkeys(SOUND, content)), SERVER)
+    assert not found.counts
+    assert f"12 masks are {form}, not 8-bit gray; servers that look at colours see others" in found.notes
+    assert not any("foreground" in note for note in found.notes)
 
 
 def test_against_a_manifest(labelled_run, shapes, tmp_path):
@@ -121,9 +136,31 @@ def test_against_a_manifest(labelled_run, shapes, tmp_path):
     files = {name: content for name, content in files.items() if "shapes-0002" not in name and "-0000/2/" not in name}
     files |= {"Annotations/shapes-0009/0/00000.png": MASK, "Annotations/shapes-0001/0/00000.png": MASK}
     found = validate(packed(tmp_path, files), SERVER, manifest)
-    assert found.counts == {"missing": 1 + 3 + 12, "extra": 1, "size": 1}
+    assert found.counts == {"missing": 1 + 12 + 3 * 12, "extra": 1, "size": 1}
     assert "6x4, the video is 128x96" in found.examples["size"][0]
     assert any("expression 1: 1 of 12 frames, the first is 00011" in text for text in found.examples["missing"])
+
+
+@pytest.mark.parametrize("folder_of_images", [True, False])
+def test_frames_that_all_expressions_lack(shapes, tmp_path, folder_of_images):
+    """A manifest that lists no frames means all of the video."""
+    rows = [row for row in read_manifest(shapes[0]).to_pylist() if row["video_id"] == "shapes-0000"]
+    if folder_of_images:
+        (tmp_path / "frames").mkdir()
+        for frame in range(12):
+            Image.new("RGB", (128, 96)).save(tmp_path / f"frames/{frame:05}.png")
+        rows = [row | {"video_uri": str(tmp_path / "frames")} for row in rows]
+    manifest = pa.Table.from_pylist(rows)
+    mask = binary_png(np.zeros((96, 128), bool))
+    names = [f"Annotations/shapes-0000/{row['expression_id']}/{frame:05}.png" for row in rows for frame in range(13)]
+    assert validate(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, manifest).counts == {"extra": len(rows)}
+    names = [name for name in names if not name.endswith(("00011.png", "00012.png"))]
+    found = validate(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, manifest)
+    assert found.counts == {"missing": len(rows)}
+    gone = manifest.set_column(1, "video_uri", [[str(tmp_path / "gone")] * len(rows)])
+    found = validate(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, gone)
+    assert not found.counts
+    assert "1 videos could not be opened" in found.notes[0]
 
 
 def test_listed_frames_are_what_a_video_should_have(labelled_run, shapes, tmp_path):

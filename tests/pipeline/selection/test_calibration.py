@@ -65,3 +65,5 @@ def test_what_cannot_be_is_said():
         calibrate(labelled(7), good=0.6, wanted=0.9)
     with pytest.raises(InputError, match="border has no two different values"):
         calibrate(labelled(), good=0.6, wanted=0.9, measure="border")
+    with pytest.raises(InputError, match="the same J&F, 1; there is nothing to calibrate"):
+        calibrate(labelled().assign(quality=1.0), good=0.6, wanted=0.9)

@@ -33,5 +33,7 @@ def test_files(tmp_path):
     file.write_text("mean_score >= 0.6\nsure > 1\n")
     with pytest.raises(InputError, match=r"rules.txt line 2: there is no measure 'sure'"):
         read_rules([], str(file))
-    with pytest.raises(InputError, match="rules cannot be read"):
+    with pytest.raises(InputError, match="no rules at"):
         read_rules([], str(tmp_path / "none"))
+    with pytest.raises(InputError, match="rules cannot be read"):
+        read_rules([], str(tmp_path))
