@@ -1,6 +1,7 @@
 """The main job on real videos with a real (small, untrained) model, through Ray Data."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,12 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
 from cli import main
 from jobs import audit, segment
 from jobs.progress import Progress
 from jobs.segment_result import Tally
 from model.checkpoint import load_segmenter
+from model.embedded import EMBEDDED, FOLDER
 from model.segmenter import Overlap
 from pipeline import storage
 from pipeline.runs.run import Run
@@ -347,3 +350,26 @@ def test_the_cause_is_told_without_the_pages_that_ray_puts_around_it():
 
     with pytest.raises(StorageError, match="^s3://b: the storage fails$"):
         segment._follow(chain(), [], Tally(), lambda _: None)
+
+
+def test_reduced_precision_is_compared_with_float32(shapes, tmp_path):
+    result = run(shapes[0], tmp_path / "run", EMBEDDED, precision="bf16", short_side=96)
+    assert result.parity is not None
+    assert 0 < result.parity < 0.02
+    assert f"parity  {result.parity:.2%} of the masks' pixels differ from plain fp32" in result.text()
+    with pytest.raises(InputError, match="precision"):  # decides the masks
+        run(shapes[0], tmp_path / "run", EMBEDDED, short_side=96)
+
+
+def test_a_model_that_overflows_in_reduced_precision_is_refused(shapes, tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "large")
+    weights = load_file(tmp_path / "large" / "model.safetensors")
+    weights = {name: x.float() * (1e9 if "mask_features" in name else 1) for name, x in weights.items()}
+    save_file(weights, tmp_path / "large" / "model.safetensors")
+    options = ["--checkpoint", str(tmp_path / "large"), "--short-side", "96", "--precision", "fp16"]
+    result = CliRunner().invoke(main, ["segment", str(shapes[0]), str(tmp_path / "run"), *options])
+    assert result.exit_code == 2
+    assert "masks in fp16 differ from those in plain fp32" in result.output
+    assert "take another --precision" in result.output
+    assert "Traceback" not in result.output
+    assert not Run.open(str(tmp_path / "run")).committed()
