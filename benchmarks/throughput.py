@@ -2,8 +2,8 @@
 process.
 
 One video, several expressions, one window. Both ways decode, resize, run the model, make masks at the video's size and
-encode them; in fp32 the masks must be equal except where the baseline's logit is within 4e-3 of the cut. Weights are random
-but for the last bias, which is set so that about half of the pixels are mask: what is computed costs the same.
+encode them; in fp32 the masks must be equal except where the baseline's logit is within 4e-3 of the cut. Weights are
+random but for the last bias, which is set so that about half of the pixels are mask: what is computed costs the same.
 
 The split by part is in CPU seconds, all threads summed, which other work on the machine changes less than wall time.
 
