@@ -33,17 +33,25 @@ check: $(BIN)/rvos
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-# The training of model/tiny on fresh still scenes, then what it can do. Repeat to go on after an interruption.
+# The training of model/tiny on fresh still scenes, then on clips, then what it can do. Repeat to go on after an interruption.
 TINY ?= tiny-training
 STILLS := $(TINY)/stills
 LOOKS := $(TINY)/looks
+CLIPS := $(TINY)/clips
+MOTION := $(TINY)/motion
+ABSENCE := $(TINY)/absence
 VAL := $(TINY)/val
+VAL_CLIPS := $(TINY)/val-clips
 
 $(TINY)/data.done: $(BIN)/rvos
-	rm -rf $(STILLS) $(LOOKS) $(VAL)
+	rm -rf $(STILLS) $(LOOKS) $(CLIPS) $(MOTION) $(ABSENCE) $(VAL) $(VAL_CLIPS)
 	$(BIN)/rvos synth --out $(STILLS) --videos 6000 --frames 1 --expressions 8
 	$(BIN)/rvos synth --out $(LOOKS) --videos 3000 --frames 1 --expressions 8 --seed 3 --focus appearance
+	$(BIN)/rvos synth --out $(CLIPS) --videos 2200 --frames 8:12 --expressions 5 --seed 11
+	$(BIN)/rvos synth --out $(MOTION) --videos 1100 --frames 8:12 --expressions 5 --seed 12 --focus motion
+	$(BIN)/rvos synth --out $(ABSENCE) --videos 500 --frames 8:12 --expressions 5 --seed 13 --focus absence
 	$(BIN)/rvos synth --out $(VAL) --split val --videos 60 --frames 1 --expressions 2
+	$(BIN)/rvos synth --out $(VAL_CLIPS) --split val --videos 60 --frames 8:12 --expressions 2
 	@touch $@
 
 train-tiny: $(TINY)/data.done
@@ -51,7 +59,12 @@ train-tiny: $(TINY)/data.done
 	  --data $(STILLS)/manifest.parquet --annotations $(STILLS)/annotations.parquet --weight 1 \
 	  --data $(LOOKS)/manifest.parquet --annotations $(LOOKS)/annotations.parquet --weight 1 \
 	  --heldout $(VAL)/manifest.parquet --heldout-annotations $(VAL)/annotations.parquet
-	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-stills/checkpoint --out $(TINY)/scores
+	$(BIN)/rvos train --config tiny-clips --workers 2 --out $(TINY)/run-clips --init $(TINY)/run-stills/checkpoint \
+	  --data $(CLIPS)/manifest.parquet --annotations $(CLIPS)/annotations.parquet --weight 58 \
+	  --data $(MOTION)/manifest.parquet --annotations $(MOTION)/annotations.parquet --weight 27 \
+	  --data $(ABSENCE)/manifest.parquet --annotations $(ABSENCE)/annotations.parquet --weight 15 \
+	  --heldout $(VAL_CLIPS)/manifest.parquet --heldout-annotations $(VAL_CLIPS)/annotations.parquet
+	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-clips/checkpoint --out $(TINY)/scores
 
 clean:
 	rm -rf .venv demo dist build
