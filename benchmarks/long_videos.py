@@ -36,7 +36,7 @@ from model.config import ResNetConfig
 from model.embedded import FOLDER, SHORT_SIDE
 from model.referformer import Decoding
 from model.segmenter import Segmenter
-from model.text_encoder import TokenBatch
+from model.text_encoder import TextFeatures, TokenBatch
 from model.transform import MEAN, STD
 from pipeline import storage
 from pipeline.clips import FrameOptions
@@ -189,11 +189,12 @@ class SimulatedModel(torch.nn.Module):
         colour = frames[0, :, :, 0, 0].numpy() * STD + MEAN
         return np.rint(colour[:, 0] * 255).astype(int)
 
-    def encode_text(self, words: TokenBatch) -> int:
-        return int(words.ids[0, 0])
+    def encode_text(self, words: TokenBatch) -> TextFeatures:
+        number = words.ids[..., None]
+        return TextFeatures(words=number, sentence=number[:, 0], position=number, padding=~words.mask)
 
-    def decode(self, places: np.ndarray, scene: int) -> Decoding:
-        meeting = self.meetings[scene]
+    def decode(self, places: np.ndarray, text: TextFeatures) -> Decoding:
+        meeting = self.meetings[int(text.sentence[0, 0])]
         rng = meeting.rng(1, int(places[0]), len(places))
         candidates, scores, hidden = simulated(meeting, places, rng)
         order = rng.permutation(QUERIES)

@@ -38,7 +38,7 @@ import ray
 from jobs import cluster
 from jobs.bound import bound
 from model.embedded import EMBEDDED, SHORT_SIDE
-from model.segmenter import Segmentation, Segmenter
+from model.segmenter import Remarks, Segmentation, Segmenter
 from model.transform import resize
 from pipeline.clips import ClipEnd, FrameOptions, read_windows, split_rows
 from pipeline.datasets.moving_shapes import Scene, write_video
@@ -67,6 +67,9 @@ class SleepingSegmenter:
 
     def count_tokens(self, expression: str) -> int:
         return len(expression.split()) + 2
+
+    def remarks(self) -> Remarks:
+        return Remarks()
 
     def segment(self, frames, size, expressions, keep=None) -> Iterator[Segmentation]:
         count = len(frames if keep is None else keep)

@@ -228,7 +228,8 @@ def _summary(
     notes = [text for name, rows in groups.items() for text in warnings(name, rows)]
     if scorer.protocol.mean_over and scores.strata is None:
         notes.append(f"no column {scorer.protocol.mean_over}: the mean is over all pairs alike")
-    if left_out := int((table["frames"] > 0).sum()) - len(scores.pairs):
+    left_out = int((table["frames"] > 0).sum()) - len(scores.pairs)
+    if scorer.protocol.mean_of and left_out:
         notes.append(f"{left_out} pairs do not count, for their {scorer.protocol.mean_over}; all-frames has them")
     return {
         "version": __version__,

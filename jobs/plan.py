@@ -189,7 +189,7 @@ def _warm_up(segmenter: Segmenter, window: Window) -> None:
     if segmenter.device.type == "cuda" or isinstance(segmenter, GuardedSegmenter):
         _answer(segmenter, window, 2)
         try:
-            segmenter.settle()
+            segmenter.remarks()
         except ParityError as error:
             raise InputError(str(error)) from None
 

@@ -5,6 +5,7 @@ Shapes: N = B T frames, S tokens of all levels together, Q queries, C channels, 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -279,21 +280,18 @@ class DeformableTransformer(nn.Module):
         return TransformerOutput(memory=memory, hidden=hidden, boxes=boxes, start=start)
 
     def in_parts(
-        self,
-        step: int,
-        maps: list[Tensor],
-        positions: list[Tensor],
-        padding: list[Tensor] | None,
-        sentence: Tensor,
-        query_position: Tensor,
+        self, step: int, *per_frame: list[Tensor] | Tensor | None, query_position: Tensor
     ) -> TransformerOutput:
-        """The same, `step` frames at a time: frames do not see each other here."""
-        parts = []
-        for start in range(0, len(sentence), step):
-            some = slice(start, start + step)
-            hidden = None if padding is None else [x[some] for x in padding]
-            levels = [x[some] for x in maps], [x[some] for x in positions], hidden
-            parts.append(self(*levels, sentence[some], query_position))
+        """The same, `step` frames at a time: frames do not see each other here. per_frame: maps to sentence."""
+
+        def cut(x: list[Tensor] | Tensor | None, some: slice) -> Any:
+            return [level[some] for level in x] if isinstance(x, list) else x if x is None else x[some]
+
+        *_, sentence = per_frame
+        starts = range(0, len(sentence), step)  # pyright: ignore[reportArgumentType]
+        parts = [self(*(cut(x, slice(at, at + step)) for x in per_frame), query_position) for at in starts]
+        if len(parts) == 1:
+            return parts[0]
         return TransformerOutput(
             memory=[torch.cat(level) for level in zip(*(part.memory for part in parts), strict=True)],
             hidden=[torch.cat(layer) for layer in zip(*(part.hidden for part in parts), strict=True)],

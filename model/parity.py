@@ -5,16 +5,16 @@ depends on the weights and the device more than on the video: a model with large
 of them. So it is enough to look at the start.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from model.errors import ParityError
 from model.memory import is_out_of_memory
 from model.referformer import ReferFormer
-from model.segmenter import Overlap, Segmentation, Segmenter
+from model.segmenter import Remarks, Segmentation, Segmenter
 from model.tokenizer import Tokenizer
 
 MOST_DIFFERENT = 0.02  # of the pixels that are mask either way
@@ -34,6 +34,10 @@ class GuardedSegmenter(Segmenter):
         if compiled:
             compile_parts(model)
 
+    def remarks(self) -> Remarks:
+        """As of any Segmenter, with the end of the comparison. Raises ParityError."""
+        return replace(super().remarks(), parity=self.settle())
+
     def settle(self) -> float | None:
         """End the comparison, and say which share of the masks' pixels differed: None if none was compared since the
         last time. Raises ParityError if it is more than MOST_DIFFERENT."""
@@ -47,16 +51,9 @@ class GuardedSegmenter(Segmenter):
             )
         return share
 
-    def _segment(
-        self,
-        frames: Sequence[np.ndarray],
-        size: tuple[int, int],
-        expressions: Sequence[str],
-        keep: list[int],
-        overlap: Overlap | None,
-    ) -> Iterator[Segmentation]:
-        answers = super()._segment(frames, size, expressions, keep, overlap)
-        plain = self.plain and self.plain.segment(frames, size, expressions, keep, overlap)
+    def _segment(self, *window: Any) -> Iterator[Segmentation]:
+        answers = super()._segment(*window)
+        plain = self.plain and self.plain.segment(*window)
         for answer in answers:
             if plain:
                 self._compare(answer, plain)

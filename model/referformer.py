@@ -201,11 +201,9 @@ class ReferFormer(nn.Module):
         clips, frames = video.clips, video.finest.shape[0]
         fused = [self._fuse(x, text) for x in video.projected]
         sentence = text.sentence.repeat_interleave(frames, dim=0)
-        levels = fused, video.positions, video.padding, sentence, self.query_embed.weight
-        if self.frames_at_once is None:
-            out = self.transformer(*levels)
-        else:
-            out = self.transformer.in_parts(self.frames_at_once, *levels)
+        step = self.frames_at_once or len(sentence)
+        levels = fused, video.positions, video.padding
+        out = self.transformer.in_parts(step, *levels, sentence, query_position=self.query_embed.weight)
         pixels = self.pixel_decoder(video.finest, out.memory, video.positions, video.padding, text)
 
         def by_clip(x: Tensor) -> Tensor:

@@ -7,18 +7,17 @@ besides is in model/linking.py.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.linking import FrameSums, Track, agreement_in_place, follow_look, link_query, query_looks
-from model.memory import is_out_of_memory, release_cache, sentences_at_once
+from model.memory import Room
 from model.pixel_decoder import smallest_side
 from model.postprocess import choose_query, displayed_boxes, query_margin, query_scores, resize_logits
 from model.referformer import Decoding, ReferFormer, VideoFeatures
@@ -30,8 +29,6 @@ PIXELS_AT_ONCE = 2**24  # of upsampled logits, at least one frame: 64 MiB
 SENTENCES_KEPT = 1024
 MAX_INPUT_PIXELS = 2**22  # of one prepared frame
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,14 @@ class Segmentation:
     margin: float | None  # of its score in the window over the best other query's; None if there is no other
     finite: bool  # False: the model's numbers overflowed or are not numbers, the answer is worth nothing
     track: Track | None = None  # with an Overlap: for the next window
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What there is to tell of calls besides their answers."""
+
+    halvings: int = 0  # how often memory was full, and less has been computed at once since
+    parity: float | None = None  # share of the masks' pixels that differed from plain float32, where it was compared
 
 
 def windows(num_frames: int, window: int | None) -> list[range]:
@@ -88,8 +93,7 @@ class Segmenter:
         self.short_side, self.max_size = short_side, max_size
         self.cut = math.log(threshold / (1 - threshold))  # sigmoid(x) > threshold is x > cut
         self.type = PRECISIONS[precision]
-        self.most_sentences: int | None = None  # in one batch, once memory was full
-        self.halvings = 0  # how often memory was full, and less has been computed at once since
+        self.room = Room(self.device)
         self._text_features = lru_cache(maxsize=SENTENCES_KEPT)(self._encode_text)
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
@@ -110,9 +114,10 @@ class Segmenter:
         """Tokens of a sentence, start and end included; the model takes up to `max_tokens`."""
         return self.tokenizer.count(expression)
 
-    def settle(self) -> float | None:
-        """For model/parity.py: this one computes in plain float32, and has nothing to be compared with."""
-        return None
+    def remarks(self) -> Remarks:
+        """On all calls since the last time. Raises ParityError (GuardedSegmenter only)."""
+        halvings, self.room.halvings = self.room.halvings, 0
+        return Remarks(halvings=halvings)
 
     @property
     def max_tokens(self) -> int:
@@ -158,8 +163,7 @@ class Segmenter:
         video = self._encode_video(frames, keep[0] if single else None) if expressions else None
         done = 0
         while video is not None and done < len(expressions):
-            together = sentences_at_once(len(places) * math.prod(frames[0].shape[:2]), self.device)
-            decoding, count = self._decode(video, expressions[done : done + together])
+            decoding, count = self._decode(video, expressions[done:], (len(places), *frames[0].shape[:2]))
             for number in range(done, done + count):
                 one = decoding.of(number - done)
                 if overlap is None:
@@ -174,53 +178,27 @@ class Segmenter:
         pixels = torch.from_numpy(np.stack(frames)).to(self.device)
         chosen = None if only is None else torch.tensor([only], device=self.device)
 
-        def encode() -> VideoFeatures:
+        def encode(_: int, frames_at_once: int | None) -> VideoFeatures:
+            self.model.frames_at_once = frames_at_once
             with self._computing():
                 return self.model.encode_video(normalize(pixels)[None], valid_indices=chosen)
 
-        return self._in_memory(encode, lambda: self._fewer_frames(len(frames)))
+        return self.room.fit(encode, pixels.shape[:3].numel(), len(frames))
 
     def _encode_text(self, expression: str) -> TextFeatures:
         with self._computing():
             return self.model.encode_text(self.tokenizer([expression]).to(self.device))
 
-    def _decode(self, video: VideoFeatures, expressions: Sequence[str]) -> tuple[Decoding, int]:
-        """The first of the expressions, as many as memory allows, and how many these are."""
-        frames = video.finest.shape[0]
-        together = min(len(expressions), self.most_sentences or len(expressions))
+    def _decode(self, video: VideoFeatures, expressions: Sequence[str], shape: tuple[int, ...]) -> tuple[Decoding, int]:
+        """The first of the expressions, as many as there is room for, and how many these are; shape: T, h, w."""
 
-        def decode() -> Decoding:
-            text = TextFeatures.stack([self._text_features(expression) for expression in expressions[:together]])
+        def decode(sentences: int, frames_at_once: int | None) -> tuple[Decoding, int]:
+            text = TextFeatures.stack([self._text_features(expression) for expression in expressions[:sentences]])
+            self.model.frames_at_once = frames_at_once
             with self._computing():
-                return self.model.decode(video, text)
+                return self.model.decode(video, text), sentences
 
-        def spare() -> bool:
-            nonlocal together
-            if together == 1:
-                return self._fewer_frames(frames)
-            together = self.most_sentences = together // 2
-            return True
-
-        return self._in_memory(decode, spare), together
-
-    def _fewer_frames(self, frames: int) -> bool:
-        """Half as many at once from now on, where they do not see each other; False for fewer than one."""
-        at_once = min(frames, self.model.frames_at_once or frames)
-        if at_once == 1:
-            return False
-        self.model.frames_at_once = at_once // 2
-        return True
-
-    def _in_memory(self, compute: Callable[[], T], spare: Callable[[], bool]) -> T:
-        """What `compute` gives; where memory is full, it is tried again as long as there is something to `spare`."""
-        while True:
-            try:
-                return compute()
-            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-                if not is_out_of_memory(error) or not spare():
-                    raise
-            self.halvings += 1
-            release_cache()
+        return self.room.fit(decode, math.prod(shape), shape[0], len(expressions))
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

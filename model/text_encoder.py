@@ -52,9 +52,7 @@ class TextFeatures:
             words=torch.cat([pad(one.words) for one in features]),
             sentence=torch.cat([one.sentence for one in features]),
             position=torch.cat([pad(one.position) for one in features]),
-            padding=torch.cat(
-                [F.pad(one.padding, (0, longest - one.padding.shape[1]), value=True) for one in features]
-            ),
+            padding=torch.cat([pad_mask(one.padding) for one in features]),
         )
 
 

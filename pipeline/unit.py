@@ -226,10 +226,10 @@ def _conclude(receipt: Receipt, segmenter: Segmenter) -> None:
     """What a unit tells of the model besides its masks. Raises InputError, before anything of it is committed, if the
     masks of a faster way to compute are not good enough."""
     try:
-        receipt.parity = segmenter.settle()
+        remarks = segmenter.remarks()
     except ParityError as error:
         raise InputError(f"unit {receipt.unit_id}: {error}") from None
-    receipt.halvings, segmenter.halvings = segmenter.halvings, 0
+    receipt.parity, receipt.halvings = remarks.parity, remarks.halvings
 
 
 def _write_unit(start: UnitStart, events: Generator, underway: Underway) -> Receipt:

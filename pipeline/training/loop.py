@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from model.checkpoint import WEIGHTS, load_model, save_checkpoint
+from model.segmenter import PRECISIONS
 from model.text_encoder import TokenBatch
 from model.tokenizer import load_tokenizer
 from model.training.losses import Losses, clip_losses
@@ -40,7 +41,6 @@ START, EXAMPLES, HELDOUT, STATE, RESULT = (
     "state.safetensors",
     "checkpoint",
 )
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class Worker:
             group["lr"] = rate * factor
         seed = np.random.SeedSequence([recipe.seed, self.progress.step, self.rank])
         torch.manual_seed(int(seed.generate_state(1)[0]))  # of dropout and drop path
-        with torch.autocast(self.device.type, TYPES[recipe.precision], enabled=recipe.precision != "fp32"):
+        with torch.autocast(self.device.type, PRECISIONS[recipe.precision], enabled=recipe.precision != "fp32"):
             output = self.network(
                 batch.frames,
                 TokenBatch(batch.ids, batch.words),

@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from model.config import ReferFormerConfig
+from model.segmenter import PRECISIONS
 from model.training.matcher import Coefficients
 from model.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
@@ -19,7 +20,6 @@ from schemas.errors import InputError
 
 FOLDER = Path(__file__).parent / "recipes"
 RECIPES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
-PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("steps", "cosine")
 SAMPLINGS = {"published": clip_frames, "consecutive": consecutive_frames}
 

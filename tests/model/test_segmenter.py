@@ -122,7 +122,7 @@ def test_sentences_go_through_the_model_together(segmenter, video, monkeypatch):
             return decode(seen, text)
 
         with monkeypatch.context() as patch:
-            patch.setattr("model.segmenter.sentences_at_once", lambda *_: most)
+            patch.setattr("model.memory.sentences_at_once", lambda *_: most)
             patch.setattr(segmenter.model, "decode", watch)
             return list(segmenter.segment(frames, SIZE, sentences)), batches
 
@@ -144,7 +144,7 @@ def test_full_memory_halves_what_is_computed_at_once(tiny_config, video, monkeyp
     frames = [segmenter.prepare(frame) for frame in video]
     sentences = ["a dog", "the cat on the left", "a bird", "it"]
     expected = list(segmenter.segment(frames, SIZE, sentences))
-    monkeypatch.setattr("model.segmenter.sentences_at_once", lambda *_: 8)
+    monkeypatch.setattr("model.memory.sentences_at_once", lambda *_: 8)
     transformer, most = model.transformer.forward, 3
 
     def small(maps, *rest):
@@ -154,13 +154,17 @@ def test_full_memory_halves_what_is_computed_at_once(tiny_config, video, monkeyp
 
     monkeypatch.setattr(model.transformer, "forward", small)
     found = list(segmenter.segment(frames, SIZE, sentences))
-    assert segmenter.halvings == 3  # 4 sentences, 2, 1, then 2 of 5 frames
-    assert (segmenter.most_sentences, model.frames_at_once) == (1, 2)
+    assert segmenter.remarks().halvings == 3  # 4 sentences, 2, 1, then 2 of 5 frames
+    assert segmenter.remarks().halvings == 0
+    assert model.frames_at_once == 2
     for one, other in zip(expected, found, strict=True):
         assert (one.masks == other.masks).mean() > 0.9999
-    most = 0
+    list(segmenter.segment(frames[:2], SIZE, sentences[:1]))
+    assert model.frames_at_once is None  # small enough: not slowed down
+    room, most = segmenter.room.most, 0
     with pytest.raises(torch.OutOfMemoryError):
         list(segmenter.segment(frames, SIZE, sentences))
+    assert segmenter.room.most == room  # no reason for other windows to be slow
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from model.errors import ParityError
-from model.segmenter import Segmentation
+from model.segmenter import Remarks, Segmentation
 from pipeline.clips import FrameOptions
 from pipeline.runs.attempts import Rung
 from pipeline.runs.units import SECONDS, Earlier, Receipt, read_receipt, unit_pairs
@@ -31,12 +31,13 @@ class FakeSegmenter:
 
     def __init__(self):
         self.calls, self.overlaps = [], []
-        self.halvings, self.parity = 0, None
+        self.told = []  # remarks, or an error, of each unit in turn
 
-    def settle(self):
-        if isinstance(self.parity, Exception):
-            raise self.parity
-        return self.parity
+    def remarks(self):
+        told = self.told.pop(0) if self.told else Remarks()
+        if isinstance(told, Exception):
+            raise told
+        return told
 
     def prepare(self, frame):
         return frame[::2, ::2]
@@ -425,17 +426,17 @@ def test_the_waiting_of_the_model_is_told(tmp_path, video):
 
 def test_the_receipt_tells_what_faster_computing_changed(tmp_path, video):
     segmenter = FakeSegmenter()
-    segmenter.parity, segmenter.halvings = 0.004, 2
+    segmenter.told = [Remarks(parity=0.004, halvings=2)]
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
     jobs = [(UnitJob(str(tmp_path / f"{name}.parquet"), rows), Receipt(name, "f")) for name in ("first", "second")]
     first, second = segment_jobs(jobs, segmenter, FrameOptions(window=3))
     assert (first.parity, first.halvings) == (0.004, 2)
-    assert second.halvings == 0
+    assert (second.parity, second.halvings) == (None, 0)
 
 
 def test_masks_that_are_not_good_enough_are_refused_before_they_are_committed(tmp_path, video):
     segmenter = FakeSegmenter()
-    segmenter.parity = ParityError("masks in fp16 differ")
+    segmenter.told = [ParityError("masks in fp16 differ")]
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
     job = UnitJob(str(tmp_path / "u.parquet"), rows)
     with pytest.raises(InputError, match="unit u: masks in fp16 differ"):
