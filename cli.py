@@ -94,7 +94,9 @@ RUN_OPTIONS = together(
         "actor, and refused if more than 2 % of the masks' pixels differ.",
     ),
     click.option(
-        "--compile", is_flag=True, help="Have torch compile the model, minutes at the start; compared likewise."
+        "--compile",
+        is_flag=True,
+        help="Have torch compile the model at the start (takes minutes, and a C++ compiler); compared likewise.",
     ),
     click.option(
         "--decoder",

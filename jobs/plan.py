@@ -17,7 +17,7 @@ import torch
 from jobs.dry_run import assumption
 from jobs.segment import SegmentConfig, check_manifest, check_model
 from model.embedded import EMBEDDED
-from model.errors import ParityError
+from model.errors import FastModeError
 from model.parity import GuardedSegmenter
 from model.segmenter import Segmenter
 from model.transform import resize
@@ -187,10 +187,10 @@ def _first_window(clip: Clip, frames: FrameOptions, prepare: Callable) -> Window
 def _warm_up(segmenter: Segmenter, window: Window) -> None:
     """What a run does at its start only: load kernels on a GPU, compile, compare with float32."""
     if segmenter.device.type == "cuda" or isinstance(segmenter, GuardedSegmenter):
-        _answer(segmenter, window, 2)
         try:
+            _answer(segmenter, window, 2)
             segmenter.remarks()
-        except ParityError as error:
+        except FastModeError as error:
             raise InputError(str(error)) from None
 
 

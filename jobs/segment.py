@@ -326,7 +326,9 @@ def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: Tally, progress: 
                 )
             )
     except (InputError, InfrastructureError) as error:
-        raise getattr(error, "cause", error) from None  # without the pages of a worker that Ray wraps it in
+        cause = getattr(error, "cause", error)  # without the pages of a worker that Ray wraps it in
+        cause.args = ("\n".join(line for line in str(cause).splitlines() if not RAY_ADVICE.match(line)),)
+        raise cause from None
     except Exception as error:  # whatever a worker or Ray itself raised
         raise InfrastructureError(
             f"the cluster gave up after {units} of {len(todo)} units: {_cause(error)}\n"

@@ -5,5 +5,5 @@ class CheckpointError(ValueError):
     """A checkpoint, its tokenizer or its config is missing, damaged, unsafe or of another model."""
 
 
-class ParityError(ValueError):
-    """Masks computed in a faster way are not those of plain float32."""
+class FastModeError(ValueError):
+    """A faster way to compute does not work here, or its masks are not those of plain float32."""

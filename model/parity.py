@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from model.errors import ParityError
+from model.errors import FastModeError
 from model.memory import is_out_of_memory
 from model.referformer import ReferFormer
 from model.segmenter import Remarks, Segmentation, Segmenter
 from model.tokenizer import Tokenizer
 
 MOST_DIFFERENT = 0.02  # of the pixels that are mask either way
-COMPILED = ("backbone.0.body", "transformer.encoder", "transformer.decoder", "pixel_decoder")
+# What each sentence needs. The backbone works once for all of them, and takes too long to compile for all lengths.
+COMPILED = ("transformer.encoder", "transformer.decoder", "pixel_decoder")
 
 
 class GuardedSegmenter(Segmenter):
@@ -35,17 +36,17 @@ class GuardedSegmenter(Segmenter):
             compile_parts(model)
 
     def remarks(self) -> Remarks:
-        """As of any Segmenter, with the end of the comparison. Raises ParityError."""
+        """As of any Segmenter, with the end of the comparison. Raises FastModeError."""
         return replace(super().remarks(), parity=self.settle())
 
     def settle(self) -> float | None:
         """End the comparison, and say which share of the masks' pixels differed: None if none was compared since the
-        last time. Raises ParityError if it is more than MOST_DIFFERENT."""
+        last time. Raises FastModeError if it is more than MOST_DIFFERENT."""
         if self.plain is None or not self.either:
             return None
         share, self.plain = self.different / self.either, None
         if share > MOST_DIFFERENT:
-            raise ParityError(
+            raise FastModeError(
                 f"masks in {self.way} differ from those in plain fp32 in {share:.1%} of their pixels, more than "
                 f"{MOST_DIFFERENT:.0%}; take another --precision, or leave --compile out"
             )
@@ -54,10 +55,24 @@ class GuardedSegmenter(Segmenter):
     def _segment(self, *window: Any) -> Iterator[Segmentation]:
         answers = super()._segment(*window)
         plain = self.plain and self.plain.segment(*window)
-        for answer in answers:
+        while answer := self._next(answers):
             if plain:
                 self._compare(answer, plain)
             yield answer
+
+    def _next(self, answers: Iterator[Segmentation]) -> Segmentation | None:
+        try:
+            return next(answers, None)
+        except RuntimeError as error:
+            from torch._dynamo.exc import TorchDynamoException  # which only compiling loads, in seconds
+
+            if not isinstance(error, TorchDynamoException):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise FastModeError(
+                f"the model cannot be compiled on this machine ({reason}); install a C++ compiler and, for a GPU, "
+                "Triton, or leave --compile out"
+            ) from error
 
     def _compare(self, answer: Segmentation, plain: Iterator[Segmentation]) -> None:
         try:

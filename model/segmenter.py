@@ -115,7 +115,7 @@ class Segmenter:
         return self.tokenizer.count(expression)
 
     def remarks(self) -> Remarks:
-        """On all calls since the last time. Raises ParityError (GuardedSegmenter only)."""
+        """On all calls since the last time. Raises FastModeError (GuardedSegmenter only)."""
         halvings, self.room.halvings = self.room.halvings, 0
         return Remarks(halvings=halvings)
 

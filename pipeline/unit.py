@@ -6,13 +6,13 @@ Every unit passes all three in turn: while the model is at one, the next is deco
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from model.errors import ParityError
+from model.errors import FastModeError
 from model.segmenter import Segmentation, Segmenter
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.prefetch import Put, ahead
@@ -205,7 +205,8 @@ def _segment(events: Generator, segmenter: Segmenter, options: FrameOptions, put
                 case Window():
                     pairs = pairs or _pairs(event.clip, segmenter)
                     windows.seconds["decode"] += event.seconds
-                    windows.segment(event, pairs, answer)
+                    with _refusal(receipt):
+                        windows.segment(event, pairs, answer)
                 case ClipEnd():
                     pairs = pairs or _pairs(event.clip, segmenter)
                     windows.seconds["decode"] += event.seconds
@@ -217,19 +218,20 @@ def _segment(events: Generator, segmenter: Segmenter, options: FrameOptions, put
                     if isinstance(event, AttemptEnd):
                         turn.close()
                     if isinstance(event, UnitEnd):
-                        _conclude(receipt, segmenter)
+                        with _refusal(receipt):
+                            remarks = segmenter.remarks()
+                        receipt.parity, receipt.halvings = remarks.parity, remarks.halvings
                     hand_on(event)
             free = time.perf_counter()
 
 
-def _conclude(receipt: Receipt, segmenter: Segmenter) -> None:
-    """What a unit tells of the model besides its masks. Raises InputError, before anything of it is committed, if the
-    masks of a faster way to compute are not good enough."""
+@contextmanager
+def _refusal(receipt: Receipt) -> Iterator[None]:
+    """A faster way to compute that will not do ends the run, before anything of the unit is committed: InputError."""
     try:
-        remarks = segmenter.remarks()
-    except ParityError as error:
+        yield
+    except FastModeError as error:
         raise InputError(f"unit {receipt.unit_id}: {error}") from None
-    receipt.parity, receipt.halvings = remarks.parity, remarks.halvings
 
 
 def _write_unit(start: UnitStart, events: Generator, underway: Underway) -> Receipt:

@@ -7,7 +7,7 @@ import torch
 from model import parity
 from model.checkpoint import load_segmenter
 from model.embedded import FOLDER, SHORT_SIDE
-from model.errors import ParityError
+from model.errors import FastModeError
 from model.parity import GuardedSegmenter
 from model.segmenter import Overlap, Remarks, Segmenter
 from pipeline.datasets.moving_shapes import Scene
@@ -52,7 +52,7 @@ def test_too_many_other_pixels_are_refused(frames, monkeypatch):
     fast = load(precision="bf16")
     masks(fast, frames)
     monkeypatch.setattr(parity, "MOST_DIFFERENT", 1e-9)
-    with pytest.raises(ParityError, match=r"masks in bf16 differ from those in plain fp32 in \d"):
+    with pytest.raises(FastModeError, match=r"masks in bf16 differ from those in plain fp32 in \d"):
         fast.remarks()
 
 
@@ -61,7 +61,7 @@ def test_what_overflows_is_refused(frames):
     with torch.no_grad():
         fast.model.pixel_decoder.mask_features.weight.mul_(1e9)
     masks(fast, frames)
-    with pytest.raises(ParityError, match="fp16"):
+    with pytest.raises(FastModeError, match="fp16"):
         fast.remarks()
 
 
@@ -92,10 +92,22 @@ def test_windows_that_share_frames_are_compared_too(frames):
 
 @pytest.mark.slow
 def test_compiled_parts_give_the_same_masks(frames, monkeypatch):
-    monkeypatch.setattr(parity, "COMPILED", ("transformer.decoder",))  # the smallest: each takes minutes on two cores
+    monkeypatch.setattr(parity, "COMPILED", ("transformer.decoder",))  # the one that compiles fastest
     fast = load(compiled=True)
     expected, found = masks(load(), frames), masks(fast, frames)
     assert (expected != found).mean() < 1e-4
     share = fast.remarks().parity
     assert share is not None
     assert share < 1e-3
+
+
+def test_what_cannot_be_compiled_is_said(frames, monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def decode(*_):
+        raise TorchDynamoException("No working C++ compiler found\nand pages more")
+
+    fast = load(precision="bf16")
+    monkeypatch.setattr(fast.model, "decode", decode)
+    with pytest.raises(FastModeError, match=r"\(No working C\+\+ compiler found\).* leave --compile out"):
+        masks(fast, frames)

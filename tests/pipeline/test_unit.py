@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model.errors import ParityError
+from model.errors import FastModeError
 from model.segmenter import Remarks, Segmentation
 from pipeline.clips import FrameOptions
 from pipeline.runs.attempts import Rung
@@ -436,7 +436,7 @@ def test_the_receipt_tells_what_faster_computing_changed(tmp_path, video):
 
 def test_masks_that_are_not_good_enough_are_refused_before_they_are_committed(tmp_path, video):
     segmenter = FakeSegmenter()
-    segmenter.told = [ParityError("masks in fp16 differ")]
+    segmenter.told = [FastModeError("masks in fp16 differ")]
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
     job = UnitJob(str(tmp_path / "u.parquet"), rows)
     with pytest.raises(InputError, match="unit u: masks in fp16 differ"):
