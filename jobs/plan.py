@@ -18,7 +18,7 @@ from jobs.dry_run import assumption
 from jobs.segment import SegmentConfig, check_manifest, check_model
 from model.embedded import EMBEDDED
 from model.errors import FastModeError
-from model.parity import GuardedSegmenter
+from model.guard import GuardedSegmenter
 from model.segmenter import Segmenter
 from model.transform import resize
 from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from model.config import ReferFormerConfig
 from model.errors import CheckpointError
-from model.parity import GuardedSegmenter
+from model.guard import GuardedSegmenter
 from model.published import read_pth
 from model.referformer import ReferFormer
 from model.segmenter import Segmenter

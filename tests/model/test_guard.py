@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import parity
+from model import guard
 from model.checkpoint import load_segmenter
 from model.embedded import FOLDER, SHORT_SIDE
 from model.errors import FastModeError
-from model.parity import GuardedSegmenter
+from model.guard import GuardedSegmenter
 from model.segmenter import Overlap, Remarks, Segmenter
 from pipeline.datasets.moving_shapes import Scene
 
@@ -38,7 +38,7 @@ def test_reduced_precision_gives_nearly_the_same_masks(precision, frames):
     assert plain.remarks() == Remarks()
     expected, found = masks(plain, frames), masks(fast, frames)
     different = (expected != found).sum() / (expected | found).sum()
-    assert different < parity.MOST_DIFFERENT
+    assert different < guard.MOST_DIFFERENT
     assert fast.remarks().parity == pytest.approx(different)
     assert fast.remarks() == Remarks()  # once is enough
     calls = []
@@ -51,7 +51,7 @@ def test_reduced_precision_gives_nearly_the_same_masks(precision, frames):
 def test_too_many_other_pixels_are_refused(frames, monkeypatch):
     fast = load(precision="bf16")
     masks(fast, frames)
-    monkeypatch.setattr(parity, "MOST_DIFFERENT", 1e-9)
+    monkeypatch.setattr(guard, "MOST_DIFFERENT", 1e-9)
     with pytest.raises(FastModeError, match=r"masks in bf16 differ from those in plain fp32 in \d"):
         fast.remarks()
 
@@ -92,7 +92,7 @@ def test_windows_that_share_frames_are_compared_too(frames):
 
 @pytest.mark.slow
 def test_compiled_parts_give_the_same_masks(frames, monkeypatch):
-    monkeypatch.setattr(parity, "COMPILED", ("transformer.decoder",))  # the one that compiles fastest
+    monkeypatch.setattr(guard, "COMPILED", ("transformer.decoder",))  # the one that compiles fastest
     fast = load(compiled=True)
     expected, found = masks(load(), frames), masks(fast, frames)
     assert (expected != found).mean() < 1e-4
