@@ -643,6 +643,11 @@ def compare(**options: Any) -> None:
     type=click.FloatRange(0, 1),
     help="Share of good pairs among those kept that --calibrate aims at.",
 )
+@click.option(
+    "--address",
+    metavar="local|auto|HOST:PORT",
+    help="Ray cluster to measure on.  [default: this process; from 20,000 masks on a local one]",
+)
 @JSON_OPTION
 def select(**options: Any) -> None:
     """Measure the masks of RUN, pair by pair, and say which to keep as labels to train on.

@@ -20,7 +20,7 @@ from pipeline.evaluation.gather import IDS, Gathered, gather
 from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth
 from pipeline.evaluation.predictions import manifest_of, open_predictions
 from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, Protocol
-from pipeline.evaluation.scorer import Scorer
+from pipeline.evaluation.scorer import RESULT, Scorer
 from pipeline.evaluation.tasks import plan_tasks
 from pipeline.evaluation.truth import Truth
 from pipeline.evaluation.visual import DESCRIBED, VISUAL
@@ -150,9 +150,9 @@ def _results(tasks: list[pa.Table], scorer: Scorer, address: str | None) -> Iter
         yield from map(scorer, tasks)
         return
     with cluster.session(address or "local"):
-        from pipeline.evaluation.distributed import score_on_ray
+        from pipeline.distributed import map_on_ray
 
-        yield from score_on_ray(tasks, scorer)
+        yield from map_on_ray(scorer, tasks, RESULT)
 
 
 def _known_attributes(manifest: pa.Table | None) -> list[str]:

@@ -1,23 +1,25 @@
 """`rvos select`: numbers for every pair of a run, and which pairs to train on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import evaluate
+from jobs import cluster, evaluate
 from pipeline import storage
 from pipeline.export import folder
-from pipeline.export.pairs import Labelled, Source
+from pipeline.export.pairs import Source
 from pipeline.report.page import cut
 from pipeline.report.samples import sample
 from pipeline.report.selected import border, selection_html, with_border
 from pipeline.selection.calibration import Calibration, calibrate
-from pipeline.selection.measures import MEASURES, SCHEMA, agreement, measure, paraphrase_agreement
-from pipeline.selection.repeats import SeenVideos, repeats
+from pipeline.selection.measures import MEASURES, SCHEMA
+from pipeline.selection.measuring import MEASURED, Measurer, plan_tasks
+from pipeline.selection.repeats import SeenVideos
 from pipeline.selection.rules import Rule, read_rules
 from schemas.errors import InputError, RvosError
 
@@ -31,7 +33,7 @@ PAIRS = pa.schema(
         pa.field("reason", pa.string()),  # of every rule that drops the pair; null if it is kept
     ]
 )
-ROWS_AT_ONCE = 10_000
+MASKS_HERE = 20_000  # up to so many no Ray is started, unless asked for
 CORRELATIONS_SHOWN = 6
 
 
@@ -49,6 +51,7 @@ class SelectConfig:
     measure: str | None = None
     good: float = 0.7
     precision: float = 0.9
+    address: str | None = None
 
     def __post_init__(self) -> None:
         if self.measure is not None and self.measure not in MEASURES:
@@ -97,13 +100,15 @@ def run(config: SelectConfig) -> SelectResult:
     named = {rule.measure for rule in rules} | {config.measure}
     if "other_run" in named and config.against is None:
         raise InputError("other_run is the agreement with another run; name that with --against")
-    made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None}))
+    made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     folder.claim(out, made_of)
     against = None if config.against is None else Source.open(config.against)
     look = "video_repeats" in named
     if look:
         source.require_manifest()
-    table = _measured(source, against, SeenVideos() if look else None)
+    tasks, masks = plan_tasks(source, against)
+    measurer = Measurer(with_manifest=source.manifest is not None, look=look)
+    table = _pairs(_results(tasks, measurer, config.address or ("local" if masks > MASKS_HERE else None)))
     notes: list[str] = []
     calibration = None
     if config.calibrate is not None:
@@ -144,36 +149,36 @@ def run(config: SelectConfig) -> SelectResult:
     return result
 
 
-def _measured(source: Source, against: Source | None, seen: SeenVideos | None) -> pa.Table:
-    """PAIRS in order, nothing decided yet but that pairs that failed have their reason."""
-    rows: list[dict] = []
+def _results(tasks: list[pa.Table], measurer: Measurer, address: str | None) -> Iterator[pa.Table]:
+    """In this process, or on a Ray cluster."""
+    if address is None:
+        yield from map(measurer, tasks)
+        return
+    with cluster.session(address):
+        from pipeline.distributed import map_on_ray
+
+        yield from map_on_ray(measurer, tasks, MEASURED)
+
+
+def _pairs(results: Iterable[pa.Table]) -> pa.Table:
+    """PAIRS of tables of MEASURED, in their order; nothing is decided yet but that pairs that failed have a reason."""
+    seen, before, repeated = SeenVideos(), None, 0.0
     tables = [PAIRS.empty_table()]
-    for video, others in _beside(source, against):
-        video_repeats = seen and seen.repeats(video)
-        of_video = zip(video, repeats(video), paraphrase_agreement(video), strict=True)
-        for pair, repeated, paraphrases in of_video:
-            row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "reason": pair.problem}
-            if pair.frames.num_rows:
-                row |= measure(pair) | {"repeats": repeated, "paraphrases": paraphrases}
-                row["video_repeats"] = video_repeats
-                other = others.get(pair.expression_id)
-                row["other_run"] = None if other is None else agreement(pair, other)
-            rows.append(row)
-        if len(rows) >= ROWS_AT_ONCE:
-            tables.append(pa.Table.from_pylist(rows, schema=PAIRS))
-            rows = []
-    return pa.concat_tables([*tables, pa.Table.from_pylist(rows, schema=PAIRS)])
-
-
-def _beside(source: Source, against: Source | None) -> Iterator[tuple[list[Labelled], dict[str, Labelled]]]:
-    """The pairs of each video, and those of the other run by expression. Both come by video."""
-    others = iter(()) if against is None else against.videos()
-    other = next(others, None)
-    for video in source.videos():
-        while other is not None and other[0].video_id < video[0].video_id:
-            other = next(others, None)
-        same = other if other is not None and other[0].video_id == video[0].video_id else []
-        yield video, {pair.expression_id: pair for pair in same}
+    for found in results:
+        video_repeats = []
+        for video, look in zip(found["video_id"].to_pylist(), found["look"].to_pylist(), strict=True):
+            if look is not None and video != before:  # all pairs of a video that have masks have its look
+                before, repeated = video, seen.repeats(np.frombuffer(look, np.uint64))
+            video_repeats.append(None if look is None else repeated)
+        found = found.rename_columns({"problem": "reason"})
+        columns = [
+            pa.array(video_repeats, pa.float64()) if name == "video_repeats"
+            else found[name] if name in found.column_names
+            else pa.nulls(len(found), PAIRS.field(name).type)
+            for name in PAIRS.names
+        ]  # fmt: skip
+        tables.append(pa.Table.from_arrays(columns, schema=PAIRS))
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def _quality(config: SelectConfig, out: str) -> dict[tuple[str, str], float]:
@@ -185,6 +190,7 @@ def _quality(config: SelectConfig, out: str) -> dict[tuple[str, str], float]:
             out=out,
             manifest=config.manifest,
             missing="skip",
+            address=config.address,
         )
     )
     rows: list[dict] = scored.pairs.to_dict("records")
@@ -243,7 +249,7 @@ def _page(
     except (RvosError, OSError) as error:
         notes = [*notes, f"no frames are shown: {error}"]
     options = {"run": source.uri} | {
-        name: value for name, value in asdict(config).items() if name not in ("run", "out")
+        name: value for name, value in asdict(config).items() if name not in ("run", "out", "address")
     }
     return selection_html(
         title=f"Labels of {cut(source.uri.rpartition('/')[2], 80)}",

@@ -6,7 +6,7 @@ Memory is the compressed masks of one video, beside the manifest.
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from pipeline.evaluation.predictions import ParquetPredictions, Piece, open_pred
 from pipeline.manifest import read_manifest
 from pipeline.runs.compact import Compacted, by_pair, compacted_rows, read_document, sorted_rows
 from pipeline.runs.run import Run, is_run
-from pipeline.runs.units import Key, pair_key
+from pipeline.runs.units import Key
 from schemas import rle
 from schemas.check import complete, conform
 from schemas.errors import InputError, pair_message
@@ -110,8 +110,7 @@ class Source:
 
         Raises InputError for a frame that is there twice or has no mask.
         """
-        for _, pairs in itertools.groupby(self._pairs(), lambda pair: pair.video_id):
-            yield list(pairs)
+        return by_video(self._pairs())
 
     def some(self, keys: Collection[Key]) -> Iterator[Labelled]:
         """Those of a few pairs that have rows; of the others only the ids are read."""
@@ -124,21 +123,7 @@ class Source:
             yield _labelled(rows.get(key) or dict(zip(IDS.names, key, strict=True)), table)
 
     def _pairs(self) -> Iterator[Labelled]:
-        found = self._tables()
-        if self.manifest is None:
-            for (video_id, expression_id), table in found:
-                yield _labelled({"video_id": video_id, "expression_id": expression_id}, table)
-            return
-        nothing: tuple[Key | None, pa.Table] = (None, PREDICTIONS.empty_table())
-        key, table = next(found, nothing)
-        for row in _in_order(self.manifest):
-            wanted = (row["video_id"], row["expression_id"])
-            while key is not None and key < wanted:
-                key, table = next(found, nothing)
-            if key == wanted:
-                yield _labelled(row, table)
-            else:
-                yield Labelled(row, PREDICTIONS.empty_table(), "there are no predictions of this pair")
+        return labelled_pairs(None if self.manifest is None else _in_order(self.manifest), self._tables())
 
     def _tables(self) -> Iterator[tuple[Key, pa.Table]]:
         """All rows by pair, the pairs in order."""
@@ -160,31 +145,80 @@ def _sorted(uri: str, only: set[Key] | None = None) -> Iterator[tuple[Key, pa.Ta
 
     Row groups are read for the videos they hold, a few are kept.
     """
-    predictions = open_predictions(uri)
-    assert isinstance(predictions, ParquetPredictions)
     places: dict[str, list[Piece]] = defaultdict(list)
-    for piece, keys in predictions.pieces():
+    for piece, keys in pieces(uri):
         for video in {key[0] for key in keys if only is None or key in only}:
             places[video].append(piece)
 
     @functools.lru_cache(GROUPS_KEPT)
     def read(piece: Piece) -> pa.Table:
-        with storage.open_parquet(piece.place) as file:
-            names = [name for name in PREDICTIONS.names if name in file.schema_arrow.names]
-            return complete(conform(file.read_row_group(piece.group, names), PREDICTIONS, piece.place), PREDICTIONS)
+        return read_pieces([piece])
 
     for video in sorted(places):
-        pieces = (read(piece) for piece in places[video])
-        table = pa.concat_tables([piece.filter(pc.equal(piece["video_id"], video)) for piece in pieces])
-        table = table.sort_by([("expression_id", "ascending"), ("frame_index", "ascending")])
-        expressions = table["expression_id"].to_pylist()
-        start = 0
-        for _, same in itertools.groupby(expressions):
-            stop = start + len(list(same))
-            rows = table.slice(start, stop - start)
-            if only is None or pair_key(rows) in only:
-                yield pair_key(rows), rows
-            start = stop
+        for key, rows in pairs_of([read(piece) for piece in places[video]], [video]):
+            if only is None or key in only:
+                yield key, rows
+
+
+def pieces(uri: str) -> Iterator[tuple[Piece, list[Key]]]:
+    """Where the pairs of a run or of other Parquet of masks lie. Of the tables only ids are read."""
+    predictions = open_predictions(uri)
+    assert isinstance(predictions, ParquetPredictions)
+    return predictions.pieces()
+
+
+def read_pieces(pieces: Iterable[Piece]) -> pa.Table:
+    """PREDICTIONS. Raises InputError if a table is broken."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for piece in pieces:
+        groups[piece.place].append(piece.group)
+    tables = []
+    for place, numbers in groups.items():
+        with storage.open_parquet(place) as file:
+            names = [name for name in PREDICTIONS.names if name in file.schema_arrow.names]
+            table = conform(file.read_row_groups(sorted(numbers), names), PREDICTIONS, place)
+            tables.append(complete(table, PREDICTIONS))
+    return pa.concat_tables(tables)
+
+
+def pairs_of(tables: Sequence[pa.Table], videos: Sequence[str]) -> Iterator[tuple[Key, pa.Table]]:
+    """The pairs of some videos in order, from tables that hold others as well."""
+    wanted = pa.array(videos, pa.string())
+    table = pa.concat_tables([table.filter(pc.is_in(table["video_id"], wanted)) for table in tables])
+    table = table.sort_by([(name, "ascending") for name in ("video_id", "expression_id", "frame_index")])
+    keys = zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True)
+    start = 0
+    for key, same in itertools.groupby(keys):
+        stop = start + len(list(same))
+        yield key, table.slice(start, stop - start)
+        start = stop
+
+
+def labelled_pairs(rows: Iterable[dict] | None, found: Iterator[tuple[Key, pa.Table]]) -> Iterator[Labelled]:
+    """Manifest rows with their masks, both in the order of their keys; without a manifest, all that is found.
+
+    Raises InputError for a frame that is there twice or has no mask.
+    """
+    if rows is None:
+        for key, table in found:
+            yield _labelled(dict(zip(IDS.names, key, strict=True)), table)
+        return
+    nothing: tuple[Key | None, pa.Table] = (None, PREDICTIONS.empty_table())
+    key, table = next(found, nothing)
+    for row in rows:
+        wanted = (row["video_id"], row["expression_id"])
+        while key is not None and key < wanted:
+            key, table = next(found, nothing)
+        if key == wanted:
+            yield _labelled(row, table)
+        else:
+            yield Labelled(row, PREDICTIONS.empty_table(), "there are no predictions of this pair")
+
+
+def by_video(pairs: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+    """Neighbours of the same video together."""
+    for _, of in itertools.groupby(pairs, lambda pair: pair.video_id):
+        yield list(of)
 
 
 def _labelled(row: dict, table: pa.Table) -> Labelled:

@@ -45,15 +45,12 @@ class SeenVideos:
         self._prints = np.empty((1024, FRAMES), np.uint64)
         self._count = 0
 
-    def repeats(self, video: Sequence[Labelled]) -> float | None:
-        """How many earlier videos look like the one of these pairs; None if it has no masks or cannot be read."""
-        found = fingerprint(video)
-        if found is None:
-            return None
-        differing = np.bitwise_count(self._prints[: self._count] ^ found).sum(1, dtype=np.int64)
+    def repeats(self, look: np.ndarray) -> float:
+        """How many earlier videos look like the one of this `fingerprint`, which is remembered."""
+        differing = np.bitwise_count(self._prints[: self._count] ^ look).sum(1, dtype=np.int64)
         if self._count == len(self._prints):
             self._prints = np.concatenate((self._prints, np.empty_like(self._prints)))
-        self._prints[self._count] = found
+        self._prints[self._count] = look
         self._count += 1
         return float(np.count_nonzero(differing <= SAME * FRAMES * GRID * GRID))
 

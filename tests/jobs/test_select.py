@@ -1,23 +1,27 @@
 """`rvos select` on synthetic labels of known worth: what it keeps is better, and nothing is lost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from cli import main
 from jobs.select import PAIRS, SelectConfig, run
 from pipeline import storage
+from pipeline.export.pairs import Source
 from pipeline.manifest import read_manifest
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.selection.measures import MEASURES
+from pipeline.selection.measuring import plan_tasks
 from schemas import rle
 from schemas.errors import InputError
-from schemas.masks import ANNOTATIONS
+from schemas.masks import ANNOTATIONS, PREDICTIONS
 from tests.handmade import error_of, predicted, run_of_truth, write
 from tests.page import HOSTILE, Page
 
@@ -224,3 +228,34 @@ def test_configs_are_checked():
 def test_the_docs_tell_every_measure():
     text = (Path(__file__).resolve().parents[2] / "docs/selection.md").read_text()
     assert [name for name in MEASURES if f"`{name}`" not in text] == []
+
+
+def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.selection.measuring.TASK_ROWS", 40)  # so that there are many tasks
+    options = {"run": world[0], "against": world[0], "rule": ("temporal_iou >= 0.5",)}
+    here = run(SelectConfig(out=str(tmp_path / "here"), **options))
+    there = run(SelectConfig(out=str(tmp_path / "there"), address="local", **options))
+    assert there == replace(here, out=there.out, report=there.report)
+    for name in ("pairs", "manifest"):
+        tables = [storage.read_table(str(tmp_path / place / f"{name}.parquet")) for place in ("here", "there")]
+        assert tables[0].equals(tables[1])
+
+
+def test_a_broken_mask_on_a_worker_is_named(world, tmp_path):
+    rows = pq.read_table(storage.join(world[0], "masks")).to_pylist()[:3]
+    rows[1]["counts"] = b"\x00broken"
+    storage.write_table(str(tmp_path / "broken.parquet"), pa.Table.from_pylist(rows, schema=PREDICTIONS))
+    with pytest.raises(InputError, match=f"{rows[1]['video_id']}.*frame {rows[1]['frame_name']}"):
+        run(SelectConfig(run=str(tmp_path / "broken.parquet"), out=str(tmp_path / "out"), address="local"))
+
+
+def test_tasks_hold_whole_videos_and_read_each_table_once_if_they_can(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.selection.measuring.TASK_ROWS", 40)
+    tasks, masks = plan_tasks(Source.open(world[0]), None)
+    videos = [set(task["video_id"].to_pylist()) for task in tasks]
+    assert masks == 120 * FRAMES - 4  # one pair failed: a row without mask
+    assert len(tasks) >= 15
+    assert sum(map(len, videos)) == len(set().union(*videos)) == VIDEOS
+    whole = pq.read_table(storage.join(world[0], "masks"))
+    storage.write_table(str(tmp_path / "whole.parquet"), whole)  # one row group
+    assert len(plan_tasks(Source.open(str(tmp_path / "whole.parquet")), None)[0]) == 1

@@ -58,11 +58,11 @@ def test_copies_are_found_and_other_videos_are_not(tmp_path, monkeypatch):
     seen = SeenVideos()
     seen._prints = seen._prints[:2]  # so that it grows
     first = scene(0)
-    assert seen.repeats(labelled(encode(tmp_path / "first.mp4", first))) == 0
-    assert seen.repeats(labelled(encode(tmp_path / "other.mp4", scene(1)))) == 0
-    assert seen.repeats(labelled(encode(tmp_path / "small.mp4", first, crf=35, scale=0.5))) == 1
-    assert seen.repeats(labelled(encode(tmp_path / "bright.mp4", first, crf=30, brighter=20))) == 2
-    assert seen.repeats(labelled(encode(tmp_path / "back.mp4", first[::-1]))) == 0
+    assert seen.repeats(fingerprint(labelled(encode(tmp_path / "first.mp4", first)))) == 0
+    assert seen.repeats(fingerprint(labelled(encode(tmp_path / "other.mp4", scene(1))))) == 0
+    assert seen.repeats(fingerprint(labelled(encode(tmp_path / "small.mp4", first, crf=35, scale=0.5)))) == 1
+    assert seen.repeats(fingerprint(labelled(encode(tmp_path / "bright.mp4", first, crf=30, brighter=20)))) == 2
+    assert seen.repeats(fingerprint(labelled(encode(tmp_path / "back.mp4", first[::-1])))) == 0
 
 
 def test_a_video_is_opened_once_and_few_of_its_frames_are_taken(tmp_path, monkeypatch):
@@ -88,11 +88,10 @@ def test_short_videos_have_a_fingerprint_too(tmp_path, indices):
 def test_what_cannot_be_read_is_not_known(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     whole = encode(tmp_path / "v.mp4", scene(0))
-    seen = SeenVideos()
     for video in (
         labelled(str(tmp_path / "gone.mp4")),
         labelled(str(tmp_path / "broken.mp4")),
         labelled(whole, range(30)),
         labelled(whole, []),
     ):
-        assert seen.repeats(video) is None
+        assert fingerprint(video) is None

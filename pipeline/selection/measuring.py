@@ -1,0 +1,124 @@
+"""The measures of many pairs, task by task: in this process or on the workers of a cluster.
+
+A task is a table: the pairs of some whole videos, and where the masks of each video lie. Workers read them there.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.evaluation.predictions import Piece
+from pipeline.export.pairs import (
+    IDS,
+    Labelled,
+    Source,
+    by_video,
+    labelled_pairs,
+    pairs_of,
+    pieces,
+    read_pieces,
+)
+from pipeline.runs.units import Key
+from pipeline.selection.measures import SCHEMA, agreement, measure, paraphrase_agreement
+from pipeline.selection.repeats import fingerprint, repeats
+
+TASK_ROWS = 2048  # of masks: enough that a task's own cost does not count, few enough to share out
+PAIRS_AT_ONCE = 500  # of one task, whatever they have
+ASKED = ("video_id", "expression_id", "expression", "object_ids", "video_uri")  # of a manifest row
+PIECES = pa.list_(pa.struct([("place", pa.string()), ("group", pa.int64()), ("rows", pa.int64())]))
+MEASURED = pa.schema(
+    [
+        *IDS,
+        *SCHEMA,
+        pa.field("problem", pa.string()),  # why a pair has no masks
+        pa.field("look", pa.binary()),  # of its video, `fingerprint` as bytes; null unless asked for
+    ]
+)
+
+Places = dict[str, list[Piece]]  # of the masks of each video
+
+
+def plan_tasks(source: Source, against: Source | None) -> tuple[list[pa.Table], int]:
+    """Tasks that hold each pair of `source` once, in order, and how many masks they have."""
+    places, keys = _located(source)
+    others = {} if against is None else _located(against)[0]
+    if source.manifest is None:
+        asked = pa.Table.from_pylist([dict(zip(IDS.names, key, strict=True)) for key in sorted(keys)], schema=IDS)
+    else:
+        asked = source.manifest.select([name for name in ASKED if name in source.manifest.column_names])
+        asked = asked.sort_by([(name, "ascending") for name in IDS.names])
+    videos = asked["video_id"].to_pylist()
+    tasks = []
+    for start, stop in _cuts(videos, places):
+        task, of_task = asked.slice(start, stop - start), videos[start:stop]
+        for name, of in (("pieces", places), ("others", others)):
+            there = [  # beside the first pair of each video
+                [] if at and video == of_task[at - 1] else [piece._asdict() for piece in of.get(video, ())]
+                for at, video in enumerate(of_task)
+            ]
+            task = task.append_column(name, pa.array(there, PIECES))
+        tasks.append(task)
+    return tasks, sum(piece.rows for piece in {piece for of in places.values() for piece in of})
+
+
+def _located(source: Source) -> tuple[Places, set[Key]]:
+    places: dict[str, dict[Piece, None]] = defaultdict(dict)
+    found = set()
+    for piece, keys in pieces(source.uri):
+        found.update(keys)
+        for video, _ in keys:
+            places[video][piece] = None
+    return {video: list(of) for video, of in places.items()}, found
+
+
+def _cuts(videos: list[str], places: Places) -> Iterator[tuple[int, int]]:
+    """Ranges of pairs: whole videos, as many as their pieces have TASK_ROWS rows, and those that add no piece."""
+    start, held = 0, set()
+    for at, video in enumerate(videos):
+        if at and video == videos[at - 1]:
+            continue
+        both = held.union(places.get(video, ()))
+        large = both != held and sum(piece.rows for piece in both) > TASK_ROWS
+        if at > start and (large or at - start >= PAIRS_AT_ONCE):
+            yield start, at
+            start, both = at, set(places.get(video, ()))
+        held = both
+    if videos:
+        yield start, len(videos)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurer:
+    """From a task to MEASURED, a row for each pair. Raises InputError for broken masks."""
+
+    with_manifest: bool
+    look: bool  # open the videos, to see which look the same
+
+    def __call__(self, task: pa.Table) -> pa.Table:
+        others = {
+            (pair.video_id, pair.expression_id): pair for pair in labelled_pairs(None, self._found(task, "others"))
+        }
+        asked = task.drop_columns(["pieces", "others"]).to_pylist() if self.with_manifest else None
+        videos = by_video(labelled_pairs(asked, self._found(task, "pieces")))
+        return pa.Table.from_pylist([row for video in videos for row in self._rows(video, others)], schema=MEASURED)
+
+    @staticmethod
+    def _found(task: pa.Table, column: str) -> Iterator[tuple[Key, pa.Table]]:
+        """What lies in the pieces of that column, of the task's videos."""
+        flat = pc.list_flatten(task[column]).to_pylist()
+        videos = task["video_id"].unique().to_pylist()
+        return pairs_of([read_pieces({Piece(**piece): None for piece in flat})], videos) if flat else iter(())
+
+    def _rows(self, video: list[Labelled], others: Mapping[Key, Labelled]) -> Iterator[dict]:
+        print_ = fingerprint(video) if self.look else None
+        look = None if print_ is None else print_.tobytes()
+        for pair, repeated, paraphrases in zip(video, repeats(video), paraphrase_agreement(video), strict=True):
+            row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "problem": pair.problem}
+            if pair.frames.num_rows:
+                other = others.get((pair.video_id, pair.expression_id))
+                row |= measure(pair) | {"repeats": repeated, "paraphrases": paraphrases, "look": look}
+                row["other_run"] = None if other is None else agreement(pair, other)
+            yield row
