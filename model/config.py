@@ -65,9 +65,14 @@ class VideoSwinConfig:
     window: tuple[int, int, int] = (8, 7, 7)
     patch: int = 4
     drop_path: float = 0.2
+    motion_channels: int = 0  # of the convolutions over time beside the patches; 0: there are none, as published
 
     def __post_init__(self) -> None:
         _check_swin(self)
+        if self.motion_channels and self.patch != 4:
+            raise ValueError(
+                f"motion_channels need a patch of 4, which is the stride of the convolutions; got {self.patch}"
+            )
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -159,13 +164,15 @@ class ReferFormerConfig:
 
 
 def _require_positive(config: Any) -> None:
-    """Every integer at least 1, every fraction (dropout, drop path) in [0, 1)."""
-    for name, value in ((item.name, getattr(config, item.name)) for item in fields(config)):
+    """Every integer at least 1, or 0 if that is its default; every fraction (dropout, drop path) in [0, 1)."""
+    for item in fields(config):
+        value = getattr(config, item.name)
+        least = 0 if item.default == 0 else 1
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not 0 <= number < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {number}")
-            if isinstance(number, int) and number < 1:
-                raise ValueError(f"{name} must be at least 1, got {number}")
+                raise ValueError(f"{item.name} must lie in [0, 1), got {number}")
+            if isinstance(number, int) and number < least:
+                raise ValueError(f"{item.name} must be at least {least}, got {number}")
 
 
 def _require_divisible(config: Any, name: str, value: int, by_name: str, by: int) -> None:

@@ -49,6 +49,8 @@ def test_from_dict_refuses(values, message):
         (lambda: ResNetConfig(widths=(8, 8, 8, 0)), "widths must be at least 1"),
         (lambda: SwinConfig(embed_dim=10), "not a multiple of heads"),
         (lambda: VideoSwinConfig(window=(0, 7, 7)), "window must be at least 1"),
+        (lambda: VideoSwinConfig(motion_channels=-1), "motion_channels must be at least 0"),
+        (lambda: VideoSwinConfig(motion_channels=8, patch=2), "a patch of 4"),
         (lambda: TextConfig(hidden_size=100), "hidden_size 100 is not a multiple of heads 12"),
     ],
 )

@@ -173,3 +173,29 @@ def test_refusals(tiny_config):
     with pytest.raises(ValueError, match="65 tokens; the text encoder takes at most 64"):
         model.encode_text(TokenBatch(torch.full((1, 65), 5), torch.ones(1, 65, dtype=torch.bool)))
     model(torch.zeros(1, 1, 3, 29, 29), TokenBatch(torch.full((1, 64), 5), torch.ones(1, 64, dtype=torch.bool)))
+
+
+MOTION = VideoSwinConfig(
+    embed_dim=8, depths=(1, 1, 1, 1), heads=(1, 2, 2, 4), window=(2, 3, 4), drop_path=0.0, motion_channels=5
+)
+
+
+@torch.inference_mode()
+def test_convolutions_over_time_start_as_nothing(tiny_config):
+    """So that a trained model can be given them, and goes on from where it was."""
+    model = ReferFormer(replace(tiny_config("video_swin"), backbone=MOTION)).eval()
+    without = ReferFormer(replace(model.config, backbone=replace(MOTION, motion_channels=0))).eval()
+    without.load_state_dict({name: x for name, x in model.state_dict().items() if ".motion." not in name})
+    frames = torch.randn(2, 3, 3, 45, 62)
+    assert model(frames, WORDS).masks.equal(without(frames, WORDS).masks)
+
+
+@torch.inference_mode()
+def test_convolutions_over_time_tell_a_clip_from_its_reverse(tiny_config):
+    """A frame that looks the same in both: only what comes before and after it differs."""
+    stem = ReferFormer(replace(tiny_config("video_swin"), backbone=MOTION)).eval().backbone[0].body.motion
+    torch.nn.init.normal_(stem.proj.weight)
+    clip = torch.randn(1, 3, 5, 45, 62)
+    there, back = stem(clip), stem(clip.flip(2)).flip(1)
+    assert there.shape == (1, 5, 12, 16, 8)
+    assert not torch.allclose(there[:, 2], back[:, 2], atol=1e-3)
