@@ -33,37 +33,37 @@ check: $(BIN)/rvos
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-# The training of model/tiny on fresh still scenes, then on clips, then what it can do. Repeat to go on after an interruption.
+# The training of model/tiny on fresh scenes, and then what it can do: stills; a backbone that sees motion; words for motion;
+# clips of all kinds. Repeat to go on after an interruption.
 TINY ?= tiny-training
-STILLS := $(TINY)/stills
-LOOKS := $(TINY)/looks
-CLIPS := $(TINY)/clips
-MOTION := $(TINY)/motion
-ABSENCE := $(TINY)/absence
-VAL := $(TINY)/val
-VAL_CLIPS := $(TINY)/val-clips
+data = --data $(TINY)/$(1)/manifest.parquet --annotations $(TINY)/$(1)/annotations.parquet
+heldout = --heldout $(TINY)/$(1)/manifest.parquet --heldout-annotations $(TINY)/$(1)/annotations.parquet
+clips = $(BIN)/rvos synth --out $(TINY)/$(1) --frames 8:12 --expressions 5
 
 $(TINY)/data.done: $(BIN)/rvos
-	rm -rf $(STILLS) $(LOOKS) $(CLIPS) $(MOTION) $(ABSENCE) $(VAL) $(VAL_CLIPS)
-	$(BIN)/rvos synth --out $(STILLS) --videos 6000 --frames 1 --expressions 8
-	$(BIN)/rvos synth --out $(LOOKS) --videos 3000 --frames 1 --expressions 8 --seed 3 --focus appearance
-	$(BIN)/rvos synth --out $(CLIPS) --videos 2200 --frames 8:12 --expressions 5 --seed 11
-	$(BIN)/rvos synth --out $(MOTION) --videos 1100 --frames 8:12 --expressions 5 --seed 12 --focus motion
-	$(BIN)/rvos synth --out $(ABSENCE) --videos 500 --frames 8:12 --expressions 5 --seed 13 --focus absence
-	$(BIN)/rvos synth --out $(VAL) --split val --videos 60 --frames 1 --expressions 2
-	$(BIN)/rvos synth --out $(VAL_CLIPS) --split val --videos 60 --frames 8:12 --expressions 2
+	rm -rf $(addprefix $(TINY)/,stills looks clips motion alike sizes absence val-stills val-clips)
+	$(BIN)/rvos synth --out $(TINY)/stills --videos 6000 --frames 1 --expressions 8
+	$(BIN)/rvos synth --out $(TINY)/looks --videos 3000 --frames 1 --expressions 8 --seed 3 --focus appearance
+	$(call clips,clips) --videos 3000 --seed 11
+	$(call clips,motion) --videos 2500 --seed 12 --focus motion
+	$(call clips,absence) --videos 700 --seed 13 --focus absence
+	$(call clips,alike) --videos 1500 --seed 14 --focus appearance
+	$(call clips,sizes) --videos 800 --seed 15 --focus size
+	$(BIN)/rvos synth --out $(TINY)/val-stills --split val --videos 60 --frames 1 --expressions 2
+	$(BIN)/rvos synth --out $(TINY)/val-clips --split val --videos 60 --frames 8:12 --expressions 2
 	@touch $@
 
-train-tiny: $(TINY)/data.done
+$(TINY)/moving: $(TINY)/data.done
 	$(BIN)/rvos train --config tiny-stills --workers 2 --out $(TINY)/run-stills \
-	  --data $(STILLS)/manifest.parquet --annotations $(STILLS)/annotations.parquet --weight 1 \
-	  --data $(LOOKS)/manifest.parquet --annotations $(LOOKS)/annotations.parquet --weight 1 \
-	  --heldout $(VAL)/manifest.parquet --heldout-annotations $(VAL)/annotations.parquet
-	$(BIN)/rvos train --config tiny-clips --workers 2 --out $(TINY)/run-clips --init $(TINY)/run-stills/checkpoint \
-	  --data $(CLIPS)/manifest.parquet --annotations $(CLIPS)/annotations.parquet --weight 58 \
-	  --data $(MOTION)/manifest.parquet --annotations $(MOTION)/annotations.parquet --weight 27 \
-	  --data $(ABSENCE)/manifest.parquet --annotations $(ABSENCE)/annotations.parquet --weight 15 \
-	  --heldout $(VAL_CLIPS)/manifest.parquet --heldout-annotations $(VAL_CLIPS)/annotations.parquet
+	  $(call data,stills) --weight 1 $(call data,looks) --weight 1 $(call heldout,val-stills)
+	$(BIN)/python benchmarks/tiny_motion.py --checkpoint $(TINY)/run-stills/checkpoint --out $@
+
+train-tiny: $(TINY)/moving
+	$(BIN)/rvos train --config tiny-motion --workers 2 --out $(TINY)/run-motion --init $(TINY)/moving \
+	  $(call data,motion) --weight 75 $(call data,clips) --weight 25 $(call heldout,val-clips)
+	$(BIN)/rvos train --config tiny-clips --workers 2 --out $(TINY)/run-clips --init $(TINY)/run-motion/checkpoint \
+	  $(call data,clips) --weight 42 $(call data,motion) --weight 20 $(call data,alike) --weight 14 \
+	  $(call data,sizes) --weight 14 $(call data,absence) --weight 10 $(call heldout,val-clips)
 	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-clips/checkpoint --out $(TINY)/scores
 
 clean:

@@ -579,7 +579,7 @@ def synth(**options: Any) -> None:
 @click.option(
     "--config",
     metavar="NAME|FILE",
-    help="Recipe: a2d-sentences, images, joint, ref-youtube-vos, tiny-clips, tiny-stills or a TOML file.  "
+    help="Recipe: a2d-sentences, images, joint, ref-youtube-vos, tiny-clips, tiny-motion, tiny-stills or a TOML file.  "
     "[default: ref-youtube-vos]",
 )
 @click.option(
