@@ -1,10 +1,11 @@
 """`rvos export`: the masks of a run in the forms that servers, viewers and trainers read; and a look at any zip."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pipeline import storage
+from pipeline.evaluation.predictions import manifest_of
 from pipeline.export import folder
 from pipeline.export.coco_video import write_coco_video
 from pipeline.export.complete import Missing
@@ -160,7 +161,17 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     notes = [*getattr(written, "reasons", []), *_notes(written)]
     if isinstance(config, SubmissionConfig):
         notes += SERVERS[config.server].beside_published(written.videos, written.pairs)
+    if isinstance(config, SubmissionConfig | DavisConfig):
+        notes += _steps(config.run, source)
     return ExportResult(form=form, out=out, counts=_counts(written), notes=notes)
+
+
+def _steps(run: str, source: Source) -> Iterator[str]:
+    """A word on frames that nobody listed and the run passed over: servers want them all."""
+    step = manifest_of(run, None)[1]
+    rows = source.manifest
+    if step > 1 and rows is not None and ("frames" not in rows.column_names or rows["frames"].null_count):
+        yield f"the run took 1 of {step} frames (--frame-step); where the manifest lists none, no others are written"
 
 
 def _submission(config: SubmissionConfig, source: Source, out: str) -> Any:

@@ -69,6 +69,8 @@ def write_davis(videos: Iterable[list[Labelled]], out: str, missing: Missing = "
                 counts["files"] += 1
                 counts["overlaps"] += overlap
     lacking.refuse()
+    if not counts["files"]:
+        raise InputError(f"there is no mask to write to {out}")
     return LabelMaps(annotators=len(annotators), **counts)
 
 

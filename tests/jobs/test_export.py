@@ -11,7 +11,8 @@ from jobs import evaluate, export, import_dataset
 from pipeline import storage
 from pipeline.export.pairs import Source
 from schemas.errors import InputError
-from tests.handmade import counted_from_one, run_of_truth
+from schemas.masks import PREDICTIONS
+from tests.handmade import counted_from_one, error_of, run_of_truth
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,22 @@ def test_failed_pairs_are_left_out_with_exit_code_1_or_refused(run_with_failure,
 @pytest.fixture
 def run_with_failure(shapes, tmp_path):
     return run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "1"),))
+
+
+def test_label_maps_of_nothing_are_refused(tmp_path):
+    storage.write_table(str(tmp_path / "failed.parquet"), error_of("v", "0"))
+    storage.write_table(str(tmp_path / "none.parquet"), PREDICTIONS.empty_table())
+    for name in ("failed", "none"):
+        code, text = typed("davis", tmp_path / f"{name}.parquet", "--out", tmp_path / f"{name}-out")
+        assert (code, "Error" in text) == (2, True)
+
+
+def test_frames_that_a_step_passed_over_are_told(shapes, tmp_path):
+    made = run_of_truth(str(tmp_path / "run"), *shapes)
+    document = json.loads((tmp_path / "run/run.json").read_text())
+    (tmp_path / "run/run.json").write_text(json.dumps(document | {"config": {"frame_step": 2}}))
+    code, text = typed("submission", made.folder, "--for", "mevis", "--out", tmp_path / "s.zip")
+    assert (code, "took 1 of 2 frames (--frame-step)" in text) == (0, True)
 
 
 def test_wrong_use(run, tmp_path):
