@@ -230,6 +230,8 @@ def test_the_docs_tell_every_measure():
     assert [name for name in MEASURES if f"`{name}`" not in text] == []
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.selection.measuring.TASK_ROWS", 40)  # so that there are many tasks
     options = {"run": world[0], "against": world[0], "rule": ("temporal_iou >= 0.5",)}
@@ -241,6 +243,8 @@ def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeyp
         assert tables[0].equals(tables[1])
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_a_broken_mask_on_a_worker_is_named(world, tmp_path):
     rows = pq.read_table(storage.join(world[0], "masks")).to_pylist()[:3]
     rows[1]["counts"] = b"\x00broken"
