@@ -22,7 +22,9 @@ REMOTE_READERS = 8  # images on their way at once; latency, not bandwidth, is wh
 
 
 def list_frames(uri: str) -> dict[str, str]:
-    """Frame name (file stem) -> file name, in the order of the video. Raises MediaError if there are none or doubles.
+    """Frame name (file stem) -> file name, in the order of the video.
+
+    Raises MediaError if there are none or doubles, or a name is not text, which no table could hold.
 
     The order is that of the names; where all of them are plain numbers, that of the numbers (so 2 comes before 10).
     """
@@ -31,6 +33,8 @@ def list_frames(uri: str) -> dict[str, str]:
         stem, dot, suffix = name.rpartition(".")
         if dot + suffix.lower() not in SUFFIXES:
             continue
+        if not _is_text(stem):
+            raise MediaError("bad_row", f"{uri} holds an image whose name is not UTF-8, {name!a}; rename it")
         if stem in stems:
             reason = f"{uri} holds two images of this name, {stems[stem]} and {name}; remove one"
             raise MediaError("bad_row", reason, stem)
@@ -39,6 +43,15 @@ def list_frames(uri: str) -> dict[str, str]:
         raise MediaError("missing", f"{uri} is a folder without images; put JPEG or PNG files into it")
     numbers = all(stem.isascii() and stem.isdigit() for stem in stems)
     return {stem: stems[stem] for stem in sorted(stems, key=lambda stem: (int(stem) if numbers else 0, stem))}
+
+
+def _is_text(name: str) -> bool:
+    """Whether it is without the surrogates that stand for bytes that could not be decoded."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def probe(uri: str) -> VideoHeader:

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import struct
 import zlib
 
@@ -42,6 +43,14 @@ def test_gaps_in_names_are_no_gaps_in_the_sequence(make_folder):
     folder = make_folder("frames", {f"{index:05d}.png": GRAY for index in (5, 10, 30)})
     frames = list(read_frames(str(folder), Selection(names=("00030", "00005"))))
     assert [(frame.index, frame.name) for frame in frames] == [(0, "00005"), (2, "00030")]
+
+
+def test_names_that_are_no_text_are_refused(make_folder):
+    folder = make_folder("latin", {"a.png": GRAY})
+    (folder / "a.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    error = error_of(folder)
+    assert error.status == "bad_row"
+    assert r"'caf\udce9.png'; rename it" in str(error)
 
 
 def test_bad_folders(make_folder):
