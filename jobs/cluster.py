@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter 
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray's job server for the commands that it starts
 START_TRIES = 3
+REACH_SECONDS = 10
 WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's threads share the cores with decoding; waiting must not spin
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,6 +53,7 @@ def session(address: str) -> Iterator[Mapping[str, float]]:
 def _start(address: str, empty_folder: str) -> None:
     import ray
 
+    _require_reachable(address)
     options: dict = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if SUBMITTED not in os.environ:  # else the job has its runtime_env, and Ray refuses a second one
         # With a working_dir, workers do not put the caller's folder on their path, where a stray `model/` could lie.
@@ -70,6 +73,17 @@ def _start(address: str, empty_folder: str) -> None:
                 raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
     for number, handler in handlers.items():  # Ray sets its own for SIGTERM
         signal.signal(number, handler)
+
+
+def _require_reachable(address: str) -> None:
+    """Whether somebody listens at HOST:PORT; Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "local", "auto"; Ray tells what else is no address
+    try:
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
 
 
 @contextlib.contextmanager
