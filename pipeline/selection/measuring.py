@@ -113,8 +113,8 @@ class Measurer:
         return pairs_of([read_pieces({Piece(**piece): None for piece in flat})], videos) if flat else iter(())
 
     def _rows(self, video: list[Labelled], others: Mapping[Key, Labelled]) -> Iterator[dict]:
-        print_ = fingerprint(video) if self.look else None
-        look = None if print_ is None else print_.tobytes()
+        found = fingerprint(video) if self.look else None
+        look = None if found is None else found.tobytes()
         for pair, repeated, paraphrases in zip(video, repeats(video), paraphrase_agreement(video), strict=True):
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "problem": pair.problem}
             if pair.frames.num_rows:
