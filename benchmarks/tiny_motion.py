@@ -23,7 +23,7 @@ from model.backbones import VideoSwin
 from model.checkpoint import load_model, save_checkpoint
 from model.referformer import ReferFormer
 from model.transform import MEAN, STD
-from pipeline.datasets.shape_scenes import LOOKS, MOTIONS, STILL, paint
+from pipeline.datasets.shape_scenes import LOOKS, MOTIONS, STILL, opposite, paint
 from pipeline.datasets.synthetic import BACKGROUNDS, SyntheticVideos
 
 HEIGHT, WIDTH, STRIDE, LENGTH, AT_ONCE = 96, 128, 4, 8, 4  # a scene has LENGTH frames, a step looks at AT_ONCE
@@ -32,8 +32,8 @@ NAMES = ("nothing", STILL, *MOTIONS)
 MAPS = 3  # of the backbone, those of strides 4, 8 and 16
 CLIPS, RATE, WARMUP = 8, 1e-3, 150
 REPORT = 100  # steps
-BACKWARDS = {"left": "right", "right": "left", "up": "down", "down": "up"}
-MIRRORED = {"left": "right", "right": "left"}
+BACKWARDS = {name: opposite(name) for name in MOTIONS}
+MIRRORED = {name: opposite(name) for name in ("left", "right")}
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def draw_actors(
     size = str(rng.choice(list(SIZES)))
     first = _draw(rng, stage, looks[0], size, _motion(rng, stage, focus), "leaves" if focus == "absence" else None)
     if focus == "absence" and rng.random() < 0.5:
-        first = replace(first, passage="comes", motion=_opposite(first.motion), path=first.path[::-1])
+        first = replace(first, passage="comes", motion=opposite(first.motion), path=first.path[::-1])
     actors = [first, _rival(rng, stage, first, focus)]
     others = [other for other in looks if other not in (first.look, actors[1].look)]
     for other in others[: count - len(actors)]:
@@ -97,7 +97,7 @@ def _rival(rng: np.random.Generator, stage: Stage, first: Actor, focus: str) -> 
     if focus == "size":
         size = next(name for name in SIZES if name != size)
     if focus == "motion":
-        motion = _opposite(motion) if rng.random() < 0.7 else STILL
+        motion = opposite(motion) if rng.random() < 0.7 else STILL
     if focus == "absence":
         motion = _any_motion(rng, stage)
     return _draw(rng, stage, look, size, motion, None)
@@ -115,7 +115,8 @@ def _any_motion(rng: np.random.Generator, stage: Stage) -> str:
     return str(rng.choice(list(MOTIONS)))
 
 
-def _opposite(motion: str) -> str:
+def opposite(motion: str) -> str:
+    """The other way; of MOTIONS."""
     return {"left": "right", "right": "left", "up": "down", "down": "up"}[motion]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.shape_scenes import LOOKS, MOTIONS, STILL, Actor
+from pipeline.datasets.shape_scenes import LOOKS, MOTIONS, STILL, Actor, opposite
 
 MARGIN = 0.08  # of the shorter side, by which a place or relation must be clear
 
@@ -91,9 +91,8 @@ def sentence_about_nothing(actors: list[Actor], rng: np.random.Generator) -> Sen
 def opposite_direction(text: str) -> str | None:
     """The sentence with its direction of motion turned round, to test that it is understood; None if it has none."""
     words = text.split()
-    turned = {"left": "right", "right": "left", "up": "down", "down": "up"}
     moving = {"moving", "moves", "going"} & set(words)
-    return " ".join([*words[:-1], turned[words[-1]]]) if moving and words[-1] in MOTIONS else None
+    return " ".join([*words[:-1], opposite(words[-1])]) if moving and words[-1] in MOTIONS else None
 
 
 def _nouns(actors: list[Actor]) -> dict[str, list[int]]:

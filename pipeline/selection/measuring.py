@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation.predictions import Piece
+from pipeline.evaluation.tasks import PIECES
 from pipeline.export.pairs import (
     IDS,
     Labelled,
@@ -28,7 +29,6 @@ from pipeline.selection.repeats import fingerprint, repeats
 TASK_ROWS = 2048  # of masks: enough that a task's own cost does not count, few enough to share out
 PAIRS_AT_ONCE = 500  # of one task, whatever they have
 ASKED = ("video_id", "expression_id", "expression", "object_ids", "video_uri")  # of a manifest row
-PIECES = pa.list_(pa.struct([("place", pa.string()), ("group", pa.int64()), ("rows", pa.int64())]))
 MEASURED = pa.schema(
     [
         *IDS,
@@ -59,7 +59,7 @@ def plan_tasks(source: Source, against: Source | None) -> tuple[list[pa.Table], 
                 [] if at and video == of_task[at - 1] else [piece._asdict() for piece in of.get(video, ())]
                 for at, video in enumerate(of_task)
             ]
-            task = task.append_column(name, pa.array(there, PIECES))
+            task = task.append_column(name, pa.array(there, PIECES.type))
         tasks.append(task)
     return tasks, sum(piece.rows for piece in {piece for of in places.values() for piece in of})
 

@@ -33,7 +33,7 @@ def list_frames(uri: str) -> dict[str, str]:
         stem, dot, suffix = name.rpartition(".")
         if dot + suffix.lower() not in SUFFIXES:
             continue
-        if not _is_text(stem):
+        if not storage.is_text(stem):
             raise MediaError("bad_row", f"{uri} holds an image whose name is not UTF-8, {name!a}; rename it")
         if stem in stems:
             reason = f"{uri} holds two images of this name, {stems[stem]} and {name}; remove one"
@@ -43,15 +43,6 @@ def list_frames(uri: str) -> dict[str, str]:
         raise MediaError("missing", f"{uri} is a folder without images; put JPEG or PNG files into it")
     numbers = all(stem.isascii() and stem.isdigit() for stem in stems)
     return {stem: stems[stem] for stem in sorted(stems, key=lambda stem: (int(stem) if numbers else 0, stem))}
-
-
-def _is_text(name: str) -> bool:
-    """Whether it is without the surrogates that stand for bytes that could not be decoded."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def probe(uri: str) -> VideoHeader:

@@ -82,9 +82,9 @@ def run_with_failure(shapes, tmp_path):
 def test_label_maps_of_nothing_are_refused(tmp_path):
     storage.write_table(str(tmp_path / "failed.parquet"), error_of("v", "0"))
     storage.write_table(str(tmp_path / "none.parquet"), PREDICTIONS.empty_table())
-    for name in ("failed", "none"):
+    for name, reason in (("failed", "video_id=v expression_id=0: gone"), ("none", "there is no mask to write")):
         code, text = typed("davis", tmp_path / f"{name}.parquet", "--out", tmp_path / f"{name}-out")
-        assert (code, "Error" in text) == (2, True)
+        assert (code, reason in text) == (2, True)
 
 
 def test_frames_that_a_step_passed_over_are_told(shapes, tmp_path):
