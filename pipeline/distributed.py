@@ -19,10 +19,8 @@ def map_on_ray(function: Function, tasks: Sequence[pa.Table], schema: pa.Schema)
     with _context():
         results = ray.data.from_arrow(list(tasks)).map_batches(
             _apply,  # pyright: ignore[reportArgumentType]
-            fn_kwargs={
-                "function": [reference],
-                "schema": schema.append(REFUSED),
-            },  # in a list, or it goes with each task
+            # The reference is in a list, or Ray would send its content with every task.
+            fn_kwargs={"function": [reference], "schema": schema.append(REFUSED)},
             batch_format="pyarrow",
             batch_size=None,
             num_cpus=1,
