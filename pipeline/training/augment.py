@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from model.transform import resized_size
-from pipeline.training.colour import ColourChange
+from pipeline.training.colour import ColourChange, names_colour, other_colours
 
 SIDE = re.compile(r"(?<![a-z])(left|right)(?=(?:most|wards?|hand|side)?(?![a-z]))", re.IGNORECASE)
 OPPOSITE = {"left": "right", "right": "left"}
@@ -44,6 +44,7 @@ class Augmentation:
 
     flip: float = 0.5  # probability
     colour: bool = True  # distort the colours, each frame for itself
+    other_colours: float = 0.0  # probability, of a clip whose sentence names no colour, that all its colours are turned
     sizes: tuple[int, ...] = (288, 320, 352, 392, 416, 448, 480, 512)  # of the shorter side
     max_size: int = 640  # of the longer side
     crop: float = 0.5  # probability
@@ -60,6 +61,8 @@ class Augmentation:
         if self.colour:
             changed = [ColourChange.draw(rng).apply(frame, published=self.published) for frame in clip.frames]
             clip = replace(clip, frames=np.stack(changed))
+        if self.other_colours and not names_colour(clip.sentence) and rng.random() < self.other_colours:
+            clip = replace(clip, frames=other_colours(clip.frames, rng))
         if rng.random() < self.crop:
             cropped = settle(self._cropped(clip, rng), published=self.published)
             if cropped.present.any():

@@ -1,15 +1,25 @@
-"""Colour distortion of single frames (Liu et al. 2016, SSD): brightness, contrast, saturation, hue, channel order.
+"""Colour distortion of single frames (Liu et al. 2016, SSD): brightness, contrast, saturation, hue, channel order; and
+other colours for whole clips.
 
 The published code takes RGB for BGR where it turns to hue and saturation, and cuts values off to integers without
 clipping, so that 300 becomes 44 and bright areas show dark specks. Ours does neither, unless it is asked to.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
 ORDERS = tuple(permutations(range(3)))
+GREY = 127.5
+COLOUR = re.compile(
+    r"\b(?:amber|aqua|beige|black|blonde?|blue|bluish|bronze|brown|brunette|colou?r(?:ed|less|s)?|cream|crimson|cyan"
+    r"|gold(?:en)?|gr[ae]y|green|indigo|ivory|khaki|lavender|lilac|magenta|maroon|mauve|navy|olive|orange|pale|peach|pink"
+    r"|purple|purplish|redd?|rose|scarlet|silver|tan|teal|turquoise|violet|white|whitish|yellow|dark|bright|light)"
+    r"(?:ish|er|est|y)?\b",
+    re.IGNORECASE,
+)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = (-32.0, 32.0), (0.5, 1.5), (0.5, 1.5), (-18.0, 18.0)
 
 
@@ -66,6 +76,22 @@ class ColourChange:
         if self.hue is not None:
             hue = (hue + np.float32(self.hue)) % 360
         return _rgb(hue, saturation, value)
+
+
+def names_colour(sentence: str) -> bool:
+    """Whether other colours could make it untrue: it has an English word for a colour or a tone."""
+    return bool(COLOUR.search(sentence))
+
+
+def other_colours(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """uint8 [T, H, W, 3]: the colours of all frames turned alike about grey, by any rotation or reflection.
+
+    What differed still differs, and what was vivid or dull stays so, but for values that are cut off at 0 and 255.
+    """
+    turn, triangle = np.linalg.qr(rng.standard_normal((3, 3)))
+    turn = (turn * np.sign(np.diag(triangle))).astype(np.float32)  # all turns are equally likely (Mezzadri 2007)
+    turned = (frames - np.float32(GREY)) @ turn + np.float32(GREY)
+    return turned.round().clip(0, 255).astype(np.uint8)
 
 
 def _hue_saturation_value(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from model.training.targets import Targets
 from model.transform import normalize
 from pipeline.parallel import bounded_map
 from pipeline.training.augment import TrainingClip, relative_boxes, tight_boxes
+from pipeline.training.colour import names_colour
 from pipeline.training.pseudo_clip import pseudo_clip
 from pipeline.training.recipe import SAMPLINGS, Recipe
 from pipeline.training.sampling import Anchor, anchors, batches, epoch_order
@@ -60,10 +61,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sample:
-    """One augmented clip. `valid`: the position of the one frame with a target, None if all frames have one."""
+    """One augmented clip. `valid`: the position of the one frame with a target, None if all frames have one. `shown`:
+    whether a frame with a target showed the object before the clip was changed."""
 
     clip: TrainingClip
     valid: int | None
+    shown: bool
 
 
 class Loader:
@@ -79,7 +82,7 @@ class Loader:
         self.alone = ((annotated == 1) & (frames > 1) & (recipe.frames > 1)).tolist()
         source_of = examples["source"].to_numpy()
         self.sources: list[list[Anchor]] = [[] for _ in range(int(source_of.max()) + 1)]
-        self.together = _together(examples) if recipe.sentences > 1 else [[i] for i in range(len(examples))]
+        self.together = _together(examples, recipe) if recipe.sentences > 1 else [[i] for i in range(len(examples))]
         for example, count in enumerate(annotated.tolist()):
             if self.together[example].index(example) % recipe.sentences == 0:  # an epoch asks each sentence about once
                 self.sources[source_of[example]] += [Anchor(example, frame) for frame in anchors(count, recipe.frames)]
@@ -114,10 +117,7 @@ class Loader:
             example = examples[0]
             try:
                 samples = self._load(examples, anchor, rng)
-                if all(
-                    _annotated(sample).present.any() or not any(example["counts"])
-                    for sample, example in zip(samples, examples, strict=True)
-                ):
+                if all(_annotated(sample.clip, sample.valid).present.any() or not sample.shown for sample in samples):
                     return samples
                 problem = "too small to be seen"
             except MediaError as error:
@@ -146,10 +146,12 @@ class Loader:
         """The same frames, changed in the same way, for each sentence."""
         indices, valid = self._frames(examples[0], anchor, rng)
         images, seed = read_images(examples[0], indices), int(rng.integers(2**63))
-        return [
-            Sample(self._changed(training_clip(example, indices, images), np.random.default_rng(seed)), valid)
-            for example in examples
-        ]
+        samples = []
+        for example in examples:
+            clip = training_clip(example, indices, images)
+            shown = bool(_annotated(clip, valid).present.any())
+            samples.append(Sample(self._changed(clip, np.random.default_rng(seed)), valid, shown))
+        return samples
 
     def _frames(self, example: dict, anchor: Anchor, rng: np.random.Generator) -> tuple[list[int], int | None]:
         """Positions in the source sequence, and which of them is the only one with a target, if that is so."""
@@ -166,7 +168,7 @@ class Loader:
         shown = shown or list(range(len(annotated)))  # a sentence about nothing: any frame shows that
         if not set(chosen) & set(shown):
             chosen = pick(len(annotated), int(rng.choice(shown)), length, rng)
-        valid = int(rng.choice(np.flatnonzero(np.isin(chosen, shown)))) if self.recipe.context else None
+        valid = int(rng.integers(length)) if self.recipe.context else None  # it may be one without the object
         return [annotated[i] for i in chosen], valid
 
     def _changed(self, clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
@@ -200,13 +202,15 @@ def training_clip(example: dict, indices: Sequence[int], images: np.ndarray) -> 
     )
 
 
-def _together(examples: pa.Table) -> list[list[int]]:
-    """For each example, all that speak of the same frames, itself included."""
+def _together(examples: pa.Table, recipe: Recipe) -> list[list[int]]:
+    """For each example, all that speak of the same frames and may be changed in the same way, itself included."""
     groups: dict[tuple, list[int]] = defaultdict(list)
-    columns = examples.select(["source", "video_uri", "frames", "annotated"]).to_pylist()
-    keys = [(row["source"], row["video_uri"], tuple(row["frames"]), tuple(row["annotated"])) for row in columns]
-    for number, key in enumerate(keys):
-        groups[key].append(number)
+    columns = examples.select(["source", "video_uri", "frames", "annotated", "expression"]).to_pylist()
+    keys, apart = [], recipe.augmentation.other_colours > 0
+    for number, row in enumerate(columns):
+        named = apart and names_colour(row["expression"])
+        keys.append((row["source"], row["video_uri"], tuple(row["frames"]), tuple(row["annotated"]), named))
+        groups[keys[-1]].append(number)
     return [groups[key] for key in keys]
 
 
@@ -231,17 +235,17 @@ def collate(samples: Sequence[Sample], tokenizer: Tokenizer, sentences: int = 1)
         ids=words.ids,
         words=words.mask,
         valid_indices=torch.tensor(valid) if valid else None,
-        targets=_targets([_annotated(sample) for sample in samples], height, width),
+        targets=_targets([_annotated(sample.clip, sample.valid) for sample in samples], height, width),
     )
 
 
-def _annotated(sample: Sample) -> TrainingClip:
+def _annotated(clip: TrainingClip, valid: int | None) -> TrainingClip:
     """The clip with the frames that have a target."""
-    if sample.valid is None:
-        return sample.clip
-    only = slice(sample.valid, sample.valid + 1)
-    arrays = {name: getattr(sample.clip, name)[only] for name in ("frames", "masks", "boxes", "present")}
-    return replace(sample.clip, **arrays)
+    if valid is None:
+        return clip
+    only = slice(valid, valid + 1)
+    arrays = {name: getattr(clip, name)[only] for name in ("frames", "masks", "boxes", "present")}
+    return replace(clip, **arrays)
 
 
 def _targets(clips: Sequence[TrainingClip], height: int, width: int) -> Targets:

@@ -2,9 +2,11 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -66,8 +68,15 @@ def test_drivers_that_are_asked_to_end(corpus, cluster, undisturbed, tmp_path, n
 
 
 def test_nodes(corpus, cluster, undisturbed, tmp_path):
-    """Two of three raylets, one after the other, with the actors on them."""
-    case = corpus.but(run=str(tmp_path / "run"), address=cluster.address)
+    """Two of three raylets, one after the other, with the actors on them and their attempts under way.
+
+    No video opens before the second is killed, so that there is work for both however late they come.
+    """
+    shutil.copytree(Path(corpus.manifest).parent, tmp_path / "corpus")
+    closed = tmp_path / "corpus" / "videos" / "closed"
+    closed.touch()
+    manifest = str(tmp_path / "corpus" / Path(corpus.manifest).name)
+    case = corpus.but(manifest=manifest, run=str(tmp_path / "run"), address=cluster.address)
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
     try:
         driver = case.start("--actors", "4")
@@ -75,8 +84,10 @@ def test_nodes(corpus, cluster, undisturbed, tmp_path):
             wait_until(lambda node=node: any(m["node"] == node.node_id for m in case.attempts().values()), driver)
             cluster.remove_node(node, allow_graceful=False)
             nodes.remove(node)
+        closed.unlink()
         end_of(driver)
     finally:
+        closed.unlink(missing_ok=True)
         for node in nodes:
             cluster.remove_node(node)
     case.assert_whole(undisturbed, "2 kills of nodes out of 3")

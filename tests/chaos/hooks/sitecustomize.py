@@ -1,7 +1,8 @@
 """On the PYTHONPATH of the chaos tests, so in every process of a run: what disturbs it from within.
 
-A video whose name says so kills the process that opens it, or hangs. With CHAOS_SECONDS_PER_VIDEO, opening any takes
-so long. With CHAOS_CLOCK, the wall clock jumps by hours, forth and back, as our own code sees it.
+A video whose name says so kills the process that opens it, or hangs. One with a file `closed` beside it opens when that
+is gone. With CHAOS_SECONDS_PER_VIDEO, opening any takes so long. With CHAOS_CLOCK, the wall clock jumps by hours, forth
+and back, as our own code sees it.
 """
 
 import itertools
@@ -24,6 +25,8 @@ def open_or_die(file, *arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     if "hanging" in name:
         threading.Event().wait()
+    while os.path.exists(os.path.join(os.path.dirname(str(file)), "closed")):
+        time.sleep(0.05)
     time.sleep(SLOWNESS)
     return _open(file, *arguments, **options)
 

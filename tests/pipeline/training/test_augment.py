@@ -1,6 +1,7 @@
 """Training transforms: equal to the recordings where asked to be, and right otherwise."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pipeline.training.augment import (
     swap_sides,
     tight_boxes,
 )
-from pipeline.training.colour import ColourChange
+from pipeline.training.colour import ColourChange, names_colour, other_colours
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,39 @@ def test_saturation_and_hue_keep_grey_and_turn_red():
     red = np.array([[[200, 0, 0]]], np.uint8)
     assert ColourChange(hue=60.0).apply(red).tolist() == [[[200, 200, 0]]]
     assert ColourChange(hue=-60.0).apply(red).tolist() == [[[200, 0, 200]]]
+
+
+def test_other_colours_are_the_same_in_all_frames_and_keep_what_differs():
+    rng = np.random.default_rng(0)
+    frame = np.array([[[200, 60, 60], [60, 60, 200], [128, 127, 128]]], np.uint8)
+    turned = other_colours(np.stack([frame, frame[:, ::-1]]), rng).astype(int)
+    np.testing.assert_array_equal(turned[0], turned[1, :, ::-1])
+    red, blue, grey = turned[0, 0]
+    assert abs(np.linalg.norm(red - blue) - np.linalg.norm([140, 0, 140])) < 2
+    assert abs(grey - 127.5).max() < 1.5
+    assert abs(red - [200, 60, 60]).max() > 20
+
+
+@pytest.mark.parametrize(
+    "sentence", ["a Red car", "the whitish one", "person in dark grey", "the blonde", "golden dog"]
+)
+def test_words_for_colours(sentence):
+    assert names_colour(sentence)
+
+
+@pytest.mark.parametrize("sentence", ["the leftmost circle", "a bored tanker", "the greenhouse", "man reading"])
+def test_other_words(sentence):
+    assert not names_colour(sentence)
+
+
+def test_only_what_is_said_without_a_colour_may_have_others(clip):
+    augmentation = Augmentation(flip=0.0, colour=False, sizes=(60,), crop=0.0, other_colours=1.0)
+    rng = np.random.default_rng(1)
+    named = replace(clip, sentence="the red box")
+    np.testing.assert_array_equal(augmentation.apply(named, rng).frames, clip.frames)
+    changed = augmentation.apply(clip, rng)
+    assert abs(changed.frames.astype(int) - clip.frames).mean() > 20
+    np.testing.assert_array_equal(changed.masks, clip.masks)
 
 
 @pytest.fixture

@@ -155,3 +155,27 @@ def test_context_frames_are_for_the_backbone_alone(examples, tokenizer, recipe):
         assert batch.valid_indices is not None
         places |= set(batch.valid_indices.tolist())
     assert len(places) > 1
+
+
+def test_frames_without_the_object_teach_that_too(examples, tokenizer, recipe):
+    first = examples.to_pylist()[0]
+    counts = [mask if number < 3 else None for number, mask in enumerate(first["counts"])]
+    clips = replace(recipe, clips=1, context=True, augmentation=replace(SMALL, crop=0.0), sampling="consecutive")
+    loader, present = Loader(only(examples, counts=counts), clips, tokenizer), set()
+    for epoch in range(10):
+        for batch in loader.batches(epoch):
+            assert bool(batch.targets.present) == bool(batch.targets.masks.any())
+            present.add(bool(batch.targets.present))
+    assert present == {False, True}
+    assert not loader.skipped
+
+
+def test_sentences_that_name_colours_have_frames_of_their_own(examples, tokenizer, recipe):
+    first = examples.to_pylist()[0]
+    said = ["the red one", "the left one", "the blue one", "the big one"]
+    rows = [first | {"expression_id": str(number), "expression": text} for number, text in enumerate(said)]
+    table = pa.Table.from_pylist(rows, schema=EXAMPLES)
+    several = replace(recipe, clips=1, sentences=2, augmentation=replace(SMALL, crop=0.0, other_colours=0.5))
+    assert Loader(table, several, tokenizer).together == [[0, 2], [1, 3], [0, 2], [1, 3]]
+    together = replace(several, augmentation=replace(SMALL, crop=0.0))
+    assert Loader(table, together, tokenizer).together == [[0, 1, 2, 3]] * 4
