@@ -19,21 +19,27 @@ from torch import Tensor
 from model.postprocess import query_scores
 
 LOOK, PLACE = 0.5, 0.5  # what full agreement is worth, beside a score of 0 to 1
+LEAST_WEIGHT = 1e-6  # of a window that gives a frame no score at all
+HIDDEN = 0.5  # an object counts as hidden in a frame whose score is less than this part of what its windows gave it
 
 
 @dataclass(frozen=True)
-class FrameSums:
-    """Answers in some frames, summed over the windows that saw each."""
+class Blend:
+    """Answers in some frames, the mean over the windows that saw each.
+
+    A window counts by its score in the frame, so that of two that take different objects the surer one is heard; else
+    both or none would be marked.
+    """
 
     places: tuple[int, ...]  # F, ascending
-    windows: Tensor  # float [F], how many were summed
+    windows: Tensor  # float [F], how many are in it
     logits: Tensor  # float [F, h, w], of the masks
-    scores: Tensor  # float [F], probabilities
+    scores: Tensor  # float [F], probabilities; their mean is a plain one
     boxes: Tensor  # float [F, 4]
 
     @classmethod
     def of_window(cls, places: Sequence[int], logits: Tensor, scores: Tensor, boxes: Tensor) -> Self:
-        """What one window says; in float32, so that sums are exact enough whatever the model computes in."""
+        """What one window says; in float32, whatever the model computes in."""
         logits, scores, boxes = logits.float(), scores.float(), boxes.float()
         return cls(tuple(places), torch.ones_like(scores), logits, scores, boxes)
 
@@ -43,11 +49,19 @@ class FrameSums:
         if not shared:
             return self
         there = [self.places.index(place) for place in shared]
-        before = earlier.at(shared).to(self.logits.device)
-        sums = [mine.clone() for mine in self._tensors()]
-        for mine, theirs in zip(sums, before._tensors(), strict=True):
-            mine[there] += theirs
-        return type(self)(self.places, *sums)
+        mine, theirs = self.at(shared), earlier.at(shared).to(self.logits.device)
+        windows = mine.windows + theirs.windows
+        weight = mine._weight() / (mine._weight() + theirs._weight())
+        blended = (
+            windows,
+            torch.lerp(theirs.logits, mine.logits, weight[:, None, None]),
+            torch.lerp(theirs.scores, mine.scores, mine.windows / windows),
+            torch.lerp(theirs.boxes, mine.boxes, weight[:, None]),
+        )
+        whole = [x.clone() for x in self._tensors()]
+        for x, part in zip(whole, blended, strict=True):
+            x[there] = part
+        return type(self)(self.places, *whole)
 
     def join(self, later: Self) -> Self:
         """These frames and then those of `later`."""
@@ -63,14 +77,11 @@ class FrameSums:
         """Those of the frames that are at `place` or behind it."""
         return self.at([one for one in self.places if one >= place])
 
-    def mean(self) -> Self:
-        """One answer for each frame: the mean of its windows."""
-        logits = self.logits / self.windows[:, None, None]
-        scores, boxes = self.scores / self.windows, self.boxes / self.windows[:, None]
-        return type(self)(self.places, torch.ones_like(self.windows), logits, scores, boxes)
-
     def to(self, device: torch.device | str) -> Self:
         return type(self)(self.places, *(x.to(device) for x in self._tensors()))
+
+    def _weight(self) -> Tensor:
+        return (self.windows * self.scores).clamp(min=LEAST_WEIGHT)
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.windows, self.logits, self.scores, self.boxes
@@ -81,7 +92,7 @@ class Track:
     """What one sentence's object carries from window to window. On the host: the device holds one window only."""
 
     look: Tensor  # float32 [C], of the chosen queries so far; its length, up to 1, is how sure they were
-    seam: FrameSums  # frames that a later window sees again
+    seam: Blend  # frames that a later window sees again
 
 
 def query_looks(hidden: Tensor, logits: Tensor) -> Tensor:
@@ -95,15 +106,15 @@ def query_looks(hidden: Tensor, logits: Tensor) -> Tensor:
     return F.normalize(means - means.mean(0), dim=-1)
 
 
-def agreement_in_place(before: FrameSums, masks: Tensor) -> Tensor:
-    """How well each query's masks [S, Q, h, w] (logits) lie on those of the S frames `before` (means): [Q], 0 to 1.
+def agreement_in_place(before: Blend, masks: Tensor, sure: float = 0.0) -> Tensor:
+    """How well each query's masks [S, Q, h, w] (logits) lie on those of the S frames `before`: [Q], 0 to 1.
 
     Soft IoU over all S frames together (Tanimoto's form, equal to IoU for hard masks), times the belief that there is
-    something to lie on: the mean over the frames of the score, 0 where the mask is empty. Frames count by the same
-    belief. So an object that is hidden in the shared frames, or a mask that has slipped there onto something that the
-    model itself doubts, decides little.
+    something to lie on: the mean over the frames of the score, 0 where the mask is empty or the score below half of
+    `sure`, how sure the windows so far were. Frames count by the same belief. So an object that is hidden in the shared
+    frames decides nothing there, where its mask may have slipped onto the one in front.
     """
-    belief = before.scores * (before.logits > 0).flatten(1).any(1)  # [S]
+    belief = before.scores * (before.logits > 0).flatten(1).any(1) * (before.scores >= HIDDEN * sure)  # [S]
     mine, theirs = before.logits.sigmoid()[:, None], masks.float().sigmoid()
     common = (mine * theirs).sum((-2, -1))
     either = mine.square().sum((-2, -1)) + theirs.square().sum((-2, -1)) - common

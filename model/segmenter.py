@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.linking import FrameSums, Track, agreement_in_place, follow_look, link_query, query_looks
+from model.linking import Blend, Track, agreement_in_place, follow_look, link_query, query_looks
 from model.memory import Room
 from model.pixel_decoder import smallest_side
 from model.postprocess import choose_query, displayed_boxes, query_margin, query_scores, resize_logits
@@ -239,10 +239,10 @@ class Segmenter:
         with self._computing():
             masks = self.model.masks(decoding, query=query)[0, :, 0]
         look = follow_look(track and track.look, looks[query].cpu(), query_scores(logits)[query].item())
-        sums = FrameSums.of_window(seen, masks, logits[:, query].sigmoid().amax(-1), boxes[:, query])
+        blend = Blend.of_window(seen, masks, logits[:, query].sigmoid().amax(-1), boxes[:, query])
         if track:
-            sums = sums.add(track.seam)
-        answer, waiting = sums.at(wanted).mean(), sums.since(final).to("cpu")
+            blend = blend.add(track.seam)
+        answer, waiting = blend.at(wanted), blend.since(final).to("cpu")
         if track:  # a part of a window: the rest of it comes next
             waiting = waiting.join(track.seam.since(seen[-1] + 1))
         return Segmentation(
@@ -266,7 +266,8 @@ class Segmenter:
             frames = torch.tensor([seen.index(place) for place in shared], device=logits.device)
             with self._computing():
                 masks = self.model.masks(_only(decoding, frames))[0]
-            in_place = agreement_in_place(track.seam.at(shared).to(logits.device).mean(), masks)
+            before = track.seam.at(shared).to(logits.device)
+            in_place = agreement_in_place(before, masks, sure=float(track.look.norm()))
         return link_query(logits, looks, track.look.to(logits.device), in_place)
 
     def _binary(self, logits: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from model.linking import FrameSums, agreement_in_place, follow_look, link_query, query_looks
+from model.linking import Blend, agreement_in_place, follow_look, link_query, query_looks
 
 INSIDE = 6.0  # logit
 
 
-def sums(places, value=0.0) -> FrameSums:
-    """One window's answer, all numbers `value` and the place."""
-    level = torch.tensor([value + place for place in places])
-    return FrameSums.of_window(places, level[:, None, None].expand(-1, 2, 3), level / 100, level[:, None].expand(-1, 4))
+def answers(places, value=0.0, score=0.5) -> Blend:
+    """One window's, all numbers `value` and the place."""
+    level, scores = torch.tensor([value + place for place in places]), torch.full((len(places),), score)
+    return Blend.of_window(places, level[:, None, None].expand(-1, 2, 3), scores, level[:, None].expand(-1, 4))
 
 
 def squares(*columns: int | None) -> torch.Tensor:
@@ -23,8 +23,8 @@ def squares(*columns: int | None) -> torch.Tensor:
     return masks
 
 
-def seam(masks: torch.Tensor, scores: list[float]) -> FrameSums:
-    return FrameSums.of_window(range(len(masks)), masks, torch.tensor(scores), torch.zeros(len(masks), 4))
+def seam(masks: torch.Tensor, scores: list[float]) -> Blend:
+    return Blend.of_window(range(len(masks)), masks, torch.tensor(scores), torch.zeros(len(masks), 4))
 
 
 def logits(*scores: float) -> torch.Tensor:
@@ -33,28 +33,40 @@ def logits(*scores: float) -> torch.Tensor:
 
 
 def test_shared_frames_are_the_mean_of_all_windows_that_saw_them():
-    first, second, third = sums([0, 1, 2]), sums([1, 2, 3], 10.0), sums([2, 3, 4], 40.0)
+    first, second, third = answers([0, 1, 2]), answers([1, 2, 3], 10.0), answers([2, 3, 4], 40.0)
     both = second.add(first.since(1))
     assert both.places == (1, 2, 3)
     assert both.windows.tolist() == [2, 2, 1]
-    assert both.mean().logits[:, 0, 0].tolist() == [6, 7, 13]  # (1 + 11) / 2, (2 + 12) / 2, 13
+    assert both.logits[:, 0, 0].tolist() == [6, 7, 13]  # (1 + 11) / 2, (2 + 12) / 2, 13
     all_three = third.add(both.since(2))
     assert all_three.windows.tolist() == [3, 2, 1]
-    assert all_three.mean().logits[:, 1, 2].tolist() == pytest.approx([(2 + 12 + 42) / 3, (13 + 43) / 2, 44])
-    assert all_three.mean().boxes[:, 3].tolist() == pytest.approx(all_three.mean().logits[:, 0, 0].tolist())
+    assert all_three.logits[:, 1, 2].tolist() == pytest.approx([(2 + 12 + 42) / 3, (13 + 43) / 2, 44])
+    assert all_three.boxes[:, 3].tolist() == pytest.approx(all_three.logits[:, 0, 0].tolist())
     assert second.windows.tolist() == [1, 1, 1]  # nothing is changed in place
 
 
+def test_a_surer_window_counts_more():
+    both = answers([1], 10.0, score=0.2).add(answers([1], score=0.6))
+    assert both.logits[0, 0, 0] == pytest.approx(0.25 * 11 + 0.75 * 1)
+    assert both.boxes[0, 0] == pytest.approx(0.25 * 11 + 0.75 * 1)
+    assert both.scores[0] == pytest.approx(0.4)
+    third = answers([1], 20.0, score=0.8).add(both)
+    assert third.logits[0, 0, 0] == pytest.approx((0.2 * 11 + 0.6 * 1 + 0.8 * 21) / 1.6)
+    assert third.scores[0] == pytest.approx(1.6 / 3)
+    none = answers([1], 10.0, score=0.0).add(answers([1], score=0.0))
+    assert none.logits[0, 0, 0] == pytest.approx(6)
+
+
 def test_frames_that_nobody_saw_before_stay_as_they_are():
-    alone = sums([5, 6])
-    assert alone.add(sums([1, 2])) is alone
-    assert alone.at([]).mean().logits.shape == (0, 2, 3)
-    assert alone.join(sums([8])).places == (5, 6, 8)
+    alone = answers([5, 6])
+    assert alone.add(answers([1, 2])) is alone
+    assert alone.at([]).logits.shape == (0, 2, 3)
+    assert alone.join(answers([8])).places == (5, 6, 8)
 
 
-def test_half_precision_is_summed_in_float32():
+def test_half_precision_is_blended_in_float32():
     half = torch.ones(1, 2, 2, dtype=torch.bfloat16)
-    made = FrameSums.of_window([0], half, half[:, 0, 0], half[:, 0].repeat(1, 2))
+    made = Blend.of_window([0], half, half[:, 0, 0], half[:, 0].repeat(1, 2))
     assert {x.dtype for x in (made.logits, made.scores, made.boxes)} == {torch.float32}
 
 
@@ -87,6 +99,8 @@ def test_frames_in_which_the_object_is_hidden_or_doubted_decide_little():
     assert hidden.tolist() == pytest.approx([0.4, 0.0], abs=0.01)  # the second frame says nothing
     slipped = agreement_in_place(seam(squares(0, 4), [0.9, 0.1]), candidates)
     assert slipped[0] > 4 * slipped[1]
+    assert agreement_in_place(seam(squares(4, 8), [0.2, 0.1]), candidates, sure=0.6).tolist() == [0.0, 0.0]
+    assert agreement_in_place(seam(squares(4, 8), [0.4, 0.1]), candidates, sure=0.6)[1] > 0.1
     nothing = agreement_in_place(seam(squares(None, None), [0.8, 0.8]), candidates)
     assert nothing.tolist() == [0.0, 0.0]
 
