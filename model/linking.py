@@ -19,22 +19,21 @@ from torch import Tensor
 from model.postprocess import query_scores
 
 LOOK, PLACE = 0.5, 0.5  # what full agreement is worth, beside a score of 0 to 1
-LEAST_WEIGHT = 1e-6  # of a window that gives a frame no score at all
 HIDDEN = 0.5  # an object counts as hidden in a frame whose score is less than this part of what its windows gave it
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Answers in some frames, the mean over the windows that saw each.
+    """Answers in some frames, each the mean over the windows that saw it.
 
-    A window counts by its score in the frame, so that of two that take different objects the surer one is heard; else
-    both or none would be marked.
+    A later window counts in a frame as far as its mask lies on what was said before. One that has taken something else
+    there changes nothing: the mean of two objects would be both or none.
     """
 
     places: tuple[int, ...]  # F, ascending
-    windows: Tensor  # float [F], how many are in it
+    windows: Tensor  # float [F], how many are in it, each as far as it counts
     logits: Tensor  # float [F, h, w], of the masks
-    scores: Tensor  # float [F], probabilities; their mean is a plain one
+    scores: Tensor  # float [F], probabilities
     boxes: Tensor  # float [F, 4]
 
     @classmethod
@@ -50,12 +49,13 @@ class Blend:
             return self
         there = [self.places.index(place) for place in shared]
         mine, theirs = self.at(shared), earlier.at(shared).to(self.logits.device)
-        windows = mine.windows + theirs.windows
-        weight = mine._weight() / (mine._weight() + theirs._weight())
+        count = mine.windows * _agreement(theirs.logits > 0, mine.logits > 0)
+        windows = theirs.windows + count
+        weight = count / windows
         blended = (
             windows,
             torch.lerp(theirs.logits, mine.logits, weight[:, None, None]),
-            torch.lerp(theirs.scores, mine.scores, mine.windows / windows),
+            torch.lerp(theirs.scores, mine.scores, weight),
             torch.lerp(theirs.boxes, mine.boxes, weight[:, None]),
         )
         whole = [x.clone() for x in self._tensors()]
@@ -80,11 +80,14 @@ class Blend:
     def to(self, device: torch.device | str) -> Self:
         return type(self)(self.places, *(x.to(device) for x in self._tensors()))
 
-    def _weight(self) -> Tensor:
-        return (self.windows * self.scores).clamp(min=LEAST_WEIGHT)
-
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.windows, self.logits, self.scores, self.boxes
+
+
+def _agreement(one: Tensor, other: Tensor) -> Tensor:
+    """IoU of two masks in each frame, bool [S, h, w] -> [S]; 1 where both are empty."""
+    common, either = (one & other).flatten(1).sum(1), (one | other).flatten(1).sum(1)
+    return torch.where(either > 0, common / either.clamp(min=1), 1.0)
 
 
 @dataclass(frozen=True)

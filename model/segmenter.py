@@ -141,7 +141,7 @@ class Segmenter:
 
         overlap: for windows that share frames. Each sentence is then followed through them by its track (the query is
         that of `link_query`), and an answer holds those kept frames only that no later window sees, ready: the mean of
-        the mask logits, scores and boxes of all windows that saw them. The others are in its `track`.
+        the mask logits, scores and boxes of all windows that saw them, as `Blend`. The others are in its `track`.
         """
         if not frames or len({frame.shape for frame in frames}) > 1:
             raise ValueError(f"a window needs frames of one size, got {sorted({frame.shape for frame in frames})}")

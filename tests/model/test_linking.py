@@ -8,10 +8,10 @@ from model.linking import Blend, agreement_in_place, follow_look, link_query, qu
 INSIDE = 6.0  # logit
 
 
-def answers(places, value=0.0, score=0.5) -> Blend:
+def answers(places, value=0.0) -> Blend:
     """One window's, all numbers `value` and the place."""
-    level, scores = torch.tensor([value + place for place in places]), torch.full((len(places),), score)
-    return Blend.of_window(places, level[:, None, None].expand(-1, 2, 3), scores, level[:, None].expand(-1, 4))
+    level = torch.tensor([value + place for place in places])
+    return Blend.of_window(places, level[:, None, None].expand(-1, 2, 3), level / 100, level[:, None].expand(-1, 4))
 
 
 def squares(*columns: int | None) -> torch.Tensor:
@@ -45,16 +45,16 @@ def test_shared_frames_are_the_mean_of_all_windows_that_saw_them():
     assert second.windows.tolist() == [1, 1, 1]  # nothing is changed in place
 
 
-def test_a_surer_window_counts_more():
-    both = answers([1], 10.0, score=0.2).add(answers([1], score=0.6))
-    assert both.logits[0, 0, 0] == pytest.approx(0.25 * 11 + 0.75 * 1)
-    assert both.boxes[0, 0] == pytest.approx(0.25 * 11 + 0.75 * 1)
-    assert both.scores[0] == pytest.approx(0.4)
-    third = answers([1], 20.0, score=0.8).add(both)
-    assert third.logits[0, 0, 0] == pytest.approx((0.2 * 11 + 0.6 * 1 + 0.8 * 21) / 1.6)
-    assert third.scores[0] == pytest.approx(1.6 / 3)
-    none = answers([1], 10.0, score=0.0).add(answers([1], score=0.0))
-    assert none.logits[0, 0, 0] == pytest.approx(6)
+def test_a_later_window_counts_as_far_as_it_agrees():
+    earlier = seam(squares(0, 0, 0, None, 0), [0.8] * 5)
+    later = seam(squares(0, 2, 8, None, None), [0.2] * 5)
+    both = later.add(earlier)
+    assert both.windows.tolist() == pytest.approx([2, 1 + 1 / 3, 1, 2, 1])
+    assert both.scores.tolist() == pytest.approx([0.5, 0.65, 0.8, 0.5, 0.8])
+    torch.testing.assert_close((both.logits > 0), squares(0, 0, 0, None, 0) > 0)
+    third = seam(squares(0), [0.2]).add(both.at([0]))
+    assert third.scores.tolist() == pytest.approx([0.4])
+    assert third.windows.tolist() == [3]
 
 
 def test_frames_that_nobody_saw_before_stay_as_they_are():
