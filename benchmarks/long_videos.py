@@ -327,7 +327,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help="memory, identity, real; all of them if none is named")
     parser.add_argument("--lengths", nargs="+", type=int, default=[200, 10_000], help="frames of the videos (memory)")
-    parser.add_argument("--scenes", type=int, default=40, help="scenes of each kind (identity)")
+    parser.add_argument("--scenes", type=int, default=120, help="scenes of each kind (identity)")
     parser.add_argument("--videos", type=int, default=12, help="videos (real)")
     parser.add_argument("--child", nargs=3, help="one measured process (used by itself)")
     options = parser.parse_args()
