@@ -109,7 +109,7 @@ def query_looks(hidden: Tensor, logits: Tensor) -> Tensor:
     return F.normalize(means - means.mean(0), dim=-1)
 
 
-def agreement_in_place(before: Blend, masks: Tensor, sure: float = 0.0) -> Tensor:
+def agreement_in_place(before: Blend, masks: Tensor, sure: float) -> Tensor:
     """How well each query's masks [S, Q, h, w] (logits) lie on those of the S frames `before`: [Q], 0 to 1.
 
     Soft IoU over all S frames together (Tanimoto's form, equal to IoU for hard masks), times the belief that there is

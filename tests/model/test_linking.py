@@ -89,26 +89,26 @@ def test_one_query_has_no_look():
 def test_agreement_in_place_is_iou_times_belief():
     before = seam(squares(0, 2), [0.8, 0.6])
     candidates = torch.stack((squares(0, 2), squares(2, 4), squares(8, 10), squares(None, None)), dim=1)
-    found = agreement_in_place(before, candidates)
+    found = agreement_in_place(before, candidates, sure=0.0)
     assert found.tolist() == pytest.approx([0.7, 0.7 / 3, 0.0, 0.0], abs=0.01)
 
 
 def test_frames_in_which_the_object_is_hidden_or_doubted_decide_little():
     candidates = torch.stack((squares(0, 8), squares(4, 8)), dim=1)
-    hidden = agreement_in_place(seam(squares(0, None), [0.8, 0.8]), candidates)
+    hidden = agreement_in_place(seam(squares(0, None), [0.8, 0.8]), candidates, sure=0.0)
     assert hidden.tolist() == pytest.approx([0.4, 0.0], abs=0.01)  # the second frame says nothing
-    slipped = agreement_in_place(seam(squares(0, 4), [0.9, 0.1]), candidates)
+    slipped = agreement_in_place(seam(squares(0, 4), [0.9, 0.1]), candidates, sure=0.0)
     assert slipped[0] > 4 * slipped[1]
     assert agreement_in_place(seam(squares(4, 8), [0.2, 0.1]), candidates, sure=0.6).tolist() == [0.0, 0.0]
     assert agreement_in_place(seam(squares(4, 8), [0.4, 0.1]), candidates, sure=0.6)[1] > 0.1
-    nothing = agreement_in_place(seam(squares(None, None), [0.8, 0.8]), candidates)
+    nothing = agreement_in_place(seam(squares(None, None), [0.8, 0.8]), candidates, sure=0.0)
     assert nothing.tolist() == [0.0, 0.0]
 
 
 def test_what_is_not_a_number_agrees_with_nothing():
     broken = squares(0)[:, None].repeat(1, 2, 1, 1)
     broken[:, 1] = torch.nan
-    assert agreement_in_place(seam(squares(0), [0.5]), broken).tolist() == pytest.approx([0.5, 0.0], abs=0.01)
+    assert agreement_in_place(seam(squares(0), [0.5]), broken, sure=0.0).tolist() == pytest.approx([0.5, 0.0], abs=0.01)
 
 
 def test_agreement_settles_what_the_score_leaves_open():
