@@ -54,6 +54,11 @@ class Augmentation:
     crop_max_size: int = 640  # longer side after the crop
     published: bool = False  # with the published code's defects
 
+    def __post_init__(self) -> None:
+        for name in ("flip", "other_colours", "crop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augmentation.{name} is a probability, 0 to 1, got {getattr(self, name)}")
+
     def apply(self, clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
         """A changed copy. Where a crop leaves nothing of the object, the clip is only resized."""
         if rng.random() < self.flip:

@@ -155,6 +155,12 @@ def test_only_what_is_said_without_a_colour_may_have_others(clip):
     np.testing.assert_array_equal(changed.masks, clip.masks)
 
 
+@pytest.mark.parametrize("name", ["flip", "other_colours", "crop"])
+def test_probabilities_are_checked(name):
+    with pytest.raises(ValueError, match=f"augmentation.{name} is a probability, 0 to 1, got 7.0"):
+        Augmentation(**{name: 7.0})
+
+
 @pytest.fixture
 def clip() -> TrainingClip:
     rng = np.random.default_rng(0)
