@@ -10,7 +10,7 @@ help:
 	@echo "make test    make check, then all tests: the slow ones, the chaos tests and the wheel in a clean environment too"
 	@echo "make fast    the tests of a plain pytest run"
 	@echo "make check   ruff, format and types"
-	@echo "make train-tiny  train the checkpoint in the box again, into TINY=tiny-training: hours on 2 cores"
+	@echo "make train-tiny  train the checkpoint in the box again, into TINY=tiny-training: about two hours on 2 cores"
 
 $(BIN)/rvos: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -38,17 +38,19 @@ check: $(BIN)/rvos
 TINY ?= tiny-training
 data = --data $(TINY)/$(1)/manifest.parquet --annotations $(TINY)/$(1)/annotations.parquet
 heldout = --heldout $(TINY)/$(1)/manifest.parquet --heldout-annotations $(TINY)/$(1)/annotations.parquet
-clips = $(BIN)/rvos synth --out $(TINY)/$(1) --frames 8:12 --expressions 5
+clips = $(BIN)/rvos synth --out $(TINY)/$(1) --frames 8:12 --expressions 8
 
 $(TINY)/data.done: $(BIN)/rvos
-	rm -rf $(addprefix $(TINY)/,stills looks clips motion alike sizes absence val-stills val-clips)
-	$(BIN)/rvos synth --out $(TINY)/stills --videos 6000 --frames 1 --expressions 8
-	$(BIN)/rvos synth --out $(TINY)/looks --videos 3000 --frames 1 --expressions 8 --seed 3 --focus appearance
-	$(call clips,clips) --videos 3000 --seed 11
-	$(call clips,motion) --videos 2500 --seed 12 --focus motion
-	$(call clips,absence) --videos 700 --seed 13 --focus absence
-	$(call clips,alike) --videos 1500 --seed 14 --focus appearance
-	$(call clips,sizes) --videos 800 --seed 15 --focus size
+	rm -rf $(addprefix $(TINY)/,stills looks words kinds clips motion alike sizes absence val-stills val-clips)
+	$(BIN)/rvos synth --out $(TINY)/stills --videos 4000 --frames 1 --expressions 8
+	$(BIN)/rvos synth --out $(TINY)/looks --videos 2000 --frames 1 --expressions 8 --seed 3 --focus appearance
+	$(call clips,words) --videos 400 --seed 16 --focus motion
+	$(call clips,kinds) --videos 130 --seed 17
+	$(call clips,clips) --videos 1400 --seed 11
+	$(call clips,motion) --videos 450 --seed 12 --focus motion
+	$(call clips,absence) --videos 300 --seed 13 --focus absence
+	$(call clips,alike) --videos 550 --seed 14 --focus appearance
+	$(call clips,sizes) --videos 450 --seed 15 --focus size
 	$(BIN)/rvos synth --out $(TINY)/val-stills --split val --videos 60 --frames 1 --expressions 2
 	$(BIN)/rvos synth --out $(TINY)/val-clips --split val --videos 60 --frames 8:12 --expressions 2
 	@touch $@
@@ -60,9 +62,9 @@ $(TINY)/moving: $(TINY)/data.done
 
 train-tiny: $(TINY)/moving
 	$(BIN)/rvos train --config tiny-motion --workers 2 --out $(TINY)/run-motion --init $(TINY)/moving \
-	  $(call data,motion) --weight 75 $(call data,clips) --weight 25 $(call heldout,val-clips)
+	  $(call data,words) --weight 75 $(call data,kinds) --weight 25 $(call heldout,val-clips)
 	$(BIN)/rvos train --config tiny-clips --workers 2 --out $(TINY)/run-clips --init $(TINY)/run-motion/checkpoint \
-	  $(call data,clips) --weight 42 $(call data,motion) --weight 20 $(call data,alike) --weight 14 \
+	  $(call data,clips) --weight 46 $(call data,motion) --weight 14 $(call data,alike) --weight 16 \
 	  $(call data,sizes) --weight 14 $(call data,absence) --weight 10 $(call heldout,val-clips)
 	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-clips/checkpoint --out $(TINY)/scores
 
