@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cli import main
+from model.training.matcher import Coefficients
+from model.training.optimizer import Rates
 from pipeline import storage
+from pipeline.training.augment import Augmentation
+from pipeline.training.recipe import RECIPES, Recipe
 from schemas import rle
 from tests.handmade import counted_from_one, run_of_truth
 
@@ -50,6 +55,12 @@ def test_examples_print_what_their_comments_say(code, capsys):
     exec(compile(code, "example", "exec"), {})
     expected = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_every_recipe_and_all_its_keys_are_told():
+    page = (DOCS / "training.md").read_text()
+    keys = [field.name for part in (Recipe, Augmentation, Rates, Coefficients) for field in fields(part)]
+    assert [name for name in (*keys, *RECIPES) if f"`{name}`" not in page] == []
 
 
 @pytest.mark.slow

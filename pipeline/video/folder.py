@@ -49,7 +49,7 @@ def probe(uri: str) -> VideoHeader:
     """Header of the folder: its listing, and the size of the first image."""
     frames = list_frames(uri)
     first = next(iter(frames))
-    image = _open(_read(uri, frames[first]), uri, first)
+    image = open_image(_read(uri, frames[first]), uri, first)
     return VideoHeader(len(frames), image.height, image.width, tuple(frames))
 
 
@@ -70,7 +70,7 @@ def read(uri: str, selection: Selection) -> Iterator[Frame]:
 
 def decode(content: bytes, uri: str, name: str) -> np.ndarray:
     """The picture in a JPEG or PNG file as uint8 [H, W, 3] RGB. Raises MediaError, never pads what is missing."""
-    image = _open(content, uri, name)
+    image = open_image(content, uri, name)
     try:
         image.load()
         if image.mode.startswith("I"):
@@ -84,8 +84,8 @@ def _read(uri: str, file: str) -> bytes:
     return storage.read_bytes(storage.join(uri, file), limit=MAX_IMAGE_BYTES)
 
 
-def _open(content: bytes, uri: str, name: str) -> Image.Image:
-    """The image with its header read, its size found sane and no pixel decoded."""
+def open_image(content: bytes, uri: str, name: str) -> Image.Image:
+    """The image with its header read, its size found sane and no pixel decoded. Raises MediaError."""
     try:
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
     except Image.DecompressionBombError:

@@ -88,7 +88,8 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
 def _video_stream(container: av.container.InputContainer, uri: str) -> av.VideoStream:
     name = container.format.name
     if name in _NOT_VIDEO or name.endswith("_pipe"):
-        reason = f"{uri} is not a video file (FFmpeg reads it as '{name}'); give a video file or a folder of images"
+        wanted = "give a video file, a JPEG or PNG, or a folder of those"
+        reason = f"{uri} is not a video file (FFmpeg reads it as '{name}'); {wanted}"
         raise MediaError("corrupt", reason)
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:

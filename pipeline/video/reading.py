@@ -1,11 +1,11 @@
-"""The door of `pipeline.video`: folder or file, local or remote."""
+"""The door of `pipeline.video`: folder, image or video file, local or remote."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Self
 
 from pipeline import storage
-from pipeline.video import file, folder
+from pipeline.video import file, folder, image
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader
 from schemas.errors import InputError, MediaError, StorageError
@@ -16,13 +16,15 @@ FILE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg
 
 
 def probe(uri: str) -> VideoHeader:
-    """Frame count and displayed size of a folder or video file, from its header and first frame.
+    """Frame count and displayed size of a folder, image or video file, from its header and first frame.
 
     Raises MediaError as `read_frames` does for what shows without reading further.
     """
     with _media_errors(uri):
         if _is_folder(uri):
             return folder.probe(uri)
+        if image.is_image(uri):
+            return image.probe(uri)
         if storage.is_remote(uri):  # a few ranges of it are enough
             with storage.open_input(uri) as opened, PyavReader(opened, uri) as video:
                 return file.probe(video, uri)
@@ -65,9 +67,9 @@ def read_frames(
     """Yield the selected frames in ascending order, one at a time.
 
     A folder gives its JPEG and PNG files ordered by name (by number where all names are numbers); hidden and other
-    files do not count. A video file gives its best video stream with rotation applied; decoding stops after the last
-    frame wanted, so damage behind it does not matter. `decoder` ("pyav" or "decord") is for video files only. With
-    `copy`, a remote file is fetched once as long as no other is read between.
+    files do not count. A JPEG or PNG file is a video of one frame. A video file gives its best video stream with
+    rotation applied; decoding stops after the last frame wanted, so damage behind it does not matter. `decoder` ("pyav"
+    or "decord") is for video files only. With `copy`, a remote file is fetched once while no other is read between.
 
     Raises StorageError if it is the storage that fails, not the video.
     Raises MediaError, `status` and `frame` set, when the source is not there (`missing`), cannot be decoded or changes
@@ -80,6 +82,9 @@ def read_frames(
     with _media_errors(uri):
         if _is_folder(uri):
             yield from folder.read(uri, selection)
+            return
+        if image.is_image(uri):
+            yield from image.read(uri, selection)
             return
         files = contextlib.nullcontext(copy) if copy else LastFile()
         with files as opened, _open(opened.path(uri), uri, decoder) as video:
@@ -95,7 +100,7 @@ def _open(path: str, uri: str, decoder: str) -> file.VideoReader:
 
 
 def _is_folder(uri: str) -> bool:
-    if storage.is_remote(uri) and uri.partition("?")[0].lower().endswith(FILE_SUFFIXES):
+    if storage.is_remote(uri) and (image.is_image(uri) or uri.partition("?")[0].lower().endswith(FILE_SUFFIXES)):
         return False  # saves a request, and keeps HTTP from fetching the file as if it were a listing
     return storage.is_folder(uri)
 

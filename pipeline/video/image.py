@@ -1,0 +1,33 @@
+"""A JPEG or PNG file as a video of one frame, as image data sets have them (RefCOCO as pseudo-clips)."""
+
+from collections.abc import Iterator
+
+from pipeline import storage
+from pipeline.video.folder import MAX_IMAGE_BYTES, SUFFIXES, decode, open_image
+from pipeline.video.types import Frame, Selection, VideoHeader
+
+
+def is_image(uri: str) -> bool:
+    """Whether the name says so."""
+    return uri.partition("?")[0].lower().endswith(SUFFIXES)
+
+
+def probe(uri: str) -> VideoHeader:
+    """Header of the image; its frame has the name of the file, without suffix."""
+    image = open_image(_content(uri), uri, _name(uri))
+    return VideoHeader(1, image.height, image.width, (_name(uri),))
+
+
+def read(uri: str, selection: Selection) -> Iterator[Frame]:
+    """Its frame; see `pipeline.video.read_frames`."""
+    name = _name(uri)
+    for index in selection.resolve(uri, 1, (name,)) or (0,):
+        yield Frame(index, name, decode(_content(uri), uri, name))
+
+
+def _name(uri: str) -> str:
+    return uri.partition("?")[0].rpartition("/")[2].rpartition(".")[0]
+
+
+def _content(uri: str) -> bytes:
+    return storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)
