@@ -1,8 +1,12 @@
 """`rvos export`: the masks of a run in the forms that servers, viewers and trainers read; and a look at any zip."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.evaluation.predictions import manifest_of
@@ -18,6 +22,8 @@ from pipeline.export.validation import KINDS, Findings, validate
 from pipeline.export.webdataset import write_webdataset
 from pipeline.manifest import read_manifest
 from schemas.errors import InputError
+
+FRAME_LISTS = ("frames", "frame_indices", "target_frames")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,9 +175,14 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
 def _steps(run: str, source: Source) -> Iterator[str]:
     """A word on frames that nobody listed and the run passed over: servers want them all."""
     step = manifest_of(run, None)[1]
-    rows = source.manifest
-    if step > 1 and rows is not None and ("frames" not in rows.column_names or rows["frames"].null_count):
+    if step > 1 and source.manifest is not None and _lists_nothing(source.manifest):
         yield f"the run took 1 of {step} frames (--frame-step); where the manifest lists none, no others are written"
+
+
+def _lists_nothing(manifest: pa.Table) -> bool:
+    """Whether some row has no list of frames."""
+    absent = [manifest[name].is_null() for name in FRAME_LISTS if name in manifest.column_names]
+    return not absent or pc.any(functools.reduce(pc.and_, absent)).as_py()
 
 
 def _submission(config: SubmissionConfig, source: Source, out: str) -> Any:

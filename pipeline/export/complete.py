@@ -1,13 +1,13 @@
 """Every frame that a pair was asked for: servers want each of them, whatever became of the pair."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.export.pairs import Labelled, frame_name
-from pipeline.video import probe
+from pipeline.export.pairs import Labelled, frame_name, names_by_index
+from pipeline.video import VideoHeader, probe
 from schemas import rle
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS
@@ -41,18 +41,19 @@ class Lacking:
 def complete(video: Sequence[Labelled], missing: Missing, lacking: Lacking) -> tuple[list[Labelled], int]:
     """The pairs of one video with exactly the frames asked for, and how many masks were filled in.
 
-    Asked for is what the manifest row lists, else what the other pairs of the video have, else all frames of the
-    video. With `missing` "error" nothing is filled in: what lacks goes to `lacking`. Raises InputError if a size must
-    be known and the video cannot be opened.
+    Asked for is what the manifest row lists, by name or by index, else every frame that some pair of the video has,
+    else all frames of the video. With `missing` "error" nothing is filled in: what lacks goes to `lacking`. Raises
+    InputError if a size or a name must be known and the video cannot be opened.
     """
     found, filled = [], 0
+    known = _known(video)
     for pair in video:
         rows = {frame_name(row): row for row in pair.frames.to_pylist()}
-        asked = _asked(pair, video)
-        if asked is None and not rows and missing == "error":
+        asked = _asked(pair, known)
+        if not asked and missing == "error":
             lacking.add(pair.message(pair.problem))
             continue
-        places = asked or ([(row["frame_index"], name) for name, row in rows.items()] if rows else _of_source(pair))
+        places = asked or _of_source(pair)
         absent = [place for place in places if place[1] not in rows]
         if absent and missing == "error":
             text = f"{len(absent)} of {len(places)} frames have no mask, the first is {absent[0][1]}"
@@ -63,29 +64,36 @@ def complete(video: Sequence[Labelled], missing: Missing, lacking: Lacking) -> t
     return found, filled
 
 
-def _asked(pair: Labelled, video: Sequence[Labelled]) -> list[Place] | None:
-    """The frames that the manifest lists, or that another pair of the video has; None: not known."""
-    names = pair.row.get("target_frames") or pair.row.get("frames")
-    if names is not None:
-        known = {frame_name(row): row["frame_index"] for one in video for row in _places(one)}
+def names_of(indices: Iterable[int], header: VideoHeader) -> list[str]:
+    """Names of frames by their positions in the full source: those in the folder, else five digits."""
+    names = header.names or ()
+    return [names[index] if 0 <= index < len(names) else f"{index:05d}" for index in indices]
+
+
+def _known(video: Sequence[Labelled]) -> dict[str, int]:
+    """Name -> index of every frame that some pair of the video has, in the order of the video."""
+    places = {name: index for pair in video for index, name in names_by_index(pair.frames).items()}
+    return dict(sorted(places.items(), key=lambda place: place[1]))
+
+
+def _asked(pair: Labelled, known: dict[str, int]) -> list[Place]:
+    """The frames that the manifest lists, else those that are known; none if nothing is."""
+    if names := pair.row.get("target_frames") or pair.row.get("frames"):
         return [(known.get(name), name) for name in names]
-    if pair.frames.num_rows:
-        return None
-    other = next((one for one in video if one.frames.num_rows), None)
-    return None if other is None else [(row["frame_index"], frame_name(row)) for row in _places(other)]
-
-
-def _places(pair: Labelled) -> list[dict]:
-    return pair.frames.select(["frame_index", "frame_name"]).to_pylist()
+    if indices := pair.row.get("frame_indices"):
+        named = {index: name for name, index in known.items()}
+        absent = [index for index in indices if index not in named]
+        named |= dict(zip(absent, names_of(absent, _probe(pair)), strict=True)) if absent else {}
+        return [(index, named[index]) for index in indices]
+    return [(index, name) for name, index in known.items()]
 
 
 def _of_source(pair: Labelled) -> list[Place]:
     header = _probe(pair)
-    if header.names is not None:
-        return list(enumerate(header.names))
-    if header.num_frames is None:
+    count = header.num_frames or pair.row.get("num_frames")
+    if count is None:
         raise InputError(pair.message("how many frames has the video? Add num_frames or frames to the manifest"))
-    return [(index, f"{index:05d}") for index in range(header.num_frames)]
+    return list(enumerate(names_of(range(count), header)))
 
 
 def _with(pair: Labelled, rows: dict[str, dict], places: list[Place], video: Sequence[Labelled]) -> Labelled:
@@ -106,10 +114,10 @@ def _size(pair: Labelled) -> tuple[int, int]:
     return header.height, header.width
 
 
-def _probe(pair: Labelled):
+def _probe(pair: Labelled) -> VideoHeader:
     if "video_uri" not in pair.row:
         raise InputError(pair.message("its frames are not known; give its manifest with --manifest"))
     try:
         return probe(pair.row["video_uri"])
     except MediaError as error:
-        raise InputError(pair.message(f"no mask to take the size from, and {error}")) from None
+        raise InputError(pair.message(f"no mask tells the names and size of its frames, and {error}")) from None

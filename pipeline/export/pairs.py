@@ -5,7 +5,7 @@ Memory is the compressed masks of one video, beside the manifest.
 
 import functools
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -74,6 +74,11 @@ def frame_name(row: dict) -> str:
     return row["frame_name"] if row["frame_name"] is not None else f"{row['frame_index']:05d}"
 
 
+def names_by_index(frames: pa.Table) -> dict[int, str]:
+    """frame_index -> name of the frames in a table of PREDICTIONS."""
+    return {row["frame_index"]: frame_name(row) for row in frames.select(["frame_index", "frame_name"]).to_pylist()}
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A run, or predictions in Parquet. `manifest` is the run's own, the one given, or None."""
@@ -108,7 +113,7 @@ class Source:
     def videos(self) -> Iterator[list[Labelled]]:
         """The pairs of each video, by expression; the videos by id. Every pair of the manifest is there once.
 
-        Raises InputError for a frame that is there twice or has no mask.
+        Raises InputError for a frame or a frame name that is there twice, and for a frame without a mask.
         """
         return by_video(self._pairs())
 
@@ -197,7 +202,7 @@ def pairs_of(tables: Sequence[pa.Table], videos: Sequence[str]) -> Iterator[tupl
 def labelled_pairs(rows: Iterable[dict] | None, found: Iterator[tuple[Key, pa.Table]]) -> Iterator[Labelled]:
     """Manifest rows with their masks, both in the order of their keys; without a manifest, all that is found.
 
-    Raises InputError for a frame that is there twice or has no mask.
+    Raises InputError for a frame or a frame name that is there twice, and for a frame without a mask.
     """
     if rows is None:
         for key, table in found:
@@ -230,6 +235,9 @@ def _labelled(row: dict, table: pa.Table) -> Labelled:
     indices = frames["frame_index"].to_numpy()
     if len(twice := np.flatnonzero(indices[1:] == indices[:-1])):
         raise InputError(pair.message(f"frame_index {indices[twice[0]]} is there twice; keep one mask for each frame"))
+    name, times = Counter(names_by_index(frames).values()).most_common(1)[0]
+    if times > 1:
+        raise InputError(pair.message(f"{times} frames have this name; give each its own", name))
     for name in ("height", "width", "counts"):
         if frames[name].null_count:
             raise InputError(pair.message(f"column '{name}' is null in a row that has a frame"))

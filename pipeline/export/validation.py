@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.datasets.palette import decode_mask
+from pipeline.export.complete import names_of
 from pipeline.export.submission import Server
 from pipeline.parallel import bounded_map
 from pipeline.video import VideoHeader, probe
@@ -168,18 +169,18 @@ class Asked(NamedTuple):
 
     uri: str
     num_frames: int | None
-    expressions: dict[str, frozenset[str] | None]  # frames that each lists; None: all
+    expressions: dict[str, frozenset | None]  # frames that each lists, by name or by index; None: all
 
 
 def _wanted(manifest: pa.Table) -> dict[str, Asked]:
-    columns = ["video_id", "video_uri", "num_frames", "expression_id", "frames", "target_frames"]
+    columns = ["video_id", "video_uri", "num_frames", "expression_id", "frames", "frame_indices", "target_frames"]
     rows = manifest.select([name for name in columns if name in manifest.column_names])
     wanted: dict[str, Asked] = {}
-    lists: dict[tuple, frozenset[str]] = {}  # all expressions of a video share one
+    lists: dict[tuple, frozenset] = {}  # all expressions of a video share one
     for batch in rows.to_batches(4096):
         for row in batch.to_pylist():
-            names = row.get("target_frames") or row.get("frames")
-            frames = None if names is None else lists.setdefault(tuple(names), frozenset(names))
+            listed = row.get("target_frames") or row.get("frames") or row.get("frame_indices")
+            frames = None if listed is None else lists.setdefault(tuple(listed), frozenset(listed))
             video = wanted.setdefault(row["video_id"], Asked(row["video_uri"], row.get("num_frames"), {}))
             video.expressions[row["expression_id"]] = frames
     return wanted
@@ -197,8 +198,7 @@ def _check_videos(by_video: dict[str, list[Entry]], wanted: dict[str, Asked], fo
         header = _header(asked.uri)
         if header is not None:
             sizes[video] = header.height, header.width
-        every = None if header is None else _all_frames(header, asked.num_frames)
-        listed = {expression: every if frames is None else frames for expression, frames in asked.expressions.items()}
+        listed = {expression: _names(frames, header, asked) for expression, frames in asked.expressions.items()}
         if there:
             _check_video(video, there, listed, found)
         else:
@@ -217,12 +217,15 @@ def _header(uri: str) -> VideoHeader | None:
         return None
 
 
-def _all_frames(header: VideoHeader, num_frames: int | None) -> frozenset[str] | None:
-    """Names of all frames; None for a video file that nobody knows the length of."""
-    if header.names is not None:
-        return frozenset(header.names)
-    count = header.num_frames or num_frames
-    return None if count is None else frozenset(f"{index:05d}" for index in range(count))
+def _names(frames: frozenset | None, header: VideoHeader | None, asked: Asked) -> frozenset[str] | None:
+    """Names of the frames that one expression lists, by default all; None if nobody knows them."""
+    if frames is not None and all(isinstance(frame, str) for frame in frames):
+        return frames
+    if header is None:
+        return None
+    count = header.num_frames or asked.num_frames
+    indices = range(count) if frames is None and count is not None else frames
+    return None if indices is None else frozenset(names_of(indices, header))
 
 
 def _check_video(

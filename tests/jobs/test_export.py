@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -93,6 +94,12 @@ def test_frames_that_a_step_passed_over_are_told(shapes, tmp_path):
     (tmp_path / "run/run.json").write_text(json.dumps(document | {"config": {"frame_step": 2}}))
     code, text = typed("submission", made.folder, "--for", "mevis", "--out", tmp_path / "s.zip")
     assert (code, "took 1 of 2 frames (--frame-step)" in text) == (0, True)
+    rows = storage.read_table(shapes[0])
+    indices = pa.array([[*range(12)]] * rows.num_rows, pa.list_(pa.int32()))
+    storage.write_table(str(tmp_path / "m.parquet"), rows.append_column("frame_indices", indices))
+    words = ("--for", "mevis", "--out", tmp_path / "s.zip", "--manifest", tmp_path / "m.parquet")
+    code, text = typed("submission", made.folder, *words)
+    assert (code, "--frame-step" in text) == (0, False)
 
 
 def test_wrong_use(run, tmp_path):

@@ -8,6 +8,7 @@ from pipeline import storage
 from pipeline.export.pairs import Source
 from pipeline.runs.compact import compact_run
 from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
 from tests.handmade import make_older, rows_of, run_of_truth
 
 
@@ -82,6 +83,10 @@ def test_what_cannot_be_exported_is_refused(labelled_run, shapes, tmp_path):
         list(source.videos())
     with pytest.raises(InputError, match="give its manifest with --manifest"):
         source.require_manifest()
+    named = [row | {"frame_name": "a"} for row in rows_of("v", "0").to_pylist()]
+    pq.write_table(pa.Table.from_pylist(named, schema=PREDICTIONS), tmp_path / "named.parquet")
+    with pytest.raises(InputError, match="video_id=v expression_id=0: frame a: 3 frames have this name"):
+        list(Source.open(str(tmp_path / "named.parquet")).videos())
     (tmp_path / "tree/v").mkdir(parents=True)
     (tmp_path / "tree/v/00000.png").touch()
     with pytest.raises(InputError, match="tree of PNGs"):

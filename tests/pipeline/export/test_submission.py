@@ -15,9 +15,10 @@ from pipeline.evaluation.trees import Tree
 from pipeline.export.pairs import Source
 from pipeline.export.submission import SERVERS, write_submission
 from pipeline.export.validation import validate
+from pipeline.manifest import read_manifest
 from schemas import rle
 from schemas.errors import InputError
-from tests.handmade import rows_of, run_of_truth
+from tests.handmade import error_of, rows_of, run_of_truth
 
 
 def made(run, out, server="ref-youtube-vos", missing="error", manifest=None) -> zipfile.ZipFile:
@@ -95,6 +96,39 @@ def test_frames_are_those_that_the_manifest_lists(labelled_run, shapes, tmp_path
         made(labelled_run.folder, tmp_path / "s.zip", manifest=manifest)
     archive = made(labelled_run.folder, tmp_path / "s.zip", missing="empty", manifest=manifest)
     assert archive.namelist() == [f"Annotations/shapes-0000/0/{name}.png" for name in ("00003", "00001", "00044")]
+
+
+def folder_of_three(tmp_path, asked: list[dict], masks: list[pa.Table]) -> Source:
+    """Masks of a folder with frames a, b and c, and a manifest with a row for each in `asked`."""
+    (tmp_path / "v").mkdir()
+    for name in "abc":
+        Image.new("RGB", (2, 2)).save(tmp_path / f"v/{name}.png")
+    common = {"video_id": "v", "video_uri": "v", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([common | row for row in asked]), tmp_path / "m.parquet")
+    pq.write_table(pa.concat_tables(masks), tmp_path / "p.parquet")
+    return Source.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet"))
+
+
+def test_frames_are_those_whose_indices_the_manifest_lists(tmp_path):
+    asked = [{"expression_id": name, "frame_indices": [2, 0]} for name in "01"]
+    one = rows_of("v", "0", 1).to_pylist()[0] | {"frame_name": "a"}
+    masks = pa.Table.from_pylist([one], schema=rows_of("v", "0").schema)
+    source = folder_of_three(tmp_path, asked, [masks, error_of("v", "1")])
+    out = str(tmp_path / "s.zip")
+    with pytest.raises(InputError, match="expression_id=0: 1 of 2 frames have no mask, the first is c"):
+        write_submission(source.videos(), SERVERS["mevis"], out)
+    made = write_submission(source.videos(), SERVERS["mevis"], out, "empty")
+    assert zipfile.ZipFile(out).namelist() == [f"v/{expression}/{frame}.png" for expression in "01" for frame in "ca"]
+    assert (made.files, made.filled) == (4, 3)
+    manifest = read_manifest(str(tmp_path / "m.parquet"))
+    assert not validate(out, SERVERS["mevis"], manifest).counts
+
+
+def test_without_a_list_each_pair_has_the_frames_of_all_pairs_of_its_video(tmp_path):
+    asked = [{"expression_id": name} for name in "01"]
+    source = folder_of_three(tmp_path, asked, [rows_of("v", "0", 1), rows_of("v", "1", 2)])
+    with pytest.raises(InputError, match="expression_id=0: 1 of 2 frames have no mask, the first is 00001"):
+        write_submission(source.videos(), SERVERS["mevis"], str(tmp_path / "s.zip"))
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,10 @@ def test_listed_frames_are_what_a_video_should_have(labelled_run, shapes, tmp_pa
     frames = [[f"{frame:05}" for frame in range(1, 13)]] * manifest.num_rows
     listed = manifest.append_column("frames", [frames]) if "frames" not in manifest.column_names else manifest
     assert validate(path, SERVER, listed).counts == {"missing": 9, "extra": 9}
+    columns = [name for name in manifest.column_names if name not in ("frames", "num_frames")]
+    indices = pa.array([[*range(1, 13)]] * manifest.num_rows, pa.list_(pa.int32()))
+    by_index = manifest.select(columns).append_column("frame_indices", indices)
+    assert validate(path, SERVER, by_index).counts == {"missing": 9, "extra": 9}
 
 
 def test_no_zip_and_an_empty_one(tmp_path):
