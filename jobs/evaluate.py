@@ -19,7 +19,7 @@ from pipeline.evaluation.breakdown import Scores, score_rows, warnings
 from pipeline.evaluation.gather import IDS, Gathered, gather
 from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth
 from pipeline.evaluation.predictions import manifest_of, open_predictions
-from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, Protocol
+from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, RESERVED, Protocol
 from pipeline.evaluation.scorer import RESULT, Scorer
 from pipeline.evaluation.tasks import plan_tasks
 from pipeline.evaluation.truth import Truth
@@ -34,7 +34,6 @@ NOT_SCORED = ("failed", "missing", "misshaped")
 LISTED = 1000  # pairs of each kind named in summary.json
 SHOWN_PAIRS = 20  # up to so many the text has a table of them
 SMALL = 96 * 2**20  # bytes of predictions up to which no Ray is started, unless asked for
-RESERVED = {"row", "object_id", "metric", "value", "frame_index", "frames", "missing_frames", "status", "error"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,8 +161,7 @@ def _known_attributes(manifest: pa.Table | None) -> list[str]:
 
 def _check_attributes(bys: Sequence[By], manifest: pa.Table | None) -> None:
     known = ["video_id", *_known_attributes(manifest)]
-    metrics = {name for protocol in PROTOCOLS.values() for name in protocol.metrics}
-    taken = sorted(set(known) & (RESERVED | metrics))
+    taken = sorted(set(known) & RESERVED)
     if taken:
         raise InputError(f"manifest columns {', '.join(taken)} have names that the scores need; rename them")
     for by in bys:

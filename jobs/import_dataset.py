@@ -23,13 +23,15 @@ from pipeline.datasets import (
     ref_youtube_vos,
     revos,
 )
-from pipeline.datasets.imported import ImportedVideo, Published
+from pipeline.datasets.imported import ATTRIBUTES_WITH_A_COLUMN, ImportedVideo, Published, pair_name
+from pipeline.evaluation.protocols import RESERVED
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, VOID
 
 ROWS_AT_ONCE = 20_000  # held before they are written, or packed
+RENAMED = "attributes with the name of a column of scores; they have an underscore behind it now"
 MAX_PROBLEMS = 1000  # after so many the rest of the data set is not looked at
 
 
@@ -125,6 +127,8 @@ def run(config: ImportConfig) -> ImportResult:
     held for a few videos at a time only, pairs as packed columns.
     """
     out = storage.absolute(config.out)
+    if storage.exists(out) and not storage.is_folder(out):
+        raise InputError(f"--out {out} is a file; name a folder")
     videos = config.read()
     pairs = _Pairs(out)
     ids: set[str] = set()
@@ -144,6 +148,7 @@ def run(config: ImportConfig) -> ImportResult:
         for video in videos:
             problems += [Problem(f"video {video.video_id}", None, text) for text in _all_problems(video, ids)]
             ids.add(video.video_id)
+            _rename_reserved(video)
             for what, where in video.warnings:
                 count, first = warnings.get(what, (0, where))
                 warnings[what] = count + 1, first
@@ -158,10 +163,11 @@ def run(config: ImportConfig) -> ImportResult:
             raise SchemaError(problems)
         if not pairs.count and not masks["annotations"].rows:
             raise InputError(f"the data set in {config.root} has no expressions, so there is nothing to write")
+        manifest = storage.join(out, "manifest.parquet") if pairs.count else None
+        table = pairs.table()  # made before anything is visible
         written = {name: file.commit() for name, file in masks.items()}
-    manifest = storage.join(out, "manifest.parquet") if pairs.count else None
     if manifest:
-        storage.write_table(manifest, pairs.table())
+        storage.write_table(manifest, table)
     return ImportResult(
         manifest=manifest,
         **written,
@@ -186,6 +192,8 @@ def manifest_table(pairs: list[dict], out: str) -> pa.Table:
         values = [pair.get(name) for pair in pairs]
         if name == "video_uri":
             values = [str(uri).removeprefix(f"{out}/") for uri in values]
+        if name in ATTRIBUTES_WITH_A_COLUMN:
+            values = [None if value is None else str(value) for value in values]
         if any(value is not None for value in values):
             declared = name in MANIFEST.names
             columns.append(pa.array(values, MANIFEST.field(name).type) if declared else _attribute(values))
@@ -217,13 +225,18 @@ class _Pairs:
     def table(self) -> pa.Table:
         """All of them; a column whose type differs from part to part becomes text."""
         self._pack()
+        if not self._packed:
+            return MANIFEST.empty_table()
         types: dict[str, set[pa.DataType]] = defaultdict(set)
         for table in self._packed:
             for field in table.schema:
                 types[field.name].add(field.type)
-        mixed = [name for name, of in types.items() if len(of) > 1 and not all(map(_is_number, of))]
-        tables = [_as_text(table, mixed) for table in self._packed]
-        table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+        several = [name for name, of in types.items() if len(of) > 1]
+        mixed = [name for name in several if not all(map(_is_number, types[name]))]
+        try:
+            table = _together([_as_text(table, mixed) for table in self._packed])
+        except pa.ArrowInvalid:  # whole numbers that no float can hold, and fractions
+            table = _together([_as_text(table, several) for table in self._packed])
         order = [name for name in MANIFEST.names if name in types]
         order += [name for name in table.column_names if name not in order]
         return table.select(order).replace_schema_metadata(MANIFEST.metadata)
@@ -232,6 +245,10 @@ class _Pairs:
         if self._rows:
             self._packed.append(manifest_table(self._rows, self._out))
             self._rows = []
+
+
+def _together(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -293,9 +310,18 @@ def _all_problems(video: ImportedVideo, ids: set[str]) -> Iterator[str]:
     for pair in video.pairs:
         counts[pair["expression_id"]] += 1
         for name, value in pair.items():
-            if isinstance(value, str) and not storage.is_text(value):
-                yield f"expression {pair['expression_id']}: {name} is {value!r}, which UTF-8 cannot hold; correct it"
+            texts = [name, *(value if isinstance(value, list) else [value])]
+            if wrong := next((text for text in texts if isinstance(text, str) and not storage.is_text(text)), None):
+                yield f"expression {pair['expression_id']}: {name!a} has {wrong!a}, which UTF-8 cannot hold; correct it"
     yield from (f"expression {name} is there {count} times" for name, count in counts.items() if count > 1)
+
+
+def _rename_reserved(video: ImportedVideo) -> None:
+    """Attributes with the name of a column of scores get an underscore: `rvos evaluate` could not show them."""
+    for pair in video.pairs:
+        for name in sorted(RESERVED & pair.keys() - set(MANIFEST.names)):
+            pair[f"{name}_"] = pair.pop(name)
+            video.warnings.append((RENAMED, f"{name} of {pair_name(pair)}"))
 
 
 def _attribute(values: list) -> pa.Array:
@@ -315,7 +341,8 @@ def _published(config: ImportConfig, splits: set[str | None]) -> Iterator[Publis
     published = DATA_SETS[config.dataset].published
     split = (next(iter(splits)) if len(splits) == 1 else None) or config.split
     named = [counts for counts in published if split and f"/{counts.split}".endswith(f"/{split}")]
-    yield from named or published
+    like = [counts for counts in published if split and counts.split.startswith(split.partition("/")[0])]
+    yield from named or like or published
 
 
 def _summary(warnings: dict[str, tuple[int, str]]) -> Iterator[str]:

@@ -91,18 +91,28 @@ def names(folder: str) -> list[str]:
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
     """Every folder below `folder` and itself: its path relative to it ('' for itself), and its sorted file names.
 
-    Hidden folders and files are left out, links to folders not followed. Raises FileNotFoundError if there is no such
-    folder.
+    Hidden folders and files are left out; links to folders are followed, but for those that lead back to where one
+    came from. Raises FileNotFoundError if there is no such folder.
     """
     names(folder)  # which fails if it is not there; walking would find nothing
     if is_remote(folder):
         below = remote.walk(folder)
     else:
-        below = ((os.path.relpath(path, folder), files) for path, _, files in os.walk(folder))
+        below = ((os.path.relpath(path, folder), files) for path, files in _walk(folder))
     for path, files in below:
         path = "" if path == "." else path
         if not any(part.startswith(".") for part in path.split("/")):
             yield path, sorted(name for name in files if name and not name.startswith("."))
+
+
+def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    above = {folder: frozenset([os.path.realpath(folder)])}  # of each folder: those on the way to it
+    for path, below, files in os.walk(folder, followlinks=True):
+        passed = above.pop(path)
+        real = {name: os.path.realpath(os.path.join(path, name)) for name in below}
+        below[:] = [name for name in below if real[name] not in passed]
+        above |= {os.path.join(path, name): passed | {real[name]} for name in below}
+        yield path, files
 
 
 def read_bytes(uri: str, limit: int | None = None) -> bytes:

@@ -47,6 +47,7 @@ PUBLISHED = (Published("all", 3782, 6655, "rows of videoset.csv and a2d_annotati
 BROKEN = "clips that cannot be read; their pairs will fail"
 NO_H5PY = "videos whose masks are HDF5, which takes h5py; install it (extra 'a2d'), or there is no truth to score by"
 NO_MASKS = "videos without masks; their sentences have no target frames"
+BEYOND = "videos with masks behind the end of their clip; pairs of these frames will fail"
 NO_NUMBER = "sentences whose instance is no number; published loaders leave them out too"
 NOWHERE = "sentences whose instance is in no annotated frame; they are left out"
 
@@ -156,7 +157,7 @@ def _places(uri: str) -> dict[str, list[Place]]:
     for path, value, start, end in json_file.entries(uri, depth=2):
         if not path or path[0] != "annotations" or not isinstance(value, dict):
             continue
-        match = re.fullmatch(r"v_(.+)_f_([0-9]{1,7})_i_([0-9]{1,7})", str(value.get("image_id")))
+        match = re.fullmatch(r"v_(.+)_f_([0-9]{1,5})_i_([0-9]{1,7})", str(value.get("image_id")))
         if match is None:
             raise InputError(f"{uri} annotations row {path[1]}: image_id is not v_VIDEO_f_FRAME_i_INSTANCE")
         places.setdefault(match[1], []).append(Place(int(match[2]), str(int(match[3])), start, end))
@@ -168,7 +169,7 @@ def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> Im
     found = ImportedVideo(flat_id(name))
     uri = storage.join(source.clips, f"{name}.mp4")
     meta = source.meta.get(name, [])
-    num_frames = int(meta[6]) if len(meta) > 6 and meta[6].isdigit() and int(meta[6]) else None
+    num_frames = int(meta[6]) or None if len(meta) > 6 and re.fullmatch(r"[0-9]{1,5}", meta[6]) else None
     try:
         header = probe(uri)
     except MediaError as error:
@@ -181,6 +182,8 @@ def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> Im
     found.pairs = around_targets(pairs, source.context, int, found) if source.context else pairs
     found.check_texts()
     last = max((frame for frame, _ in truth), default=0)
+    if num_frames and last > num_frames:
+        found.warnings.append((BEYOND, f"{found.video_id} frame {last} of {num_frames}"))
     tracks = Tracks(found, [f"{index:05d}" for index in range(max(num_frames or 0, last))], frames=size)
     for (frame, instance), (counts, mask_size) in truth.items():
         if counts is not None:
@@ -234,7 +237,7 @@ def _masks(source: Source, name: str, found: ImportedVideo) -> tuple[dict, bool]
         return _coco_masks(source, name, found), True
     folder = storage.join(source.masks, name)
     try:
-        files = [file for file in storage.names(folder) if re.fullmatch(r"[0-9]{1,7}\.h5", file)]
+        files = [file for file in storage.names(folder) if re.fullmatch(r"[0-9]{1,5}\.h5", file)]
     except (FileNotFoundError, NotADirectoryError):
         files = []
     if not files:

@@ -110,8 +110,12 @@ def _index(uri: str) -> list[Video]:
         if kind not in ("videos", "annotations", "categories") or len(path) < 2:
             continue
         number = path[1]
-        if not isinstance(value, dict) or not isinstance(value.get("id"), int | str) or isinstance(number, str):
-            problems.append(Problem(f"{uri} {kind}", int(number) if str(number).isdigit() else None, "has no 'id'"))
+        if isinstance(number, str):
+            raise InputError(f"{uri}: '{kind}' is no list; needed is the form of YouTube-VIS")
+        if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
+            problems.append(Problem(f"{uri} {kind}", number, "has no 'id'"))
+        elif any(not _is_text(value[key]) for key in ("expressions", "expression") if key in value):
+            problems.append(Problem(f"{uri} {kind}", number, "its sentences are neither a text nor a list of texts"))
         elif kind == "categories":
             categories[value["id"]] = str(value.get("name", value["id"]))
         elif kind == "videos":
@@ -174,6 +178,10 @@ def _annotation(value: dict, categories: dict, start: int, end: int) -> Annotati
         start=start,
         end=end,
     )
+
+
+def _is_text(value: object) -> bool:
+    return value is None or all(isinstance(text, str) for text in (value if isinstance(value, list) else [value]))
 
 
 def _texts(entry: dict) -> list[tuple[str | None, str]]:

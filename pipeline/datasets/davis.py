@@ -23,6 +23,7 @@ from pipeline.datasets.palette import read_binary_mask
 from pipeline.datasets.ref_youtube_vos import add_masks
 from pipeline.datasets.tracks import Tracks
 from pipeline.parallel import bounded_map
+from pipeline.video.folder import SUFFIXES
 from schemas import rle
 from schemas.errors import InputError, MediaError
 
@@ -68,6 +69,8 @@ def find_layout(root: str, split: str | None, masks: tuple[str, ...] = ("Annotat
     folders = (storage.join(base, name, size) for name in (*masks, "Annotations", "Annotations_unsupervised"))
     semantics = storage.join(base, "davis_semantics.json")
     frames = storage.join(images, size)
+    if any(name.lower().endswith(SUFFIXES) for name in storage.names(frames)):
+        raise InputError(f"{frames} holds images; needed is a folder above it: JPEGImages/480p/VIDEO/NAME.jpg")
     return Layout(
         frames=frames,
         annotations=next((uri for uri in folders if storage.exists(uri)), None),

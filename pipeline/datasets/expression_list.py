@@ -30,6 +30,8 @@ def read(uri: str) -> list[tuple[int, dict]]:
         text = storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} is not there; give the sentences with --expressions") from None
+    except IsADirectoryError:
+        raise InputError(f"{uri} is a folder; give a file of sentences with --expressions") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{uri} is not UTF-8 text: {error}") from None
     reader = _readers().get(uri.lower().rpartition(".")[2])
@@ -59,6 +61,11 @@ def _csv(text: str, uri: str) -> Iterator[Any]:
         names = reader.fieldnames or ()
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"{uri} has the column {twice[0]!r} twice; rename or remove one")
+        if "expression" not in names:
+            have = ", ".join(map(repr, names)) or "nothing"
+            raise InputError(
+                f"the header of {uri} is {have}; it needs a column 'expression', and commas between columns"
+            )
         for row in reader:
             yield "more values than columns" if None in row else row
     except csv.Error as error:

@@ -109,6 +109,7 @@ def _import_video(root: str, item: tuple[str, str, list[Row]]) -> ImportedVideo:
             if problem or expression_id in taken:
                 text = problem or f"expression_id {expression_id!r} is there twice; make it unique within its video"
                 found.problems.append(f"row {number} of the expressions: {text}")
+                continue
         else:
             while str(free) in taken:
                 free += 1

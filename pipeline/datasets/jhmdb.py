@@ -45,31 +45,35 @@ def read(root: str, *, context: int | None = None) -> Iterator[ImportedVideo]:
     Raises InputError that names file and row.
     """
     root = storage.absolute(root)
-    samples = _samples(storage.join(root, SAMPLES))
+    samples, lengths = _samples(storage.join(root, SAMPLES))
     actions = _actions(storage.join(root, "Rename_Images"))
     sentences = _sentences(storage.join(root, "jhmdb_annotation.txt"), samples, actions)
     items = sorted(sentences.items(), key=lambda item: flat_id(item[0]))
-    return bounded_map(partial(_import_video, root, actions, samples, context), items, VIDEOS_AT_ONCE)
+    return bounded_map(partial(_import_video, root, actions, samples, lengths, context), items, VIDEOS_AT_ONCE)
 
 
-def _samples(uri: str) -> dict[str, list[tuple[str, str]]]:
-    """For each video its scored frames, each with its sentence; empty if there is no such file."""
+def _samples(uri: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str, int]]:
+    """For each video its scored frames, each with its sentence, and how many frames have masks; empty if there is no
+    such file."""
     try:
         rows = json.loads(storage.read_bytes(uri, limit=MAX_TEXT_BYTES))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return {}, {}
     except (ValueError, RecursionError) as error:
         raise InputError(f"{uri} is not sound JSON: {error}") from None
+    lengths: dict[str, int] = {}
     samples: dict[str, list[tuple[str, str]]] = {}
     problems = []
     for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
-        if not isinstance(row, list) or len(row) != 5 or not all(isinstance(row[i], str) for i in (0, 1, 4)):
+        texts = isinstance(row, list) and len(row) == 5 and all(isinstance(row[i], str) for i in (0, 1, 4))
+        if not texts or type(row[3]) is not int or row[3] < 1:
             problems.append(Problem(uri, number, "is not [video, frame, masks, number of frames, sentence]"))
             continue
         samples.setdefault(row[0], []).append((row[1].rpartition("/")[2].rpartition(".")[0], row[4]))
+        lengths[row[0]] = row[3]
     if problems:
         raise SchemaError(problems)
-    return samples
+    return samples, lengths
 
 
 def _sentences(uri: str, samples: dict[str, list[tuple[str, str]]], actions: dict[str, str]) -> dict[str, list[str]]:
@@ -88,7 +92,10 @@ def _sentences(uri: str, samples: dict[str, list[tuple[str, str]]], actions: dic
     except UnicodeDecodeError as error:
         raise InputError(f"{uri} is no CSV in UTF-8: {error}") from None
     else:
-        rows = [row for row in csv.reader(io.StringIO(content)) if row]
+        try:
+            rows = [row for row in csv.reader(io.StringIO(content)) if row]
+        except csv.Error as error:
+            raise InputError(f"{uri} is no CSV: {error}") from None
         rows = rows if rows and rows[0][0] in actions else rows[1:]
     for number, row in enumerate(rows):
         try:
@@ -121,6 +128,7 @@ def _import_video(
     root: str,
     actions: dict[str, str],
     samples: dict[str, list[tuple[str, str]]],
+    lengths: dict[str, int],
     context: int | None,
     item: tuple[str, list[str]],
 ) -> ImportedVideo:
@@ -147,7 +155,7 @@ def _import_video(
     ]
     found.pairs = pairs
     if context and names and not found.problems:
-        found.pairs = around_targets(pairs, context, names.index, found)
+        found.pairs = around_targets(pairs, context, names.index, found, lengths.get(name))
     found.check_texts()
     _add_masks(storage.join(root, "puppet_mask", action or "-", name, "puppet_mask.mat"), uri, names, found)
     return found

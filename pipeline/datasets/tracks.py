@@ -9,6 +9,7 @@ from schemas import rle
 from schemas.masks import ANNOTATIONS, VOID
 
 Size = tuple[int, int]  # height, width
+NO_SIZE = "videos whose objects have neither masks nor images to tell their size; they are not annotated, not scored"
 OTHER_SIZE = "videos whose masks have not the size of their images; predictions will not fit them"
 
 
@@ -90,6 +91,7 @@ class Tracks:
     def _table(self, schema: pa.Schema) -> pa.Table:
         size = self.size or self.frames
         if size is None:
+            self.found.warnings += [(NO_SIZE, self.found.video_id)] if self._rows else []
             return schema.empty_table()
         if self.frames and size != self.frames:
             where = f"{self.found.video_id}: masks {_told(size)}, images {_told(self.frames)}"

@@ -202,3 +202,7 @@ _ALL = (
     ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+
+# Names that no attribute may have, since the tables of scores have them.
+RESERVED = {"row", "object_id", "metric", "value", "frame_index", "frames", "missing_frames", "status", "error"}
+RESERVED |= {name for protocol in _ALL for name in protocol.metrics}

@@ -274,3 +274,42 @@ def test_from_and_to_s3(data_set, tmp_path, s3):
     manifest = read_manifest(str(run(config).manifest))
     assert manifest["video_uri"].to_pylist() == [f"{s3}/import/mevis/valid_u/JPEGImages/a"]
     assert manifest["num_frames"].to_pylist() == [2]
+
+
+def test_attributes_that_are_columns_elsewhere(data_set, tmp_path):
+    """annotator and split are text whatever the file has; names of columns of scores get an underscore."""
+    uri = data_set / "meta_expressions.json"
+    document = json.loads(uri.read_text())
+    document["videos"]["a"]["expressions"]["0"] |= {"annotator": 1, "metric": "x", "status": 2}
+    uri.write_text(json.dumps(document))
+    result = import_(data_set, tmp_path / "out")
+    (row,) = read_manifest(result.manifest).to_pylist()
+    assert (row["annotator"], row["metric_"], row["status_"]) == ("1", "x", 2)
+    assert [warning for warning in result.warnings if warning.startswith("attributes with the name of a column")]
+
+
+def test_half_an_import_is_never_seen(data_set, tmp_path):
+    uri = data_set / "meta_expressions.json"
+    uri.write_text(uri.read_text().replace('"exp":', '"\\ud800": 1, "exp":'))
+    with pytest.raises(InputError, match="which UTF-8 cannot hold"):
+        import_(data_set, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_numbers_that_no_column_holds_together(monkeypatch, tmp_path):
+    monkeypatch.setattr(import_dataset, "ROWS_AT_ONCE", 1)
+    pairs = import_dataset._Pairs(str(tmp_path))
+    for value in (2**60 + 1, 0.5):
+        pairs.add([{"video_id": "a", "video_uri": "a", "expression_id": str(value), "expression": "x", "n": value}])
+    assert pairs.table()["n"].to_pylist() == [str(2**60 + 1), "0.5"]
+
+
+def test_out_is_a_file(data_set, tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        import_(data_set, tmp_path / "out")
+
+
+def test_published_counts_of_another_year_are_not_shown(tmp_path):
+    config = ImportConfig(dataset="davis", root="r", out="o", split="2016/val")
+    assert [counts.split for counts in import_dataset._published(config, {"2016/val"})] == ["2016, all"]

@@ -187,3 +187,18 @@ def test_scored_by_its_protocol(root, score_itself, context):
     summary = score_itself("a2d", root, "a2d", split="test", context=context)
     assert summary["frames"]["scored"] == 3
     assert summary["overall"] | {"mean IoU": 1, "P@0.9": 1, "mAP": 1} == summary["overall"]
+
+
+def test_frames_behind_the_end_of_a_clip(root):
+    write_coco(root, {("-a", 300, "0"): LEFT})
+    first, *_ = a2d.read(str(root), "test", context=5)
+    assert a2d.BEYOND in [what for what, _ in first.warnings]
+    assert first.pairs[0]["frame_indices"] == [297, 298, 299]
+
+
+@pytest.mark.parametrize("frames", ["99999999999", "\u00b2", "-3", "0"])
+def test_lengths_that_are_none(root, frames):
+    (root / "Release/videoset.csv").write_text(f"-a,21,00:01,00:03,320,480,{frames},3,1\n", encoding="utf-8")
+    (root / "Release/clips320H/-a.mp4").unlink()
+    (found,) = a2d.read(str(root), "test")
+    assert {pair["num_frames"] for pair in found.pairs} == {None}

@@ -153,3 +153,17 @@ def test_no_file(tmp_path):
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(InputError, match=r"holds a\.json, b\.json"):
         coco_video.read(str(tmp_path))
+
+
+@pytest.mark.parametrize("sentences", [{"expressions": [{"exp": "a"}]}, {"expression": {"a": 1}}])
+def test_sentences_of_another_form(tmp_path, sentences):
+    video = {"id": 1, "height": 6, "width": 8, "file_names": ["v/0.jpg"]} | sentences
+    (tmp_path / "a.json").write_text(json.dumps({"videos": [video]}))
+    with pytest.raises(InputError, match="neither a text nor a list of texts"):
+        coco_video.read(str(tmp_path / "a.json"))
+
+
+def test_a_file_of_another_form(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"videos": {"v": {"frames": ["0"]}}}))
+    with pytest.raises(InputError, match="'videos' is no list; needed is the form of YouTube-VIS"):
+        coco_video.read(str(tmp_path / "a.json"))

@@ -96,3 +96,9 @@ def test_errors(root, tmp_path):
     assert len(list(davis.read(str(root)))) == 2
     with pytest.raises(InputError, match="not divided into splits"):
         davis.read(str(root), "val")
+
+
+def test_folders_without_a_resolution(tmp_path, write_frames):
+    write_frames(tmp_path / "JPEGImages/blackswan", ["00000"])
+    with pytest.raises(InputError, match="JPEGImages/480p/VIDEO"):
+        davis.read(str(tmp_path))

@@ -75,7 +75,7 @@ def test_jsonl(root, tmp_path):
 BAD = {
     "there is no video 'nine'": ("a.csv", "video,expression\nnine,x\n"),
     "'one' is several: day__one, night__one": ("a.csv", "video,expression\none,x\n"),
-    "has no text 'expression'": ("a.csv", "video,text\nthree,x\n"),
+    "needs a column 'expression'": ("a.csv", "video,text\nthree,x\n"),
     "'object_ids' is not for this file": ("a.jsonl", '{"expression": "x", "object_ids": ["1"]}'),
     "'kind' is no plain value": ("a.jsonl", '{"expression": "x", "kind": []}'),
     "more values than columns": ("a.csv", "expression\na,b\n"),
@@ -127,3 +127,22 @@ def test_errors(tmp_path, root):
 def test_a_folder_of_images_itself(root, tmp_path):
     (found,) = folder.read(str(root / "three"), expressions=write(tmp_path, "a.txt", "x"))
     assert (found.video_id, found.pairs[0]["video_uri"]) == ("three", str(root / "three"))
+
+
+def test_linked_folders_are_followed_but_never_in_circles(root, tmp_path, write_frames):
+    write_frames(tmp_path / "elsewhere/four", FRAMES)
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(root)
+    found = list(folder.read(str(root), expressions=write(tmp_path, "a.txt", "a cat")))
+    assert [video.video_id for video in found] == ["day__one", "linked__four", "night__one", "night__two", "three"]
+
+
+@pytest.mark.parametrize("header", ["expression;video", " expression ,video", "Expression"])
+def test_a_header_without_the_column(root, tmp_path, header):
+    with pytest.raises(InputError, match="it needs a column 'expression'"):
+        folder.read(str(root), expressions=write(tmp_path, "a.csv", f"{header}\na cat,x\n"))
+
+
+def test_a_folder_of_sentences(root):
+    with pytest.raises(InputError, match="is a folder; give a file"):
+        folder.read(str(root), expressions=str(root))

@@ -129,3 +129,16 @@ def test_scored_by_its_protocol(root, score_itself):
     assert summary["frames"]["scored"] == 6
     assert summary["overall"] | {"mean IoU": 1, "mAP": 1} == summary["overall"]
     assert {row["value"] for row in summary["by"]["action"]} == {"jump", "sit"}
+
+
+def test_frames_behind_the_last_mask_are_no_context(root):
+    rows = [[*row[:3], 5, row[4]] for row in samples(root)]
+    (root / jhmdb.SAMPLES).write_text(json.dumps(rows))
+    first, _ = jhmdb.read(str(root), context=5)
+    assert first.pairs[2]["frame_indices"] == [2, 3, 4]
+
+
+def test_a_field_without_end(root):
+    (root / "jhmdb_annotation.txt").write_text('a!,"' + "x" * 200_000)
+    with pytest.raises(InputError, match="is no CSV"):
+        jhmdb.read(str(root))

@@ -113,3 +113,29 @@ def test_scored_by_its_protocol(root, score_itself):
     assert summary["overall"] | {"J&F": 1, "N-acc": 1} == summary["overall"]
     assert summary["overall"]["T-acc"] == pytest.approx(2 / 3)  # the object of video b is in no frame
     assert {row["value"]: row["n"] for row in summary["by"]["num_targets"]} == {0: 1, 1: 2, 2: 1}
+
+
+def test_objects_that_the_masks_lack_are_absent(root, score_itself):
+    uri = root / "valid_u/mask_dict.json"
+    masks = json.loads(uri.read_text())
+    del masks["12"]
+    uri.write_text(json.dumps(masks))
+    first, _ = mevis.read(str(root))
+    assert [row["counts"] for row in first.annotations.to_pylist() if row["object_id"] == "12"] == [None] * 3
+    assert [what for what, _ in first.warnings] == [imported.NO_MASK_OF_OBJECT]
+    for content in ("{}", "[1, 2]"):
+        uri.write_text(content)
+        with pytest.raises(InputError, match="holds no masks by annotation"):
+            list(mevis.read(str(root)))
+
+
+def test_a_video_whose_sentences_all_mean_nothing_is_scored(root, score_itself):
+    uri = root / "valid_u/meta_expressions.json"
+    document = json.loads(uri.read_text())
+    document["videos"]["b"]["expressions"] = {"0": {"exp": "dog", "obj_id": [], "anno_id": []}}
+    uri.write_text(json.dumps(document))
+    _, second = mevis.read(str(root))
+    assert [row["counts"] for row in second.annotations.to_pylist()] == [None] * 3
+    summary = score_itself("mevis", root, "mevis")
+    assert summary["pairs"]["scored"] == 4
+    assert summary["overall"]["N-acc"] == 1
