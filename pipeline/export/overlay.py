@@ -125,12 +125,24 @@ def _write_mp4(uri: str, frames: Iterator[np.ndarray], rate: int) -> None:
 
 
 def _write_gif(uri: str, frames: Iterator[np.ndarray], rate: int) -> None:
-    """Each frame with the best 256 colours of the first one, so that frames can pass one by one."""
-    first = Image.fromarray(next(frames)).quantize(256)
-    rest = (Image.fromarray(frame).quantize(palette=first) for frame in frames)
+    """Each frame with 256 colours of its own, since a mask may appear late."""
+    first = next(frames)
     with storage.spool(uri) as path:
-        first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000 / rate), loop=0)
+        with av.open(path, "w", format="gif") as container:
+            stream = container.add_stream("gif", rate=Fraction(rate))
+            stream.height, stream.width, stream.pix_fmt = *first.shape[:2], "pal8"
+            for frame in _all(first, frames):
+                container.mux(stream.encode(_in_256_colours(frame)))
+            container.mux(stream.encode())
         storage.commit(path, uri, replace=True)
+
+
+def _in_256_colours(frame: np.ndarray) -> av.VideoFrame:
+    image = Image.fromarray(frame).quantize(256, Image.Quantize.FASTOCTREE)  # median cut takes 50 times as long
+    palette = np.zeros((256, 4), np.uint8)
+    colours = np.reshape(image.getpalette() or [], (-1, 3))
+    palette[: len(colours)] = np.pad(colours, ((0, 0), (1, 0)), constant_values=255)  # opaque: ARGB
+    return av.VideoFrame.from_ndarray((np.asarray(image), palette), format="pal8")
 
 
 def _all(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

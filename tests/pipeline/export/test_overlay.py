@@ -1,16 +1,23 @@
 """Overlays: they play, show the mask, and are the same bytes each time."""
 
+import mmap
+from pathlib import Path
+
 import av
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from pipeline import storage
-from pipeline.export.overlay import write_overlays
+from pipeline.export.overlay import _write_gif, write_overlays
 from pipeline.export.pairs import Source
 from pipeline.video import Selection, read_frames
+from schemas import rle
 from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+from tests.handmade import rows_of
 
 
 @pytest.mark.parametrize("form", ["mp4", "gif"])
@@ -36,6 +43,41 @@ def test_each_pair_is_a_video_with_its_mask(labelled_run, tmp_path, form):
     first = (tmp_path / f"shapes-0000/1.{form}").read_bytes()
     write_overlays(source.videos(), str(tmp_path), form, 8, 640, limit=4)
     assert (tmp_path / f"shapes-0000/1.{form}").read_bytes() == first
+
+
+def test_a_mask_that_appears_late_keeps_its_colour_in_a_gif(tmp_path):
+    """Of a gray video, whose first frames have no other colours."""
+    rows = rows_of("v", "0", 4).to_pylist()
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 30:50] = True
+    for row in rows:
+        row |= {"height": 40, "width": 60, "counts": rle.encode((mask & (row["frame_index"] > 1))[None])[0]}
+        (tmp_path / "v").mkdir(exist_ok=True)
+        image = np.repeat(np.arange(60, dtype=np.uint8)[None] + row["frame_index"], 40, 0)
+        Image.fromarray(image).save(tmp_path / f"v/{row['frame_index']:05}.png")
+    pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")
+    asked = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([asked]), tmp_path / "m.parquet")
+    source = Source.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet"))
+    write_overlays(source.videos(), str(tmp_path / "out"), "gif", 10, 640)
+    with Image.open(tmp_path / "out/v/0.gif") as image:
+        shown = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(image)]
+    saturation = [np.ptp(frame[mask], axis=-1).mean() for frame in shown]
+    assert saturation == pytest.approx([0, 0, 127, 127], abs=8)
+    assert all(np.ptp(frame[~mask], axis=-1).mean() < 4 for frame in shown)
+
+
+def test_frames_of_a_gif_are_not_held(tmp_path):
+    ramp = np.broadcast_to(np.arange(640, dtype=np.uint16)[None, :, None], (360, 640, 3)).astype(np.uint8)
+    pages = []
+
+    def frames():
+        for number in range(60):
+            pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
+            yield ramp + np.uint8(number)
+
+    _write_gif(str(tmp_path / "v.gif"), frames(), 10)
+    assert (pages[-1] - pages[20]) * mmap.PAGESIZE < 10 * 640 * 360  # of 40 frames, a byte for each pixel
 
 
 def test_large_videos_are_scaled_and_odd_sides_made_even(labelled_run, tmp_path):
