@@ -10,6 +10,7 @@ from schemas.errors import InputError
 
 RANGE = re.compile(r"(\d+)(?::(\d+))?")
 LEAST_SIDE, MOST_SHAPES = 64, 8
+MOST_PIXELS = 2**28  # of one video: it is drawn in memory, a mask for each shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,12 @@ class SynthConfig:
         for name, side in (("--height", self.height), ("--width", self.width)):
             if side < LEAST_SIDE or side % 2:
                 raise InputError(f"{name} must be an even number of at least {LEAST_SIDE} pixels, got {side}")
-        least = _range("--frames", self.frames, 1, 10_000)[0]
+        least, most = _range("--frames", self.frames, 1, 10_000)
+        if self.height * self.width * most > MOST_PIXELS:
+            raise InputError(
+                f"{most} frames of {self.width}x{self.height} are more than the {MOST_PIXELS:,} pixels that a video "
+                "may have; ask for fewer --frames, or smaller ones"
+            )
         if self.focus is not None and self.focus not in FOCUSES:
             raise InputError(f"--focus must be one of {', '.join(FOCUSES)}, got {self.focus}")
         if self.focus in FOCUSES and self.focus not in STILL_FOCUSES and least < FEWEST_FRAMES:

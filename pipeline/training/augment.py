@@ -13,6 +13,7 @@ from PIL import Image
 
 from model.transform import resized_size
 from pipeline.training.colour import ColourChange, names_colour, other_colours
+from schemas.rle import MAX_SIDE
 
 SIDE = re.compile(r"(?<![a-z])(left|right)(?=(?:most|wards?|hand|side)?(?![a-z]))", re.IGNORECASE)
 OPPOSITE = {"left": "right", "right": "left"}
@@ -58,6 +59,12 @@ class Augmentation:
         for name in ("flip", "other_colours", "crop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augmentation.{name} is a probability, 0 to 1, got {getattr(self, name)}")
+        for name in ("sizes", "max_size", "crop_from", "crop_sides", "crop_sizes", "crop_max_size"):
+            value = getattr(self, name)
+            if not all(1 <= side <= MAX_SIDE for side in (value if isinstance(value, tuple) else (value,))):
+                raise ValueError(f"augmentation.{name} must be 1 to {MAX_SIDE} pixels, got {value}")
+        if not self.sizes or not self.crop_from or len(self.crop_sides) != 2:
+            raise ValueError("augmentation needs at least one of sizes and of crop_from, and two crop_sides")
 
     def apply(self, clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
         """A changed copy. Where a crop leaves nothing of the object, the clip is only resized."""

@@ -3,9 +3,10 @@
 `RECIPES` are the published schedules and those of small models, beside this file; `--config` takes a name or a path.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -61,6 +62,17 @@ class Recipe:
         for name in counted:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "heldout_steps"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
+        if not all(drop > 0 for drop in self.drops) or list(self.drops) != sorted(self.drops):
+            raise ValueError(f"drops must be epochs above 0 in ascending order, got {list(self.drops)}")
+        for part in ("rates", "coefficients"):
+            for name, value in asdict(getattr(self, part)).items():
+                if not 0 <= value < math.inf:
+                    raise ValueError(f"{part}.{name} must be 0 or more, got {value}")
         if self.sentences > 1 and self.augmentation.crop:
             raise ValueError("sentences above 1 need augmentation.crop = 0: a crop can take away one of the objects")
         if self.precision not in PRECISIONS:

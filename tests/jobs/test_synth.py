@@ -20,6 +20,7 @@ def test_it_writes_a_data_set_and_no_second_one_over_it(tmp_path):
     [
         ({"split": "dev"}, "--split must be one of train, val, test"),
         ({"height": 65}, "--height must be an even number"),
+        ({"height": 100_000, "width": 100_000}, "16 frames of 100000x100000 are more than the"),
         ({"frames": "9:3"}, "--frames must be a number or two"),
         ({"frames": "x"}, "--frames must be"),
         ({"shapes": "1"}, "--shapes must be"),
