@@ -157,10 +157,14 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if not in_folder:
         if storage.is_folder(out):
             raise InputError(f"{out} is a folder; name the file to write")
+        folder.refuse_file(storage.parent(out))
         written = write(config, source, out)
     else:
-        made_of = {"form": form, **asdict(config), "run": source.uri, "out": None}
+        if isinstance(config, OverlayConfig | WebDatasetConfig):
+            source.require_manifest()
+        made_of = {"form": form, **asdict(config), "run": source.uri}
         del made_of["out"]  # it may be moved
+        made_of.pop("missing", None)  # what is written before frames are found missing is the same either way
         folder.claim(out, made_of)
         written = write(config, source, out)
         folder.finish(out, made_of, _counts(written))
@@ -202,7 +206,6 @@ def _review(config: ReviewConfig, source: Source, out: str) -> Any:
 
 
 def _overlay(config: OverlayConfig, source: Source, out: str) -> Any:
-    source.require_manifest()
     return write_overlays(source.videos(), out, config.form, config.fps, config.max_size, config.limit)
 
 

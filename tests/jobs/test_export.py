@@ -75,6 +75,14 @@ def test_failed_pairs_are_left_out_with_exit_code_1_or_refused(run_with_failure,
     assert (code, "12 frames had no mask and count as empty" in text) == (0, True)
 
 
+def test_a_refused_command_leaves_its_folder_to_the_corrected_one(run_with_failure, tmp_path):
+    loose, out = storage.join(run_with_failure.folder, "masks"), tmp_path / "out"
+    code, text = typed("overlay", loose, "--out", out)
+    assert (code, "give its manifest with --manifest" in text, out.exists()) == (2, True, False)
+    assert typed("davis", loose, "--out", out)[0] == 2
+    assert typed("davis", loose, "--out", out, "--missing", "empty")[0] == 0
+
+
 @pytest.fixture
 def run_with_failure(shapes, tmp_path):
     return run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "1"),))
@@ -107,6 +115,9 @@ def test_wrong_use(run, tmp_path):
     assert typed("validate", tmp_path, "--for", "mevis") == (2, f"Error: no zip at {tmp_path}\n")
     code, text = typed("submission", run, "--for", "mevis", "--out", tmp_path)
     assert (code, text) == (2, f"Error: {tmp_path} is a folder; name the file to write\n")
+    (tmp_path / "file").touch()
+    assert typed("review", run, "--out", tmp_path / "file") == (2, f"Error: {tmp_path}/file is a file; name a folder\n")
+    assert typed("coco-video", run, "--out", tmp_path / "file/x.json")[0] == 2
     assert "no predictions at" in typed("review", tmp_path / "none", "--out", tmp_path / "out")[1]
     assert "lies in" in typed("review", run, "--out", f"{run}/out")[1]
     assert typed("submission", run, "--for", "elsewhere", "--out", tmp_path / "s.zip")[0] == 2

@@ -25,6 +25,21 @@ def test_a_folder_belongs_to_one_export(tmp_path):
         folder.claim(out, {"form": "davis"})
 
 
+def test_an_export_that_was_refused_leaves_the_folder_free(tmp_path):
+    out = str(tmp_path / "out")
+    folder.claim(out, {"form": "davis"})
+    folder.claim(out, {"form": "overlay"})
+    (tmp_path / "out/a.png").touch()
+    with pytest.raises(InputError, match="holds what another export made"):
+        folder.claim(out, {"form": "davis"})
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="out is a file; name a folder"):
+        folder.claim(str(tmp_path / "out"), {"form": "davis"})
+
+
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match=r"holds something else .mine.txt"):
