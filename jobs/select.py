@@ -58,6 +58,9 @@ class SelectConfig:
             raise InputError(f"--measure: there is no '{self.measure}'; there are {', '.join(MEASURES)}")
         if self.measure is not None and self.calibrate is None:
             raise InputError("--measure says what --calibrate cuts; give both")
+        for option, value in (("--good", self.good), ("--precision", self.precision)):
+            if not 0 <= value <= 1:
+                raise InputError(f"{option} {value} is no share; give a number from 0 to 1")
         read_rules(self.rule, None)
 
 
@@ -94,35 +97,26 @@ def run(config: SelectConfig) -> SelectResult:
     """
     rules = read_rules(config.rule, config.rules)
     source = Source.open(config.run, config.manifest)
+    against = None if config.against is None else Source.open(config.against)
     out = storage.absolute(config.out)
     if f"{out}/".startswith(f"{source.uri}/"):
         raise InputError(f"{out} lies in {source.uri}, which stays as it is; name a folder outside")
     named = {rule.measure for rule in rules} | {config.measure}
     if "other_run" in named and config.against is None:
         raise InputError("other_run is the agreement with another run; name that with --against")
-    made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
-    folder.claim(out, made_of)
-    against = None if config.against is None else Source.open(config.against)
     look = "video_repeats" in named
     if look:
         source.require_manifest()
     tasks, masks = plan_tasks(source, against)
+    made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
+    folder.claim(out, made_of)
     measurer = Measurer(with_manifest=source.manifest is not None, look=look)
     table = _pairs(_results(tasks, measurer, config.address or ("local" if masks > MASKS_HERE else None)))
     notes: list[str] = []
     calibration = None
     if config.calibrate is not None:
-        quality = _quality(config, storage.join(out, "calibration"))
-        table = table.set_column(table.column_names.index("quality"), "quality", _aligned(table, quality))
-        labelled: Any = table.to_pandas()
-        calibration = calibrate(
-            labelled[labelled["quality"].notna()].reset_index(), config.good, config.precision, config.measure
-        )
-        if calibration.rule:
-            rules = [*rules, calibration.rule]
-        else:
-            text = f"no cut of {calibration.measure} reaches a precision of {config.precision:g}; none was made"
-            notes.append(text)
+        table, calibration, notes = _calibrated(config, table, storage.join(out, "calibration"))
+        rules += [calibration.rule] if calibration.rule else []
     table, dropped = _decided(table, rules)
     notes += _unknown(table, rules)
     storage.write_table(storage.join(out, "pairs.parquet"), table)
@@ -144,7 +138,8 @@ def run(config: SelectConfig) -> SelectResult:
         calibration=calibration,
         notes=notes,
     )
-    storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(result.to_json(), indent=2) + "\n").encode())
+    document = json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n"
+    storage.write_bytes(storage.join(out, "summary.json"), document.encode())
     folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
     return result
 
@@ -181,25 +176,47 @@ def _pairs(results: Iterable[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def _quality(config: SelectConfig, out: str) -> dict[tuple[str, str], float]:
-    """J&F of the pairs whose truth is known, scored into the folder `out`."""
-    scored = evaluate.run(
-        evaluate.EvaluateConfig(
-            predictions=config.run,
-            annotations=config.calibrate or "",
-            out=out,
-            manifest=config.manifest,
-            missing="skip",
-            address=config.address,
-        )
-    )
+def _calibrated(config: SelectConfig, table: pa.Table, out: str) -> tuple[pa.Table, Calibration, list[str]]:
+    """The table with the quality of labelled pairs, what it tells of the measures, and notes."""
+    scored = _scored(config, out)
     rows: list[dict] = scored.pairs.to_dict("records")
-    return {(row["video_id"], row["expression_id"]): row["J&F"] for row in rows}
-
-
-def _aligned(table: pa.Table, quality: dict[tuple[str, str], float]) -> pa.Array:
+    quality = {(row["video_id"], row["expression_id"]): row["J&F"] for row in rows}
     keys = zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True)
-    return pa.array([quality.get(key) for key in keys], pa.float64())
+    aligned = pa.array([quality.get(key) for key in keys], pa.float64())
+    table = table.set_column(table.column_names.index("quality"), "quality", aligned)
+    labelled: Any = table.to_pandas()
+    labelled = labelled[labelled["quality"].notna()].reset_index()
+    try:
+        calibration = calibrate(labelled, config.good, config.precision, config.measure)
+    except InputError:
+        storage.remove_folder(out)  # or the corrected command would find what another one made
+        raise
+    notes = []
+    if lost := {status: count for status in evaluate.NOT_SCORED if (count := scored.summary["pairs"][status])}:
+        told = ", ".join(f"{count:,} {status}" for status, count in lost.items())
+        notes.append(f"{sum(lost.values()):,} labelled pairs have no J&F ({told}); see {out}/summary.json")
+    if calibration.rule is None:
+        text = f"no cut of {calibration.measure} reaches a precision of {config.precision:g}; none was made"
+        notes.append(text)
+    return table, calibration, notes
+
+
+def _scored(config: SelectConfig, out: str) -> evaluate.EvaluateResult:
+    """The pairs whose truth is known, scored into the folder `out`."""
+    annotations = config.calibrate or ""
+    scoring = evaluate.EvaluateConfig(
+        predictions=config.run,
+        annotations=annotations,
+        out=out,
+        manifest=config.manifest,
+        missing="skip",
+        address=config.address,
+    )
+    try:
+        return evaluate.run(scoring)
+    except InputError as error:
+        fit = f"do ids and sizes of its masks fit those of {config.run}?"
+        raise InputError(f"--calibrate {annotations}: {error}; {fit}") from None
 
 
 def _decided(table: pa.Table, rules: list[Rule]) -> tuple[pa.Table, dict[str, int]]:

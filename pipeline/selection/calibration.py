@@ -5,6 +5,7 @@ worth is told from the other, which had no part in it.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ from pipeline.selection.measures import MEASURES
 from pipeline.selection.rules import Rule
 from schemas.errors import InputError
 
-LEAST_VIDEOS = 8  # below, halves say nothing
+LEAST_VIDEOS = 8  # that have truth, and of them that have a measure; below, halves say nothing
+LEAST_IN_HALF = 2  # videos; of one there is no interval
 LEAST_KEPT = 5  # pairs, for a cut to count
 CURVE_POINTS = 50
 
@@ -36,7 +38,10 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What the cut does on videos that had no part in choosing it; `precision` is the share of good pairs kept."""
+    """What the cut does on videos that had no part in choosing it; `precision` is the share of good ones in the kept.
+
+    As for every rule, pairs that lack the measure are kept.
+    """
 
     pairs: int
     kept: int
@@ -52,7 +57,8 @@ class HeldOut:
 class Calibration:
     """`curve` has (share kept, precision, mean quality, bound) over all labelled pairs, strictest first.
 
-    `rule` is None if no cut reaches the precision wanted on the half that it is chosen on.
+    Pairs that lack the measure are kept by every cut. `rule` is None if no cut reaches the precision wanted on the half
+    that it is chosen on.
     """
 
     good: float
@@ -70,7 +76,7 @@ def calibrate(pairs: Table, good: float, wanted: float, measure: str | None = No
     """Calibrate on `pairs`: video_id, MEASURES, and `quality` (J&F). A pair is good from a quality of `good` on.
 
     Without `measure`, the one with the strongest correlation on the first half is cut. Raises InputError if there are
-    too few videos, or the measure has no values.
+    too few videos, in all, in a half or with the measure, and if all values are the same.
     """
     videos = int(pairs["video_id"].nunique())
     if videos < LEAST_VIDEOS:
@@ -78,9 +84,13 @@ def calibrate(pairs: Table, good: float, wanted: float, measure: str | None = No
     if pairs["quality"].nunique() < 2:
         text = f"all labelled pairs have the same J&F, {pairs['quality'].iloc[0]:g}"
         raise InputError(f"{text}; there is nothing to calibrate, so leave --calibrate out")
-    first = np.array([_half(video) for video in pairs["video_id"]]) == 0
-    correlations = [found for name in MEASURES if (found := correlation(pairs, name))]
-    chosen = measure or _strongest(pairs[first])
+    first = _first_half(pairs)
+    counted = [name for name in MEASURES if _videos_with(pairs, name) >= LEAST_VIDEOS]
+    correlations = [found for name in counted if (found := correlation(pairs, name))]
+    chosen = measure or _strongest(pairs[first], counted)
+    if chosen not in counted:
+        text = f"{_videos_with(pairs, chosen)} labelled videos have {chosen}"
+        raise InputError(f"{text}; calibrating takes {LEAST_VIDEOS} or more, so choose another measure")
     known = correlation(pairs[first], chosen)
     if known is None:
         raise InputError(f"{chosen} has no two different values on the labelled pairs; calibrate another measure")
@@ -100,15 +110,17 @@ def calibrate(pairs: Table, good: float, wanted: float, measure: str | None = No
 
 
 def correlation(pairs: Table, measure: str) -> Correlation | None:
-    """Of one measure with quality, over the pairs that have it; None if either has no two different values."""
+    """Of one measure with quality, over the pairs that have it.
+
+    None if they are of less than two videos, or either has no two different values.
+    """
     known = pairs[pairs[measure].notna()]
-    if known[measure].nunique() < 2 or known["quality"].nunique() < 2:
+    if min(known[name].nunique() for name in ("video_id", measure, "quality")) < 2:
         return None
     x, y = (rankdata(known[name]) - (len(known) + 1) / 2 for name in (measure, "quality"))
     _, cluster = np.unique(known["video_id"], return_inverse=True)
     sums = np.stack([np.bincount(cluster, values) for values in (np.ones(len(x)), x, y, x * x, y * y, x * y)], axis=1)
-    drawn = _pearson(resample(sums))
-    low, high = np.nanpercentile(drawn, (2.5, 97.5)) if len(sums) > 1 else (np.nan, np.nan)
+    low, high = np.nanpercentile(_pearson(resample(sums)), (2.5, 97.5))
     return Correlation(measure, float(_pearson(sums.sum(0)[None])[0]), float(low), float(high), len(known))
 
 
@@ -119,25 +131,37 @@ def _pearson(sums: np.ndarray) -> np.ndarray:
     return np.divide(n * xy - x * y, np.sqrt(np.maximum(spread, 0)), out=np.full(len(n), np.nan), where=spread > 0)
 
 
-def _half(video: str) -> int:
-    return hashlib.sha256(video.encode()).digest()[0] & 1
+def _first_half(pairs: Table) -> np.ndarray:
+    """Which pairs to choose on, bool [N]; the others are to judge on. Raises InputError if either are of few videos."""
+    first = np.array([hashlib.sha256(video.encode()).digest()[0] & 1 == 0 for video in pairs["video_id"]])
+    chosen_on, judged_on = (int(pairs["video_id"][half].nunique()) for half in (first, ~first))
+    if min(chosen_on, judged_on) < LEAST_IN_HALF:
+        text = (
+            f"a hash of their ids gives {chosen_on} labelled videos to choose a cut on and {judged_on} to judge it on"
+        )
+        raise InputError(f"{text}; each half takes {LEAST_IN_HALF} or more, so label more videos")
+    return first
 
 
-def _strongest(pairs: Table) -> str:
-    found = [one for name in MEASURES if name != "frames" and (one := correlation(pairs, name))]
+def _videos_with(pairs: Table, measure: str) -> int:
+    return int(pairs["video_id"][pairs[measure].notna()].nunique())
+
+
+def _strongest(pairs: Table, measures: Sequence[str]) -> str:
+    found = [one for name in measures if name != "frames" and (one := correlation(pairs, name))]
     if not found:
         raise InputError("no measure has two different values on the labelled pairs; there is nothing to calibrate")
     return max(found, key=lambda one: abs(one.rho)).measure
 
 
 def _ranked(pairs: Table, measure: str, rising: bool) -> Table:
-    """The pairs that have the measure, the best by it first."""
-    return pairs[pairs[measure].notna()].sort_values(measure, ascending=not rising, kind="stable")
+    """The best by the measure first, before them those that lack it, which every cut keeps."""
+    return pairs.sort_values(measure, ascending=not rising, kind="stable", na_position="first")
 
 
 def _bounds(values: np.ndarray) -> np.ndarray:
-    """Places behind which the value changes, so that equal ones are kept together."""
-    return np.flatnonzero(np.append(values[1:] != values[:-1], True))
+    """Places behind which the value changes, so that equal ones are kept together; none is behind a NaN."""
+    return np.flatnonzero(np.append(values[1:] != values[:-1], True) & ~np.isnan(values))
 
 
 def _cut(pairs: Table, measure: str, rising: bool, good: float, wanted: float) -> Rule | None:
@@ -163,7 +187,7 @@ def _curve(pairs: Table, measure: str, rising: bool, good: float) -> tuple[tuple
 
 def _held_out(pairs: Table, rule: Rule, good: float) -> HeldOut:
     keep = np.array([rule.reason({rule.measure: _known(value)}) is None for value in pairs[rule.measure]], bool)
-    kept = pairs[keep & pairs[rule.measure].notna().to_numpy()]
+    kept = pairs[keep]
     quality = pairs["quality"].to_numpy()
     precision = low = high = None
     if len(kept):
@@ -177,8 +201,8 @@ def _held_out(pairs: Table, rule: Rule, good: float) -> HeldOut:
         low,
         high,
         float(kept["quality"].mean()) if len(kept) else None,
-        float(quality.mean()) if len(pairs) else float("nan"),
-        float((quality >= good).mean()) if len(pairs) else float("nan"),
+        float(quality.mean()),
+        float((quality >= good).mean()),
     )
 
 

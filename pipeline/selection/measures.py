@@ -1,5 +1,6 @@
 """Numbers of one pair that need no truth: how sure the model was, how steady its masks are, who agrees with them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,7 +125,8 @@ def agreement(one: Labelled, other: Labelled) -> float | None:
 
 
 def _known(pair: Labelled, column: str) -> list[float]:
-    return pair.frames[column].drop_null().to_pylist()
+    """What others wrote may be NaN or infinite, of which nothing follows."""
+    return [value for value in pair.frames[column].drop_null().to_pylist() if math.isfinite(value)]
 
 
 def _masks(pair: Labelled) -> Iterator[np.ndarray]:

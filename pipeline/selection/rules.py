@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline import storage
 from pipeline.selection.measures import MEASURES
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 _FORM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -35,14 +35,23 @@ class Rule:
         return found
 
     def __str__(self) -> str:
-        return f"{self.measure} {self.comparison} {self.bound:g}"
+        return f"{self.measure} {self.comparison} {_exact(self.bound)}"
 
     def reason(self, values: Mapping[str, float | None]) -> str | None:
         """Why a pair with these measures is dropped; None if it is kept. What is not known drops nothing."""
         value = values[self.measure]
-        if value is None or _COMPARE[self.comparison](value, self.bound):
+        holds = _COMPARE[self.comparison]
+        if value is None or holds(value, self.bound):
             return None
-        return f"{self.measure} is {value:.4g}, not {self.comparison} {self.bound:g}"
+        shown = f"{value:.4g}"
+        if holds(float(shown), self.bound):  # rounded, the reason would deny itself
+            shown = _exact(value)
+        return f"{self.measure} is {shown}, not {self.comparison} {_exact(self.bound)}"
+
+
+def _exact(number: float) -> str:
+    """So that it is the same number when it is typed again."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(float(number))
 
 
 def read_rules(texts: Sequence[str], file: str | None) -> list[Rule]:
@@ -50,10 +59,12 @@ def read_rules(texts: Sequence[str], file: str | None) -> list[Rule]:
     rules = []
     if file is not None:
         try:
-            lines = storage.read_bytes(storage.absolute(file), limit=1_000_000).decode().splitlines()
+            lines = storage.read_bytes(storage.absolute(file), limit=1_000_000).decode("utf-8-sig").splitlines()
+        except StorageError:
+            raise
         except FileNotFoundError:
             raise InputError(f"no rules at {file}") from None
-        except (IsADirectoryError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"rules cannot be read from {file}: {error}") from None
         for number, line in enumerate(lines, start=1):
             if text := line.partition("#")[0].strip():

@@ -215,6 +215,30 @@ def test_the_command_line(world, tmp_path):
     assert typed("--out", tmp_path).exit_code == 2
 
 
+def test_a_refused_calibration_leaves_the_folder_to_the_corrected_command(world, tmp_path):
+    options = {"run": world[0], "out": str(tmp_path / "out"), "calibrate": world[1]}
+    with pytest.raises(InputError, match="0 labelled videos have margin"):
+        run(SelectConfig(measure="margin", **options))
+    with pytest.raises(InputError, match="no predictions at"):
+        run(SelectConfig(against=str(tmp_path / "none"), **options))
+    assert run(SelectConfig(good=0.8, **options)).calibration
+
+
+def test_labelled_pairs_without_a_score_are_told(world, tmp_path):
+    truth = storage.read_table(world[1])
+    rows = truth.to_pylist()
+    small = {"height": 2, "width": 2, "counts": rle.empty(2, 2)}
+    for name, misshaped in (("some", "v009"), ("all", "v999")):
+        changed = [row | small if row["video_id"] <= misshaped else row for row in rows]
+        table = pa.Table.from_pylist(changed, schema=truth.schema)
+        storage.write_table(str(tmp_path / f"{name}.parquet"), table)
+    options = {"run": world[0], "out": str(tmp_path / "out"), "good": 0.8}
+    with pytest.raises(InputError, match="--calibrate .*do ids and sizes of its masks fit those of"):
+        run(SelectConfig(calibrate=str(tmp_path / "all.parquet"), **options))
+    result = run(SelectConfig(calibrate=str(tmp_path / "some.parquet"), **options))
+    assert result.notes[0].startswith("20 labelled pairs have no J&F (1 failed, 19 misshaped); see ")
+
+
 def test_the_help_names_all_measures():
     text = " ".join(CliRunner().invoke(main, ["select", "--help"]).output.split())
     assert ", ".join(MEASURES) in text
@@ -223,6 +247,8 @@ def test_the_help_names_all_measures():
 def test_configs_are_checked():
     with pytest.raises(InputError, match="no 'x'; there are frames"):
         SelectConfig(run="r", out="o", calibrate="a", measure="x")
+    with pytest.raises(InputError, match="--good nan is no share"):
+        SelectConfig(run="r", out="o", good=float("nan"))
 
 
 def test_the_docs_tell_every_measure():

@@ -1,5 +1,7 @@
 """Calibration on pairs whose answer is known: the right measure is found, and the cut holds on other videos."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,11 +61,49 @@ def test_a_falling_measure_is_cut_from_above():
     assert str(found.rule).startswith("flicker <= ")
 
 
+def test_pairs_that_lack_the_measure_count_as_kept():
+    """As the rule keeps them: what is told of the cut is told of what it leaves."""
+    pairs = labelled()
+    lack = np.arange(len(pairs)) % 10 == 0
+    pairs.loc[lack, "mean_score"] = np.nan
+    found = calibrate(pairs, good=0.6, wanted=0.75)
+    assert found.rule
+    assert found.held_out
+    kept = pairs[lack | (pairs["mean_score"] >= found.rule.bound)]
+    held = kept[[hashlib.sha256(video.encode()).digest()[0] & 1 == 1 for video in kept["video_id"]]]
+    assert found.held_out.kept == len(held)
+    assert found.held_out.precision == pytest.approx((held["quality"] >= 0.6).mean())
+    assert found.held_out.quality_kept == pytest.approx(held["quality"].mean())
+    assert found.curve[0][0] > lack.mean()
+    assert found.curve[-1][0] == 1
+    assert all(bound == bound for *_, bound in found.curve)
+
+
+def test_a_measure_that_few_videos_have_does_not_count():
+    pairs = labelled()
+    few = pairs["video_id"] < "v0007"
+    pairs.loc[few, "margin"] = pairs["quality"]
+    found = calibrate(pairs, good=0.6, wanted=0.9)
+    assert found.measure == "mean_score"
+    assert "margin" not in [one.measure for one in found.correlations]
+    with pytest.raises(InputError, match="7 labelled videos have margin; calibrating takes 8"):
+        calibrate(pairs, good=0.6, wanted=0.9, measure="margin")
+    assert correlation(pairs[pairs["video_id"] == "v0000"], "margin") is None
+
+
+def test_both_halves_need_videos():
+    pairs = labelled()
+    pairs = pairs[[hashlib.sha256(video.encode()).digest()[0] & 1 == 0 for video in pairs["video_id"]]]
+    count = pairs["video_id"].nunique()
+    with pytest.raises(InputError, match=f"{count} labelled videos to choose a cut on and 0 to judge it on"):
+        calibrate(pairs, good=0.6, wanted=0.9)
+
+
 def test_what_cannot_be_is_said():
     assert calibrate(labelled(), good=0.999, wanted=1.0, measure="area").rule is None
     with pytest.raises(InputError, match=f"7 videos have both masks and truth; calibrating takes {LEAST_VIDEOS}"):
         calibrate(labelled(7), good=0.6, wanted=0.9)
     with pytest.raises(InputError, match="border has no two different values"):
-        calibrate(labelled(), good=0.6, wanted=0.9, measure="border")
+        calibrate(labelled().assign(border=0.5), good=0.6, wanted=0.9, measure="border")
     with pytest.raises(InputError, match="the same J&F, 1; there is nothing to calibrate"):
         calibrate(labelled().assign(quality=1.0), good=0.6, wanted=0.9)

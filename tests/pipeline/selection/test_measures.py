@@ -49,6 +49,11 @@ def test_the_margin_is_that_of_the_frames_that_have_one():
     assert measure(Labelled(one.row, frames))["margin"] == pytest.approx(0.375)
 
 
+def test_scores_that_are_no_numbers_are_not_known():
+    found = measure(pair([box(5, 5)] * 3, [float("nan"), 0.5, float("inf")]))
+    assert (found["mean_score"], found["lowest_score"]) == (0.5, 0.5)
+
+
 def test_a_mask_that_jumps_grows_and_vanishes():
     found = measure(pair([box(5, 5), box(8, 9), box(8, 9, 8), NOTHING, NOTHING, box(0, 0)]))
     assert found["temporal_iou"] == pytest.approx((0 + 16 / 64 + 0 + 1 + 0) / 5)

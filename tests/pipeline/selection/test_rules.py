@@ -22,6 +22,13 @@ def test_reasons():
     assert rule.reason({"mean_score": 0.6}) is None
     assert rule.reason({"mean_score": None}) is None
     assert rule.reason({"mean_score": 0.41234}) == "mean_score is 0.4123, not >= 0.6"
+    assert rule.reason({"mean_score": 0.5999999}) == "mean_score is 0.5999999, not >= 0.6"
+
+
+def test_a_rule_in_words_is_the_same_rule():
+    for bound in (0.123456789, 1 / 3, 4.0, 1e-7, 0.6):
+        rule = Rule("mean_score", ">=", bound)
+        assert Rule.parse(str(rule)) == rule
 
 
 def test_files(tmp_path):
@@ -30,6 +37,11 @@ def test_files(tmp_path):
     assert [str(rule) for rule in read_rules(["border < 1"], str(file))] == [
         "mean_score >= 0.6", "empty < 0.5", "border < 1"
     ]  # fmt: skip
+    file.write_text("\ufeffmean_score >= 0.6\n", encoding="utf-8")  # as some editors begin a file
+    assert read_rules([], str(file)) == [Rule("mean_score", ">=", 0.6)]
+    file.write_text("#" * 1_000_001)
+    with pytest.raises(InputError, match="rules cannot be read from .*larger than 1000000 bytes"):
+        read_rules([], str(file))
     file.write_text("mean_score >= 0.6\nsure > 1\n")
     with pytest.raises(InputError, match=r"rules.txt line 2: there is no measure 'sure'"):
         read_rules([], str(file))
