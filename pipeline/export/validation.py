@@ -4,7 +4,10 @@ A zip is not trusted: its directory, each file and the pixels of each image are 
 and nothing is unpacked to disk.
 """
 
+import io
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from collections import Counter, defaultdict
@@ -21,14 +24,14 @@ from pipeline.export.complete import names_of
 from pipeline.export.submission import Server
 from pipeline.parallel import bounded_map
 from pipeline.video import VideoHeader, probe
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError, MediaError, StorageError
 
 KINDS = {
     "root": "files not where the server looks for them",
     "missing": "masks that should be there",
     "extra": "files that should not be there",
     "size": "masks of another size than the video",
-    "values": "masks that are not binary 8-bit gray images",
+    "values": "masks with several values above 0, or stored with colours, alpha or 16 bits",
     "unreadable": "files that cannot be read",
 }
 DIRECTORY_BYTES = 2**27  # of the zip's own listing, about 1.4 million files
@@ -40,6 +43,17 @@ NOT_OURS = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 Size = tuple[int, int]  # height, width
 GRAY = "8-bit gray"
+DAMAGED = (  # what unpacking raises, whatever the compression
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 PNG_FORM = slice(24, 26)  # bytes of a PNG: bits, then kind of colour (0 gray, 3 palette)
 
 
@@ -81,7 +95,7 @@ def validate(uri: str, server: Server, manifest: pa.Table | None = None) -> Find
     with storage.open_input(uri) as file:
         try:
             archive = zipfile.ZipFile(_Bounded(file, uri))  # pyright: ignore[reportArgumentType]
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
             raise InputError(f"{uri} is no zip file: {error}") from None
         with archive:
             entries = _entries(archive.infolist(), server, found, uri)
@@ -104,14 +118,17 @@ def validate(uri: str, server: Server, manifest: pa.Table | None = None) -> Find
 
 
 class _Bounded:
-    """A file of which nobody reads more than DIRECTORY_BYTES at once: a zip's listing is read as a whole."""
+    """A file of which nobody reads more than DIRECTORY_BYTES at once, since a zip's listing is read as a whole.
+
+    Nor does anybody go to places outside it, which a listing may name.
+    """
 
     def __init__(self, file: BinaryIO, uri: str):
         self.tell, self.seekable = file.tell, file.seekable
-        self._file, self._uri = file, uri
+        self._file, self._uri, self._size = file, uri, file.seek(0, io.SEEK_END)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        if whence == 0 and offset < 0:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and not 0 <= offset <= self._size:
             raise zipfile.BadZipFile("its listing points outside the file")
         return self._file.seek(offset, whence)
 
@@ -130,7 +147,7 @@ def _entries(files: Sequence[zipfile.ZipInfo], server: Server, found: Findings, 
     elsewhere: Counter[str] = Counter()
     for file in files:
         name = file.filename
-        if file.is_dir():
+        if file.is_dir() and not _leads_out(name):
             continue
         *parents, last = name.split("/")
         if problem := _strange(file, parents, last):
@@ -152,16 +169,20 @@ def _entries(files: Sequence[zipfile.ZipInfo], server: Server, found: Findings, 
 
 def _strange(file: zipfile.ZipInfo, parents: list[str], last: str) -> str | None:
     """What is wrong with a file by its name and kind alone."""
-    parts = [*parents, last]
-    if ".." in parts or file.filename.startswith("/") or "\\" in file.filename or "" in parts:
+    if _leads_out(file.filename):
         return "the name leads out of the folder that it is unpacked to"
-    if any(part in NOT_OURS or part.startswith("._") for part in parts):
+    if any(part in NOT_OURS or part.startswith("._") for part in (*parents, last)):
         return "left by the operating system; zip without it"
     if stat.S_ISLNK(file.external_attr >> 16):
         return "a link, not a file"
     if not last.endswith(".png"):
         return "not a .png file"
     return None
+
+
+def _leads_out(name: str) -> bool:
+    parts = name.removesuffix("/").split("/")
+    return ".." in parts or "" in parts or "\\" in name
 
 
 class Asked(NamedTuple):
@@ -307,7 +328,9 @@ def _look(archive: zipfile.ZipFile, entry: Entry) -> Seen | str:
     try:
         with archive.open(file) as opened:
             content = opened.read(file.file_size + 1)  # never more, though the file may unpack to more than it says
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, RuntimeError) as error:
+    except StorageError:
+        raise
+    except DAMAGED as error:
         return f"unreadable: {error}"
     try:
         mask = decode_mask(content, "")

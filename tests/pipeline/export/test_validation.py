@@ -19,7 +19,7 @@ from pipeline.export.png import binary_png, palette_png
 from pipeline.export.submission import SERVERS, write_submission
 from pipeline.export.validation import validate
 from pipeline.manifest import read_manifest
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 SERVER = SERVERS["ref-youtube-vos"]
 MASK = binary_png(np.eye(4, 6, dtype=bool))
@@ -76,6 +76,7 @@ def test_root(tmp_path, server, prefix, expected):
         ("Annotations/a/0/00000.jpg", b"x", "extra"),
         ("../a/0/00000.png", MASK, "extra"),
         ("/a/0/00000.png", MASK, "extra"),
+        ("../../a/", b"", "extra"),
         ("00000.png", MASK, "root"),
         ("Annotations/a/00000.png", MASK, "root"),
         ("Annotations/a/0/00001.png", binary_png(np.ones((4, 7), bool)), "size"),
@@ -250,6 +251,42 @@ def test_damaged_zips_are_findings_or_refused(tmp_path):
         except InputError:
             refused += 1
     assert 0 < refused < 300
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_file_is_a_finding_whatever_its_compression(tmp_path, compression):
+    path = packed(tmp_path, SOUND, compression)
+    first = next(iter(SOUND))
+    with zipfile.ZipFile(path) as archive:
+        start, size = 30 + len(first), archive.getinfo(first).compress_size
+    damaged = bytearray(Path(path).read_bytes())
+    for at in range(start + 4, start + size):  # in LZMA the properties, then the data
+        damaged[at] ^= 0x5A
+    Path(path).write_bytes(damaged)
+    found = validate(path, SERVER)
+    assert found.counts == {"unreadable": 1}
+    assert found.examples["unreadable"][0].startswith(f"{first}: ")
+
+
+def test_a_place_outside_the_file_is_a_finding(tmp_path):
+    path = packed(tmp_path, SOUND)
+    content = bytearray(Path(path).read_bytes())
+    entry = content.find(b"PK\1\2")
+    content[entry + 42 : entry + 46] = struct.pack("<I", 0xFFFFFFF0)
+    Path(path).write_bytes(content)
+    assert validate(path, SERVER).examples["unreadable"] == [
+        f"{next(iter(SOUND))}: its listing points outside the file"
+    ]
+
+
+def test_a_storage_that_fails_is_no_finding(tmp_path, monkeypatch):
+    def fail(*_):
+        raise StorageError("no answer")
+
+    path = packed(tmp_path, SOUND)
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    with pytest.raises(StorageError, match="no answer"):
+        validate(path, SERVER)
 
 
 @pytest.mark.slow
