@@ -88,7 +88,7 @@ def box_and_area(found: dict[str, Any]) -> tuple[list[float], int]:
 def _video(number: int, pair: Labelled, frames: list[tuple[int, str]]) -> dict:
     row = pair.frames.slice(0, 1).to_pylist()[0]
     folder = storage.safe_name(pair.video_id)
-    names = [f"{folder}/{storage.safe_name(f'{name}.jpg')}" for _, name in frames]
+    names = [f"{folder}/{pair.file_name(f'{name}.jpg', name)}" for _, name in frames]
     size = {"width": row["width"], "height": row["height"], "length": len(frames)}
     return {"id": number, "name": pair.video_id, **size, "file_names": names}
 

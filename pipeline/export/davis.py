@@ -109,7 +109,13 @@ def _label(pair: Labelled) -> int:
     """The object's id in the label map: its own, else, as published, its place among those of the annotator."""
     objects = pair.row.get("object_ids")
     if objects is None:
-        return _number(pair) // ANNOTATORS + 1
+        label = _number(pair) // ANNOTATORS + 1
+        if label > MAX_LABEL:
+            text = (
+                f"by its number it is object {label}; label maps hold {MAX_LABEL}, so give object_ids in the manifest"
+            )
+            raise InputError(pair.message(text))
+        return label
     if len(objects) != 1 or not objects[0].isdecimal() or not 1 <= int(objects[0]) <= MAX_LABEL:
         text = f"object_ids is {objects}; label maps need one number from 1 to {MAX_LABEL}"
         raise InputError(pair.message(text))
@@ -136,5 +142,6 @@ def _write(folder: str, name: str, members: Sequence[Member]) -> int:
         if mask.shape != masks[0].shape:
             raise InputError(member.pair.message("its mask has another size than those it is merged with", name))
     ids, overlap = merge(masks, [row["score"] or 0.0 for row in rows], [member.label for member in members])
-    storage.write_bytes(storage.join(folder, f"{storage.safe_name(name)}.png"), palette_png(ids))
+    file_name = members[0].pair.file_name(f"{name}.png", name)
+    storage.write_bytes(storage.join(folder, file_name), palette_png(ids))
     return overlap

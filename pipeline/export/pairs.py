@@ -5,6 +5,7 @@ Memory is the compressed masks of one video, beside the manifest.
 
 import functools
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,10 +55,17 @@ class Labelled:
         """An error text that names the pair, and the frame if it is about one."""
         return pair_message(self.video_id, self.expression_id, error if frame is None else f"frame {frame}: {error}")
 
+    def file_name(self, name: str, frame: str) -> str:
+        """`name`, of a file for that frame. Raises InputError if no file can have it."""
+        try:
+            return storage.safe_name(name)
+        except InputError as error:
+            raise InputError(self.message(error, frame)) from None
+
     def rows(self) -> list[dict]:
-        """The rows of `frames`, `frame_name` always set; a score that is NaN, which JSON cannot hold, is None."""
+        """The rows of `frames`, `frame_name` always set; a score that is no number, which JSON cannot hold, is None."""
         return [
-            row | {"frame_name": frame_name(row)} | {name: None for name in SCORES if row[name] != row[name]}
+            row | {"frame_name": frame_name(row)} | {name: _finite(row[name]) for name in SCORES}
             for row in self.frames.to_pylist()
         ]
 
@@ -67,6 +75,10 @@ class Labelled:
             return rle.decode(row["counts"], row["height"], row["width"])
         except rle.RleError as error:
             raise InputError(self.message(error, frame_name(row))) from None
+
+
+def _finite(score: float | None) -> float | None:
+    return score if score is not None and math.isfinite(score) else None
 
 
 def frame_name(row: dict) -> str:

@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline import storage
+from pipeline.export import folder
 from pipeline.export.coco_video import box_and_area, segmentation
 from pipeline.export.pairs import Labelled
 from pipeline.video.folder import list_frames
-from schemas.errors import MediaError
+from schemas.errors import InputError, MediaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,10 @@ def write_review(videos: Iterable[list[Labelled]], out: str) -> Review:
     """Write a file for each video to the folder `out`. Raises InputError for a broken mask or an id that is no name."""
     counts = dict.fromkeys(("videos", "pairs", "masks", "failed"), 0)
     for video in videos:
-        uri = storage.join(out, f"{storage.safe_name(video[0].video_id)}.json")
+        name = f"{storage.safe_name(video[0].video_id)}.json"
+        if name == folder.DOCUMENT:
+            raise InputError(video[0].message(f"{name} tells of the folder itself; give the video another id"))
+        uri = storage.join(out, name)
         document = _document(video)
         storage.write_bytes(uri, (json.dumps(document, ensure_ascii=False) + "\n").encode())
         counts["videos"] += 1
@@ -55,7 +59,9 @@ def _document(video: list[Labelled]) -> dict:
     for category, pair in zip(categories, video, strict=True):
         for row in pair.rows():
             index, name = row["frame_index"], row["frame_name"]
-            file_name = f"frame_{index:06d}.jpg" if names is None else storage.safe_name(names.get(name, f"{name}.jpg"))
+            file_name = f"frame_{index:06d}.jpg"
+            if names is not None:
+                file_name = pair.file_name(names.get(name, f"{name}.jpg"), name)
             image = {"id": index + 1, "file_name": file_name, "width": row["width"], "height": row["height"]}
             images.setdefault(index, image)
             found = segmentation(pair, row)

@@ -99,7 +99,9 @@ def _add(archive: zipfile.ZipFile, pair: Labelled, server: Server) -> int:
     rows = pair.rows()
     contents = bounded_map(lambda row: binary_png(pair.mask(row)), rows, ENCODERS)
     for row, content in zip(rows, contents, strict=True):
-        entry = zipfile.ZipInfo(server.path(pair.video_id, pair.expression_id, row["frame_name"]), FIXED_TIME)
+        name = row["frame_name"]
+        pair.file_name(f"{name}.png", name)  # its error names the pair
+        entry = zipfile.ZipInfo(server.path(pair.video_id, pair.expression_id, name), FIXED_TIME)
         entry.create_system, entry.external_attr = 3, 0o644 << 16  # as Unix, wherever it is made
         archive.writestr(entry, content)
     return len(rows)

@@ -1,6 +1,6 @@
 """WebDataset shards with a training manifest: videos and pseudo-labels as tar files that are read from front to back.
 
-OUT/shard-00000.tar ...   a sample for each video: KEY.json, then KEY.<suffix of the file> or KEY.<frame>.<suffix> each
+OUT/shard-00000.tar ...   a sample for each video: KEY.json, then KEY.<suffix of the file, else bin> or KEY.<frame>.<suffix>
 OUT/index.json            shards with their numbers of samples, as `wids` reads it
 OUT/manifest.parquet      the rows of the pairs that have masks, with pair_score, shard and key
 
@@ -89,13 +89,20 @@ def _media(pairs: list[Labelled]) -> Iterator[tuple[str, str]]:
     uri = pairs[0].row["video_uri"]
     if not storage.is_folder(uri):
         storage.size(uri)  # raises where it is not there
-        yield uri.rpartition(".")[2].lower(), uri
+        yield _suffix(uri), uri
         return
     files = list_frames(uri)
     for name in _frames(pairs).values():
         if name not in files:
             raise MediaError("missing", f"{uri} lacks this frame", name)
         yield files[name], storage.join(uri, files[name])
+
+
+def _suffix(uri: str) -> str:
+    """Of the last component of a path or URI, without the query; `bin` if it has none."""
+    path = uri.partition("?")[0] if storage.is_remote(uri) else uri
+    _, dot, suffix = path.rpartition("/")[2].rpartition(".")
+    return suffix.lower() if dot and suffix else "bin"
 
 
 def _frames(pairs: list[Labelled]) -> dict[int, str]:

@@ -136,6 +136,7 @@ def test_annotators_and_objects_of_the_manifest(tmp_path):
         ([{"expression_id": "a"}], "annotator or object is not known"),
         ([{"expression_id": "0", "object_ids": ["1", "2"]}], "label maps need one number"),
         ([{"expression_id": "0", "object_ids": ["255"]}], "label maps need one number"),
+        ([{"expression_id": "1016"}], "expression_id=1016: by its number it is object 255; label maps hold 254"),
         (
             [{"expression_id": name, "object_ids": ["1"], "annotator": "0"} for name in "01"],
             "has object 1 in expression 0",
@@ -144,7 +145,7 @@ def test_annotators_and_objects_of_the_manifest(tmp_path):
     ],
 )
 def test_what_no_label_map_can_hold_is_refused(tmp_path, rows, text):
-    uri = table(tmp_path, {"0": disjoint(1)[0], "1": disjoint(1)[0], "a": disjoint(1)[0]})
+    uri = table(tmp_path, {name: disjoint(1)[0] for name in ("0", "1", "1016", "a")})
     with pytest.raises(InputError, match=text):
         write_davis(Source.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
 

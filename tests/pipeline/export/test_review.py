@@ -52,3 +52,6 @@ def test_failed_pairs_are_counted_and_ids_stay_inside(shapes, tmp_path):
     with pytest.raises(InputError, match="cannot be a file name"):
         write_review(Source.open(str(tmp_path / "p.parquet")).videos(), str(tmp_path / "out"))
     assert not (tmp_path / "up.json").exists()
+    pq.write_table(rows_of("_export", "0"), tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="video_id=_export .*_export.json tells of the folder itself"):
+        write_review(Source.open(str(tmp_path / "p.parquet")).videos(), str(tmp_path / "out"))

@@ -143,6 +143,13 @@ def test_ids_that_would_leave_the_folder_are_refused(tmp_path, video, expression
     assert not (tmp_path / "s.zip").exists()
 
 
+def test_a_frame_name_that_no_file_can_have_is_told_with_its_pair(tmp_path):
+    rows = [row | {"frame_name": "a/b"} for row in rows_of("v", "0", 1).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=rows_of("v", "0").schema), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match=r"video_id=v expression_id=0: frame a/b: id 'a/b.png' cannot be a file name"):
+        made(str(tmp_path / "m.parquet"), tmp_path / "s.zip")
+
+
 @pytest.mark.slow
 def test_more_files_than_a_plain_zip_can_list(tmp_path):
     frames = 66_000

@@ -75,6 +75,17 @@ def test_folders_give_the_frames_that_have_masks(tmp_path):
         assert tar.getnames() == ["00000000.json", *(f"00000000.{name:05}.jpg" for name in range(3))]
 
 
+def test_a_video_file_without_suffix(tmp_path):
+    (tmp_path / "v.d").mkdir()
+    (tmp_path / "v.d/clip").write_bytes(b"video")
+    pq.write_table(rows_of("v", "0"), tmp_path / "p.parquet")
+    row = {"video_id": "v", "video_uri": "v.d/clip", "expression_id": "0", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "m.parquet")
+    made(str(tmp_path / "p.parquet"), tmp_path / "out", manifest=str(tmp_path / "m.parquet"))
+    with tarfile.open(tmp_path / "out/shard-00000.tar") as tar:
+        assert tar.getnames() == ["00000000.json", "00000000.bin"]
+
+
 def test_videos_that_are_gone_are_left_out_and_named(labelled_run, shapes, tmp_path):
     rows = pq.read_table(shapes[0]).to_pylist()
     for row in rows:
