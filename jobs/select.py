@@ -177,16 +177,12 @@ def _pairs(results: Iterable[pa.Table]) -> pa.Table:
 
 
 def _calibrated(config: SelectConfig, table: pa.Table, out: str) -> tuple[pa.Table, Calibration, list[str]]:
-    """The table with the quality of labelled pairs, what it tells of the measures, and notes."""
-    scored = _scored(config, out)
-    rows: list[dict] = scored.pairs.to_dict("records")
-    quality = {(row["video_id"], row["expression_id"]): row["J&F"] for row in rows}
-    keys = zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True)
-    aligned = pa.array([quality.get(key) for key in keys], pa.float64())
-    table = table.set_column(table.column_names.index("quality"), "quality", aligned)
-    labelled: Any = table.to_pandas()
-    labelled = labelled[labelled["quality"].notna()].reset_index()
+    """The table with the quality of labelled pairs, what it tells of the measures, and notes; scores go to `out`."""
     try:
+        scored = _scored(config, out)
+        table = _with_quality(table, scored)
+        labelled: Any = table.to_pandas()
+        labelled = labelled[labelled["quality"].notna()].reset_index()
         calibration = calibrate(labelled, config.good, config.precision, config.measure)
     except InputError:
         storage.remove_folder(out)  # or the corrected command would find what another one made
@@ -199,6 +195,14 @@ def _calibrated(config: SelectConfig, table: pa.Table, out: str) -> tuple[pa.Tab
         text = f"no cut of {calibration.measure} reaches a precision of {config.precision:g}; none was made"
         notes.append(text)
     return table, calibration, notes
+
+
+def _with_quality(table: pa.Table, scored: evaluate.EvaluateResult) -> pa.Table:
+    rows: list[dict] = scored.pairs.to_dict("records")
+    quality = {(row["video_id"], row["expression_id"]): row["J&F"] for row in rows}
+    keys = zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True)
+    values = pa.array([quality.get(key) for key in keys], pa.float64())
+    return table.set_column(table.column_names.index("quality"), "quality", values)
 
 
 def _scored(config: SelectConfig, out: str) -> evaluate.EvaluateResult:
@@ -215,8 +219,10 @@ def _scored(config: SelectConfig, out: str) -> evaluate.EvaluateResult:
     try:
         return evaluate.run(scoring)
     except InputError as error:
-        fit = f"do ids and sizes of its masks fit those of {config.run}?"
-        raise InputError(f"--calibrate {annotations}: {error}; {fit}") from None
+        if "--missing" not in str(error):  # an option of `rvos evaluate`, which nobody gave here
+            raise
+        text = f"no pair of {config.run} has masks that fit the truth in {annotations}"
+        raise InputError(f"{text}; do ids, frames and sizes fit?") from None
 
 
 def _decided(table: pa.Table, rules: list[Rule]) -> tuple[pa.Table, dict[str, int]]:

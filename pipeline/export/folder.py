@@ -29,8 +29,12 @@ def claim(out: str, made_of: dict) -> None:
 
 
 def refuse_file(folder: str) -> None:
-    """Raise InputError if what should be a folder is a file; in an object store a name may be both."""
-    if not storage.is_remote(folder) and storage.exists(folder) and not storage.is_folder(folder):
+    """Raise InputError if `folder`, or what it lies in, is a file; in an object store a name may be both."""
+    if storage.is_remote(folder):
+        return
+    while not storage.exists(folder):
+        folder = storage.parent(folder)
+    if not storage.is_folder(folder):
         raise InputError(f"{folder} is a file; name a folder")
 
 

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -142,7 +142,8 @@ def _in_256_colours(frame: np.ndarray) -> av.VideoFrame:
     palette = np.zeros((256, 4), np.uint8)
     colours = np.reshape(image.getpalette() or [], (-1, 3))
     palette[: len(colours)] = np.pad(colours, ((0, 0), (1, 0)), constant_values=255)  # opaque: ARGB
-    return av.VideoFrame.from_ndarray((np.asarray(image), palette), format="pal8")
+    indexed: Any = np.asarray(image), palette  # which the types of PyAV do not know
+    return av.VideoFrame.from_ndarray(indexed, format="pal8")
 
 
 def _all(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -1,6 +1,6 @@
 """WebDataset shards with a training manifest: videos and pseudo-labels as tar files that are read from front to back.
 
-OUT/shard-00000.tar ...   a sample for each video: KEY.json, then KEY.<suffix of the file, else bin> or KEY.<frame>.<suffix>
+OUT/shard-00000.tar ...   a sample for each video: KEY.json, then KEY.<suffix, or bin> or KEY.<frame>.<suffix> each
 OUT/index.json            shards with their numbers of samples, as `wids` reads it
 OUT/manifest.parquet      the rows of the pairs that have masks, with pair_score, shard and key
 

@@ -36,8 +36,9 @@ def test_an_export_that_was_refused_leaves_the_folder_free(tmp_path):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "out").touch()
-    with pytest.raises(InputError, match="out is a file; name a folder"):
-        folder.claim(str(tmp_path / "out"), {"form": "davis"})
+    for name in ("out", "out/below"):
+        with pytest.raises(InputError, match="out is a file; name a folder"):
+            folder.claim(str(tmp_path / name), {"form": "davis"})
 
 
 def test_other_folders_are_left_alone(tmp_path):
