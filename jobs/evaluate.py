@@ -276,8 +276,10 @@ def _what_is_missing(row: dict[Any, Any]) -> str | None:
 
 
 def _nothing_to_score(asked: pa.Table, gathered: Gathered, tracks: dict) -> str:
-    if set(gathered.pairs["status"]) - {"unannotated"}:
-        return "no pair is predicted, and --missing is skip, so there is nothing to score"
+    states = gathered.pairs["status"].value_counts().drop("unannotated", errors="ignore")
+    if len(states):
+        told = ", ".join(f"{count} {status}" for status, count in states.items())
+        return f"no pair has masks that fit its truth ({told}), so there is nothing to score; do ids and sizes agree?"
     videos, annotated = sorted(set(asked["video_id"].to_pylist())), sorted(tracks)
     return (
         "none of the pairs is annotated, so there is nothing to score; "

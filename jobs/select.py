@@ -207,22 +207,16 @@ def _with_quality(table: pa.Table, scored: evaluate.EvaluateResult) -> pa.Table:
 
 def _scored(config: SelectConfig, out: str) -> evaluate.EvaluateResult:
     """The pairs whose truth is known, scored into the folder `out`."""
-    annotations = config.calibrate or ""
-    scoring = evaluate.EvaluateConfig(
-        predictions=config.run,
-        annotations=annotations,
-        out=out,
-        manifest=config.manifest,
-        missing="skip",
-        address=config.address,
+    return evaluate.run(
+        evaluate.EvaluateConfig(
+            predictions=config.run,
+            annotations=config.calibrate or "",
+            out=out,
+            manifest=config.manifest,
+            missing="skip",
+            address=config.address,
+        )
     )
-    try:
-        return evaluate.run(scoring)
-    except InputError as error:
-        if "--missing" not in str(error):  # an option of `rvos evaluate`, which nobody gave here
-            raise
-        text = f"no pair of {config.run} has masks that fit the truth in {annotations}"
-        raise InputError(f"{text}; do ids, frames and sizes fit?") from None
 
 
 def _decided(table: pa.Table, rules: list[Rule]) -> tuple[pa.Table, dict[str, int]]:

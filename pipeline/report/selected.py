@@ -1,7 +1,10 @@
 """The page of `rvos select`: what was kept by which rules, what the cut is worth, and pairs on both sides of it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from pipeline.report.page import cut, interval, number, render
 from pipeline.report.plots import Axis, Line, Mark, Plot, Point, Table, Whisker
@@ -103,14 +106,15 @@ def curve(pairs: Rows, found: Calibration) -> Plot:
 
 def _cut_mark(pairs: Rows, rule: Rule, good: float) -> Mark:
     labelled = pairs[pairs["quality"].notna()]
-    known = labelled[labelled[rule.measure].notna()]
-    kept = known[~_fails(known, rule)]
+    kept = labelled[~_fails(labelled, rule)]
     share, precision = len(kept) / len(labelled), float((kept["quality"] >= good).mean())
     return Mark(share, precision, f"cut, {rule}: {share:.3f} kept, precision {precision:.3f}", 7)
 
 
-def _fails(known: Rows, rule: Rule) -> Any:
-    return known[rule.measure].map(lambda value: rule.reason({rule.measure: value}) is not None).astype(bool)
+def _fails(pairs: Rows, rule: Rule) -> Any:
+    """Which pairs the rule drops; never one that lacks the measure."""
+    values = [None if math.isnan(value) else value for value in pairs[rule.measure]]
+    return pd.Series([rule.reason({rule.measure: value}) is not None for value in values], pairs.index, dtype=bool)
 
 
 def _tiles(pairs: Rows, found: Calibration | None) -> list[dict]:
