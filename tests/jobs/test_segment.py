@@ -200,7 +200,7 @@ def test_bad_rows_become_error_rows_and_cost_nothing_else(shapes, checkpoint, tm
     assert not (tmp_path / "strict").exists()
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.fixture(params=["local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.slow])])
 def place(request, tmp_path) -> str:
     """A folder for a run, and whatever else."""
     return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
@@ -361,6 +361,7 @@ def test_reduced_precision_is_compared_with_float32(shapes, tmp_path):
         run(shapes[0], tmp_path / "run", EMBEDDED, short_side=96)
 
 
+@pytest.mark.slow
 def test_a_model_that_overflows_in_reduced_precision_is_refused(shapes, tmp_path):
     shutil.copytree(FOLDER, tmp_path / "large")
     weights = load_file(tmp_path / "large" / "model.safetensors")

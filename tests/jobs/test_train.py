@@ -42,6 +42,7 @@ def config(shapes, checkpoint, tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_masks_of_one_model_train_the_next(config, shapes, checkpoint, ray_session, tmp_path):
     """Manifest -> masks -> pseudo-labels -> training -> a checkpoint that segments; and again is nothing to do."""

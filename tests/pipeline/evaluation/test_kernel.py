@@ -88,10 +88,11 @@ def some_masks(rng, height, width):
 
 
 SIZES = [(1, 1), (1, 17), (19, 1), (2, 2), (3, 64), (63, 5), (64, 64), (65, 9), (127, 4), (128, 3), (37, 53)]
-LONG = [(1, 16_000), (9_000, 2), (2, 9_000), (1_000, 5)]  # radii of 128, 72, 72 and 8
+LONG = [(1, 16_000), (1_000, 5)]  # radii of 128 and 8
+LONGER = [pytest.param(*size, marks=pytest.mark.slow) for size in ((9_000, 2), (2, 9_000))]  # radii of 72
 
 
-@pytest.mark.parametrize(("height", "width"), SIZES + LONG)
+@pytest.mark.parametrize(("height", "width"), SIZES + LONG + LONGER)
 def test_every_size_and_kind_of_mask(height, width):
     rng = np.random.default_rng(height * 7 + width)
     masks = some_masks(rng, height, width)
