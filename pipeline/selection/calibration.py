@@ -170,7 +170,21 @@ def _cut(pairs: Table, measure: str, rising: bool, good: float, wanted: float) -
     values = ranked[measure].to_numpy()
     precision = (ranked["quality"].to_numpy() >= good).cumsum() / np.arange(1, len(ranked) + 1)
     reached = [place for place in _bounds(values) if place + 1 >= LEAST_KEPT and precision[place] >= wanted]
-    return Rule(measure, ">=" if rising else "<=", float(values[reached[-1]])) if reached else None
+    if not reached:
+        return None
+    kept, dropped = values[: reached[-1] + 1], values[reached[-1] + 1 :]
+    return Rule(measure, ">=" if rising else "<=", _short(float(kept[-1]), kept, dropped, rising))
+
+
+def _short(bound: float, kept: np.ndarray, dropped: np.ndarray, rising: bool) -> float:
+    """The number of the fewest digits, four or more, that parts kept and dropped as `bound` does: rules are read."""
+    holds = np.greater_equal if rising else np.less_equal
+    kept = kept[~np.isnan(kept)]
+    for digits in range(4, 17):
+        number = float(f"{bound:.{digits}g}")
+        if holds(kept, number).all() and not holds(dropped, number).any():
+            return number
+    return bound
 
 
 def _curve(pairs: Table, measure: str, rising: bool, good: float) -> tuple[tuple[float, float, float, float], ...]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from pipeline.selection.calibration import LEAST_VIDEOS, calibrate, correlation
+from pipeline.selection.calibration import LEAST_VIDEOS, _short, calibrate, correlation
 from pipeline.selection.measures import MEASURES
 from schemas.errors import InputError
 
@@ -107,3 +107,11 @@ def test_what_cannot_be_is_said():
         calibrate(labelled().assign(border=0.5), good=0.6, wanted=0.9, measure="border")
     with pytest.raises(InputError, match="the same J&F, 1; there is nothing to calibrate"):
         calibrate(labelled().assign(quality=1.0), good=0.6, wanted=0.9)
+
+
+def test_a_cut_has_no_more_digits_than_it_needs():
+    values = np.array([1.0, 1.5, 1.9166666666666667, 2.0])
+    assert _short(values[2], np.append(values[:3], np.nan), values[3:], rising=False) == 1.917
+    close = np.array([1.916666666, 1.916666667])
+    assert _short(close[0], close[:1], close[1:], rising=False) == close[0]
+    assert _short(0.96610565, np.array([0.99, 0.96610565]), np.array([0.96609]), rising=True) == 0.9661
