@@ -306,8 +306,9 @@ def test_numbers_that_no_column_holds_together(monkeypatch, tmp_path):
 
 def test_out_is_a_file(data_set, tmp_path):
     (tmp_path / "out").write_text("x")
-    with pytest.raises(InputError, match="is a file; name a folder"):
-        import_(data_set, tmp_path / "out")
+    for out in (tmp_path / "out", tmp_path / "out/below"):
+        with pytest.raises(InputError, match="is a file; name a folder"):
+            import_(data_set, out)
 
 
 def test_published_counts_of_another_year_are_not_shown(tmp_path):
