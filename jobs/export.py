@@ -157,7 +157,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if not in_folder:
         if storage.is_folder(out):
             raise InputError(f"{out} is a folder; name the file to write")
-        folder.refuse_file(storage.parent(out))
+        storage.refuse_file(storage.parent(out))
         written = write(config, source, out)
     else:
         if isinstance(config, OverlayConfig | WebDatasetConfig):

@@ -25,7 +25,6 @@ from pipeline.datasets import (
 )
 from pipeline.datasets.imported import ATTRIBUTES_WITH_A_COLUMN, ImportedVideo, Published, pair_name
 from pipeline.evaluation.protocols import RESERVED
-from pipeline.export.folder import refuse_file
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
@@ -128,7 +127,7 @@ def run(config: ImportConfig) -> ImportResult:
     held for a few videos at a time only, pairs as packed columns.
     """
     out = storage.absolute(config.out)
-    refuse_file(out)
+    storage.refuse_file(out)
     videos = config.read()
     pairs = _Pairs(out)
     ids: set[str] = set()

@@ -57,6 +57,22 @@ def safe_name(name: str) -> str:
     return name
 
 
+def file_name(uri: str) -> str:
+    """The last component of a path or URI, without the query of a URI."""
+    path = uri.partition("?")[0] if is_remote(uri) else uri
+    return path.rpartition("/")[2]
+
+
+def refuse_file(folder: str) -> None:
+    """Raise InputError if `folder`, or what it lies in, is a file; in an object store a name may be both."""
+    if is_remote(folder):
+        return
+    while not exists(folder):
+        folder = parent(folder)
+    if not is_folder(folder):
+        raise InputError(f"{folder} is a file; name a folder")
+
+
 def is_text(value: str) -> bool:
     """Whether `value` can be written as UTF-8; names of files in another encoding, and half a JSON escape, cannot."""
     try:

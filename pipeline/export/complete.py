@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from pipeline.export.pairs import Labelled, frame_name, names_by_index
 from pipeline.video import VideoHeader, probe
 from schemas import rle
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError, MediaError, pair_message
 from schemas.masks import PREDICTIONS
 
 Missing = Literal["error", "empty"]
@@ -64,6 +64,15 @@ def complete(video: Sequence[Labelled], missing: Missing, lacking: Lacking) -> t
     return found, filled
 
 
+def listed(row: dict) -> list[str] | list[int] | None:
+    """The frames that a manifest row lists, by name or by index; None if none. Raises InputError for a null."""
+    found = row.get("target_frames") or row.get("frames") or row.get("frame_indices")
+    if found and None in found:
+        text = "its list of frames holds a null; correct the manifest"
+        raise InputError(pair_message(row["video_id"], row["expression_id"], text))
+    return found or None
+
+
 def names_of(indices: Iterable[int], header: VideoHeader) -> list[str]:
     """Names of frames by their positions in the full source: those in the folder, else five digits."""
     names = header.names or ()
@@ -78,14 +87,15 @@ def _known(video: Sequence[Labelled]) -> dict[str, int]:
 
 def _asked(pair: Labelled, known: dict[str, int]) -> list[Place]:
     """The frames that the manifest lists, else those that are known; none if nothing is."""
-    if names := pair.row.get("target_frames") or pair.row.get("frames"):
-        return [(known.get(name), name) for name in names]
-    if indices := pair.row.get("frame_indices"):
-        named = {index: name for name, index in known.items()}
-        absent = [index for index in indices if index not in named]
-        named |= dict(zip(absent, names_of(absent, _probe(pair)), strict=True)) if absent else {}
-        return [(index, named[index]) for index in indices]
-    return [(index, name) for name, index in known.items()]
+    frames: Any = listed(pair.row)
+    if frames is None:
+        return [(index, name) for name, index in known.items()]
+    if isinstance(frames[0], str):
+        return [(known.get(name), name) for name in frames]
+    named = {index: name for name, index in known.items()}
+    absent = [index for index in frames if index not in named]
+    named |= dict(zip(absent, names_of(absent, _probe(pair)), strict=True)) if absent else {}
+    return [(index, named[index]) for index in frames]
 
 
 def _of_source(pair: Labelled) -> list[Place]:

@@ -18,7 +18,7 @@ def claim(out: str, made_of: dict) -> None:
     Empty is also one that holds only the word of an export that was refused. `made_of` is what decides the files.
     Raises InputError if the folder holds anything else, or is a file.
     """
-    refuse_file(out)
+    storage.refuse_file(out)
     there = storage.names(out) if storage.is_folder(out) else []
     found = _read(out) if DOCUMENT in there else {}
     refused = there == [DOCUMENT] and found.get("complete") is False
@@ -26,16 +26,6 @@ def claim(out: str, made_of: dict) -> None:
         what = "what another export made" if DOCUMENT in there else f"something else ({there[0]})"
         raise InputError(f"{out} holds {what}; name a new folder")
     _write(out, made_of | {"complete": False})
-
-
-def refuse_file(folder: str) -> None:
-    """Raise InputError if `folder`, or what it lies in, is a file; in an object store a name may be both."""
-    if storage.is_remote(folder):
-        return
-    while not storage.exists(folder):
-        folder = storage.parent(folder)
-    if not storage.is_folder(folder):
-        raise InputError(f"{folder} is a file; name a folder")
 
 
 def finish(out: str, made_of: dict, counts: dict) -> None:

@@ -18,6 +18,7 @@ from pipeline.export import folder
 from pipeline.export.coco_video import box_and_area, segmentation
 from pipeline.export.pairs import Labelled
 from pipeline.video.folder import list_frames
+from pipeline.video.image import is_image
 from schemas.errors import InputError, MediaError
 
 
@@ -80,11 +81,14 @@ def _document(video: list[Labelled]) -> dict:
 
 
 def _file_names(video: list[Labelled]) -> dict[str, str] | None:
-    """Frame name -> file name of a folder of frames, empty if it cannot be listed; None for a video file."""
+    """Frame name -> file name, of a folder of frames or an image; empty if it cannot be listed; None for a video."""
     uri = video[0].row.get("video_uri")
     if uri is None:
         return {}
     try:
-        return None if storage.exists(uri) and not storage.is_folder(uri) else list_frames(uri)
+        if not storage.exists(uri) or storage.is_folder(uri):
+            return list_frames(uri)
+        file = storage.file_name(uri)
+        return {file.rpartition(".")[0]: file} if is_image(uri) else None
     except (OSError, MediaError):
         return {}

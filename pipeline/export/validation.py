@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.datasets.palette import decode_mask
-from pipeline.export.complete import names_of
+from pipeline.export.complete import listed, names_of
 from pipeline.export.submission import Server
 from pipeline.parallel import bounded_map
 from pipeline.video import VideoHeader, probe
@@ -200,8 +200,8 @@ def _wanted(manifest: pa.Table) -> dict[str, Asked]:
     lists: dict[tuple, frozenset] = {}  # all expressions of a video share one
     for batch in rows.to_batches(4096):
         for row in batch.to_pylist():
-            listed = row.get("target_frames") or row.get("frames") or row.get("frame_indices")
-            frames = None if listed is None else lists.setdefault(tuple(listed), frozenset(listed))
+            found = listed(row)
+            frames = None if found is None else lists.setdefault(tuple(found), frozenset(found))
             video = wanted.setdefault(row["video_id"], Asked(row["video_uri"], row.get("num_frames"), {}))
             video.expressions[row["expression_id"]] = frames
     return wanted
@@ -219,12 +219,12 @@ def _check_videos(by_video: dict[str, list[Entry]], wanted: dict[str, Asked], fo
         header = _header(asked.uri)
         if header is not None:
             sizes[video] = header.height, header.width
-        listed = {expression: _names(frames, header, asked) for expression, frames in asked.expressions.items()}
+        names = {expression: _names(frames, header, asked) for expression, frames in asked.expressions.items()}
         if there:
-            _check_video(video, there, listed, found)
+            _check_video(video, there, names, found)
         else:
-            masks = sum(1 if frames is None else len(frames) for frames in listed.values())
-            found.add("missing", f"video {video}: none of its {len(listed)} expressions is there", masks)
+            masks = sum(1 if frames is None else len(frames) for frames in names.values())
+            found.add("missing", f"video {video}: none of its {len(names)} expressions is there", masks)
     if unknown := len(wanted) - len(sizes):
         held = "their masks are held against the first of each, and their frames against each other"
         found.notes.append(f"{unknown} videos could not be opened; {held}")

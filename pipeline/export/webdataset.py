@@ -99,9 +99,8 @@ def _media(pairs: list[Labelled]) -> Iterator[tuple[str, str]]:
 
 
 def _suffix(uri: str) -> str:
-    """Of the last component of a path or URI, without the query; `bin` if it has none."""
-    path = uri.partition("?")[0] if storage.is_remote(uri) else uri
-    _, dot, suffix = path.rpartition("/")[2].rpartition(".")
+    """Of a file, in small letters; `bin` if it has none."""
+    _, dot, suffix = storage.file_name(uri).rpartition(".")
     return suffix.lower() if dot and suffix else "bin"
 
 

@@ -9,7 +9,7 @@ from pipeline.video.types import Frame, Selection, VideoHeader
 
 def is_image(uri: str) -> bool:
     """Whether the name says so."""
-    return uri.partition("?")[0].lower().endswith(SUFFIXES)
+    return storage.file_name(uri).lower().endswith(SUFFIXES)
 
 
 def probe(uri: str) -> VideoHeader:
@@ -26,7 +26,7 @@ def read(uri: str, selection: Selection) -> Iterator[Frame]:
 
 
 def _name(uri: str) -> str:
-    return uri.partition("?")[0].rpartition("/")[2].rpartition(".")[0]
+    return storage.file_name(uri).rpartition(".")[0]
 
 
 def _content(uri: str) -> bytes:

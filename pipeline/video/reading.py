@@ -100,7 +100,8 @@ def _open(path: str, uri: str, decoder: str) -> file.VideoReader:
 
 
 def _is_folder(uri: str) -> bool:
-    if storage.is_remote(uri) and (image.is_image(uri) or uri.partition("?")[0].lower().endswith(FILE_SUFFIXES)):
+    is_file = image.is_image(uri) or storage.file_name(uri).lower().endswith(FILE_SUFFIXES)
+    if storage.is_remote(uri) and is_file:
         return False  # saves a request, and keeps HTTP from fetching the file as if it were a listing
     return storage.is_folder(uri)
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -55,3 +56,14 @@ def test_failed_pairs_are_counted_and_ids_stay_inside(shapes, tmp_path):
     pq.write_table(rows_of("_export", "0"), tmp_path / "p.parquet")
     with pytest.raises(InputError, match="video_id=_export .*_export.json tells of the folder itself"):
         write_review(Source.open(str(tmp_path / "p.parquet")).videos(), str(tmp_path / "out"))
+
+
+def test_an_image_keeps_its_name(tmp_path):
+    Image.new("RGB", (2, 2)).save(tmp_path / "COCO_9.v2.JPG")
+    row = rows_of("v", "0", 1).to_pylist()[0] | {"frame_name": "COCO_9.v2"}
+    pq.write_table(pa.Table.from_pylist([row], schema=rows_of("v", "0").schema), tmp_path / "p.parquet")
+    asked = {"video_id": "v", "video_uri": "COCO_9.v2.JPG", "expression_id": "0", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([asked]), tmp_path / "m.parquet")
+    write_review(Source.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet")).videos(), str(tmp_path / "out"))
+    (image,) = json.loads((tmp_path / "out/v.json").read_text())["images"]
+    assert image["file_name"] == "COCO_9.v2.JPG"

@@ -124,6 +124,18 @@ def test_frames_are_those_whose_indices_the_manifest_lists(tmp_path):
     assert not validate(out, SERVERS["mevis"], manifest).counts
 
 
+def test_a_null_among_the_frames_is_told(tmp_path):
+    asked = [{"expression_id": "0", "frame_indices": [0, None]}]
+    source = folder_of_three(tmp_path, asked, [rows_of("v", "0", 1)])
+    text = "video_id=v expression_id=0: its list of frames holds a null"
+    with pytest.raises(InputError, match=text):
+        write_submission(source.videos(), SERVERS["mevis"], str(tmp_path / "s.zip"))
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("v/0/a.png", b"")
+    with pytest.raises(InputError, match=text):
+        validate(str(tmp_path / "z.zip"), SERVERS["mevis"], read_manifest(str(tmp_path / "m.parquet")))
+
+
 def test_without_a_list_each_pair_has_the_frames_of_all_pairs_of_its_video(tmp_path):
     asked = [{"expression_id": name} for name in "01"]
     source = folder_of_three(tmp_path, asked, [rows_of("v", "0", 1), rows_of("v", "1", 2)])
