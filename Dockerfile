@@ -9,7 +9,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/refervos
-COPY constraints.txt pyproject.toml README.md LICENSE cli.py ./
+COPY constraints.txt pyproject.toml README.md LICENSE hatch_build.py refervos.py cli.py ./
 COPY schemas schemas
 COPY model model
 COPY pipeline pipeline

@@ -176,7 +176,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 
 def _run_with_progress(run: Callable, config: object, title: str) -> Any:
-    from jobs import progress
+    from jobs.terminal import progress
 
     with progress.show(title) as show:
         return run(config, show)
@@ -419,7 +419,7 @@ def submit(**options: Any) -> None:
     rvos submit --address http://127.0.0.1:8265 -- segment s3://b/m.parquet s3://b/runs/1 --checkpoint s3://b/ckpt
     rvos submit --address http://127.0.0.1:8265 --stop rvos-segment-1-0a1b2c3d
     """
-    from jobs.command import spell_out
+    from jobs.terminal.command_line import spell_out
 
     words = options["command"]
     asks = options["status"] or options["logs"] or options["stop"]

@@ -19,10 +19,10 @@ STEPS = ("import", "submission", "webdataset")
 
 def make_run(folder: str, pairs: int) -> None:
     """A finished run with masks of blobs, and a small file for each video."""
-    from pipeline import storage
+    from pipeline.io import storage
+    from pipeline.runs.commit import Receipt, UnitWriter
     from pipeline.runs.plan import PlanOptions
     from pipeline.runs.run import Run
-    from pipeline.runs.units import Receipt, UnitWriter
     from schemas import rle
     from schemas.masks import PREDICTIONS
 

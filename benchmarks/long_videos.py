@@ -31,19 +31,19 @@ from PIL import Image
 
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
-from model.checkpoint import load_segmenter
-from model.config import ResNetConfig
-from model.embedded import FOLDER, SHORT_SIDE
-from model.referformer import Decoding
-from model.segmenter import Segmenter
-from model.text_encoder import TextFeatures, TokenBatch
-from model.transform import MEAN, STD
-from pipeline import storage
-from pipeline.clips import FrameOptions
-from pipeline.datasets.moving_shapes import Scene, annotation_rows, write_rows, write_video
-from pipeline.datasets.synthetic import SyntheticVideos
-from pipeline.runs.units import Receipt
-from pipeline.unit import UnitJob, segment_unit
+from model.bundled import FOLDER, SHORT_SIDE
+from model.referformer.checkpoint import load_segmenter
+from model.referformer.config import ResNetConfig
+from model.referformer.inference.preprocess import MEAN, STD
+from model.referformer.inference.segmenter import Segmenter
+from model.referformer.network.referformer import Decoding
+from model.referformer.network.text_encoder import TextFeatures, TokenBatch
+from pipeline.datasets.synthetic.moving_shapes import Scene, annotation_rows, write_rows, write_video
+from pipeline.datasets.synthetic.synthetic import SyntheticVideos
+from pipeline.io import storage
+from pipeline.runs.commit import Receipt
+from pipeline.segment.clips import FrameOptions
+from pipeline.segment.unit import UnitJob, segment_unit
 from schemas import rle
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS

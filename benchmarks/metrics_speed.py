@@ -26,15 +26,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.evaluation import kernel
-from pipeline.evaluation.counting import buffers
-from pipeline.evaluation.gather import gather
-from pipeline.evaluation.pairs import asked_by_truth
-from pipeline.evaluation.predictions import open_predictions
+from pipeline.evaluation.metrics import kernel
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.scorer import Scorer
-from pipeline.evaluation.tasks import plan_tasks
-from pipeline.evaluation.truth import Truth
+from pipeline.evaluation.scoring.collect import gather
+from pipeline.evaluation.scoring.pixel_counts import buffers
+from pipeline.evaluation.scoring.score_task import Scorer
+from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.masks.annotations import Truth
+from pipeline.masks.predictions import open_predictions
+from pipeline.masks.requested import asked_by_truth
 from schemas import rle
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "metrics"

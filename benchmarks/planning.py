@@ -54,9 +54,9 @@ def peak_megabytes() -> int:
 
 def commit(folder: str, count: int) -> None:
     """Error rows for the pairs of `count` units, as a run would have committed them."""
+    from pipeline.runs.commit import Receipt, UnitWriter
     from pipeline.runs.run import Run
-    from pipeline.runs.units import Receipt, UnitWriter
-    from pipeline.unit import error_row
+    from pipeline.segment.unit import error_row
 
     run = Run.open(f"{folder}/run")
     for unit in run.units()[:count]:

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import deformable, pixel_decoder, word_attention
-from model.mask_head import DynamicMaskHead
-from model.postprocess import choose_query, resize_logits
-from model.referformer import ReferFormer
-from model.text_encoder import TokenBatch
-from model.transform import normalize
+from model.referformer.inference.postprocess import choose_query, resize_logits
+from model.referformer.inference.preprocess import normalize
+from model.referformer.network import deformable_transformer, pixel_decoder, word_attention
+from model.referformer.network.mask_head import DynamicMaskHead
+from model.referformer.network.referformer import ReferFormer
+from model.referformer.network.text_encoder import TokenBatch
 
 
 @torch.inference_mode()
@@ -44,9 +44,9 @@ def published_operations() -> Iterator[None]:
     """Within, the model's parts compute what they do by the operations of the published code."""
     with ExitStack() as stack:
         for owner, name, replacement in (
-            (deformable, "bordered", lambda value, shapes: value),
-            (deformable, "sample", sample_by_level),
-            (deformable, "token_wise", at_once),
+            (deformable_transformer, "bordered", lambda value, shapes: value),
+            (deformable_transformer, "sample", sample_by_level),
+            (deformable_transformer, "token_wise", at_once),
             (pixel_decoder, "token_wise", at_once),
             (word_attention, "_folded", unfolded),
             (nn.MultiheadAttention, "forward", with_weights),

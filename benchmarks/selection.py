@@ -6,11 +6,12 @@ python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200]
 import argparse
 from pathlib import Path
 
-from jobs import cluster, select
+from jobs import select
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
-from model.embedded import EMBEDDED, SHORT_SIDE
-from pipeline.datasets.synthetic import SyntheticVideos
+from model.bundled import EMBEDDED, SHORT_SIDE
+from pipeline.cluster.session import connect_to_ray
+from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.selection.calibration import Calibration
 from schemas.errors import InputError
 
@@ -31,7 +32,7 @@ def main() -> None:
         of = SyntheticVideos(videos=options.videos, split="val", frames=(8, 12), no_target=options.no_target, seed=2027)
         of.write(str(out / "data"))
     run = str(out / "run")
-    with cluster.session("local"):
+    with connect_to_ray("local"):
         segment(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint, short_side=SHORT_SIDE))
     found = [
         (precision, calibrated(run, annotations, str(out / f"{measure}-{precision}"), measure, precision))

@@ -36,21 +36,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from jobs import cluster
-from jobs.bound import bound
-from model.embedded import EMBEDDED, SHORT_SIDE
-from model.segmenter import Remarks, Segmentation, Segmenter
-from model.transform import resize
-from pipeline.clips import ClipEnd, FrameOptions, read_windows, split_rows
-from pipeline.datasets.moving_shapes import Scene, write_video
+from model.bundled import EMBEDDED, SHORT_SIDE
+from model.referformer.inference.preprocess import resize
+from model.referformer.inference.segmenter import Remarks, Segmentation, Segmenter
+from pipeline.cluster import session
+from pipeline.datasets.synthetic.moving_shapes import Scene, write_video
+from pipeline.runs.commit import SECONDS, Receipt
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
-from pipeline.runs.units import SECONDS, Receipt
-from pipeline.segment import ModelOptions, Resources, Work, segment_units
-from pipeline.spool import FRAME_ROWS
-from pipeline.unit import pair_rows
+from pipeline.segment.actor import ModelOptions, Resources, Work, segment_units
+from pipeline.segment.bottleneck import bound
+from pipeline.segment.clips import ClipEnd, FrameOptions, read_windows, split_rows
+from pipeline.segment.inference import frame_rows
+from pipeline.segment.spool import FRAME_ROWS
+from pipeline.segment.unit import pair_rows
 from pipeline.video import pyav_reader
-from pipeline.windows import frame_rows
 from schemas.masks import PREDICTIONS
 
 OPTIONS = FrameOptions()
@@ -330,11 +330,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it runs")
     options = parser.parse_args()
-    for name, value in {**cluster.QUIET, **cluster.WORKERS, "RAY_AUTH_MODE": "disabled"}.items():
+    for name, value in {**session.QUIET, **session.WORKERS, "RAY_AUTH_MODE": "disabled"}.items():
         os.environ.setdefault(name, value)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
-    session = {"num_cpus": 8, "include_dashboard": False, "object_store_memory": cluster.OBJECT_STORE_BYTES}
-    ray.init(address="local", log_to_driver=False, logging_level=logging.ERROR, **session)
+    cluster = {"num_cpus": 8, "include_dashboard": False, "object_store_memory": session.OBJECT_STORE_BYTES}
+    ray.init(address="local", log_to_driver=False, logging_level=logging.ERROR, **cluster)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             PARTS[name](folder, 0.1 if options.quick else 1.0)

@@ -27,11 +27,11 @@ import published_way
 import torch
 from torch import nn
 
-from model.config import PUBLISHED, ReferFormerConfig
-from model.referformer import ReferFormer
-from model.segmenter import PRECISIONS, Segmenter
-from model.text_encoder import TokenBatch
-from pipeline.datasets.moving_shapes import Scene, write_video
+from model.referformer.config import PUBLISHED, ReferFormerConfig
+from model.referformer.inference.segmenter import PRECISIONS, Segmenter
+from model.referformer.network.referformer import ReferFormer
+from model.referformer.network.text_encoder import TokenBatch
+from pipeline.datasets.synthetic.moving_shapes import Scene, write_video
 from pipeline.video import Selection, read_frames
 from schemas import rle
 

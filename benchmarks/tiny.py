@@ -12,14 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import cluster
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
-from model.embedded import EMBEDDED, SHORT_SIDE
-from pipeline.datasets.shape_sentences import opposite_direction
-from pipeline.datasets.synthetic import SyntheticVideos
+from model.bundled import EMBEDDED, SHORT_SIDE
+from pipeline.cluster.session import connect_to_ray
+from pipeline.datasets.synthetic.shape_sentences import opposite_direction
+from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 
 TEST = SyntheticVideos(videos=180, split="test", frames=(8, 12), expressions=2, seed=2026)
 BY = ("kind", "unseen", "size", "occlusion", "objects")
@@ -60,7 +60,7 @@ def main() -> None:
     manifest, annotations, kinds = TEST.write(str(out / "data"))
     table = pq.read_table(manifest)
     print(f"{table.num_rows} pairs in {TEST.videos} videos: {dict(sorted(kinds.items()))}\n")
-    with cluster.session("local"):  # one for all runs
+    with connect_to_ray("local"):  # one for all runs
         summaries = {
             name: scored(name, change(table.to_pylist()), table.schema, window, annotations, out, options.checkpoint)
             for name, (change, window) in RUNS.items()

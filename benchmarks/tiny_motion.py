@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbones import VideoSwin
-from model.checkpoint import load_model, save_checkpoint
-from model.referformer import ReferFormer
-from model.transform import MEAN, STD
-from pipeline.datasets.shape_scenes import LOOKS, MOTIONS, STILL, opposite, paint
-from pipeline.datasets.synthetic import BACKGROUNDS, SyntheticVideos
+from model.referformer.checkpoint import load_model, save_checkpoint
+from model.referformer.inference.preprocess import MEAN, STD
+from model.referformer.network.backbones import VideoSwin
+from model.referformer.network.referformer import ReferFormer
+from pipeline.datasets.synthetic.shape_scenes import LOOKS, MOTIONS, STILL, opposite, paint
+from pipeline.datasets.synthetic.synthetic import BACKGROUNDS, SyntheticVideos
 
 HEIGHT, WIDTH, STRIDE, LENGTH, AT_ONCE = 96, 128, 4, 8, 4  # a scene has LENGTH frames, a step looks at AT_ONCE
 FOCUSES = ("motion", "motion", None, "absence")

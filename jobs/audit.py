@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline import storage
-from pipeline.manifest import read_manifest
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
 from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest, lines
 from pipeline.runs.run import Run
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline import storage
-from pipeline.manifest import load_manifest, row_problems, table_problems
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.manifest import load_manifest, row_problems, table_problems
+from pipeline.io.parallel import bounded_map
 from pipeline.video import Selection, VideoHeader, probe
 from schemas.errors import MediaError
 from schemas.manifest import MANIFEST

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.runs.compact import Compacted, compact_run
 from pipeline.runs.run import Run
 

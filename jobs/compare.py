@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from jobs.tables import short
-from pipeline.evaluation.attributes import By, label, order, spelled
-from pipeline.evaluation.gather import IDS
-from pipeline.evaluation.scored import Scored
-from pipeline.evaluation.statistics import Difference, holm, paired_difference
+from jobs.terminal.tables import short
+from pipeline.evaluation.scoring.collect import IDS
+from pipeline.evaluation.summary.attributes import By, label, order, spelled
+from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.summary.statistics import Difference, holm, paired_difference
 from schemas.errors import InputError
 
 CHANGED = 10  # pairs listed in each direction

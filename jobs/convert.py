@@ -3,9 +3,15 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model.checkpoint import CheckpointError, load_published, require_new_folder, save_checkpoint, weights_digest
-from model.config import PUBLISHED, ReferFormerConfig
-from model.tokenizer import load_tokenizer
+from model.referformer.checkpoint import (
+    CheckpointError,
+    load_published,
+    require_new_folder,
+    save_checkpoint,
+    weights_digest,
+)
+from model.referformer.config import PUBLISHED, ReferFormerConfig
+from model.referformer.tokenizer import load_tokenizer
 from schemas.errors import InputError
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 from jobs import audit, evaluate, report, segment
 from jobs.segment_result import SegmentResult
-from pipeline import storage
-from pipeline.datasets.moving_shapes import write_rows, write_video
-from pipeline.datasets.synthetic import SyntheticVideos
-from pipeline.overlay import contact_sheet, overlay
+from pipeline.datasets.synthetic.moving_shapes import write_rows, write_video
+from pipeline.datasets.synthetic.synthetic import SyntheticVideos
+from pipeline.drawing.overlay import contact_sheet, overlay
+from pipeline.io import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, probe, read_frames
 from schemas import rle

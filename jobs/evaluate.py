@@ -10,20 +10,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jobs import cluster
-from jobs.tables import score_table
-from pipeline import storage
-from pipeline.evaluation.attributes import COMPUTED, By, spelled, textual_attributes
-from pipeline.evaluation.average_precision import average_precision
-from pipeline.evaluation.breakdown import Scores, score_rows, warnings
-from pipeline.evaluation.gather import IDS, Gathered, gather
-from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth
-from pipeline.evaluation.predictions import manifest_of, open_predictions
+from jobs.terminal.tables import score_table
+from pipeline.cluster.session import connect_to_ray
+from pipeline.evaluation.metrics.average_precision import average_precision
 from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, RESERVED, Protocol
-from pipeline.evaluation.scorer import RESULT, Scorer
-from pipeline.evaluation.tasks import plan_tasks
-from pipeline.evaluation.truth import Truth
-from pipeline.evaluation.visual import DESCRIBED, VISUAL
+from pipeline.evaluation.scoring.collect import IDS, Gathered, gather
+from pipeline.evaluation.scoring.object_attributes import DESCRIBED, VISUAL
+from pipeline.evaluation.scoring.score_task import RESULT, Scorer
+from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.evaluation.summary.attributes import COMPUTED, By, spelled, textual_attributes
+from pipeline.evaluation.summary.breakdown import Scores, score_rows, warnings
+from pipeline.io import storage
+from pipeline.masks.annotations import Truth
+from pipeline.masks.predictions import manifest_of, open_predictions
+from pipeline.masks.requested import Key, asked_by_manifest, asked_by_truth
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
@@ -148,8 +148,8 @@ def _results(tasks: list[pa.Table], scorer: Scorer, address: str | None) -> Iter
     if address is None and scorer.source.size <= SMALL:
         yield from map(scorer, tasks)
         return
-    with cluster.session(address or "local"):
-        from pipeline.distributed import map_on_ray
+    with connect_to_ray(address or "local"):
+        from pipeline.cluster.tasks import map_on_ray
 
         yield from map_on_ray(scorer, tasks, RESULT)
 

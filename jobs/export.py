@@ -8,19 +8,18 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import storage
-from pipeline.evaluation.predictions import manifest_of
-from pipeline.export import folder
 from pipeline.export.coco_video import write_coco_video
 from pipeline.export.complete import Missing
 from pipeline.export.davis import write_davis
 from pipeline.export.overlay import write_overlays
-from pipeline.export.pairs import Source
 from pipeline.export.review import write_review
 from pipeline.export.submission import SERVERS, write_submission
 from pipeline.export.validation import KINDS, Findings, validate
 from pipeline.export.webdataset import write_webdataset
-from pipeline.manifest import read_manifest
+from pipeline.io import output_folder, storage
+from pipeline.io.manifest import read_manifest
+from pipeline.masks.by_video import Source
+from pipeline.masks.predictions import manifest_of
 from schemas.errors import InputError
 
 FRAME_LISTS = ("frames", "frame_indices", "target_frames")
@@ -165,9 +164,9 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
         made_of = {"form": form, **asdict(config), "run": source.uri}
         del made_of["out"]  # it may be moved
         made_of.pop("missing", None)  # what is written before frames are found missing is the same either way
-        folder.claim(out, made_of)
+        output_folder.claim(out, made_of)
         written = write(config, source, out)
-        folder.finish(out, made_of, _counts(written))
+        output_folder.finish(out, made_of, _counts(written))
     notes = [*getattr(written, "reasons", []), *_notes(written)]
     if isinstance(config, SubmissionConfig):
         notes += SERVERS[config.server].beside_published(written.videos, written.pairs)

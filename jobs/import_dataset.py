@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import storage
 from pipeline.datasets import (
     a2d,
     coco_video,
@@ -23,8 +22,9 @@ from pipeline.datasets import (
     ref_youtube_vos,
     revos,
 )
-from pipeline.datasets.imported import ATTRIBUTES_WITH_A_COLUMN, ImportedVideo, Published, pair_name
+from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, ImportedVideo, Published, pair_name
 from pipeline.evaluation.protocols import RESERVED
+from pipeline.io import storage
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST

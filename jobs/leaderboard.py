@@ -3,11 +3,11 @@
 import json
 from dataclasses import asdict, dataclass
 
-from jobs.tables import short
-from pipeline import storage
+from jobs.terminal.tables import short
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.scored import Scored
-from pipeline.leaderboard import Leaderboard
+from pipeline.evaluation.summary.leaderboard import Leaderboard
+from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.io import storage
 from pipeline.report.board import board_html, board_markdown
 from schemas.errors import InputError
 

@@ -16,16 +16,16 @@ import torch
 
 from jobs.dry_run import assumption
 from jobs.segment import SegmentConfig, check_manifest, check_model
-from model.embedded import EMBEDDED
+from model.bundled import EMBEDDED
 from model.errors import FastModeError
-from model.guard import GuardedSegmenter
-from model.segmenter import Segmenter
-from model.transform import resize
-from pipeline.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
+from model.referformer.inference.fast_modes import GuardedSegmenter
+from model.referformer.inference.preprocess import resize
+from model.referformer.inference.segmenter import Segmenter
 from pipeline.runs.plan import Extent, plan_part
-from pipeline.spool import FRAME_ROWS
-from pipeline.unit import pair_rows
-from pipeline.windows import frame_rows
+from pipeline.segment.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
+from pipeline.segment.inference import frame_rows
+from pipeline.segment.spool import FRAME_ROWS
+from pipeline.segment.unit import pair_rows
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 

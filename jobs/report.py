@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs import compare
-from pipeline import storage
-from pipeline.evaluation.attributes import By
-from pipeline.evaluation.gather import IDS
-from pipeline.evaluation.pairs import Key as PairKey
-from pipeline.evaluation.scored import Scored
+from pipeline.evaluation.scoring.collect import IDS
+from pipeline.evaluation.summary.attributes import By
+from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.io import storage
+from pipeline.masks.requested import Key as PairKey
 from pipeline.report import difference, heat_map, pair_plots
 from pipeline.report.over_time import over_time, tracks
 from pipeline.report.page import cut, number, render

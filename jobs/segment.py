@@ -14,20 +14,21 @@ from importlib.metadata import version
 
 import pyarrow as pa
 
-from jobs import check, cluster
-from jobs.bound import bound
-from jobs.progress import Progress
+from jobs import check
 from jobs.segment_result import SegmentResult, Tally
-from model.checkpoint import CheckpointError, check_checkpoint, weights_digest
-from model.embedded import EMBEDDED, SHORT_SIDE
-from model.tokenizer import Tokenizer
-from pipeline import storage
-from pipeline.clips import FrameOptions
-from pipeline.manifest import manifest_origin, read_manifest
+from jobs.terminal.progress import Progress
+from model.bundled import EMBEDDED, SHORT_SIDE
+from model.referformer.checkpoint import CheckpointError, check_checkpoint, weights_digest
+from model.referformer.tokenizer import Tokenizer
+from pipeline.cluster.session import connect_to_ray
+from pipeline.io import storage
+from pipeline.io.manifest import manifest_origin, read_manifest
+from pipeline.runs.commit import Receipt
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
-from pipeline.runs.units import Receipt
-from pipeline.segment import ModelOptions, Resources, Work, checkpoint_folder, segment_units
+from pipeline.segment.actor import ModelOptions, Resources, Work, checkpoint_folder, segment_units
+from pipeline.segment.bottleneck import bound
+from pipeline.segment.clips import FrameOptions
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError, without_secrets
 from schemas.manifest import MAX_TOKENS
@@ -176,7 +177,7 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     tally, pool = Tally(), Resources()
     if todo:
         storage.remove(the_run.success_uri)
-        with cluster.session(config.address) as resources:
+        with connect_to_ray(config.address) as resources:
             pool, threads = _resources(config, resources)
             work = Work(invocation=invocation, timeout=config.unit_timeout, again=config.again)
             chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool, work)

@@ -5,10 +5,10 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from jobs.bound import Bound
-from jobs.progress import clock
-from model.embedded import KNOWS
-from pipeline.runs.units import SECONDS, WAITS, Receipt
+from jobs.terminal.progress import clock
+from model.bundled import KNOWS
+from pipeline.runs.commit import SECONDS, WAITS, Receipt
+from pipeline.segment.bottleneck import Bound
 
 ERRORS_SHOWN = 5
 

@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import cluster, evaluate
-from pipeline import storage
-from pipeline.export import folder
-from pipeline.export.pairs import Source
+from jobs import evaluate
+from pipeline.cluster.session import connect_to_ray
+from pipeline.io import output_folder, storage
+from pipeline.masks.by_video import Source
 from pipeline.report.page import cut
 from pipeline.report.samples import sample
 from pipeline.report.selected import border, selection_html, with_border
 from pipeline.selection.calibration import Calibration, calibrate
-from pipeline.selection.measures import MEASURES, SCHEMA
 from pipeline.selection.measuring import MEASURED, Measurer, plan_tasks
+from pipeline.selection.quality_signals import MEASURES, SCHEMA
 from pipeline.selection.repeats import SeenVideos
 from pipeline.selection.rules import Rule, read_rules
 from schemas.errors import InputError, RvosError
@@ -109,7 +109,7 @@ def run(config: SelectConfig) -> SelectResult:
         source.require_manifest()
     tasks, masks = plan_tasks(source, against)
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
-    folder.claim(out, made_of)
+    output_folder.claim(out, made_of)
     measurer = Measurer(with_manifest=source.manifest is not None, look=look)
     table = _pairs(_results(tasks, measurer, config.address or ("local" if masks > MASKS_HERE else None)))
     notes: list[str] = []
@@ -140,7 +140,7 @@ def run(config: SelectConfig) -> SelectResult:
     )
     document = json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n"
     storage.write_bytes(storage.join(out, "summary.json"), document.encode())
-    folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
+    output_folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
     return result
 
 
@@ -149,8 +149,8 @@ def _results(tasks: list[pa.Table], measurer: Measurer, address: str | None) -> 
     if address is None:
         yield from map(measurer, tasks)
         return
-    with cluster.session(address):
-        from pipeline.distributed import map_on_ray
+    with connect_to_ray(address):
+        from pipeline.cluster.tasks import map_on_ray
 
         yield from map_on_ray(measurer, tasks, MEASURED)
 

@@ -5,8 +5,8 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-from jobs.progress import clock
-from pipeline import storage
+from jobs.terminal.progress import clock
+from pipeline.io import storage
 from pipeline.runs.run import Run
 
 RECENT_UNITS = 50  # the pace is that of the latest so many units

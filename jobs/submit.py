@@ -17,13 +17,14 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from jobs.cluster import storage_settings
-from jobs.command import LOCAL
+from jobs.terminal.command_line import LOCAL
+from pipeline.cluster.session import storage_settings
 from schemas.errors import InfrastructureError, InputError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 # All that a cluster needs of a checkout; data, runs and environments that lie in it stay here.
-EXCLUDES = ["/*", "!/.", *(f"!/{name}" for name in ("cli.py", "jobs", "model", "pipeline", "schemas")), "__pycache__"]
+SOURCES = ("refervos.py", "cli.py", "jobs", "model", "pipeline", "schemas")
+EXCLUDES = ["/*", "!/.", *(f"!/{name}" for name in SOURCES), "__pycache__"]
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0  # with a job server that does not answer while a job is followed
 NOT_READY = "No available agent"  # what the job server of a head says that is just coming up
@@ -78,7 +79,9 @@ class SubmitConfig:
     @property
     def entrypoint(self) -> str:
         """One line for the shell; `exec` hands the stop signal and the exit code through."""
-        return "exec python -m cli " + shlex.join(word.removeprefix(LOCAL) for word in self.command)
+        return 'exec python -c "import refervos; refervos.main()" ' + shlex.join(
+            word.removeprefix(LOCAL) for word in self.command
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +186,10 @@ def _numbers(client: JobSubmissionClient, name: str) -> tuple[str | None, str]:
 
 
 def _submit(client: JobSubmissionClient, config: SubmitConfig, name: str) -> str:
-    runtime_env: dict = {"env_vars": {"PYTHONUNBUFFERED": "1", **storage_settings()}}
+    runtime_env: dict = {
+        "env_vars": {"PYTHONUNBUFFERED": "1", **storage_settings()},
+        "worker_process_setup_hook": "refervos.use_own_modules",
+    }
     code = _code(config.working_dir)
     if code:
         runtime_env |= {"working_dir": code, "excludes": EXCLUDES}
@@ -205,8 +211,8 @@ def _code(working_dir: str | None) -> str | None:
         return str(CHECKOUT) if (CHECKOUT / "pyproject.toml").exists() else None
     if working_dir == "none":
         return None
-    if not Path(working_dir, "cli.py").exists():
-        raise InputError(f"--working-dir {working_dir} is no checkout of refervos: it has no cli.py")
+    if not Path(working_dir, "refervos.py").exists():
+        raise InputError(f"--working-dir {working_dir} is no checkout of refervos: it has no refervos.py")
     return str(Path(working_dir).absolute())
 
 

@@ -3,9 +3,9 @@
 import re
 from dataclasses import asdict, dataclass
 
-from pipeline import storage
-from pipeline.datasets.shape_scenes import FEWEST_FRAMES, FOCUSES, STILL_FOCUSES
-from pipeline.datasets.synthetic import SPLITS, SyntheticVideos
+from pipeline.datasets.synthetic.shape_scenes import FEWEST_FRAMES, FOCUSES, STILL_FOCUSES
+from pipeline.datasets.synthetic.synthetic import SPLITS, SyntheticVideos
+from pipeline.io import storage
 from schemas.errors import InputError
 
 RANGE = re.compile(r"(\d+)(?::(\d+))?")

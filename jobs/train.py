@@ -14,13 +14,13 @@ import ray.train
 import ray.train.torch
 import torch
 
-from jobs import cluster
-from model.checkpoint import WEIGHTS, load_model, save_checkpoint, weights_digest
-from model.config import ReferFormerConfig
 from model.errors import CheckpointError
-from model.referformer import ReferFormer, class_heads
-from model.tokenizer import load_tokenizer, write_tokenizer
-from pipeline import storage
+from model.referformer.checkpoint import WEIGHTS, load_model, save_checkpoint, weights_digest
+from model.referformer.config import ReferFormerConfig
+from model.referformer.network.referformer import ReferFormer, class_heads
+from model.referformer.tokenizer import load_tokenizer, write_tokenizer
+from pipeline.cluster.session import connect_to_ray
+from pipeline.io import storage
 from pipeline.training import loop
 from pipeline.training.examples import Source, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
@@ -119,7 +119,7 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
     out = storage.absolute(config.out)
     document = prepare(config, recipe, out)
     if not storage.exists(storage.join(out, loop.RESULT, WEIGHTS)):
-        with cluster.session(config.address) as resources, _following(out, show):
+        with connect_to_ray(config.address) as resources, _following(out, show):
             _fit(config, recipe, out, resources)
     lines = read_log(out)
     steps = [line for line in lines if line["kind"] == "step"]

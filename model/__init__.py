@@ -1,1 +1,1 @@
-"""ReferFormer (Wu et al., CVPR 2022). Knows tensors only; `model.segmenter.Segmenter` is its door."""
+"""Model families behind one door: `model.segmenter.Segmenter`. Nothing here knows files of videos, Ray or Parquet."""

@@ -1,1 +1,1 @@
-"""From a manifest to masks to scores: storage, video, runs, the Ray Data chain, evaluation."""
+"""From a manifest to masks to scores."""

@@ -63,9 +63,9 @@ def s3(server) -> str:
 @pytest.fixture(scope="session")
 def ray_session(s3_ports) -> Iterator[None]:
     """The one Ray session of the tests; jobs use it instead of starting their own."""
-    from jobs import cluster
+    from pipeline.cluster.session import connect_to_ray
 
-    with cluster.session("local"):
+    with connect_to_ray("local"):
         yield
 
 
@@ -73,7 +73,7 @@ def ray_session(s3_ports) -> Iterator[None]:
 def checkpoint(tmp_path_factory) -> str:
     """Folder of a small, seeded, untrained checkpoint."""
     from jobs.train import write_fresh
-    from model.config import ReferFormerConfig, TextConfig, VideoSwinConfig
+    from model.referformer.config import ReferFormerConfig, TextConfig, VideoSwinConfig
 
     config = ReferFormerConfig(
         backbone=VideoSwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window=(4, 4, 4)),
@@ -96,7 +96,7 @@ def checkpoint(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory) -> tuple[str, str]:
     """Manifest and annotations of three synthetic videos of 12 frames with three expressions each."""
-    from pipeline.datasets.moving_shapes import MovingShapes
+    from pipeline.datasets.synthetic.moving_shapes import MovingShapes
 
     folder = tmp_path_factory.mktemp("shapes")
     return MovingShapes(videos=3, num_frames=12, height=96, width=128, seed=7).write(str(folder))

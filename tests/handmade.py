@@ -3,11 +3,11 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import storage
-from pipeline.manifest import read_manifest
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
+from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
-from pipeline.runs.units import RECEIPT_KEY, Receipt, UnitWriter
 from schemas import rle
 from schemas.masks import PREDICTIONS
 

@@ -99,7 +99,7 @@ def test_retry_errors_leaves_the_manifest_alone(words, wanted):
 
 
 def test_backbone_names_are_the_models():
-    from model.config import PUBLISHED
+    from model.referformer.config import PUBLISHED
 
     assert set(PUBLISHED_BACKBONES) == set(PUBLISHED)
 

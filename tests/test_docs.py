@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cli import main
-from model.training.matcher import Coefficients
-from model.training.optimizer import Rates
-from pipeline import storage
+from model.referformer.training.matcher import Coefficients
+from model.referformer.training.optimizer import Rates
+from pipeline.io import storage
 from pipeline.training.augment import Augmentation
 from pipeline.training.recipe import RECIPES, Recipe
 from schemas import rle

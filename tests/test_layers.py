@@ -37,9 +37,9 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("library", ["fsspec", "s3fs", "pickle", "torchvision"])
 def test_who_may_use(library):
     users = {str(path.relative_to(ROOT)) for path in SOURCES if library in imported(path)}
-    assert users <= ({"pipeline/remote.py"} if library == "fsspec" else set())
+    assert users <= ({"pipeline/io/remote.py"} if library == "fsspec" else set())
 
 
 def test_ray_starts_in_one_place():
     users = {str(path.relative_to(ROOT)) for path in SOURCES if "ray.init(" in path.read_text()}
-    assert users == {"jobs/cluster.py"}
+    assert users == {"pipeline/cluster/session.py"}

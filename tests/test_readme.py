@@ -22,10 +22,10 @@ WRITE, READ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 @pytest.fixture
 def run(shapes, checkpoint, tmp_path) -> Path:
     """One unit of a run, with a video that is missing."""
-    from model.checkpoint import load_segmenter
-    from pipeline.clips import FrameOptions
-    from pipeline.runs.units import Receipt
-    from pipeline.unit import UnitJob, segment_unit
+    from model.referformer.checkpoint import load_segmenter
+    from pipeline.runs.commit import Receipt
+    from pipeline.segment.clips import FrameOptions
+    from pipeline.segment.unit import UnitJob, segment_unit
 
     folder = Path(shapes[0]).parent
     rows = pq.read_table(shapes[0]).slice(0, 1).to_pylist()
@@ -48,7 +48,7 @@ def test_reading_masks_in_ones_own_program(run, monkeypatch, capsys):
 
 
 def test_writing_a_manifest(tmp_path, monkeypatch):
-    from pipeline.manifest import read_manifest
+    from pipeline.io.manifest import read_manifest
 
     monkeypatch.chdir(tmp_path)
     exec(compile(WRITE, "README.md", "exec"), {})

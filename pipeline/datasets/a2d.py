@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import storage
-from pipeline.datasets import json_file
-from pipeline.datasets.imported import NO_FRAMES, VIDEOS_AT_ONCE, ImportedVideo, Published, flat_id
-from pipeline.datasets.target_frames import around_targets
-from pipeline.datasets.tracks import Size, Tracks
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common import json_file
+from pipeline.datasets.common.dataset_video import NO_FRAMES, VIDEOS_AT_ONCE, ImportedVideo, Published, flat_id
+from pipeline.datasets.common.target_frames import around_targets
+from pipeline.datasets.common.tracks import Size, Tracks
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from pipeline.video import probe
 from pipeline.video.types import MAX_PIXELS
 from schemas import rle

@@ -20,12 +20,19 @@ from typing import Any
 
 from pycocotools import mask as coco
 
-from pipeline import storage
-from pipeline.datasets import json_file
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, attributes, flat_id, frame_names, id_problem
-from pipeline.datasets.meta_expressions import SOME_FRAMES
-from pipeline.datasets.tracks import Tracks
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common import json_file
+from pipeline.datasets.common.dataset_video import (
+    VIDEOS_AT_ONCE,
+    ImportedVideo,
+    attributes,
+    flat_id,
+    frame_names,
+    id_problem,
+)
+from pipeline.datasets.common.meta_expressions import SOME_FRAMES
+from pipeline.datasets.common.tracks import Tracks
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from schemas import rle
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline import storage
-from pipeline.datasets import json_file
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published, frame_names, id_problem
-from pipeline.datasets.meta_expressions import Listing
-from pipeline.datasets.palette import read_binary_mask
+from pipeline.datasets.common import json_file
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published, frame_names, id_problem
+from pipeline.datasets.common.meta_expressions import Listing
+from pipeline.datasets.common.tracks import Tracks
 from pipeline.datasets.ref_youtube_vos import add_masks
-from pipeline.datasets.tracks import Tracks
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.masks.label_maps import read_binary_mask
 from pipeline.video.folder import SUFFIXES
 from schemas import rle
 from schemas.errors import InputError, MediaError

@@ -8,10 +8,10 @@ import os.path
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline import storage
-from pipeline.datasets import expression_list
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, flat_id, frame_names, id_problem
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common import expression_list
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, flat_id, frame_names, id_problem
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from pipeline.video import FILE_SUFFIXES
 from pipeline.video.folder import SUFFIXES
 from schemas.check import Problem, SchemaError

@@ -18,11 +18,18 @@ from functools import partial
 import numpy as np
 import scipy.io
 
-from pipeline import storage
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published, flat_id, frame_names, frame_size
-from pipeline.datasets.target_frames import around_targets
-from pipeline.datasets.tracks import Tracks
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common.dataset_video import (
+    VIDEOS_AT_ONCE,
+    ImportedVideo,
+    Published,
+    flat_id,
+    frame_names,
+    frame_size,
+)
+from pipeline.datasets.common.target_frames import around_targets
+from pipeline.datasets.common.tracks import Tracks
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from pipeline.video.types import MAX_PIXELS
 from schemas import rle
 from schemas.check import Problem, SchemaError

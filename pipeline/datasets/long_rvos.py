@@ -10,13 +10,13 @@ ROOT may be the folder of a split itself.
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline import storage
-from pipeline.datasets import meta_expressions
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published
-from pipeline.datasets.meta_expressions import Listing
-from pipeline.datasets.palette import read_binary_mask
-from pipeline.datasets.tracks import Tracks
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common import meta_expressions
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.meta_expressions import Listing
+from pipeline.datasets.common.tracks import Tracks
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.masks.label_maps import read_binary_mask
 from schemas import rle
 from schemas.errors import InputError, MediaError
 

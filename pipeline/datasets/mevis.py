@@ -10,11 +10,11 @@ ROOT may be the folder of a split itself. An object's id is its `anno_id`, which
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline import storage
-from pipeline.datasets import meta_expressions
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published
-from pipeline.datasets.mask_dict import MaskDict
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common import meta_expressions
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.mask_dict import MaskDict
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError
 
 V1 = ("meta_expressions.json",)

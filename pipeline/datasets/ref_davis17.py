@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline import storage
 from pipeline.datasets import davis, ref_youtube_vos
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
 from pipeline.datasets.davis import Layout
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 

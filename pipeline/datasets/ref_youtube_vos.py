@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline import storage
-from pipeline.datasets import json_file, meta_expressions
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published
-from pipeline.datasets.meta_expressions import Listing
-from pipeline.datasets.palette import MaskRows, read_mask
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common import json_file, meta_expressions
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.meta_expressions import Listing
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.masks.label_maps import MaskRows, read_mask
 from schemas.errors import InputError, MediaError
 
 PUBLISHED = (

@@ -12,13 +12,13 @@ the first two. The foreground becomes `foreground.parquet`, which the measure R 
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline import storage
-from pipeline.datasets import json_file, meta_expressions
-from pipeline.datasets.imported import VIDEOS_AT_ONCE, ImportedVideo, Published
-from pipeline.datasets.mask_dict import MaskDict
-from pipeline.datasets.meta_expressions import Listing
-from pipeline.datasets.tracks import Tracks
-from pipeline.parallel import bounded_map
+from pipeline.datasets.common import json_file, meta_expressions
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.mask_dict import MaskDict
+from pipeline.datasets.common.meta_expressions import Listing
+from pipeline.datasets.common.tracks import Tracks
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError
 
 PUBLISHED = (Published("train and valid", 1042, 35074, "VISA, abstract of the paper"),)

@@ -1,1 +1,1 @@
-"""Score predicted masks against annotated ones: join, J and F per frame, means per pair and per attribute."""
+"""Score predicted masks against annotated ones."""

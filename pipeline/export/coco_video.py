@@ -18,8 +18,8 @@ from typing import Any, TextIO
 
 from pycocotools import mask as coco
 
-from pipeline import storage
-from pipeline.export.pairs import Labelled, frame_name
+from pipeline.io import storage
+from pipeline.masks.by_video import Labelled, frame_name
 from schemas import rle
 from schemas.errors import InputError
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.export.pairs import Labelled, frame_name, names_by_index
+from pipeline.masks.by_video import Labelled, frame_name, names_by_index
 from pipeline.video import VideoHeader, probe
 from schemas import rle
 from schemas.errors import InputError, MediaError, pair_message

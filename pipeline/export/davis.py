@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import storage
 from pipeline.export.complete import Lacking, Missing, complete
-from pipeline.export.pairs import Labelled
 from pipeline.export.png import palette_png
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.masks.by_video import Labelled
 from schemas.errors import InputError
 
 ANNOTATORS = 4  # expressions of one object, in the published numbering

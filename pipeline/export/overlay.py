@@ -10,9 +10,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from pipeline import storage
-from pipeline.export.pairs import Labelled
-from pipeline.overlay import contact_sheet, overlay
+from pipeline.drawing.overlay import contact_sheet, overlay
+from pipeline.io import storage
+from pipeline.masks.by_video import Labelled
 from pipeline.video import Selection, read_frames
 from schemas.errors import InputError, MediaError
 

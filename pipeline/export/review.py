@@ -13,10 +13,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline import storage
-from pipeline.export import folder
 from pipeline.export.coco_video import box_and_area, segmentation
-from pipeline.export.pairs import Labelled
+from pipeline.io import output_folder, storage
+from pipeline.masks.by_video import Labelled
 from pipeline.video.folder import list_frames
 from pipeline.video.image import is_image
 from schemas.errors import InputError, MediaError
@@ -37,7 +36,7 @@ def write_review(videos: Iterable[list[Labelled]], out: str) -> Review:
     counts = dict.fromkeys(("videos", "pairs", "masks", "failed"), 0)
     for video in videos:
         name = f"{storage.safe_name(video[0].video_id)}.json"
-        if name == folder.DOCUMENT:
+        if name == output_folder.DOCUMENT:
             raise InputError(video[0].message(f"{name} tells of the folder itself; give the video another id"))
         uri = storage.join(out, name)
         document = _document(video)

@@ -4,11 +4,11 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline import storage
 from pipeline.export.complete import Lacking, Missing, complete
-from pipeline.export.pairs import Labelled
 from pipeline.export.png import binary_png
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.masks.by_video import Labelled
 from schemas.errors import InputError
 
 ENCODERS = 2  # threads that decode RLE and make PNGs

@@ -18,11 +18,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline import storage
-from pipeline.datasets.palette import decode_mask
 from pipeline.export.complete import listed, names_of
 from pipeline.export.submission import Server
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.masks.label_maps import decode_mask
 from pipeline.video import VideoHeader, probe
 from schemas.errors import InputError, MediaError, StorageError
 

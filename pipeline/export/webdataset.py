@@ -21,9 +21,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import storage
 from pipeline.export.coco_video import segmentation
-from pipeline.export.pairs import Labelled
+from pipeline.io import storage
+from pipeline.masks.by_video import Labelled
 from pipeline.video.folder import list_frames
 from schemas.errors import InputError, MediaError
 

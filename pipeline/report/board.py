@@ -3,7 +3,7 @@
 import html
 import re
 
-from pipeline.leaderboard import RULE, Leaderboard
+from pipeline.evaluation.summary.leaderboard import RULE, Leaderboard
 from pipeline.report.page import interval, number, render
 from pipeline.report.plots import Axis, Whisker
 

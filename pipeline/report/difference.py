@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.evaluation.attributes import spelled
-from pipeline.evaluation.gather import IDS
-from pipeline.evaluation.scored import Scored
+from pipeline.evaluation.scoring.collect import IDS
+from pipeline.evaluation.summary.attributes import spelled
+from pipeline.evaluation.summary.score_folder import Scored
 from pipeline.report.page import cut, number, signed
 from pipeline.report.pair_plots import Key, scatter
 from pipeline.report.plots import Axis, Plot, Whisker

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.attributes import COMPUTED, By, spelled
-from pipeline.evaluation.breakdown import Scores
-from pipeline.evaluation.gather import IDS
-from pipeline.evaluation.scored import Scored
+from pipeline.evaluation.scoring.collect import IDS
+from pipeline.evaluation.summary.attributes import COMPUTED, By, spelled
+from pipeline.evaluation.summary.breakdown import Scores
+from pipeline.evaluation.summary.score_folder import Scored
 from pipeline.report.page import cut, interval, number
 from pipeline.report.plots import UNIT, Whisker
 from schemas.errors import InputError

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.gather import IDS
-from pipeline.evaluation.scored import Scored
-from pipeline.evaluation.statistics import clustered_means
+from pipeline.evaluation.scoring.collect import IDS
+from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.summary.statistics import clustered_means
 from pipeline.report.page import cut, interval, number
 from pipeline.report.plots import UNIT, Axis, Bar, Line, Mark, Plot, Point, Table
 

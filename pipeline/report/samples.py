@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.export.pairs import Labelled
-from pipeline.overlay import overlay
-from pipeline.report.pictures import data_uri, plain, small, small_mask
+from pipeline.drawing.overlay import overlay
+from pipeline.drawing.thumbnails import data_uri, plain, small, small_mask
+from pipeline.masks.by_video import Labelled
 from pipeline.video import Selection, read_frames
 from schemas.errors import MediaError
 

@@ -9,9 +9,9 @@ import pandas as pd
 from pipeline.report.page import cut, interval, number, render
 from pipeline.report.plots import Axis, Line, Mark, Plot, Point, Table, Whisker
 from pipeline.report.samples import Sample
-from pipeline.runs.units import Key
+from pipeline.runs.commit import Key
 from pipeline.selection.calibration import Calibration
-from pipeline.selection.measures import MEASURES
+from pipeline.selection.quality_signals import MEASURES
 from pipeline.selection.rules import Rule
 
 RULES_SHOWN = 6  # with samples

@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import storage
-from pipeline.evaluation.join import Frame, Masks
-from pipeline.evaluation.pairs import Key, asked_by_manifest, asked_by_truth, to_pairs
-from pipeline.evaluation.predictions import manifest_of, open_predictions
-from pipeline.evaluation.scored import Scored
-from pipeline.evaluation.scorer import Scorer
-from pipeline.evaluation.scoring import Outcome
-from pipeline.evaluation.tasks import plan_tasks
-from pipeline.evaluation.truth import Truth
-from pipeline.overlay import overlay
-from pipeline.report.pictures import data_uri, plain, small, small_mask
+from pipeline.drawing.overlay import overlay
+from pipeline.drawing.thumbnails import data_uri, plain, small, small_mask
+from pipeline.evaluation.scoring.match_frames import Frame, Masks
+from pipeline.evaluation.scoring.score_pairs import Outcome
+from pipeline.evaluation.scoring.score_task import Scorer
+from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.io import storage
+from pipeline.masks.annotations import Truth
+from pipeline.masks.predictions import manifest_of, open_predictions
+from pipeline.masks.requested import Key, asked_by_manifest, asked_by_truth, to_pairs
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError, MediaError

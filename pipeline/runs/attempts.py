@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 
-from pipeline import storage
+from pipeline.io import storage
 from schemas.errors import InputError
 
 GRACE_SECONDS = 30.0  # for telling that the time is over

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipeline import storage
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.runs.commit import Key, receipt_of
 from pipeline.runs.compact import DOCUMENT, Part, by_pair, compacted_rows, read_document, sorted_rows
 from pipeline.runs.run import Run, Unit
-from pipeline.runs.units import Key, receipt_of
 from schemas.check import SchemaError, conform
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS

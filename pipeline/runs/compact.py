@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import storage
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.runs.commit import Key, pair_key
 from pipeline.runs.run import Run
-from pipeline.runs.units import Key, pair_key
 from schemas.check import complete
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import storage
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from pipeline.runs import plan
-from pipeline.runs.units import Receipt, read_receipt
+from pipeline.runs.commit import Receipt, read_receipt
 from schemas.errors import InputError, StorageError
 
 PLAN_ROW_GROUP = 4096  # a worker reads the row groups that its unit lies in

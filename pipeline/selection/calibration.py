@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from pipeline.evaluation.statistics import clustered_means, resample
-from pipeline.selection.measures import MEASURES
+from pipeline.evaluation.summary.statistics import clustered_means, resample
+from pipeline.selection.quality_signals import MEASURES
 from pipeline.selection.rules import Rule
 from schemas.errors import InputError
 

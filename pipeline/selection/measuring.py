@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.evaluation.predictions import Piece
-from pipeline.evaluation.tasks import PIECES
-from pipeline.export.pairs import (
+from pipeline.evaluation.scoring.tasks import PIECES
+from pipeline.masks.by_video import (
     IDS,
     Labelled,
     Source,
@@ -22,8 +21,9 @@ from pipeline.export.pairs import (
     pieces,
     read_pieces,
 )
-from pipeline.runs.units import Key
-from pipeline.selection.measures import SCHEMA, agreement, measure, paraphrase_agreement
+from pipeline.masks.predictions import Piece
+from pipeline.runs.commit import Key
+from pipeline.selection.quality_signals import SCHEMA, agreement, measure, paraphrase_agreement
 from pipeline.selection.repeats import fingerprint, repeats
 
 TASK_ROWS = 2048  # of masks: enough that a task's own cost does not count, few enough to share out

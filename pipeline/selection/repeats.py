@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from pipeline.export.pairs import Labelled
+from pipeline.masks.by_video import Labelled
 from pipeline.video import Selection, read_frames
 from schemas.errors import MediaError
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline import storage
-from pipeline.selection.measures import MEASURES
+from pipeline.io import storage
+from pipeline.selection.quality_signals import MEASURES
 from schemas.errors import InputError, StorageError
 
 _FORM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from model.transform import resized_size
+from model.referformer.inference.preprocess import resized_size
 from pipeline.training.colour import ColourChange, names_colour, other_colours
 from schemas.rle import MAX_SIDE
 

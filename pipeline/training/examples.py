@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
-from pipeline import storage
-from pipeline.evaluation.truth import Truth
-from pipeline.manifest import read_manifest, row_problems
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest, row_problems
+from pipeline.io.parallel import bounded_map
+from pipeline.masks.annotations import Truth
 from pipeline.runs.run import is_run
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from model.referformer import ReferFormer
-from model.segmenter import Segmenter, windows
-from model.tokenizer import Tokenizer
-from pipeline.evaluation import kernel
-from pipeline.evaluation.measures import j_and_f
+from model.referformer.inference.segmenter import Segmenter, windows
+from model.referformer.network.referformer import ReferFormer
+from model.referformer.tokenizer import Tokenizer
+from pipeline.evaluation.metrics import kernel
+from pipeline.evaluation.metrics.pair_metrics import j_and_f
 from pipeline.training.recipe import Recipe
 from pipeline.video import Selection, read_frames
 from schemas import rle

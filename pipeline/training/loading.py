@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from model.tokenizer import Tokenizer
-from model.training.targets import Targets
-from model.transform import normalize
-from pipeline.parallel import bounded_map
+from model.referformer.inference.preprocess import normalize
+from model.referformer.tokenizer import Tokenizer
+from model.referformer.training.targets import Targets
+from pipeline.io.parallel import bounded_map
 from pipeline.training.augment import TrainingClip, relative_boxes, tight_boxes
 from pipeline.training.colour import names_colour
 from pipeline.training.pseudo_clip import pseudo_clip

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pipeline import storage
+from pipeline.io import storage
 
 LOG, PLOT = "log.jsonl", "log.png"
 

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from model.checkpoint import WEIGHTS, load_model, save_checkpoint
-from model.segmenter import PRECISIONS
-from model.text_encoder import TokenBatch
-from model.tokenizer import load_tokenizer
-from model.training.losses import Losses, clip_losses
-from model.training.optimizer import adamw, freeze, rate_factor
-from model.training.recompute import checkpoint_gradients
-from pipeline import storage
+from model.referformer.checkpoint import WEIGHTS, load_model, save_checkpoint
+from model.referformer.inference.segmenter import PRECISIONS
+from model.referformer.network.text_encoder import TokenBatch
+from model.referformer.tokenizer import load_tokenizer
+from model.referformer.training.activation_checkpointing import checkpoint_gradients
+from model.referformer.training.losses import Losses, clip_losses
+from model.referformer.training.optimizer import adamw, freeze, rate_factor
+from pipeline.io import storage
 from pipeline.training.heldout import heldout_scores
 from pipeline.training.loading import Batch, Loader
 from pipeline.training.log import Log

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from model.config import ReferFormerConfig
-from model.segmenter import PRECISIONS
-from model.training.matcher import Coefficients
-from model.training.optimizer import Rates
+from model.referformer.config import ReferFormerConfig
+from model.referformer.inference.segmenter import PRECISIONS
+from model.referformer.training.matcher import Coefficients
+from model.referformer.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
 from pipeline.training.sampling import clip_frames, consecutive_frames
 from schemas.errors import InputError

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.referformer import ReferFormer
-from pipeline import storage
+from model.referformer.network.referformer import ReferFormer
+from pipeline.io import storage
 from schemas.errors import InputError
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of each parameter in AdamW

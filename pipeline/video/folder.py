@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from pipeline import storage
-from pipeline.parallel import bounded_map
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
 from pipeline.video.types import Frame, Selection, VideoHeader, check_same_size, check_size
 from schemas.errors import MediaError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.video.folder import MAX_IMAGE_BYTES, SUFFIXES, decode, open_image
 from pipeline.video.types import Frame, Selection, VideoHeader
 

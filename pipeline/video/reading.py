@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Self
 
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.video import file, folder, image
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader

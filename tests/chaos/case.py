@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs import audit
-from pipeline import storage
+from pipeline.io import storage
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = ROOT / "tests" / "chaos" / "hooks"

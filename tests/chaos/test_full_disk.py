@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from jobs import audit
-from pipeline import storage
-from pipeline.runs.units import Receipt, UnitWriter
-from pipeline.spool import FRAME_ROWS, FrameSpool
+from pipeline.io import storage
+from pipeline.runs.commit import Receipt, UnitWriter
+from pipeline.segment.spool import FRAME_ROWS, FrameSpool
 from schemas.errors import StorageError
 from schemas.masks import PREDICTIONS
 from tests.chaos.case import end_of, wait_until

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import audit
-from pipeline import storage
+from pipeline.io import storage
 from tests.chaos.case import Case
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]

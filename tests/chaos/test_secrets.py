@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage
+from pipeline.io import storage
 from tests import s3_server
 from tests.chaos.case import Case, end_of
 

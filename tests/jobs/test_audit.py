@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import audit
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from schemas.errors import InputError

@@ -12,7 +12,7 @@ from PIL import Image
 from jobs.check import CheckConfig, run
 from jobs.import_dataset import ImportConfig
 from jobs.import_dataset import run as import_dataset
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.video import Selection, read_frames
 from schemas.errors import InputError
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs import audit, compact
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.runs import compact as compacting
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run

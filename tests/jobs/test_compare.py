@@ -5,8 +5,8 @@ import pytest
 
 from jobs import compare
 from jobs.compare import CompareConfig
-from pipeline import storage
-from pipeline.evaluation.breakdown import score_rows
+from pipeline.evaluation.summary.breakdown import score_rows
+from pipeline.io import storage
 from schemas.errors import InputError
 
 pd = pytest.importorskip("pandas")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from cli import main
 from jobs import dry_run, segment
 from jobs.segment import SegmentConfig
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.runs.run import Run
 from schemas.errors import InputError
 

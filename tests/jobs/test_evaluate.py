@@ -12,7 +12,7 @@ from PIL import Image
 
 from jobs import evaluate, import_dataset
 from jobs.evaluate import EvaluateConfig
-from pipeline import storage
+from pipeline.io import storage
 from schemas import rle
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST

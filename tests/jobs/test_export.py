@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs import evaluate, export, import_dataset
-from pipeline import storage
-from pipeline.export.pairs import Source
+from pipeline.io import storage
+from pipeline.masks.by_video import Source
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.handmade import counted_from_one, error_of, run_of_truth

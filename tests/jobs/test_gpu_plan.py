@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.segment import SegmentConfig, _resources
-from pipeline.segment import Resources
+from pipeline.segment.actor import Resources
 from schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

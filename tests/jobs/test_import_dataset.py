@@ -13,7 +13,7 @@ from PIL import Image
 from cli import main
 from jobs import import_dataset
 from jobs.import_dataset import ImportConfig, manifest_table, run
-from pipeline.manifest import read_manifest
+from pipeline.io.manifest import read_manifest
 from schemas import rle
 from schemas.check import conform
 from schemas.errors import InputError

@@ -20,8 +20,8 @@ from cli import main
 from jobs import evaluate, report
 from jobs.evaluate import EvaluateConfig
 from jobs.report import ReportConfig
-from pipeline import storage
-from pipeline.evaluation.breakdown import score_rows
+from pipeline.evaluation.summary.breakdown import score_rows
+from pipeline.io import storage
 from schemas import rle
 from schemas.errors import InputError
 from schemas.scores import FRAME_SCORES

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from cli import main
 from jobs import audit, segment
-from jobs.progress import Progress
 from jobs.segment_result import Tally
-from model.checkpoint import load_segmenter
-from model.embedded import EMBEDDED, FOLDER
-from model.segmenter import Overlap
-from pipeline import storage
+from jobs.terminal.progress import Progress
+from model.bundled import EMBEDDED, FOLDER
+from model.referformer.checkpoint import load_segmenter
+from model.referformer.inference.segmenter import Overlap
+from pipeline.io import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames
 from schemas import rle

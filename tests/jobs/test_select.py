@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs.select import PAIRS, SelectConfig, run
-from pipeline import storage
-from pipeline.export.pairs import Source
-from pipeline.manifest import read_manifest
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
+from pipeline.masks.by_video import Source
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
-from pipeline.selection.measures import MEASURES
 from pipeline.selection.measuring import plan_tasks
+from pipeline.selection.quality_signals import MEASURES
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from jobs import audit, status
-from pipeline.runs import units
+from pipeline.runs import commit
+from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
-from pipeline.runs.units import Receipt, UnitWriter
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
@@ -25,14 +25,14 @@ def run(request, tmp_path) -> Run:
     return run
 
 
-def commit(run: Run, number: int, started: float, ended: float, status: str = "ok") -> None:
+def commit_unit(run: Run, number: int, started: float, ended: float, status: str = "ok") -> None:
     unit = run.units()[number]
     ids = {"video_id": run.rows(unit)["video_id"][0].as_py(), "expression_id": "0", "status": status}
     frame = {"frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
     rows = [ids | frame | {"frame_index": i} for i in range(20)] if status == "ok" else [ids | {"error": "gone"}]
     with pytest.MonkeyPatch.context() as patch:
         clock = SimpleNamespace(monotonic=iter([0.0, ended - started]).__next__, time=lambda: started)
-        patch.setattr(units, "time", clock)
+        patch.setattr(commit, "time", clock)
         with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", started=started)) as writer:
             writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS))
             writer.commit()
@@ -49,8 +49,8 @@ def test_before_the_first_unit(run):
 
 def test_under_way(run):
     now = time.time()
-    commit(run, 0, now - 20, now - 10)
-    commit(run, 1, now - 10, now - 1)
+    commit_unit(run, 0, now - 20, now - 10)
+    commit_unit(run, 1, now - 10, now - 1)
     result = state(run)
     assert (result.state, result.pairs_done, result.units_done, result.frames) == ("running", 2, 2, 40)
     assert result.frames_per_second == pytest.approx(40 / 19)
@@ -59,16 +59,16 @@ def test_under_way(run):
 
 
 def test_when_nobody_works_on_it_any_more(run):
-    commit(run, 0, time.time() - 4000, time.time() - 3990)
+    commit_unit(run, 0, time.time() - 4000, time.time() - 3990)
     assert state(run).state == "stopped"
 
 
 def test_rest_does_not_count_and_neither_does_a_clock_that_jumps(run):
     now = time.time()
-    commit(run, 0, now - 9000, now - 8990)
-    commit(run, 1, now - 10, now - 1)
+    commit_unit(run, 0, now - 9000, now - 8990)
+    commit_unit(run, 1, now - 10, now - 1)
     assert state(run).eta == pytest.approx(19)
-    commit(run, 2, now + 7200, now + 7210)  # by the clock of a node that is ahead
+    commit_unit(run, 2, now + 7200, now + 7210)  # by the clock of a node that is ahead
     result = state(run)
     assert (result.state, result.last_commit) == ("running", 0)
     assert result.frames_per_second == pytest.approx(60 / 29)
@@ -79,7 +79,7 @@ def test_rest_does_not_count_and_neither_does_a_clock_that_jumps(run):
 def test_at_the_end(run):
     now = time.time()
     for number in range(4):
-        commit(run, number, now - 40 + 10 * number, now - 30 + 10 * number, "missing" if number == 3 else "ok")
+        commit_unit(run, number, now - 40 + 10 * number, now - 30 + 10 * number, "missing" if number == 3 else "ok")
     result = state(run)
     assert (result.state, result.pairs_done, result.failed, result.eta) == ("done", 4, {"missing": 1}, None)
     assert audit.run(audit.AuditConfig(run=run.folder)).exit_code == 0

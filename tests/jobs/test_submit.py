@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs import submit
-from jobs.command import LOCATIONS, spell_out
+from jobs.terminal.command_line import LOCATIONS, spell_out
 from schemas.errors import InfrastructureError, InputError
 
 SECRET = "test-only-secret-value"
@@ -127,7 +127,9 @@ def test_the_exit_code_of_a_failing_job_is_passed_on(head, tmp_path, checkpoint)
 
 @pytest.mark.slow
 def test_the_code_that_was_sent_is_what_runs(head, tmp_path):
-    (tmp_path / "cli.py").write_text("import sys; print('sent:', *sys.argv[1:]); sys.exit(3)")
+    (tmp_path / "refervos.py").write_text(
+        "import sys\ndef use_own_modules(): pass\ndef main(): print('sent:', *sys.argv[1:]); sys.exit(3)"
+    )
     done = rvos_submit(head, "--working-dir", str(tmp_path), "check", "s3://b/m.parquet")
     assert done.returncode == 3
     assert "sent: check s3://b/m.parquet" in done.stderr
@@ -166,7 +168,8 @@ def test_a_command_has_one_id_however_it_is_written():
     assert one.submission_id == two.submission_id != other.submission_id
     assert one.submission_id.startswith("rvos-segment-first-")
     assert one.entrypoint == (
-        "exec python -m cli segment s3://b/m.parquet s3://b/runs/first --checkpoint s3://b/c --window 12 --strict "
+        'exec python -c "import refervos; refervos.main()" '
+        "segment s3://b/m.parquet s3://b/runs/first --checkpoint s3://b/c --window 12 --strict "
         "--address auto"
     )
 
@@ -269,16 +272,23 @@ def test_what_is_sent_is_the_code_and_nothing_else(tmp_path):
     package = tmp_path / "package.zip"
     create_package(code, package, include_gitignore=True, excludes=submit.EXCLUDES)
     names = zipfile.ZipFile(package).namelist()
-    assert {name.partition("/")[0] for name in names} == {"cli.py", "jobs", "model", "pipeline", "schemas"}
-    assert {"pipeline/runs/plan.py", "model/backbones/swin.py"} <= set(names)
+    assert {name.partition("/")[0] for name in names} == {
+        "refervos.py",
+        "cli.py",
+        "jobs",
+        "model",
+        "pipeline",
+        "schemas",
+    }
+    assert {"pipeline/runs/plan.py", "model/referformer/network/backbones/swin.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
 
 
 def test_another_folder_of_code_or_none(tmp_path):
     assert submit._code("none") is None
-    with pytest.raises(InputError, match="has no cli.py"):
+    with pytest.raises(InputError, match="has no refervos.py"):
         submit._code(str(tmp_path))
-    (tmp_path / "cli.py").touch()
+    (tmp_path / "refervos.py").touch()
     assert submit._code(str(tmp_path)) == str(tmp_path)
 
 

@@ -9,7 +9,7 @@ from jobs import train
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
 from jobs.train import TrainConfig
-from model.checkpoint import check_checkpoint
+from model.referformer.checkpoint import check_checkpoint
 from schemas.errors import InputError
 
 RECIPE = """

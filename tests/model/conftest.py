@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from model.config import ReferFormerConfig, ResNetConfig, SwinConfig, TextConfig, VideoSwinConfig
-from model.referformer import ReferFormer
+from model.referformer.config import ReferFormerConfig, ResNetConfig, SwinConfig, TextConfig, VideoSwinConfig
+from model.referformer.network.referformer import ReferFormer
 
 torch.set_num_threads(1)  # tiny tensors: a second thread on a busy machine costs more than it gives
 

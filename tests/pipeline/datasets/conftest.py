@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from jobs import evaluate, import_dataset
-from pipeline.manifest import read_manifest
+from pipeline.io.manifest import read_manifest
 from schemas import rle
 from schemas.masks import PREDICTIONS
 

@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.datasets import a2d, imported
-from pipeline.datasets.moving_shapes import write_video
-from pipeline.datasets.tracks import OTHER_SIZE
+from pipeline.datasets import a2d
+from pipeline.datasets.common import dataset_video
+from pipeline.datasets.common.tracks import OTHER_SIZE
+from pipeline.datasets.synthetic.moving_shapes import write_video
 from schemas import rle
 from schemas.errors import InputError
 
@@ -145,7 +146,7 @@ def test_clips_that_are_missing_or_of_another_size(root):
     (root / "Release/clips320H/-b.mp4").unlink()
     first, second = a2d.read(str(root))
     assert "object 0 frame 00006" in first.problems[0]
-    assert imported.NO_FRAMES in dict(second.warnings)
+    assert dataset_video.NO_FRAMES in dict(second.warnings)
     assert second.pairs[0]["num_frames"] == 9  # by videoset.csv
     write_coco(root, {("-a", 7, "0"): LEFT[:, :-2]}, segmentation={"size": [H, W - 2], "counts": [H * (W - 2)]})
     assert (OTHER_SIZE, "-a: masks 46x32, images 48x32") in next(iter(a2d.read(str(root)))).warnings

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.datasets import coco_video, json_file
+from pipeline.datasets import coco_video
+from pipeline.datasets.common import json_file
 from schemas import rle
 from schemas.errors import InputError
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pipeline.datasets import folder, imported
+from pipeline.datasets import folder
+from pipeline.datasets.common import dataset_video
 from schemas.errors import InputError
 
 FRAMES = ["0001", "0002"]
@@ -68,8 +69,8 @@ def test_jsonl(root, tmp_path):
     text = "\n".join(map(json.dumps, rows))
     found = list(folder.read(str(root), expressions=write(tmp_path, "a.jsonl", text)))
     assert (found[0].pairs[0]["annotator"], found[0].pairs[0]["level"]) == ("me", 2)
-    assert [what for what, _ in found[3].warnings] == [imported.NO_TEXT]
-    assert [what for what, _ in found[1].warnings] == [imported.NO_EXPRESSIONS]
+    assert [what for what, _ in found[3].warnings] == [dataset_video.NO_TEXT]
+    assert [what for what, _ in found[1].warnings] == [dataset_video.NO_EXPRESSIONS]
 
 
 BAD = {

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from pipeline.datasets import imported, jhmdb
+from pipeline.datasets import jhmdb
+from pipeline.datasets.common import dataset_video
 from schemas import rle
 from schemas.errors import InputError
 
@@ -102,7 +103,7 @@ def test_sizes_are_bounded(root, monkeypatch):
 def test_frames_missing(root):
     (root / "Rename_Images").rename(root / "elsewhere")
     first, _ = jhmdb.read(str(root))
-    assert {what for what, _ in first.warnings} == {imported.NO_FRAMES, jhmdb.NO_MASKS}
+    assert {what for what, _ in first.warnings} == {dataset_video.NO_FRAMES, jhmdb.NO_MASKS}
     (root / "elsewhere").rename(root / "Rename_Images")
     rows = samples(root)
     rows[3][1] = "x/00099.png"

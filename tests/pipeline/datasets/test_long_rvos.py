@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.datasets import imported, long_rvos
+from pipeline.datasets import long_rvos
+from pipeline.datasets.common import dataset_video
 from schemas import rle
 from schemas.errors import InputError
 
@@ -39,7 +40,7 @@ def test_layout(root, half, below):
         ("2", "00000", True), ("2", "00006", True), ("2", "00012", True),
     ]  # fmt: skip
     np.testing.assert_array_equal(rle.decode(rows[0]["counts"], 6, 8), half)
-    assert [what for what, _ in found.warnings] == [imported.NO_MASK_OF_OBJECT]
+    assert [what for what, _ in found.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
 
 
 def test_without_truth_and_broken(root, write_masks):

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.datasets import imported, json_file, mevis
+from pipeline.datasets import mevis
+from pipeline.datasets.common import dataset_video, json_file
 from schemas import rle
 from schemas.errors import InputError
 
@@ -58,7 +59,7 @@ def test_layout(root, half, monkeypatch):
     assert rows[1]["counts"] is None
     np.testing.assert_array_equal(rle.decode(rows[0]["counts"], 6, 8), half)
     assert [row["counts"] for row in second.annotations.to_pylist()] == [None] * 3
-    assert [what for what, _ in second.warnings] == [imported.NO_MASK_OF_OBJECT]
+    assert [what for what, _ in second.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
     assert not first.problems
     assert not second.problems
 
@@ -99,7 +100,7 @@ def test_errors(root, tmp_path):
     first, second = mevis.read(str(root))
     assert "object 7 frame 00000: runs total 0" in first.problems[0]
     assert "annotation 12: 2 masks for 3 frames" in first.problems[1]
-    assert [what for what, _ in second.warnings] == [imported.NO_MASK_OF_OBJECT]
+    assert [what for what, _ in second.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
     with pytest.raises(InputError, match="has the splits valid_u; choose one"):
         mevis.read(str(root), "train")
     with pytest.raises(InputError, match="no data set in"):
@@ -122,7 +123,7 @@ def test_objects_that_the_masks_lack_are_absent(root, score_itself):
     uri.write_text(json.dumps(masks))
     first, _ = mevis.read(str(root))
     assert [row["counts"] for row in first.annotations.to_pylist() if row["object_id"] == "12"] == [None] * 3
-    assert [what for what, _ in first.warnings] == [imported.NO_MASK_OF_OBJECT]
+    assert [what for what, _ in first.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
     for content in ("{}", "[1, 2]"):
         uri.write_text(content)
         with pytest.raises(InputError, match="holds no masks by annotation"):

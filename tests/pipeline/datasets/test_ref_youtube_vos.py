@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets import imported, meta_expressions, ref_youtube_vos
+from pipeline.datasets import ref_youtube_vos
+from pipeline.datasets.common import dataset_video, meta_expressions
 from schemas.errors import InputError
 
 EXPRESSION = {"exp": "a cat", "obj_id": "1"}
@@ -55,7 +56,7 @@ def test_flat_layout(tmp_path):
     assert [(row["object_id"], row["frame_index"]) for row in first.annotations.to_pylist()] == [
         ("1", 0), ("1", 1), ("2", 0), ("2", 1),
     ]  # fmt: skip
-    assert [what for what, _ in first.warnings] == [imported.NO_MASK_OF_OBJECT]
+    assert [what for what, _ in first.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
 
 
 def test_published_layout(tmp_path):
@@ -113,10 +114,10 @@ def test_warnings(tmp_path):
     warnings = {what for found in read(tmp_path) for what, _ in found.warnings}
     assert warnings == {
         meta_expressions.SOME_FRAMES,
-        imported.NO_TEXT,
-        imported.NO_MASK_OF_OBJECT,
-        imported.NO_FRAMES,
-        imported.NO_EXPRESSIONS,
+        dataset_video.NO_TEXT,
+        dataset_video.NO_MASK_OF_OBJECT,
+        dataset_video.NO_FRAMES,
+        dataset_video.NO_EXPRESSIONS,
     }
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.attributes import COMPUTED
-from pipeline.evaluation.measures import measures
+from pipeline.evaluation.metrics.pair_metrics import measures
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.summary.attributes import COMPUTED
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocols.md").read_text()
 

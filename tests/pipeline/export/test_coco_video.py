@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
-from pipeline import storage
 from pipeline.export.coco_video import write_coco_video
-from pipeline.export.pairs import Source
+from pipeline.io import storage
+from pipeline.masks.by_video import Source
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS

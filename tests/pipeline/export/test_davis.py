@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from model.postprocess import choose_query, merge_objects, resize_logits
-from model.segmenter import windows
-from pipeline.evaluation.trees import Tree
+from model.referformer.inference.postprocess import choose_query, merge_objects, resize_logits
+from model.referformer.inference.segmenter import windows
 from pipeline.export.davis import merge, write_davis
-from pipeline.export.pairs import Source
 from pipeline.export.png import PALETTE
+from pipeline.masks.by_video import Source
+from pipeline.masks.png_trees import Tree
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS

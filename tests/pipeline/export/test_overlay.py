@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageSequence
 
-from pipeline import storage
 from pipeline.export.overlay import _write_gif, write_overlays
-from pipeline.export.pairs import Source
+from pipeline.io import storage
+from pipeline.masks.by_video import Source
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError

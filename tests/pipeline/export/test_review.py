@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pipeline.export.pairs import Source
 from pipeline.export.review import write_review
+from pipeline.masks.by_video import Source
 from pipeline.runs.run import Run
 from schemas.errors import InputError
 from tests.handmade import rows_of, run_of_truth

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import storage
-from pipeline.evaluation.predictions import open_predictions
-from pipeline.evaluation.trees import Tree
-from pipeline.export.pairs import Source
 from pipeline.export.submission import SERVERS, write_submission
 from pipeline.export.validation import validate
-from pipeline.manifest import read_manifest
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
+from pipeline.masks.by_video import Source
+from pipeline.masks.png_trees import Tree
+from pipeline.masks.predictions import open_predictions
 from schemas import rle
 from schemas.errors import InputError
 from tests.handmade import error_of, rows_of, run_of_truth

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from pipeline.export import validation
-from pipeline.export.pairs import Source
 from pipeline.export.png import binary_png, palette_png
 from pipeline.export.submission import SERVERS, write_submission
 from pipeline.export.validation import validate
-from pipeline.manifest import read_manifest
+from pipeline.io.manifest import read_manifest
+from pipeline.masks.by_video import Source
 from schemas.errors import InputError, StorageError
 
 SERVER = SERVERS["ref-youtube-vos"]

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import storage
-from pipeline.export.pairs import Source
 from pipeline.export.webdataset import write_webdataset
-from pipeline.manifest import read_manifest
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
+from pipeline.masks.by_video import Source
 from pipeline.training.examples import Source as TrainingSource
 from pipeline.training.examples import gather_examples
 from schemas.errors import InputError

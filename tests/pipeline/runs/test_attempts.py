@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.runs.attempts import Attempts, Marker, next_rung
 
 UNIT = "u"

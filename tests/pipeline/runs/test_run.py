@@ -3,10 +3,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from pipeline import storage
+from pipeline.io import storage
+from pipeline.runs.commit import Receipt, UnitWriter, read_receipt, unit_pairs
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
-from pipeline.runs.units import Receipt, UnitWriter, read_receipt, unit_pairs
 from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from pipeline.selection.calibration import LEAST_VIDEOS, _short, calibrate, correlation
-from pipeline.selection.measures import MEASURES
+from pipeline.selection.quality_signals import MEASURES
 from schemas.errors import InputError
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageFilter
 
-from pipeline.export.pairs import Labelled
+from pipeline.masks.by_video import Labelled
 from pipeline.selection import repeats as repeating
 from pipeline.selection.repeats import SeenVideos, fingerprint, plain_words, repeats
 from schemas.masks import PREDICTIONS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.transform import normalize
+from model.referformer.inference.preprocess import normalize
 from pipeline.training.augment import (
     Augmentation,
     TrainingClip,

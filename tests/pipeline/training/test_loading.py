@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from model.tokenizer import load_tokenizer
+from model.referformer.tokenizer import load_tokenizer
 from pipeline.training.augment import Augmentation
 from pipeline.training.examples import EXAMPLES, Source, gather_examples
 from pipeline.training.loading import Batch, Loader

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from jobs.train import TrainConfig, prepare
-from model.checkpoint import load_model
-from model.config import ReferFormerConfig, TextConfig, VideoSwinConfig
-from model.training.optimizer import Rates
+from model.referformer.checkpoint import load_model
+from model.referformer.config import ReferFormerConfig, TextConfig, VideoSwinConfig
+from model.referformer.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
 from pipeline.training.log import read_log
 from pipeline.training.loop import Training, Worker, train

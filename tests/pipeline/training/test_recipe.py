@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.config import ReferFormerConfig
+from model.referformer.config import ReferFormerConfig
 from pipeline.training.recipe import RECIPES, Recipe, read_recipe
 from schemas.errors import InputError
 

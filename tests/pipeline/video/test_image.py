@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import storage
+from pipeline.io import storage
 from pipeline.video import Selection, probe, read_frames
 from schemas.errors import MediaError
 

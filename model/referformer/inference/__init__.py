@@ -1,0 +1,1 @@
+"""From prepared frames and sentences to masks, by the rules of the published inference scripts."""

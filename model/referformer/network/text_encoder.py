@@ -1,0 +1,105 @@
+"""RoBERTa and the projection of its words and sentence into the model's width.
+
+Shapes: N sentences, L tokens, C hidden size of the model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import RobertaConfig, RobertaModel
+
+from model.referformer.config import TextConfig
+from model.referformer.network.position_encoding import word_position
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Token ids of N sentences: start, words, end, then padding up to the longest."""
+
+    ids: Tensor  # [N, L] int64
+    mask: Tensor  # [N, L] bool, True on real tokens
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return type(self)(ids=self.ids.to(device), mask=self.mask.to(device))
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What the rest of the model sees of N sentences."""
+
+    words: Tensor  # [N, L, C]
+    sentence: Tensor  # [N, C]
+    position: Tensor  # [N, L, C], sine
+    padding: Tensor  # [N, L] bool, True on padding
+
+    @classmethod
+    def stack(cls, features: Sequence[Self]) -> Self:
+        """All their sentences, padded to the longest."""
+        longest = max(one.words.shape[1] for one in features)
+
+        def pad(x: Tensor) -> Tensor:
+            return F.pad(x, (0, 0, 0, longest - x.shape[1]))
+
+        def pad_mask(x: Tensor) -> Tensor:
+            return F.pad(x, (0, longest - x.shape[1]), value=True)
+
+        return cls(
+            words=torch.cat([pad(one.words) for one in features]),
+            sentence=torch.cat([one.sentence for one in features]),
+            position=torch.cat([pad(one.position) for one in features]),
+            padding=torch.cat([pad_mask(one.padding) for one in features]),
+        )
+
+
+class FeatureResizer(nn.Module):
+    """Text width -> model width, for words and sentence alike."""
+
+    def __init__(self, in_dim: int, out_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.fc = nn.Linear(in_dim, out_dim)
+        self.layer_norm = nn.LayerNorm(out_dim, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.layer_norm(self.fc(x)))
+
+
+def build_text_encoder(config: TextConfig) -> RobertaModel:
+    """RoBERTa with pooler, randomly initialised; nothing is fetched."""
+    return RobertaModel(
+        RobertaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            intermediate_size=config.intermediate_size,
+            max_position_embeddings=config.max_positions,
+            hidden_dropout_prob=config.dropout,
+            attention_probs_dropout_prob=config.dropout,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+            bos_token_id=0,
+            pad_token_id=1,
+            eos_token_id=2,
+        )
+    )
+
+
+def encode_text(encoder: RobertaModel, resizer: FeatureResizer, words: TokenBatch) -> TextFeatures:
+    """ids and mask [N, L] -> features; ValueError if a sentence is longer than the encoder's positions reach."""
+    longest = encoder.config.max_position_embeddings - 2
+    if words.ids.shape[1] > longest:
+        raise ValueError(f"a sentence of {words.ids.shape[1]} tokens; the text encoder takes at most {longest}")
+    encoded = encoder(input_ids=words.ids, attention_mask=words.mask)
+    projected = resizer(encoded.last_hidden_state)
+    return TextFeatures(
+        words=projected,
+        sentence=resizer(encoded.pooler_output),
+        position=word_position(~words.mask, projected.shape[-1]),
+        padding=~words.mask,
+    )

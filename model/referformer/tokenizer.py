@@ -1,0 +1,134 @@
+"""Sentences to RoBERTa token ids, from files in a local folder; nothing is ever downloaded.
+
+The `tokenizers` library reads the files itself. The tokenizer classes of transformers answer an empty folder, or
+files whose names they do not know, with a tokenizer of five tokens and no error; here every tokenizer is checked
+against the vocabulary of the model that it feeds.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+import torch
+from tokenizers import AddedToken, models, pre_tokenizers, processors, trainers
+
+from model.errors import CheckpointError
+from model.referformer.network.text_encoder import TokenBatch
+
+START, PAD, END, UNKNOWN = 0, 1, 2, 3
+SPECIAL = {"<s>": START, "<pad>": PAD, "</s>": END, "<unk>": UNKNOWN}
+
+
+class Tokenizer:
+    """Byte-level BPE as published: cased, no space put before the first word, start and end ids around."""
+
+    def __init__(self, backend: tokenizers.Tokenizer):
+        self.backend = backend
+        self.backend.no_padding()
+        self.backend.no_truncation()
+
+    def __call__(self, expressions: Sequence[str]) -> TokenBatch:
+        """Token ids [B, L] int64, padded on the right to the longest, and their mask [B, L] bool, True = real."""
+        rows = [encoding.ids for encoding in self.backend.encode_batch(list(expressions))]
+        ids = torch.full((len(rows), max(map(len, rows), default=0)), PAD, dtype=torch.int64)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = True
+        return TokenBatch(ids=ids, mask=mask)
+
+    def count(self, expression: str) -> int:
+        """Number of ids of one expression, start and end included."""
+        return len(self.backend.encode(expression).ids)
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` into an existing folder."""
+        self.backend.save(str(folder / "tokenizer.json"))
+
+
+def load_tokenizer(folder: str | Path, vocab_size: int) -> Tokenizer:
+    """Read `tokenizer.json`, or else `vocab.json` with `merges.txt`, from `folder`.
+
+    Raises CheckpointError if they are missing or unreadable, if the number of tokens is not `vocab_size`, or if the
+    ids of start, padding, end and unknown are not RoBERTa's 0, 1, 2, 3.
+    """
+    folder = Path(folder)
+    tokenizer = Tokenizer(_read(tokenizer_files(folder)))
+    ids = tokenizer.backend.get_vocab().values()
+    if set(ids) != set(range(vocab_size)):
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {len(ids)} tokens with ids up to {max(ids, default=None)}, the model's "
+            f"vocabulary is {vocab_size}; give the folder with the tokenizer files that the model was trained with"
+        )
+    found = {token: tokenizer.backend.token_to_id(token) for token in SPECIAL}
+    if found != SPECIAL:
+        raise CheckpointError(f"{folder}: the special tokens have the ids {found}, the model needs {SPECIAL}")
+    layout = tokenizer.backend.encode("").ids
+    if layout != [START, END]:
+        raise CheckpointError(f"{folder}: an empty sentence becomes the ids {layout}, the model needs [{START}, {END}]")
+    return tokenizer
+
+
+def write_byte_level_tokenizer(folder: str | Path) -> int:
+    """Write a tokenizer that needs no training: one id for each byte, no merges. Returns its number of tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = SPECIAL | {byte: len(SPECIAL) + i for i, byte in enumerate(alphabet)}
+    tokenizer = Tokenizer(_byte_level(models.BPE(vocab=vocab, merges=[])))
+    tokenizer.save(Path(folder))
+    return tokenizer.backend.get_vocab_size()
+
+
+def write_tokenizer(folder: str | Path, sentences: Sequence[str], vocab_size: int) -> None:
+    """Write a tokenizer of `vocab_size` tokens: the bytes, and the merges that shorten `sentences` most.
+
+    Raises CheckpointError if there are not as many merges in the sentences, or no room for the bytes.
+    """
+    fewest = write_byte_level_tokenizer(folder)
+    if vocab_size == fewest:
+        return
+    tokenizer = _byte_level(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1,  # <mask> comes last
+        special_tokens=[AddedToken(token, special=True) for token in SPECIAL],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    learned = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(pair) for pair in learned["merges"]]
+    whole = Tokenizer(_byte_level(models.BPE(vocab=learned["vocab"], merges=merges)))
+    if whole.backend.get_vocab_size() != vocab_size:
+        raise CheckpointError(
+            f"vocab_size is {vocab_size}; the sentences make a tokenizer of {fewest} (bytes) to "
+            f"{whole.backend.get_vocab_size()} tokens"
+        )
+    whole.save(Path(folder))
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+    """The files that `load_tokenizer` reads: the first of the two forms that is complete; CheckpointError if none."""
+    whole, vocab, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    if whole.is_file():
+        return (whole,)
+    if vocab.is_file() and merges.is_file():
+        return (vocab, merges)
+    raise CheckpointError(f"{folder}: no tokenizer; the folder must hold tokenizer.json, or vocab.json and merges.txt")
+
+
+def _read(files: tuple[Path, ...]) -> tokenizers.Tokenizer:
+    try:
+        if len(files) == 1:
+            return tokenizers.Tokenizer.from_file(str(files[0]))
+        return _byte_level(models.BPE.from_file(str(files[0]), str(files[1])))
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(f"{files[0]}: cannot read the tokenizer: {error}") from None
+
+
+def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
+    """The rest of RoBERTa's tokenizer around its vocabulary and merges."""
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", END), ("<s>", START), add_prefix_space=False)
+    tokenizer.add_special_tokens([*SPECIAL, AddedToken("<mask>", lstrip=True)])
+    return tokenizer

@@ -1,0 +1,64 @@
+"""What trains, at which rate: frozen parts, parameter groups of AdamW, learning rate over time."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model.referformer.network.backbones.resnet import ResNet
+from model.referformer.network.referformer import ReferFormer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Learning rates by part, as published for eight clips a step."""
+
+    main: float = 1e-4
+    backbone: float = 5e-5
+    text: float = 1e-5
+    offsets: float = 1e-4  # reference points and sampling offsets of the deformable attention
+
+    def of(self, name: str) -> tuple[str, float]:
+        """Group and rate of a parameter of the model."""
+        if name.startswith("backbone.0."):
+            return "backbone", self.backbone
+        if name.startswith("text_encoder."):
+            return "text", self.text
+        if "reference_points" in name or "sampling_offsets" in name:
+            return "offsets", self.offsets
+        return "main", self.main
+
+
+def freeze(model: ReferFormer, *, text_encoder: bool) -> None:
+    """Stop gradients where the published training has none: a ResNet's stem and first stage, the text encoder if asked.
+
+    A frozen text encoder keeps its dropout: it is in training mode with the rest.
+    """
+    body = model.get_submodule("backbone.0.body")
+    if isinstance(body, ResNet):
+        body.conv1.requires_grad_(False)
+        body.layer1.requires_grad_(False)
+    model.text_encoder.requires_grad_(not text_encoder)
+
+
+def adamw(model: nn.Module, rates: Rates, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over all that trains; each group carries its `name`. Weight decay is on everything, as published."""
+    groups: dict[str, dict] = {}
+    for name, parameter in model.named_parameters():  # a box head, known under two names, comes once
+        if parameter.requires_grad:
+            key, rate = rates.of(name)
+            groups.setdefault(key, {"name": key, "lr": rate, "params": []})["params"].append(parameter)
+    return torch.optim.AdamW(list(groups.values()), lr=rates.main, weight_decay=weight_decay, fused=True)
+
+
+def rate_factor(progress: float, *, schedule: str, drops: tuple[float, ...], warmup: float) -> float:
+    """What the learning rates are multiplied with, `progress` epochs from the start.
+
+    "steps": a tenth after each of `drops` (epochs), the published way. "cosine": down to 0 at the last of `drops`.
+    Before either, a linear rise over the first `warmup` epochs.
+    """
+    rise = min(1.0, (progress + 1e-9) / warmup) if warmup else 1.0
+    if schedule == "cosine":
+        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, progress / drops[-1])))
+    return rise * 0.1 ** sum(progress >= drop for drop in drops)

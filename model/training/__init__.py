@@ -1,1 +1,0 @@
-"""What training needs besides the model: targets, matching, losses, what trains at which rate."""

@@ -1,0 +1,1 @@
+"""Ray: start or join a cluster, and run tasks on it."""

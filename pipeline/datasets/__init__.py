@@ -1,0 +1,1 @@
+"""Published data sets and your own videos: one file for each layout."""

@@ -1,0 +1,1 @@
+"""Synthetic videos of moving shapes with exact masks."""

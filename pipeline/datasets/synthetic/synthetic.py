@@ -1,0 +1,232 @@
+"""A synthetic data set: videos of moving shapes, sentences that are true of one of them, exact masks.
+
+Videos of the three splits differ in seed and background; `val` and `test` also show looks that `train` never does.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.datasets.synthetic.moving_shapes import annotation_rows, texture, write_rows, write_video
+from pipeline.datasets.synthetic.shape_scenes import (
+    FEWEST_FRAMES,
+    FOCUSES,
+    LOOKS,
+    STILL_FOCUSES,
+    UNSEEN,
+    Actor,
+    Stage,
+    draw_actors,
+    paint,
+    visible_masks,
+)
+from pipeline.datasets.synthetic.shape_sentences import Sentence, sentence_about_nothing, sentences
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from schemas.manifest import MANIFEST
+from schemas.masks import ANNOTATIONS
+
+SPLITS = ("train", "val", "test")
+TRIES = 500  # scenes drawn until one allows a sentence of the kind that is due
+LEAST_PIXELS = 12  # of a target in a frame, to count as seen
+LEAST_SHARE = 0.4  # of a target that is seen, mean over the frames that it is in
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticVideos:
+    """`videos` scenes of one split; frames and shapes of each lie between two numbers, both included."""
+
+    videos: int
+    split: str = "train"
+    height: int = 96
+    width: int = 128
+    frames: tuple[int, int] = (8, 16)
+    shapes: tuple[int, int] = (2, 5)
+    expressions: int = 3  # of each video, at most
+    focus: str | None = None  # all scenes made for this kind of sentence, which comes first; None: each in turn
+    no_target: bool = False  # one more for each video, about a shape that is not there
+    seed: int = 0
+
+    def write(self, folder: str) -> tuple[str, str, Counter[str]]:
+        """Render videos/*.mp4 and both tables into `folder`, local or URI.
+
+        Returns the URIs of the manifest and of the annotations, and the number of sentences of each kind.
+        """
+        pairs, masks = [], []
+        for of_video, of_masks in bounded_map(
+            lambda i: self._write_one(folder, i), range(self.videos), os.cpu_count() or 1
+        ):
+            pairs += of_video
+            masks += of_masks
+        kinds = Counter(row["kind"] for row in pairs)
+        return (
+            write_rows(storage.join(folder, "manifest.parquet"), pairs, MANIFEST),
+            write_rows(storage.join(folder, "annotations.parquet"), masks, ANNOTATIONS),
+            kinds,
+        )
+
+    def _write_one(self, folder: str, index: int) -> tuple[list[dict], list[dict]]:
+        video_id = f"{self.split}-{index:05d}"
+        scene = self.scene(index)
+        background = BACKGROUNDS[self.split](self._rng(index, 1), self.height, self.width)
+        frames = paint(scene.actors, scene.seen, background)
+        write_video(storage.join(folder, "videos", f"{video_id}.mp4"), tuple(frames))
+        return list(self._manifest_rows(video_id, scene)), list(annotation_rows(video_id, scene.seen))
+
+    def scene(self, index: int) -> "Scene":
+        """Scene number `index`: its shapes, what is seen of them, its sentences."""
+        rng = self._rng(index, 0)
+        frames = int(rng.integers(self.frames[0], self.frames[1] + 1))
+        focuses = FOCUSES if frames >= FEWEST_FRAMES else STILL_FOCUSES
+        focus = self.focus or focuses[index % len(focuses)]
+        train = self.split == "train"
+        looks = tuple(look for look in LOOKS if not train or look not in UNSEEN)
+        stage = Stage(height=self.height, width=self.width, frames=frames, looks=looks)
+        for _ in range(TRIES):
+            count = int(rng.integers(self.shapes[0], self.shapes[1] + 1))
+            count = max(count, 3 if focus == "relation" else 2)
+            new = sorted(UNSEEN)[int(rng.integers(len(UNSEEN)))] if not train and index // len(focuses) % 2 else None
+            actors = draw_actors(rng, stage, focus, count, new)
+            seen, whole = visible_masks(actors, stage)
+            shown = {i for i in range(count) if _is_shown(seen[i], whole[i])}
+            said = [s for s in sentences(actors, stage.side, rng) if s.target in shown]
+            if any(sentence.kind == focus for sentence in said):
+                chosen = _choose(said, focus, self.expressions, rng, alone=self.focus is not None)
+                if self.no_target:
+                    chosen.append(sentence_about_nothing(actors, rng))
+                return Scene(actors, seen, whole, chosen)
+        raise AssertionError(f"no scene for {focus} in {TRIES} tries")
+
+    def _rng(self, index: int, use: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, SPLITS.index(self.split), index, use])
+
+    def _manifest_rows(self, video_id: str, scene: "Scene") -> Iterator[dict]:
+        length = scene.seen.shape[1]
+        for number, sentence in enumerate(scene.sentences):
+            yield {
+                "video_id": video_id,
+                "video_uri": f"videos/{video_id}.mp4",
+                "expression_id": str(number),
+                "expression": sentence.text,
+                "num_frames": length,
+                "object_ids": [] if sentence.target is None else [str(sentence.target)],
+                "split": self.split,
+                "kind": sentence.kind,
+                "objects": len(scene.actors),
+                "length": "short" if length < 10 else "medium" if length < 20 else "long",
+                **scene.attributes(sentence.target),
+            }
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one video shows, and what is said of it."""
+
+    actors: list[Actor]
+    seen: np.ndarray  # bool [N, T, H, W]
+    whole: np.ndarray  # bool [N, T, H, W]: if nothing were in front
+    sentences: list[Sentence]
+
+    def attributes(self, target: int | None) -> dict[str, str | None]:
+        """Of a sentence's target; None where it has none."""
+        if target is None:
+            return dict.fromkeys(("size", "movement", "occlusion", "absent", "unseen"))
+        actor, hidden = self.actors[target], 1 - _shares(self.seen[target], self.whole[target])
+        worst = hidden.max(initial=0)
+        return {
+            "size": actor.size,
+            "movement": actor.motion,
+            "occlusion": "none" if worst < 0.05 else "part" if worst < 0.5 else "heavy",
+            "absent": actor.passage or "never",
+            "unseen": "yes" if actor.look in UNSEEN else "no",
+        }
+
+
+def _shares(seen: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """What part of a shape is seen, in each frame that it is in."""
+    area = whole.sum((1, 2))
+    return seen.sum((1, 2))[area > 0] / area[area > 0]
+
+
+def _is_shown(seen: np.ndarray, whole: np.ndarray) -> bool:
+    """Whether a sentence may be about this shape."""
+    shares = _shares(seen, whole)
+    return bool(len(shares) and shares.mean() >= LEAST_SHARE and seen.sum((1, 2)).max() >= LEAST_PIXELS)
+
+
+def _choose(said: list[Sentence], focus: str, count: int, rng: np.random.Generator, *, alone: bool) -> list[Sentence]:
+    """One of the focus, then one of each other kind, then of other targets; random otherwise.
+
+    alone: as many of the focus as there are come before any other.
+    """
+    order = [said[i] for i in rng.permutation(len(said))]
+    order.sort(key=lambda sentence: sentence.kind != focus)
+    if alone:
+        return order[:count]
+    kinds: dict[str, Sentence] = {}
+    targets: dict[tuple, Sentence] = {}
+    for sentence in order:
+        kinds.setdefault(sentence.kind, sentence)
+        targets.setdefault((sentence.kind, sentence.target), sentence)
+    others = [sentence for sentence in targets.values() if sentence not in kinds.values()]
+    return [*kinds.values(), *others][:count]
+
+
+def _stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Dull stripes in a random direction, with grain."""
+    angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
+    y, x = np.mgrid[0:height, 0:width]
+    wave = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period)
+    base = rng.uniform(80, 140) + rng.uniform(-12, 12, 3)
+    image = base + 16 * wave[..., None] + rng.normal(0, 4, (height, width, 1))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def _clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Soft dull clouds over a gradient, with grain."""
+    y, x = np.mgrid[0:height, 0:width]
+    image = rng.uniform(80, 140) + rng.uniform(-12, 12, 3) + (rng.uniform(-25, 25) * x / width)[..., None]
+    for _ in range(6):
+        waves = rng.uniform(0.5, 3, 2) * 2 * np.pi / (width, height)
+        phase = rng.uniform(0, 2 * np.pi, 2)
+        image = image + (9 * np.sin(x * waves[0] + phase[0]) * np.sin(y * waves[1] + phase[1]))[..., None]
+    return (image + rng.normal(0, 4, (height, width, 1))).clip(0, 255).astype(np.uint8)
+
+
+def _blocks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Blocks of two sizes, darker or lighter, tinted or not."""
+    shift = rng.uniform(-28, 32) + rng.uniform(-12, 12, 3)
+    return (texture(rng, height, width) + shift).clip(0, 255).astype(np.uint8)
+
+
+def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """From dark to light in a random direction, with grain."""
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 40)
+    y, x = np.mgrid[0:height, 0:width] / height - 0.5
+    image = rng.uniform(80, 140) + rng.uniform(-12, 12, 3)
+    image = image + (strength * (x * np.cos(angle) + y * np.sin(angle)))[..., None]
+    return (image + rng.normal(0, rng.uniform(1, 6), (height, width, 1))).clip(0, 255).astype(np.uint8)
+
+
+def _discs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Faint discs of all sizes over each other."""
+    y, x = np.mgrid[0:height, 0:width] / height
+    image = np.full((height, width, 3), rng.uniform(80, 140)) + rng.uniform(-12, 12, 3)
+    for _ in range(int(rng.integers(5, 15))):
+        inside = (x - rng.uniform(0, width / height)) ** 2 + (y - rng.uniform()) ** 2 < rng.uniform(0.05, 0.4) ** 2
+        image[inside] += rng.uniform(-18, 18)
+    return (image + rng.normal(0, 4, (height, width, 1))).clip(0, 255).astype(np.uint8)
+
+
+def _of_training(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return (_blocks, _ramp, _discs)[int(rng.integers(3))](rng, height, width)
+
+
+BACKGROUNDS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
+    "train": _of_training,
+    "val": _stripes,
+    "test": _clouds,
+}

@@ -1,0 +1,1 @@
+"""Score pairs: match frames, count pixels, compute metrics, collect the results."""

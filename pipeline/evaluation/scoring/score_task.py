@@ -1,0 +1,119 @@
+"""From one task to its results: what runs in this process for small inputs, on the workers of Ray for large ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from pipeline.evaluation.metrics.pair_metrics import Track, Value, iou32, measures
+from pipeline.evaluation.protocols import Missing, Protocol
+from pipeline.evaluation.scoring.match_frames import Masks
+from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, visual_attributes
+from pipeline.evaluation.scoring.score_pairs import Outcome, score_pairs
+from pipeline.evaluation.scoring.tasks import pieces_of
+from pipeline.masks.annotations import Truth
+from pipeline.masks.predictions import Predictions
+from pipeline.masks.requested import Pair, to_pairs
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+
+CANDIDATE = pa.struct(
+    [
+        *(("frame", pa.int64()), ("score", pa.float64()), ("area", pa.int64())),
+        *(("truth_area", pa.int64()), ("iou", pa.float64())),
+    ]
+)
+RESULT = pa.schema(  # one row for each pair; `values` and `weights` in the order of `Scorer.metrics`
+    [
+        *[pa.field(name, pa.string()) for name in ("video_id", "expression_id", "object_id", "annotator")],
+        pa.field("row", pa.int64()),
+        pa.field("status", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("frames", pa.int32()),
+        pa.field("missing_frames", pa.int32()),
+        pa.field("values", pa.list_(pa.float64())),
+        pa.field("weights", pa.list_(pa.float64())),
+        pa.field("visual", pa.list_(pa.float64())),  # in the order of `visual.VISUAL`
+        pa.field("frame_index", pa.list_(pa.int32())),
+        *[pa.field(name, pa.list_(pa.float64())) for name in ("J", "F", "IoU")],  # of the frames, as they apply
+        pa.field("truth_areas", pa.list_(pa.int64())),  # of the frames, for mAP
+        pa.field("candidates", pa.list_(CANDIDATE)),
+        pa.field("truth_digest", pa.binary()),
+        pa.field("prediction_digest", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scorer:
+    """Everything that a task needs to be scored; small, so that it travels."""
+
+    source: Predictions
+    truth: Truth
+    protocol: Protocol
+    missing: Missing = "zero"
+    frame_step: int = 1  # of the pairs that name no frames
+    decay_8bit: bool = False
+    visual: bool = False  # whether to measure what the truth looks like beyond its size
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Those that a pair has by itself."""
+        return tuple(name for name in self.protocol.metrics if name not in ("J&F", "mAP"))
+
+    def outcomes(self, task: pa.Table) -> tuple[list[Outcome], Masks]:
+        """What becomes of the pairs of a TASK, and their masks. Raises InputError if tables or truth are broken."""
+        pairs = to_pairs(task, self.truth.key, self.frame_step)
+        if self.protocol.mean_over == "annotator":
+            pairs = [_with_annotator(pair) for pair in pairs]
+        pieces = pieces_of(task)
+        if pieces:
+            predictions = self.source.read(pieces, pairs, proposals=self.protocol.assigned)
+        else:
+            predictions = PREDICTIONS.empty_table()
+        return score_pairs(pairs, predictions, self.truth, self.protocol, self.missing)
+
+    def __call__(self, task: pa.Table) -> pa.Table:
+        """TASK to RESULT. Raises as `outcomes`."""
+        outcomes, masks = self.outcomes(task)
+        measure = measures(decay_8bit=self.decay_8bit)
+        functions = [measure[name] for name in self.metrics]
+        rows = [self._row(outcome, functions) for outcome in outcomes]
+        if self.visual:
+            for row, values in zip(
+                rows, visual_attributes([outcome.frames for outcome in outcomes], masks), strict=True
+            ):
+                row["visual"] = [row["visual"][0], *values]
+        return pa.Table.from_pylist(rows, schema=RESULT)
+
+    def _row(self, outcome: Outcome, functions: Sequence[Callable[[Track], Value]]) -> dict:
+        pair, track = outcome.pair, outcome.track
+        row = {name: getattr(pair, name) for name in ("video_id", "expression_id", "object_id", "annotator", "row")}
+        row |= {"status": outcome.status, "error": outcome.error, "missing_frames": outcome.missing_frames}
+        row |= {"truth_digest": outcome.truth_digest, "prediction_digest": outcome.prediction_digest}
+        unseen = [None] * len(DESCRIBED)
+        if track is None:
+            return row | {"frames": 0, "visual": [None, *unseen]}
+        values = [function(track) for function in functions]
+        row |= {
+            "frames": len(track.index),
+            "values": [value.value for value in values],
+            "weights": [value.weight for value in values],
+            "visual": [object_size(track.truth_area, track.pixels), *unseen],
+            "frame_index": track.index,
+        }
+        if "J" in self.metrics:
+            row |= {"J": track.j, "F": track.f}
+        else:
+            row |= {"IoU": iou32(track), "truth_areas": track.truth_area, "candidates": outcome.candidates}
+        return row
+
+
+def _with_annotator(pair: Pair) -> Pair:
+    """Ref-DAVIS17 stores the expressions of four annotators object by object: number modulo four."""
+    if pair.annotator is not None or pair.expression_id is None:
+        return pair
+    if not pair.expression_id.isdigit():
+        text = "who wrote the expression? Add a column annotator to the manifest, or number expressions as published"
+        raise InputError(pair.message(text))
+    return replace(pair, annotator=str(int(pair.expression_id) % 4))

@@ -1,0 +1,1 @@
+"""Summarise scores: groups, intervals, comparisons, leaderboards."""

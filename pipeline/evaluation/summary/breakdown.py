@@ -1,0 +1,101 @@
+"""Means with intervals over all pairs and over groups of them, and the long table of scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.evaluation.protocols import Protocol
+from pipeline.evaluation.scoring.collect import IDS
+from pipeline.evaluation.summary.attributes import By, label, order, spelled
+from pipeline.evaluation.summary.statistics import clustered_means
+from schemas.scores import SCORES
+
+FEW_VIDEOS = 10
+UNEVEN = 10  # one group has so many times the pairs of another
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The pairs that count: ids, metrics and attributes of each, with the weights [N, M] of `metrics`."""
+
+    pairs: pd.DataFrame
+    metrics: tuple[str, ...]  # that a pair has by itself: neither J&F nor mAP
+    weights: np.ndarray
+    protocol: Protocol
+
+    @property
+    def strata(self) -> np.ndarray | None:
+        """By what the protocol averages first; None where the pairs do not have it."""
+        name = self.protocol.mean_over
+        if name is None or name not in self.pairs.columns:
+            return None
+        return self.pairs[name].astype(str).to_numpy()
+
+    def means(self, rows: np.ndarray | None = None) -> dict[str, Any]:
+        """n, videos, the mean of each metric, and `interval` with its two ends; None where there is none.
+
+        rows: numbers of pairs, all unless given.
+        """
+        rows = np.arange(len(self.pairs)) if rows is None else rows
+        pairs, weights = self.pairs.iloc[rows], self.weights[rows]
+        values = np.nan_to_num(pairs[list(self.metrics)].to_numpy(np.float64))
+        names = list(self.metrics)
+        if "J&F" in self.protocol.metrics:  # (mean J + mean F) / 2 is the mean of (J + F) / 2
+            names.append("J&F")
+            values = np.column_stack([values, (pairs["J"] + pairs["F"]) / 2])
+            weights = np.column_stack([weights, np.ones(len(rows))])
+        strata = self.strata
+        found = clustered_means(
+            values, weights, pairs["video_id"].to_numpy(str), None if strata is None else strata[rows]
+        )
+        value = dict(zip(names, found.value.tolist(), strict=True))
+        if "J&F" in value:
+            value["J&F"] = (value["J"] + value["F"]) / 2
+        ends = dict(zip(names, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
+        shown = [name for name in self.protocol.metrics if not np.isnan(value.get(name, np.nan))]
+        return {
+            "n": len(rows),
+            "videos": found.videos,
+            **{name: value[name] for name in shown},
+            "interval": {name: None if np.isnan(ends[name][0]) else list(ends[name]) for name in shown},
+        }
+
+    def by(self, by: By) -> list[dict[str, Any]]:
+        """One row for each value, by value: `value` and what `means` gives.
+
+        Where a column holds lists, a pair counts under each of its values (once), so that rows overlap.
+        """
+        groups: dict[object, list[int]] = {}
+        for row, values in enumerate(by.values(self.pairs)):
+            for value in values:
+                groups.setdefault(value, []).append(row)
+        return [{"value": label(value), **self.means(np.array(groups[value]))} for value in sorted(groups, key=order)]
+
+
+def warnings(name: str, groups: Sequence[dict]) -> list[str]:
+    """What to bear in mind when reading a breakdown, in words."""
+    found = []
+    sizes = [group["n"] for group in groups]
+    if len(groups) > 1 and max(sizes) >= UNEVEN * min(sizes):
+        found.append(f"by {name}: groups are of very different size, {min(sizes)} to {max(sizes)} pairs; see intervals")
+    few = [spelled(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
+    if few:
+        more = " ..." if len(few) > 3 else ""
+        found.append(f"by {name}: fewer than {FEW_VIDEOS} videos, rough intervals: {', '.join(few[:3])}{more}")
+    return found
+
+
+def score_rows(pairs: pd.DataFrame, metrics: Sequence[str], attributes: Sequence[str]) -> pa.Table:
+    """SCORES, with the attribute columns after it: one row for each pair and metric that it has."""
+    names = [*IDS, *(name for name in attributes if name not in IDS)]
+    parts = [pairs[names].assign(metric=metric, value=pairs[metric]) for metric in metrics]
+    long = pd.concat(parts).sort_index(kind="stable")
+    long = long[long["value"].notna()]
+    declared = pa.Table.from_pandas(long[SCORES.names], SCORES, preserve_index=False)
+    for name in names[len(IDS) :]:
+        declared = declared.append_column(name, pa.array(long[name], from_pandas=True))
+    return declared

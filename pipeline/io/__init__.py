@@ -1,0 +1,1 @@
+"""Files and folders, local or on S3: storage, the manifest, output folders."""

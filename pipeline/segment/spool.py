@@ -1,0 +1,66 @@
+"""The frame rows of one clip's pairs, on local disk until the clip is through and it is known that they count."""
+
+import contextlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Self
+
+import pyarrow as pa
+
+from pipeline.io import storage
+from schemas.masks import PREDICTIONS
+
+FRAME_ROWS = pa.schema(
+    [
+        PREDICTIONS.field(name)
+        for name in (
+            "frame_index", "frame_name", "height", "width", "counts", "score", "box", "query", "margin", "window"
+        )
+    ]
+)  # fmt: skip
+ROWS_AT_ONCE = 4096  # read back, and one row group of the unit's object
+
+
+class FrameSpool:
+    """Rows of several pairs in the order in which they come, read back pair by pair.
+
+    Memory is one batch while writing and ROWS_AT_ONCE rows while reading, however long the clip. The file has no name,
+    so nothing of it is left when the process ends, whatever ends it.
+    """
+
+    def __enter__(self) -> Self:
+        self._file = tempfile.TemporaryFile(prefix="rvos-")
+        self._writer = pa.ipc.new_file(self._file, FRAME_ROWS)
+        self._batches: dict[int, list[int]] = defaultdict(list)  # of each pair, by position in the file
+        self._count = 0
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(OSError):  # of a disk that is full, where it would write what is left
+            self._file.close()
+
+    def add(self, pair: int, columns: dict[str, list]) -> None:
+        """Append rows (FRAME_ROWS) of pair number `pair`."""
+        with storage.room_for("rows of one clip", tempfile.gettempdir()):
+            self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=FRAME_ROWS))
+        self._batches[pair].append(self._count)
+        self._count += 1
+
+    def close(self) -> None:
+        """Nothing more is added; reading may begin."""
+        with storage.room_for("rows of one clip", tempfile.gettempdir()):
+            self._writer.close()
+            self._file.flush()
+
+    def read(self, pair: int) -> Iterator[pa.Table]:
+        """The rows of one pair, up to about ROWS_AT_ONCE at a time."""
+        reader = pa.ipc.open_file(self._file)
+        waiting: list[pa.RecordBatch] = []
+        for number in self._batches[pair]:
+            waiting.append(reader.get_batch(number))
+            if sum(batch.num_rows for batch in waiting) >= ROWS_AT_ONCE:
+                yield pa.Table.from_batches(waiting)
+                waiting = []
+        if waiting:
+            yield pa.Table.from_batches(waiting)

@@ -1,0 +1,59 @@
+"""Configs survive JSON and refuse what cannot be built."""
+
+import json
+
+import pytest
+
+from model.referformer.config import PUBLISHED, ReferFormerConfig, ResNetConfig, SwinConfig, TextConfig, VideoSwinConfig
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_config_survives_json(name):
+    config = ReferFormerConfig.published(name)
+    assert ReferFormerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_missing_keys_take_the_published_values():
+    assert ReferFormerConfig.from_dict({}) == ReferFormerConfig.published("resnet50")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hidden": 3}, "unknown hidden"),
+        ({"backbone": {"type": "resnet", "depth": 3}}, r"config\.backbone: unknown depth"),
+        ({"backbone": {"type": "vit"}}, "resnet, swin, video_swin"),
+        ({"backbone": "resnet50"}, r"config\.backbone must be an object"),
+        ({"hidden_dim": "256"}, r"config\.hidden_dim must be an integer"),
+        ({"hidden_dim": 256.0}, "an integer"),
+        ({"queries": True}, "an integer"),
+        ({"dropout": "none"}, "a number"),
+        ({"text": [1]}, r"config\.text must be an object"),
+        ({"backbone": {"type": "resnet", "depths": [3, 4, 6]}}, "a list of 4 numbers"),
+        ({"hidden_dim": 250}, "not a multiple of heads"),
+        ({"levels": 2}, "at least 3"),
+    ],
+)
+def test_from_dict_refuses(values, message):
+    with pytest.raises(ValueError, match=message):
+        ReferFormerConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ReferFormerConfig.published("resnet18"), "resnet50"),
+        (lambda: ReferFormerConfig(hidden_dim=18, heads=2, projection_groups=2, pixel_groups=2), "multiple of 4"),
+        (lambda: ReferFormerConfig(mask_layers=1), "mask_layers"),
+        (lambda: ReferFormerConfig(dropout=1.0), r"dropout must lie in \[0, 1\)"),
+        (lambda: ResNetConfig(widths=(8, 8, 8, 0)), "widths must be at least 1"),
+        (lambda: SwinConfig(embed_dim=10), "not a multiple of heads"),
+        (lambda: VideoSwinConfig(window=(0, 7, 7)), "window must be at least 1"),
+        (lambda: VideoSwinConfig(motion_channels=-1), "motion_channels must be at least 0"),
+        (lambda: VideoSwinConfig(motion_channels=8, patch=2), "a patch of 4"),
+        (lambda: TextConfig(hidden_size=100), "hidden_size 100 is not a multiple of heads 12"),
+    ],
+)
+def test_impossible_sizes_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

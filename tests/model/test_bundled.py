@@ -1,0 +1,42 @@
+"""The checkpoint in the box: small, whole, and it finds the shapes that sentences name."""
+
+import numpy as np
+from safetensors.torch import load_file
+
+from model.bundled import FOLDER, SHORT_SIDE
+from model.referformer.checkpoint import check_checkpoint, load_segmenter
+from pipeline.datasets.synthetic.shape_scenes import paint
+from pipeline.datasets.synthetic.synthetic import BACKGROUNDS, SyntheticVideos
+
+TEST = SyntheticVideos(videos=12, split="test", frames=(8, 8), expressions=1, focus="appearance", seed=3)
+
+
+def test_it_is_small_and_whole():
+    check_checkpoint(FOLDER)
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 10e6
+    assert {str(tensor.dtype) for tensor in load_file(FOLDER / "model.safetensors").values()} == {"torch.float16"}
+    card = " ".join((FOLDER / "MODEL_CARD.md").read_text().split())
+    assert "not the world" in card
+    assert all(path.name in card for path in FOLDER.iterdir() if path.name != "MODEL_CARD.md")
+
+
+def overlap(answer: np.ndarray, truth: np.ndarray) -> float:
+    return float((answer & truth).sum() / max(1, (answer | truth).sum()))
+
+
+def test_it_finds_what_the_sentence_names():
+    """Clearly better with the scene's own sentence than with that of the next scene."""
+    segmenter = load_segmenter(FOLDER, device="cpu", short_side=SHORT_SIDE)
+    scenes = [TEST.scene(index) for index in range(TEST.videos)]
+    own, other = [], []
+    for i, scene in enumerate(scenes):
+        background = BACKGROUNDS["test"](np.random.default_rng(i), TEST.height, TEST.width)
+        frames = [segmenter.prepare(frame) for frame in paint(scene.actors, scene.seen, background)]
+        target = scene.sentences[0].target
+        assert target is not None
+        sentences = [scene.sentences[0].text, scenes[i - 1].sentences[0].text]
+        first, second = segmenter.segment(frames, (TEST.height, TEST.width), sentences)
+        own.append(overlap(first.masks, scene.seen[target]))
+        other.append(overlap(second.masks, scene.seen[target]))
+    assert np.mean(own) > 0.5
+    assert np.mean(other) < np.mean(own) - 0.25

@@ -1,0 +1,82 @@
+"""Large JSON: the same content as the library reads, entry by entry, and clear errors on what is not sound."""
+
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.datasets.common import json_file
+from pipeline.datasets.common.json_file import entries, load, read_entry
+from schemas.errors import InputError
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+VALUES = st.recursive(
+    LEAVES, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=4), v, max_size=4), max_leaves=12
+)
+
+
+def walk(value, depth, path=()):
+    """What `entries` is to give, by the whole content."""
+    if depth == 0 or not isinstance(value, dict | list):
+        yield path, value
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from walk(inner, depth - 1, (*path, key))
+
+
+@given(VALUES, st.integers(0, 3), st.integers(1, 9), st.booleans())
+def test_same_as_the_library(tmp_path_factory, value, depth, chunk, ascii_only):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    path.write_text(json.dumps(value, ensure_ascii=ascii_only, indent=1), encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_file, "CHUNK", chunk)
+        found = list(entries(str(path), depth))
+    assert [(entry.path, entry.value) for entry in found] == list(walk(value, depth))
+    content = io.BytesIO(path.read_bytes())
+    assert [read_entry(content, entry.start, entry.end) for entry in found] == [entry.value for entry in found]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"a": 1', '{"a" 1}', '{"a": [1,}', "[1 2]", "{} {}", '{"a": "', "[" * 99_999]
+)
+def test_not_sound(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"a\.json is not sound JSON"):
+        list(entries(str(path), 2))
+    with pytest.raises(InputError, match=r"a\.json is not sound JSON"):
+        load(str(path))
+
+
+def test_doubles_and_no_utf8(tmp_path):
+    path = tmp_path / "a.json"
+    for text in (b'{"a": 1, "a": 2}', b'{"x": {"a": 1, "a": 2}}'):
+        path.write_bytes(text)
+        with pytest.raises(InputError, match="'a' is there twice"):
+            list(entries(str(path), 1))
+    path.write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(InputError, match="utf-8"):
+        list(entries(str(path), 1))
+
+
+def test_byte_order_mark(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert [entry.value for entry in entries(str(path), 1)] == [1]
+    assert load(str(path)) == {"a": 1}
+
+
+def test_sizes_are_bounded(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"a": "x" * 10_000}))
+    monkeypatch.setattr(json_file, "MAX_ENTRY_BYTES", 1000)
+    monkeypatch.setattr(json_file, "CHUNK", 100)
+    with pytest.raises(InputError, match="an entry has more than"):
+        list(entries(str(path), 1))
+    monkeypatch.setattr(json_file, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match="divide it by videos"):
+        load(str(path))
+    with pytest.raises(InputError, match="is not there"):
+        list(entries(str(tmp_path / "gone.json")))

@@ -1,0 +1,26 @@
+"""Overlays: colour where the mask is, a line where the truth ends, every frame on the sheet."""
+
+import numpy as np
+
+from pipeline.drawing.overlay import CAPTION, MARGIN, TRUTH, contact_sheet, overlay
+
+
+def test_overlay_tints_the_mask_and_outlines_the_truth():
+    image = np.full((6, 8, 3), 100, np.uint8)
+    predicted, truth = np.zeros((6, 8), bool), np.zeros((6, 8), bool)
+    predicted[0, 0] = True
+    truth[1:5, 2:7] = True
+    drawn = overlay(image, predicted, truth)
+    assert drawn[0, 0].tolist() == [177, 50, 135]
+    assert (drawn[1, 2:7] == TRUTH).all()
+    assert (drawn[2, 3:6] == 100).all()
+    assert (image == 100).all()
+    assert np.array_equal(overlay(image, None), image)
+
+
+def test_contact_sheet_holds_rows_of_any_length():
+    frames = [np.full((10, 20, 3), value, np.uint8) for value in (50, 60, 70)]
+    sheet = np.asarray(contact_sheet([("one", frames[:1]), ("three", frames)]))
+    assert sheet.shape == (2 * (CAPTION + 10 + MARGIN), 3 * (20 + MARGIN) + MARGIN, 3)
+    assert (sheet[CAPTION, MARGIN] == 50).all()
+    assert (sheet[-MARGIN - 1, -MARGIN - 1] == 70).all()

@@ -1,0 +1,187 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.io import remote, storage
+from schemas.errors import InputError
+
+
+def test_absolute_counts_from_base_and_keeps_uris(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("a/../b.mp4") == str(tmp_path / "b.mp4")
+    assert storage.absolute("b.mp4", "/data/set") == "/data/set/b.mp4"
+    assert storage.absolute("/b.mp4", "/data/set") == "/b.mp4"
+    assert storage.absolute("b.mp4", "s3://bucket/set") == "s3://bucket/set/b.mp4"
+    assert storage.absolute("s3://bucket/b.mp4", "/data") == "s3://bucket/b.mp4"
+    assert storage.absolute("file:///b.mp4") == "/b.mp4"
+
+
+def test_parent():
+    assert storage.parent("/a/b") == "/a"
+    assert storage.parent("/a") == "/"
+    assert storage.parent("s3://bucket/a/b") == "s3://bucket/a"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\\b", "a\0b", "x" * 201, "caf\udce9"])
+def test_names_that_would_leave_their_folder_are_refused(name):
+    with pytest.raises(InputError):
+        storage.safe_name(name)
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def folder(request, tmp_path):
+    """The same behaviour is promised locally and on object stores."""
+    return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+
+
+def test_the_first_writer_wins(folder):
+    uri = storage.join(folder, "masks", "u.parquet")
+    assert storage.create_bytes(uri, b"first")
+    assert not storage.create_bytes(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+    storage.write_bytes(uri, b"third")
+    assert storage.read_bytes(uri) == b"third"
+    assert storage.names(storage.parent(uri)) == ["u.parquet"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_swap_needs_the_version_that_was_read(folder, large):
+    """Large ones go up in parts on S3."""
+    uri = storage.join(folder, "u")
+    first, second, third = (os.urandom(2 * remote.PART_BYTES + 5 if large else 10) for _ in range(3))
+    storage.write_bytes(uri, first)
+    seen = storage.version(uri)
+    for content, swapped in ((second, True), (third, False)):
+        with storage.spool(uri) as path:
+            Path(path).write_bytes(content)
+            assert storage.swap(path, uri, seen) == swapped
+        assert storage.read_bytes(uri) == second
+    assert storage.version(uri) != seen
+    assert storage.names(folder) == ["u"]
+
+
+def test_a_folder_is_not_replaced_and_nothing_is_left(tmp_path):
+    (tmp_path / "u/inside").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        storage.write_bytes(str(tmp_path / "u"), b"content")
+    assert os.listdir(tmp_path) == ["u"]
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_local_commits_with_and_without_nameless_files(tmp_path, monkeypatch, nameless):
+    if not nameless:  # as on network file systems
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
+    uri = str(tmp_path / "folder" / "u")
+    with storage.spool(uri) as path:
+        assert path.startswith("/proc/") == nameless
+        Path(path).write_bytes(b"content")
+        assert storage.commit(path, uri)
+        assert not storage.commit(path, uri)
+        assert storage.commit(path, uri, replace=True)
+    assert os.listdir(tmp_path / "folder") == ["u"]
+    assert Path(uri).read_bytes() == b"content"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert os.stat(uri).st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.chaos
+def test_a_killed_writer_leaves_nothing(tmp_path):
+    code = (
+        "import os, sys; from pipeline import storage as s; s.spool(sys.argv[1]).__enter__(); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "u")], check=False).returncode == -9
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_not_committed_leaves_nothing(folder):
+    uri = storage.join(folder, "u")
+    with pytest.raises(RuntimeError), storage.spool(uri) as path:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError
+    assert not storage.exists(uri)
+    assert not os.path.exists(path)
+
+
+def test_an_emptied_folder_has_no_names(folder):
+    """Some object stores keep a marker of it, which s3fs lists in it."""
+    uri = storage.join(folder, "a", "b", "c")
+    storage.write_bytes(uri, b"1")
+    storage.remove(uri)
+    if storage.is_folder(storage.parent(uri)):
+        assert storage.names(storage.parent(uri)) == []
+
+
+def test_sizes_are_bounded_before_reading(folder):
+    uri = storage.join(folder, "u")
+    storage.write_bytes(uri, b"12345")
+    assert storage.read_bytes(uri, limit=5) == b"12345"
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        storage.read_bytes(uri, limit=4)
+
+
+def test_missing_files(folder):
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(storage.join(folder, "none"))
+    with pytest.raises(FileNotFoundError):
+        storage.names(storage.join(folder, "none"))
+
+
+def test_tables_and_local_copies(folder):
+    uri = storage.join(folder, "t.parquet")
+    table = pa.table({"a": [1, 2]})
+    assert storage.write_table(uri, table)
+    assert storage.read_table(uri).equals(table)
+    with storage.local_file(uri) as path:
+        assert Path(path).stat().st_size == storage.size(uri)
+    with storage.local_folder(folder) as path:
+        assert os.listdir(path) == ["t.parquet"]
+
+
+def test_not_parquet_is_said(tmp_path):
+    (tmp_path / "m.parquet").write_text("video_id,video_uri")
+    with pytest.raises(InputError, match="is not a Parquet file"):
+        storage.read_table(str(tmp_path / "m.parquet"))
+
+
+def test_unknown_scheme():
+    with pytest.raises(InputError, match="nosuch"):
+        storage.exists("nosuch://bucket/x")
+
+
+@pytest.mark.s3
+def test_large_files_go_up_in_parts_and_the_first_still_wins(s3, tmp_path):
+    uri = f"{s3}/{tmp_path.name}/large"
+    content = os.urandom(2 * remote.PART_BYTES + 5)
+    assert storage.create_bytes(uri, content)
+    assert not storage.create_bytes(uri, content[::-1])
+    assert storage.read_bytes(uri) == content
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("call", ["exists", "size", "version", "read_bytes", "names", "is_folder"])
+def test_a_wrong_key_is_told_by_whatever_is_asked_first(s3, call):
+    code = f"from pipeline import storage; storage.{call}('s3://tests/none')"
+    environment = os.environ | {"AWS_SECRET_ACCESS_KEY": "wrong-secret-value"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "StorageError: s3://tests/none: the storage refuses the access" in done.stderr
+    assert "set AWS_ACCESS_KEY_ID" in done.stderr
+    assert "wrong-secret-value" not in done.stderr
+
+
+def test_walk(tmp_path):
+    import fsspec
+
+    for path in ("b/2.txt", "b/1.txt", "a.txt", "c/d/3.txt", ".hidden/4.txt", "b/.5"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+        fsspec.filesystem("memory").pipe(f"/walking/{path}", b"x")
+    expected = {"": ["a.txt"], "b": ["1.txt", "2.txt"], "c": [], "c/d": ["3.txt"]}
+    for folder in (str(tmp_path), "memory://walking", "memory://walking/"):
+        assert dict(storage.walk(folder)) == expected
+    with pytest.raises(FileNotFoundError):
+        list(storage.walk(str(tmp_path / "gone")))
