@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import select
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
-from model.bundled import EMBEDDED, SHORT_SIDE
+from model.bundled import BUNDLED, SHORT_SIDE
 from pipeline.cluster.session import connect_to_ray
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.selection.calibration import Calibration
@@ -21,7 +21,7 @@ PRECISIONS = (0.7, 0.8, 0.9)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, help="new folder, or one that this made before: its masks are taken")
-    parser.add_argument("--checkpoint", default=EMBEDDED)
+    parser.add_argument("--checkpoint", default=BUNDLED)
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument("--no-target", action="store_true", help="one sentence more for each video, about nothing")
     parser.add_argument("--cut", nargs="*", default=["fragments", "mean_score"], help="measures to cut")

@@ -36,9 +36,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from model.bundled import EMBEDDED, SHORT_SIDE
+from model.bundled import BUNDLED, SHORT_SIDE
 from model.referformer.inference.preprocess import resize
-from model.referformer.inference.segmenter import Remarks, Segmentation, Segmenter
+from model.referformer.inference.segmenter import Segmentation, Segmenter, SegmenterStats
 from pipeline.cluster import session
 from pipeline.datasets.synthetic.moving_shapes import Scene, write_video
 from pipeline.runs.commit import SECONDS, Receipt
@@ -70,8 +70,8 @@ class SleepingSegmenter:
     def count_tokens(self, expression: str) -> int:
         return len(expression.split()) + 2
 
-    def remarks(self) -> Remarks:
-        return Remarks()
+    def stats(self) -> SegmenterStats:
+        return SegmenterStats()
 
     def segment(self, frames, size, expressions, keep=None) -> Iterator[Segmentation]:
         count = len(frames if keep is None else keep)
@@ -225,7 +225,7 @@ def cpu(folder: str, share: float) -> None:
     """A shared machine's pace changes within a minute: the pipeline is held against the loops before and after it."""
     threads = os.cpu_count() or 1
     corpus = Corpus(units=round(24 * share), expressions=3, frames=12, height=360, width=640)
-    model = ModelOptions(checkpoint=EMBEDDED, device="cpu", threads=threads, short_side=SHORT_SIDE)
+    model = ModelOptions(checkpoint=BUNDLED, device="cpu", threads=threads, short_side=SHORT_SIDE)
     loops, chains = [loop(*corpus.plan(folder), model.load())], []
     for _ in range(ROUNDS):
         chains.append(chain(*corpus.plan(folder), model))

@@ -16,7 +16,7 @@ from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
-from model.bundled import EMBEDDED, SHORT_SIDE
+from model.bundled import BUNDLED, SHORT_SIDE
 from pipeline.cluster.session import connect_to_ray
 from pipeline.datasets.synthetic.shape_sentences import opposite_direction
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
@@ -54,7 +54,7 @@ RUNS: dict[str, tuple[Callable[[list[dict]], list[dict]], str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, help="new folder")
-    parser.add_argument("--checkpoint", default=EMBEDDED)
+    parser.add_argument("--checkpoint", default=BUNDLED)
     options = parser.parse_args()
     out = Path(options.out).absolute()
     manifest, annotations, kinds = TEST.write(str(out / "data"))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from jobs.segment import SegmentConfig, check_manifest, check_model, run_folder, to_retry
-from pipeline.runs.plan import Extent, plan_part
+from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.runs.run import Run
 
 
@@ -55,9 +55,9 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
     exists = Run.is_there(folder, fingerprint, decides)
     the_run = Run(folder, fingerprint)
     rows = the_run.new_rows(manifest, config.manifest, config.limit)
-    new = Extent()
+    new = PlanSize()
     if rows.num_rows:
-        new = Extent.of(plan_part(rows, fingerprint, config.plan()))
+        new = PlanSize.of(plan_part(rows, fingerprint, config.plan()))
     planned, committed = the_run.units(), the_run.committed()
     open_units = [unit for unit in planned if unit.unit_id not in committed]
     retried = [receipt for _, receipt in to_retry(the_run, planned, committed, config.again)]

@@ -14,7 +14,7 @@ from jobs.terminal.tables import score_table
 from pipeline.cluster.session import connect_to_ray
 from pipeline.evaluation.metrics.average_precision import average_precision
 from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, RESERVED, Protocol
-from pipeline.evaluation.scoring.collect import IDS, Gathered, gather
+from pipeline.evaluation.scoring.collect import IDS, CollectedScores, collect
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, VISUAL
 from pipeline.evaluation.scoring.score_task import RESULT, Scorer
 from pipeline.evaluation.scoring.tasks import plan_tasks
@@ -23,7 +23,7 @@ from pipeline.evaluation.summary.breakdown import Scores, score_rows, warnings
 from pipeline.io import storage
 from pipeline.masks.annotations import Truth
 from pipeline.masks.predictions import manifest_of, open_predictions
-from pipeline.masks.requested import Key, asked_by_manifest, asked_by_truth
+from pipeline.masks.requested import MaskKey, asked_by_manifest, asked_by_truth
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
@@ -130,7 +130,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     out = storage.absolute(config.out)
     frame_scores = storage.join(out, "frame_scores.parquet")
     with storage.spool(frame_scores) as path:
-        gathered = gather(_results(tasks, scorer, config.address), scorer.metrics, path)
+        gathered = collect(_results(tasks, scorer, config.address), scorer.metrics, path)
         counted = _counted(gathered, scorer, manifest)
         if not len(counted.pairs):
             raise InputError(_nothing_to_score(asked, gathered, tracks))
@@ -171,7 +171,7 @@ def _check_attributes(bys: Sequence[By], manifest: pa.Table | None) -> None:
                 raise InputError(f"--by {by.text}: no such attribute {axis.name} ({no_manifest}{', '.join(known)})")
 
 
-def _counted(gathered: Gathered, scorer: Scorer, manifest: pa.Table | None) -> Scores:
+def _counted(gathered: CollectedScores, scorer: Scorer, manifest: pa.Table | None) -> Scores:
     """The pairs that enter the means, with their attributes. Raises InputError with `--missing error`."""
     table: Any = gathered.pairs
     if scorer.missing == "error":
@@ -214,7 +214,12 @@ def _meant(pairs: pd.DataFrame, protocol: Protocol) -> np.ndarray:
 
 
 def _summary(
-    config: EvaluateConfig, scores: Scores, gathered: Gathered, extra: list[Key], scorer: Scorer, bys: Sequence[By]
+    config: EvaluateConfig,
+    scores: Scores,
+    gathered: CollectedScores,
+    extra: list[MaskKey],
+    scorer: Scorer,
+    bys: Sequence[By],
 ) -> dict:
     table: Any = gathered.pairs
     listed = {status: table[table["status"] == status] for status in STATUSES}
@@ -275,7 +280,7 @@ def _what_is_missing(row: dict[Any, Any]) -> str | None:
     return f"{row['missing_frames']} of its frames are not predicted" if row["missing_frames"] else None
 
 
-def _nothing_to_score(asked: pa.Table, gathered: Gathered, tracks: dict) -> str:
+def _nothing_to_score(asked: pa.Table, gathered: CollectedScores, tracks: dict) -> str:
     states = gathered.pairs["status"].value_counts().drop("unannotated", errors="ignore")
     if len(states):
         told = ", ".join(f"{count} {status}" for status, count in states.items())

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.export.all_frames import Missing
 from pipeline.export.coco_video import write_coco_video
-from pipeline.export.complete import Missing
 from pipeline.export.davis import write_davis
 from pipeline.export.overlay import write_overlays
 from pipeline.export.review import write_review
@@ -18,7 +18,7 @@ from pipeline.export.validation import KINDS, Findings, validate
 from pipeline.export.webdataset import write_webdataset
 from pipeline.io import output_folder, storage
 from pipeline.io.manifest import read_manifest
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from pipeline.masks.predictions import manifest_of
 from schemas.errors import InputError
 
@@ -148,7 +148,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
         if not storage.exists(uri) or storage.is_folder(uri):
             raise InputError(f"no zip at {uri}")
         return ValidateResult(zip=uri, server=config.server, findings=validate(uri, _server(config.server), manifest))
-    source = Source.open(config.run, config.manifest)
+    source = MaskSource.open(config.run, config.manifest)
     form, write, in_folder = _EXPORTS[type(config)]
     out = storage.absolute(config.out)
     if f"{out}/".startswith(f"{source.uri}/"):
@@ -156,7 +156,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if not in_folder:
         if storage.is_folder(out):
             raise InputError(f"{out} is a folder; name the file to write")
-        storage.refuse_file(storage.parent(out))
+        storage.require_folder(storage.parent(out))
         written = write(config, source, out)
     else:
         if isinstance(config, OverlayConfig | WebDatasetConfig):
@@ -175,7 +175,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     return ExportResult(form=form, out=out, counts=_counts(written), notes=notes)
 
 
-def _steps(run: str, source: Source) -> Iterator[str]:
+def _steps(run: str, source: MaskSource) -> Iterator[str]:
     """A word on frames that nobody listed and the run passed over: servers want them all."""
     step = manifest_of(run, None)[1]
     if step > 1 and source.manifest is not None and _lists_nothing(source.manifest):
@@ -188,32 +188,32 @@ def _lists_nothing(manifest: pa.Table) -> bool:
     return not absent or pc.any(functools.reduce(pc.and_, absent)).as_py()
 
 
-def _submission(config: SubmissionConfig, source: Source, out: str) -> Any:
+def _submission(config: SubmissionConfig, source: MaskSource, out: str) -> Any:
     return write_submission(source.videos(), _server(config.server), out, config.missing)
 
 
-def _davis(config: DavisConfig, source: Source, out: str) -> Any:
+def _davis(config: DavisConfig, source: MaskSource, out: str) -> Any:
     return write_davis(source.videos(), out, config.missing)
 
 
-def _coco_video(config: CocoVideoConfig, source: Source, out: str) -> Any:
+def _coco_video(config: CocoVideoConfig, source: MaskSource, out: str) -> Any:
     return write_coco_video(source.videos(), out)
 
 
-def _review(config: ReviewConfig, source: Source, out: str) -> Any:
+def _review(config: ReviewConfig, source: MaskSource, out: str) -> Any:
     return write_review(source.videos(), out)
 
 
-def _overlay(config: OverlayConfig, source: Source, out: str) -> Any:
+def _overlay(config: OverlayConfig, source: MaskSource, out: str) -> Any:
     return write_overlays(source.videos(), out, config.form, config.fps, config.max_size, config.limit)
 
 
-def _webdataset(config: WebDatasetConfig, source: Source, out: str) -> Any:
+def _webdataset(config: WebDatasetConfig, source: MaskSource, out: str) -> Any:
     return write_webdataset(source.videos(), source.require_manifest().schema, out, config.shard_mb * 2**20)
 
 
 # Of each config: the name of the form, what writes it, and whether that is a folder.
-_EXPORTS: dict[type, tuple[str, Callable[[Any, Source, str], Any], bool]] = {
+_EXPORTS: dict[type, tuple[str, Callable[[Any, MaskSource, str], Any], bool]] = {
     SubmissionConfig: ("submission", _submission, False),
     DavisConfig: ("davis", _davis, True),
     CocoVideoConfig: ("coco-video", _coco_video, False),

@@ -22,7 +22,7 @@ from pipeline.datasets import (
     ref_youtube_vos,
     revos,
 )
-from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, ImportedVideo, Published, pair_name
+from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, Published, pair_name
 from pipeline.evaluation.protocols import RESERVED
 from pipeline.io import storage
 from schemas.check import Problem, SchemaError
@@ -39,7 +39,7 @@ MAX_PROBLEMS = 1000  # after so many the rest of the data set is not looked at
 class DataSet:
     """How a data set is read, which options of the command it takes, and what its authors say it holds."""
 
-    read: Callable[..., Iterator[ImportedVideo]]
+    read: Callable[..., Iterator[DatasetVideo]]
     options: tuple[str, ...] = ("split",)
     published: tuple[Published, ...] = ()
 
@@ -79,7 +79,7 @@ class ImportConfig:
             if getattr(self, option) is not None and option not in takes:
                 raise InputError(f"{self.dataset} takes no --{option}; leave it out")
 
-    def read(self) -> Iterator[ImportedVideo]:
+    def read(self) -> Iterator[DatasetVideo]:
         """The videos of the data set."""
         data_set = DATA_SETS[self.dataset]
         return data_set.read(self.root, **{option: getattr(self, option) for option in data_set.options})
@@ -127,7 +127,7 @@ def run(config: ImportConfig) -> ImportResult:
     held for a few videos at a time only, pairs as packed columns.
     """
     out = storage.absolute(config.out)
-    storage.refuse_file(out)
+    storage.require_folder(out)
     videos = config.read()
     pairs = _Pairs(out)
     ids: set[str] = set()
@@ -300,7 +300,7 @@ class _MaskFile(contextlib.AbstractContextManager):
         self._waiting = []
 
 
-def _all_problems(video: ImportedVideo, ids: set[str]) -> Iterator[str]:
+def _all_problems(video: DatasetVideo, ids: set[str]) -> Iterator[str]:
     """What a video says of itself, and what shows only among several."""
     yield from video.problems
     if video.video_id in ids:
@@ -315,7 +315,7 @@ def _all_problems(video: ImportedVideo, ids: set[str]) -> Iterator[str]:
     yield from (f"expression {name} is there {count} times" for name, count in counts.items() if count > 1)
 
 
-def _rename_reserved(video: ImportedVideo) -> None:
+def _rename_reserved(video: DatasetVideo) -> None:
     """Attributes with the name of a column of scores get an underscore: `rvos evaluate` could not show them."""
     for pair in video.pairs:
         for name in sorted(RESERVED & pair.keys() - set(MANIFEST.names)):

@@ -16,12 +16,12 @@ import torch
 
 from jobs.dry_run import assumption
 from jobs.segment import SegmentConfig, check_manifest, check_model
-from model.bundled import EMBEDDED
+from model.bundled import BUNDLED
 from model.errors import FastModeError
 from model.referformer.inference.fast_modes import GuardedSegmenter
 from model.referformer.inference.preprocess import resize
 from model.referformer.inference.segmenter import Segmenter
-from pipeline.runs.plan import Extent, plan_part
+from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.segment.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.segment.inference import frame_rows
 from pipeline.segment.spool import FRAME_ROWS
@@ -35,7 +35,7 @@ class PlanConfig:
     """Options of `rvos plan`; see its help for each."""
 
     manifest: str
-    checkpoint: str = EMBEDDED
+    checkpoint: str = BUNDLED
     frames_per_second: float | None = None
     gpu: str | None = None
     price: float | None = None
@@ -80,7 +80,7 @@ class PlanResult:
     """
 
     manifest: str
-    extent: Extent
+    extent: PlanSize
     machine: str
     probed_videos: int
     probed_frames: int
@@ -125,7 +125,7 @@ def run(config: PlanConfig) -> PlanResult:
     _, fingerprint, tokenizer = check_model(segment)
     rows = check_manifest(segment, tokenizer).slice(0, config.limit)
     part = plan_part(rows, fingerprint, segment.plan())
-    extent = Extent.of(part)
+    extent = PlanSize.of(part)
     probe = _probe(_spread(part, config.probe), segment, measure_model=config.frames_per_second is None)
     decode = extent.video_frames * probe.decode_seconds / probe.frames / 3600
     if config.frames_per_second:
@@ -189,7 +189,7 @@ def _warm_up(segmenter: Segmenter, window: Window) -> None:
     if segmenter.device.type == "cuda" or isinstance(segmenter, GuardedSegmenter):
         try:
             _answer(segmenter, window, 2)
-            segmenter.remarks()
+            segmenter.stats()
         except FastModeError as error:
             raise InputError(str(error)) from None
 
@@ -213,7 +213,7 @@ def _answer(segmenter: Segmenter, window: Window, expressions: int) -> tuple[flo
     return time.perf_counter() - started, pair_rows(pa.table(first, schema=FRAME_ROWS), row, 0.5)
 
 
-def _output_bytes(tables: list[pa.Table], extent: Extent) -> int | None:
+def _output_bytes(tables: list[pa.Table], extent: PlanSize) -> int | None:
     """Bytes of the whole, from the probed pairs written as a run writes them: data per mask, footer per pair."""
     if not tables:
         return None
@@ -237,7 +237,7 @@ def _bottleneck(decode: float, model: float) -> str:
     )
 
 
-def _notes(config: PlanConfig, extent: Extent, probe: Probe, comparable: bool) -> Iterator[str]:
+def _notes(config: PlanConfig, extent: PlanSize, probe: Probe, comparable: bool) -> Iterator[str]:
     what = f"{probe.frames} frames of {probe.videos} videos"
     if config.frames_per_second:
         yield f"{config.frames_per_second:g} masks/s are as stated; decoding was measured here on {what}"

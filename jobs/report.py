@@ -11,11 +11,11 @@ from pipeline.evaluation.scoring.collect import IDS
 from pipeline.evaluation.summary.attributes import By
 from pipeline.evaluation.summary.score_folder import Scored
 from pipeline.io import storage
-from pipeline.masks.requested import Key as PairKey
+from pipeline.masks.requested import MaskKey
 from pipeline.report import difference, heat_map, pair_plots
 from pipeline.report.over_time import over_time, tracks
 from pipeline.report.page import cut, number, render
-from pipeline.report.pair_plots import Key, extremes, name
+from pipeline.report.pair_plots import PairIds, extremes, name
 from pipeline.report.plots import Plot, Table
 from pipeline.report.strips import Overlays, Strip
 from schemas.errors import InputError, RvosError
@@ -115,16 +115,16 @@ def run(config: ReportConfig) -> ReportResult:
     return ReportResult(page=page, bytes=len(html), pictures=pictures, notes=notes)
 
 
-def _galleries(pairs: Any, main: str, change: dict | None) -> list[tuple[str, list[Key]]]:
+def _galleries(pairs: Any, main: str, change: dict | None) -> list[tuple[str, list[PairIds]]]:
     """Headings, and the pairs below each; every pair stands under the first that has it."""
-    found: list[tuple[str, list[Key]]] = []
+    found: list[tuple[str, list[PairIds]]] = []
     if change is not None:
         for heading, side in (("Gained most", "risen"), ("Lost most", "fallen")):
             found.append((heading, _spread([_ids(pair) for pair in change[side]])[:CHANGED]))
     worst = min(WORST, -(-2 * len(pairs) // 3))  # of few pairs, some are left to be the best
     found.append((f"Lowest {main}", extremes(pairs, main, worst, highest=False)))
     found.append((f"Highest {main}", extremes(pairs, main, min(BEST, len(pairs) - worst), highest=True)))
-    seen: set[Key] = set()
+    seen: set[PairIds] = set()
     once = []
     for heading, keys in found:
         once.append((heading, [key for key in keys if key not in seen]))
@@ -132,7 +132,7 @@ def _galleries(pairs: Any, main: str, change: dict | None) -> list[tuple[str, li
     return once
 
 
-def _spread(keys: Sequence[Key]) -> list[Key]:
+def _spread(keys: Sequence[PairIds]) -> list[PairIds]:
     """At most two of a video as long as there are others."""
     seen: Counter[str] = Counter()
     rank = {}
@@ -142,24 +142,24 @@ def _spread(keys: Sequence[Key]) -> list[Key]:
     return sorted(keys, key=rank.__getitem__)
 
 
-def _ids(pair: dict) -> Key:
+def _ids(pair: dict) -> PairIds:
     return tuple(pair.get(id, "") for id in IDS)
 
 
-def _pair_key(key: Key) -> PairKey:
+def _pair_key(key: PairIds) -> MaskKey:
     video, expression, thing, _ = key
     return video, expression or thing
 
 
 def _strips(
-    config: ReportConfig, scored: Scored, wanted: Sequence[Key], against: bool
-) -> tuple[dict[Key, list[tuple[str, Strip]]], list[str]]:
+    config: ReportConfig, scored: Scored, wanted: Sequence[PairIds], against: bool
+) -> tuple[dict[PairIds, list[tuple[str, Strip]]], list[str]]:
     """Strips of each pair with the name of the scores that they are of, and what could not be shown."""
     pair_keys = list(dict.fromkeys(_pair_key(key) for key in wanted))
     options = {name: getattr(config, name) for name in ("predictions", "annotations", "manifest", "media")}
-    found: dict[PairKey, list[tuple[str, Strip]]] = {key: [] for key in pair_keys}
+    found: dict[MaskKey, list[tuple[str, Strip]]] = {key: [] for key in pair_keys}
     notes = []
-    own: dict[PairKey, Strip] = {}
+    own: dict[MaskKey, Strip] = {}
     try:
         own = Overlays.open(scored, **options).strips(pair_keys)
         for key, strip in own.items():
@@ -177,7 +177,7 @@ def _strips(
     return {key: found[_pair_key(key)] for key in wanted}, notes
 
 
-def _card(key: Key, link: str, pairs: Any, strips: dict, scored: Scored) -> dict:
+def _card(key: PairIds, link: str, pairs: Any, strips: dict, scored: Scored) -> dict:
     of: list[tuple[str, Strip]] = []
     for label, strip in strips[key]:  # what is wrong with the video is said once
         of.append((label, replace(strip, note="") if any(strip.note == there.note for _, there in of) else strip))
@@ -196,7 +196,7 @@ def _card(key: Key, link: str, pairs: Any, strips: dict, scored: Scored) -> dict
     }
 
 
-def _plots(scored: Scored, pairs: Any, known: Any, main: str, links: dict[Key, str]) -> list[Plot]:
+def _plots(scored: Scored, pairs: Any, known: Any, main: str, links: dict[PairIds, str]) -> list[Plot]:
     plots = [pair_plots.histogram(pairs, main)]
     if "J" in pairs and "F" in pairs:
         about = "A dot for each pair. Below the dashed line the contour is worse than the area."

@@ -15,18 +15,18 @@ from importlib.metadata import version
 import pyarrow as pa
 
 from jobs import check
-from jobs.segment_result import SegmentResult, Tally
+from jobs.segment_result import RunTotals, SegmentResult
 from jobs.terminal.progress import Progress
-from model.bundled import EMBEDDED, SHORT_SIDE
+from model.bundled import BUNDLED, SHORT_SIDE
 from model.referformer.checkpoint import CheckpointError, check_checkpoint, weights_digest
 from model.referformer.tokenizer import Tokenizer
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
-from pipeline.io.manifest import manifest_origin, read_manifest
+from pipeline.io.manifest import manifest_digest, read_manifest
 from pipeline.runs.commit import Receipt
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
-from pipeline.segment.actor import ModelOptions, Resources, Work, checkpoint_folder, segment_units
+from pipeline.segment.actor import Invocation, ModelOptions, Resources, checkpoint_folder, segment_units
 from pipeline.segment.bottleneck import bound
 from pipeline.segment.clips import FrameOptions
 from schemas.check import Problem, SchemaError
@@ -48,7 +48,7 @@ class SegmentConfig:
 
     manifest: str
     run: str
-    checkpoint: str = EMBEDDED
+    checkpoint: str = BUNDLED
     limit: int | None = None
     new_run: str | None = None
     retry_errors: str | None = None
@@ -106,7 +106,7 @@ class SegmentConfig:
     @property
     def embedded(self) -> bool:
         """Whether the checkpoint in the box is used."""
-        return self.checkpoint == EMBEDDED
+        return self.checkpoint == BUNDLED
 
     @property
     def input_side(self) -> int:
@@ -140,7 +140,7 @@ class SegmentConfig:
 
     def model(self, threads: int | None) -> ModelOptions:
         return ModelOptions(
-            checkpoint=EMBEDDED if self.embedded else storage.absolute(self.checkpoint),
+            checkpoint=BUNDLED if self.embedded else storage.absolute(self.checkpoint),
             device=self.device,
             threads=threads,
             short_side=self.input_side,
@@ -174,12 +174,12 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     invocation = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     the_run, units, todo = prepare(config)
     doing = {unit.unit_id for unit in todo}
-    tally, pool = Tally(), Resources()
+    tally, pool = RunTotals(), Resources()
     if todo:
         storage.remove(the_run.success_uri)
         with connect_to_ray(config.address) as resources:
             pool, threads = _resources(config, resources)
-            work = Work(invocation=invocation, timeout=config.unit_timeout, again=config.again)
+            work = Invocation(invocation=invocation, timeout=config.unit_timeout, again=config.again)
             chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool, work)
             _follow(chain, todo, tally, progress)
     for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
@@ -212,7 +212,7 @@ def to_retry(
 
 def _planned_run(config: SegmentConfig) -> Run:
     """Check everything, then open the run and plan what is new."""
-    origin = f"{manifest_origin(config.manifest)} {config.limit}"
+    origin = f"{manifest_digest(config.manifest)} {config.limit}"
     decides, fingerprint, tokenizer = check_model(config)
     folder = run_folder(config, fingerprint, decides)
     known = Run(folder, fingerprint)
@@ -307,7 +307,7 @@ def _resources(config: SegmentConfig, resources: Mapping[str, float]) -> tuple[R
     return Resources(actors=actors, least=asked[0], gpus_per_actor=share), threads
 
 
-def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: Tally, progress: Callable[[Progress], None]) -> None:
+def _follow(chain: Iterable[Receipt], todo: list[Unit], tally: RunTotals, progress: Callable[[Progress], None]) -> None:
     planned = {unit.unit_id: unit.pair_frames for unit in todo}
     total_pairs, total_work = sum(unit.stop - unit.start for unit in todo), sum(planned.values())
     units = pairs = work = 0
@@ -350,7 +350,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _sum_up(
-    config: SegmentConfig, the_run: Run, units: list[Unit], tally: Tally, pool: Resources, wall_seconds: float
+    config: SegmentConfig, the_run: Run, units: list[Unit], tally: RunTotals, pool: Resources, wall_seconds: float
 ) -> SegmentResult:
     lost = {unit.unit_id for unit in units} - the_run.committed()
     if lost:

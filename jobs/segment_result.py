@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from jobs.terminal.progress import clock
 from model.bundled import KNOWS
 from pipeline.runs.commit import SECONDS, WAITS, Receipt
-from pipeline.segment.bottleneck import Bound
+from pipeline.segment.bottleneck import Bottleneck
 
 ERRORS_SHOWN = 5
 
@@ -27,7 +27,7 @@ class SegmentResult:
     startup_seconds: float  # all else: reading, planning, starting the actors, summing up
     embedded: bool = False  # whether the masks are of the checkpoint in the box
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
-    bound: Bound | None = None  # None if nothing was made
+    bound: Bottleneck | None = None  # None if nothing was made
     parity: float | None = None  # the largest share of pixels that differed from plain float32 in a first unit
     halvings: int = 0  # how often memory was full, and the model was given half as much at once
 
@@ -65,7 +65,7 @@ class SegmentResult:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunTotals:
     """Receipts summed up as they come, in the memory of one."""
 
     failed: Counter[str] = field(default_factory=Counter)  # status -> pairs

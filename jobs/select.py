@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jobs import evaluate
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import output_folder, storage
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from pipeline.report.page import cut
 from pipeline.report.samples import sample
 from pipeline.report.selected import border, selection_html, with_border
@@ -22,6 +22,7 @@ from pipeline.selection.quality_signals import MEASURES, SCHEMA
 from pipeline.selection.repeats import SeenVideos
 from pipeline.selection.rules import Rule, read_rules
 from schemas.errors import InputError, RvosError
+from schemas.pair import PairKey
 
 PAIRS = pa.schema(
     [
@@ -96,8 +97,8 @@ def run(config: SelectConfig) -> SelectResult:
     Memory is the manifest and about 600 bytes a pair. Raises InputError for broken masks and for rules that are none.
     """
     rules = read_rules(config.rule, config.rules)
-    source = Source.open(config.run, config.manifest)
-    against = None if config.against is None else Source.open(config.against)
+    source = MaskSource.open(config.run, config.manifest)
+    against = None if config.against is None else MaskSource.open(config.against)
     out = storage.absolute(config.out)
     if f"{out}/".startswith(f"{source.uri}/"):
         raise InputError(f"{out} lies in {source.uri}, which stays as it is; name a folder outside")
@@ -199,8 +200,8 @@ def _calibrated(config: SelectConfig, table: pa.Table, out: str) -> tuple[pa.Tab
 
 def _with_quality(table: pa.Table, scored: evaluate.EvaluateResult) -> pa.Table:
     rows: list[dict] = scored.pairs.to_dict("records")
-    quality = {(row["video_id"], row["expression_id"]): row["J&F"] for row in rows}
-    keys = zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True)
+    quality = {PairKey.of(row): row["J&F"] for row in rows}
+    keys = PairKey.of_all(table)
     values = pa.array([quality.get(key) for key in keys], pa.float64())
     return table.set_column(table.column_names.index("quality"), "quality", values)
 
@@ -249,7 +250,7 @@ def _unknown(table: pa.Table, rules: list[Rule]) -> Iterator[str]:
 
 def _page(
     config: SelectConfig,
-    source: Source,
+    source: MaskSource,
     table: pa.Table,
     rules: list[Rule],
     dropped: dict[str, int],
@@ -262,7 +263,7 @@ def _page(
     wanted = {key for rule in shown for keys in border(pairs, rule).values() for key in keys}
     samples = {}
     try:
-        samples = {(pair.video_id, pair.expression_id): sample(pair) for pair in source.some(wanted)}
+        samples = {pair.key: sample(pair) for pair in source.some(wanted)}
     except (RvosError, OSError) as error:
         notes = [*notes, f"no frames are shown: {error}"]
     options = {"run": source.uri} | {

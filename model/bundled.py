@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-EMBEDDED = "tiny"  # stands for it wherever the folder of a checkpoint is asked for
-FOLDER = Path(__file__).parent / EMBEDDED
+BUNDLED = "tiny"  # stands for it wherever the folder of a checkpoint is asked for
+FOLDER = Path(__file__).parent / BUNDLED
 SHORT_SIDE = 96  # pixels of the frames that it was trained on
 KNOWS = "the checkpoint in the box knows simple coloured shapes, not the world; --checkpoint names another"

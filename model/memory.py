@@ -12,7 +12,7 @@ CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")  # torch has no
 T = TypeVar("T")
 
 
-class Room:
+class BatchSizer:
     """What is computed at once, in pixels of the model's input: those of all frames, for each sentence of a batch.
 
     Half of what was too much is not exceeded from then on: first there are fewer sentences in a batch, then fewer

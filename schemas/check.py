@@ -97,7 +97,7 @@ def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     return pa.table(columns)
 
 
-def complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table that conforms, with all columns of the schema and no other: null where it has none.
 
     Older files lack the columns that were added since.

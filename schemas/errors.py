@@ -6,6 +6,8 @@ what one video does wrong and becomes one error row for each of its pairs.
 
 import re
 
+from schemas.pair import PairKey
+
 _USER = re.compile(r"(?<=\w://)[^/\s'\"]*@")
 _QUERY = re.compile(r"(\w://[^\s?'\"]*\?)[^\s'\"]+")
 
@@ -59,4 +61,4 @@ class MediaError(RvosError):
 
 def pair_message(video_id: str, expression_id: str, error: object) -> str:
     """The text of an error row: which pair, then what happened."""
-    return f"video_id={video_id} expression_id={expression_id}: {without_secrets(str(error))}"
+    return f"{PairKey(video_id, expression_id)}: {without_secrets(str(error))}"

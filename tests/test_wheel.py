@@ -62,9 +62,10 @@ def test_the_wheel_holds_one_package_and_nothing_else(wheel):
     layers = ("pipeline", "model", "jobs", "schemas")
     sources = {str(path.relative_to(ROOT)) for layer in layers for path in (ROOT / layer).rglob("*.py")}
     templates = {
-        str(path.relative_to(ROOT)) for path in (ROOT / "pipeline").rglob("*") if path.suffix in (".j2", ".css")
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "pipeline").rglob("*")
+        if path.suffix in (".j2", ".css", ".toml")
     }
-    recipes = {str(path.relative_to(ROOT)) for path in (ROOT / "pipeline").rglob("*.toml")}
     weights = {f"model/tiny/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "MODEL_CARD.md")}
     files = {"__init__.py", "cli.py"} | sources | templates | weights
     assert names == {f"refervos/{name}" for name in files}

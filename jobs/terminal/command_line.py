@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from model.bundled import EMBEDDED
+from model.bundled import BUNDLED
 
 LOCAL = "file://"  # marks the local paths among the words
 # Parameters, of any command, whose values are paths or URIs.
@@ -46,7 +46,7 @@ def spell_out(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
 def _words(param: click.Parameter, value: object) -> Iterator[str]:
     values = value if isinstance(value, tuple) else (value,)
     for one in values:
-        is_path = param.name in LOCATIONS and isinstance(one, str) and one != EMBEDDED
+        is_path = param.name in LOCATIONS and isinstance(one, str) and one != BUNDLED
         word = located(str(one)) if is_path else str(one)
         if isinstance(param, click.Argument):
             yield word

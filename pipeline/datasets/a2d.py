@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.datasets.common import json_file
-from pipeline.datasets.common.dataset_video import NO_FRAMES, VIDEOS_AT_ONCE, ImportedVideo, Published, flat_id
+from pipeline.datasets.common.dataset_video import NO_FRAMES, VIDEOS_AT_ONCE, DatasetVideo, Published, flat_id
 from pipeline.datasets.common.target_frames import around_targets
 from pipeline.datasets.common.tracks import Size, Tracks
 from pipeline.io import storage
@@ -75,7 +75,7 @@ class Source:
     meta: dict[str, list[str]] = field(default_factory=dict)  # rows of videoset.csv
 
 
-def read(root: str, split: str | None = None, *, context: int | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None, *, context: int | None = None) -> Iterator[DatasetVideo]:
     """All videos of one split, or of both, sorted by id. With `context`: see `around_targets`.
 
     Raises InputError that names file and row.
@@ -164,9 +164,9 @@ def _places(uri: str) -> dict[str, list[Place]]:
     return places
 
 
-def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> ImportedVideo:
+def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> DatasetVideo:
     name, sentences = item
-    found = ImportedVideo(flat_id(name))
+    found = DatasetVideo(flat_id(name))
     uri = storage.join(source.clips, f"{name}.mp4")
     meta = source.meta.get(name, [])
     num_frames = int(meta[6]) or None if len(meta) > 6 and re.fullmatch(r"[0-9]{1,5}", meta[6]) else None
@@ -193,7 +193,7 @@ def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> Im
 
 
 def _pairs(
-    found: ImportedVideo,
+    found: DatasetVideo,
     uri: str,
     num_frames: int | None,
     source: Source,
@@ -231,7 +231,7 @@ def _pairs(
     return pairs
 
 
-def _masks(source: Source, name: str, found: ImportedVideo) -> tuple[dict, bool]:
+def _masks(source: Source, name: str, found: DatasetVideo) -> tuple[dict, bool]:
     """(frame, instance) -> (mask, size), and whether they could be read; if not, the keys alone tell the frames."""
     if name in source.places:
         return _coco_masks(source, name, found), True
@@ -259,7 +259,7 @@ def _masks(source: Source, name: str, found: ImportedVideo) -> tuple[dict, bool]
     return masks, True
 
 
-def _coco_masks(source: Source, name: str, found: ImportedVideo) -> dict:
+def _coco_masks(source: Source, name: str, found: DatasetVideo) -> dict:
     masks = {}
     with storage.open_input(source.coco) as file:
         tracks = Tracks(found, [])  # for its messages only

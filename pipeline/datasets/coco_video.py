@@ -23,7 +23,7 @@ from pycocotools import mask as coco
 from pipeline.datasets.common import json_file
 from pipeline.datasets.common.dataset_video import (
     VIDEOS_AT_ONCE,
-    ImportedVideo,
+    DatasetVideo,
     attributes,
     flat_id,
     frame_names,
@@ -72,7 +72,7 @@ class Video:
     entries: list[tuple[list[tuple[str | None, str]], dict, list[Annotation]]] = field(default_factory=list)
 
 
-def read(root: str, split: str | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     """All videos, sorted by id. Raises InputError that lists what in the file is not of the form above."""
     uri = _find(storage.absolute(root), split)
     videos = _index(uri)
@@ -211,8 +211,8 @@ def _by_folder(uri: str, entries: dict, of_entry: dict[Any, list[Annotation]]) -
     return sorted(videos.values(), key=lambda video: flat_id(video.folder))
 
 
-def _import_video(uri: str, frames: str, split: str | None, told: bool, video: Video) -> ImportedVideo:
-    found = ImportedVideo(flat_id(video.folder))
+def _import_video(uri: str, frames: str, split: str | None, told: bool, video: Video) -> DatasetVideo:
+    found = DatasetVideo(flat_id(video.folder))
     folder = storage.join(frames, video.folder)
     names = frame_names(folder, found)
     if absent := [name for name in video.files if names and name not in set(names)]:
@@ -270,7 +270,7 @@ def _numbered(pairs: list[dict]) -> list[dict]:
     return pairs
 
 
-def _add_masks(uri: str, video: Video, found: ImportedVideo, sequence: list[str]) -> None:
+def _add_masks(uri: str, video: Video, found: DatasetVideo, sequence: list[str]) -> None:
     tracks = Tracks(found, sequence, (video.height, video.width))
     annotations = sorted((a for _, _, of in video.entries for a in of if a.has_masks), key=lambda a: a.start)
     found.warnings += [(CROWDS, f"{found.video_id} annotation {a.object_id}") for a in annotations if a.crowd]

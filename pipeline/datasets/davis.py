@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipeline.datasets.common import json_file
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published, frame_names, id_problem
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, Published, frame_names, id_problem
 from pipeline.datasets.common.meta_expressions import Listing
 from pipeline.datasets.common.tracks import Tracks
 from pipeline.datasets.ref_youtube_vos import add_masks
@@ -49,7 +49,7 @@ class Layout:
     categories: dict[str, dict[str, str]]
 
 
-def read(root: str, split: str | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     """All videos of one split, sorted by name. Raises InputError if there is no such split or folder."""
     layout = find_layout(storage.absolute(root), split)
     return bounded_map(partial(_import_video, layout), layout.videos, VIDEOS_AT_ONCE)
@@ -121,7 +121,7 @@ def _categories(uri: str) -> dict[str, dict[str, str]]:
     return {video: {str(key): str(name) for key, name in objects.items()} for video, objects in content.items()}
 
 
-def _import_video(layout: Layout, video_id: str) -> ImportedVideo:
+def _import_video(layout: Layout, video_id: str) -> DatasetVideo:
     video = open_video(layout, video_id)
     categories = layout.categories.get(video_id, {})
     if layout.one_object and categories:
@@ -145,7 +145,7 @@ def _import_video(layout: Layout, video_id: str) -> ImportedVideo:
 
 def open_video(layout: Layout, video_id: str) -> Listing:
     """A video without pairs and masks."""
-    found = ImportedVideo(video_id)
+    found = DatasetVideo(video_id)
     uri = storage.join(layout.frames, video_id)
     names = frame_names(uri, found)
     return Listing(found, uri, names, names or _mask_names(layout, video_id), bool(names))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from pipeline.datasets.common import expression_list
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, flat_id, frame_names, id_problem
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id, frame_names, id_problem
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import FILE_SUFFIXES
@@ -20,7 +20,7 @@ from schemas.errors import InputError
 Row = tuple[int, dict]  # its number in the file of sentences, and its columns
 
 
-def read(root: str, *, expressions: str | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, *, expressions: str | None = None) -> Iterator[DatasetVideo]:
     """All videos, sorted by id. Raises InputError if there are none, or if sentences are about none of them."""
     if expressions is None:
         raise InputError("folder needs --expressions FILE: a .csv, .jsonl or .txt of sentences")
@@ -94,9 +94,9 @@ def _by_video(source: str, rows: list[Row], paths: dict[str, str]) -> dict[str, 
     return own
 
 
-def _import_video(root: str, item: tuple[str, str, list[Row]]) -> ImportedVideo:
+def _import_video(root: str, item: tuple[str, str, list[Row]]) -> DatasetVideo:
     video_id, path, rows = item
-    found = ImportedVideo(video_id)
+    found = DatasetVideo(video_id)
     uri = storage.join(root, path) if path else root
     is_file = path.lower().endswith(FILE_SUFFIXES)
     num_frames = None if is_file else len(frame_names(uri, found)) or None

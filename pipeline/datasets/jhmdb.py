@@ -20,7 +20,7 @@ import scipy.io
 
 from pipeline.datasets.common.dataset_video import (
     VIDEOS_AT_ONCE,
-    ImportedVideo,
+    DatasetVideo,
     Published,
     flat_id,
     frame_names,
@@ -46,7 +46,7 @@ PUBLISHED = (Published("all", 928, 928, "jhmdb_annotation.txt, by the loader of 
 NO_MASKS = "videos without puppet_mask.mat; there is no truth to score them by"
 
 
-def read(root: str, *, context: int | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, *, context: int | None = None) -> Iterator[DatasetVideo]:
     """All videos, sorted by id. With `context`: see `around_targets`.
 
     Raises InputError that names file and row.
@@ -138,9 +138,9 @@ def _import_video(
     lengths: dict[str, int],
     context: int | None,
     item: tuple[str, list[str]],
-) -> ImportedVideo:
+) -> DatasetVideo:
     name, sentences = item
-    found = ImportedVideo(flat_id(name))
+    found = DatasetVideo(flat_id(name))
     action = actions.get(name, "")
     uri = storage.join(root, "Rename_Images", *([action] if action else []), name)
     names = frame_names(uri, found)
@@ -168,7 +168,7 @@ def _import_video(
     return found
 
 
-def _add_masks(uri: str, frames: str, names: list[str], found: ImportedVideo) -> None:
+def _add_masks(uri: str, frames: str, names: list[str], found: DatasetVideo) -> None:
     if not storage.exists(uri):
         found.warnings.append((NO_MASKS, uri))
         return

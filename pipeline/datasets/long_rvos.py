@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from pipeline.datasets.common import meta_expressions
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, Published
 from pipeline.datasets.common.meta_expressions import Listing
 from pipeline.datasets.common.tracks import Tracks
 from pipeline.io import storage
@@ -29,7 +29,7 @@ PUBLISHED = (
 )
 
 
-def read(root: str, split: str | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     """All videos of one split, sorted by id. Raises InputError if there is no such split or its JSON is not sound."""
     folder, split = _find(storage.absolute(root), split)
     videos = meta_expressions.load(storage.join(folder, FILE))
@@ -51,7 +51,7 @@ def _find(root: str, split: str | None) -> tuple[str, str | None]:
     raise InputError(f"no data set in {root}: {FILE} is neither there nor in a folder below")
 
 
-def _import_video(frames: str, masks: str | None, split: str | None, item: tuple[str, dict]) -> ImportedVideo:
+def _import_video(frames: str, masks: str | None, split: str | None, item: tuple[str, dict]) -> DatasetVideo:
     video = meta_expressions.listing(frames, split, "obj_id", item)
     if masks is not None:
         _add_masks(storage.join(masks, item[0]), video)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from pipeline.datasets.common import meta_expressions
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, Published
 from pipeline.datasets.common.mask_dict import MaskDict
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -32,7 +32,7 @@ PUBLISHED_V2 = (
 )
 
 
-def read(root: str, split: str | None = None, *, version: int = 1) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None, *, version: int = 1) -> Iterator[DatasetVideo]:
     """All videos of one split, sorted by id. Version 2 may have the file name of version 1, where its own is not there.
 
     Raises InputError if there is no such split or a file is not sound.
@@ -72,7 +72,7 @@ def _objects_known(video: dict) -> bool:
     return any(expression.get("anno_id") is not None for expression in video["expressions"].values())
 
 
-def _import_video(frames: str, split: str | None, truth: MaskDict | None, item: tuple[str, dict]) -> ImportedVideo:
+def _import_video(frames: str, split: str | None, truth: MaskDict | None, item: tuple[str, dict]) -> DatasetVideo:
     video = meta_expressions.listing(frames, split, "anno_id", item)
     if truth:
         truth.add_to(video)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from pipeline.datasets import davis, ref_youtube_vos
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, Published
 from pipeline.datasets.davis import Layout
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -46,7 +46,7 @@ SECOND_TEXT = "second sentences of one annotator for an object; the first counts
 Texts = dict[str, dict[str, dict[int, str]]]  # video -> object -> number of the file -> sentence
 
 
-def read(root: str, split: str | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     """All videos of one split, sorted by name. Raises InputError if there is no such data set, naming file and line."""
     root = storage.absolute(root)
     if ref_youtube_vos.is_there(root):
@@ -57,7 +57,7 @@ def read(root: str, split: str | None = None) -> Iterator[ImportedVideo]:
     return bounded_map(partial(_import_video, layout, texts, second), layout.videos, VIDEOS_AT_ONCE)
 
 
-def _with_annotators(found: ImportedVideo) -> ImportedVideo:
+def _with_annotators(found: DatasetVideo) -> DatasetVideo:
     """The columns that follow from the numbers of a converted tree."""
     groups: dict[int, list[tuple]] = {}
     for pair in found.pairs:
@@ -121,7 +121,7 @@ def _unquoted(sentence: str) -> str:
     return words
 
 
-def _import_video(layout: Layout, texts: Texts, second: list[tuple[str, str]], video_id: str) -> ImportedVideo:
+def _import_video(layout: Layout, texts: Texts, second: list[tuple[str, str]], video_id: str) -> DatasetVideo:
     video = davis.open_video(layout, video_id)
     found = video.found
     found.warnings += [(SECOND_TEXT, place) for of_video, place in second if of_video == video_id]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipeline.datasets.common import json_file, meta_expressions
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, Published
 from pipeline.datasets.common.meta_expressions import Listing
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -41,7 +41,7 @@ class Layout:
     others: str | None = None  # the file of the test videos that `expressions` lists too
 
 
-def read(root: str, split: str | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     """All videos of the data set in the folder `root`, sorted by id.
 
     Raises InputError, listing everything found, if there is no such data set or its JSON is not of the form above.
@@ -87,7 +87,7 @@ def _layout(expressions: str, base: str, split: str | None, others: str | None =
     return Layout(expressions, frames, annotations, meta, split, others)
 
 
-def _import_video(layout: Layout, categories: dict, item: tuple[str, dict]) -> ImportedVideo:
+def _import_video(layout: Layout, categories: dict, item: tuple[str, dict]) -> DatasetVideo:
     video = meta_expressions.listing(layout.frames, layout.split, "obj_id", item)
     for pair in video.found.pairs:
         pair.update(_category(categories.get(item[0], {}), pair["object_ids"]))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from pipeline.datasets.common import json_file, meta_expressions
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, ImportedVideo, Published
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, Published
 from pipeline.datasets.common.mask_dict import MaskDict
 from pipeline.datasets.common.meta_expressions import Listing
 from pipeline.datasets.common.tracks import Tracks
@@ -27,7 +27,7 @@ PREFIX, SUFFIX = "meta_expressions_", "_.json"
 NO_FOREGROUND = "videos that mask_dict_foreground.json lacks; R of protocol revos needs them"
 
 
-def read(root: str, split: str | None = None) -> Iterator[ImportedVideo]:
+def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     """All videos of one split, sorted by id. Raises InputError if there is no such split or a file is not sound."""
     root = storage.absolute(root)
     names = storage.names(root) if storage.is_folder(root) else []
@@ -57,7 +57,7 @@ def _import_video(
     truth: MaskDict | None,
     foreground: tuple[str, dict[str, tuple[int, int]]],
     item: tuple[str, dict],
-) -> ImportedVideo:
+) -> DatasetVideo:
     video = meta_expressions.listing(frames, split, "anno_id", item)
     if truth:
         truth.add_to(video)

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from pycocotools import mask as coco
 
 from pipeline.io import storage
-from pipeline.masks.by_video import Labelled, frame_name
+from pipeline.masks.by_video import PairMasks, frame_name
 from schemas import rle
 from schemas.errors import InputError
 
@@ -36,7 +36,7 @@ class CocoVideo:
     failed: int
 
 
-def write_coco_video(videos: Iterable[list[Labelled]], out: str) -> CocoVideo:
+def write_coco_video(videos: Iterable[list[PairMasks]], out: str) -> CocoVideo:
     """Write the file `out`, replacing an earlier one in one step; same predictions, same bytes.
 
     Both lists grow on disk, so memory is that of one video. Raises InputError for broken masks and bad ids.
@@ -67,7 +67,7 @@ def write_coco_video(videos: Iterable[list[Labelled]], out: str) -> CocoVideo:
     return CocoVideo(**counts)
 
 
-def segmentation(pair: Labelled, row: dict) -> dict[str, Any] | None:
+def segmentation(pair: PairMasks, row: dict) -> dict[str, Any] | None:
     """A mask as COCO writes it in JSON, checked; None if it is empty."""
     size = row["height"], row["width"]
     try:
@@ -85,7 +85,7 @@ def box_and_area(found: dict[str, Any]) -> tuple[list[float], int]:
     return box.tolist(), int(area)
 
 
-def _video(number: int, pair: Labelled, frames: list[tuple[int, str]]) -> dict:
+def _video(number: int, pair: PairMasks, frames: list[tuple[int, str]]) -> dict:
     row = pair.frames.slice(0, 1).to_pylist()[0]
     folder = storage.safe_name(pair.video_id)
     names = [f"{folder}/{pair.file_name(f'{name}.jpg', name)}" for _, name in frames]
@@ -93,7 +93,7 @@ def _video(number: int, pair: Labelled, frames: list[tuple[int, str]]) -> dict:
     return {"id": number, "name": pair.video_id, **size, "file_names": names}
 
 
-def _annotation(number: int, video: int, pair: Labelled, frames: list[tuple[int, str]]) -> dict:
+def _annotation(number: int, video: int, pair: PairMasks, frames: list[tuple[int, str]]) -> dict:
     rows = {row["frame_index"]: row for row in pair.rows()}
     found = [segmentation(pair, rows[index]) if index in rows else None for index, _ in frames]
     measured = [(None, None) if one is None else box_and_area(one) for one in found]

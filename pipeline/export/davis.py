@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.export.complete import Lacking, Missing, complete
+from pipeline.export.all_frames import IncompletePairs, Missing, with_all_frames
 from pipeline.export.png import palette_png
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from schemas.errors import InputError
 
 ANNOTATORS = 4  # expressions of one object, in the published numbering
@@ -41,21 +41,21 @@ class Member:
     """One object of an annotator: its label, and its masks by frame name."""
 
     label: int
-    pair: Labelled
+    pair: PairMasks
     rows: dict[str, dict]
 
 
-def write_davis(videos: Iterable[list[Labelled]], out: str, missing: Missing = "error") -> LabelMaps:
+def write_davis(videos: Iterable[list[PairMasks]], out: str, missing: Missing = "error") -> LabelMaps:
     """Write the trees below the folder `out`.
 
     Raises InputError, naming all that lacks, if frames have no mask (with `missing` "empty" they count as background),
     and for pairs whose annotator or object is not known or not one.
     """
-    lacking = Lacking()
+    lacking = IncompletePairs()
     annotators: set[str] = set()
     counts = dict.fromkeys(("videos", "pairs", "files", "filled", "overlaps"), 0)
     for video in videos:
-        pairs, filled = complete(video, missing, lacking)
+        pairs, filled = with_all_frames(video, missing, lacking)
         counts["videos"] += 1
         counts["pairs"] += len(pairs)
         counts["filled"] += filled
@@ -87,7 +87,7 @@ def merge(masks: Sequence[np.ndarray], scores: Sequence[float], labels: Sequence
     return ids, int(np.count_nonzero(depth > 1))
 
 
-def _by_annotator(pairs: Sequence[Labelled]) -> dict[str, list[Member]]:
+def _by_annotator(pairs: Sequence[PairMasks]) -> dict[str, list[Member]]:
     """The objects of each annotator, by label."""
     found: dict[str, dict[int, Member]] = {}
     for pair in pairs:
@@ -100,12 +100,12 @@ def _by_annotator(pairs: Sequence[Labelled]) -> dict[str, list[Member]]:
     return {annotator: [members[label] for label in sorted(members)] for annotator, members in found.items()}
 
 
-def _annotator(pair: Labelled) -> str:
+def _annotator(pair: PairMasks) -> str:
     annotator = pair.row.get("annotator")
     return str(annotator) if annotator is not None else str(_number(pair) % ANNOTATORS)
 
 
-def _label(pair: Labelled) -> int:
+def _label(pair: PairMasks) -> int:
     """The object's id in the label map: its own, else, as published, its place among those of the annotator."""
     objects = pair.row.get("object_ids")
     if objects is None:
@@ -122,7 +122,7 @@ def _label(pair: Labelled) -> int:
     return int(objects[0])
 
 
-def _number(pair: Labelled) -> int:
+def _number(pair: PairMasks) -> int:
     if not (pair.expression_id.isascii() and pair.expression_id.isdigit()):
         text = "annotator or object is not known: add the columns annotator and object_ids to the manifest, or number "
         raise InputError(pair.message(f"{text}expressions as published"))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.drawing.overlay import contact_sheet, overlay
 from pipeline.io import storage
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from pipeline.video import Selection, read_frames
 from schemas.errors import InputError, MediaError
 
@@ -39,7 +39,7 @@ class Overlays:
 
 
 def write_overlays(
-    videos: Iterable[list[Labelled]], out: str, form: Form, rate: int, max_size: int, limit: int | None = None
+    videos: Iterable[list[PairMasks]], out: str, form: Form, rate: int, max_size: int, limit: int | None = None
 ) -> Overlays:
     """Draw the pairs (the first `limit` that have masks) at `rate` frames a second, `max_size` pixels at most a side.
 
@@ -63,7 +63,7 @@ def write_overlays(
 
 
 def _draw_pair(
-    pair: Labelled, folder: str, form: Form, rate: int, max_size: int, drawn: Overlays
+    pair: PairMasks, folder: str, form: Form, rate: int, max_size: int, drawn: Overlays
 ) -> tuple[str, list[np.ndarray]] | None:
     """The row of the sheet; None, noted in `drawn`, if the video cannot be read."""
     uri = storage.join(folder, storage.safe_name(f"{pair.expression_id}.{form}"))
@@ -89,7 +89,7 @@ def _draw_pair(
     return f"{pair.expression_id}: {pair.row.get('expression') or ''}{scored}", shown
 
 
-def _frames(pair: Labelled, max_size: int) -> Iterator[np.ndarray]:
+def _frames(pair: PairMasks, max_size: int) -> Iterator[np.ndarray]:
     """uint8 [h, w, 3], the mask drawn in."""
     rows = {row["frame_index"]: row for row in pair.rows()}
     for frame in read_frames(pair.row["video_uri"], Selection(indices=tuple(rows))):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pipeline.export.coco_video import box_and_area, segmentation
 from pipeline.io import output_folder, storage
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from pipeline.video.folder import list_frames
 from pipeline.video.image import is_image
 from schemas.errors import InputError, MediaError
@@ -31,7 +31,7 @@ class Review:
     failed: int
 
 
-def write_review(videos: Iterable[list[Labelled]], out: str) -> Review:
+def write_review(videos: Iterable[list[PairMasks]], out: str) -> Review:
     """Write a file for each video to the folder `out`. Raises InputError for a broken mask or an id that is no name."""
     counts = dict.fromkeys(("videos", "pairs", "masks", "failed"), 0)
     for video in videos:
@@ -48,7 +48,7 @@ def write_review(videos: Iterable[list[Labelled]], out: str) -> Review:
     return Review(**counts)
 
 
-def _document(video: list[Labelled]) -> dict:
+def _document(video: list[PairMasks]) -> dict:
     names = _file_names(video)
     images: dict[int, dict] = {}
     annotations = []
@@ -79,7 +79,7 @@ def _document(video: list[Labelled]) -> dict:
     }
 
 
-def _file_names(video: list[Labelled]) -> dict[str, str] | None:
+def _file_names(video: list[PairMasks]) -> dict[str, str] | None:
     """Frame name -> file name, of a folder of frames or an image; empty if it cannot be listed; None for a video."""
     uri = video[0].row.get("video_uri")
     if uri is None:

@@ -4,11 +4,11 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.export.complete import Lacking, Missing, complete
+from pipeline.export.all_frames import IncompletePairs, Missing, with_all_frames
 from pipeline.export.png import binary_png
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from schemas.errors import InputError
 
 ENCODERS = 2  # threads that decode RLE and make PNGs
@@ -68,19 +68,19 @@ class Submission:
 
 
 def write_submission(
-    videos: Iterable[list[Labelled]], server: Server, out: str, missing: Missing = "error"
+    videos: Iterable[list[PairMasks]], server: Server, out: str, missing: Missing = "error"
 ) -> Submission:
     """Write the zip `out`, replacing an earlier one in one step; same predictions, same bytes.
 
     PNGs are stored as they are, since they are compressed already. Raises InputError, naming all that lacks, if a frame
     that was asked for has no mask (with `missing` "empty" it gets an empty one), or an id cannot be a file name.
     """
-    lacking = Lacking()
+    lacking = IncompletePairs()
     counts = dict.fromkeys(("videos", "pairs", "files", "filled"), 0)
     with storage.spool(out) as path:
         with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
             for video in videos:
-                pairs, filled = complete(video, missing, lacking)
+                pairs, filled = with_all_frames(video, missing, lacking)
                 counts["videos"] += 1
                 counts["pairs"] += len(pairs)
                 counts["filled"] += filled
@@ -95,7 +95,7 @@ def write_submission(
     return Submission(**counts)
 
 
-def _add(archive: zipfile.ZipFile, pair: Labelled, server: Server) -> int:
+def _add(archive: zipfile.ZipFile, pair: PairMasks, server: Server) -> int:
     rows = pair.rows()
     contents = bounded_map(lambda row: binary_png(pair.mask(row)), rows, ENCODERS)
     for row, content in zip(rows, contents, strict=True):

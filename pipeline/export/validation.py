@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.export.complete import listed, names_of
+from pipeline.export.all_frames import listed, names_of
 from pipeline.export.submission import Server
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pipeline.export.coco_video import segmentation
 from pipeline.io import storage
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from pipeline.video.folder import list_frames
 from schemas.errors import InputError, MediaError
 
@@ -43,7 +43,7 @@ class Shards:
     reasons: list[str] = field(default_factory=list)
 
 
-def write_webdataset(videos: Iterable[list[Labelled]], schema: pa.Schema, out: str, shard_bytes: int) -> Shards:
+def write_webdataset(videos: Iterable[list[PairMasks]], schema: pa.Schema, out: str, shard_bytes: int) -> Shards:
     """Write the shards, each closed once it has `shard_bytes`; `schema` is that of the manifest.
 
     Memory is the RLE of one video and one image. Raises InputError for broken masks, and names that no file can have.
@@ -84,7 +84,7 @@ def write_webdataset(videos: Iterable[list[Labelled]], schema: pa.Schema, out: s
     return made
 
 
-def _media(pairs: list[Labelled]) -> Iterator[tuple[str, str]]:
+def _media(pairs: list[PairMasks]) -> Iterator[tuple[str, str]]:
     """(suffix within the sample, URI) of the files to copy."""
     uri = pairs[0].row["video_uri"]
     if not storage.is_folder(uri):
@@ -104,12 +104,12 @@ def _suffix(uri: str) -> str:
     return suffix.lower() if dot and suffix else "bin"
 
 
-def _frames(pairs: list[Labelled]) -> dict[int, str]:
+def _frames(pairs: list[PairMasks]) -> dict[int, str]:
     """Index -> name of every frame that some pair has a mask of, in order."""
     return dict(sorted({row["frame_index"]: row["frame_name"] for pair in pairs for row in pair.rows()}.items()))
 
 
-def _label(pairs: list[Labelled]) -> bytes:
+def _label(pairs: list[PairMasks]) -> bytes:
     frames = _frames(pairs)
     first = pairs[0].frames.slice(0, 1).to_pylist()[0]
     document: dict[str, Any] = {
@@ -156,7 +156,7 @@ class _Shard:
     def size(self) -> int:
         return self._file.tell()
 
-    def add(self, key: str, pairs: list[Labelled], media: list[tuple[str, str]]) -> None:
+    def add(self, key: str, pairs: list[PairMasks], media: list[tuple[str, str]]) -> None:
         """One sample."""
         label = _label(pairs)
         self._tar.addfile(_member(f"{key}.json", len(label)), io.BytesIO(label))

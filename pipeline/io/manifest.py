@@ -37,7 +37,7 @@ def load_manifest(uri: str) -> pa.Table:
     return _with_absolute_uris(table, storage.parent(uri))
 
 
-def manifest_origin(uri: str) -> str:
+def manifest_digest(uri: str) -> str:
     """What tells that a manifest is the same as before: its content, and where its relative paths count from.
 
     Raises InputError if it cannot be read.

@@ -18,7 +18,7 @@ def claim(out: str, made_of: dict) -> None:
     Empty is also one that holds only the word of an export that was refused. `made_of` is what decides the files.
     Raises InputError if the folder holds anything else, or is a file.
     """
-    storage.refuse_file(out)
+    storage.require_folder(out)
     there = storage.names(out) if storage.is_folder(out) else []
     found = _read(out) if DOCUMENT in there else {}
     refused = there == [DOCUMENT] and found.get("complete") is False

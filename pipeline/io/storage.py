@@ -63,7 +63,7 @@ def file_name(uri: str) -> str:
     return path.rpartition("/")[2]
 
 
-def refuse_file(folder: str) -> None:
+def require_folder(folder: str) -> None:
     """Raise InputError if `folder`, or what it lies in, is a file; in an object store a name may be both."""
     if is_remote(folder):
         return
@@ -194,14 +194,14 @@ def spool(uri: str) -> Iterator[str]:
     Raises StorageError if the disk has no room for what is written.
     """
     folder = tempfile.gettempdir() if is_remote(uri) else parent(uri)
-    with room_for(uri, folder):
+    with report_full_disk(uri, folder):
         os.makedirs(folder, exist_ok=True)
         with _nameless_file(folder) as path:
             yield path
 
 
 @contextlib.contextmanager
-def room_for(uri: str, folder: str) -> Iterator[None]:
+def report_full_disk(uri: str, folder: str) -> Iterator[None]:
     """Around writing what becomes part of `uri` to a disk: StorageError says if `folder` is full, and the way out."""
     try:
         yield
@@ -219,7 +219,7 @@ def commit(path: str, uri: str, *, replace: bool = False) -> bool:
     """
     if is_remote(uri):
         return remote.put(path, uri, {} if replace else {"IfNoneMatch": "*"})
-    with room_for(uri, parent(uri)):
+    with report_full_disk(uri, parent(uri)):
         with open(path, "rb") as file:
             os.fsync(file.fileno())
         try:
@@ -324,7 +324,7 @@ def _fetch(uri: str, path: str, folder: str) -> None:
 
     with open(path, "wb") as file:
         for block in remote.blocks(uri, check):
-            with room_for(uri, folder):
+            with report_full_disk(uri, folder):
                 file.write(block)
                 file.flush()
 

@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from pipeline.masks.predictions import ParquetPredictions, Piece, open_predictions
-from pipeline.runs.commit import Key
+from pipeline.masks.predictions import ParquetPredictions, RowGroup, open_predictions
 from pipeline.runs.compact import Compacted, by_pair, compacted_rows, read_document, sorted_rows
 from pipeline.runs.run import Run, is_run
 from schemas import rle
-from schemas.check import complete, conform
+from schemas.check import add_missing_columns, conform
 from schemas.errors import InputError, pair_message
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 ROWS_AT_ONCE = 4096  # of the manifest as Python objects
 GROUPS_KEPT = 2  # row groups of unsorted predictions held for the next video
@@ -32,7 +32,7 @@ IDS = pa.schema([("video_id", pa.string()), ("expression_id", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class PairMasks:
     """One pair with its masks.
 
     `row` is its manifest row, of predictions without a manifest the ids alone. `frames` are its PREDICTIONS rows that
@@ -50,6 +50,10 @@ class Labelled:
     @property
     def expression_id(self) -> str:
         return self.row["expression_id"]
+
+    @property
+    def key(self) -> PairKey:
+        return PairKey.of(self.row)
 
     def message(self, error: object, frame: str | None = None) -> str:
         """An error text that names the pair, and the frame if it is about one."""
@@ -92,14 +96,14 @@ def names_by_index(frames: pa.Table) -> dict[int, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MaskSource:
     """A run, or predictions in Parquet. `manifest` is the run's own, the one given, or None."""
 
     uri: str
     manifest: pa.Table | None
 
     @classmethod
-    def open(cls, uri: str, manifest: str | None = None) -> "Source":
+    def open(cls, uri: str, manifest: str | None = None) -> "MaskSource":
         """What lies at `uri`. A manifest given by its URI chooses among the pairs, and asks for all of its own.
 
         Raises InputError if it is no finished run and holds no Parquet of masks, or the manifest is refused.
@@ -122,27 +126,27 @@ class Source:
             raise InputError(f"{self.uri} does not say where its videos are; give its manifest with --manifest")
         return self.manifest
 
-    def videos(self) -> Iterator[list[Labelled]]:
+    def videos(self) -> Iterator[list[PairMasks]]:
         """The pairs of each video, by expression; the videos by id. Every pair of the manifest is there once.
 
         Raises InputError for a frame or a frame name that is there twice, and for a frame without a mask.
         """
         return by_video(self._pairs())
 
-    def some(self, keys: Collection[Key]) -> Iterator[Labelled]:
+    def some(self, keys: Collection[PairKey]) -> Iterator[PairMasks]:
         """Those of a few pairs that have rows; of the others only the ids are read."""
         rows = {}
         if self.manifest is not None:
             videos = pa.array(sorted({video for video, _ in keys}), pa.string())
             of_videos = self.manifest.filter(pc.is_in(self.manifest["video_id"], videos)).to_pylist()
-            rows = {(row["video_id"], row["expression_id"]): row for row in of_videos}
+            rows = {PairKey.of(row): row for row in of_videos}
         for key, table in _sorted(self.uri, set(keys)):
             yield _labelled(rows.get(key) or dict(zip(IDS.names, key, strict=True)), table)
 
-    def _pairs(self) -> Iterator[Labelled]:
-        return labelled_pairs(None if self.manifest is None else _in_order(self.manifest), self._tables())
+    def _pairs(self) -> Iterator[PairMasks]:
+        return pair_masks(None if self.manifest is None else _in_order(self.manifest), self._tables())
 
-    def _tables(self) -> Iterator[tuple[Key, pa.Table]]:
+    def _tables(self) -> Iterator[tuple[PairKey, pa.Table]]:
         """All rows by pair, the pairs in order."""
         if is_run(self.uri):
             return by_pair(sorted_rows(Run.open(self.uri)))
@@ -157,19 +161,19 @@ def _compacted(uri: str) -> Compacted | None:
     return read_document(uri) if storage.is_folder(uri) else None
 
 
-def _sorted(uri: str, only: set[Key] | None = None) -> Iterator[tuple[Key, pa.Table]]:
+def _sorted(uri: str, only: set[PairKey] | None = None) -> Iterator[tuple[PairKey, pa.Table]]:
     """The pairs of any Parquet of masks in order, or `only` some of them.
 
     Row groups are read for the videos they hold, a few are kept.
     """
-    places: dict[str, list[Piece]] = defaultdict(list)
+    places: dict[str, list[RowGroup]] = defaultdict(list)
     for piece, keys in pieces(uri):
         for video in {key[0] for key in keys if only is None or key in only}:
             places[video].append(piece)
 
     @functools.lru_cache(GROUPS_KEPT)
-    def read(piece: Piece) -> pa.Table:
-        return read_pieces([piece])
+    def read(piece: RowGroup) -> pa.Table:
+        return read_row_groups([piece])
 
     for video in sorted(places):
         for key, rows in pairs_of([read(piece) for piece in places[video]], [video]):
@@ -177,14 +181,14 @@ def _sorted(uri: str, only: set[Key] | None = None) -> Iterator[tuple[Key, pa.Ta
                 yield key, rows
 
 
-def pieces(uri: str) -> Iterator[tuple[Piece, list[Key]]]:
+def pieces(uri: str) -> Iterator[tuple[RowGroup, list[PairKey]]]:
     """Where the pairs of a run or of other Parquet of masks lie. Of the tables only ids are read."""
     predictions = open_predictions(uri)
     assert isinstance(predictions, ParquetPredictions)
     return predictions.pieces()
 
 
-def read_pieces(pieces: Iterable[Piece]) -> pa.Table:
+def read_row_groups(pieces: Iterable[RowGroup]) -> pa.Table:
     """PREDICTIONS. Raises InputError if a table is broken."""
     groups: dict[str, list[int]] = defaultdict(list)
     for piece in pieces:
@@ -194,16 +198,16 @@ def read_pieces(pieces: Iterable[Piece]) -> pa.Table:
         with storage.open_parquet(place) as file:
             names = [name for name in PREDICTIONS.names if name in file.schema_arrow.names]
             table = conform(file.read_row_groups(sorted(numbers), names), PREDICTIONS, place)
-            tables.append(complete(table, PREDICTIONS))
+            tables.append(add_missing_columns(table, PREDICTIONS))
     return pa.concat_tables(tables)
 
 
-def pairs_of(tables: Sequence[pa.Table], videos: Sequence[str]) -> Iterator[tuple[Key, pa.Table]]:
+def pairs_of(tables: Sequence[pa.Table], videos: Sequence[str]) -> Iterator[tuple[PairKey, pa.Table]]:
     """The pairs of some videos in order, from tables that hold others as well."""
     wanted = pa.array(videos, pa.string())
     table = pa.concat_tables([table.filter(pc.is_in(table["video_id"], wanted)) for table in tables])
     table = table.sort_by([(name, "ascending") for name in ("video_id", "expression_id", "frame_index")])
-    keys = zip(table["video_id"].to_pylist(), table["expression_id"].to_pylist(), strict=True)
+    keys = PairKey.of_all(table)
     start = 0
     for key, same in itertools.groupby(keys):
         stop = start + len(list(same))
@@ -211,7 +215,7 @@ def pairs_of(tables: Sequence[pa.Table], videos: Sequence[str]) -> Iterator[tupl
         start = stop
 
 
-def labelled_pairs(rows: Iterable[dict] | None, found: Iterator[tuple[Key, pa.Table]]) -> Iterator[Labelled]:
+def pair_masks(rows: Iterable[dict] | None, found: Iterator[tuple[PairKey, pa.Table]]) -> Iterator[PairMasks]:
     """Manifest rows with their masks, both in the order of their keys; without a manifest, all that is found.
 
     Raises InputError for a frame or a frame name that is there twice, and for a frame without a mask.
@@ -220,30 +224,30 @@ def labelled_pairs(rows: Iterable[dict] | None, found: Iterator[tuple[Key, pa.Ta
         for key, table in found:
             yield _labelled(dict(zip(IDS.names, key, strict=True)), table)
         return
-    nothing: tuple[Key | None, pa.Table] = (None, PREDICTIONS.empty_table())
+    nothing: tuple[PairKey | None, pa.Table] = (None, PREDICTIONS.empty_table())
     key, table = next(found, nothing)
     for row in rows:
-        wanted = (row["video_id"], row["expression_id"])
+        wanted = PairKey.of(row)
         while key is not None and key < wanted:
             key, table = next(found, nothing)
         if key == wanted:
             yield _labelled(row, table)
         else:
-            yield Labelled(row, PREDICTIONS.empty_table(), "there are no predictions of this pair")
+            yield PairMasks(row, PREDICTIONS.empty_table(), "there are no predictions of this pair")
 
 
-def by_video(pairs: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+def by_video(pairs: Iterable[PairMasks]) -> Iterator[list[PairMasks]]:
     """Neighbours of the same video together."""
     for _, of in itertools.groupby(pairs, lambda pair: pair.video_id):
         yield list(of)
 
 
-def _labelled(row: dict, table: pa.Table) -> Labelled:
+def _labelled(row: dict, table: pa.Table) -> PairMasks:
     frames = table.filter(pc.is_valid(table["frame_index"])).sort_by("frame_index")
     if not frames.num_rows:
         first = table.slice(0, 1).to_pylist()[0]
-        return Labelled(row, frames, first["error"] or f"the pair failed ({first['status']})")
-    pair = Labelled(row, frames)
+        return PairMasks(row, frames, first["error"] or f"the pair failed ({first['status']})")
+    pair = PairMasks(row, frames)
     indices = frames["frame_index"].to_numpy()
     if len(twice := np.flatnonzero(indices[1:] == indices[:-1])):
         raise InputError(pair.message(f"frame_index {indices[twice[0]]} is there twice; keep one mask for each frame"))

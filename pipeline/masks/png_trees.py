@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.io import storage
 from pipeline.masks.label_maps import VOID_ID, MaskRows, read_mask
-from pipeline.masks.requested import Key, Pair
+from pipeline.masks.requested import MaskKey, Pair
 from schemas import rle
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS, VOID
@@ -57,7 +57,7 @@ class Tree:
             )
         return cls(folder, "labels" in kinds, videos) if videos else None
 
-    def holds(self, key: Key) -> bool:
+    def holds(self, key: MaskKey) -> bool:
         """Whether there are images for a pair."""
         video, thing = key
         return video in self.videos and (self.are_objects or thing in self.videos[video])

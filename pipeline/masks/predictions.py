@@ -11,11 +11,12 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.png_trees import Tree
-from pipeline.masks.requested import Key, Pair
+from pipeline.masks.requested import MaskKey, Pair
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.check import Problem, SchemaError, column_problems, conform
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 COLUMNS = (
     *("video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts"),
@@ -24,7 +25,7 @@ COLUMNS = (
 READERS = 8  # threads that look for the pairs of each table
 
 
-class Piece(NamedTuple):
+class RowGroup(NamedTuple):
     """What is read at once: a row group of a table, with how many rows it has, or a video of a tree (`group` 0)."""
 
     place: str
@@ -44,12 +45,12 @@ class ParquetPredictions:
         """Bytes of all tables."""
         return sum(bounded_map(storage.size, self.uris, READERS))
 
-    def pieces(self) -> Iterator[tuple[Piece, list[Key]]]:
+    def pieces(self) -> Iterator[tuple[RowGroup, list[PairKey]]]:
         """All pieces with the pairs that have rows in each. Of the tables only ids are read."""
         for found in bounded_map(_row_groups, self.uris, READERS):
             yield from found
 
-    def read(self, pieces: Sequence[Piece], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
+    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
         """Some pieces as one table, COLUMNS as far as they are there."""
         del pairs, proposals
         groups: dict[str, list[int]] = {}
@@ -78,21 +79,21 @@ class TreePredictions:
     def size(self) -> int:
         return 0  # decoding dominates, and such trees are small
 
-    def pieces_of(self, keys: Sequence[Key]) -> Iterator[tuple[Piece, list[Key]]]:
+    def row_groups_of(self, keys: Sequence[MaskKey]) -> Iterator[tuple[RowGroup, list[MaskKey]]]:
         """All pieces that there are of some pairs."""
-        by_video: dict[str, list[Key]] = {}
+        by_video: dict[str, list[MaskKey]] = {}
         for key in keys:
             if self.tree.holds(key):
                 by_video.setdefault(key[0], []).append(key)
         for video in sorted(by_video):
-            yield Piece(video, 0), by_video[video]
+            yield RowGroup(video, 0), by_video[video]
 
-    def extra(self, keys: Sequence[Key]) -> list[Key]:
+    def extra(self, keys: Sequence[MaskKey]) -> list[MaskKey]:
         """The pairs of a tree by expression that are not among `keys`."""
         there = {(video, thing) for video, things in self.tree.videos.items() for thing in things}
         return sorted(there - set(keys))
 
-    def read(self, pieces: Sequence[Piece], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
+    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
         """PREDICTIONS of `pairs` in some videos; of label maps with `proposals`: of every label, as expression."""
         tables = []
         for video, *_ in pieces:
@@ -136,7 +137,7 @@ def manifest_of(predictions: str, manifest: str | None) -> tuple[pa.Table | None
     return (run.manifest() if run else None), step
 
 
-def _row_groups(uri: str) -> list[tuple[Piece, list[Key]]]:
+def _row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
     """The row groups of one table with the pairs that have rows in each."""
     found = []
     with storage.open_parquet(uri) as file:
@@ -149,7 +150,7 @@ def _row_groups(uri: str) -> list[tuple[Piece, list[Key]]]:
                 if ids[name].null_count:
                     raise SchemaError([Problem(uri, None, f"column '{name}' holds nulls; give each row its ids")])
             rows = ids.group_by(ids.column_names, use_threads=False).aggregate([]).to_pylist()
-            found.append((Piece(uri, group, len(ids)), [(row["video_id"], row["expression_id"]) for row in rows]))
+            found.append((RowGroup(uri, group, len(ids)), [PairKey.of(row) for row in rows]))
     return found
 
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import InputError, pair_message
 
-Key = tuple[str, str]  # video_id, and expression_id or object_id
+MaskKey = tuple[str, str]  # video_id, and expression_id or object_id
 
 ASKED = pa.schema(  # columns of a manifest that say what to score; `row` is the place in the manifest
     [
@@ -60,7 +60,7 @@ class Pair:
     asked: Asked
 
     @property
-    def key(self) -> Key:
+    def key(self) -> MaskKey:
         """By what its predictions are found."""
         return self.video_id, self.expression_id if self.expression_id is not None else self.object_id or ""
 

@@ -7,7 +7,7 @@ from pipeline.evaluation.scoring.collect import IDS
 from pipeline.evaluation.summary.attributes import spelled
 from pipeline.evaluation.summary.score_folder import Scored
 from pipeline.report.page import cut, number, signed
-from pipeline.report.pair_plots import Key, scatter
+from pipeline.report.pair_plots import PairIds, scatter
 from pipeline.report.plots import Axis, Plot, Whisker
 
 
@@ -46,7 +46,7 @@ def change_table(change: dict, main: str) -> dict:
     }
 
 
-def before_and_after(baseline: str, pairs: Any, main: str, links: Mapping[Key, str]) -> Plot:
+def before_and_after(baseline: str, pairs: Any, main: str, links: Mapping[PairIds, str]) -> Plot:
     """The main metric of the pairs that both have."""
     before: Any = Scored.open(baseline).pairs()[[*IDS, main]]
     both = pairs.merge(before.rename(columns={main: "baseline"}), on=list(IDS))

@@ -19,15 +19,15 @@ GRID = 50  # cells of each axis then
 LISTED = 50  # pairs at each end of a long table
 BINS = 20
 
-Key = tuple[str, ...]  # ids of a pair, in the order of IDS
+PairIds = tuple[str, ...]  # ids of a pair, in the order of IDS
 
 
-def keys(pairs: Any) -> list[Key]:
+def keys(pairs: Any) -> list[PairIds]:
     """The ids of each pair."""
     return list(pairs[list(IDS)].itertuples(index=False, name=None))
 
 
-def name(key: Key) -> str:
+def name(key: PairIds) -> str:
     """A pair in few letters: video, then expression or else object."""
     video, expression, thing, _ = key
     return f"{cut(video, 60)} · {cut(expression or thing, 60)}"
@@ -55,7 +55,7 @@ def histogram(pairs: pd.DataFrame, metric: str) -> Plot:
     )
 
 
-def scatter(pairs: pd.DataFrame, x: str, y: str, links: Mapping[Key, str], *, key: str, about: str) -> Plot:
+def scatter(pairs: pd.DataFrame, x: str, y: str, links: Mapping[PairIds, str], *, key: str, about: str) -> Plot:
     """One metric against another, a dot for each pair; those in `links` lead further in the page."""
     there: Any = pairs[pairs[x].notna() & pairs[y].notna()]
     return Plot(
@@ -70,7 +70,9 @@ def scatter(pairs: pd.DataFrame, x: str, y: str, links: Mapping[Key, str], *, ke
     )
 
 
-def by_number(scored: Scored, pairs: pd.DataFrame, column: str, label: str, links: Mapping[Key, str]) -> Plot | None:
+def by_number(
+    scored: Scored, pairs: pd.DataFrame, column: str, label: str, links: Mapping[PairIds, str]
+) -> Plot | None:
     """The main metric against a number that each pair has, with the means of its quartiles; None if there is none."""
     metric = scored.metrics[0]
     if column not in pairs or metric not in pairs or not pd.api.types.is_numeric_dtype(pairs[column]):
@@ -103,7 +105,7 @@ def by_number(scored: Scored, pairs: pd.DataFrame, column: str, label: str, link
     )
 
 
-def _marks(pairs: Any, x: str, y: str, links: Mapping[Key, str], axes: tuple[Axis, Axis]) -> list[Mark]:
+def _marks(pairs: Any, x: str, y: str, links: Mapping[PairIds, str], axes: tuple[Axis, Axis]) -> list[Mark]:
     """A dot for each pair, or if they are many, for those in one cell of a fine grid; linked ones lie on top."""
     named = list(zip(keys(pairs), pairs[x].tolist(), pairs[y].tolist(), strict=True))
     linked = [
@@ -142,7 +144,7 @@ def _pair_table(pairs: Any, columns: Sequence[str]) -> Table:
     return Table(("pair", *columns), rows, note)
 
 
-def extremes(pairs: Any, by: str, count: int, *, highest: bool) -> list[Key]:
+def extremes(pairs: Any, by: str, count: int, *, highest: bool) -> list[PairIds]:
     """The pairs with the lowest (highest) values, at most two of a video as long as there are others."""
     ranked = pairs[pairs[by].notna()].sort_values(by, ascending=not highest, kind="stable")
     ranked = ranked.assign(nth=ranked.groupby("video_id").cumcount() // 2)

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.drawing.overlay import overlay
 from pipeline.drawing.thumbnails import data_uri, plain, small, small_mask
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from pipeline.video import Selection, read_frames
 from schemas.errors import MediaError
 
@@ -34,7 +34,7 @@ class Sample:
     note: str = ""
 
 
-def sample(pair: Labelled) -> Sample:
+def sample(pair: PairMasks) -> Sample:
     """Frames evenly spread over those that have masks; of a video that cannot be read, the masks alone.
 
     Raises InputError for a broken mask.
@@ -45,7 +45,7 @@ def sample(pair: Labelled) -> Sample:
     return Sample(pair.row.get("expression") or "", [_shot(pair, row, images) for row in chosen], note)
 
 
-def _shot(pair: Labelled, row: dict, images: dict[int, np.ndarray]) -> Shot:
+def _shot(pair: PairMasks, row: dict, images: dict[int, np.ndarray]) -> Shot:
     image = images.get(row["frame_index"])
     if image is None:
         image = plain(row["height"], row["width"])
@@ -53,7 +53,7 @@ def _shot(pair: Labelled, row: dict, images: dict[int, np.ndarray]) -> Shot:
     return Shot(data_uri(drawn), image.shape[1], image.shape[0], row["frame_name"], row["score"])
 
 
-def _images(pair: Labelled, indices: Sequence[int]) -> tuple[dict[int, np.ndarray], str]:
+def _images(pair: PairMasks, indices: Sequence[int]) -> tuple[dict[int, np.ndarray], str]:
     """Small pictures by frame index, and why there are none."""
     uri = pair.row.get("video_uri")
     if uri is None:

@@ -9,10 +9,10 @@ import pandas as pd
 from pipeline.report.page import cut, interval, number, render
 from pipeline.report.plots import Axis, Line, Mark, Plot, Point, Table, Whisker
 from pipeline.report.samples import Sample
-from pipeline.runs.commit import Key
 from pipeline.selection.calibration import Calibration
 from pipeline.selection.quality_signals import MEASURES
 from pipeline.selection.rules import Rule
+from schemas.pair import PairKey
 
 RULES_SHOWN = 6  # with samples
 SHOWN = 3  # pairs on each side of a rule
@@ -26,14 +26,14 @@ def with_border(rules: Sequence[Rule], dropped: Mapping[str, int]) -> list[Rule]
     return [rule for rule in reversed(rules) if dropped.get(str(rule))][:RULES_SHOWN]
 
 
-def border(pairs: Rows, rule: Rule) -> dict[str, list[Key]]:
+def border(pairs: Rows, rule: Rule) -> dict[str, list[PairKey]]:
     """Kept pairs and pairs that the rule drops, nearest to its bound, one of each video as long as there are others."""
     known = pairs[pairs[rule.measure].notna()]
     known = known.assign(distance=(known[rule.measure] - rule.bound).abs())
     return {"kept": _nearest(known[known["keep"]]), "dropped": _nearest(known[_fails(known, rule)])}
 
 
-def _nearest(pairs: Rows) -> list[Key]:
+def _nearest(pairs: Rows) -> list[PairKey]:
     ranked = pairs.sort_values("distance", kind="stable")
     ranked = ranked.assign(nth=ranked.groupby("video_id").cumcount()).sort_values("nth", kind="stable").head(SHOWN)
     ranked = ranked.sort_values("distance", kind="stable")
@@ -47,7 +47,7 @@ def selection_html(
     rules: Sequence[Rule],
     dropped: Mapping[str, int],
     calibration: Calibration | None,
-    samples: Mapping[Key, Sample],
+    samples: Mapping[PairKey, Sample],
     notes: Sequence[str],
     provenance: Sequence[tuple[str, str]],
 ) -> bytes:
@@ -160,7 +160,7 @@ def _known(value: float) -> float | None:
     return None if value != value else value
 
 
-def _border(pairs: Rows, rule: Rule, samples: Mapping[Key, Sample]) -> dict:
+def _border(pairs: Rows, rule: Rule, samples: Mapping[PairKey, Sample]) -> dict:
     found = border(pairs, rule)
     rows = pairs.set_index(["video_id", "expression_id"])
     return {
@@ -169,7 +169,7 @@ def _border(pairs: Rows, rule: Rule, samples: Mapping[Key, Sample]) -> dict:
     }
 
 
-def _card(row: Any, key: Key, rule: Rule, shown: Sample | None) -> dict:
+def _card(row: Any, key: PairKey, rule: Rule, shown: Sample | None) -> dict:
     figures = [f"{rule.measure} {row[rule.measure]:.4g}"]
     if _known(row["quality"]) is not None:
         figures.append(f"J&F {number(row['quality'])}")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.drawing.overlay import overlay
 from pipeline.drawing.thumbnails import data_uri, plain, small, small_mask
-from pipeline.evaluation.scoring.match_frames import Frame, Masks
+from pipeline.evaluation.scoring.match_frames import Frame, MaskTable
 from pipeline.evaluation.scoring.score_pairs import Outcome
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_tasks
@@ -17,7 +17,7 @@ from pipeline.evaluation.summary.score_folder import Scored
 from pipeline.io import storage
 from pipeline.masks.annotations import Truth
 from pipeline.masks.predictions import manifest_of, open_predictions
-from pipeline.masks.requested import Key, asked_by_manifest, asked_by_truth, to_pairs
+from pipeline.masks.requested import MaskKey, asked_by_manifest, asked_by_truth, to_pairs
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError, MediaError
@@ -53,7 +53,7 @@ class Overlays:
 
     scorer: Scorer
     asked: pa.Table
-    expressions: dict[Key, str] = field(default_factory=dict)
+    expressions: dict[MaskKey, str] = field(default_factory=dict)
     videos: dict[str, str] = field(default_factory=dict)  # URI by video_id
 
     @classmethod
@@ -91,7 +91,7 @@ class Overlays:
                 videos[row["video_id"]] = row["video_uri"]
         return cls(scorer, asked, expressions, videos | _files(media))
 
-    def strips(self, wanted: Sequence[Key], same: dict[Key, Strip] | None = None) -> dict[Key, Strip]:
+    def strips(self, wanted: Sequence[MaskKey], same: dict[MaskKey, Strip] | None = None) -> dict[MaskKey, Strip]:
         """The strips of some pairs; those that cannot be found are left out.
 
         same: strips whose frames are to be shown, as far as they are there, in place of a choice of its own.
@@ -114,7 +114,7 @@ class Overlays:
                     found[key] = Strip(self.expressions.get(key, ""), tiles, note)
         return found
 
-    def _rows(self, wanted: set[Key]) -> pa.Table:
+    def _rows(self, wanted: set[MaskKey]) -> pa.Table:
         """What is asked for of these pairs; with assignment, of their whole videos."""
         videos = pa.array(sorted({video for video, _ in wanted}), pa.string())
         rows = self.asked.filter(pc.is_in(self.asked["video_id"], videos))
@@ -123,7 +123,7 @@ class Overlays:
         pairs = to_pairs(rows, self.scorer.truth.key, self.scorer.frame_step)
         return rows.filter(pa.array([pair.key in wanted for pair in pairs], pa.bool_()))
 
-    def _images(self, video: str, frames: Sequence[Frame], masks: Masks) -> tuple[dict[str | int, np.ndarray], str]:
+    def _images(self, video: str, frames: Sequence[Frame], masks: MaskTable) -> tuple[dict[str | int, np.ndarray], str]:
         """Small pictures of some frames by label, and why there are none."""
         uri = self.videos.get(video)
         if uri is None:
@@ -156,7 +156,7 @@ def _files(media: str | None) -> dict[str, str]:
     return {name.rpartition(".")[0] or name: uri for name, uri in uris.items()} | uris
 
 
-def _name(frame: Frame, masks: Masks) -> str | None:
+def _name(frame: Frame, masks: MaskTable) -> str | None:
     rows = [*frame.truth, frame.prediction]
     return next((masks.name[row] for row in rows if row >= 0 and masks.name[row] is not None), None)
 
@@ -174,7 +174,7 @@ def _choose(outcome: Outcome, same: Strip | None) -> list[tuple[Frame, int]]:
 
 
 def _tiles(
-    outcome: Outcome, chosen: Sequence[tuple[Frame, int]], masks: Masks, images: dict[str | int, np.ndarray]
+    outcome: Outcome, chosen: Sequence[tuple[Frame, int]], masks: MaskTable, images: dict[str | int, np.ndarray]
 ) -> Iterator[Tile]:
     track = outcome.track
     if track is None:
@@ -196,7 +196,7 @@ def _tiles(
         )
 
 
-def _mask(rows: Sequence[int], masks: Masks, image: np.ndarray) -> np.ndarray | None:
+def _mask(rows: Sequence[int], masks: MaskTable, image: np.ndarray) -> np.ndarray | None:
     """The union of some masks at the size of `image`, bool [H, W]; None if there are none, or one is broken."""
     union = None
     for row in rows:

@@ -23,11 +23,10 @@ from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.io import storage
 from schemas.errors import InputError
+from schemas.pair import PairKey
 
 GRACE_SECONDS = 30.0  # for telling that the time is over
 LIVES = 2  # deaths that a unit, and then a pair, is allowed
-
-Key = tuple[str, str]  # video_id, expression_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +37,7 @@ class Marker:
     node: str
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
-    pair: Key | None = None
+    pair: PairKey | None = None
     started: float = field(default_factory=time.time)
     timeout: float | None = None
     timed_out: bool = False
@@ -60,7 +59,7 @@ class Attempts:
     timeout: float | None = None
 
     @contextlib.contextmanager
-    def attempt(self, unit_id: str, pair: Key | None = None) -> Iterator[contextlib.AbstractContextManager]:
+    def attempt(self, unit_id: str, pair: PairKey | None = None) -> Iterator[contextlib.AbstractContextManager]:
         """Around the work on a unit, or on one of its pairs alone. Yields a context for the part that may take
         `timeout` seconds: when they are over, the process ends itself, even if native code hangs, and the marker stays.
 
@@ -91,7 +90,7 @@ class Attempts:
 
 
 @dataclass(slots=True)
-class Rung:
+class RetryStep:
     """How a unit is to be tried next: as a whole, or pair by pair without those given up.
 
     `apart`: with nothing beside it in its process, since a death there must tell who caused it.
@@ -99,24 +98,20 @@ class Rung:
 
     alone: bool
     apart: bool = False
-    given_up: dict[Key, tuple[str, str]] = field(default_factory=dict)  # pair -> status, text
+    given_up: dict[PairKey, tuple[str, str]] = field(default_factory=dict)  # pair -> status, text
 
 
-def next_rung(deaths: list[Marker]) -> Rung:
+def next_retry_step(deaths: list[Marker]) -> RetryStep:
     """Where the ladder stands after these deaths."""
     alone = [marker for marker in deaths if marker.pair is not None]
     if len(deaths) - len(alone) < LIVES:
-        return Rung(alone=False, apart=bool(deaths))
+        return RetryStep(alone=False, apart=bool(deaths))
     counts = Counter(marker.pair for marker in alone)
     last = {marker.pair: marker for marker in alone}
-    return Rung(
+    return RetryStep(
         alone=True,
         apart=True,
-        given_up={
-            (pair[0], pair[1]): _verdict(last[pair])
-            for pair, count in counts.items()
-            if pair is not None and count >= LIVES
-        },
+        given_up={pair: _verdict(last[pair]) for pair, count in counts.items() if pair is not None and count >= LIVES},
     )
 
 
@@ -162,6 +157,6 @@ def _read_all(folder: str) -> Iterator[Marker]:
 def _read(uri: str) -> Marker:
     try:
         values = json.loads(storage.read_bytes(uri, limit=100_000))
-        return Marker(**values | {"pair": tuple(values["pair"]) if values["pair"] else None})
+        return Marker(**values | {"pair": PairKey(*values["pair"]) if values["pair"] else None})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{uri} is not an attempt's marker: {error}") from None

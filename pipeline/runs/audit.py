@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.runs.commit import Key, receipt_of
+from pipeline.runs.commit import receipt_of
 from pipeline.runs.compact import DOCUMENT, Part, by_pair, compacted_rows, read_document, sorted_rows
 from pipeline.runs.run import Run, Unit
 from schemas.check import SchemaError, conform
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 KINDS = ("missing", "duplicate", "orphan", "stale", "unreadable")
 LISTED = 100  # findings of each kind kept in words
@@ -49,8 +50,8 @@ class _Content:
     """One unit's object: rows of each pair by status, or why it cannot be read."""
 
     fingerprint: str = ""
-    rows: dict[Key, Counter[str]] = field(default_factory=dict)
-    doubled: set[Key] = field(default_factory=set)  # pairs with a frame twice
+    rows: dict[PairKey, Counter[str]] = field(default_factory=dict)
+    doubled: set[PairKey] = field(default_factory=set)  # pairs with a frame twice
     problem: str | None = None
 
 
@@ -59,7 +60,7 @@ def audit_run(run: Run) -> Audit:
     audit = Audit()
     units = {unit.unit_id: unit for unit in run.units()}
     there = run.committed()
-    strays: list[Key] = []
+    strays: list[PairKey] = []
     for unit_id, content in bounded_map(lambda unit_id: (unit_id, _read(run, unit_id)), sorted(there), READERS):
         planned = _planned(run, units[unit_id]) if unit_id in units else set()
         audit.pairs += len(planned)
@@ -68,7 +69,7 @@ def audit_run(run: Run) -> Audit:
         absent = _planned(run, units[unit_id])
         audit.pairs += len(absent)
         for key in sorted(absent):
-            audit.find("missing", f"{_name(key)}: unit {unit_id} is not there")
+            audit.find("missing", f"{key}: unit {unit_id} is not there")
     _tell_strays(audit, run, strays)
     return audit
 
@@ -82,7 +83,7 @@ def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
         ("orphan", planned, asked, "is in the plan and not in the manifest"),
     ):
         for pair in here.join(other, keys, join_type="left anti").to_pylist():
-            audit.find(kind, f"{_name((pair['video_id'], pair['expression_id']))} {text}")
+            audit.find(kind, f"{PairKey.of(pair)} {text}")
 
 
 def compare_with_compacted(audit: Audit, run: Run, out: str) -> None:
@@ -99,15 +100,15 @@ def compare_with_compacted(audit: Audit, run: Run, out: str) -> None:
     while here or there:
         if there is None or (here and here[0] < there[0]):
             assert here
-            audit.find("missing", f"{_name(here[0])} is not in {out}")
+            audit.find("missing", f"{here[0]} is not in {out}")
             here = next(mine, None)
         elif here is None or there[0] < here[0]:
-            audit.find("duplicate" if there[0] == last else "orphan", f"{_name(there[0])} in {out}")
+            audit.find("duplicate" if there[0] == last else "orphan", f"{there[0]} in {out}")
             last, there = there[0], next(theirs, None)
         else:
             if not here[1].equals(there[1]):
                 kind = "duplicate" if len(there[1]) > len(here[1]) else "stale"
-                audit.find(kind, f"{_name(here[0])} has other rows in {out} than in the run; compact to a new folder")
+                audit.find(kind, f"{here[0]} has other rows in {out} than in the run; compact to a new folder")
             last, here, there = there[0], next(mine, None), next(theirs, None)
 
 
@@ -121,37 +122,39 @@ def _readable(audit: Audit, out: str, parts: Sequence[Part]) -> Iterator[pa.Tabl
             audit.find("unreadable", f"{out}: {error}")
 
 
-def _audit_unit(audit: Audit, unit_id: str, content: _Content, planned: set[Key], fingerprint: str) -> list[Key]:
+def _audit_unit(
+    audit: Audit, unit_id: str, content: _Content, planned: set[PairKey], fingerprint: str
+) -> list[PairKey]:
     """Count one unit in; returns the pairs in it that its plan does not have."""
     if content.problem:
         audit.find("unreadable", f"unit {unit_id}: {content.problem}")
         for key in sorted(planned):
-            audit.find("missing", f"{_name(key)}: unit {unit_id} cannot be read")
+            audit.find("missing", f"{key}: unit {unit_id} cannot be read")
         return []
     if content.fingerprint != fingerprint:
         audit.find("stale", f"unit {unit_id} was made with fingerprint {content.fingerprint}")
     for key, statuses in content.rows.items():
         errors = statuses.total() - statuses["ok"]
         if key in content.doubled or errors > 1 or (errors and statuses["ok"]):
-            audit.find("duplicate", f"{_name(key)} has rows twice in unit {unit_id}")
+            audit.find("duplicate", f"{key} has rows twice in unit {unit_id}")
         elif key in planned:
             audit.with_masks += not errors
             audit.frames += statuses["ok"]
             audit.failed.update(status for status in statuses if status != "ok")
     for key in sorted(planned - content.rows.keys()):
-        audit.find("missing", f"{_name(key)} is not in its unit {unit_id}")
+        audit.find("missing", f"{key} is not in its unit {unit_id}")
     return sorted(content.rows.keys() - planned)
 
 
-def _tell_strays(audit: Audit, run: Run, strays: list[Key]) -> None:
+def _tell_strays(audit: Audit, run: Run, strays: list[PairKey]) -> None:
     """A pair in a unit that is not its own is there twice if the plan has it elsewhere, else it is an orphan."""
     if not strays:
         return
     planned = run.manifest()
-    elsewhere = set(zip(planned["video_id"].to_pylist(), planned["expression_id"].to_pylist(), strict=True))
+    elsewhere = set(PairKey.of_all(planned))
     for key in strays:
         kind = "duplicate" if key in elsewhere else "orphan"
-        audit.find(kind, f"{_name(key)} is in a unit that is not its own")
+        audit.find(kind, f"{key} is in a unit that is not its own")
 
 
 def _read(run: Run, unit_id: str) -> _Content:
@@ -173,21 +176,15 @@ def _content(fingerprint: str, rows: pa.Table) -> _Content:
     keys = ["video_id", "expression_id"]
     content = _Content(fingerprint)
     for group in rows.group_by([*keys, "status"]).aggregate([([], "count_all")]).to_pylist():
-        key = group["video_id"], group["expression_id"]
-        content.rows.setdefault(key, Counter())[group["status"]] += group["count_all"]
+        content.rows.setdefault(PairKey.of(group), Counter())[group["status"]] += group["count_all"]
     frames = rows.group_by([*keys, "frame_index"]).aggregate([([], "count_all")])
     for group in frames.filter(pa.compute.field("count_all") > 1).to_pylist():
-        content.doubled.add((group["video_id"], group["expression_id"]))
+        content.doubled.add(PairKey.of(group))
     return content
 
 
-def _planned(run: Run, unit: Unit) -> set[Key]:
-    rows = run.rows(unit)
-    return set(zip(rows["video_id"].to_pylist(), rows["expression_id"].to_pylist(), strict=True))
-
-
-def _name(key: Key) -> str:
-    return f"video_id={key[0]} expression_id={key[1]}"
+def _planned(run: Run, unit: Unit) -> set[PairKey]:
+    return set(PairKey.of_all(run.rows(unit)))
 
 
 def lines(audit: Audit, each: int) -> Iterator[str]:

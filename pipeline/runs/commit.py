@@ -16,15 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.io import storage
-from schemas.check import complete
+from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 RECEIPT_KEY = b"refervos.receipt"
 SECONDS = ("decode", "model", "encode", "write")  # each in a thread of its own but the last two, which share one
 WAITS = ("waiting", "blocked")  # of the model's thread: for windows, and until its masks were taken from it
-
-Key = tuple[str, str]  # video_id, expression_id
 
 
 @dataclass(slots=True)
@@ -56,7 +55,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class ReplacedObject:
     """A committed object that a later generation is to replace.
 
     `version` is that of the object as it was read; `again` are the pairs whose error rows are not copied.
@@ -65,7 +64,7 @@ class Earlier:
     uri: str
     version: str
     receipt: Receipt
-    again: frozenset[Key]
+    again: frozenset[PairKey]
 
     @classmethod
     def read(cls, uri: str, statuses: Collection[str]) -> Self:
@@ -75,14 +74,14 @@ class Earlier:
             receipt = receipt_of(file, uri)
             ids = file.read(["video_id", "expression_id", "status"])
         failed = ids.filter(pc.is_in(ids["status"], pa.array(list(statuses), pa.string())))
-        pairs = zip(failed["video_id"].to_pylist(), failed["expression_id"].to_pylist(), strict=True)
+        pairs = PairKey.of_all(failed)
         return cls(uri, version, receipt, frozenset(pairs))
 
     def kept(self) -> Iterator[pa.Table]:
         """The rows that stay as they are, one row group at a time, each of one pair."""
         with storage.open_parquet(self.uri) as file:
             for number in range(file.num_row_groups):
-                rows = complete(file.read_row_group(number), PREDICTIONS)
+                rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
                 if pair_key(rows) not in self.again:
                     yield rows
 
@@ -94,11 +93,11 @@ class UnitWriter:
     without `commit`, by an exception or not, leaves nothing behind.
     """
 
-    def __init__(self, uri: str, receipt: Receipt, earlier: Earlier | None = None):
+    def __init__(self, uri: str, receipt: Receipt, earlier: ReplacedObject | None = None):
         self.uri = uri
         self.receipt = receipt
         self.earlier = earlier
-        self._pairs: set[Key] = set()
+        self._pairs: set[PairKey] = set()
         self._began = time.monotonic()
         receipt.started = time.time()
 
@@ -172,13 +171,13 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
     return receipt
 
 
-def unit_pairs(uri: str) -> set[Key]:
+def unit_pairs(uri: str) -> set[PairKey]:
     """All pairs in a committed unit."""
     table = storage.read_table(uri, ["video_id", "expression_id"])
     groups = table.group_by(["video_id", "expression_id"]).aggregate([])
-    return set(zip(groups["video_id"].to_pylist(), groups["expression_id"].to_pylist(), strict=True))
+    return set(PairKey.of_all(groups))
 
 
-def pair_key(rows: pa.Table) -> Key:
+def pair_key(rows: pa.Table) -> PairKey:
     """The pair that rows of one pair are of."""
-    return rows["video_id"][0].as_py(), rows["expression_id"][0].as_py()
+    return PairKey(rows["video_id"][0].as_py(), rows["expression_id"][0].as_py())

@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.runs.commit import Key, pair_key
+from pipeline.runs.commit import pair_key
 from pipeline.runs.run import Run
-from schemas.check import complete
+from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 DOCUMENT = "_compact.json"
 FILE_BYTES = 128 * 2**20
@@ -116,7 +117,7 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
     """
     firsts = deque(_first_keys(run))
     contents = bounded_map(lambda unit: storage.read_bytes(run.masks_uri(unit[1])), tuple(firsts), READERS)
-    opened: list[tuple[Key, str, _UnitReader]] = []  # a heap
+    opened: list[tuple[PairKey, str, _UnitReader]] = []  # a heap
     while firsts or opened:
         while firsts and (not opened or firsts[0][0] <= opened[0][0]):
             unit_id = firsts.popleft()[1]
@@ -134,7 +135,7 @@ def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
         with storage.open_parquet(storage.join(out, part.name)) as file:
             for number in range(file.num_row_groups):
                 try:
-                    rows = complete(file.read_row_group(number), PREDICTIONS)
+                    rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
                 except StorageError:
                     raise
                 except (OSError, pa.ArrowInvalid) as error:
@@ -142,13 +143,13 @@ def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
                 yield from _split(rows)
 
 
-def by_pair(tables: Iterable[pa.Table]) -> Iterator[tuple[Key, pa.Table]]:
+def by_pair(tables: Iterable[pa.Table]) -> Iterator[tuple[PairKey, pa.Table]]:
     """Consecutive tables of the same pair put together."""
     for key, group in itertools.groupby(tables, pair_key):
         yield key, pa.concat_tables(group)
 
 
-def _first_keys(run: Run) -> list[tuple[Key, str]]:
+def _first_keys(run: Run) -> list[tuple[PairKey, str]]:
     """The first pair of each unit, and its unit_id, in order. Within a unit the plan is sorted."""
     found = {}
     for part in run.parts():
@@ -156,7 +157,7 @@ def _first_keys(run: Run) -> list[tuple[Key, str]]:
         ids = plan["unit_id"].combine_chunks()
         starts = np.flatnonzero(np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)))
         for row in plan.take(starts).to_pylist():
-            found.setdefault(row["unit_id"], (row["video_id"], row["expression_id"]))
+            found.setdefault(row["unit_id"], PairKey.of(row))
     return sorted((key, unit_id) for unit_id, key in found.items())
 
 
@@ -166,7 +167,7 @@ class _UnitReader:
     def __init__(self, uri: str, content: bytes):
         self.uri = uri
         self._file = pq.ParquetFile(io.BytesIO(content))
-        groups: dict[Key, list[int]] = {}
+        groups: dict[PairKey, list[int]] = {}
         for number in range(self._file.num_row_groups):
             ids = self._file.read_row_group(number, ["video_id", "expression_id"])
             if len(ids.group_by(ids.column_names).aggregate([])) != 1:
@@ -175,13 +176,13 @@ class _UnitReader:
         self.pairs = deque(sorted(groups.items()))
 
     @property
-    def key(self) -> Key:
+    def key(self) -> PairKey:
         """Of the next pair."""
         return self.pairs[0][0]
 
     def next_pair(self) -> Iterator[pa.Table]:
         for number in self.pairs.popleft()[1]:
-            yield complete(self._file.read_row_group(number), PREDICTIONS)
+            yield add_missing_columns(self._file.read_row_group(number), PREDICTIONS)
 
 
 def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:
@@ -224,8 +225,8 @@ def _write_part(path: str, tables: Iterable[tuple[pa.Table, bool]]) -> tuple[int
 
 def _with_ends(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
     """Each table, and whether it is the last of its video."""
-    ahead = itertools.chain(tables, [None])
-    for table, after in itertools.pairwise(ahead):
+    following = itertools.chain(tables, [None])
+    for table, after in itertools.pairwise(following):
         assert table is not None
         yield table, after is None or pair_key(after)[0] != pair_key(table)[0]
 

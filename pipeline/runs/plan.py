@@ -59,7 +59,7 @@ def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Extent:
+class PlanSize:
     """How much work the rows of a plan are."""
 
     pairs: int = 0
@@ -70,7 +70,7 @@ class Extent:
     assumed_pairs: int = 0  # of videos whose length is not known: `assume_frames` stand for it
 
     @classmethod
-    def of(cls, part: pa.Table) -> "Extent":
+    def of(cls, part: pa.Table) -> "PlanSize":
         """The extent of a plan part, as `plan_part` makes it."""
         videos = part.group_by(["unit_id", "video_id"]).aggregate([("pair_frames", "max")])
         known = [

@@ -16,16 +16,17 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from model.bundled import EMBEDDED, FOLDER
+from model.bundled import BUNDLED, FOLDER
 from model.referformer.checkpoint import load_segmenter
 from model.referformer.inference.segmenter import Segmenter
 from pipeline.io import storage
-from pipeline.runs.attempts import Attempts, next_rung
-from pipeline.runs.commit import Earlier, Receipt
+from pipeline.runs.attempts import Attempts, next_retry_step
+from pipeline.runs.commit import Receipt, ReplacedObject
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.in_flight import Attempt
 from pipeline.segment.unit import Prepared, UnitJob, segment_jobs
+from schemas.pair import PairKey
 
 UNITS_PER_CALL = 8  # fewer calls for the driver to hand out; still few, so that work spreads to the end
 CALLS_AT_ONCE = 2  # of one actor: the first units of the second are decoded while the last of the first are done
@@ -33,7 +34,7 @@ CALLS_AT_ONCE = 2  # of one actor: the first units of the second are decoded whi
 
 def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
     """A local path of the checkpoint in this folder or at this URI; EMBEDDED is that of the installation at hand."""
-    return nullcontext(str(FOLDER)) if checkpoint == EMBEDDED else storage.local_folder(checkpoint)
+    return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else storage.local_folder(checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +91,7 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class Invocation:
     """How one driver works: its name among all that ever worked on the run, the seconds that one attempt may take, and
     the statuses of those pairs that are done again."""
 
@@ -102,7 +103,7 @@ class Work:
 class UnitSegmenter:
     """One GPU actor (or a share of the CPUs): builds the model once, then does unit after unit of all its calls."""
 
-    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, work: Work):
+    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, work: Invocation):
         self.run = run
         self.frames = frames
         self.again = work.again
@@ -144,16 +145,16 @@ class UnitSegmenter:
             there = self.run.receipt(unit.unit_id)
             if there.generation >= unit.generation:
                 return there
-            earlier = Earlier.read(uri, self.again)
-        rung = next_rung(self.attempts.deaths(unit.unit_id))
+            earlier = ReplacedObject.read(uri, self.again)
+        rung = next_retry_step(self.attempts.deaths(unit.unit_id))
 
         def guard(rows: list[dict]) -> Attempt:
-            alone = (rows[0]["video_id"], rows[0]["expression_id"]) if rung.alone else None
+            alone = PairKey.of(rows[0]) if rung.alone else None
             return self.attempts.attempt(unit.unit_id, alone)
 
         rows = self.run.rows(unit).to_pylist()
         if earlier:
-            rows = [row for row in rows if (row["video_id"], row["expression_id"]) in earlier.again]
+            rows = [row for row in rows if PairKey.of(row) in earlier.again]
         return UnitJob(uri, rows, guard, rung, earlier, since), Receipt(unit.unit_id, self.run.fingerprint)
 
 
@@ -167,7 +168,7 @@ def segment_units(
     model: ModelOptions,
     frames: FrameOptions,
     resources: Resources,
-    work: Work,
+    work: Invocation,
 ) -> Iterator[Receipt]:
     """Segment `units` on the running Ray session; receipts come as units are committed, in any order."""
     calls = _calls(units, resources.actors)

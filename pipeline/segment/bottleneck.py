@@ -7,7 +7,7 @@ LOSS = 0.2  # of the actors' time; smaller ones are not worth a change
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class Bottleneck:
     """`shares` of the actors' time: at the model, `waiting` for frames, `blocked` by masks that were not taken from it
     yet, and `idle`: without a unit, or not there yet. `by` is the share to look at, `text` one sentence.
     """
@@ -17,7 +17,7 @@ class Bound:
     text: str
 
 
-def bound(stages: Mapping[str, float], wall_seconds: float, actors: int, gpus: bool) -> Bound:
+def bound(stages: Mapping[str, float], wall_seconds: float, actors: int, gpus: bool) -> Bottleneck:
     """From the seconds of each stage, summed over units, and those from the first unit's start to the last commit."""
     parts = {name: stages[name] for name in ("model", "waiting", "blocked")}
     total = max(wall_seconds * actors, sum(parts.values())) or 1.0
@@ -26,7 +26,7 @@ def bound(stages: Mapping[str, float], wall_seconds: float, actors: int, gpus: b
     worst = max(("waiting", "blocked", "idle"), key=lambda name: shares[name])
     by = worst if shares[worst] >= LOSS else "model"
     text = f"{_reason(by, stages, gpus).format(share=f'{shares[by]:.0%}')}"
-    return Bound(by, {name: round(share, 4) for name, share in shares.items()}, text)
+    return Bottleneck(by, {name: round(share, 4) for name, share in shares.items()}, text)
 
 
 def _reason(by: str, stages: Mapping[str, float], gpus: bool) -> str:

@@ -13,7 +13,7 @@ class Closed(Exception):  # noqa: N818 - no failure: whoever would read on has g
     """Nobody wants what is put any more."""
 
 
-def ahead(work: Callable[[Put], None], items: int, size: int) -> Generator[Any, None, None]:
+def run_in_thread(work: Callable[[Put], None], items: int, size: int) -> Generator[Any, None, None]:
     """What `work(put)` puts, in order, made by a thread of its own.
 
     `put(item, bytes)` waits while `items` are ready, or more than `size` bytes together with the one that the reader

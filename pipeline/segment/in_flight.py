@@ -9,7 +9,7 @@ from pipeline.segment.channel import Closed
 Attempt = AbstractContextManager[AbstractContextManager]  # of its marker; gives that of its time limit
 
 
-class Underway:
+class InFlightAttempts:
     """Attempts between `begin` and `end`, by different threads; all are ended when this context is left.
 
     When a process dies, nobody can tell which of its attempts did it. All are marked, and so each of them is tried

@@ -14,16 +14,17 @@ import pyarrow as pa
 
 from model.errors import FastModeError
 from model.referformer.inference.segmenter import Segmentation, Segmenter
-from pipeline.runs.attempts import Rung
-from pipeline.runs.commit import Earlier, Receipt, UnitWriter
-from pipeline.segment.channel import Put, ahead
+from pipeline.runs.attempts import RetryStep
+from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter
+from pipeline.segment.channel import Put, run_in_thread
 from pipeline.segment.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
-from pipeline.segment.in_flight import Attempt, Underway
+from pipeline.segment.in_flight import Attempt, InFlightAttempts
 from pipeline.segment.inference import PairState, WindowSegmenter, frame_rows
 from pipeline.segment.spool import FrameSpool
 from schemas.errors import InputError, pair_message
 from schemas.manifest import MAX_TOKENS
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 # Between two threads. A window is one event, a small unit some six. By default a window has 25 MB at 360x640, and the
 # masks of one pair in it 15 MB at 480p.
@@ -45,8 +46,8 @@ class UnitJob:
     uri: str
     rows: list[dict]
     guard: Guard = lambda rows: nullcontext(nullcontext())
-    rung: Rung = field(default_factory=lambda: Rung(alone=False))
-    earlier: Earlier | None = None
+    rung: RetryStep = field(default_factory=lambda: RetryStep(alone=False))
+    earlier: ReplacedObject | None = None
     since: float = field(default_factory=time.perf_counter)  # when there was this to do; before, nobody waited for it
 
 
@@ -106,9 +107,9 @@ def segment_jobs(
     Yields, in the order of `jobs`, the receipt of what lies at each `job.uri`, which is another attempt's if that was
     first. It is the decoding thread that iterates `jobs`, some units ahead.
     """
-    with Underway() as underway:
-        windows = ahead(lambda put: _decode(jobs, segmenter, options, underway, put), EVENTS_AHEAD, BYTES_AHEAD)
-        answers = ahead(lambda put: _segment(windows, segmenter, options, put), EVENTS_AHEAD, BYTES_AHEAD)
+    with InFlightAttempts() as underway:
+        windows = run_in_thread(lambda put: _decode(jobs, segmenter, options, underway, put), EVENTS_AHEAD, BYTES_AHEAD)
+        answers = run_in_thread(lambda put: _segment(windows, segmenter, options, put), EVENTS_AHEAD, BYTES_AHEAD)
         with closing(answers):
             for event in answers:
                 yield event if isinstance(event, Receipt) else _write_unit(event, answers, underway)
@@ -137,7 +138,7 @@ def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
 
 
 def _decode(
-    jobs: Iterable[Prepared], segmenter: Segmenter, options: FrameOptions, underway: Underway, put: Put
+    jobs: Iterable[Prepared], segmenter: Segmenter, options: FrameOptions, underway: InFlightAttempts, put: Put
 ) -> None:
     """The first thread: the windows of each unit, between its start and its end."""
     for item in jobs:
@@ -161,12 +162,12 @@ def _decode(
         put(UnitEnd())
 
 
-def _apart(clips: list[Clip], rung: Rung) -> tuple[list[list[Clip]], list[Failed]]:
+def _apart(clips: list[Clip], rung: RetryStep) -> tuple[list[list[Clip]], list[Failed]]:
     """Each pair as a clip of its own, and those given up."""
     tries, given_up = [], []
     for clip in clips:
         for row in clip.pairs:
-            failure = rung.given_up.get((row["video_id"], row["expression_id"]))
+            failure = rung.given_up.get(PairKey.of(row))
             if failure:
                 given_up.append((row, *failure))
             else:
@@ -219,8 +220,8 @@ def _segment(events: Generator, segmenter: Segmenter, options: FrameOptions, put
                         turn.close()
                     if isinstance(event, UnitEnd):
                         with _refusal(receipt):
-                            remarks = segmenter.remarks()
-                        receipt.parity, receipt.halvings = remarks.parity, remarks.halvings
+                            stats = segmenter.stats()
+                        receipt.parity, receipt.halvings = stats.parity, stats.halvings
                     hand_on(event)
             free = time.perf_counter()
 
@@ -234,7 +235,7 @@ def _refusal(receipt: Receipt) -> Iterator[None]:
         raise InputError(f"unit {receipt.unit_id}: {error}") from None
 
 
-def _write_unit(start: UnitStart, events: Generator, underway: Underway) -> Receipt:
+def _write_unit(start: UnitStart, events: Generator, underway: InFlightAttempts) -> Receipt:
     """The third thread: one unit to its commit."""
     with UnitWriter(start.job.uri, start.receipt, start.job.earlier) as writer:
         for failure in start.failed:

@@ -13,18 +13,18 @@ import pyarrow.compute as pc
 from pipeline.evaluation.scoring.tasks import PIECES
 from pipeline.masks.by_video import (
     IDS,
-    Labelled,
-    Source,
+    MaskSource,
+    PairMasks,
     by_video,
-    labelled_pairs,
+    pair_masks,
     pairs_of,
     pieces,
-    read_pieces,
+    read_row_groups,
 )
-from pipeline.masks.predictions import Piece
-from pipeline.runs.commit import Key
+from pipeline.masks.predictions import RowGroup
 from pipeline.selection.quality_signals import SCHEMA, agreement, measure, paraphrase_agreement
 from pipeline.selection.repeats import fingerprint, repeats
+from schemas.pair import PairKey
 
 TASK_ROWS = 2048  # of masks: enough that a task's own cost does not count, few enough to share out
 PAIRS_AT_ONCE = 500  # of one task, whatever they have
@@ -38,10 +38,10 @@ MEASURED = pa.schema(
     ]
 )
 
-Places = dict[str, list[Piece]]  # of the masks of each video
+Places = dict[str, list[RowGroup]]  # of the masks of each video
 
 
-def plan_tasks(source: Source, against: Source | None) -> tuple[list[pa.Table], int]:
+def plan_tasks(source: MaskSource, against: MaskSource | None) -> tuple[list[pa.Table], int]:
     """Tasks that hold each pair of `source` once, in order, and how many masks they have."""
     places, keys = _located(source)
     others = {} if against is None else _located(against)[0]
@@ -64,8 +64,8 @@ def plan_tasks(source: Source, against: Source | None) -> tuple[list[pa.Table], 
     return tasks, sum(piece.rows for piece in {piece for of in places.values() for piece in of})
 
 
-def _located(source: Source) -> tuple[Places, set[Key]]:
-    places: dict[str, dict[Piece, None]] = defaultdict(dict)
+def _located(source: MaskSource) -> tuple[Places, set[PairKey]]:
+    places: dict[str, dict[RowGroup, None]] = defaultdict(dict)
     found = set()
     for piece, keys in pieces(source.uri):
         found.update(keys)
@@ -98,27 +98,25 @@ class Measurer:
     look: bool  # open the videos, to see which look the same
 
     def __call__(self, task: pa.Table) -> pa.Table:
-        others = {
-            (pair.video_id, pair.expression_id): pair for pair in labelled_pairs(None, self._found(task, "others"))
-        }
+        others = {pair.key: pair for pair in pair_masks(None, self._found(task, "others"))}
         asked = task.drop_columns(["pieces", "others"]).to_pylist() if self.with_manifest else None
-        videos = by_video(labelled_pairs(asked, self._found(task, "pieces")))
+        videos = by_video(pair_masks(asked, self._found(task, "pieces")))
         return pa.Table.from_pylist([row for video in videos for row in self._rows(video, others)], schema=MEASURED)
 
     @staticmethod
-    def _found(task: pa.Table, column: str) -> Iterator[tuple[Key, pa.Table]]:
+    def _found(task: pa.Table, column: str) -> Iterator[tuple[PairKey, pa.Table]]:
         """What lies in the pieces of that column, of the task's videos."""
         flat = pc.list_flatten(task[column]).to_pylist()
         videos = task["video_id"].unique().to_pylist()
-        return pairs_of([read_pieces({Piece(**piece): None for piece in flat})], videos) if flat else iter(())
+        return pairs_of([read_row_groups({RowGroup(**piece): None for piece in flat})], videos) if flat else iter(())
 
-    def _rows(self, video: list[Labelled], others: Mapping[Key, Labelled]) -> Iterator[dict]:
+    def _rows(self, video: list[PairMasks], others: Mapping[PairKey, PairMasks]) -> Iterator[dict]:
         found = fingerprint(video) if self.look else None
         look = None if found is None else found.tobytes()
         for pair, repeated, paraphrases in zip(video, repeats(video), paraphrase_agreement(video), strict=True):
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "problem": pair.problem}
             if pair.frames.num_rows:
-                other = others.get((pair.video_id, pair.expression_id))
+                other = others.get(pair.key)
                 row |= measure(pair) | {"repeats": repeated, "paraphrases": paraphrases, "look": look}
                 row["other_run"] = None if other is None else agreement(pair, other)
             yield row

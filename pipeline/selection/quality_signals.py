@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from pipeline.export.coco_video import segmentation
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 
 MEASURES = {
     "frames": "frames with a mask, empty ones too",
@@ -66,7 +66,7 @@ class _Steps:
             self.moves.append(float(np.hypot(*(_centroid(mask) - _centroid(before))) / np.hypot(*mask.shape)))
 
 
-def measure(pair: Labelled) -> dict[str, float | None]:
+def measure(pair: PairMasks) -> dict[str, float | None]:
     """MEASURES of one pair by itself, None where one has no meaning. Raises InputError for a broken mask."""
     steps = _Steps()
     before = None
@@ -96,7 +96,7 @@ def measure(pair: Labelled) -> dict[str, float | None]:
     }
 
 
-def paraphrase_agreement(video: Sequence[Labelled]) -> list[float | None]:
+def paraphrase_agreement(video: Sequence[PairMasks]) -> list[float | None]:
     """For each pair of a video, the mean agreement with the others that mean the same objects; None without any."""
     found: list[list[float]] = [[] for _ in video]
     for first, pair in enumerate(video):
@@ -110,7 +110,7 @@ def paraphrase_agreement(video: Sequence[Labelled]) -> list[float | None]:
     return [_mean(values) for values in found]
 
 
-def agreement(one: Labelled, other: Labelled) -> float | None:
+def agreement(one: PairMasks, other: PairMasks) -> float | None:
     """Mean IoU of two pairs' masks over the frames that both have, two empty masks agreeing; None without any.
 
     Raises InputError for a broken mask.
@@ -124,17 +124,17 @@ def agreement(one: Labelled, other: Labelled) -> float | None:
     return _mean(ious)
 
 
-def _known(pair: Labelled, column: str) -> list[float]:
+def _known(pair: PairMasks, column: str) -> list[float]:
     """What others wrote may be NaN or infinite, of which nothing follows."""
     return [value for value in pair.frames[column].drop_null().to_pylist() if math.isfinite(value)]
 
 
-def _masks(pair: Labelled) -> Iterator[np.ndarray]:
+def _masks(pair: PairMasks) -> Iterator[np.ndarray]:
     for row in pair.rows():
         yield pair.mask(row)
 
 
-def _objects(pair: Labelled) -> tuple[str, ...]:
+def _objects(pair: PairMasks) -> tuple[str, ...]:
     return tuple(sorted(pair.row.get("object_ids") or ()))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from pipeline.video import Selection, read_frames
 from schemas.errors import MediaError
 
@@ -27,7 +27,7 @@ def plain_words(expression: str) -> str:
     return " ".join(word for word in words if word not in ARTICLES)
 
 
-def repeats(video: Sequence[Labelled]) -> list[float | None]:
+def repeats(video: Sequence[PairMasks]) -> list[float | None]:
     """For each pair of a video, how many earlier ones have the same plain words; None where there are none."""
     seen: Counter[str] = Counter()
     found: list[float | None] = []
@@ -55,7 +55,7 @@ class SeenVideos:
         return float(np.count_nonzero(differing <= SAME * FRAMES * GRID * GRID))
 
 
-def fingerprint(video: Sequence[Labelled]) -> np.ndarray | None:
+def fingerprint(video: Sequence[PairMasks]) -> np.ndarray | None:
     """uint64 [FRAMES], for each frame whether brightness rises from cell to cell (difference hash).
 
     It stays nearly the same when a video is scaled, compressed again or made brighter, but not when it is cut, cropped

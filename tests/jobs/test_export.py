@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from cli import main
 from jobs import evaluate, export, import_dataset
 from pipeline.io import storage
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.handmade import counted_from_one, error_of, run_of_truth
@@ -149,7 +149,7 @@ def test_what_is_exported_imports_again(run, shapes, tmp_path):
     assert texts == {(row["video_id"], row["expression_id"]): row["expression"] for row in manifest}
     assert masks == {
         (pair.video_id, pair.expression_id, row["frame_name"]): row["counts"]
-        for video in Source.open(run).videos()
+        for video in MaskSource.open(run).videos()
         for pair in video
         for row in pair.rows()
     }

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from cli import main
 from jobs import audit, segment
-from jobs.segment_result import Tally
+from jobs.segment_result import RunTotals
 from jobs.terminal.progress import Progress
-from model.bundled import EMBEDDED, FOLDER
+from model.bundled import BUNDLED, FOLDER
 from model.referformer.checkpoint import load_segmenter
 from model.referformer.inference.segmenter import Overlap
 from pipeline.io import storage
@@ -349,16 +349,16 @@ def test_the_cause_is_told_without_the_pages_that_ray_puts_around_it():
         yield
 
     with pytest.raises(StorageError, match="^s3://b: the storage fails$"):
-        segment._follow(chain(), [], Tally(), lambda _: None)
+        segment._follow(chain(), [], RunTotals(), lambda _: None)
 
 
 def test_reduced_precision_is_compared_with_float32(shapes, tmp_path):
-    result = run(shapes[0], tmp_path / "run", EMBEDDED, precision="bf16", short_side=96)
+    result = run(shapes[0], tmp_path / "run", BUNDLED, precision="bf16", short_side=96)
     assert result.parity is not None
     assert 0 < result.parity < 0.02
     assert f"parity  {result.parity:.2%} of the masks' pixels differ from plain fp32" in result.text()
     with pytest.raises(InputError, match="precision"):  # decides the masks
-        run(shapes[0], tmp_path / "run", EMBEDDED, short_side=96)
+        run(shapes[0], tmp_path / "run", BUNDLED, short_side=96)
 
 
 @pytest.mark.slow

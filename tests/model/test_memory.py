@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.memory import Room, is_out_of_memory, sentences_at_once
+from model.memory import BatchSizer, is_out_of_memory, sentences_at_once
 
 FRAMES, PIXELS = 8, 8 * 100
 
@@ -23,9 +23,9 @@ class Memory:
 
 
 @pytest.fixture
-def room(monkeypatch) -> Room:
+def room(monkeypatch) -> BatchSizer:
     monkeypatch.setattr("model.memory.sentences_at_once", lambda *_: 8)
-    return Room(torch.device("cpu"))
+    return BatchSizer(torch.device("cpu"))
 
 
 def test_sentences_are_halved_first_and_then_frames(room):

@@ -3,7 +3,7 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from schemas.check import Problem, SchemaError, complete, conform
+from schemas.check import Problem, SchemaError, add_missing_columns, conform
 from schemas.errors import MediaError
 from schemas.manifest import MANIFEST, attribute_columns
 from schemas.masks import PREDICTIONS
@@ -23,7 +23,7 @@ def test_large_and_dictionary_strings_are_strings():
 
 
 def test_columns_that_are_not_there_become_null():
-    table = complete(pa.table({"more": [1], **ROW}), MANIFEST)
+    table = add_missing_columns(pa.table({"more": [1], **ROW}), MANIFEST)
     assert table.schema.equals(MANIFEST, check_metadata=True)
     assert (table["expression"].to_pylist(), table["num_frames"].to_pylist()) == (["a dog"], [None])
 

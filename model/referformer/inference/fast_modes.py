@@ -13,7 +13,7 @@ import torch
 
 from model.errors import FastModeError
 from model.memory import is_out_of_memory
-from model.referformer.inference.segmenter import Remarks, Segmentation, Segmenter
+from model.referformer.inference.segmenter import Segmentation, Segmenter, SegmenterStats
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import Tokenizer
 
@@ -35,9 +35,9 @@ class GuardedSegmenter(Segmenter):
         if compiled:
             compile_parts(model)
 
-    def remarks(self) -> Remarks:
+    def stats(self) -> SegmenterStats:
         """As of any Segmenter, with the end of the comparison. Raises FastModeError."""
-        return replace(super().remarks(), parity=self.settle())
+        return replace(super().stats(), parity=self.settle())
 
     def settle(self) -> float | None:
         """End the comparison, and say which share of the masks' pixels differed: None if none was compared since the

@@ -23,7 +23,7 @@ HIDDEN = 0.5  # an object counts as hidden in a frame whose score is less than t
 
 
 @dataclass(frozen=True)
-class Blend:
+class OverlapAverage:
     """Answers in some frames, each the mean over the windows that saw it.
 
     A later window counts in a frame as far as its mask lies on what was said before. One that has taken something else
@@ -95,10 +95,10 @@ class Track:
     """What one sentence's object carries from window to window. On the host: the device holds one window only."""
 
     look: Tensor  # float32 [C], of the chosen queries so far; its length, up to 1, is how sure they were
-    seam: Blend  # frames that a later window sees again
+    seam: OverlapAverage  # frames that a later window sees again
 
 
-def query_looks(hidden: Tensor, logits: Tensor) -> Tensor:
+def query_embeddings(hidden: Tensor, logits: Tensor) -> Tensor:
     """What each query of a window looks like: hidden [T, Q, C], logits [T, Q, K] -> [Q, C] of length 1.
 
     The mean embedding over the frames, each counted by the query's score in it, since a hidden object leaves no trace
@@ -109,7 +109,7 @@ def query_looks(hidden: Tensor, logits: Tensor) -> Tensor:
     return F.normalize(means - means.mean(0), dim=-1)
 
 
-def agreement_in_place(before: Blend, masks: Tensor, sure: float) -> Tensor:
+def agreement_in_place(before: OverlapAverage, masks: Tensor, sure: float) -> Tensor:
     """How well each query's masks [S, Q, h, w] (logits) lie on those of the S frames `before`: [Q], 0 to 1.
 
     Soft IoU over all S frames together (Tanimoto's form, equal to IoU for hard masks), times the belief that there is
@@ -143,7 +143,7 @@ def link_query(logits: Tensor, looks: Tensor, look: Tensor, in_place: Tensor | N
     return int(total.argmax())
 
 
-def follow_look(look: Tensor | None, chosen: Tensor, score: Tensor | float) -> Tensor:
+def update_appearance(look: Tensor | None, chosen: Tensor, score: Tensor | float) -> Tensor:
     """The look so far [C] with that of one more window's query; older windows count half as much with each new one."""
     new = chosen * score
     return new if look is None else (look + new) / 2

@@ -16,8 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.memory import Room
-from model.referformer.inference.linking import Blend, Track, agreement_in_place, follow_look, link_query, query_looks
+from model.memory import BatchSizer
+from model.referformer.inference.linking import (
+    OverlapAverage,
+    Track,
+    agreement_in_place,
+    link_query,
+    query_embeddings,
+    update_appearance,
+)
 from model.referformer.inference.postprocess import (
     choose_query,
     displayed_boxes,
@@ -60,7 +67,7 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
-class Remarks:
+class SegmenterStats:
     """What there is to tell of calls besides their answers."""
 
     halvings: int = 0  # how often memory was full, and less has been computed at once since
@@ -99,7 +106,7 @@ class Segmenter:
         self.short_side, self.max_size = short_side, max_size
         self.cut = math.log(threshold / (1 - threshold))  # sigmoid(x) > threshold is x > cut
         self.type = PRECISIONS[precision]
-        self.room = Room(self.device)
+        self.room = BatchSizer(self.device)
         self._text_features = lru_cache(maxsize=SENTENCES_KEPT)(self._encode_text)
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
@@ -120,10 +127,10 @@ class Segmenter:
         """Tokens of a sentence, start and end included; the model takes up to `max_tokens`."""
         return self.tokenizer.count(expression)
 
-    def remarks(self) -> Remarks:
+    def stats(self) -> SegmenterStats:
         """On all calls since the last time. Raises FastModeError (GuardedSegmenter only)."""
         halvings, self.room.halvings = self.room.halvings, 0
-        return Remarks(halvings=halvings)
+        return SegmenterStats(halvings=halvings)
 
     @property
     def max_tokens(self) -> int:
@@ -147,7 +154,7 @@ class Segmenter:
 
         overlap: for windows that share frames. Each sentence is then followed through them by its track (the query is
         that of `link_query`), and an answer holds those kept frames only that no later window sees, ready: the mean of
-        the mask logits, scores and boxes of all windows that saw them, as `Blend`. The others are in its `track`.
+        the mask logits, scores and boxes of all windows that saw them (`OverlapAverage`). The others are in `track`.
         """
         if not frames or len({frame.shape for frame in frames}) > 1:
             raise ValueError(f"a window needs frames of one size, got {sorted({frame.shape for frame in frames})}")
@@ -240,12 +247,12 @@ class Segmenter:
         """As `_answer`, in a window that shares frames: `seen` are the places of all its frames, `wanted` of those to
         answer for, which all lie before `final`."""
         logits, boxes = decoding.logits[-1][0].float(), decoding.boxes[-1][0].float()
-        looks = query_looks(decoding.hidden[-1], logits)
+        looks = query_embeddings(decoding.hidden[-1], logits)
         query = self._link(decoding, looks, seen, track) if track else choose_query(logits)
         with self._computing():
             masks = self.model.masks(decoding, query=query)[0, :, 0]
-        look = follow_look(track and track.look, looks[query].cpu(), query_scores(logits)[query].item())
-        blend = Blend.of_window(seen, masks, logits[:, query].sigmoid().amax(-1), boxes[:, query])
+        look = update_appearance(track and track.look, looks[query].cpu(), query_scores(logits)[query].item())
+        blend = OverlapAverage.of_window(seen, masks, logits[:, query].sigmoid().amax(-1), boxes[:, query])
         if track:
             blend = blend.add(track.seam)
         answer, waiting = blend.at(wanted), blend.since(final).to("cpu")

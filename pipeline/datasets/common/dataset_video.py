@@ -1,4 +1,4 @@
-"""What reading a data set gives, whatever its form: one `ImportedVideo` at a time."""
+"""What reading a data set gives, whatever its form: one `DatasetVideo` at a time."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ NO_MASK_OF_OBJECT = "expressions of an object that is in no mask; they will scor
 
 
 @dataclass(slots=True)
-class ImportedVideo:
+class DatasetVideo:
     """One video of a data set.
 
     `pairs` are MANIFEST rows with absolute URIs, undeclared keys being attributes. `problems` forbid the import;
@@ -83,7 +83,7 @@ def id_problem(value: str, *, nested: bool = False) -> str | None:
     return None
 
 
-def frame_names(uri: str, found: ImportedVideo) -> list[str]:
+def frame_names(uri: str, found: DatasetVideo) -> list[str]:
     """Names in the folder of frames, in order; empty, with a warning, if it is not there."""
     try:
         return list(folder.list_frames(uri))
@@ -97,7 +97,7 @@ def frame_names(uri: str, found: ImportedVideo) -> list[str]:
     return []
 
 
-def frame_size(uri: str, found: ImportedVideo) -> tuple[int, int] | None:
+def frame_size(uri: str, found: DatasetVideo) -> tuple[int, int] | None:
     """Height and width of the frames in a folder; None, with a problem, if the first one is broken."""
     try:
         header = folder.probe(uri)

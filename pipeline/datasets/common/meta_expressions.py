@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.datasets.common import json_file
 from pipeline.datasets.common.dataset_video import (
-    ImportedVideo,
+    DatasetVideo,
     attributes,
     flat_id,
     frame_names,
@@ -30,7 +30,7 @@ SOME_FRAMES = "videos without images of all frames that meta_expressions.json li
 class Listing:
     """A video as the file lists it, beside the frames that are there."""
 
-    found: ImportedVideo
+    found: DatasetVideo
     uri: str  # folder of its frames
     listed: list[str]  # frame names of the file, in its order
     sequence: list[str]  # all frames in order, which `frame_index` counts; without images: those listed
@@ -53,7 +53,7 @@ def load(uri: str, objects: str = "obj_id") -> list[tuple[str, dict]]:
 def listing(frames: str, split: str | None, objects: str, item: tuple[str, dict]) -> Listing:
     """The pairs of one of the videos of `load`, whose images lie in the folder `frames`/VIDEO."""
     name, video = item
-    found = ImportedVideo(flat_id(name))
+    found = DatasetVideo(flat_id(name))
     uri = storage.join(frames, name)
     names = frame_names(uri, found)
     listed = video["frames"]

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from pipeline.datasets.common.dataset_video import ImportedVideo, pair_name
+from pipeline.datasets.common.dataset_video import DatasetVideo, pair_name
 
 NO_TARGETS = "pairs without target frames; --context changes nothing for them"
 
 
 def around_targets(
-    pairs: list[dict], context: int, place: Callable[[str], int], found: ImportedVideo, length: int | None = None
+    pairs: list[dict], context: int, place: Callable[[str], int], found: DatasetVideo, length: int | None = None
 ) -> list[dict]:
     """One pair for each target frame, with the `context` frames that have it in their middle.
 

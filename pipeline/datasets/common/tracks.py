@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.datasets.common.dataset_video import ImportedVideo
+from pipeline.datasets.common.dataset_video import DatasetVideo
 from schemas import rle
 from schemas.masks import ANNOTATIONS, VOID
 
@@ -35,7 +35,7 @@ def from_coco(value: Any) -> tuple[bytes, Size]:
 class Tracks:
     """The masks of one video: `add` each, null where the object is absent; `annotations` when all are there."""
 
-    def __init__(self, found: ImportedVideo, sequence: list[str], size: Size | None = None, frames: Size | None = None):
+    def __init__(self, found: DatasetVideo, sequence: list[str], size: Size | None = None, frames: Size | None = None):
         """`sequence` are all frame names in order. `size` is what all masks must have, `frames` what the images have.
 
         Without `size` all masks must be as large as the first one; it is a warning if the images are not.

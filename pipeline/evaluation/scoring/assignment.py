@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.evaluation.metrics.pair_metrics import j_and_f
-from pipeline.evaluation.scoring.pixel_counts import Work
-from pipeline.masks.requested import Key
+from pipeline.evaluation.scoring.pixel_counts import PairMatch
+from pipeline.masks.requested import MaskKey
 
-NOTHING: Key = ("", "")  # the prediction of a pair to which none is assigned
+NOTHING: MaskKey = ("", "")  # the prediction of a pair to which none is assigned
 
 
-def assign(works: Sequence[Work]) -> dict[int, Work]:
+def assign(works: Sequence[PairMatch]) -> dict[int, PairMatch]:
     """For each pair, by its row, the work with the prediction that is assigned to it, or one without any.
 
     `works` hold every pair of a video and annotator against every prediction of these, and against NOTHING. Each
@@ -19,7 +19,7 @@ def assign(works: Sequence[Work]) -> dict[int, Work]:
     """
     from scipy.optimize import linear_sum_assignment  # slow to import, and few protocols need it
 
-    groups: dict[tuple[str, str | None], dict[int, dict[Key, Work]]] = {}
+    groups: dict[tuple[str, str | None], dict[int, dict[MaskKey, PairMatch]]] = {}
     for work in works:
         group = groups.setdefault((work.pair.video_id, work.pair.annotator), {})
         group.setdefault(work.pair.row, {})[work.predicted_as] = work
@@ -35,11 +35,11 @@ def assign(works: Sequence[Work]) -> dict[int, Work]:
     return chosen
 
 
-def _is_predicted(work: Work) -> bool:
+def _is_predicted(work: PairMatch) -> bool:
     return work.error is None and any(frame.prediction >= 0 for frame in work.frames)
 
 
-def _total(work: Work | None) -> float:
+def _total(work: PairMatch | None) -> float:
     """(mean J + mean F) / 2; frames that are not predicted are empty masks, as in label maps."""
     if work is None or not _is_predicted(work):
         return 0.0

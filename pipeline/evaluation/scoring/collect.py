@@ -17,7 +17,7 @@ FRAME_METRICS = ("J", "F", "IoU")
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class CollectedScores:
     """What is known of all pairs, by video and id, whatever the order of tasks.
 
     pairs: ids, `row` of the manifest, status, error, frames, missing_frames, then the metrics (NaN: none), then VISUAL.
@@ -32,7 +32,7 @@ class Gathered:
     predictions_hash: str
 
 
-def gather(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: str) -> Gathered:
+def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: str) -> CollectedScores:
     """Read tables of RESULT one by one; frame scores go to the Parquet file at the local path `frame_scores`."""
     tables, values, weights = [], [], []
     truth_digests, prediction_digests = [], []
@@ -55,7 +55,7 @@ def gather(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: st
     by_id = pairs["expression_id"].where(pairs["expression_id"].notna(), pairs["object_id"])
     order = pairs.assign(by=by_id).sort_values(by=["video_id", "by", "row"]).index
     in_order = [sample for key in sorted(samples) for sample in samples[key]]
-    return Gathered(
+    return CollectedScores(
         pairs=pairs.loc[order].reset_index(drop=True),
         weights=weight[order.to_numpy()],
         samples=in_order,

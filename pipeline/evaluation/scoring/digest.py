@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pipeline.evaluation.scoring.match_frames import Masks
-from pipeline.evaluation.scoring.pixel_counts import Work, buffers
+from pipeline.evaluation.scoring.match_frames import MaskTable
+from pipeline.evaluation.scoring.pixel_counts import PairMatch, buffers
 from pipeline.masks.requested import Pair
 
 
-def truth_digest(pair: Pair, work: Work, masks: Masks) -> bytes:
+def truth_digest(pair: Pair, work: PairMatch, masks: MaskTable) -> bytes:
     """SHA-256 of a pair, its frames, and what is annotated in them (void pixels too)."""
     frames = work.frames
     truth = [[row for row in frame.truth if masks.present[row]] for frame in frames]
@@ -29,7 +29,7 @@ def truth_digest(pair: Pair, work: Work, masks: Masks) -> bytes:
     return digest.digest()
 
 
-def prediction_digest(pair: Pair, works: Sequence[Work], masks: Masks) -> bytes:
+def prediction_digest(pair: Pair, works: Sequence[PairMatch], masks: MaskTable) -> bytes:
     """SHA-256 of a pair and of the masks that it was held against (with assignment: those of its whole group)."""
     digest = _start(list(pair.key))
     for work in works:
@@ -54,7 +54,7 @@ def _integers(values: Iterable) -> bytes:
     return np.array(list(values), "<i8").tobytes()
 
 
-def _add_strings(digest: "hashlib._Hash", rows: Sequence[int], masks: Masks) -> None:
+def _add_strings(digest: "hashlib._Hash", rows: Sequence[int], masks: MaskTable) -> None:
     """The lengths of some strings (-1: none), then their bytes; rows that follow each other are read in one piece."""
     data, starts = buffers(masks.counts)
     wanted = np.array(rows, np.int64)

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.masks.requested import Key, Pair
+from pipeline.masks.requested import MaskKey, Pair
 from schemas.rle import MAX_SIDE
 
 
 class Frame(NamedTuple):
-    """One frame that counts. Numbers are rows of `Masks`, -1: there is none."""
+    """One frame that counts. Numbers are rows of `MaskTable`, -1: there is none."""
 
     label: str | int  # the name or index by which it was matched
     index: int
@@ -31,7 +31,7 @@ class Joined(NamedTuple):
     wrong_prediction: list[str]
 
 
-class Masks:
+class MaskTable:
     """The masks of one predictions table with all that may be needed to score them, as one list of rows."""
 
     def __init__(
@@ -77,7 +77,7 @@ def _column(rows: pa.Table, name: str) -> list:
     return rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
 
 
-def join_frames(pair: Pair, masks: Masks, predicted_as: Key) -> Joined:
+def join_frames(pair: Pair, masks: MaskTable, predicted_as: MaskKey) -> Joined:
     """The frames of a pair that count: all annotated ones that it was asked for.
 
     They are matched by name where all rows of the pair on all sides have one, else by index.
@@ -121,7 +121,7 @@ def join_frames(pair: Pair, masks: Masks, predicted_as: Key) -> Joined:
     return joined
 
 
-def _annotated_rows(pair: Pair, masks: Masks) -> list[int]:
+def _annotated_rows(pair: Pair, masks: MaskTable) -> list[int]:
     """Of its objects; without any, of all objects of the video: frames in which there is nothing to be found."""
     tracks = [(pair.video_id, key) for key in sorted(set(pair.truth))]
     if not tracks:
@@ -129,14 +129,14 @@ def _annotated_rows(pair: Pair, masks: Masks) -> list[int]:
     return [row for track in tracks for row in masks.truth.get(track, [])]
 
 
-def _best(rows: list[int], masks: Masks) -> int:
+def _best(rows: list[int], masks: MaskTable) -> int:
     """Of the candidates of a frame the one with the highest score, among equal ones the last."""
     if len(rows) < 2:
         return rows[0] if rows else -1
     return max(rows, key=lambda row: (-np.inf if masks.score[row] is None else masks.score[row], row))
 
 
-def _doubled(candidates: dict[str | int, list[int]], masks: Masks) -> list[str]:
+def _doubled(candidates: dict[str | int, list[int]], masks: MaskTable) -> list[str]:
     """Several rows of one frame are fine if they are of different queries."""
     doubled = 0
     for rows in (rows for rows in candidates.values() if len(rows) > 1):
@@ -145,7 +145,7 @@ def _doubled(candidates: dict[str | int, list[int]], masks: Masks) -> list[str]:
     return [f"{doubled} frames are predicted twice; keep one row for each"] if doubled else []
 
 
-def _check_sizes(frame: Frame, annotated: Sequence[int], masks: Masks, joined: Joined) -> None:
+def _check_sizes(frame: Frame, annotated: Sequence[int], masks: MaskTable, joined: Joined) -> None:
     """Note what differs in size from the first annotation of the frame."""
     height, width = frame.size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):

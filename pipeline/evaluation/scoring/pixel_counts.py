@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.evaluation.metrics import kernel
-from pipeline.evaluation.scoring.match_frames import Frame, Masks
-from pipeline.masks.requested import Key, Pair
+from pipeline.evaluation.scoring.match_frames import Frame, MaskTable
+from pipeline.masks.requested import MaskKey, Pair
 from schemas import rle
 
 Entry = tuple[Frame, int]  # a frame, and the row of the mask that is scored on it (-1: an empty one)
 
 
 @dataclass(slots=True)
-class Work:
+class PairMatch:
     """One pair against one prediction; `counts` go with its entries."""
 
     pair: Pair
-    predicted_as: Key
+    predicted_as: MaskKey
     frames: list[Frame]
     error: str | None = None  # what makes its prediction useless
     candidates: list[Entry] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Work:
         return [*((frame, -1 if self.error else frame.prediction) for frame in self.frames), *self.candidates]
 
 
-def run_kernel(works: Sequence[Work], masks: Masks) -> list[str]:
+def run_kernel(works: Sequence[PairMatch], masks: MaskTable) -> list[str]:
     """Fill in the counts of all works; returns what is wrong with annotations, in words.
 
     A broken prediction becomes the error of its work, which then counts as if there were none.
@@ -55,7 +55,7 @@ def run_kernel(works: Sequence[Work], masks: Masks) -> list[str]:
     return problems
 
 
-def _count(entries: Sequence[Entry], masks: Masks) -> tuple[np.ndarray, np.ndarray]:
+def _count(entries: Sequence[Entry], masks: MaskTable) -> tuple[np.ndarray, np.ndarray]:
     truth = [[row for row in frame.truth if masks.present[row]] for frame, _ in entries]
     sizes = np.array([frame.size for frame, _ in entries], np.int64).reshape(-1, 2)
     void = [frame.void if frame.void >= 0 and masks.present[frame.void] else -1 for frame, _ in entries]
@@ -77,7 +77,7 @@ def buffers(strings: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data or b"", np.uint8), starts
 
 
-def _broken_string(frame: Frame, prediction: int, masks: Masks, error: int) -> str:
+def _broken_string(frame: Frame, prediction: int, masks: MaskTable, error: int) -> str:
     """What the kernel found broken, in the words of `schemas.rle`."""
     side, rows = {
         kernel.BAD_TRUTH: ("annotation", frame.truth),

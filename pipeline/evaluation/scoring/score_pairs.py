@@ -12,12 +12,13 @@ from pipeline.evaluation.metrics.pair_metrics import Track
 from pipeline.evaluation.protocols import Missing, Protocol
 from pipeline.evaluation.scoring.assignment import NOTHING, assign
 from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
-from pipeline.evaluation.scoring.match_frames import Frame, Masks, join_frames
-from pipeline.evaluation.scoring.pixel_counts import Work, run_kernel
+from pipeline.evaluation.scoring.match_frames import Frame, MaskTable, join_frames
+from pipeline.evaluation.scoring.pixel_counts import PairMatch, run_kernel
 from pipeline.masks.annotations import Truth
-from pipeline.masks.requested import Key, Pair
+from pipeline.masks.requested import MaskKey, Pair
 from schemas import rle
 from schemas.errors import InputError
+from schemas.pair import PairKey
 
 LISTED_PROBLEMS = 20
 
@@ -43,10 +44,10 @@ class Outcome:
 
 def score_pairs(
     pairs: Sequence[Pair], predictions: pa.Table, truth: Truth, protocol: Protocol, missing: Missing
-) -> tuple[list[Outcome], Masks]:
+) -> tuple[list[Outcome], MaskTable]:
     """What becomes of `pairs`, in their order. Raises InputError, listing what is wrong, if annotations are broken."""
     videos = {pair.video_id for pair in pairs}
-    masks = Masks(
+    masks = MaskTable(
         predictions,
         truth.rows(videos),
         truth.key,
@@ -59,7 +60,7 @@ def score_pairs(
     problems += run_kernel(works, masks)
     _refuse(problems)
     failed = _failed(predictions)
-    by_pair: dict[int, list[Work]] = {}
+    by_pair: dict[int, list[PairMatch]] = {}
     for work in works:
         by_pair.setdefault(work.pair.row, []).append(work)
     chosen = assign(works) if protocol.assigned else {row: of[0] for row, of in by_pair.items()}
@@ -68,7 +69,7 @@ def score_pairs(
     ], masks
 
 
-def _matches(pairs: Sequence[Pair], masks: Masks, protocol: Protocol) -> list[tuple[Pair, Key]]:
+def _matches(pairs: Sequence[Pair], masks: MaskTable, protocol: Protocol) -> list[tuple[Pair, MaskKey]]:
     """Which predictions each pair is scored against: its own first, with assignment those of its group too."""
     if not protocol.assigned:
         return [(pair, pair.key) for pair in pairs]
@@ -84,7 +85,7 @@ def _matches(pairs: Sequence[Pair], masks: Masks, protocol: Protocol) -> list[tu
     return found
 
 
-def _work(pair: Pair, key: Key, masks: Masks, protocol: Protocol, problems: list[str]) -> Work:
+def _work(pair: Pair, key: MaskKey, masks: MaskTable, protocol: Protocol, problems: list[str]) -> PairMatch:
     joined = join_frames(pair, masks, key)
     problems += [pair.message(text) for text in joined.wrong_truth]
     frames = joined.frames
@@ -93,13 +94,13 @@ def _work(pair: Pair, key: Key, masks: Masks, protocol: Protocol, problems: list
         frames = []
     if protocol.inner_frames:
         frames = frames[1:-1]
-    work = Work(pair, key, frames, "; ".join(joined.wrong_prediction) or None)
+    work = PairMatch(pair, key, frames, "; ".join(joined.wrong_prediction) or None)
     if "mAP" in protocol.metrics and work.error is None:
         work.candidates = [(frame, row) for frame in frames for row in frame.candidates]
     return work
 
 
-def _first_frame_objects(video: str, masks: Masks) -> set[str]:
+def _first_frame_objects(video: str, masks: MaskTable) -> set[str]:
     """The objects of a video with a label of at most the highest one in its first annotated frame."""
     tracks = {track[1]: rows for track, rows in masks.truth.items() if track[0] == video}
     first = min((masks.index[row] for rows in tracks.values() for row in rows), default=None)
@@ -118,25 +119,23 @@ def _refuse(problems: list[str]) -> None:
         raise InputError("\n".join(sorted(problems)[:LISTED_PROBLEMS]) + more)
 
 
-def _failed(table: pa.Table) -> dict[Key, str]:
+def _failed(table: pa.Table) -> dict[MaskKey, str]:
     """The pairs that failed, with the reason: a row without a frame, or with another status than ok."""
     rows = pc.is_null(table["frame_index"])
     if "status" in table.column_names:
         rows = pc.or_(rows, pc.fill_null(pc.not_equal(table["status"], "ok"), False))
     found = table.filter(rows).drop_columns(["counts"]).to_pylist()
     return {
-        (row["video_id"], row["expression_id"]): f"{row.get('status') or 'failed'}: "
-        f"{row.get('error') or 'no reason given'}"
-        for row in found
+        PairKey.of(row): f"{row.get('status') or 'failed'}: {row.get('error') or 'no reason given'}" for row in found
     }
 
 
 def _outcome(
     pair: Pair,
-    work: Work,
-    alternatives: Sequence[Work],
-    failed: dict[Key, str],
-    masks: Masks,
+    work: PairMatch,
+    alternatives: Sequence[PairMatch],
+    failed: dict[MaskKey, str],
+    masks: MaskTable,
     protocol: Protocol,
     missing: Missing,
 ) -> Outcome:
@@ -161,7 +160,7 @@ def _outcome(
     return Outcome(pair, status, error, track.take(keep), missing_frames, frames, candidates, *digests)
 
 
-def _status(pair: Pair, own: Work, failed: dict[Key, str], masks: Masks) -> tuple[str, str | None]:
+def _status(pair: Pair, own: PairMatch, failed: dict[MaskKey, str], masks: MaskTable) -> tuple[str, str | None]:
     if pair.key in failed:
         return "failed", failed[pair.key]
     if own.error is not None:
@@ -169,7 +168,7 @@ def _status(pair: Pair, own: Work, failed: dict[Key, str], masks: Masks) -> tupl
     return ("scored" if pair.key in masks.predictions else "missing"), None
 
 
-def _track(work: Work, missing: np.ndarray, masks: Masks) -> Track:
+def _track(work: PairMatch, missing: np.ndarray, masks: MaskTable) -> Track:
     foreground = [_area(frame.foreground, masks) for frame in work.frames]
     return Track.of(
         np.array([frame.index for frame in work.frames], np.int32),
@@ -181,7 +180,7 @@ def _track(work: Work, missing: np.ndarray, masks: Masks) -> Track:
     )
 
 
-def _area(row: int, masks: Masks) -> int:
+def _area(row: int, masks: MaskTable) -> int:
     """Foreground pixels of one row of annotations; -1 if there is no such row."""
     if row < 0:
         return -1
@@ -192,7 +191,7 @@ def _area(row: int, masks: Masks) -> int:
         raise InputError(f"annotation of frame {masks.index[row]}: {reason}") from None
 
 
-def _candidates(work: Work, masks: Masks) -> list[dict]:
+def _candidates(work: PairMatch, masks: MaskTable) -> list[dict]:
     rows = []
     for (frame, row), counts in zip(work.candidates, work.counts[len(work.frames) :].tolist(), strict=True):
         inter, union, area = counts[kernel.INTER], counts[kernel.UNION], counts[kernel.PREDICTED]

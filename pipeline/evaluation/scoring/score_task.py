@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from pipeline.evaluation.metrics.pair_metrics import Track, Value, iou32, measures
 from pipeline.evaluation.protocols import Missing, Protocol
-from pipeline.evaluation.scoring.match_frames import Masks
+from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, visual_attributes
 from pipeline.evaluation.scoring.score_pairs import Outcome, score_pairs
-from pipeline.evaluation.scoring.tasks import pieces_of
+from pipeline.evaluation.scoring.tasks import row_groups_of
 from pipeline.masks.annotations import Truth
 from pipeline.masks.predictions import Predictions
 from pipeline.masks.requested import Pair, to_pairs
@@ -61,12 +61,12 @@ class Scorer:
         """Those that a pair has by itself."""
         return tuple(name for name in self.protocol.metrics if name not in ("J&F", "mAP"))
 
-    def outcomes(self, task: pa.Table) -> tuple[list[Outcome], Masks]:
+    def outcomes(self, task: pa.Table) -> tuple[list[Outcome], MaskTable]:
         """What becomes of the pairs of a TASK, and their masks. Raises InputError if tables or truth are broken."""
         pairs = to_pairs(task, self.truth.key, self.frame_step)
         if self.protocol.mean_over == "annotator":
             pairs = [_with_annotator(pair) for pair in pairs]
-        pieces = pieces_of(task)
+        pieces = row_groups_of(task)
         if pieces:
             predictions = self.source.read(pieces, pairs, proposals=self.protocol.assigned)
         else:

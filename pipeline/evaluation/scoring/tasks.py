@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from pipeline.masks.predictions import ParquetPredictions, Piece, Predictions
-from pipeline.masks.requested import ASKED, Key
+from pipeline.masks.predictions import ParquetPredictions, Predictions, RowGroup
+from pipeline.masks.requested import ASKED, MaskKey
 from schemas.errors import InputError, pair_message
 
 PAIRS_WITHOUT_PREDICTION = 500  # of one task
@@ -15,7 +15,7 @@ PIECES = pa.field("pieces", pa.list_(pa.struct([("place", pa.string()), ("group"
 TASK = ASKED.append(PIECES)  # a task is a table; all of its rows have the same pieces
 
 
-def plan_tasks(source: Predictions, asked: pa.Table, *, whole_videos: bool) -> tuple[list[pa.Table], list[Key]]:
+def plan_tasks(source: Predictions, asked: pa.Table, *, whole_videos: bool) -> tuple[list[pa.Table], list[MaskKey]]:
     """Tables of TASK that hold every row of `asked` once, and the pairs that are predicted but not asked for.
 
     Pairs that lie in the same pieces share a task, and so do small neighbours in one table; with `whole_videos` all
@@ -27,10 +27,10 @@ def plan_tasks(source: Predictions, asked: pa.Table, *, whole_videos: bool) -> t
     if isinstance(source, ParquetPredictions):
         pieces, extra = _locate(source.pieces(), rows)
     else:
-        pieces, extra = _locate(source.pieces_of(keys), rows)[0], source.extra(keys)
+        pieces, extra = _locate(source.row_groups_of(keys), rows)[0], source.extra(keys)
     if whole_videos:
         pieces = _share_within_videos(pieces, keys)
-    groups: dict[tuple[Piece, ...], list[int]] = {}
+    groups: dict[tuple[RowGroup, ...], list[int]] = {}
     without: list[int] = []
     for row in range(len(keys)):
         if row in pieces:
@@ -44,9 +44,9 @@ def plan_tasks(source: Predictions, asked: pa.Table, *, whole_videos: bool) -> t
     return tasks, extra
 
 
-def _merged(groups: dict[tuple[Piece, ...], list[int]]) -> Iterator[tuple[list[Piece], list[int]]]:
+def _merged(groups: dict[tuple[RowGroup, ...], list[int]]) -> Iterator[tuple[list[RowGroup], list[int]]]:
     """Groups that follow each other in one table, put together as long as they have no more than TASK_ROWS rows."""
-    pieces: set[Piece] = set()
+    pieces: set[RowGroup] = set()
     rows: list[int] = []
     for of in sorted(groups):
         both = pieces.union(of)
@@ -59,9 +59,9 @@ def _merged(groups: dict[tuple[Piece, ...], list[int]]) -> Iterator[tuple[list[P
         yield sorted(pieces), rows
 
 
-def pieces_of(task: pa.Table) -> list[Piece]:
+def row_groups_of(task: pa.Table) -> list[RowGroup]:
     """The pieces that a task reads."""
-    return [Piece(**piece) for piece in task["pieces"][0].as_py()]
+    return [RowGroup(**piece) for piece in task["pieces"][0].as_py()]
 
 
 def _things(asked: pa.Table) -> Iterable[str]:
@@ -74,11 +74,11 @@ def _things(asked: pa.Table) -> Iterable[str]:
 
 
 def _locate(
-    pieces: Iterable[tuple[Piece, Sequence[Key]]], rows: dict[Key, int]
-) -> tuple[dict[int, list[Piece]], list[Key]]:
+    pieces: Iterable[tuple[RowGroup, Sequence[MaskKey]]], rows: dict[MaskKey, int]
+) -> tuple[dict[int, list[RowGroup]], list[MaskKey]]:
     """The pieces of each row, and the pairs that have none."""
-    found: dict[int, list[Piece]] = {}
-    extra: set[Key] = set()
+    found: dict[int, list[RowGroup]] = {}
+    extra: set[MaskKey] = set()
     for piece, keys in pieces:
         for key in keys:
             if key not in rows:
@@ -92,14 +92,14 @@ def _locate(
     return found, sorted(extra)
 
 
-def _share_within_videos(pieces: dict[int, list[Piece]], keys: Sequence[Key]) -> dict[int, list[Piece]]:
+def _share_within_videos(pieces: dict[int, list[RowGroup]], keys: Sequence[MaskKey]) -> dict[int, list[RowGroup]]:
     """All pairs of a video get the pieces of each of them, those without prediction too."""
-    shared: dict[str, set[Piece]] = {}
+    shared: dict[str, set[RowGroup]] = {}
     for row, of in pieces.items():
         shared.setdefault(keys[row][0], set()).update(of)
     return {row: sorted(shared[video]) for row, (video, _) in enumerate(keys) if video in shared}
 
 
-def _task(asked: pa.Table, rows: Sequence[int], pieces: Sequence[Piece]) -> pa.Table:
+def _task(asked: pa.Table, rows: Sequence[int], pieces: Sequence[RowGroup]) -> pa.Table:
     place = pa.array([[piece._asdict() for piece in pieces]] * len(rows), PIECES.type)
     return asked.take(pa.array(rows, pa.int64())).append_column(PIECES, place)

@@ -10,19 +10,19 @@ from pycocotools import mask as coco
 
 from pipeline.export.coco_video import write_coco_video
 from pipeline.io import storage
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
 
-def written(source: Source, out) -> dict:
+def written(source: MaskSource, out) -> dict:
     write_coco_video(source.videos(), str(out))
     return json.loads(out.read_text())
 
 
 def test_each_pair_is_a_track_with_the_same_rles(labelled_run, shapes, tmp_path):
-    document = written(Source.open(labelled_run.folder), tmp_path / "c.json")
+    document = written(MaskSource.open(labelled_run.folder), tmp_path / "c.json")
     videos = {video["id"]: video for video in document["videos"]}
     assert [video["name"] for video in videos.values()] == [f"shapes-{number:04}" for number in range(3)]
     assert videos[1] | {"file_names": None} == {
@@ -58,7 +58,7 @@ def test_empty_masks_and_frames_not_asked_for_are_null(tmp_path):
         {"video_id": "w", "expression_id": "0", "status": "oom", "error": "no memory"},
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")
-    source = Source.open(str(tmp_path / "p.parquet"))
+    source = MaskSource.open(str(tmp_path / "p.parquet"))
     document = written(source, tmp_path / "c.json")
     assert [video["name"] for video in document["videos"]] == ["v"]
     assert [[one is not None for one in track["segmentations"]] for track in document["annotations"]] == [
@@ -69,7 +69,7 @@ def test_empty_masks_and_frames_not_asked_for_are_null(tmp_path):
 
 
 def test_the_same_bytes_each_time_and_sound_json_without_pairs(labelled_run, tmp_path):
-    source = Source.open(labelled_run.folder)
+    source = MaskSource.open(labelled_run.folder)
     written(source, tmp_path / "a.json")
     written(source, tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
@@ -82,14 +82,14 @@ def test_ids_stay_inside(tmp_path, ids):
     row = {"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
     pq.write_table(pa.Table.from_pylist([row | ids], schema=PREDICTIONS), tmp_path / "p.parquet")
     with pytest.raises(InputError, match="cannot be a file name"):
-        written(Source.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
+        written(MaskSource.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
 
 
 def test_a_score_that_is_no_number_is_null(tmp_path):
     row = {"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"04"}
     scores = {"score": float("nan"), "pair_score": float("nan")}
     pq.write_table(pa.Table.from_pylist([row | scores], schema=PREDICTIONS), tmp_path / "p.parquet")
-    (track,) = written(Source.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")["annotations"]
+    (track,) = written(MaskSource.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")["annotations"]
     assert (track["score"], track["scores"]) == (None, [None])
 
 
@@ -97,5 +97,5 @@ def test_a_broken_mask_is_named_and_leaves_nothing(tmp_path):
     rows = [{"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"9"}]
     pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")
     with pytest.raises(InputError, match="video_id=v expression_id=0: frame 00000: runs total 9"):
-        written(Source.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
+        written(MaskSource.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
     assert not (tmp_path / "c.json").exists()

@@ -11,7 +11,7 @@ from model.referformer.inference.postprocess import choose_query, merge_objects,
 from model.referformer.inference.segmenter import windows
 from pipeline.export.davis import merge, write_davis
 from pipeline.export.png import PALETTE
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from pipeline.masks.png_trees import Tree
 from schemas import rle
 from schemas.errors import InputError
@@ -97,7 +97,7 @@ def disjoint(objects: int, frames: int = 2) -> list[list[np.ndarray]]:
 def test_published_numbering_and_the_way_back(tmp_path):
     masks = disjoint(3)
     uri = table(tmp_path, {str(4 * thing + who): masks[thing] for thing in range(3) for who in range(4)})
-    made = write_davis(Source.open(uri).videos(), str(tmp_path / "out"))
+    made = write_davis(MaskSource.open(uri).videos(), str(tmp_path / "out"))
     assert (made.videos, made.annotators, made.pairs, made.files, made.overlaps) == (1, 4, 12, 8, 0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["anno_0", "anno_1", "anno_2", "anno_3"]
     image = Image.open(tmp_path / "out/anno_2/v/00001.png")
@@ -111,7 +111,7 @@ def test_published_numbering_and_the_way_back(tmp_path):
         for frame, mask in enumerate(frames)
     }
     first = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
-    write_davis(Source.open(uri).videos(), str(tmp_path / "out"))
+    write_davis(MaskSource.open(uri).videos(), str(tmp_path / "out"))
     assert first == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
 
 
@@ -126,7 +126,7 @@ def test_annotators_and_objects_of_the_manifest(tmp_path):
     rows = [
         {"expression_id": name, "annotator": "first", "object_ids": [thing]} for name, thing in (("a", "5"), ("b", "2"))
     ]
-    write_davis(Source.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
+    write_davis(MaskSource.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
     assert set(np.unique(np.asarray(Image.open(tmp_path / "out/anno_first/v/00000.png")))) == {0, 2, 5}
 
 
@@ -147,13 +147,13 @@ def test_annotators_and_objects_of_the_manifest(tmp_path):
 def test_what_no_label_map_can_hold_is_refused(tmp_path, rows, text):
     uri = table(tmp_path, {name: disjoint(1)[0] for name in ("0", "1", "1016", "a")})
     with pytest.raises(InputError, match=text):
-        write_davis(Source.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
+        write_davis(MaskSource.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
 
 
 def test_an_object_without_masks_is_refused_or_background(tmp_path):
     uri = table(tmp_path, {"0": disjoint(1)[0]})
     asked = manifest(tmp_path, [{"expression_id": "0"}, {"expression_id": "4"}])
     with pytest.raises(InputError, match="expression_id=4: there are no predictions of this pair"):
-        write_davis(Source.open(uri, asked).videos(), str(tmp_path / "out"))
-    made = write_davis(Source.open(uri, asked).videos(), str(tmp_path / "out"), "empty")
+        write_davis(MaskSource.open(uri, asked).videos(), str(tmp_path / "out"))
+    made = write_davis(MaskSource.open(uri, asked).videos(), str(tmp_path / "out"), "empty")
     assert (made.files, made.filled) == (2, 2)

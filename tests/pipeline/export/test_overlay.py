@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from pipeline.export.overlay import _write_gif, write_overlays
 from pipeline.io import storage
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError
@@ -22,7 +22,7 @@ from tests.handmade import rows_of
 
 @pytest.mark.parametrize("form", ["mp4", "gif"])
 def test_each_pair_is_a_video_with_its_mask(labelled_run, tmp_path, form):
-    source = Source.open(labelled_run.folder)
+    source = MaskSource.open(labelled_run.folder)
     drawn = write_overlays(source.videos(), str(tmp_path), form, 8, 640, limit=4)
     assert (drawn.videos, drawn.pairs, drawn.frames, drawn.sheets, drawn.unseen) == (2, 4, 48, 2, 0)
     assert sorted(path.name for path in (tmp_path / "shapes-0000").iterdir()) == [
@@ -58,7 +58,7 @@ def test_a_mask_that_appears_late_keeps_its_colour_in_a_gif(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")
     asked = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "x"}
     pq.write_table(pa.Table.from_pylist([asked]), tmp_path / "m.parquet")
-    source = Source.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet"))
+    source = MaskSource.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet"))
     write_overlays(source.videos(), str(tmp_path / "out"), "gif", 10, 640)
     with Image.open(tmp_path / "out/v/0.gif") as image:
         shown = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(image)]
@@ -81,7 +81,7 @@ def test_frames_of_a_gif_are_not_held(tmp_path):
 
 
 def test_large_videos_are_scaled_and_odd_sides_made_even(labelled_run, tmp_path):
-    write_overlays(Source.open(labelled_run.folder).videos(), str(tmp_path), "mp4", 10, 65, limit=1)
+    write_overlays(MaskSource.open(labelled_run.folder).videos(), str(tmp_path), "mp4", 10, 65, limit=1)
     with av.open(str(tmp_path / "shapes-0000/0.mp4")) as container:
         frame = next(container.decode(video=0))
     assert (frame.width, frame.height) == (64, 48)
@@ -94,7 +94,7 @@ def test_what_cannot_be_seen_is_left_out_and_named(run_with_failure, shapes, tmp
         if row["video_id"] == "shapes-0001":
             row["video_uri"] += ".gone"
     pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
-    source = Source.open(run_with_failure.folder, str(tmp_path / "m.parquet"))
+    source = MaskSource.open(run_with_failure.folder, str(tmp_path / "m.parquet"))
     drawn = write_overlays(source.videos(), str(tmp_path / "out"), "mp4", 10, 64)
     assert (drawn.pairs, drawn.failed, drawn.unseen) == (5, 1, 3)
     assert drawn.reasons[0].startswith("video_id=shapes-0001 expression_id=0: ")
@@ -108,6 +108,6 @@ def test_masks_of_another_video_are_refused(labelled_run, shapes, tmp_path):
         Image.new("RGB", (30, 20)).save(tmp_path / f"frames/{index:05}.jpg")
     rows[0]["video_uri"] = str(tmp_path / "frames")
     pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
-    source = Source.open(labelled_run.folder, str(tmp_path / "m.parquet"))
+    source = MaskSource.open(labelled_run.folder, str(tmp_path / "m.parquet"))
     with pytest.raises(InputError, match="frame 00000: the mask is 128x96, the video 30x20"):
         write_overlays(source.videos(), str(tmp_path / "out"), "mp4", 10, 640)

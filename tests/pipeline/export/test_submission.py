@@ -13,7 +13,7 @@ from pipeline.export.submission import SERVERS, write_submission
 from pipeline.export.validation import validate
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from pipeline.masks.png_trees import Tree
 from pipeline.masks.predictions import open_predictions
 from schemas import rle
@@ -22,7 +22,7 @@ from tests.handmade import error_of, rows_of, run_of_truth
 
 
 def made(run, out, server="ref-youtube-vos", missing="error", manifest=None) -> zipfile.ZipFile:
-    write_submission(Source.open(run, manifest).videos(), SERVERS[server], str(out), missing)
+    write_submission(MaskSource.open(run, manifest).videos(), SERVERS[server], str(out), missing)
     return zipfile.ZipFile(out)
 
 
@@ -98,7 +98,7 @@ def test_frames_are_those_that_the_manifest_lists(labelled_run, shapes, tmp_path
     assert archive.namelist() == [f"Annotations/shapes-0000/0/{name}.png" for name in ("00003", "00001", "00044")]
 
 
-def folder_of_three(tmp_path, asked: list[dict], masks: list[pa.Table]) -> Source:
+def folder_of_three(tmp_path, asked: list[dict], masks: list[pa.Table]) -> MaskSource:
     """Masks of a folder with frames a, b and c, and a manifest with a row for each in `asked`."""
     (tmp_path / "v").mkdir()
     for name in "abc":
@@ -106,7 +106,7 @@ def folder_of_three(tmp_path, asked: list[dict], masks: list[pa.Table]) -> Sourc
     common = {"video_id": "v", "video_uri": "v", "expression": "x"}
     pq.write_table(pa.Table.from_pylist([common | row for row in asked]), tmp_path / "m.parquet")
     pq.write_table(pa.concat_tables(masks), tmp_path / "p.parquet")
-    return Source.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet"))
+    return MaskSource.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet"))
 
 
 def test_frames_are_those_whose_indices_the_manifest_lists(tmp_path):
@@ -178,7 +178,7 @@ def test_from_and_to_a_bucket(labelled_run, s3, tmp_path):
         content = storage.read_bytes(labelled_run.masks_uri(unit.unit_id))
         storage.write_bytes(f"{s3}/{tmp_path.name}/masks/{unit.unit_id}.parquet", content)
     out = f"{s3}/{tmp_path.name}/s.zip"
-    write_submission(Source.open(f"{s3}/{tmp_path.name}/masks").videos(), SERVERS["mevis"], out)
+    write_submission(MaskSource.open(f"{s3}/{tmp_path.name}/masks").videos(), SERVERS["mevis"], out)
     local = made(labelled_run.folder, tmp_path / "s.zip", "mevis")
     assert storage.read_bytes(out) == (tmp_path / "s.zip").read_bytes()
     assert not validate(out, SERVERS["mevis"]).counts

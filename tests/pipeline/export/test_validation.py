@@ -18,7 +18,7 @@ from pipeline.export.png import binary_png, palette_png
 from pipeline.export.submission import SERVERS, write_submission
 from pipeline.export.validation import validate
 from pipeline.io.manifest import read_manifest
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError, StorageError
 
 SERVER = SERVERS["ref-youtube-vos"]
@@ -126,7 +126,7 @@ def test_masks_in_other_forms_are_pointed_out(tmp_path, content, form):
 
 def test_against_a_manifest(labelled_run, shapes, tmp_path):
     path = str(tmp_path / "whole.zip")
-    write_submission(Source.open(labelled_run.folder).videos(), SERVER, path)
+    write_submission(MaskSource.open(labelled_run.folder).videos(), SERVER, path)
     manifest = read_manifest(shapes[0])
     found = validate(path, SERVER, manifest)
     assert (found.counts, found.pairs) == ({}, 9)
@@ -166,7 +166,7 @@ def test_frames_that_all_expressions_lack(shapes, tmp_path, folder_of_images):
 
 def test_listed_frames_are_what_a_video_should_have(labelled_run, shapes, tmp_path):
     path = str(tmp_path / "whole.zip")
-    write_submission(Source.open(labelled_run.folder).videos(), SERVER, path)
+    write_submission(MaskSource.open(labelled_run.folder).videos(), SERVER, path)
     manifest = read_manifest(shapes[0])
     frames = [[f"{frame:05}" for frame in range(1, 13)]] * manifest.num_rows
     listed = manifest.append_column("frames", [frames]) if "frames" not in manifest.column_names else manifest

@@ -12,15 +12,15 @@ from PIL import Image
 from pipeline.export.webdataset import write_webdataset
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from pipeline.masks.by_video import Source
-from pipeline.training.examples import Source as TrainingSource
+from pipeline.masks.by_video import MaskSource
+from pipeline.training.examples import MaskSource as TrainingSource
 from pipeline.training.examples import gather_examples
 from schemas.errors import InputError
 from tests.handmade import rows_of
 
 
 def made(run, out, shard_bytes=2**28, manifest=None):
-    source = Source.open(run, manifest)
+    source = MaskSource.open(run, manifest)
     return write_webdataset(source.videos(), source.require_manifest().schema, str(out), shard_bytes)
 
 
@@ -32,7 +32,7 @@ def test_a_sample_is_a_video_with_its_masks(labelled_run, tmp_path):
         assert {member.mtime for member in tar} == {0}
         label = json.load(tar.extractfile("00000001.json"))  # pyright: ignore[reportArgumentType]
         video = tar.extractfile("00000001.mp4").read()  # pyright: ignore[reportOptionalMemberAccess]
-    pair = list(Source.open(labelled_run.folder).videos())[1][2]
+    pair = list(MaskSource.open(labelled_run.folder).videos())[1][2]
     assert video == Path(pair.row["video_uri"]).read_bytes()
     assert (label["video_id"], label["frames"][:2], label["height"]) == ("shapes-0001", ["00000", "00001"], 96)
     found = label["expressions"][2]

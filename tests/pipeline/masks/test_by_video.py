@@ -5,14 +5,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.io import storage
-from pipeline.masks.by_video import Source
+from pipeline.masks.by_video import MaskSource
 from pipeline.runs.compact import compact_run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.handmade import make_older, rows_of, run_of_truth
 
 
-def content(source: Source) -> list[tuple]:
+def content(source: MaskSource) -> list[tuple]:
     return [
         (pair.video_id, pair.expression_id, pair.problem, tuple(row["counts"] for row in pair.rows()))
         for video in source.videos()
@@ -21,7 +21,7 @@ def content(source: Source) -> list[tuple]:
 
 
 def test_run_compacted_set_and_scattered_parquet_are_the_same(labelled_run, shapes, tmp_path):
-    run = Source.open(labelled_run.folder)
+    run = MaskSource.open(labelled_run.folder)
     expected = content(run)
     assert len(expected) == 9
     assert [pair[:2] for pair in expected] == sorted(pair[:2] for pair in expected)
@@ -29,13 +29,13 @@ def test_run_compacted_set_and_scattered_parquet_are_the_same(labelled_run, shap
     assert run.require_manifest().num_rows == 9
 
     compact_run(labelled_run, str(tmp_path / "compacted"))
-    assert content(Source.open(str(tmp_path / "compacted"))) == expected
+    assert content(MaskSource.open(str(tmp_path / "compacted"))) == expected
 
     units = [storage.read_table(labelled_run.masks_uri(unit.unit_id)) for unit in labelled_run.units()]
     table = pa.concat_tables(units).drop_columns(["box", "query", "window"])
     shuffled = table.take([(7 * number) % table.num_rows for number in range(table.num_rows)])
     pq.write_table(shuffled, tmp_path / "any.parquet", row_group_size=10)
-    loose = Source.open(str(tmp_path / "any.parquet"), shapes[0])
+    loose = MaskSource.open(str(tmp_path / "any.parquet"), shapes[0])
     assert content(loose) == expected
     assert next(loose.videos())[0].row["video_uri"].endswith("shapes-0000.mp4")
 
@@ -43,7 +43,7 @@ def test_run_compacted_set_and_scattered_parquet_are_the_same(labelled_run, shap
 def test_older_units_without_margins_are_the_same(labelled_run, shapes, tmp_path):
     run = run_of_truth(str(tmp_path / "run"), *shapes)
     make_older(run.masks_uri(run.units()[0].unit_id))
-    assert content(Source.open(run.folder)) == content(Source.open(labelled_run.folder))
+    assert content(MaskSource.open(run.folder)) == content(MaskSource.open(labelled_run.folder))
 
 
 def test_every_pair_of_the_manifest_is_there_and_no_other(labelled_run, shapes, tmp_path):
@@ -51,34 +51,34 @@ def test_every_pair_of_the_manifest_is_there_and_no_other(labelled_run, shapes, 
     rows = manifest.slice(3, 3).to_pylist()
     chosen = pa.Table.from_pylist([*rows, rows[0] | {"expression_id": "9"}], schema=manifest.schema)
     pq.write_table(chosen, tmp_path / "chosen.parquet")
-    found = content(Source.open(labelled_run.folder, str(tmp_path / "chosen.parquet")))
+    found = content(MaskSource.open(labelled_run.folder, str(tmp_path / "chosen.parquet")))
     assert [pair[:2] for pair in found] == [("shapes-0001", name) for name in "0129"]
     assert [pair[2] for pair in found] == [None] * 3 + ["there are no predictions of this pair"]
 
 
 def test_a_few_pairs_are_read_alone(labelled_run, shapes, tmp_path):
     wanted = {("shapes-0002", "1"), ("shapes-0000", "2"), ("gone", "0")}
-    found = list(Source.open(labelled_run.folder).some(wanted))
+    found = list(MaskSource.open(labelled_run.folder).some(wanted))
     assert [(pair.video_id, pair.expression_id) for pair in found] == [("shapes-0000", "2"), ("shapes-0002", "1")]
     assert all(pair.frames.num_rows == 12 and pair.row["video_uri"].endswith(".mp4") for pair in found)
-    (loose,) = Source.open(storage.join(labelled_run.folder, "masks")).some({("shapes-0001", "0")})
+    (loose,) = MaskSource.open(storage.join(labelled_run.folder, "masks")).some({("shapes-0001", "0")})
     assert loose.row == {"video_id": "shapes-0001", "expression_id": "0"}
 
 
 def test_the_error_of_a_failed_pair_comes_along(run_with_failure):
-    (failed,) = [pair for pair in content(Source.open(run_with_failure.folder)) if pair[2]]
+    (failed,) = [pair for pair in content(MaskSource.open(run_with_failure.folder)) if pair[2]]
     assert failed == ("shapes-0000", "1", "gone", ())
 
 
 def test_what_cannot_be_exported_is_refused(labelled_run, shapes, tmp_path):
     with pytest.raises(InputError, match="no predictions at"):
-        Source.open(str(tmp_path / "none"))
+        MaskSource.open(str(tmp_path / "none"))
     run = run_of_truth(str(tmp_path / "run"), *shapes)
     storage.remove(run.masks_uri(run.units()[0].unit_id))
     with pytest.raises(InputError, match="is not finished: 1 units are missing"):
-        Source.open(run.folder)
+        MaskSource.open(run.folder)
     pq.write_table(pa.concat_tables([rows_of("v", "0"), rows_of("v", "0", 1)]), tmp_path / "twice.parquet")
-    source = Source.open(str(tmp_path / "twice.parquet"))
+    source = MaskSource.open(str(tmp_path / "twice.parquet"))
     with pytest.raises(InputError, match="video_id=v expression_id=0: frame_index 0 is there twice"):
         list(source.videos())
     with pytest.raises(InputError, match="give its manifest with --manifest"):
@@ -86,17 +86,17 @@ def test_what_cannot_be_exported_is_refused(labelled_run, shapes, tmp_path):
     named = [row | {"frame_name": "a"} for row in rows_of("v", "0").to_pylist()]
     pq.write_table(pa.Table.from_pylist(named, schema=PREDICTIONS), tmp_path / "named.parquet")
     with pytest.raises(InputError, match="video_id=v expression_id=0: frame a: 3 frames have this name"):
-        list(Source.open(str(tmp_path / "named.parquet")).videos())
+        list(MaskSource.open(str(tmp_path / "named.parquet")).videos())
     (tmp_path / "tree/v").mkdir(parents=True)
     (tmp_path / "tree/v/00000.png").touch()
     with pytest.raises(InputError, match="tree of PNGs"):
-        Source.open(str(tmp_path / "tree"))
+        MaskSource.open(str(tmp_path / "tree"))
 
 
 def test_a_broken_mask_is_named(tmp_path):
     rows = rows_of("v", "0", 2).to_pylist()
     rows[1]["counts"] = b"44"
     pq.write_table(pa.Table.from_pylist(rows, schema=rows_of("v", "0").schema), tmp_path / "m.parquet")
-    ((pair,),) = Source.open(str(tmp_path / "m.parquet")).videos()
+    ((pair,),) = MaskSource.open(str(tmp_path / "m.parquet")).videos()
     with pytest.raises(InputError, match="video_id=v expression_id=0: frame 00001: runs total 8"):
         pair.mask(pair.rows()[1])

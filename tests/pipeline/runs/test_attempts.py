@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from pipeline.io import storage
-from pipeline.runs.attempts import Attempts, Marker, next_rung
+from pipeline.runs.attempts import Attempts, Marker, next_retry_step
 
 UNIT = "u"
 PAIR = ("v", "0")
@@ -53,7 +53,7 @@ def test_an_attempt_of_another_driver_may_end_while_markers_are_read(attempts, m
 
 def test_the_ladder(attempts):
     def rung():
-        return next_rung(attempts.deaths(UNIT))
+        return next_retry_step(attempts.deaths(UNIT))
 
     assert not rung().alone
     die(attempts)
@@ -75,7 +75,7 @@ def test_a_death_by_the_time_limit_is_a_timeout(attempts):
     for _ in range(2):
         die(attempts)
         die(attempts, PAIR, timeout=10.0, timed_out=True)
-    status, text = next_rung(attempts.deaths(UNIT)).given_up[PAIR]
+    status, text = next_retry_step(attempts.deaths(UNIT)).given_up[PAIR]
     assert status == "timeout"
     assert "not done after 10 s" in text
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from pipeline.segment.channel import Closed, ahead
+from pipeline.segment.channel import Closed, run_in_thread
 
 
 def numbers(count: int, size: int = 0, made: list | None = None):
@@ -17,8 +17,8 @@ def numbers(count: int, size: int = 0, made: list | None = None):
 
 
 def test_items_keep_their_order():
-    assert list(ahead(numbers(100), 2, 0)) == list(range(100))
-    assert list(ahead(numbers(100, size=7), 50, 20)) == list(range(100))
+    assert list(run_in_thread(numbers(100), 2, 0)) == list(range(100))
+    assert list(run_in_thread(numbers(100, size=7), 50, 20)) == list(range(100))
 
 
 def test_an_error_comes_after_the_items_before_it():
@@ -26,7 +26,7 @@ def test_an_error_comes_after_the_items_before_it():
         put(1)
         raise ValueError("broken")
 
-    items = ahead(work, 3, 0)
+    items = run_in_thread(work, 3, 0)
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken"):
         next(items)
@@ -43,7 +43,7 @@ def test_an_error_comes_after_the_items_before_it():
 )
 def test_what_is_made_ahead_is_bounded(items, most_bytes, size, made_ahead):
     made = []
-    reader = ahead(numbers(50, size, made), items, most_bytes)
+    reader = run_in_thread(numbers(50, size, made), items, most_bytes)
     next(reader)
     time.sleep(0.3)
     assert len(made) == 1 + made_ahead + 1  # in hand, ready, waiting to be
@@ -57,7 +57,7 @@ def test_items_of_no_bytes_pass_a_large_one():
         passed.set()
 
     passed = threading.Event()
-    reader = ahead(work, 5, 100)
+    reader = run_in_thread(work, 5, 100)
     assert next(reader) == "large"
     assert passed.wait(60)
     reader.close()
@@ -73,7 +73,7 @@ def test_closing_ends_the_thread():
             ended.set()
             raise
 
-    reader = ahead(work, 1, 0)
+    reader = run_in_thread(work, 1, 0)
     next(reader)
     reader.close()
     assert ended.wait(60)

@@ -4,7 +4,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from pipeline.segment.channel import Closed
-from pipeline.segment.in_flight import Underway
+from pipeline.segment.in_flight import InFlightAttempts
 
 
 class Markers:
@@ -22,7 +22,7 @@ class Markers:
             self.there.remove(name)
 
 
-def begin_later(underway: Underway, attempt, *, apart: bool) -> threading.Event:
+def begin_later(underway: InFlightAttempts, attempt, *, apart: bool) -> threading.Event:
     """Set when it has begun."""
     begun = threading.Event()
 
@@ -37,7 +37,7 @@ def begin_later(underway: Underway, attempt, *, apart: bool) -> threading.Event:
 def test_attempts_that_nothing_speaks_against_overlap():
     markers = Markers()
     a, b = (markers.attempt(name) for name in "ab")
-    with Underway() as underway:
+    with InFlightAttempts() as underway:
         underway.begin(a, apart=False)
         underway.begin(b, apart=False)
         assert markers.there == ["a", "b"]
@@ -50,7 +50,7 @@ def test_attempts_that_nothing_speaks_against_overlap():
 def test_a_suspect_has_nothing_beside_it(first, second):
     markers = Markers()
     a, b = (markers.attempt(name) for name in "ab")
-    with Underway() as underway:
+    with InFlightAttempts() as underway:
         underway.begin(a, apart=first)
         begun = begin_later(underway, b, apart=second)
         assert not begun.wait(0.2)
@@ -69,7 +69,7 @@ def test_who_waits_is_told_that_it_is_over():
             underway.begin(markers.attempt("b"), apart=True)
         raised.set()
 
-    with Underway() as underway:
+    with InFlightAttempts() as underway:
         underway.begin(markers.attempt("a"), apart=False)
         threading.Thread(target=work, daemon=True).start()
     assert raised.wait(60)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from model.errors import FastModeError
-from model.referformer.inference.segmenter import Remarks, Segmentation
-from pipeline.runs.attempts import Rung
-from pipeline.runs.commit import SECONDS, Earlier, Receipt, read_receipt, unit_pairs
+from model.referformer.inference.segmenter import Segmentation, SegmenterStats
+from pipeline.runs.attempts import RetryStep
+from pipeline.runs.commit import SECONDS, Receipt, ReplacedObject, read_receipt, unit_pairs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.unit import UnitJob, segment_jobs, segment_unit
 from schemas import rle
@@ -23,7 +23,7 @@ from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.handmade import make_older
 
-UNSUSPECTED = Rung(alone=False)
+UNSUSPECTED = RetryStep(alone=False)
 
 
 class FakeSegmenter:
@@ -33,8 +33,8 @@ class FakeSegmenter:
         self.calls, self.overlaps = [], []
         self.told = []  # remarks, or an error, of each unit in turn
 
-    def remarks(self):
-        told = self.told.pop(0) if self.told else Remarks()
+    def stats(self):
+        told = self.told.pop(0) if self.told else SegmenterStats()
         if isinstance(told, Exception):
             raise told
         return told
@@ -185,7 +185,7 @@ def test_errors_are_done_again_and_the_good_rows_are_copied(tmp_path, video):
     before, receipt, _ = segment(tmp_path, video, ["a", "nan", "", "b"])
     assert receipt.failed == {"nan": 1, "bad_row": 1}
     uri = str(tmp_path / "u.parquet")
-    earlier = Earlier.read(uri, ["nan"])
+    earlier = ReplacedObject.read(uri, ["nan"])
     assert earlier.again == {("v", "1")}
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
     segmenter = FakeSegmenter()
@@ -204,7 +204,7 @@ def test_rows_of_before_there_were_margins_are_copied_too(tmp_path, video):
     uri = str(tmp_path / "u.parquet")
     make_older(uri)
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
-    job = UnitJob(uri, rows, earlier=Earlier.read(uri, ["nan"]))
+    job = UnitJob(uri, rows, earlier=ReplacedObject.read(uri, ["nan"]))
     receipt = segment_unit(job, Receipt("u", "f"), FakeSegmenter(), FrameOptions(window=3))
     assert (receipt.pairs, receipt.frames) == (2, 10)
     table = pq.read_table(uri)
@@ -216,7 +216,7 @@ def test_only_one_of_two_retries_replaces_the_unit(tmp_path, video):
     segment(tmp_path, video, ["a", "nan"])
     uri = str(tmp_path / "u.parquet")
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
-    both = [Earlier.read(uri, ["nan"]) for _ in range(2)]
+    both = [ReplacedObject.read(uri, ["nan"]) for _ in range(2)]
     receipts = [
         segment_unit(UnitJob(uri, rows, earlier=earlier), Receipt("u", "f"), FakeSegmenter(), FrameOptions(window=3))
         for earlier in both
@@ -376,7 +376,7 @@ def test_decoding_the_model_and_writing_are_at_several_units_at_once(tmp_path, v
 
 def test_a_unit_that_a_process_died_of_has_nothing_beside_it(tmp_path, video):
     chain = Chain(tmp_path, video)
-    suspect = chain.job("w", rung=Rung(alone=False, apart=True))
+    suspect = chain.job("w", rung=RetryStep(alone=False, apart=True))
     list(chain.run(chain.job("v"), suspect, chain.job("x")))
     marks = [entry for entry in chain.log if not entry.startswith("clock")]
     assert marks == ["begin v a", "end v a", "begin w a", "end w a", "begin x a", "end x a"]
@@ -384,7 +384,7 @@ def test_a_unit_that_a_process_died_of_has_nothing_beside_it(tmp_path, video):
 
 def test_pairs_that_are_tried_alone_have_nothing_beside_them(tmp_path, video):
     chain = Chain(tmp_path, video)
-    rung = Rung(alone=True, apart=True, given_up={("w", "b"): ("crash", "twice")})
+    rung = RetryStep(alone=True, apart=True, given_up={("w", "b"): ("crash", "twice")})
     receipts = list(chain.run(chain.job("v"), chain.job("w", ("a", "b", "c"), rung), chain.job("x")))
     assert [receipt.failed for receipt in receipts] == [{}, {"crash": 1}, {}]
     marks = [entry for entry in chain.log if not entry.startswith("clock")]
@@ -426,7 +426,7 @@ def test_the_waiting_of_the_model_is_told(tmp_path, video):
 
 def test_the_receipt_tells_what_faster_computing_changed(tmp_path, video):
     segmenter = FakeSegmenter()
-    segmenter.told = [Remarks(parity=0.004, halvings=2)]
+    segmenter.told = [SegmenterStats(parity=0.004, halvings=2)]
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
     jobs = [(UnitJob(str(tmp_path / f"{name}.parquet"), rows), Receipt(name, "f")) for name in ("first", "second")]
     first, second = segment_jobs(jobs, segmenter, FrameOptions(window=3))

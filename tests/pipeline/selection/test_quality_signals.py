@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from pipeline.selection.quality_signals import MEASURES, agreement, measure, paraphrase_agreement
 from schemas import rle
 from schemas.masks import PREDICTIONS
@@ -19,14 +19,14 @@ def box(x: int, y: int, size: int = 4) -> np.ndarray:
 NOTHING = np.zeros((30, 40), bool)
 
 
-def pair(masks: list[np.ndarray], scores: list[float] | None = None, expression: str = "0", objects=None) -> Labelled:
+def pair(masks: list[np.ndarray], scores: list[float] | None = None, expression: str = "0", objects=None) -> PairMasks:
     rows = [
         {"video_id": "v", "expression_id": expression, "frame_index": index, "height": 30, "width": 40}
         | {"counts": rle.encode(mask[None])[0], "score": (scores or [0.5] * len(masks))[index]}
         for index, mask in enumerate(masks)
     ]
     row = {"video_id": "v", "expression_id": expression, "object_ids": objects}
-    return Labelled(row, pa.Table.from_pylist(rows, schema=PREDICTIONS))
+    return PairMasks(row, pa.Table.from_pylist(rows, schema=PREDICTIONS))
 
 
 def test_a_steady_mask():
@@ -46,7 +46,7 @@ def test_the_margin_is_that_of_the_frames_that_have_one():
     one = pair([box(5, 5)] * 3)
     margins = pa.array([0.5, None, 0.25], pa.float32())
     frames = one.frames.set_column(one.frames.column_names.index("margin"), "margin", margins)
-    assert measure(Labelled(one.row, frames))["margin"] == pytest.approx(0.375)
+    assert measure(PairMasks(one.row, frames))["margin"] == pytest.approx(0.375)
 
 
 def test_scores_that_are_no_numbers_are_not_known():

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageFilter
 
-from pipeline.masks.by_video import Labelled
+from pipeline.masks.by_video import PairMasks
 from pipeline.selection import repeats as repeating
 from pipeline.selection.repeats import SeenVideos, fingerprint, plain_words, repeats
 from schemas.masks import PREDICTIONS
@@ -35,16 +35,16 @@ def encode(path, frames: list[np.ndarray], crf: int = 23, scale: float = 1, brig
     return str(path)
 
 
-def labelled(uri: str, indices=range(FRAMES)) -> list[Labelled]:
+def labelled(uri: str, indices=range(FRAMES)) -> list[PairMasks]:
     rows = [{"video_id": uri, "expression_id": "0", "frame_index": index} for index in indices]
     row = {"video_id": uri, "expression_id": "0", "video_uri": uri}
-    return [Labelled(row, pa.Table.from_pylist(rows, schema=PREDICTIONS))]
+    return [PairMasks(row, pa.Table.from_pylist(rows, schema=PREDICTIONS))]
 
 
 def test_the_same_words_again():
     texts = ["A dog", "a cat", " The  DOG! ", None, "an dog", "", "the", "...", "dog’s"]
     nothing = PREDICTIONS.empty_table()
-    video = [Labelled({"video_id": "v", "expression_id": "0", "expression": text}, nothing) for text in texts]
+    video = [PairMasks({"video_id": "v", "expression_id": "0", "expression": text}, nothing) for text in texts]
     assert repeats(video) == [0, 0, 1, None, 2, None, None, None, 0]
 
 

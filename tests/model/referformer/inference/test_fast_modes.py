@@ -9,7 +9,7 @@ from model.errors import FastModeError
 from model.referformer.checkpoint import load_segmenter
 from model.referformer.inference import fast_modes
 from model.referformer.inference.fast_modes import GuardedSegmenter
-from model.referformer.inference.segmenter import Overlap, Remarks, Segmenter
+from model.referformer.inference.segmenter import Overlap, Segmenter, SegmenterStats
 from pipeline.datasets.synthetic.moving_shapes import Scene
 
 SIZE = (96, 128)
@@ -35,12 +35,12 @@ def masks(segmenter: Segmenter, frames) -> np.ndarray:
 def test_reduced_precision_gives_nearly_the_same_masks(precision, frames):
     plain, fast = load(), load(precision=precision)
     assert type(plain) is Segmenter
-    assert plain.remarks() == Remarks()
+    assert plain.stats() == SegmenterStats()
     expected, found = masks(plain, frames), masks(fast, frames)
     different = (expected != found).sum() / (expected | found).sum()
     assert different < fast_modes.MOST_DIFFERENT
-    assert fast.remarks().parity == pytest.approx(different)
-    assert fast.remarks() == Remarks()  # once is enough
+    assert fast.stats().parity == pytest.approx(different)
+    assert fast.stats() == SegmenterStats()  # once is enough
     calls = []
     fast.model.transformer.register_forward_hook(lambda *_: calls.append(torch.is_autocast_enabled("cpu")))
     assert np.array_equal(masks(fast, frames), found)
@@ -53,7 +53,7 @@ def test_too_many_other_pixels_are_refused(frames, monkeypatch):
     masks(fast, frames)
     monkeypatch.setattr(fast_modes, "MOST_DIFFERENT", 1e-9)
     with pytest.raises(FastModeError, match=r"masks in bf16 differ from those in plain fp32 in \d"):
-        fast.remarks()
+        fast.stats()
 
 
 def test_what_overflows_is_refused(frames):
@@ -62,12 +62,12 @@ def test_what_overflows_is_refused(frames):
         fast.model.pixel_decoder.mask_features.weight.mul_(1e9)
     masks(fast, frames)
     with pytest.raises(FastModeError, match="fp16"):
-        fast.remarks()
+        fast.stats()
 
 
 def test_nothing_is_settled_before_there_is_a_mask(frames, monkeypatch):
     fast = load(precision="bf16")
-    assert fast.remarks().parity is None
+    assert fast.stats().parity is None
     assert isinstance(fast, GuardedSegmenter)
     assert fast.plain is not None
 
@@ -77,9 +77,9 @@ def test_nothing_is_settled_before_there_is_a_mask(frames, monkeypatch):
     with monkeypatch.context() as patch:  # float32 takes more memory than there is
         patch.setattr(fast.plain, "_encode_video", full)
         masks(fast, frames)
-    assert fast.remarks().parity is None
+    assert fast.stats().parity is None
     masks(fast, frames)
-    assert fast.remarks().parity is not None
+    assert fast.stats().parity is not None
 
 
 def test_windows_that_share_frames_are_compared_too(frames):
@@ -87,7 +87,7 @@ def test_windows_that_share_frames_are_compared_too(frames):
     prepared = [fast.prepare(frame) for frame in frames]
     tracks = [answer.track for answer in fast.segment(prepared, SIZE, SENTENCES, None, Overlap(0, 2, [None] * 3))]
     list(fast.segment(prepared, SIZE, SENTENCES, None, Overlap(2, 6, tracks)))
-    assert fast.remarks().parity is not None
+    assert fast.stats().parity is not None
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_compiled_parts_give_the_same_masks(frames, monkeypatch):
     fast = load(compiled=True)
     expected, found = masks(load(), frames), masks(fast, frames)
     assert (expected != found).mean() < 1e-4
-    share = fast.remarks().parity
+    share = fast.stats().parity
     assert share is not None
     assert share < 1e-3
 

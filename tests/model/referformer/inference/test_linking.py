@@ -3,15 +3,23 @@
 import pytest
 import torch
 
-from model.referformer.inference.linking import Blend, agreement_in_place, follow_look, link_query, query_looks
+from model.referformer.inference.linking import (
+    OverlapAverage,
+    agreement_in_place,
+    link_query,
+    query_embeddings,
+    update_appearance,
+)
 
 INSIDE = 6.0  # logit
 
 
-def answers(places, value=0.0) -> Blend:
+def answers(places, value=0.0) -> OverlapAverage:
     """One window's, all numbers `value` and the place."""
     level = torch.tensor([value + place for place in places])
-    return Blend.of_window(places, level[:, None, None].expand(-1, 2, 3), level / 100, level[:, None].expand(-1, 4))
+    return OverlapAverage.of_window(
+        places, level[:, None, None].expand(-1, 2, 3), level / 100, level[:, None].expand(-1, 4)
+    )
 
 
 def squares(*columns: int | None) -> torch.Tensor:
@@ -23,8 +31,8 @@ def squares(*columns: int | None) -> torch.Tensor:
     return masks
 
 
-def seam(masks: torch.Tensor, scores: list[float]) -> Blend:
-    return Blend.of_window(range(len(masks)), masks, torch.tensor(scores), torch.zeros(len(masks), 4))
+def seam(masks: torch.Tensor, scores: list[float]) -> OverlapAverage:
+    return OverlapAverage.of_window(range(len(masks)), masks, torch.tensor(scores), torch.zeros(len(masks), 4))
 
 
 def logits(*scores: float) -> torch.Tensor:
@@ -66,7 +74,7 @@ def test_frames_that_nobody_saw_before_stay_as_they_are():
 
 def test_half_precision_is_blended_in_float32():
     half = torch.ones(1, 2, 2, dtype=torch.bfloat16)
-    made = Blend.of_window([0], half, half[:, 0, 0], half[:, 0].repeat(1, 2))
+    made = OverlapAverage.of_window([0], half, half[:, 0, 0], half[:, 0].repeat(1, 2))
     assert {x.dtype for x in (made.logits, made.scores, made.boxes)} == {torch.float32}
 
 
@@ -75,15 +83,15 @@ def test_looks_leave_out_what_all_queries_share_and_frames_without_the_object():
     sentence, objects = 50 * torch.randn(8), torch.randn(3, 8)
     hidden = (sentence + objects).expand(4, -1, -1).clone()
     weights = torch.full((4, 3, 1), 4.0)
-    plain = query_looks(hidden, weights)
+    plain = query_embeddings(hidden, weights)
     torch.testing.assert_close(plain.norm(dim=-1), torch.ones(3))
     assert (plain @ plain.T - torch.eye(3)).fill_diagonal_(0).max() < 0.1  # unlike, in spite of the common part
     hidden[2, 1], weights[2, 1] = 1000.0, -20.0  # the object is hidden in this frame
-    torch.testing.assert_close(query_looks(hidden, weights), plain, atol=1e-3, rtol=0)
+    torch.testing.assert_close(query_embeddings(hidden, weights), plain, atol=1e-3, rtol=0)
 
 
 def test_one_query_has_no_look():
-    assert query_looks(torch.randn(3, 1, 8), torch.zeros(3, 1, 1)).tolist() == [[0.0] * 8]
+    assert query_embeddings(torch.randn(3, 1, 8), torch.zeros(3, 1, 1)).tolist() == [[0.0] * 8]
 
 
 def test_agreement_in_place_is_iou_times_belief():
@@ -135,6 +143,6 @@ def test_doubtful_windows_bind_little():
 
 def test_the_look_remembers_an_object_that_was_away():
     here, other = torch.eye(2)
-    look = follow_look(follow_look(None, here, 0.8), other, 0.1)
+    look = update_appearance(update_appearance(None, here, 0.8), other, 0.1)
     assert look @ here > 3 * (look @ other)
-    assert follow_look(look, here, 0.8).norm() < 1
+    assert update_appearance(look, here, 0.8).norm() < 1

@@ -154,8 +154,8 @@ def test_full_memory_halves_what_is_computed_at_once(tiny_config, video, monkeyp
 
     monkeypatch.setattr(model.transformer, "forward", small)
     found = list(segmenter.segment(frames, SIZE, sentences))
-    assert segmenter.remarks().halvings == 3  # 4 sentences, 2, 1, then 2 of 5 frames
-    assert segmenter.remarks().halvings == 0
+    assert segmenter.stats().halvings == 3  # 4 sentences, 2, 1, then 2 of 5 frames
+    assert segmenter.stats().halvings == 0
     assert model.frames_at_once == 2
     for one, other in zip(expected, found, strict=True):
         assert (one.masks == other.masks).mean() > 0.9999

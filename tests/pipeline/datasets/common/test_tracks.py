@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from pipeline.datasets.common.dataset_video import ImportedVideo
+from pipeline.datasets.common.dataset_video import DatasetVideo
 from pipeline.datasets.common.tracks import OTHER_SIZE, Tracks, from_coco
 from schemas import rle
 from schemas.check import conform
@@ -42,7 +42,7 @@ def test_what_is_no_rle(value):
 
 
 def test_rows_and_problems(half):
-    found = ImportedVideo("v")
+    found = DatasetVideo("v")
     tracks = Tracks(found, ["a", "b", "c"], (6, 8))
     mask = rle.encode(half[None])[0]
     tracks.add("10", "c", mask, (6, 8))
@@ -61,7 +61,7 @@ def test_rows_and_problems(half):
 
 
 def test_images_of_another_size(half):
-    found = ImportedVideo("v")
+    found = DatasetVideo("v")
     tracks = Tracks(found, ["a", "b"], frames=(3, 4))
     tracks.add("1", "a", rle.encode(half[None])[0], half.shape)
     tracks.add("1", "b", None)

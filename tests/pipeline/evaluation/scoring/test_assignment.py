@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.evaluation.scoring.assignment import NOTHING, assign
 from pipeline.evaluation.scoring.match_frames import Frame
-from pipeline.evaluation.scoring.pixel_counts import Work
+from pipeline.evaluation.scoring.pixel_counts import PairMatch
 from pipeline.masks.requested import Asked, Pair
 
 
@@ -15,7 +15,7 @@ def work(row, key, overlap):
     """One frame; `overlap` of 100 pixels, no boundary: J is overlap / 100, F is 1."""
     pair = Pair(row, "v", str(row), str(row), (str(row),), "k", Asked())
     frame = Frame("0", 0, (10, 10), [0], -1 if key == NOTHING else 0, [], -1, -1)
-    return Work(pair, key, [frame], counts=np.array([[overlap, 100, 0, 0, 0, 0, overlap]]))
+    return PairMatch(pair, key, [frame], counts=np.array([[overlap, 100, 0, 0, 0, 0, overlap]]))
 
 
 @pytest.mark.parametrize(("objects", "predictions"), [(3, 3), (3, 2), (2, 4)])

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.masks.by_video import Labelled, frame_name, names_by_index
+from pipeline.masks.by_video import PairMasks, frame_name, names_by_index
 from pipeline.video import VideoHeader, probe
 from schemas import rle
 from schemas.errors import InputError, MediaError, pair_message
@@ -18,7 +18,7 @@ SHOWN = 20  # problems in one message
 Place = tuple[int | None, str]  # index in the source (None: not known) and name of a frame
 
 
-class Lacking:
+class IncompletePairs:
     """Frames without a mask, gathered over all videos, to be refused together."""
 
     def __init__(self) -> None:
@@ -38,7 +38,9 @@ class Lacking:
             raise InputError("\n".join([*self.problems, *more, f"{self.count} pairs are not complete; {advice}"]))
 
 
-def complete(video: Sequence[Labelled], missing: Missing, lacking: Lacking) -> tuple[list[Labelled], int]:
+def with_all_frames(
+    video: Sequence[PairMasks], missing: Missing, lacking: IncompletePairs
+) -> tuple[list[PairMasks], int]:
     """The pairs of one video with exactly the frames asked for, and how many masks were filled in.
 
     Asked for is what the manifest row lists, by name or by index, else every frame that some pair of the video has,
@@ -79,13 +81,13 @@ def names_of(indices: Iterable[int], header: VideoHeader) -> list[str]:
     return [names[index] if 0 <= index < len(names) else f"{index:05d}" for index in indices]
 
 
-def _known(video: Sequence[Labelled]) -> dict[str, int]:
+def _known(video: Sequence[PairMasks]) -> dict[str, int]:
     """Name -> index of every frame that some pair of the video has, in the order of the video."""
     places = {name: index for pair in video for index, name in names_by_index(pair.frames).items()}
     return dict(sorted(places.items(), key=lambda place: place[1]))
 
 
-def _asked(pair: Labelled, known: dict[str, int]) -> list[Place]:
+def _asked(pair: PairMasks, known: dict[str, int]) -> list[Place]:
     """The frames that the manifest lists, else those that are known; none if nothing is."""
     frames: Any = listed(pair.row)
     if frames is None:
@@ -98,7 +100,7 @@ def _asked(pair: Labelled, known: dict[str, int]) -> list[Place]:
     return [(index, named[index]) for index in frames]
 
 
-def _of_source(pair: Labelled) -> list[Place]:
+def _of_source(pair: PairMasks) -> list[Place]:
     header = _probe(pair)
     count = header.num_frames or pair.row.get("num_frames")
     if count is None:
@@ -106,7 +108,7 @@ def _of_source(pair: Labelled) -> list[Place]:
     return list(enumerate(names_of(range(count), header)))
 
 
-def _with(pair: Labelled, rows: dict[str, dict], places: list[Place], video: Sequence[Labelled]) -> Labelled:
+def _with(pair: PairMasks, rows: dict[str, dict], places: list[Place], video: Sequence[PairMasks]) -> PairMasks:
     """The pair with a row for each place, empty masks where it has none."""
     shown = next((row for one in video for row in one.frames.slice(0, 1).to_pylist()), None)
     height, width = (shown["height"], shown["width"]) if shown else _size(pair)
@@ -119,12 +121,12 @@ def _with(pair: Labelled, rows: dict[str, dict], places: list[Place], video: Seq
     return replace(pair, frames=pa.Table.from_pylist(made, schema=PREDICTIONS), problem=None)
 
 
-def _size(pair: Labelled) -> tuple[int, int]:
+def _size(pair: PairMasks) -> tuple[int, int]:
     header = _probe(pair)
     return header.height, header.width
 
 
-def _probe(pair: Labelled) -> VideoHeader:
+def _probe(pair: PairMasks) -> VideoHeader:
     if "video_uri" not in pair.row:
         raise InputError(pair.message("its frames are not known; give its manifest with --manifest"))
     try:

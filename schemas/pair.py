@@ -1,0 +1,26 @@
+"""The key of a pair, and the one way to print it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+class PairKey(NamedTuple):
+    """A video and an expression about it: one unit of result."""
+
+    video_id: str
+    expression_id: str
+
+    def __str__(self) -> str:
+        return f"video_id={self.video_id} expression_id={self.expression_id}"
+
+    @classmethod
+    def of(cls, row: Mapping) -> "PairKey":
+        """The key of a row, as a mapping, of any table that has one."""
+        return cls(row["video_id"], row["expression_id"])
+
+    @classmethod
+    def of_all(cls, table: pa.Table) -> list["PairKey"]:
+        """The keys of the rows of `table`, in their order."""
+        return list(map(cls, table["video_id"].to_pylist(), table["expression_id"].to_pylist()))
