@@ -22,7 +22,7 @@ from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
 from pipeline.training import loop
-from pipeline.training.examples import Source, gather_examples
+from pipeline.training.examples import TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
 from pipeline.training.recipe import Recipe, read_recipe
 from schemas.errors import InfrastructureError, InputError, RvosError
@@ -63,20 +63,22 @@ class TrainConfig:
             raise InputError("--heldout and --heldout-annotations go together")
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[TrainingSource]:
         """What to learn from."""
         pairs = zip(self.data, self.annotations, strict=True)
         return [
-            Source(manifest=storage.absolute(m), annotations=storage.absolute(a), min_score=self.min_score)
+            TrainingSource(manifest=storage.absolute(m), annotations=storage.absolute(a), min_score=self.min_score)
             for m, a in pairs
         ]
 
     @property
-    def heldout_source(self) -> Source | None:
+    def heldout_source(self) -> TrainingSource | None:
         """What to score."""
         if self.heldout is None or self.heldout_annotations is None:
             return None
-        return Source(manifest=storage.absolute(self.heldout), annotations=storage.absolute(self.heldout_annotations))
+        return TrainingSource(
+            manifest=storage.absolute(self.heldout), annotations=storage.absolute(self.heldout_annotations)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

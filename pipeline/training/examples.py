@@ -45,7 +45,7 @@ EXAMPLES = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class TrainingSource:
     """One manifest with its annotations, or with a run of `rvos segment` as pseudo-labels."""
 
     manifest: str
@@ -65,7 +65,7 @@ class Track:
 Tracks = dict[tuple[str, str], Track]  # by video_id, and object_id or expression_id
 
 
-def gather_examples(sources: Sequence[Source]) -> tuple[pa.Table, Counter[str]]:
+def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counter[str]]:
     """EXAMPLES of all sources, and how many manifest rows are left out, by reason.
 
     Rows without annotation or whose object never shows are left out. Rows without a target teach that nothing is
@@ -97,7 +97,7 @@ def gather_examples(sources: Sequence[Source]) -> tuple[pa.Table, Counter[str]]:
     return pa.Table.from_pylist(rows, schema=EXAMPLES), left_out
 
 
-def read_tracks(source: Source, videos: Collection[str]) -> tuple[Tracks, bool]:
+def read_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[Tracks, bool]:
     """The masks of these videos, and whether they are by object (else by expression)."""
     uri = storage.absolute(source.annotations)
     if is_run(uri):

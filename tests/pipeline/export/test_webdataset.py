@@ -13,8 +13,7 @@ from pipeline.export.webdataset import write_webdataset
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
-from pipeline.training.examples import MaskSource as TrainingSource
-from pipeline.training.examples import gather_examples
+from pipeline.training.examples import TrainingSource, gather_examples
 from schemas.errors import InputError
 from tests.handmade import rows_of
 

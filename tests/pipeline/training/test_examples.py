@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.training.examples import Source, gather_examples
+from pipeline.training.examples import TrainingSource, gather_examples
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS
@@ -58,7 +58,7 @@ def write_annotations(folder, rows, size=SIZE):
 
 
 def gather(folder, annotations="annotations.parquet", **options):
-    source = Source(manifest=str(folder / "manifest.parquet"), annotations=str(folder / annotations), **options)
+    source = TrainingSource(manifest=str(folder / "manifest.parquet"), annotations=str(folder / annotations), **options)
     return gather_examples([source])
 
 

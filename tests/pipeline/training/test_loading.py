@@ -9,7 +9,7 @@ import torch
 
 from model.referformer.tokenizer import load_tokenizer
 from pipeline.training.augment import Augmentation
-from pipeline.training.examples import EXAMPLES, Source, gather_examples
+from pipeline.training.examples import EXAMPLES, TrainingSource, gather_examples
 from pipeline.training.loading import Batch, Loader
 from pipeline.training.recipe import Recipe
 from schemas.errors import InputError
@@ -19,7 +19,7 @@ SMALL = Augmentation(sizes=(48, 64), max_size=96, crop_from=(72,), crop_sides=(4
 
 @pytest.fixture(scope="module")
 def examples(shapes):
-    return gather_examples([Source(manifest=shapes[0], annotations=shapes[1])])[0]
+    return gather_examples([TrainingSource(manifest=shapes[0], annotations=shapes[1])])[0]
 
 
 @pytest.fixture(scope="module")
