@@ -32,9 +32,9 @@ from pipeline.evaluation.scoring.collect import gather
 from pipeline.evaluation.scoring.pixel_counts import buffers
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_tasks
-from pipeline.masks.annotations import Truth
+from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import open_predictions
-from pipeline.masks.requested import asked_by_truth
+from pipeline.masks.requested import pairs_from_annotations
 from schemas import rle
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "metrics"
@@ -87,8 +87,8 @@ def evaluate(predictions: str, annotations: str, folder: Path) -> None:
 
 
 def plan(predictions: str, annotations: str) -> tuple[Scorer, list[pa.Table]]:
-    truth, source = Truth.open(annotations), open_predictions(predictions)
-    tasks, _ = plan_tasks(source, asked_by_truth(truth.tracks(), truth.key, False), whole_videos=False)
+    truth, source = Annotations.open(annotations), open_predictions(predictions)
+    tasks, _ = plan_tasks(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False)
     return Scorer(source=source, truth=truth, protocol=PROTOCOLS["all-frames"]), tasks
 
 

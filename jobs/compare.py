@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from jobs.terminal.tables import short
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.attributes import By, label, order, spelled
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.attributes import Grouping, spell_out, value_label, value_order
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import Difference, holm, paired_difference
 from schemas.errors import InputError
 
@@ -32,7 +32,7 @@ class CompareConfig:
                 "compare needs two folders of scores or more; the first is what the others are held against"
             )
         for by in self.by:
-            By.parse(by)
+            Grouping.parse(by)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ def run(config: CompareConfig) -> CompareResult:
 
     Raises InputError if a folder holds no scores, or those of another protocol, or they share no pair.
     """
-    scored = [Scored.open(folder) for folder in config.scores]
+    scored = [ScoreFolder.open(folder) for folder in config.scores]
     folders, summaries = [one.folder for one in scored], [one.summary for one in scored]
     for folder, summary in zip(folders, summaries, strict=True):
         for name in ("protocol", "missing_rule"):
@@ -75,7 +75,7 @@ def run(config: CompareConfig) -> CompareResult:
                 raise InputError(f"{text}; scores of different rules cannot be compared: evaluate anew")
     tables = [one.table() for one in scored]
     metric = config.metric or scored[0].metrics[0]
-    bys = [By.parse(text) for text in config.by]
+    bys = [Grouping.parse(text) for text in config.by]
     baseline = _values(tables[0], metric, folders[0])
     comparisons = [
         _compare(baseline, _values(table, metric, folder), folder, bys)
@@ -102,10 +102,10 @@ def _values(table: pd.DataFrame, metric: str, folder: str) -> pd.DataFrame:
             f"{folder} has no pairs with the metric {metric}; it has {', '.join(table['metric'].unique())}"
         )
     rows: Any = table[table["metric"] == metric].drop(columns="metric")
-    return rows.set_index(list(IDS)).sort_index()
+    return rows.set_index(list(SCORE_IDS)).sort_index()
 
 
-def _compare(baseline: pd.DataFrame, other: pd.DataFrame, folder: str, bys: Sequence[By]) -> dict:
+def _compare(baseline: pd.DataFrame, other: pd.DataFrame, folder: str, bys: Sequence[Grouping]) -> dict:
     both: Any = baseline.join(other[["value"]].add_suffix("_other"), how="inner")
     if not len(both):
         raise InputError(f"{folder} shares no pair with the baseline; are they of the same data set?")
@@ -135,22 +135,28 @@ def _difference(rows: pd.DataFrame) -> dict:
     return known
 
 
-def _groups(both: pd.DataFrame, by: By) -> list[dict]:
-    for axis in by.axes:
-        if axis.name not in both.columns:
+def _groups(both: pd.DataFrame, by: Grouping) -> list[dict]:
+    for column in by.columns:
+        if column.name not in both.columns:
             names = [name for name in both.columns if name not in ("value", "value_other", "change")]
             raise InputError(
-                f"--by {by.text}: the baseline has no attribute {axis.name} (there are {', '.join(names)})"
+                f"--by {by.text}: the baseline has no attribute {column.name} (there are {', '.join(names)})"
             )
     groups: dict[object, list[int]] = {}
     for row, values in enumerate(by.values(both)):
         for value in values:
             groups.setdefault(value, []).append(row)
-    return [{"value": label(value), **_difference(both.iloc[groups[value]])} for value in sorted(groups, key=order)]
+    return [
+        {"value": value_label(value), **_difference(both.iloc[groups[value]])}
+        for value in sorted(groups, key=value_order)
+    ]
 
 
 def _pair(row: dict) -> dict:
-    return {name: row[name] for name in IDS if row[name]} | {"baseline": row["value"], "value": row["value_other"]}
+    return {name: row[name] for name in SCORE_IDS if row[name]} | {
+        "baseline": row["value"],
+        "value": row["value_other"],
+    }
 
 
 def _overall_lines(comparison: dict) -> list[str]:
@@ -169,12 +175,12 @@ def _overall_lines(comparison: dict) -> list[str]:
 
 
 def _table(title: str, rows: Sequence[dict]) -> list[str]:
-    wide = min(WIDE, max(len(title), *(len(spelled(row["value"])) for row in rows)))
+    wide = min(WIDE, max(len(title), *(len(spell_out(row["value"])) for row in rows)))
     lines = [f"{short(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
     for row in rows:
         ends = _interval(row).strip() or "-"
         cells = f"{row['difference']:+7.4f}  {ends:^18}  {row['p']:6.4f}  {row['p_corrected']:6.4f}"
-        lines.append(f"{short(spelled(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
+        lines.append(f"{short(spell_out(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
     return lines
 
 

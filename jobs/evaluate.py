@@ -14,16 +14,16 @@ from jobs.terminal.tables import score_table
 from pipeline.cluster.session import connect_to_ray
 from pipeline.evaluation.metrics.average_precision import average_precision
 from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, RESERVED, Protocol
-from pipeline.evaluation.scoring.collect import IDS, CollectedScores, collect
+from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores, collect
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, VISUAL
 from pipeline.evaluation.scoring.score_task import RESULT, Scorer
 from pipeline.evaluation.scoring.tasks import plan_tasks
-from pipeline.evaluation.summary.attributes import COMPUTED, By, spelled, textual_attributes
+from pipeline.evaluation.summary.attributes import COMPUTED, Grouping, spell_out, textual_attributes
 from pipeline.evaluation.summary.breakdown import Scores, score_rows, warnings
 from pipeline.io import storage
-from pipeline.masks.annotations import Truth
+from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import manifest_of, open_predictions
-from pipeline.masks.requested import MaskKey, asked_by_manifest, asked_by_truth
+from pipeline.masks.requested import MaskKey, pairs_from_annotations, pairs_from_manifest
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
@@ -56,7 +56,7 @@ class EvaluateConfig:
         if self.missing not in (None, *MISSING):
             raise InputError(f"--missing {self.missing}: give one of {', '.join(MISSING)}")
         for by in self.by:
-            By.parse(by)
+            Grouping.parse(by)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +90,7 @@ class EvaluateResult:
             *(_line(name, summary["overall"]) for name in rest),
         ]
         for attribute, values in summary["by"].items():
-            lines += ["", *score_table(attribute, [(spelled(row["value"]), row) for row in values], shown)]
+            lines += ["", *score_table(attribute, [(spell_out(row["value"]), row) for row in values], shown)]
         if len(self.pairs) <= SHOWN_PAIRS:
             rows = [(_name(row), {"n": row["frames"], **row}) for row in self.pairs.to_dict("records")]
             lines += ["", *score_table("pair", rows, shown, unit="frames", intervals=False)]
@@ -106,16 +106,16 @@ def run(config: EvaluateConfig) -> EvaluateResult:
 
     Raises InputError for whatever is wrong with the inputs, broken annotations included; no file is written then.
     """
-    truth = Truth.open(config.annotations)
+    truth = Annotations.open(config.annotations)
     source = open_predictions(config.predictions)
     manifest, frame_step = manifest_of(config.predictions, config.manifest)
-    bys = [By.parse(text) for text in config.by]
+    bys = [Grouping.parse(text) for text in config.by]
     _check_attributes(bys, manifest)
-    tracks = truth.tracks()
+    tracks = truth.keys_by_video()
     if manifest is None:
-        asked = asked_by_truth(tracks, truth.key, source.are_objects)
+        asked = pairs_from_annotations(tracks, truth.key, source.are_objects)
     else:
-        asked = asked_by_manifest(manifest, tracks, truth.key)
+        asked = pairs_from_manifest(manifest, tracks, truth.key)
     protocol = PROTOCOLS[config.protocol]
     scorer = Scorer(
         source=source,
@@ -123,8 +123,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         protocol=protocol,
         missing=config.missing or protocol.missing,  # pyright: ignore[reportArgumentType]
         frame_step=frame_step,
-        decay_8bit=config.decay_8bit,
-        visual=any(axis.name in DESCRIBED for by in bys for axis in by.axes),
+        visual=any(column.name in DESCRIBED for by in bys for column in by.columns),
     )
     tasks, extra = plan_tasks(source, asked, whole_videos=protocol.assigned)
     out = storage.absolute(config.out)
@@ -159,16 +158,16 @@ def _known_attributes(manifest: pa.Table | None) -> list[str]:
     return list(dict.fromkeys([*columns, *(VISUAL if manifest is None else COMPUTED)]))
 
 
-def _check_attributes(bys: Sequence[By], manifest: pa.Table | None) -> None:
+def _check_attributes(bys: Sequence[Grouping], manifest: pa.Table | None) -> None:
     known = ["video_id", *_known_attributes(manifest)]
     taken = sorted(set(known) & RESERVED)
     if taken:
         raise InputError(f"manifest columns {', '.join(taken)} have names that the scores need; rename them")
     for by in bys:
-        for axis in by.axes:
-            if axis.name not in known:
+        for column in by.columns:
+            if column.name not in known:
                 no_manifest = "there is no manifest; give one with --manifest, or use " if manifest is None else ""
-                raise InputError(f"--by {by.text}: no such attribute {axis.name} ({no_manifest}{', '.join(known)})")
+                raise InputError(f"--by {by.text}: no such attribute {column.name} ({no_manifest}{', '.join(known)})")
 
 
 def _counted(gathered: CollectedScores, scorer: Scorer, manifest: pa.Table | None) -> Scores:
@@ -219,7 +218,7 @@ def _summary(
     gathered: CollectedScores,
     extra: list[MaskKey],
     scorer: Scorer,
-    bys: Sequence[By],
+    bys: Sequence[Grouping],
 ) -> dict:
     table: Any = gathered.pairs
     listed = {status: table[table["status"] == status] for status in STATUSES}
@@ -239,7 +238,6 @@ def _summary(
         "protocol": scorer.protocol.name,
         "protocol_confirmed": not scorer.protocol.unconfirmed,
         "missing_rule": scorer.missing,
-        "decay_8bit": config.decay_8bit,
         "predictions": storage.absolute(config.predictions),
         "annotations": storage.absolute(config.annotations),
         "manifest": None if config.manifest is None else storage.absolute(config.manifest),
@@ -269,7 +267,7 @@ def _fingerprint(config: EvaluateConfig) -> str | None:
 
 def _listed(rows: pd.DataFrame) -> list[dict]:
     return [
-        {name: row[name] for name in IDS if isinstance(row[name], str)} | {"error": _what_is_missing(row)}
+        {name: row[name] for name in SCORE_IDS if isinstance(row[name], str)} | {"error": _what_is_missing(row)}
         for row in rows.head(LISTED).to_dict("records")
     ]
 
@@ -307,7 +305,7 @@ def _line(name: str, row: dict) -> str:
 
 
 def _ids_text(row: dict[Any, Any]) -> str:
-    return " ".join(f"{name}={row[name]}" for name in IDS[:3] if isinstance(row[name], str))
+    return " ".join(f"{name}={row[name]}" for name in SCORE_IDS[:3] if isinstance(row[name], str))
 
 
 def _name(row: dict[Any, Any]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from jobs.terminal.tables import short
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.report.board import board_html, board_markdown
 from schemas.errors import InputError
@@ -75,7 +75,7 @@ def run(config: AddConfig | ShowConfig | ExportConfig) -> Standings:
     """Do it. Raises InputError as `Leaderboard` does."""
     added = exported = None
     if isinstance(config, AddConfig):
-        added = Leaderboard.add(config.store, config.name, Scored.open(config.scores)).name
+        added = Leaderboard.add(config.store, config.name, ScoreFolder.open(config.scores)).name
     board = Leaderboard.open(config.store)
     standings = board.standings()
     if isinstance(config, ExportConfig):

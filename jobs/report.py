@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs import compare
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.attributes import By
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.attributes import Grouping
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.masks.requested import MaskKey
 from pipeline.report import difference, heat_map, pair_plots
@@ -59,10 +59,10 @@ class ReportResult:
 
 def run(config: ReportConfig) -> ReportResult:
     """Write report.html into `config.out`. Raises InputError if there are no scores, or those of `against` differ."""
-    scored = Scored.open(config.scores)
+    scored = ScoreFolder.open(config.scores)
     pairs = scored.pairs()
     known = tracks(scored)
-    pairs = pairs.join(known["frames"], on=list(IDS))
+    pairs = pairs.join(known["frames"], on=list(SCORE_IDS))
     change = compared = None
     if config.against is not None:
         compared = compare.run(compare.CompareConfig(scores=(config.against, config.scores), by=_common(config)))
@@ -143,7 +143,7 @@ def _spread(keys: Sequence[PairIds]) -> list[PairIds]:
 
 
 def _ids(pair: dict) -> PairIds:
-    return tuple(pair.get(id, "") for id in IDS)
+    return tuple(pair.get(id, "") for id in SCORE_IDS)
 
 
 def _pair_key(key: PairIds) -> MaskKey:
@@ -152,7 +152,7 @@ def _pair_key(key: PairIds) -> MaskKey:
 
 
 def _strips(
-    config: ReportConfig, scored: Scored, wanted: Sequence[PairIds], against: bool
+    config: ReportConfig, scored: ScoreFolder, wanted: Sequence[PairIds], against: bool
 ) -> tuple[dict[PairIds, list[tuple[str, Strip]]], list[str]]:
     """Strips of each pair with the name of the scores that they are of, and what could not be shown."""
     pair_keys = list(dict.fromkeys(_pair_key(key) for key in wanted))
@@ -169,7 +169,7 @@ def _strips(
     if config.against is not None:
         options |= {"predictions": None}
         try:
-            baseline = Overlays.open(Scored.open(config.against), **options)
+            baseline = Overlays.open(ScoreFolder.open(config.against), **options)
             for key, strip in baseline.strips(pair_keys, same=own).items():
                 found[key].append(("baseline", strip))
         except (RvosError, OSError) as error:
@@ -177,11 +177,11 @@ def _strips(
     return {key: found[_pair_key(key)] for key in wanted}, notes
 
 
-def _card(key: PairIds, link: str, pairs: Any, strips: dict, scored: Scored) -> dict:
+def _card(key: PairIds, link: str, pairs: Any, strips: dict, scored: ScoreFolder) -> dict:
     of: list[tuple[str, Strip]] = []
     for label, strip in strips[key]:  # what is wrong with the video is said once
         of.append((label, replace(strip, note="") if any(strip.note == there.note for _, there in of) else strip))
-    row = pairs.set_index(list(IDS)).loc[[key]].iloc[0]
+    row = pairs.set_index(list(SCORE_IDS)).loc[[key]].iloc[0]
     figures = [
         f"{metric} {number(row[metric])}" for metric in scored.metrics if metric in row and row[metric] == row[metric]
     ]
@@ -196,7 +196,7 @@ def _card(key: PairIds, link: str, pairs: Any, strips: dict, scored: Scored) -> 
     }
 
 
-def _plots(scored: Scored, pairs: Any, known: Any, main: str, links: dict[PairIds, str]) -> list[Plot]:
+def _plots(scored: ScoreFolder, pairs: Any, known: Any, main: str, links: dict[PairIds, str]) -> list[Plot]:
     plots = [pair_plots.histogram(pairs, main)]
     if "J" in pairs and "F" in pairs:
         about = "A dot for each pair. Below the dashed line the contour is worse than the area."
@@ -212,9 +212,9 @@ def _plots(scored: Scored, pairs: Any, known: Any, main: str, links: dict[PairId
 
 def _common(config: ReportConfig) -> tuple[str, ...]:
     """The breakdowns of these scores that the baseline can have too."""
-    by = Scored.open(config.scores).summary.get("by") or {}
-    there = set(Scored.open(config.against or "").table().columns)
-    return tuple(text for text in by if all(axis.name in there for axis in By.parse(text).axes))
+    by = ScoreFolder.open(config.scores).summary.get("by") or {}
+    there = set(ScoreFolder.open(config.against or "").table().columns)
+    return tuple(text for text in by if all(column.name in there for column in Grouping.parse(text).columns))
 
 
 def _counts(summary: dict) -> str:

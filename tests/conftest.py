@@ -100,3 +100,19 @@ def shapes(tmp_path_factory) -> tuple[str, str]:
 
     folder = tmp_path_factory.mktemp("shapes")
     return MovingShapes(videos=3, num_frames=12, height=96, width=128, seed=7).write(str(folder))
+
+
+@pytest.fixture(scope="session")
+def labelled_run(shapes, tmp_path_factory):
+    """A finished run over the synthetic videos whose masks are the truth: 9 pairs of 12 frames each, 96 x 128."""
+    from tests.handmade import run_of_truth
+
+    return run_of_truth(str(tmp_path_factory.mktemp("labelled") / "run"), *shapes)
+
+
+@pytest.fixture
+def run_with_failure(shapes, tmp_path):
+    """As `labelled_run`, expression 1 of the first video failed."""
+    from tests.handmade import run_of_truth
+
+    return run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "1"),))

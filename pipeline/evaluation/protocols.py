@@ -110,7 +110,7 @@ _ALL = (
         missing="empty",
         notes=(
             "recall is the share of frames above 0.5; decay is the mean of the first quarter less that of the last",
-            "frame numbers of the decay are whole; --decay-8bit gives the published 8-bit ones, which wrap at 256",
+            "frame numbers of the decay are whole; the published code keeps them in 8 bits, which wrap at 256",
             "a track of one or two frames has no value and is left out",
         ),
     ),

@@ -21,7 +21,7 @@ BESIDE = ("void.parquet", "foreground.parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Annotations:
     """Annotations of one form. `key` is the column, object_id or expression_id, that says whose a mask is.
 
     Tables are Parquet files, read when asked for; those of a tree of PNGs are held in memory, as RLE.
@@ -33,7 +33,7 @@ class Truth:
     foreground: str | None = None  # pixels of any object, for R of ReVOS
 
     @classmethod
-    def open(cls, uri: str) -> "Truth":
+    def open(cls, uri: str) -> "Annotations":
         """From a Parquet file, a folder that `rvos import` wrote, a folder of Parquet files, or a tree of PNGs.
 
         `void.parquet` and `foreground.parquet` beside the tables belong to them. Nothing but footers is read of
@@ -57,7 +57,7 @@ class Truth:
         beside = [storage.join(folder, name) for name in BESIDE]
         return cls(key, tuple(uris), *(there if storage.exists(there) else None for there in beside))
 
-    def tracks(self) -> dict[str, frozenset[str]]:
+    def keys_by_video(self) -> dict[str, frozenset[str]]:
         """The keys annotated in each video. Of tables, only ids are read, a row group at a time."""
         schema = pa.schema(
             [_schema(self.key).field(name) for name in ("video_id", self.key)], metadata=required("video_id", self.key)

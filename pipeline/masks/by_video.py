@@ -28,7 +28,7 @@ from schemas.pair import PairKey
 ROWS_AT_ONCE = 4096  # of the manifest as Python objects
 GROUPS_KEPT = 2  # row groups of unsorted predictions held for the next video
 SCORES = ("score", "pair_score")
-IDS = pa.schema([("video_id", pa.string()), ("expression_id", pa.string())])
+PAIR_IDS = pa.schema([("video_id", pa.string()), ("expression_id", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class MaskSource:
             of_videos = self.manifest.filter(pc.is_in(self.manifest["video_id"], videos)).to_pylist()
             rows = {PairKey.of(row): row for row in of_videos}
         for key, table in _sorted(self.uri, set(keys)):
-            yield _labelled(rows.get(key) or dict(zip(IDS.names, key, strict=True)), table)
+            yield _labelled(rows.get(key) or dict(zip(PAIR_IDS.names, key, strict=True)), table)
 
     def _pairs(self) -> Iterator[PairMasks]:
         return pair_masks(None if self.manifest is None else _in_order(self.manifest), self._tables())
@@ -222,7 +222,7 @@ def pair_masks(rows: Iterable[dict] | None, found: Iterator[tuple[PairKey, pa.Ta
     """
     if rows is None:
         for key, table in found:
-            yield _labelled(dict(zip(IDS.names, key, strict=True)), table)
+            yield _labelled(dict(zip(PAIR_IDS.names, key, strict=True)), table)
         return
     nothing: tuple[PairKey | None, pa.Table] = (None, PREDICTIONS.empty_table())
     key, table = next(found, nothing)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.io import storage
 from pipeline.masks.label_maps import VOID_ID, MaskRows, read_mask
-from pipeline.masks.requested import MaskKey, Pair
+from pipeline.masks.requested import MaskKey, RequestedPair
 from schemas import rle
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS, VOID
@@ -62,7 +62,7 @@ class Tree:
         video, thing = key
         return video in self.videos and (self.are_objects or thing in self.videos[video])
 
-    def predictions(self, video: str, pairs: Sequence[Pair], proposals: bool) -> pa.Table:
+    def predictions(self, video: str, pairs: Sequence[RequestedPair], proposals: bool) -> pa.Table:
         """PREDICTIONS of the `pairs` of one video; of label maps with `proposals`: of every label, as expression."""
         rows: list[dict] = []
         if self.are_objects:
@@ -104,7 +104,7 @@ class Tree:
             yield _row(video, expression, image, mask.shape, rle.encode(mask[None])[0])
 
 
-def _label_rows(video: str, image: Image, pairs: Sequence[Pair] | None) -> Iterator[dict]:
+def _label_rows(video: str, image: Image, pairs: Sequence[RequestedPair] | None) -> Iterator[dict]:
     """One row for each pair, the union of its objects in this label map; without pairs, one for each label."""
     labels = _read(image.uri)
     if pairs is None:
@@ -113,9 +113,9 @@ def _label_rows(video: str, image: Image, pairs: Sequence[Pair] | None) -> Itera
         return
     strings: dict[tuple[str, ...], bytes] = {}  # expressions of one object share its mask
     for pair in pairs:
-        if pair.truth not in strings:
-            strings[pair.truth] = rle.encode(np.isin(labels, _label_values(pair))[None])[0]
-        yield _row(video, pair.key[1], image, labels.shape, strings[pair.truth])
+        if pair.annotation_keys not in strings:
+            strings[pair.annotation_keys] = rle.encode(np.isin(labels, _label_values(pair))[None])[0]
+        yield _row(video, pair.key[1], image, labels.shape, strings[pair.annotation_keys])
 
 
 def _row(video: str, thing: str, image: Image, shape: tuple[int, ...], counts: bytes) -> dict:
@@ -123,11 +123,11 @@ def _row(video: str, thing: str, image: Image, shape: tuple[int, ...], counts: b
     return {"video_id": video, "expression_id": thing, **place, "counts": counts}
 
 
-def _label_values(pair: Pair) -> list[int]:
+def _label_values(pair: RequestedPair) -> list[int]:
     try:
-        return [int(thing) for thing in pair.truth]
+        return [int(thing) for thing in pair.annotation_keys]
     except ValueError:
-        text = f"object_ids {list(pair.truth)} are no numbers, so they cannot be found in label maps"
+        text = f"object_ids {list(pair.annotation_keys)} are no numbers, so they cannot be found in label maps"
         raise InputError(pair.message(text)) from None
 
 

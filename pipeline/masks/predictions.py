@@ -11,7 +11,7 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.png_trees import Tree
-from pipeline.masks.requested import MaskKey, Pair
+from pipeline.masks.requested import MaskKey, RequestedPair
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.check import Problem, SchemaError, column_problems, conform
 from schemas.errors import InputError
@@ -50,7 +50,7 @@ class ParquetPredictions:
         for found in bounded_map(_row_groups, self.uris, READERS):
             yield from found
 
-    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
+    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[RequestedPair], *, proposals: bool = False) -> pa.Table:
         """Some pieces as one table, COLUMNS as far as they are there."""
         del pairs, proposals
         groups: dict[str, list[int]] = {}
@@ -93,7 +93,7 @@ class TreePredictions:
         there = {(video, thing) for video, things in self.tree.videos.items() for thing in things}
         return sorted(there - set(keys))
 
-    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[Pair], *, proposals: bool = False) -> pa.Table:
+    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[RequestedPair], *, proposals: bool = False) -> pa.Table:
         """PREDICTIONS of `pairs` in some videos; of label maps with `proposals`: of every label, as expression."""
         tables = []
         for video, *_ in pieces:

@@ -10,7 +10,7 @@ from schemas.errors import InputError, pair_message
 
 MaskKey = tuple[str, str]  # video_id, and expression_id or object_id
 
-ASKED = pa.schema(  # columns of a manifest that say what to score; `row` is the place in the manifest
+REQUESTED = pa.schema(  # columns of a manifest that say what to score; `row` is the place in the manifest
     [
         pa.field("row", pa.int64()),
         pa.field("video_id", pa.string()),
@@ -25,7 +25,7 @@ ASKED = pa.schema(  # columns of a manifest that say what to score; `row` is the
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedFrames:
     """Which frames of its video a pair was asked for; None: all."""
 
     names: frozenset[str] | None = None
@@ -38,7 +38,7 @@ class Asked:
         """Whether it is every frame."""
         return self.names is None and self.indices is None and self.targets is None and self.step == 1
 
-    def takes(self, index: int, name: str | None) -> bool:
+    def includes(self, index: int, name: str | None) -> bool:
         """Whether the frame is one of them. A frame without a name is not told apart by names."""
         if self.indices is not None and index not in self.indices:
             return False
@@ -48,16 +48,16 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class RequestedPair:
     """One track to score. `truth` are the keys of its annotations, whose union it is; empty: it has no target."""
 
     row: int
     video_id: str
     expression_id: str | None  # None: an object by itself, without an expression
     object_id: str | None  # if it is exactly one
-    truth: tuple[str, ...]
+    annotation_keys: tuple[str, ...]
     annotator: str | None
-    asked: Asked
+    frames: RequestedFrames
 
     @property
     def key(self) -> MaskKey:
@@ -71,18 +71,18 @@ class Pair:
         return pair_message(self.video_id, self.expression_id, error)
 
 
-def asked_by_manifest(manifest: pa.Table, tracks: Mapping[str, frozenset[str]], truth_key: str) -> pa.Table:
-    """ASKED: one row for each manifest row.
+def pairs_from_manifest(manifest: pa.Table, tracks: Mapping[str, frozenset[str]], truth_key: str) -> pa.Table:
+    """REQUESTED: one row for each manifest row.
 
     Raises InputError if annotations are by object and a row of an annotated video does not say which it means.
     """
-    columns = [manifest[field.name] if field.name in manifest.column_names else None for field in ASKED]
+    columns = [manifest[field.name] if field.name in manifest.column_names else None for field in REQUESTED]
     columns[0] = pa.array(range(len(manifest)))
     arrays = [
         pa.nulls(len(manifest), field.type) if column is None else column.cast(field.type)
-        for column, field in zip(columns, ASKED, strict=True)
+        for column, field in zip(columns, REQUESTED, strict=True)
     ]
-    asked = pa.table(arrays, schema=ASKED)
+    asked = pa.table(arrays, schema=REQUESTED)
     if truth_key == "object_id":
         silent = asked.filter(pc.is_null(asked["object_ids"])).select(["video_id", "expression_id"])
         for row in silent.to_pylist():
@@ -92,8 +92,10 @@ def asked_by_manifest(manifest: pa.Table, tracks: Mapping[str, frozenset[str]], 
     return asked
 
 
-def asked_by_truth(tracks: Mapping[str, frozenset[str]], truth_key: str, predictions_are_objects: bool) -> pa.Table:
-    """ASKED: one row for each annotated expression, or, for label maps, each annotated object; by video, then id.
+def pairs_from_annotations(
+    tracks: Mapping[str, frozenset[str]], truth_key: str, predictions_are_objects: bool
+) -> pa.Table:
+    """REQUESTED: one row for each annotated expression, or, for label maps, each annotated object; by video, then id.
 
     Raises InputError if annotations and predictions are not of the same kind.
     """
@@ -109,25 +111,25 @@ def asked_by_truth(tracks: Mapping[str, frozenset[str]], truth_key: str, predict
         for key in sorted(tracks[video]):
             of = {"object_ids": [key]} if predictions_are_objects else {"expression_id": key}
             rows.append({"row": len(rows), "video_id": video, **of})
-    return pa.Table.from_pylist(rows, schema=ASKED)
+    return pa.Table.from_pylist(rows, schema=REQUESTED)
 
 
-def to_pairs(asked: pa.Table, truth_key: str, frame_step: int) -> list[Pair]:
-    """The rows of ASKED, in their order."""
-    return [_pair(row, truth_key, frame_step) for row in asked.select(ASKED.names).to_pylist()]
+def requested_pairs(asked: pa.Table, truth_key: str, frame_step: int) -> list[RequestedPair]:
+    """The rows of REQUESTED, in their order."""
+    return [_pair(row, truth_key, frame_step) for row in asked.select(REQUESTED.names).to_pylist()]
 
 
-def _pair(row: Mapping, truth_key: str, frame_step: int) -> Pair:
+def _pair(row: Mapping, truth_key: str, frame_step: int) -> RequestedPair:
     objects = row["object_ids"]
     truth = [row["expression_id"]] if truth_key == "expression_id" else objects or []
-    return Pair(
+    return RequestedPair(
         row["row"],
         row["video_id"],
         row["expression_id"],
         objects[0] if objects and len(objects) == 1 else None,
         tuple(truth),
         row["annotator"],
-        Asked(
+        RequestedFrames(
             names=_set(row["frames"]),
             indices=_set(row["frame_indices"]),
             targets=_set(row["target_frames"]),

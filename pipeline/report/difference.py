@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.attributes import spelled
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.attributes import spell_out
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.report.page import cut, number, signed
 from pipeline.report.pair_plots import PairIds, scatter
 from pipeline.report.plots import Axis, Plot, Whisker
@@ -15,7 +15,7 @@ def change_table(change: dict, main: str) -> dict:
     """What `rvos compare` says of one folder, as text and as rows of a table."""
     rows = [
         ("all pairs", change),
-        *((f"{of}: {spelled(row['value'])}", row) for of, rows in change["by"].items() for row in rows),
+        *((f"{of}: {spell_out(row['value'])}", row) for of, rows in change["by"].items() for row in rows),
     ]
     ends = [end for _, row in rows for end in (row["low"], row["high"], row["difference"]) if end is not None]
     most = max(1e-3, *(abs(end) for end in ends))
@@ -48,7 +48,7 @@ def change_table(change: dict, main: str) -> dict:
 
 def before_and_after(baseline: str, pairs: Any, main: str, links: Mapping[PairIds, str]) -> Plot:
     """The main metric of the pairs that both have."""
-    before: Any = Scored.open(baseline).pairs()[[*IDS, main]]
-    both = pairs.merge(before.rename(columns={main: "baseline"}), on=list(IDS))
+    before: Any = ScoreFolder.open(baseline).pairs()[[*SCORE_IDS, main]]
+    both = pairs.merge(before.rename(columns={main: "baseline"}), on=list(SCORE_IDS))
     about = "A dot for each pair. Above the dashed line it gained."
     return scatter(both, "baseline", main, links, key="against", about=about)

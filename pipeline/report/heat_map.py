@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.attributes import COMPUTED, By, spelled
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.attributes import COMPUTED, Grouping, spell_out
 from pipeline.evaluation.summary.breakdown import Scores
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.report.page import cut, interval, number
 from pipeline.report.plots import UNIT, Whisker
 from schemas.errors import InputError
@@ -21,7 +21,7 @@ STEP = 0.03  # of one colour
 STRONGEST = 4
 
 
-def headline(scored: Scored) -> list[dict]:
+def headline(scored: ScoreFolder) -> list[dict]:
     """One tile for each metric: name, value, interval, whisker."""
     tiles = []
     for metric in scored.metrics:
@@ -38,7 +38,7 @@ def headline(scored: Scored) -> list[dict]:
     return tiles
 
 
-def metric_columns(scored: Scored) -> list[str]:
+def metric_columns(scored: ScoreFolder) -> list[str]:
     """The metrics that a table of attributes has room for."""
     return [metric for metric in scored.metrics if metric != "mAP"][:COLUMNS]
 
@@ -62,21 +62,21 @@ class Attribute:
     groups: Sequence[Group]
 
 
-def attributes(scored: Scored, pairs: pd.DataFrame, metrics: Sequence[str]) -> list[Attribute]:
+def attributes(scored: ScoreFolder, pairs: pd.DataFrame, metrics: Sequence[str]) -> list[Attribute]:
     """What --by asked for, then every other attribute in the scores that has a few values or can be binned."""
     rows_of: dict[str, list[dict]] = dict(scored.summary.get("by") or {})
-    asked = {axis.name for text in rows_of for axis in By.parse(text).axes if len(By.parse(text).axes) == 1}
+    asked = {Grouping.parse(text).columns[0].name for text in rows_of if len(Grouping.parse(text).columns) == 1}
     if not scored.protocol.per_frame:  # else the weights of the pairs would be needed
         for column in pairs.columns:
-            if column not in (*IDS[:3], *scored.metrics, "frames", *asked):
+            if column not in (*SCORE_IDS[:3], *scored.metrics, "frames", *asked):
                 rows_of[column] = _rows(scored, pairs, column)
     overall = scored.summary["overall"]
     told = [(of, rows[: 4 * GROUPS]) for of, rows in rows_of.items() if len(rows) > 1][:ATTRIBUTES]
     return [Attribute(of, COMPUTED.get(of, ""), [_group(row, overall, metrics) for row in rows]) for of, rows in told]
 
 
-def _rows(scored: Scored, pairs: pd.DataFrame, column: str) -> list[dict]:
-    by = By.parse(column) if By.is_column(column) else None
+def _rows(scored: ScoreFolder, pairs: pd.DataFrame, column: str) -> list[dict]:
+    by = Grouping.parse(column) if Grouping.is_column(column) else None
     if by is None:
         return []
     metrics = tuple(name for name in scored.metrics if name in pairs and name != "J&F")
@@ -93,7 +93,7 @@ def _group(row: dict, overall: dict, metrics: Sequence[str]) -> Group:
     main, ends = row.get(metrics[0]), _ends(row, metrics[0])
     whisker = None if main is None else Whisker(main, *ends, UNIT, overall.get(metrics[0]))
     cells = [(number(row.get(metric)), _colour(metric, row.get(metric), overall.get(metric))) for metric in metrics]
-    return Group(cut(spelled(row["value"]), 60), row["n"], row["videos"], whisker, interval(ends), cells)
+    return Group(cut(spell_out(row["value"]), 60), row["n"], row["videos"], whisker, interval(ends), cells)
 
 
 def _ends(row: dict, metric: str) -> tuple[float | None, float | None]:

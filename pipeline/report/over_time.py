@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import Means, clustered_means
 from pipeline.report.page import interval, number
 from pipeline.report.plots import Axis, Line, Plot, Point, Table
@@ -15,20 +15,20 @@ MOMENTS = 10  # parts of a pair's length
 SHORT = 5  # frames; pairs below have no course over time
 
 
-def tracks(scored: Scored) -> pd.DataFrame:
+def tracks(scored: ScoreFolder) -> pd.DataFrame:
     """For each pair: frames, first and last frame_index, indexed by ids. One row group is held at a time."""
-    nothing = pd.MultiIndex.from_arrays([[]] * len(IDS), names=list(IDS))
+    nothing = pd.MultiIndex.from_arrays([[]] * len(SCORE_IDS), names=list(SCORE_IDS))
     parts = [pd.DataFrame({"count": [], "min": [], "max": []}, nothing, dtype=np.int64)]
     for table in scored.frame_scores():
-        rows: Any = table.to_pandas().fillna(dict.fromkeys(IDS, ""))
+        rows: Any = table.to_pandas().fillna(dict.fromkeys(SCORE_IDS, ""))
         if len(rows):
             rows = rows[rows["metric"] == rows["metric"].iloc[0]]
-            parts.append(rows.groupby(list(IDS))["frame_index"].agg(["count", "min", "max"]))
-    found = pd.concat(parts).groupby(level=list(IDS)).agg({"count": "sum", "min": "min", "max": "max"})
+            parts.append(rows.groupby(list(SCORE_IDS))["frame_index"].agg(["count", "min", "max"]))
+    found = pd.concat(parts).groupby(level=list(SCORE_IDS)).agg({"count": "sum", "min": "min", "max": "max"})
     return found.set_axis(["frames", "first", "last"], axis=1)
 
 
-def over_time(scored: Scored, known: pd.DataFrame) -> Plot | None:
+def over_time(scored: ScoreFolder, known: pd.DataFrame) -> Plot | None:
     """J and F in ten parts of each pair's length, from its first to its last frame; None where pairs are too short."""
     long: Any = known[known["frames"] >= SHORT]
     metrics = [metric for metric in ("J", "F") if metric in scored.metrics]
@@ -54,13 +54,15 @@ def over_time(scored: Scored, known: pd.DataFrame) -> Plot | None:
     )
 
 
-def _sums(scored: Scored, long: pd.DataFrame, metrics: list[str]) -> np.ndarray:
+def _sums(scored: ScoreFolder, long: pd.DataFrame, metrics: list[str]) -> np.ndarray:
     """float64 [metrics, 2, pairs, MOMENTS]: sums of values, and of how many."""
     number_of = pd.Series(np.arange(len(long)), index=long.index, name="row")
     first, length = long["first"].to_numpy(), (long["last"] - long["first"]).to_numpy() + 1
     sums = np.zeros((len(metrics), 2, len(long), MOMENTS))
     for table in scored.frame_scores():
-        rows: Any = table.to_pandas().fillna(dict.fromkeys(IDS, "")).join(number_of, on=list(IDS), how="inner")
+        rows: Any = (
+            table.to_pandas().fillna(dict.fromkeys(SCORE_IDS, "")).join(number_of, on=list(SCORE_IDS), how="inner")
+        )
         row = rows["row"].to_numpy()
         moment = (rows["frame_index"].to_numpy() - first[row]) * MOMENTS // length[row]
         for n, metric in enumerate(metrics):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import clustered_means
 from pipeline.report.page import cut, interval, number
 from pipeline.report.plots import UNIT, Axis, Bar, Line, Mark, Plot, Point, Table
@@ -19,12 +19,12 @@ GRID = 50  # cells of each axis then
 LISTED = 50  # pairs at each end of a long table
 BINS = 20
 
-PairIds = tuple[str, ...]  # ids of a pair, in the order of IDS
+PairIds = tuple[str, ...]  # ids of a pair, in the order of SCORE_IDS
 
 
 def keys(pairs: Any) -> list[PairIds]:
     """The ids of each pair."""
-    return list(pairs[list(IDS)].itertuples(index=False, name=None))
+    return list(pairs[list(SCORE_IDS)].itertuples(index=False, name=None))
 
 
 def name(key: PairIds) -> str:
@@ -71,7 +71,7 @@ def scatter(pairs: pd.DataFrame, x: str, y: str, links: Mapping[PairIds, str], *
 
 
 def by_number(
-    scored: Scored, pairs: pd.DataFrame, column: str, label: str, links: Mapping[PairIds, str]
+    scored: ScoreFolder, pairs: pd.DataFrame, column: str, label: str, links: Mapping[PairIds, str]
 ) -> Plot | None:
     """The main metric against a number that each pair has, with the means of its quartiles; None if there is none."""
     metric = scored.metrics[0]

@@ -9,15 +9,15 @@ import pyarrow.compute as pc
 
 from pipeline.drawing.overlay import overlay
 from pipeline.drawing.thumbnails import data_uri, plain, small, small_mask
-from pipeline.evaluation.scoring.match_frames import Frame, MaskTable
-from pipeline.evaluation.scoring.score_pairs import Outcome
+from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
+from pipeline.evaluation.scoring.score_pairs import PairOutcome
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_tasks
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
-from pipeline.masks.annotations import Truth
+from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import manifest_of, open_predictions
-from pipeline.masks.requested import MaskKey, asked_by_manifest, asked_by_truth, to_pairs
+from pipeline.masks.requested import MaskKey, pairs_from_annotations, pairs_from_manifest, requested_pairs
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError, MediaError
@@ -59,7 +59,7 @@ class Overlays:
     @classmethod
     def open(
         cls,
-        scored: Scored,
+        scored: ScoreFolder,
         *,
         predictions: str | None = None,
         annotations: str | None = None,
@@ -69,20 +69,19 @@ class Overlays:
         """From what the summary records, unless told where it is now. Raises InputError or OSError."""
         summary = scored.summary
         predictions = predictions or summary["predictions"]
-        truth = Truth.open(annotations or summary["annotations"])
+        truth = Annotations.open(annotations or summary["annotations"])
         source = open_predictions(predictions)
         rows, step = manifest_of(predictions, manifest or summary.get("manifest"))
         if rows is None:
-            asked = asked_by_truth(truth.tracks(), truth.key, source.are_objects)
+            asked = pairs_from_annotations(truth.keys_by_video(), truth.key, source.are_objects)
         else:
-            asked = asked_by_manifest(rows, truth.tracks(), truth.key)
+            asked = pairs_from_manifest(rows, truth.keys_by_video(), truth.key)
         scorer = Scorer(
             source=source,
             truth=truth,
             protocol=scored.protocol,
             missing=summary["missing_rule"],
             frame_step=step,
-            decay_8bit=summary.get("decay_8bit", False),
         )
         expressions, videos = {}, {}
         if rows is not None:
@@ -100,7 +99,7 @@ class Overlays:
         found = {}
         for task in plan_tasks(self.scorer.source, self._rows(set(wanted)), whole_videos=True)[0]:
             outcomes, masks = self.scorer.outcomes(task)
-            by_video: dict[str, list[Outcome]] = {}
+            by_video: dict[str, list[PairOutcome]] = {}
             for outcome in outcomes:
                 if outcome.pair.key in wanted:
                     by_video.setdefault(outcome.pair.video_id, []).append(outcome)
@@ -120,10 +119,12 @@ class Overlays:
         rows = self.asked.filter(pc.is_in(self.asked["video_id"], videos))
         if self.scorer.protocol.assigned:
             return rows
-        pairs = to_pairs(rows, self.scorer.truth.key, self.scorer.frame_step)
+        pairs = requested_pairs(rows, self.scorer.truth.key, self.scorer.frame_step)
         return rows.filter(pa.array([pair.key in wanted for pair in pairs], pa.bool_()))
 
-    def _images(self, video: str, frames: Sequence[Frame], masks: MaskTable) -> tuple[dict[str | int, np.ndarray], str]:
+    def _images(
+        self, video: str, frames: Sequence[MatchedFrame], masks: MaskTable
+    ) -> tuple[dict[str | int, np.ndarray], str]:
         """Small pictures of some frames by label, and why there are none."""
         uri = self.videos.get(video)
         if uri is None:
@@ -156,12 +157,12 @@ def _files(media: str | None) -> dict[str, str]:
     return {name.rpartition(".")[0] or name: uri for name, uri in uris.items()} | uris
 
 
-def _name(frame: Frame, masks: MaskTable) -> str | None:
+def _name(frame: MatchedFrame, masks: MaskTable) -> str | None:
     rows = [*frame.truth, frame.prediction]
     return next((masks.name[row] for row in rows if row >= 0 and masks.name[row] is not None), None)
 
 
-def _choose(outcome: Outcome, same: Strip | None) -> list[tuple[Frame, int]]:
+def _choose(outcome: PairOutcome, same: Strip | None) -> list[tuple[MatchedFrame, int]]:
     """Frames of an outcome with their places: evenly spread, and the one with the lowest J; or those of `same`."""
     frames, track = outcome.frames, outcome.track
     if track is None:
@@ -174,7 +175,10 @@ def _choose(outcome: Outcome, same: Strip | None) -> list[tuple[Frame, int]]:
 
 
 def _tiles(
-    outcome: Outcome, chosen: Sequence[tuple[Frame, int]], masks: MaskTable, images: dict[str | int, np.ndarray]
+    outcome: PairOutcome,
+    chosen: Sequence[tuple[MatchedFrame, int]],
+    masks: MaskTable,
+    images: dict[str | int, np.ndarray],
 ) -> Iterator[Tile]:
     track = outcome.track
     if track is None:

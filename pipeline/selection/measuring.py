@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.scoring.tasks import PIECES
 from pipeline.masks.by_video import (
-    IDS,
+    PAIR_IDS,
     MaskSource,
     PairMasks,
     by_video,
@@ -31,7 +31,7 @@ PAIRS_AT_ONCE = 500  # of one task, whatever they have
 ASKED = ("video_id", "expression_id", "expression", "object_ids", "video_uri")  # of a manifest row
 MEASURED = pa.schema(
     [
-        *IDS,
+        *PAIR_IDS,
         *SCHEMA,
         pa.field("problem", pa.string()),  # why a pair has no masks
         pa.field("look", pa.binary()),  # of its video, `fingerprint` as bytes; null unless asked for
@@ -46,10 +46,12 @@ def plan_tasks(source: MaskSource, against: MaskSource | None) -> tuple[list[pa.
     places, keys = _located(source)
     others = {} if against is None else _located(against)[0]
     if source.manifest is None:
-        asked = pa.Table.from_pylist([dict(zip(IDS.names, key, strict=True)) for key in sorted(keys)], schema=IDS)
+        asked = pa.Table.from_pylist(
+            [dict(zip(PAIR_IDS.names, key, strict=True)) for key in sorted(keys)], schema=PAIR_IDS
+        )
     else:
         asked = source.manifest.select([name for name in ASKED if name in source.manifest.column_names])
-        asked = asked.sort_by([(name, "ascending") for name in IDS.names])
+        asked = asked.sort_by([(name, "ascending") for name in PAIR_IDS.names])
     videos = asked["video_id"].to_pylist()
     tasks = []
     for start, stop in _cuts(videos, places):

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest, row_problems
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.annotations import Truth
+from pipeline.masks.annotations import Annotations
 from pipeline.runs.run import is_run
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
@@ -102,7 +102,7 @@ def read_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[Tracks
     uri = storage.absolute(source.annotations)
     if is_run(uri):
         return _group(_pseudo_labels(uri, source.min_score), "expression_id"), False
-    truth = Truth.open(uri)
+    truth = Annotations.open(uri)
     return _group(truth.rows(videos), truth.key), truth.key == "object_id"
 
 

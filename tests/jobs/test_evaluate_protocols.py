@@ -33,17 +33,16 @@ def write(path, table):
 
 
 @pytest.mark.parametrize("frames", ["all_frames", "skip_first_last"])
-@pytest.mark.parametrize("eight_bit", [False, True])
-def test_davis_tracks(golden, tmp_path, monkeypatch, frames, eight_bit):
+def test_davis_tracks(golden, tmp_path, monkeypatch, frames):
     name = "davis-semisupervised"
     if frames == "all_frames":
         monkeypatch.setitem(PROTOCOLS, name, replace(PROTOCOLS[name], inner_frames=False))
     metrics = golden / "metrics"
     options = {"predictions": str(metrics / "pred.parquet"), "annotations": str(metrics / "gt.parquet")}
-    found = run(tmp_path, protocol=name, decay_8bit=eight_bit, **options)
+    found = run(tmp_path, protocol=name, **options)
     expected = json.loads((metrics / "expected_tracks.json").read_text())
     rows = {(row["video_id"], row["expression_id"]): row for row in found.pairs.to_dict("records")}
-    decay = "decay" if eight_bit else "decay_wide_index"
+    decay = "decay_wide_index"
     for track in expected["tracks"]:
         if track["frames"] < 3 and frames == "skip_first_last":
             assert (track["video_id"], track["expression_id"]) not in rows

@@ -12,7 +12,7 @@ from pipeline.evaluation.scoring.digest import combine
 from pipeline.evaluation.scoring.object_attributes import VISUAL
 from schemas.scores import FRAME_SCORES
 
-IDS = ("video_id", "expression_id", "object_id", "annotator")
+SCORE_IDS = ("video_id", "expression_id", "object_id", "annotator")
 FRAME_METRICS = ("J", "F", "IoU")
 
 
@@ -44,7 +44,7 @@ def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: s
             prediction_digests += table["prediction_digest"].drop_null().to_pylist()
             values.append(_matrix(table["values"], len(metrics), np.nan))
             weights.append(_matrix(table["weights"], len(metrics), 0.0))
-            frames = frame_rows(table)
+            frames = frame_score_rows(table)
             if len(frames):
                 writer.write_table(frames)
             samples |= _samples(table)
@@ -64,13 +64,13 @@ def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: s
     )
 
 
-def frame_rows(table: pa.Table) -> pa.Table:
+def frame_score_rows(table: pa.Table) -> pa.Table:
     """FRAME_SCORES of one table of RESULT: one row for each metric and frame."""
     frames = table["frame_index"].combine_chunks()
     lengths = frames.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     names = [name for name in FRAME_METRICS if len(table[name].combine_chunks().flatten())]
     rows = pa.array(np.repeat(np.arange(len(table)), lengths * len(names)))
-    columns = {name: table[name].take(rows) for name in IDS}
+    columns = {name: table[name].take(rows) for name in SCORE_IDS}
     columns["frame_index"] = pa.array(np.repeat(frames.flatten().to_numpy(), max(1, len(names)))[: len(rows)])
     columns["metric"] = pa.array(names * int(lengths.sum()), pa.string())
     measured = [table[name].combine_chunks().flatten().to_numpy() for name in names]
@@ -79,7 +79,7 @@ def frame_rows(table: pa.Table) -> pa.Table:
 
 
 def _identities(table: pa.Table) -> pd.DataFrame:
-    names = [*IDS, "row", "status", "error", "frames", "missing_frames"]
+    names = [*SCORE_IDS, "row", "status", "error", "frames", "missing_frames"]
     pairs = table.select(names).to_pandas()
     pairs[list(VISUAL)] = _matrix(table["visual"], len(VISUAL), np.nan)
     return pairs

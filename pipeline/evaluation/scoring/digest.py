@@ -13,15 +13,15 @@ import numpy as np
 
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.pixel_counts import PairMatch, buffers
-from pipeline.masks.requested import Pair
+from pipeline.masks.requested import RequestedPair
 
 
-def truth_digest(pair: Pair, work: PairMatch, masks: MaskTable) -> bytes:
+def truth_digest(pair: RequestedPair, work: PairMatch, masks: MaskTable) -> bytes:
     """SHA-256 of a pair, its frames, and what is annotated in them (void pixels too)."""
     frames = work.frames
     truth = [[row for row in frame.truth if masks.present[row]] for frame in frames]
     void = [frame.void if frame.void >= 0 and masks.present[frame.void] else -1 for frame in frames]
-    digest = _start([*pair.key, pair.annotator, bool(pair.truth)])
+    digest = _start([*pair.key, pair.annotator, bool(pair.annotation_keys)])
     digest.update(_integers(frame.size for frame in frames))
     digest.update(_integers(len(rows) for rows in truth))
     _add_strings(digest, [row for rows in truth for row in rows], masks)
@@ -29,7 +29,7 @@ def truth_digest(pair: Pair, work: PairMatch, masks: MaskTable) -> bytes:
     return digest.digest()
 
 
-def prediction_digest(pair: Pair, works: Sequence[PairMatch], masks: MaskTable) -> bytes:
+def prediction_digest(pair: RequestedPair, works: Sequence[PairMatch], masks: MaskTable) -> bytes:
     """SHA-256 of a pair and of the masks that it was held against (with assignment: those of its whole group)."""
     digest = _start(list(pair.key))
     for work in works:

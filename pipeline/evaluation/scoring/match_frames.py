@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.masks.requested import MaskKey, Pair
+from pipeline.masks.requested import MaskKey, RequestedPair
 from schemas.rle import MAX_SIDE
 
 
-class Frame(NamedTuple):
+class MatchedFrame(NamedTuple):
     """One frame that counts. Numbers are rows of `MaskTable`, -1: there is none."""
 
     label: str | int  # the name or index by which it was matched
@@ -26,7 +26,7 @@ class Frame(NamedTuple):
 class Joined(NamedTuple):
     """The frames of one pair, by index, and what is wrong with either side, in words."""
 
-    frames: list[Frame]
+    frames: list[MatchedFrame]
     wrong_truth: list[str]
     wrong_prediction: list[str]
 
@@ -77,7 +77,7 @@ def _column(rows: pa.Table, name: str) -> list:
     return rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
 
 
-def join_frames(pair: Pair, masks: MaskTable, predicted_as: MaskKey) -> Joined:
+def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -> Joined:
     """The frames of a pair that count: all annotated ones that it was asked for.
 
     They are matched by name where all rows of the pair on all sides have one, else by index.
@@ -91,7 +91,7 @@ def join_frames(pair: Pair, masks: MaskTable, predicted_as: MaskKey) -> Joined:
     labels: list[Any] = masks.name if named else masks.index
     asked: dict[str | int, list[int]] = {}
     for row in annotated:
-        if pair.asked.everything or pair.asked.takes(masks.index[row], masks.name[row]):
+        if pair.frames.everything or pair.frames.includes(masks.index[row], masks.name[row]):
             asked.setdefault(labels[row], []).append(row)
     candidates: dict[str | int, list[int]] = {}
     for row in predicted:
@@ -100,18 +100,18 @@ def join_frames(pair: Pair, masks: MaskTable, predicted_as: MaskKey) -> Joined:
     joined = Joined([], [], _doubled(candidates, masks))
     for label, rows in asked.items():
         found = candidates.get(label, [])
-        frame = Frame(
+        frame = MatchedFrame(
             label,
             masks.index[rows[0]],
             masks.size[rows[0]],
-            rows if pair.truth else [],
+            rows if pair.annotation_keys else [],
             _best(found, masks),
             found,
             hidden.get(label, -1),
             seen.get(label, -1),
         )
         joined.frames.append(frame)
-        if len(frame.truth) > len(pair.truth):
+        if len(frame.truth) > len(pair.annotation_keys):
             joined.wrong_truth.append(f"frame {label} is annotated twice; keep one row for each object and frame")
         _check_sizes(frame, rows, masks, joined)
     for side, rows, frames in (("void", void, hidden), ("foreground", foreground, seen)):
@@ -121,9 +121,9 @@ def join_frames(pair: Pair, masks: MaskTable, predicted_as: MaskKey) -> Joined:
     return joined
 
 
-def _annotated_rows(pair: Pair, masks: MaskTable) -> list[int]:
+def _annotated_rows(pair: RequestedPair, masks: MaskTable) -> list[int]:
     """Of its objects; without any, of all objects of the video: frames in which there is nothing to be found."""
-    tracks = [(pair.video_id, key) for key in sorted(set(pair.truth))]
+    tracks = [(pair.video_id, key) for key in sorted(set(pair.annotation_keys))]
     if not tracks:
         tracks = [track for track in masks.truth if track[0] == pair.video_id]
     return [row for track in tracks for row in masks.truth.get(track, [])]
@@ -145,7 +145,7 @@ def _doubled(candidates: dict[str | int, list[int]], masks: MaskTable) -> list[s
     return [f"{doubled} frames are predicted twice; keep one row for each"] if doubled else []
 
 
-def _check_sizes(frame: Frame, annotated: Sequence[int], masks: MaskTable, joined: Joined) -> None:
+def _check_sizes(frame: MatchedFrame, annotated: Sequence[int], masks: MaskTable, joined: Joined) -> None:
     """Note what differs in size from the first annotation of the frame."""
     height, width = frame.size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):

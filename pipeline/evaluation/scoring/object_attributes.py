@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.evaluation.metrics import kernel
-from pipeline.evaluation.scoring.match_frames import Frame, MaskTable
+from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
 from pipeline.evaluation.scoring.pixel_counts import buffers
 
 VISUAL = {
@@ -19,7 +19,7 @@ VISUAL = {
 DESCRIBED = tuple(VISUAL)[1:]  # those for which masks are looked at once more; the first comes with the scores
 
 
-def visual_attributes(tracks: Sequence[Sequence[Frame]], masks: MaskTable) -> list[list[float | None]]:
+def visual_attributes(tracks: Sequence[Sequence[MatchedFrame]], masks: MaskTable) -> list[list[float | None]]:
     """The attributes of each track, in the order of DESCRIBED; None where they have no meaning."""
     frames = [frame for track in tracks for frame in track]
     truth = [[row for row in frame.truth if masks.present[row]] for frame in frames]

@@ -7,20 +7,20 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.evaluation.metrics import kernel
-from pipeline.evaluation.scoring.match_frames import Frame, MaskTable
-from pipeline.masks.requested import MaskKey, Pair
+from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
+from pipeline.masks.requested import MaskKey, RequestedPair
 from schemas import rle
 
-Entry = tuple[Frame, int]  # a frame, and the row of the mask that is scored on it (-1: an empty one)
+Entry = tuple[MatchedFrame, int]  # a frame, and the row of the mask that is scored on it (-1: an empty one)
 
 
 @dataclass(slots=True)
 class PairMatch:
     """One pair against one prediction; `counts` go with its entries."""
 
-    pair: Pair
+    pair: RequestedPair
     predicted_as: MaskKey
-    frames: list[Frame]
+    frames: list[MatchedFrame]
     error: str | None = None  # what makes its prediction useless
     candidates: list[Entry] = field(default_factory=list)
     counts: np.ndarray = field(default_factory=lambda: np.empty((0, 7), np.int64))
@@ -77,7 +77,7 @@ def buffers(strings: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data or b"", np.uint8), starts
 
 
-def _broken_string(frame: Frame, prediction: int, masks: MaskTable, error: int) -> str:
+def _broken_string(frame: MatchedFrame, prediction: int, masks: MaskTable, error: int) -> str:
     """What the kernel found broken, in the words of `schemas.rle`."""
     side, rows = {
         kernel.BAD_TRUTH: ("annotation", frame.truth),

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation.metrics import kernel
-from pipeline.evaluation.metrics.pair_metrics import Track
+from pipeline.evaluation.metrics.pair_metrics import ObjectTrack
 from pipeline.evaluation.protocols import Missing, Protocol
 from pipeline.evaluation.scoring.assignment import NOTHING, assign
 from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
-from pipeline.evaluation.scoring.match_frames import Frame, MaskTable, join_frames
+from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame, match_frames
 from pipeline.evaluation.scoring.pixel_counts import PairMatch, run_kernel
-from pipeline.masks.annotations import Truth
-from pipeline.masks.requested import MaskKey, Pair
+from pipeline.masks.annotations import Annotations
+from pipeline.masks.requested import MaskKey, RequestedPair
 from schemas import rle
 from schemas.errors import InputError
 from schemas.pair import PairKey
@@ -24,27 +24,27 @@ LISTED_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PairOutcome:
     """What became of one pair.
 
     status: scored; failed (by its own rows), misshaped (its masks are broken, or do not fit) or missing, all of which
     are scored as if nothing were predicted; or unannotated: no frame of it counts, and there is no track.
     """
 
-    pair: Pair
+    pair: RequestedPair
     status: str
     error: str | None = None
-    track: Track | None = None
+    track: ObjectTrack | None = None
     missing_frames: int = 0
-    frames: Sequence[Frame] = ()
+    frames: Sequence[MatchedFrame] = ()
     candidates: Sequence[dict] = ()  # frame, score, area, truth_area, iou
     truth_digest: bytes | None = None  # of what was scored against what; none if unannotated
     prediction_digest: bytes | None = None
 
 
 def score_pairs(
-    pairs: Sequence[Pair], predictions: pa.Table, truth: Truth, protocol: Protocol, missing: Missing
-) -> tuple[list[Outcome], MaskTable]:
+    pairs: Sequence[RequestedPair], predictions: pa.Table, truth: Annotations, protocol: Protocol, missing: Missing
+) -> tuple[list[PairOutcome], MaskTable]:
     """What becomes of `pairs`, in their order. Raises InputError, listing what is wrong, if annotations are broken."""
     videos = {pair.video_id for pair in pairs}
     masks = MaskTable(
@@ -69,11 +69,13 @@ def score_pairs(
     ], masks
 
 
-def _matches(pairs: Sequence[Pair], masks: MaskTable, protocol: Protocol) -> list[tuple[Pair, MaskKey]]:
+def _matches(
+    pairs: Sequence[RequestedPair], masks: MaskTable, protocol: Protocol
+) -> list[tuple[RequestedPair, MaskKey]]:
     """Which predictions each pair is scored against: its own first, with assignment those of its group too."""
     if not protocol.assigned:
         return [(pair, pair.key) for pair in pairs]
-    groups: dict[tuple[str, str | None], list[Pair]] = {}
+    groups: dict[tuple[str, str | None], list[RequestedPair]] = {}
     for pair in pairs:
         groups.setdefault((pair.video_id, pair.annotator), []).append(pair)
     found = []
@@ -85,12 +87,16 @@ def _matches(pairs: Sequence[Pair], masks: MaskTable, protocol: Protocol) -> lis
     return found
 
 
-def _work(pair: Pair, key: MaskKey, masks: MaskTable, protocol: Protocol, problems: list[str]) -> PairMatch:
-    joined = join_frames(pair, masks, key)
+def _work(pair: RequestedPair, key: MaskKey, masks: MaskTable, protocol: Protocol, problems: list[str]) -> PairMatch:
+    joined = match_frames(pair, masks, key)
     problems += [pair.message(text) for text in joined.wrong_truth]
     frames = joined.frames
     by_object = masks.truth_key == "object_id"
-    if protocol.first_frame_objects and by_object and not set(pair.truth) <= _first_frame_objects(pair.video_id, masks):
+    if (
+        protocol.first_frame_objects
+        and by_object
+        and not set(pair.annotation_keys) <= _first_frame_objects(pair.video_id, masks)
+    ):
         frames = []
     if protocol.inner_frames:
         frames = frames[1:-1]
@@ -131,14 +137,14 @@ def _failed(table: pa.Table) -> dict[MaskKey, str]:
 
 
 def _outcome(
-    pair: Pair,
+    pair: RequestedPair,
     work: PairMatch,
     alternatives: Sequence[PairMatch],
     failed: dict[MaskKey, str],
     masks: MaskTable,
     protocol: Protocol,
     missing: Missing,
-) -> Outcome:
+) -> PairOutcome:
     status, error = _status(pair, alternatives[0], failed, masks)
     lost = np.array([frame.prediction < 0 for frame in work.frames], bool)
     if work.error is not None or (status == "failed" and work.predicted_as == pair.key):
@@ -146,21 +152,23 @@ def _outcome(
     track = _track(work, lost & (missing != "empty"), masks)
     keep = track.truth_area > 0 if protocol.present_frames else np.ones(len(lost), bool)
     if not keep.any():
-        return Outcome(pair, "unannotated")
+        return PairOutcome(pair, "unannotated")
     missing_frames = int((lost & keep).sum())
     digests = truth_digest(pair, work, masks), prediction_digest(pair, alternatives, masks)
     if missing == "skip":
         keep &= ~lost
         if not keep.any():
-            return Outcome(
+            return PairOutcome(
                 pair, "missing" if status == "scored" else status, error, None, missing_frames, (), (), *digests
             )
     frames = [frame for frame, kept in zip(work.frames, keep.tolist(), strict=True) if kept]
     candidates = [row for row in _candidates(work, masks) if row["truth_area"] > 0]
-    return Outcome(pair, status, error, track.take(keep), missing_frames, frames, candidates, *digests)
+    return PairOutcome(pair, status, error, track.take(keep), missing_frames, frames, candidates, *digests)
 
 
-def _status(pair: Pair, own: PairMatch, failed: dict[MaskKey, str], masks: MaskTable) -> tuple[str, str | None]:
+def _status(
+    pair: RequestedPair, own: PairMatch, failed: dict[MaskKey, str], masks: MaskTable
+) -> tuple[str, str | None]:
     if pair.key in failed:
         return "failed", failed[pair.key]
     if own.error is not None:
@@ -168,15 +176,15 @@ def _status(pair: Pair, own: PairMatch, failed: dict[MaskKey, str], masks: MaskT
     return ("scored" if pair.key in masks.predictions else "missing"), None
 
 
-def _track(work: PairMatch, missing: np.ndarray, masks: MaskTable) -> Track:
+def _track(work: PairMatch, missing: np.ndarray, masks: MaskTable) -> ObjectTrack:
     foreground = [_area(frame.foreground, masks) for frame in work.frames]
-    return Track.of(
+    return ObjectTrack.of(
         np.array([frame.index for frame in work.frames], np.int32),
         work.counts[: len(work.frames)],
         np.array([frame.size[0] * frame.size[1] for frame in work.frames], np.int64),
         np.array(foreground, np.int64),
         missing,
-        not work.pair.truth,
+        not work.pair.annotation_keys,
     )
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipeline.evaluation.metrics.pair_metrics import Track, Value, iou32, measures
+from pipeline.evaluation.metrics.pair_metrics import METRICS, MetricValue, ObjectTrack, iou32
 from pipeline.evaluation.protocols import Missing, Protocol
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, visual_attributes
-from pipeline.evaluation.scoring.score_pairs import Outcome, score_pairs
+from pipeline.evaluation.scoring.score_pairs import PairOutcome, score_pairs
 from pipeline.evaluation.scoring.tasks import row_groups_of
-from pipeline.masks.annotations import Truth
+from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import Predictions
-from pipeline.masks.requested import Pair, to_pairs
+from pipeline.masks.requested import RequestedPair, requested_pairs
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
@@ -49,11 +49,10 @@ class Scorer:
     """Everything that a task needs to be scored; small, so that it travels."""
 
     source: Predictions
-    truth: Truth
+    truth: Annotations
     protocol: Protocol
     missing: Missing = "zero"
     frame_step: int = 1  # of the pairs that name no frames
-    decay_8bit: bool = False
     visual: bool = False  # whether to measure what the truth looks like beyond its size
 
     @property
@@ -61,9 +60,9 @@ class Scorer:
         """Those that a pair has by itself."""
         return tuple(name for name in self.protocol.metrics if name not in ("J&F", "mAP"))
 
-    def outcomes(self, task: pa.Table) -> tuple[list[Outcome], MaskTable]:
+    def outcomes(self, task: pa.Table) -> tuple[list[PairOutcome], MaskTable]:
         """What becomes of the pairs of a TASK, and their masks. Raises InputError if tables or truth are broken."""
-        pairs = to_pairs(task, self.truth.key, self.frame_step)
+        pairs = requested_pairs(task, self.truth.key, self.frame_step)
         if self.protocol.mean_over == "annotator":
             pairs = [_with_annotator(pair) for pair in pairs]
         pieces = row_groups_of(task)
@@ -76,8 +75,7 @@ class Scorer:
     def __call__(self, task: pa.Table) -> pa.Table:
         """TASK to RESULT. Raises as `outcomes`."""
         outcomes, masks = self.outcomes(task)
-        measure = measures(decay_8bit=self.decay_8bit)
-        functions = [measure[name] for name in self.metrics]
+        functions = [METRICS[name] for name in self.metrics]
         rows = [self._row(outcome, functions) for outcome in outcomes]
         if self.visual:
             for row, values in zip(
@@ -86,7 +84,7 @@ class Scorer:
                 row["visual"] = [row["visual"][0], *values]
         return pa.Table.from_pylist(rows, schema=RESULT)
 
-    def _row(self, outcome: Outcome, functions: Sequence[Callable[[Track], Value]]) -> dict:
+    def _row(self, outcome: PairOutcome, functions: Sequence[Callable[[ObjectTrack], MetricValue]]) -> dict:
         pair, track = outcome.pair, outcome.track
         row = {name: getattr(pair, name) for name in ("video_id", "expression_id", "object_id", "annotator", "row")}
         row |= {"status": outcome.status, "error": outcome.error, "missing_frames": outcome.missing_frames}
@@ -109,7 +107,7 @@ class Scorer:
         return row
 
 
-def _with_annotator(pair: Pair) -> Pair:
+def _with_annotator(pair: RequestedPair) -> RequestedPair:
     """Ref-DAVIS17 stores the expressions of four annotators object by object: number modulo four."""
     if pair.annotator is not None or pair.expression_id is None:
         return pair

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from pipeline.masks.predictions import ParquetPredictions, Predictions, RowGroup
-from pipeline.masks.requested import ASKED, MaskKey
+from pipeline.masks.requested import REQUESTED, MaskKey
 from schemas.errors import InputError, pair_message
 
 PAIRS_WITHOUT_PREDICTION = 500  # of one task
 TASK_ROWS = 2048  # of predictions: enough that a task's own cost does not count, few enough to share out
 
 PIECES = pa.field("pieces", pa.list_(pa.struct([("place", pa.string()), ("group", pa.int64()), ("rows", pa.int64())])))
-TASK = ASKED.append(PIECES)  # a task is a table; all of its rows have the same pieces
+TASK = REQUESTED.append(PIECES)  # a task is a table; all of its rows have the same pieces
 
 
 def plan_tasks(source: Predictions, asked: pa.Table, *, whole_videos: bool) -> tuple[list[pa.Table], list[MaskKey]]:

@@ -40,7 +40,7 @@ _BINS = re.compile(r"(?P<name>[^:]+)(:(q(?P<quantiles>[1-9]\d?)|(?P<edges>-?[\d.
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class GroupColumn:
     """One attribute: its column, and into what its numbers are binned (neither: as they are, or quartiles if many)."""
 
     name: str
@@ -49,14 +49,14 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class Grouping:
     """One `--by`: `kind`, `size:q4` (quantiles), `words:4/8` (edges), or several of these with commas, crossed."""
 
     text: str
-    axes: tuple[Axis, ...]
+    columns: tuple[GroupColumn, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "By":
+    def parse(cls, text: str) -> "Grouping":
         """Raises InputError if it is none of the forms."""
         return cls(text, tuple(_axis(part.strip(), text) for part in text.split(",")))
 
@@ -68,14 +68,14 @@ class By:
 
     def values(self, pairs: pd.DataFrame) -> pd.Series:
         """For each pair the list of values under which it counts: several where a column holds lists."""
-        columns: list[Any] = [_values(pairs[axis.name], axis) for axis in self.axes]
+        columns: list[Any] = [_values(pairs[column.name], column) for column in self.columns]
         if len(columns) == 1:
             return columns[0]
         crossed = [_cross(cells) for cells in zip(*columns, strict=True)]
         return pd.Series(crossed, index=pairs.index, dtype=object)
 
 
-def _axis(part: str, text: str) -> Axis:
+def _axis(part: str, text: str) -> GroupColumn:
     match = _BINS.fullmatch(part)
     try:
         if match is None:
@@ -86,13 +86,13 @@ def _axis(part: str, text: str) -> Axis:
     except ValueError:
         forms = "a column, column:q4 for quantiles, column:3/6/10 for rising edges, or several with commas"
         raise InputError(f"--by {text}: not understood; give {forms}") from None
-    return Axis(match["name"], int(match["quantiles"]) if match["quantiles"] else None, edges)
+    return GroupColumn(match["name"], int(match["quantiles"]) if match["quantiles"] else None, edges)
 
 
-def order(value: object) -> tuple:
+def value_order(value: object) -> tuple:
     """To sort values by: numbers by size, bins and texts by alphabet, then what is missing."""
     if isinstance(value, tuple):
-        return (3, tuple(order(part) for part in value))
+        return (3, tuple(value_order(part) for part in value))
     if isinstance(value, Bin):
         return (0, value.low, "")
     if isinstance(value, str):
@@ -100,17 +100,17 @@ def order(value: object) -> tuple:
     return (0, float(value), "")  # pyright: ignore[reportArgumentType]
 
 
-def label(value: object) -> str | int | float | bool:
+def value_label(value: object) -> str | int | float | bool:
     """A value as tables and JSON show it."""
     if isinstance(value, tuple):
-        return " × ".join(str(label(part)) for part in value)
+        return " × ".join(str(value_label(part)) for part in value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return str(value) if isinstance(value, Bin) else value  # pyright: ignore[reportReturnType]
 
 
-def spelled(value: object) -> str:
-    """A label in few letters: fractions with four digits, DAVIS codes spelled out."""
+def spell_out(value: object) -> str:
+    """Shorten a label for tables: fractions to four digits, DAVIS codes followed by their meaning."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return f"{text}  {DAVIS_CODES[text]}" if text in DAVIS_CODES else text
 
@@ -128,10 +128,10 @@ class Bin:
         return f">= {self.low:.4g}" if np.isinf(self.high) else f"{self.low:.4g} to {self.high:.4g}"
 
 
-def _values(column: Any, axis: Axis) -> Any:
-    cells = column.map(_cell)
+def _values(cells: Any, column: GroupColumn) -> Any:
+    cells = cells.map(_cell)
     numbers = [value for values in cells for value in values if _is_number(value)]
-    bins = _bins(numbers, axis, others=any(isinstance(v, str) and v != NO_VALUE for values in cells for v in values))
+    bins = _bins(numbers, column, others=any(isinstance(v, str) and v != NO_VALUE for values in cells for v in values))
     if not bins:
         return cells
     edges = [one.low for one in bins[1:]]
@@ -142,17 +142,17 @@ def _values(column: Any, axis: Axis) -> Any:
     return cells.map(binned)
 
 
-def _bins(numbers: list, axis: Axis, *, others: bool) -> list[Bin]:
-    """The bins of an axis; none where values stay as they are."""
-    asked = bool(axis.quantiles or axis.edges)
+def _bins(numbers: list, column: GroupColumn, *, others: bool) -> list[Bin]:
+    """The bins of a column; none where values stay as they are."""
+    asked = bool(column.quantiles or column.edges)
     if others or not numbers:
         if asked:
-            raise InputError(f"--by {axis.name}: only numbers can be binned, and the column holds others or none")
+            raise InputError(f"--by {column.name}: only numbers can be binned, and the column holds others or none")
         return []
-    if axis.edges:
-        edges = [-np.inf, *axis.edges, np.inf]
+    if column.edges:
+        edges = [-np.inf, *column.edges, np.inf]
     elif asked or len(set(numbers)) > MANY:
-        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, (axis.quantiles or 4) + 1))).tolist()
+        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, (column.quantiles or 4) + 1))).tolist()
     else:
         return []
     return [Bin(low, high) for low, high in pairwise(edges)]
@@ -165,7 +165,7 @@ def _is_number(value: object) -> bool:
 def _cell(value: object) -> list:
     """The values under which one cell counts."""
     if isinstance(value, list | tuple | np.ndarray):
-        return sorted({_plain(item) for item in value}, key=order) or [NO_VALUE]
+        return sorted({_plain(item) for item in value}, key=value_order) or [NO_VALUE]
     return [_plain(value)]
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.evaluation.protocols import Protocol
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.attributes import By, label, order, spelled
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.attributes import Grouping, spell_out, value_label, value_order
 from pipeline.evaluation.summary.statistics import clustered_means
 from schemas.scores import SCORES
 
@@ -64,7 +64,7 @@ class Scores:
             "interval": {name: None if np.isnan(ends[name][0]) else list(ends[name]) for name in shown},
         }
 
-    def by(self, by: By) -> list[dict[str, Any]]:
+    def by(self, by: Grouping) -> list[dict[str, Any]]:
         """One row for each value, by value: `value` and what `means` gives.
 
         Where a column holds lists, a pair counts under each of its values (once), so that rows overlap.
@@ -73,7 +73,10 @@ class Scores:
         for row, values in enumerate(by.values(self.pairs)):
             for value in values:
                 groups.setdefault(value, []).append(row)
-        return [{"value": label(value), **self.means(np.array(groups[value]))} for value in sorted(groups, key=order)]
+        return [
+            {"value": value_label(value), **self.means(np.array(groups[value]))}
+            for value in sorted(groups, key=value_order)
+        ]
 
 
 def warnings(name: str, groups: Sequence[dict]) -> list[str]:
@@ -82,7 +85,7 @@ def warnings(name: str, groups: Sequence[dict]) -> list[str]:
     sizes = [group["n"] for group in groups]
     if len(groups) > 1 and max(sizes) >= UNEVEN * min(sizes):
         found.append(f"by {name}: groups are of very different size, {min(sizes)} to {max(sizes)} pairs; see intervals")
-    few = [spelled(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
+    few = [spell_out(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
     if few:
         more = " ..." if len(few) > 3 else ""
         found.append(f"by {name}: fewer than {FEW_VIDEOS} videos, rough intervals: {', '.join(few[:3])}{more}")
@@ -91,11 +94,11 @@ def warnings(name: str, groups: Sequence[dict]) -> list[str]:
 
 def score_rows(pairs: pd.DataFrame, metrics: Sequence[str], attributes: Sequence[str]) -> pa.Table:
     """SCORES, with the attribute columns after it: one row for each pair and metric that it has."""
-    names = [*IDS, *(name for name in attributes if name not in IDS)]
+    names = [*SCORE_IDS, *(name for name in attributes if name not in SCORE_IDS)]
     parts = [pairs[names].assign(metric=metric, value=pairs[metric]) for metric in metrics]
     long = pd.concat(parts).sort_index(kind="stable")
     long = long[long["value"].notna()]
     declared = pa.Table.from_pandas(long[SCORES.names], SCORES, preserve_index=False)
-    for name in names[len(IDS) :]:
+    for name in names[len(SCORE_IDS) :]:
         declared = declared.append_column(name, pa.array(long[name], from_pandas=True))
     return declared

@@ -16,14 +16,14 @@ from typing import Any
 import pyarrow.compute as pc
 
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
-from pipeline.evaluation.scoring.collect import IDS
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import holm, paired_difference
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError, StorageError
 
-RULE = ("protocol", "missing_rule", "decay_8bit", "void_pixels", "truth_hash")  # equal in all entries
+RULE = ("protocol", "missing_rule", "void_pixels", "truth_hash")  # equal in all entries
 KEPT = ("version", "protocol_confirmed", *RULE, "run_fingerprint", "predictions_hash", "pairs", "frames", "overall")
 FORM = 1  # of leaderboard.json and of the footers
 FOOTER = b"refervos.entry"
@@ -33,7 +33,7 @@ NOT_ALIKE = 1e-9  # means of one set of scores differ by less, whatever the orde
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LeaderboardEntry:
     """One result. `document`: name, added (UTC), and what KEPT names of the summary; `uri`: its file."""
 
     uri: str
@@ -45,9 +45,9 @@ class Entry:
 
     def values(self, metric: str) -> Any:
         """One metric by pair: a Series with the ids as index."""
-        table = storage.read_table(self.uri, [*IDS, "metric", "value"])
+        table = storage.read_table(self.uri, [*SCORE_IDS, "metric", "value"])
         rows: Any = table.filter(pc.equal(table["metric"], metric)).to_pandas()
-        return rows.fillna(dict.fromkeys(IDS, "")).set_index(list(IDS))["value"].sort_index()
+        return rows.fillna(dict.fromkeys(SCORE_IDS, "")).set_index(list(SCORE_IDS))["value"].sort_index()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Leaderboard:
         return cls(folder, {name: document[name] for name in RULE})
 
     @classmethod
-    def add(cls, folder: str, name: str, scored: Scored) -> Entry:
+    def add(cls, folder: str, name: str, scored: ScoreFolder) -> LeaderboardEntry:
         """Add scores under a name, and start the leaderboard if `folder` is empty.
 
         Raises InputError if they follow another rule (the text says what differs), left out pairs, do not belong
@@ -93,18 +93,18 @@ class Leaderboard:
         added = datetime.now(UTC).isoformat(timespec="seconds")
         document = {"form": FORM, "name": name, "added": added} | {key: summary[key] for key in KEPT}
         table = storage.read_table(storage.join(scored.folder, "scores.parquet"))
-        table = table.select([*IDS, "metric", "value"])
+        table = table.select([*SCORE_IDS, "metric", "value"])
         table = table.replace_schema_metadata({FOOTER: json.dumps(document).encode()})
         uri = storage.join(folder, "entries", f"{name}.parquet")
         if not storage.write_table(uri, table, replace=False):
             raise InputError(f"{folder} has an entry {name!r} already; choose another --name, or remove {uri}")
-        return Entry(uri, document)
+        return LeaderboardEntry(uri, document)
 
     @property
     def protocol(self) -> Protocol:
         return PROTOCOLS[self.rule["protocol"]]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LeaderboardEntry]:
         """All entries, by name. Raises InputError if one is no entry of this leaderboard."""
         folder = storage.join(self.folder, "entries")
         if not storage.is_folder(folder):
@@ -142,7 +142,7 @@ def _check_name(name: str) -> None:
         raise InputError(f"--name {name!r}: give printable text that does not start with a dot or a space")
 
 
-def _check_scores(scored: Scored) -> None:
+def _check_scores(scored: ScoreFolder) -> None:
     """Whether there is all that an entry needs, and whether summary and table are of one evaluation."""
     summary = scored.summary
     lacking = [key for key in KEPT if key not in summary]
@@ -182,7 +182,7 @@ def _refuse_another_rule(board: Leaderboard, other: dict, source: str) -> None:
         raise InputError(f"{source} does not fit {board.folder}: {'; '.join(differences)}; {way_out}")
 
 
-def _read_entry(uri: str) -> Entry:
+def _read_entry(uri: str) -> LeaderboardEntry:
     with storage.open_parquet(uri) as file:
         footer = (file.schema_arrow.metadata or {}).get(FOOTER)
     try:
@@ -193,20 +193,20 @@ def _read_entry(uri: str) -> Entry:
         raise InputError(f"{uri} is of another form; it needs another version of rvos")
     if not uri.endswith(f"/{document['name']}.parquet"):
         raise InputError(f"{uri} is the file of an entry {document['name']!r}; give it that name again, or remove it")
-    return Entry(uri, document)
+    return LeaderboardEntry(uri, document)
 
 
-def _mean(entry: Entry, metric: str) -> float:
+def _mean(entry: LeaderboardEntry, metric: str) -> float:
     value = entry.document["overall"].get(metric)
     return float("-inf") if value is None else value
 
 
-def _p_values(entries: Sequence[Entry], metric: str) -> list[float]:
+def _p_values(entries: Sequence[LeaderboardEntry], metric: str) -> list[float]:
     """Of each entry against the first."""
     first = entries[0].values(metric)
     videos = first.index.get_level_values("video_id").to_numpy(str)
 
-    def p_value(entry: Entry) -> float:
+    def p_value(entry: LeaderboardEntry) -> float:
         change = (entry.values(metric).reindex(first.index) - first).to_numpy()
         known = change == change
         return paired_difference(change[known], videos[known]).p if known.any() else 1.0

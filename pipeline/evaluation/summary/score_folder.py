@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
-from pipeline.evaluation.scoring.collect import IDS
+from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.io import storage
 from schemas.check import conform
 from schemas.errors import InputError, StorageError
@@ -20,14 +20,14 @@ NOT_METRICS = ("n", "videos", "interval")
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoreFolder:
     """What summary.json says, and the tables beside it."""
 
     folder: str
     summary: dict
 
     @classmethod
-    def open(cls, folder: str) -> "Scored":
+    def open(cls, folder: str) -> "ScoreFolder":
         """Raises InputError if `folder` holds no scores, or a summary that this version cannot read."""
         folder = storage.absolute(folder)
         uri = storage.join(folder, "summary.json")
@@ -62,13 +62,13 @@ class Scored:
             rows: Any = conform(storage.read_table(uri), SCORES, uri).to_pandas()
         except FileNotFoundError:
             raise InputError(f"{uri} is missing; 'rvos evaluate' writes it beside summary.json") from None
-        return rows.assign(**{name: rows[name].fillna("") for name in IDS})
+        return rows.assign(**{name: rows[name].fillna("") for name in SCORE_IDS})
 
     def pairs(self) -> pd.DataFrame:
         """A row for each pair, by id: ids, attributes, and a column for each metric that pairs have (NaN: none)."""
         rows = self.table()
-        values = rows.pivot_table(index=list(IDS), columns="metric", values="value", observed=True)
-        attributes = rows.drop(columns=["metric", "value"]).drop_duplicates(list(IDS)).set_index(list(IDS))
+        values = rows.pivot_table(index=list(SCORE_IDS), columns="metric", values="value", observed=True)
+        attributes = rows.drop(columns=["metric", "value"]).drop_duplicates(list(SCORE_IDS)).set_index(list(SCORE_IDS))
         return attributes.join(values).sort_index().reset_index()
 
     def frame_scores(self) -> Iterator[pa.Table]:

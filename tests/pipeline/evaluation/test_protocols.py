@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.metrics.pair_metrics import measures
+from pipeline.evaluation.metrics.pair_metrics import METRICS
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.attributes import COMPUTED
 
@@ -22,7 +22,7 @@ def test_explained_in_80_columns_and_in_the_documentation(protocol):
 
 
 def test_metrics_are_known():
-    known = {"J&F", "mAP", *measures()}
+    known = {"J&F", "mAP", *METRICS}
     assert all(set(protocol.metrics) <= known for protocol in PROTOCOLS.values())
 
 

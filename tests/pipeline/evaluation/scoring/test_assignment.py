@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.scoring.assignment import NOTHING, assign
-from pipeline.evaluation.scoring.match_frames import Frame
+from pipeline.evaluation.scoring.match_frames import MatchedFrame
 from pipeline.evaluation.scoring.pixel_counts import PairMatch
-from pipeline.masks.requested import Asked, Pair
+from pipeline.masks.requested import RequestedFrames, RequestedPair
 
 
 def work(row, key, overlap):
     """One frame; `overlap` of 100 pixels, no boundary: J is overlap / 100, F is 1."""
-    pair = Pair(row, "v", str(row), str(row), (str(row),), "k", Asked())
-    frame = Frame("0", 0, (10, 10), [0], -1 if key == NOTHING else 0, [], -1, -1)
+    pair = RequestedPair(row, "v", str(row), str(row), (str(row),), "k", RequestedFrames())
+    frame = MatchedFrame("0", 0, (10, 10), [0], -1 if key == NOTHING else 0, [], -1, -1)
     return PairMatch(pair, key, [frame], counts=np.array([[overlap, 100, 0, 0, 0, 0, overlap]]))
 
 

@@ -12,9 +12,9 @@ import pytest
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_tasks
-from pipeline.masks.annotations import Truth
+from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import ParquetPredictions
-from pipeline.masks.requested import asked_by_truth
+from pipeline.masks.requested import pairs_from_annotations
 
 COUNTS = ("inter", "union", "n_gt", "n_pred", "gt_match", "pred_match")
 
@@ -26,9 +26,11 @@ def metrics(golden) -> Path:
 
 @pytest.fixture(scope="module")
 def scored(metrics):
-    truth = Truth.open(str(metrics / "gt.parquet"))
+    truth = Annotations.open(str(metrics / "gt.parquet"))
     source = ParquetPredictions((str(metrics / "pred.parquet"),))
-    tasks, extra = plan_tasks(source, asked_by_truth(truth.tracks(), truth.key, False), whole_videos=False)
+    tasks, extra = plan_tasks(
+        source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False
+    )
     assert not extra
     scorer = Scorer(source=source, truth=truth, protocol=PROTOCOLS["all-frames"])
     return [row for task in tasks for row in scorer(task).to_pylist()]

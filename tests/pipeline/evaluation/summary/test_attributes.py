@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.summary.attributes import By, label, order, textual_attributes
+from pipeline.evaluation.summary.attributes import Grouping, textual_attributes, value_label, value_order
 from schemas.errors import InputError
 
 
 def values(text, **columns):
-    found = By.parse(text).values(pd.DataFrame({name: pd.Series(column) for name, column in columns.items()}))
-    return [[label(value) for value in cell] for cell in found]
+    found = Grouping.parse(text).values(pd.DataFrame({name: pd.Series(column) for name, column in columns.items()}))
+    return [[value_label(value) for value in cell] for cell in found]
 
 
 def test_plain_values_lists_and_missing_ones():
@@ -39,13 +39,13 @@ def test_crossed_values():
 
 def test_order():
     cells = ["b", "(none)", 10, 2.5, "a"]
-    assert sorted(cells, key=order) == [2.5, 10, "a", "b", "(none)"]
+    assert sorted(cells, key=value_order) == [2.5, 10, "a", "b", "(none)"]
 
 
 @pytest.mark.parametrize("text", ["", "x:", "x:q0", "x:8/4", "x:a/b", "x:1/1", "a,,b", "x:1/2/"])
 def test_what_is_not_understood(text):
     with pytest.raises(InputError, match="not understood"):
-        By.parse(text)
+        Grouping.parse(text)
 
 
 def test_only_numbers_are_binned():

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.evaluation.summary.breakdown import score_rows
 from pipeline.evaluation.summary.leaderboard import Leaderboard
-from pipeline.evaluation.summary.score_folder import Scored
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from schemas.errors import InputError
 
@@ -33,14 +33,14 @@ def scores(folder, gain=0.0, seed=0, **summary):
     overall = {"n": 60, "videos": VIDEOS, "J&F": float(values.mean()), "interval": {"J&F": [0.4, 0.6]}}
     document = {
         "version": "0.1.0", "protocol": "mevis", "protocol_confirmed": False, "missing_rule": "zero",
-        "decay_8bit": False, "void_pixels": False, "truth_hash": "sha256:aa", "predictions_hash": f"sha256:{seed}",
+        "void_pixels": False, "truth_hash": "sha256:aa", "predictions_hash": f"sha256:{seed}",
         "run_fingerprint": None,
         "pairs": {"scored": 60, "failed": 0, "missing": 0, "misshaped": 0}, "frames": {"scored": 600, "missing": 0},
         "overall": overall,
     }  # fmt: skip
     storage.write_bytes(str(folder / "summary.json"), json.dumps(document | summary).encode())
     storage.write_table(str(folder / "scores.parquet"), score_rows(rows, ["J&F"], []))
-    return Scored.open(str(folder))
+    return ScoreFolder.open(str(folder))
 
 
 def test_ranks_with_what_can_be_told_apart(store, tmp_path):
@@ -69,7 +69,7 @@ def test_equal_entries_share_a_rank(tmp_path):
         ({"protocol": "a2d"}, "protocol is 'a2d' here and 'mevis' there"),
         ({"truth_hash": "sha256:bb"}, "truth_hash is 'sha256:bb' here and 'sha256:aa' there"),
         ({"missing_rule": "empty"}, "missing_rule is 'empty' here and 'zero' there"),
-        ({"decay_8bit": True, "void_pixels": True}, "decay_8bit is True .*; void_pixels is True"),
+        ({"missing_rule": "empty", "void_pixels": True}, "missing_rule is 'empty' .*; void_pixels is True"),
     ],
 )
 def test_another_rule_is_refused_with_what_differs(tmp_path, other, message):
