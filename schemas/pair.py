@@ -1,9 +1,10 @@
 """The key of a pair, and the one way to print it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
+if TYPE_CHECKING:  # cli.py imports this module, and its help must start fast
+    import pyarrow as pa
 
 
 class PairKey(NamedTuple):
@@ -21,6 +22,6 @@ class PairKey(NamedTuple):
         return cls(row["video_id"], row["expression_id"])
 
     @classmethod
-    def of_all(cls, table: pa.Table) -> list["PairKey"]:
+    def of_all(cls, table: "pa.Table") -> list["PairKey"]:
         """The keys of the rows of `table`, in their order."""
         return list(map(cls, table["video_id"].to_pylist(), table["expression_id"].to_pylist()))
