@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from pipeline.evaluation.metrics import kernel
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.scoring.collect import gather
+from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.pixel_counts import buffers
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_tasks
@@ -41,7 +41,7 @@ GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "metrics"
 REAL = ["bike-packing", "judo", "libby", "shooting"]  # 480p tracks of the golden figures
 GROUP = 128  # rows of a row group: about a pair, as `rvos segment` writes them
 SIZES = {"480p": None, "1080p": (1080, 1920)}
-MAIN = "import time; t = time.perf_counter(); from pipeline.evaluation import kernel; import numpy as np; "
+MAIN = "import time; t = time.perf_counter(); from pipeline.evaluation.metrics import kernel; import numpy as np; "
 FIRST_USE = MAIN + (
     "from schemas import rle; s = np.frombuffer(rle.empty(4, 4), np.uint8); z = np.zeros(1, np.int64); "
     "kernel.score_frames(s, np.array([0, len(s)]), np.array([0, 1]), z, z, z - 1, z + 4, z + 4); "
@@ -83,7 +83,7 @@ def write_many(tables: dict[str, pa.Table], copies: int, folder: Path) -> tuple[
 def evaluate(predictions: str, annotations: str, folder: Path) -> None:
     """What `rvos evaluate` does up to frame_scores.parquet."""
     scorer, tasks = plan(predictions, annotations)
-    gather(map(scorer, tasks), scorer.metrics, str(folder / "frame_scores.parquet"))
+    collect(map(scorer, tasks), scorer.metrics, str(folder / "frame_scores.parquet"))
 
 
 def plan(predictions: str, annotations: str) -> tuple[Scorer, list[pa.Table]]:

@@ -44,7 +44,7 @@ from pipeline.datasets.synthetic.moving_shapes import Scene, write_video
 from pipeline.runs.commit import SECONDS, Receipt
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
-from pipeline.segment.actor import ModelOptions, Resources, Work, segment_units
+from pipeline.segment.actor import Invocation, ModelOptions, Resources, segment_units
 from pipeline.segment.bottleneck import bound
 from pipeline.segment.clips import ClipEnd, FrameOptions, read_windows, split_rows
 from pipeline.segment.inference import frame_rows
@@ -187,7 +187,7 @@ def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) 
 def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: int = 1) -> Steady:
     """As `rvos segment` does it."""
     started = time.time()
-    work = Work(invocation=uuid.uuid4().hex)
+    work = Invocation(invocation=uuid.uuid4().hex)
     receipts = list(segment_units(units, run, model, OPTIONS, Resources(actors=actors, least=actors), work))  # pyright: ignore[reportArgumentType]
     receipts.sort(key=lambda receipt: receipt.ended)
     first, steady = receipts[actors - 1], receipts[actors:]  # when all actors are at work
