@@ -38,8 +38,9 @@ from model.referformer.inference.preprocess import MEAN, STD
 from model.referformer.inference.segmenter import Segmenter
 from model.referformer.network.referformer import Decoding
 from model.referformer.network.text_encoder import TextFeatures, TokenBatch
-from pipeline.datasets.synthetic.moving_shapes import Scene, annotation_rows, write_rows, write_video
+from pipeline.datasets.synthetic.moving_shapes import Scene, annotation_rows, write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
+from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
 from pipeline.runs.commit import Receipt
 from pipeline.segment.clips import FrameOptions
@@ -73,7 +74,7 @@ def video_path(folder: str, length: int) -> str:
 def write_long_video(path: str, length: int) -> None:
     """Rendered as it is written."""
     scene = Scene.random(np.random.default_rng(0), 32, 48, 3)
-    write_video(path, (scene.render(index)[0] for index in range(length)))
+    write_mp4(path, (scene.render(index)[0] for index in range(length)), fps=12)
 
 
 def peak_of_child(folder: str, length: int, overlap: int) -> float:

@@ -40,7 +40,8 @@ from model.bundled import BUNDLED, SHORT_SIDE
 from model.referformer.inference.preprocess import resize
 from model.referformer.inference.segmenter import Segmentation, Segmenter, SegmenterStats
 from pipeline.cluster import session
-from pipeline.datasets.synthetic.moving_shapes import Scene, write_video
+from pipeline.datasets.synthetic.moving_shapes import Scene
+from pipeline.drawing.video_file import write_mp4
 from pipeline.runs.commit import SECONDS, Receipt
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
@@ -118,7 +119,7 @@ class Corpus:
         paths = [f"{folder}/{self.height}x{self.frames}-{i}.mp4" for i in range(VIDEOS)]
         for number, path in enumerate(paths):
             if not os.path.exists(path):
-                write_video(path, shapes(number, self.frames, self.height, self.width))
+                write_mp4(path, shapes(number, self.frames, self.height, self.width), fps=12)
         rows = [
             {
                 "video_id": f"v{unit:05}",
@@ -287,7 +288,7 @@ def memory(folder: str, share: float) -> None:
 
 def four_k(folder: str, share: float) -> None:
     frames = round(36 * share)
-    write_video(f"{folder}/4k.mp4", shapes(0, frames, 2160, 3840))
+    write_mp4(f"{folder}/4k.mp4", shapes(0, frames, 2160, 3840), fps=12)
     row = {"video_id": "v", "video_uri": f"{folder}/4k.mp4", "expression_id": "0", "expression": "x"}
     clips, _ = split_rows([row], 1)
     windows = partial(read_windows, clips, OPTIONS, partial(resize, short_side=360))

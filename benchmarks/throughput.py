@@ -31,7 +31,8 @@ from model.referformer.config import PUBLISHED, ReferFormerConfig
 from model.referformer.inference.segmenter import PRECISIONS, Segmenter
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
-from pipeline.datasets.synthetic.moving_shapes import Scene, write_video
+from pipeline.datasets.synthetic.moving_shapes import Scene
+from pipeline.drawing.video_file import write_mp4
 from pipeline.video import Selection, read_frames
 from schemas import rle
 
@@ -108,7 +109,7 @@ def make_video(folder: str, frames: int) -> str:
     """A video of moving shapes at SIZE."""
     uri = str(Path(folder) / "video.mp4")
     scene = Scene.random(np.random.default_rng(0), *SIZE, 4)
-    write_video(uri, tuple(scene.render(index)[0] for index in range(frames)))
+    write_mp4(uri, (scene.render(index)[0] for index in range(frames)), fps=12)
     return uri
 
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 from jobs import audit, evaluate, report, segment
 from jobs.segment_result import SegmentResult
-from pipeline.datasets.synthetic.moving_shapes import write_rows, write_video
+from pipeline.datasets.synthetic.moving_shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.overlay import contact_sheet, overlay
+from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, probe, read_frames
@@ -158,7 +159,8 @@ def _draw(run: str, annotations: str | None, picture: str, film: str) -> None:
         if frames
     ]
     contact_sheet(chosen).save(picture)
-    write_video(film, tuple(_even(contact_sheet([(caption, [frame])])) for caption, frames in rows for frame in frames))
+    drawn = (_even(contact_sheet([(caption, [frame])])) for caption, frames in rows for frame in frames)
+    write_mp4(film, drawn, fps=12)
 
 
 def _one_of_each_kind(manifest: Sequence[dict]) -> list[dict]:

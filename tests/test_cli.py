@@ -117,7 +117,7 @@ def test_protocol_names_are_those_of_the_evaluation():
 
 
 def test_server_names_are_those_of_the_export():
-    from pipeline.export.submission import SERVERS as KNOWN
+    from pipeline.export.servers import SERVERS as KNOWN
 
     assert list(KNOWN) == SERVERS
 

@@ -1,25 +1,27 @@
-"""Every frame that a pair was asked for: servers want each of them, whatever became of the pair."""
+"""Complete the frames of each pair: servers want a mask for every frame asked for, even where the pair failed."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.masks.by_video import PairMasks, frame_name, names_by_index
+from pipeline.masks.by_video import MaskSource, PairMasks, frame_name, names_by_index
+from pipeline.runs.run import is_run, read_run_json
 from pipeline.video import VideoHeader, probe
 from schemas import rle
 from schemas.errors import InputError, MediaError, pair_message
 from schemas.masks import PREDICTIONS
 
 Missing = Literal["error", "empty"]
-SHOWN = 20  # problems in one message
-
-Place = tuple[int | None, str]  # index in the source (None: not known) and name of a frame
+FRAME_LISTS = ("target_frames", "frames", "frame_indices")  # columns of a manifest; the first that is set counts
+PROBLEMS_SHOWN = 20  # in one message
 
 
 class IncompletePairs:
-    """Frames without a mask, gathered over all videos, to be refused together."""
+    """Pairs that lack masks, collected over all videos so that one error names them."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -27,109 +29,125 @@ class IncompletePairs:
 
     def add(self, problem: str) -> None:
         self.count += 1
-        if len(self.problems) < SHOWN:
+        if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(problem)
 
-    def refuse(self) -> None:
-        """Raise InputError if there are any."""
+    def raise_if_any(self) -> None:
+        """Raise InputError if a pair is incomplete."""
         if self.count:
             more = [f"... and {self.count - len(self.problems)} more"] if self.count > len(self.problems) else []
-            advice = "do failed pairs again ('rvos segment --retry-errors'), or take empty masks with --missing empty"
-            raise InputError("\n".join([*self.problems, *more, f"{self.count} pairs are not complete; {advice}"]))
+            advice = (
+                "segment failed pairs again ('rvos segment --retry-errors'), or write empty masks (--missing empty)"
+            )
+            raise InputError("\n".join([*self.problems, *more, f"{self.count} pairs are incomplete: {advice}"]))
 
 
 def with_all_frames(
-    video: Sequence[PairMasks], missing: Missing, lacking: IncompletePairs
+    video: Sequence[PairMasks], missing: Missing, incomplete: IncompletePairs
 ) -> tuple[list[PairMasks], int]:
-    """The pairs of one video with exactly the frames asked for, and how many masks were filled in.
+    """Return the pairs of one video with exactly the frames asked for, and the number of empty masks added.
 
-    Asked for is what the manifest row lists, by name or by index, else every frame that some pair of the video has,
-    else all frames of the video. With `missing` "error" nothing is filled in: what lacks goes to `lacking`. Raises
-    InputError if a size or a name must be known and the video cannot be opened.
+    The frames asked for are those that the manifest row lists, by name or by index; else every frame that some pair of
+    the video has; else all frames of the video. With `missing` "error" no mask is added, and pairs that lack one go to
+    `incomplete`. Raises InputError if a frame name or a size is needed and the video cannot be opened.
     """
-    found, filled = [], 0
-    known = _known(video)
+    indices = {name: index for pair in video for index, name in names_by_index(pair.frames).items()}
+    indices = dict(sorted(indices.items(), key=lambda item: item[1]))
+    completed, added = [], 0
     for pair in video:
         rows = {frame_name(row): row for row in pair.frames.to_pylist()}
-        asked = _asked(pair, known)
+        asked = _frames_asked_for(pair, indices)
         if not asked and missing == "error":
-            lacking.add(pair.message(pair.problem))
+            incomplete.add(pair.message(pair.problem))
             continue
-        places = asked or _of_source(pair)
-        absent = [place for place in places if place[1] not in rows]
+        asked = asked or _frames_of_video(pair)
+        absent = [name for _, name in asked if name not in rows]
         if absent and missing == "error":
-            text = f"{len(absent)} of {len(places)} frames have no mask, the first is {absent[0][1]}"
-            lacking.add(pair.message(pair.problem or text))
+            text = f"{len(absent)} of {len(asked)} frames have no mask, the first is {absent[0]}"
+            incomplete.add(pair.message(pair.problem or text))
             continue
-        filled += len(absent)
-        found.append(_with(pair, rows, places, video) if absent or len(places) < len(rows) else pair)
-    return found, filled
+        added += len(absent)
+        completed.append(_with_frames(pair, rows, asked, video) if absent or len(asked) < len(rows) else pair)
+    return completed, added
 
 
-def listed(row: dict) -> list[str] | list[int] | None:
-    """The frames that a manifest row lists, by name or by index; None if none. Raises InputError for a null."""
-    found = row.get("target_frames") or row.get("frames") or row.get("frame_indices")
-    if found and None in found:
+def listed_frames(row: dict) -> list[str] | list[int] | None:
+    """Return the frames that a manifest row lists, by name or by index; None if it lists none.
+
+    Raises InputError if the list holds a null.
+    """
+    frames = next((row[name] for name in FRAME_LISTS if row.get(name)), None)
+    if frames and None in frames:
         text = "its list of frames holds a null; correct the manifest"
         raise InputError(pair_message(row["video_id"], row["expression_id"], text))
-    return found or None
+    return frames
 
 
-def names_of(indices: Iterable[int], header: VideoHeader) -> list[str]:
-    """Names of frames by their positions in the full source: those in the folder, else five digits."""
+def frame_names_at(indices: Iterable[int], header: VideoHeader) -> list[str]:
+    """Return the names of frames by their positions in the full source: of a video file, five digits of the index."""
     names = header.names or ()
     return [names[index] if 0 <= index < len(names) else f"{index:05d}" for index in indices]
 
 
-def _known(video: Sequence[PairMasks]) -> dict[str, int]:
-    """Name -> index of every frame that some pair of the video has, in the order of the video."""
-    places = {name: index for pair in video for index, name in names_by_index(pair.frames).items()}
-    return dict(sorted(places.items(), key=lambda place: place[1]))
+def frame_step_notes(source: MaskSource) -> list[str]:
+    """Return a note if the run skipped frames (--frame-step) and some manifest row does not list its frames."""
+    step = int(read_run_json(source.uri).get("config", {}).get("frame_step", 1)) if is_run(source.uri) else 1
+    if step == 1 or source.manifest is None:
+        return []
+    unset = [source.manifest[name].is_null() for name in FRAME_LISTS if name in source.manifest.column_names]
+    if unset and not pc.any(functools.reduce(pc.and_, unset)).as_py():
+        return []
+    return [
+        f"the run segmented 1 of {step} frames (--frame-step); the others are written only if the manifest lists them"
+    ]
 
 
-def _asked(pair: PairMasks, known: dict[str, int]) -> list[Place]:
-    """The frames that the manifest lists, else those that are known; none if nothing is."""
-    frames: Any = listed(pair.row)
+def _frames_asked_for(pair: PairMasks, indices: dict[str, int]) -> list[tuple[int | None, str]]:
+    """Index (None if unknown) and name of the frames that the manifest lists, else of all in `indices`."""
+    frames: Any = listed_frames(pair.row)
     if frames is None:
-        return [(index, name) for name, index in known.items()]
+        return [(index, name) for name, index in indices.items()]
     if isinstance(frames[0], str):
-        return [(known.get(name), name) for name in frames]
-    named = {index: name for name, index in known.items()}
-    absent = [index for index in frames if index not in named]
-    named |= dict(zip(absent, names_of(absent, _probe(pair)), strict=True)) if absent else {}
-    return [(index, named[index]) for index in frames]
+        return [(indices.get(name), name) for name in frames]
+    names = {index: name for name, index in indices.items()}
+    unnamed = [index for index in frames if index not in names]
+    if unnamed:
+        names |= zip(unnamed, frame_names_at(unnamed, _open_video(pair)), strict=True)
+    return [(index, names[index]) for index in frames]
 
 
-def _of_source(pair: PairMasks) -> list[Place]:
-    header = _probe(pair)
+def _frames_of_video(pair: PairMasks) -> list[tuple[int | None, str]]:
+    header = _open_video(pair)
     count = header.num_frames or pair.row.get("num_frames")
     if count is None:
-        raise InputError(pair.message("how many frames has the video? Add num_frames or frames to the manifest"))
-    return list(enumerate(names_of(range(count), header)))
+        text = "the number of frames of its video is unknown; add num_frames or frames to the manifest"
+        raise InputError(pair.message(text))
+    return list(enumerate(frame_names_at(range(count), header)))
 
 
-def _with(pair: PairMasks, rows: dict[str, dict], places: list[Place], video: Sequence[PairMasks]) -> PairMasks:
-    """The pair with a row for each place, empty masks where it has none."""
-    shown = next((row for one in video for row in one.frames.slice(0, 1).to_pylist()), None)
-    height, width = (shown["height"], shown["width"]) if shown else _size(pair)
-    common = {"video_id": pair.video_id, "expression_id": pair.expression_id, "height": height, "width": width}
-    common |= {"counts": rle.empty(height, width), "score": 0.0, "status": "ok"}
-    made = [
-        rows.get(name) or common | {"frame_index": place if index is None else index, "frame_name": name}
-        for place, (index, name) in enumerate(places)
+def _with_frames(
+    pair: PairMasks, rows: dict[str, dict], asked: list[tuple[int | None, str]], video: Sequence[PairMasks]
+) -> PairMasks:
+    """Return the pair with a row for each frame asked for: its own, or an empty mask of the size of the video."""
+    first = next((row for one in video for row in one.frames.slice(0, 1).to_pylist()), None)
+    if first is None:
+        header = _open_video(pair)
+        first = {"height": header.height, "width": header.width}
+    height, width = first["height"], first["width"]
+    empty = {"video_id": pair.video_id, "expression_id": pair.expression_id, "height": height, "width": width}
+    empty |= {"counts": rle.empty(height, width), "score": 0.0, "status": "ok"}
+    frames = [
+        rows.get(name) or empty | {"frame_index": position if index is None else index, "frame_name": name}
+        for position, (index, name) in enumerate(asked)
     ]
-    return replace(pair, frames=pa.Table.from_pylist(made, schema=PREDICTIONS), problem=None)
+    return replace(pair, frames=pa.Table.from_pylist(frames, schema=PREDICTIONS), problem=None)
 
 
-def _size(pair: PairMasks) -> tuple[int, int]:
-    header = _probe(pair)
-    return header.height, header.width
-
-
-def _probe(pair: PairMasks) -> VideoHeader:
+def _open_video(pair: PairMasks) -> VideoHeader:
     if "video_uri" not in pair.row:
-        raise InputError(pair.message("its frames are not known; give its manifest with --manifest"))
+        raise InputError(pair.message("its frames are unknown; give its manifest with --manifest"))
     try:
         return probe(pair.row["video_uri"])
     except MediaError as error:
-        raise InputError(pair.message(f"no mask tells the names and size of its frames, and {error}")) from None
+        text = f"cannot determine frame names and size: the pair has no mask, and {error}"
+        raise InputError(pair.message(text)) from None

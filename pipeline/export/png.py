@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def _davis_palette() -> bytes:
-    """256 colours of DAVIS and PASCAL VOC: the bits of the index dealt out to red, green and blue, highest first."""
+    """256 colours of DAVIS and PASCAL VOC: the bits of the index go to red, green and blue in turn, highest first."""
     index = np.arange(256)
     colours = np.zeros((256, 3), np.uint8)
     for bit in range(8):
@@ -16,22 +16,22 @@ def _davis_palette() -> bytes:
     return colours.tobytes()
 
 
-PALETTE = _davis_palette()
+DAVIS_PALETTE = _davis_palette()
 
 
 def binary_png(mask: np.ndarray) -> bytes:
-    """`mask`, bool [H, W], in 8-bit gray: 0 and 255."""
-    return _png(Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))))
+    """Encode `mask`, bool [H, W], in 8-bit gray: 0 and 255."""
+    return png_bytes(Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))))
 
 
 def palette_png(ids: np.ndarray) -> bytes:
-    """Object ids, uint8 [H, W], as they are, with the palette of DAVIS."""
+    """Encode object ids, uint8 [H, W], with the palette of DAVIS."""
     image = Image.fromarray(ids, "P")
-    image.putpalette(PALETTE)
-    return _png(image)
+    image.putpalette(DAVIS_PALETTE)
+    return png_bytes(image)
 
 
-def _png(image: Image.Image) -> bytes:
+def png_bytes(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, format="PNG")
     return file.getvalue()

@@ -36,7 +36,7 @@ def test_a_submission_and_its_validation(run, shapes, tmp_path):
     code, text = typed("validate", out, "--for", "ref-youtube-vos", "--json")
     assert (code, json.loads(text)["sound"], json.loads(text)["counts"]) == (1, False, {"root": 108})
     code, text = typed("validate", out, "--for", "ref-youtube-vos")
-    assert "must lie below 'Annotations/'" in text
+    assert "the server reads those below 'Annotations/'" in text
     assert text.endswith("result      mistakes found\n")
 
 
@@ -91,17 +91,17 @@ def run_with_failure(shapes, tmp_path):
 def test_label_maps_of_nothing_are_refused(tmp_path):
     storage.write_table(str(tmp_path / "failed.parquet"), error_of("v", "0"))
     storage.write_table(str(tmp_path / "none.parquet"), PREDICTIONS.empty_table())
-    for name, reason in (("failed", "video_id=v expression_id=0: gone"), ("none", "there is no mask to write")):
+    for name, reason in (("failed", "video_id=v expression_id=0: gone"), ("none", "no mask to write")):
         code, text = typed("davis", tmp_path / f"{name}.parquet", "--out", tmp_path / f"{name}-out")
         assert (code, reason in text) == (2, True)
 
 
-def test_frames_that_a_step_passed_over_are_told(shapes, tmp_path):
+def test_frames_skipped_by_the_step_are_noted(shapes, tmp_path):
     made = run_of_truth(str(tmp_path / "run"), *shapes)
     document = json.loads((tmp_path / "run/run.json").read_text())
     (tmp_path / "run/run.json").write_text(json.dumps(document | {"config": {"frame_step": 2}}))
     code, text = typed("submission", made.folder, "--for", "mevis", "--out", tmp_path / "s.zip")
-    assert (code, "took 1 of 2 frames (--frame-step)" in text) == (0, True)
+    assert (code, "segmented 1 of 2 frames (--frame-step)" in text) == (0, True)
     rows = storage.read_table(shapes[0])
     indices = pa.array([[*range(12)]] * rows.num_rows, pa.list_(pa.int32()))
     storage.write_table(str(tmp_path / "m.parquet"), rows.append_column("frame_indices", indices))
@@ -114,14 +114,14 @@ def test_wrong_use(run, tmp_path):
     assert typed("validate", tmp_path / "none.zip", "--for", "mevis") == (2, f"Error: no zip at {tmp_path}/none.zip\n")
     assert typed("validate", tmp_path, "--for", "mevis") == (2, f"Error: no zip at {tmp_path}\n")
     code, text = typed("submission", run, "--for", "mevis", "--out", tmp_path)
-    assert (code, text) == (2, f"Error: {tmp_path} is a folder; name the file to write\n")
+    assert (code, text) == (2, f"Error: {tmp_path} is a folder; give the path of a file\n")
     (tmp_path / "file").touch()
     assert typed("review", run, "--out", tmp_path / "file") == (2, f"Error: {tmp_path}/file is a file; name a folder\n")
     assert typed("coco-video", run, "--out", tmp_path / "file/x.json")[0] == 2
     assert "no predictions at" in typed("review", tmp_path / "none", "--out", tmp_path / "out")[1]
-    assert "lies in" in typed("review", run, "--out", f"{run}/out")[1]
+    assert "is inside" in typed("review", run, "--out", f"{run}/out")[1]
     assert typed("submission", run, "--for", "elsewhere", "--out", tmp_path / "s.zip")[0] == 2
-    with pytest.raises(InputError, match="no server 'x'; there are ref-youtube-vos"):
+    with pytest.raises(InputError, match="unknown server 'x'; choose from ref-youtube-vos"):
         export.ValidateConfig(zip="z", server="x")
 
 

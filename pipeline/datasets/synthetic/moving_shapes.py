@@ -4,13 +4,13 @@ A scene is a few coloured shapes, no two alike, that drift over a dull textured 
 hide one another. Everything follows from the seed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import av
 import numpy as np
 import pyarrow as pa
 
+from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
 from schemas import rle
 from schemas.check import conform
@@ -102,7 +102,7 @@ class MovingShapes:
             rng = np.random.default_rng([self.seed, index])
             scene = Scene.random(rng, self.height, self.width, self.num_shapes)
             frames, visible = zip(*map(scene.render, range(self.num_frames)), strict=True)
-            write_video(storage.join(folder, "videos", f"{video_id}.mp4"), frames)
+            write_mp4(storage.join(folder, "videos", f"{video_id}.mp4"), frames, fps=12)
             pairs += self._manifest_rows(video_id, scene)
             masks += annotation_rows(video_id, np.stack(visible, axis=1))
         return (
@@ -143,20 +143,6 @@ def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         blocks = rng.normal(0, strength, (-(-height // cell), -(-width // cell), 1))
         image += blocks.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
     return image.clip(0, 255).astype(np.uint8)
-
-
-def write_video(uri: str, frames: Iterable[np.ndarray], rate: int = 12) -> None:
-    """H.264 in mp4, the same bytes each time. `frames`: at least one, uint8 [H, W, 3], taken as they are needed."""
-    with storage.spool(uri) as path:
-        with av.open(path, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-            options = {"crf": "18", "preset": "veryfast", "threads": "1"}
-            stream = container.add_stream("libx264", rate=rate, options=options)
-            for number, frame in enumerate(frames):
-                if not number:
-                    stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
-        storage.commit(path, uri, replace=True)
 
 
 def annotation_rows(video_id: str, masks: np.ndarray) -> Iterator[dict]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.synthetic.moving_shapes import annotation_rows, texture, write_rows, write_video
+from pipeline.datasets.synthetic.moving_shapes import annotation_rows, texture, write_rows
 from pipeline.datasets.synthetic.shape_scenes import (
     FEWEST_FRAMES,
     FOCUSES,
@@ -24,6 +24,7 @@ from pipeline.datasets.synthetic.shape_scenes import (
     visible_masks,
 )
 from pipeline.datasets.synthetic.shape_sentences import Sentence, sentence_about_nothing, sentences
+from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from schemas.manifest import MANIFEST
@@ -73,7 +74,7 @@ class SyntheticVideos:
         scene = self.scene(index)
         background = BACKGROUNDS[self.split](self._rng(index, 1), self.height, self.width)
         frames = paint(scene.actors, scene.seen, background)
-        write_video(storage.join(folder, "videos", f"{video_id}.mp4"), tuple(frames))
+        write_mp4(storage.join(folder, "videos", f"{video_id}.mp4"), tuple(frames), fps=12)
         return list(self._manifest_rows(video_id, scene)), list(annotation_rows(video_id, scene.seen))
 
     def scene(self, index: int) -> "Scene":

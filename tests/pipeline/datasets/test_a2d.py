@@ -9,7 +9,7 @@ import pytest
 from pipeline.datasets import a2d
 from pipeline.datasets.common import dataset_video
 from pipeline.datasets.common.tracks import OTHER_SIZE
-from pipeline.datasets.synthetic.moving_shapes import write_video
+from pipeline.drawing.video_file import write_mp4
 from schemas import rle
 from schemas.errors import InputError
 
@@ -36,8 +36,8 @@ def root(tmp_path):
     (texts / "a2d_annotation.txt").write_text(SENTENCES)
     (texts / "a2d_missed_videos.txt").write_bytes(b"missed\r\ncaf\xe9\n")
     (release / "videoset.csv").write_text(VIDEOSET)
-    write_video(str(release / "clips320H/-a.mp4"), tuple(np.zeros((12, H, W, 3), np.uint8)))
-    write_video(str(release / "clips320H/-b.mp4"), tuple(np.zeros((9, H, W, 3), np.uint8)))
+    write_mp4(str(release / "clips320H/-a.mp4"), tuple(np.zeros((12, H, W, 3), np.uint8)), fps=12)
+    write_mp4(str(release / "clips320H/-b.mp4"), tuple(np.zeros((9, H, W, 3), np.uint8)), fps=12)
     return tmp_path
 
 

@@ -17,7 +17,7 @@ from schemas.masks import PREDICTIONS
 
 
 def written(source: MaskSource, out) -> dict:
-    write_coco_video(source.videos(), str(out))
+    write_coco_video(source, str(out))
     return json.loads(out.read_text())
 
 
@@ -65,7 +65,7 @@ def test_empty_masks_and_frames_not_asked_for_are_null(tmp_path):
         [True, False, False],
         [False, True, False],
     ]
-    assert write_coco_video(source.videos(), str(tmp_path / "c.json")).failed == 2
+    assert write_coco_video(source, str(tmp_path / "c.json")).counts["failed"] == 2
 
 
 def test_the_same_bytes_each_time_and_sound_json_without_pairs(labelled_run, tmp_path):
@@ -73,7 +73,8 @@ def test_the_same_bytes_each_time_and_sound_json_without_pairs(labelled_run, tmp
     written(source, tmp_path / "a.json")
     written(source, tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    write_coco_video(iter([]), str(tmp_path / "c.json"))
+    pq.write_table(PREDICTIONS.empty_table(), tmp_path / "none.parquet")
+    write_coco_video(MaskSource.open(str(tmp_path / "none.parquet")), str(tmp_path / "c.json"))
     assert json.loads((tmp_path / "c.json").read_text())["annotations"] == []
 
 

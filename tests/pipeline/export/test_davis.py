@@ -1,4 +1,4 @@
-"""Label maps: the published merge as far as binary masks tell it, annotators and objects, and the way back."""
+"""Label maps: the published merge as far as binary masks allow, annotators and objects, and the way back."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +9,8 @@ from PIL import Image
 
 from model.referformer.inference.postprocess import choose_query, merge_objects, resize_logits
 from model.referformer.inference.segmenter import windows
-from pipeline.export.davis import merge, write_davis
-from pipeline.export.png import PALETTE
+from pipeline.export.davis import merge_masks, write_davis
+from pipeline.export.png import DAVIS_PALETTE
 from pipeline.masks.by_video import MaskSource
 from pipeline.masks.png_trees import Tree
 from schemas import rle
@@ -44,7 +44,7 @@ def test_the_merge_is_the_published_one_where_masks_do_not_overlap(recorded):
     alone = masks.sum(0) < 2
     same = overlapping = 0
     for frame in range(masks.shape[1]):
-        merged, overlap = merge(list(masks[:, frame]), list(scores[:, frame]), [1, 2, 3])
+        merged, overlap = merge_masks(list(masks[:, frame]), list(scores[:, frame]), [1, 2, 3])
         clear = alone[frame] & (logits[:, frame].abs() > 1e-4).all(0).numpy()
         np.testing.assert_array_equal(merged[clear], ids[frame][clear])
         assert overlap == np.count_nonzero(~alone[frame])
@@ -65,15 +65,15 @@ def test_with_the_exact_probabilities_the_rule_is_the_recorded_one(recorded):
 def test_overlaps_go_to_the_higher_score_and_ties_to_the_first():
     left, right = np.zeros((1, 3), bool), np.zeros((1, 3), bool)
     left[0, :2], right[0, 1:] = True, True
-    assert merge([left, right], [0.2, 0.4], [1, 2])[0].tolist() == [[1, 2, 2]]
-    assert merge([left, right], [0.4, 0.4], [1, 2])[0].tolist() == [[1, 1, 2]]
-    assert merge([left, right], [0.4, 0.2], [7, 2])[0].tolist() == [[7, 7, 2]]
-    assert merge([left, right], [0.4, 0.2], [7, 2])[1] == 1
+    assert merge_masks([left, right], [0.2, 0.4], [1, 2])[0].tolist() == [[1, 2, 2]]
+    assert merge_masks([left, right], [0.4, 0.4], [1, 2])[0].tolist() == [[1, 1, 2]]
+    assert merge_masks([left, right], [0.4, 0.2], [7, 2])[0].tolist() == [[7, 7, 2]]
+    assert merge_masks([left, right], [0.4, 0.2], [7, 2])[1] == 1
 
 
 def test_the_palette_is_that_of_davis(shared):
     image = Image.open(shared / "data/real/predictions_osvos/libby/00000.png")
-    assert bytes(image.getpalette() or []) == PALETTE
+    assert bytes(image.getpalette() or []) == DAVIS_PALETTE
 
 
 def table(tmp_path, masks: dict[str, list[np.ndarray]]) -> str:
@@ -97,8 +97,8 @@ def disjoint(objects: int, frames: int = 2) -> list[list[np.ndarray]]:
 def test_published_numbering_and_the_way_back(tmp_path):
     masks = disjoint(3)
     uri = table(tmp_path, {str(4 * thing + who): masks[thing] for thing in range(3) for who in range(4)})
-    made = write_davis(MaskSource.open(uri).videos(), str(tmp_path / "out"))
-    assert (made.videos, made.annotators, made.pairs, made.files, made.overlaps) == (1, 4, 12, 8, 0)
+    made = write_davis(MaskSource.open(uri), str(tmp_path / "out"))
+    assert made.counts == {"videos": 1, "annotators": 4, "pairs": 12, "files": 8, "filled": 0, "overlaps": 0}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["anno_0", "anno_1", "anno_2", "anno_3"]
     image = Image.open(tmp_path / "out/anno_2/v/00001.png")
     assert (image.mode, image.size) == ("P", (7, 5))
@@ -111,7 +111,7 @@ def test_published_numbering_and_the_way_back(tmp_path):
         for frame, mask in enumerate(frames)
     }
     first = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
-    write_davis(MaskSource.open(uri).videos(), str(tmp_path / "out"))
+    write_davis(MaskSource.open(uri), str(tmp_path / "out"))
     assert first == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
 
 
@@ -126,20 +126,20 @@ def test_annotators_and_objects_of_the_manifest(tmp_path):
     rows = [
         {"expression_id": name, "annotator": "first", "object_ids": [thing]} for name, thing in (("a", "5"), ("b", "2"))
     ]
-    write_davis(MaskSource.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
+    write_davis(MaskSource.open(uri, manifest(tmp_path, rows)), str(tmp_path / "out"))
     assert set(np.unique(np.asarray(Image.open(tmp_path / "out/anno_first/v/00000.png")))) == {0, 2, 5}
 
 
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
-        ([{"expression_id": "a"}], "annotator or object is not known"),
+        ([{"expression_id": "a"}], "annotator or object is unknown"),
         ([{"expression_id": "0", "object_ids": ["1", "2"]}], "label maps need one number"),
         ([{"expression_id": "0", "object_ids": ["255"]}], "label maps need one number"),
-        ([{"expression_id": "1016"}], "expression_id=1016: by its number it is object 255; label maps hold 254"),
+        ([{"expression_id": "1016"}], "expression_id=1016: its number makes it object 255, and label maps hold 254"),
         (
             [{"expression_id": name, "object_ids": ["1"], "annotator": "0"} for name in "01"],
-            "has object 1 in expression 0",
+            "its object 1 is already that of expression 0",
         ),
         ([{"expression_id": "0", "annotator": "../x"}], "cannot be a file name"),
     ],
@@ -147,13 +147,13 @@ def test_annotators_and_objects_of_the_manifest(tmp_path):
 def test_what_no_label_map_can_hold_is_refused(tmp_path, rows, text):
     uri = table(tmp_path, {name: disjoint(1)[0] for name in ("0", "1", "1016", "a")})
     with pytest.raises(InputError, match=text):
-        write_davis(MaskSource.open(uri, manifest(tmp_path, rows)).videos(), str(tmp_path / "out"))
+        write_davis(MaskSource.open(uri, manifest(tmp_path, rows)), str(tmp_path / "out"))
 
 
 def test_an_object_without_masks_is_refused_or_background(tmp_path):
     uri = table(tmp_path, {"0": disjoint(1)[0]})
     asked = manifest(tmp_path, [{"expression_id": "0"}, {"expression_id": "4"}])
     with pytest.raises(InputError, match="expression_id=4: there are no predictions of this pair"):
-        write_davis(MaskSource.open(uri, asked).videos(), str(tmp_path / "out"))
-    made = write_davis(MaskSource.open(uri, asked).videos(), str(tmp_path / "out"), "empty")
-    assert (made.files, made.filled) == (2, 2)
+        write_davis(MaskSource.open(uri, asked), str(tmp_path / "out"))
+    made = write_davis(MaskSource.open(uri, asked), str(tmp_path / "out"), missing="empty")
+    assert (made.counts["files"], made.counts["filled"]) == (2, 2)

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.export.submission import SERVERS, write_submission
-from pipeline.export.validation import validate
+from pipeline.export.servers import SERVERS
+from pipeline.export.submission import write_submission
+from pipeline.export.validation import validate_submission
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
@@ -22,7 +23,7 @@ from tests.handmade import error_of, rows_of, run_of_truth
 
 
 def made(run, out, server="ref-youtube-vos", missing="error", manifest=None) -> zipfile.ZipFile:
-    write_submission(MaskSource.open(run, manifest).videos(), SERVERS[server], str(out), missing)
+    write_submission(MaskSource.open(run, manifest), str(out), server=server, missing=missing)
     return zipfile.ZipFile(out)
 
 
@@ -116,31 +117,31 @@ def test_frames_are_those_whose_indices_the_manifest_lists(tmp_path):
     source = folder_of_three(tmp_path, asked, [masks, error_of("v", "1")])
     out = str(tmp_path / "s.zip")
     with pytest.raises(InputError, match="expression_id=0: 1 of 2 frames have no mask, the first is c"):
-        write_submission(source.videos(), SERVERS["mevis"], out)
-    made = write_submission(source.videos(), SERVERS["mevis"], out, "empty")
+        write_submission(source, out, server="mevis")
+    made = write_submission(source, out, server="mevis", missing="empty")
     assert zipfile.ZipFile(out).namelist() == [f"v/{expression}/{frame}.png" for expression in "01" for frame in "ca"]
-    assert (made.files, made.filled) == (4, 3)
+    assert (made.counts["files"], made.counts["filled"]) == (4, 3)
     manifest = read_manifest(str(tmp_path / "m.parquet"))
-    assert not validate(out, SERVERS["mevis"], manifest).counts
+    assert not validate_submission(out, SERVERS["mevis"], manifest).counts
 
 
-def test_a_null_among_the_frames_is_told(tmp_path):
+def test_a_null_among_the_frames_is_reported(tmp_path):
     asked = [{"expression_id": "0", "frame_indices": [0, None]}]
     source = folder_of_three(tmp_path, asked, [rows_of("v", "0", 1)])
     text = "video_id=v expression_id=0: its list of frames holds a null"
     with pytest.raises(InputError, match=text):
-        write_submission(source.videos(), SERVERS["mevis"], str(tmp_path / "s.zip"))
+        write_submission(source, str(tmp_path / "s.zip"), server="mevis")
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("v/0/a.png", b"")
     with pytest.raises(InputError, match=text):
-        validate(str(tmp_path / "z.zip"), SERVERS["mevis"], read_manifest(str(tmp_path / "m.parquet")))
+        validate_submission(str(tmp_path / "z.zip"), SERVERS["mevis"], read_manifest(str(tmp_path / "m.parquet")))
 
 
 def test_without_a_list_each_pair_has_the_frames_of_all_pairs_of_its_video(tmp_path):
     asked = [{"expression_id": name} for name in "01"]
     source = folder_of_three(tmp_path, asked, [rows_of("v", "0", 1), rows_of("v", "1", 2)])
     with pytest.raises(InputError, match="expression_id=0: 1 of 2 frames have no mask, the first is 00001"):
-        write_submission(source.videos(), SERVERS["mevis"], str(tmp_path / "s.zip"))
+        write_submission(source, str(tmp_path / "s.zip"), server="mevis")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_ids_that_would_leave_the_folder_are_refused(tmp_path, video, expression
     assert not (tmp_path / "s.zip").exists()
 
 
-def test_a_frame_name_that_no_file_can_have_is_told_with_its_pair(tmp_path):
+def test_a_frame_name_that_no_file_can_have_is_reported_with_its_pair(tmp_path):
     rows = [row | {"frame_name": "a/b"} for row in rows_of("v", "0", 1).to_pylist()]
     pq.write_table(pa.Table.from_pylist(rows, schema=rows_of("v", "0").schema), tmp_path / "m.parquet")
     with pytest.raises(InputError, match=r"video_id=v expression_id=0: frame a/b: id 'a/b.png' cannot be a file name"):
@@ -178,8 +179,8 @@ def test_from_and_to_a_bucket(labelled_run, s3, tmp_path):
         content = storage.read_bytes(labelled_run.masks_uri(unit.unit_id))
         storage.write_bytes(f"{s3}/{tmp_path.name}/masks/{unit.unit_id}.parquet", content)
     out = f"{s3}/{tmp_path.name}/s.zip"
-    write_submission(MaskSource.open(f"{s3}/{tmp_path.name}/masks").videos(), SERVERS["mevis"], out)
+    write_submission(MaskSource.open(f"{s3}/{tmp_path.name}/masks"), out, server="mevis")
     local = made(labelled_run.folder, tmp_path / "s.zip", "mevis")
     assert storage.read_bytes(out) == (tmp_path / "s.zip").read_bytes()
-    assert not validate(out, SERVERS["mevis"]).counts
+    assert not validate_submission(out, SERVERS["mevis"]).counts
     assert len(local.namelist()) == 108

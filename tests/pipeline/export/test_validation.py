@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.export import validation
+from pipeline.export import untrusted_zip
 from pipeline.export.png import binary_png, palette_png
-from pipeline.export.submission import SERVERS, write_submission
-from pipeline.export.validation import validate
+from pipeline.export.servers import SERVERS
+from pipeline.export.submission import write_submission
+from pipeline.export.validation import validate_submission
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError, StorageError
@@ -35,7 +36,7 @@ def packed(tmp_path, files: dict[str, bytes], compression=zipfile.ZIP_STORED) ->
 
 
 def counts(tmp_path, files: dict[str, bytes], server=SERVER) -> dict[str, int]:
-    return validate(packed(tmp_path, files), server).counts
+    return validate_submission(packed(tmp_path, files), server).counts
 
 
 def saved(image: Image.Image) -> bytes:
@@ -45,7 +46,7 @@ def saved(image: Image.Image) -> bytes:
 
 
 def test_a_sound_zip_has_no_mistake_but_is_not_the_whole_set(tmp_path):
-    found = validate(packed(tmp_path, SOUND), SERVER)
+    found = validate_submission(packed(tmp_path, SOUND), SERVER)
     assert (found.counts, found.videos, found.pairs, found.files) == ({}, 2, 4, 12)
     assert found.notes[-1].endswith("has 202 videos and 834 expressions, this zip 2 and 4")
     assert found.notes[0].startswith("no manifest: ")
@@ -89,7 +90,7 @@ def test_root(tmp_path, server, prefix, expected):
     ],
 )
 def test_mistakes_in_one_file(tmp_path, name, content, kind):
-    found = validate(packed(tmp_path, SOUND | {name: content}), SERVER)
+    found = validate_submission(packed(tmp_path, SOUND | {name: content}), SERVER)
     assert found.counts == {kind: 1}
     assert found.examples[kind][0]
 
@@ -102,11 +103,11 @@ def test_doubled_names_and_links(tmp_path):
         archive.writestr(link, "/etc/passwd")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("Annotations/a/0/00000.png", MASK)
-    assert validate(path, SERVER).counts == {"extra": 2}
+    assert validate_submission(path, SERVER).counts == {"extra": 2}
 
 
 def test_foreground_of_one_is_pointed_out(tmp_path):
-    found = validate(
+    found = validate_submission(
         packed(tmp_path, dict.fromkeys(SOUND, saved(Image.fromarray(np.eye(4, 6, dtype=np.uint8))))), SERVER
     )
     assert not found.counts
@@ -118,17 +119,17 @@ def test_foreground_of_one_is_pointed_out(tmp_path):
     [(palette_png(np.eye(4, 6, dtype=np.uint8)), "palette images"), (saved(Image.new("1", (6, 4))), "1-bit gray")],
 )
 def test_masks_in_other_forms_are_pointed_out(tmp_path, content, form):
-    found = validate(packed(tmp_path, dict.fromkeys(SOUND, content)), SERVER)
+    found = validate_submission(packed(tmp_path, dict.fromkeys(SOUND, content)), SERVER)
     assert not found.counts
-    assert f"12 masks are {form}, not 8-bit gray; servers that look at colours see others" in found.notes
+    assert f"12 masks are {form}, not 8-bit gray; servers that read colours see other values" in found.notes
     assert not any("foreground" in note for note in found.notes)
 
 
 def test_against_a_manifest(labelled_run, shapes, tmp_path):
     path = str(tmp_path / "whole.zip")
-    write_submission(MaskSource.open(labelled_run.folder).videos(), SERVER, path)
+    write_submission(MaskSource.open(labelled_run.folder), path, server="ref-youtube-vos")
     manifest = read_manifest(shapes[0])
-    found = validate(path, SERVER, manifest)
+    found = validate_submission(path, SERVER, manifest)
     assert (found.counts, found.pairs) == ({}, 9)
     assert len(found.notes) == 1  # the videos could be opened
     with zipfile.ZipFile(path) as archive:
@@ -136,7 +137,7 @@ def test_against_a_manifest(labelled_run, shapes, tmp_path):
     del files["Annotations/shapes-0001/1/00011.png"]
     files = {name: content for name, content in files.items() if "shapes-0002" not in name and "-0000/2/" not in name}
     files |= {"Annotations/shapes-0009/0/00000.png": MASK, "Annotations/shapes-0001/0/00000.png": MASK}
-    found = validate(packed(tmp_path, files), SERVER, manifest)
+    found = validate_submission(packed(tmp_path, files), SERVER, manifest)
     assert found.counts == {"missing": 1 + 12 + 3 * 12, "extra": 1, "size": 1}
     assert "6x4, the video is 128x96" in found.examples["size"][0]
     assert any("expression 1: 1 of 12 frames, the first is 00011" in text for text in found.examples["missing"])
@@ -154,42 +155,44 @@ def test_frames_that_all_expressions_lack(shapes, tmp_path, folder_of_images):
     manifest = pa.Table.from_pylist(rows)
     mask = binary_png(np.zeros((96, 128), bool))
     names = [f"Annotations/shapes-0000/{row['expression_id']}/{frame:05}.png" for row in rows for frame in range(13)]
-    assert validate(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, manifest).counts == {"extra": len(rows)}
+    assert validate_submission(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, manifest).counts == {
+        "extra": len(rows)
+    }
     names = [name for name in names if not name.endswith(("00011.png", "00012.png"))]
-    found = validate(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, manifest)
+    found = validate_submission(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, manifest)
     assert found.counts == {"missing": len(rows)}
     gone = manifest.set_column(1, "video_uri", [[str(tmp_path / "gone")] * len(rows)])
-    found = validate(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, gone)
+    found = validate_submission(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, gone)
     assert not found.counts
     assert "1 videos could not be opened" in found.notes[0]
 
 
 def test_listed_frames_are_what_a_video_should_have(labelled_run, shapes, tmp_path):
     path = str(tmp_path / "whole.zip")
-    write_submission(MaskSource.open(labelled_run.folder).videos(), SERVER, path)
+    write_submission(MaskSource.open(labelled_run.folder), path, server="ref-youtube-vos")
     manifest = read_manifest(shapes[0])
     frames = [[f"{frame:05}" for frame in range(1, 13)]] * manifest.num_rows
     listed = manifest.append_column("frames", [frames]) if "frames" not in manifest.column_names else manifest
-    assert validate(path, SERVER, listed).counts == {"missing": 9, "extra": 9}
+    assert validate_submission(path, SERVER, listed).counts == {"missing": 9, "extra": 9}
     columns = [name for name in manifest.column_names if name not in ("frames", "num_frames")]
     indices = pa.array([[*range(1, 13)]] * manifest.num_rows, pa.list_(pa.int32()))
     by_index = manifest.select(columns).append_column("frame_indices", indices)
-    assert validate(path, SERVER, by_index).counts == {"missing": 9, "extra": 9}
+    assert validate_submission(path, SERVER, by_index).counts == {"missing": 9, "extra": 9}
 
 
 def test_no_zip_and_an_empty_one(tmp_path):
     (tmp_path / "no.zip").write_bytes(b"hello")
-    with pytest.raises(InputError, match="is no zip file"):
-        validate(str(tmp_path / "no.zip"), SERVER)
+    with pytest.raises(InputError, match="is not a zip file"):
+        validate_submission(str(tmp_path / "no.zip"), SERVER)
     assert counts(tmp_path, {}) == {"missing": 1}
 
 
 def test_a_file_that_unpacks_to_much_is_not_unpacked(tmp_path):
-    bomb = bytes(validation.FILE_BYTES + 1)
+    bomb = bytes(untrusted_zip.FILE_BYTES + 1)
     path = packed(tmp_path, SOUND | {"Annotations/a/0/00001.png": bomb}, zipfile.ZIP_DEFLATED)
     del bomb
     tracemalloc.start()
-    found = validate(path, SERVER)
+    found = validate_submission(path, SERVER)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.counts == {"unreadable": 1}
@@ -204,7 +207,7 @@ def test_a_file_that_lies_about_its_size_is_cut(tmp_path):
         data[at : at + 4] = struct.pack("<I", 100)
     (tmp_path / "s.zip").write_bytes(data)
     tracemalloc.start()
-    found = validate(path, SERVER)
+    found = validate_submission(path, SERVER)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.counts == {"unreadable": 1}
@@ -228,12 +231,12 @@ def test_an_image_of_absurd_size_is_not_decoded(tmp_path):
 
 def test_absurd_totals_and_listings_are_refused(tmp_path, monkeypatch):
     path = packed(tmp_path, SOUND)
-    monkeypatch.setattr(validation, "TOTAL_BYTES", 100)
+    monkeypatch.setattr(untrusted_zip, "TOTAL_BYTES", 100)
     with pytest.raises(InputError, match="would unpack to"):
-        validate(path, SERVER)
-    monkeypatch.setattr(validation, "DIRECTORY_BYTES", 100)
-    with pytest.raises(InputError, match="the listing alone takes"):
-        validate(path, SERVER)
+        validate_submission(path, SERVER)
+    monkeypatch.setattr(untrusted_zip, "DIRECTORY_BYTES", 100)
+    with pytest.raises(InputError, match="its directory alone takes"):
+        validate_submission(path, SERVER)
 
 
 def test_damaged_zips_are_findings_or_refused(tmp_path):
@@ -247,7 +250,7 @@ def test_damaged_zips_are_findings_or_refused(tmp_path):
             damaged[at] = rng.integers(256)
         (tmp_path / "s.zip").write_bytes(damaged)
         try:
-            validate(str(tmp_path / "s.zip"), SERVER)
+            validate_submission(str(tmp_path / "s.zip"), SERVER)
         except InputError:
             refused += 1
     assert 0 < refused < 300
@@ -263,7 +266,7 @@ def test_a_damaged_file_is_a_finding_whatever_its_compression(tmp_path, compress
     for at in range(start + 4, start + size):  # in LZMA the properties, then the data
         damaged[at] ^= 0x5A
     Path(path).write_bytes(damaged)
-    found = validate(path, SERVER)
+    found = validate_submission(path, SERVER)
     assert found.counts == {"unreadable": 1}
     assert found.examples["unreadable"][0].startswith(f"{first}: ")
 
@@ -274,8 +277,8 @@ def test_a_place_outside_the_file_is_a_finding(tmp_path):
     entry = content.find(b"PK\1\2")
     content[entry + 42 : entry + 46] = struct.pack("<I", 0xFFFFFFF0)
     Path(path).write_bytes(content)
-    assert validate(path, SERVER).examples["unreadable"] == [
-        f"{next(iter(SOUND))}: its listing points outside the file"
+    assert validate_submission(path, SERVER).examples["unreadable"] == [
+        f"{next(iter(SOUND))}: its directory points outside the file"
     ]
 
 
@@ -286,7 +289,7 @@ def test_a_storage_that_fails_is_no_finding(tmp_path, monkeypatch):
     path = packed(tmp_path, SOUND)
     monkeypatch.setattr(zipfile.ZipFile, "open", fail)
     with pytest.raises(StorageError, match="no answer"):
-        validate(path, SERVER)
+        validate_submission(path, SERVER)
 
 
 @pytest.mark.slow
@@ -306,10 +309,10 @@ def test_the_real_validation_set(shared, tmp_path):
         for row in manifest.to_pylist()
         for frame in row["frames"]
     ]
-    found = validate(packed(tmp_path, dict.fromkeys(names, MASK)), SERVER, manifest)
+    found = validate_submission(packed(tmp_path, dict.fromkeys(names, MASK)), SERVER, manifest)
     assert (found.counts, found.videos, found.pairs) == ({}, 202, 834)
     assert not any("published" in note for note in found.notes)
-    found = validate(
+    found = validate_submission(
         packed(tmp_path, dict.fromkeys([*names[1:], f"valid/{names[0]}x/0/0.png"], MASK)), SERVER, manifest
     )
     assert found.counts["missing"] == 1

@@ -1,0 +1,107 @@
+"""Read masks from a zip that may be damaged or made to hurt.
+
+The directory of the zip, each file and the pixels of each image are bounded before memory is taken for them. Nothing is
+unpacked to disk.
+"""
+
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from pipeline.masks.label_maps import decode_mask
+from schemas.errors import InputError, MediaError, StorageError
+
+DIRECTORY_BYTES = 2**27  # of the directory of the zip, about 1.4 million files
+FILE_BYTES = 2**26  # of one PNG, unpacked
+TOTAL_BYTES = 2**38  # of all files, unpacked
+GRAY = "8-bit gray"
+PNG_FORMAT = slice(24, 26)  # bytes of a PNG: bits, then kind of colour (0 gray, 3 palette)
+DAMAGED = (  # raised by unpacking, whatever the compression
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+
+class StoredMask(NamedTuple):
+    """One mask of a zip: height and width, its values above 0, and the pixel format of its PNG."""
+
+    size: tuple[int, int]
+    values: list[int]
+    pixel_format: str
+
+
+class MaskFault(NamedTuple):
+    """A file without a usable mask: "unreadable", or "values" if its pixels are of another kind; and the reason."""
+
+    kind: str
+    reason: str
+
+
+def open_untrusted_zip(file: BinaryIO, uri: str) -> zipfile.ZipFile:
+    """Open a zip from `file`; `uri` names it in errors. Raises InputError if it is not a zip, or absurdly large."""
+    try:
+        archive = zipfile.ZipFile(_BoundedFile(file, uri))  # pyright: ignore[reportArgumentType]
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
+        raise InputError(f"{uri} is not a zip file: {error}") from None
+    total = sum(file.file_size for file in archive.infolist())
+    if total > TOTAL_BYTES:
+        raise InputError(f"{uri} would unpack to {total / 2**30:,.0f} GiB; this is not a submission")
+    return archive
+
+
+def read_stored_mask(archive: zipfile.ZipFile, file: zipfile.ZipInfo) -> StoredMask | MaskFault:
+    """Decode one mask. Raises StorageError if the storage of the zip fails."""
+    if file.flag_bits & 1:
+        return MaskFault("unreadable", "it is encrypted")
+    if file.file_size > FILE_BYTES:
+        return MaskFault("unreadable", f"it would unpack to {file.file_size} bytes, too much for a mask")
+    try:
+        with archive.open(file) as opened:
+            content = opened.read(file.file_size + 1)  # bounded, even if it would unpack to more than it declares
+        mask = decode_mask(content, "")
+    except StorageError:
+        raise
+    except MediaError as error:
+        text = error.reason.removeprefix(": ")
+        if text.startswith("mask of mode"):
+            return MaskFault("values", f"{text.partition(';')[0]}; {GRAY} is needed")
+        return MaskFault("unreadable", text)
+    except DAMAGED as error:
+        return MaskFault("unreadable", str(error))
+    bits, colour = content[PNG_FORMAT]
+    values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)[1:]) + 1
+    height, width = mask.shape
+    return StoredMask((height, width), values.tolist(), "palette images" if colour == 3 else f"{bits}-bit gray")
+
+
+class _BoundedFile:
+    """A file that refuses to read more than DIRECTORY_BYTES at once, because a directory is read as a whole.
+
+    It also refuses positions outside the file, which a damaged directory may name.
+    """
+
+    def __init__(self, file: BinaryIO, uri: str):
+        self.tell, self.seekable = file.tell, file.seekable
+        self._file, self._uri, self._size = file, uri, file.seek(0, io.SEEK_END)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and not 0 <= offset <= self._size:
+            raise zipfile.BadZipFile("its directory points outside the file")
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        if size > DIRECTORY_BYTES:
+            raise InputError(f"{self._uri}: its directory alone takes {size} bytes; this is not a submission")
+        return self._file.read(size)
