@@ -1,5 +1,5 @@
-# Image for every node of a Ray cluster, head and workers, with and without GPU: the torch wheel brings its CUDA
-# libraries, so the host gives the driver alone.
+# Image for every node of a Ray cluster, head and workers, with or without a GPU. The torch wheel includes the CUDA
+# libraries, so the host needs the NVIDIA driver only.
 #   docker build -t refervos .
 #   docker run --rm refervos rvos demo --out /tmp/demo
 FROM python:3.11-slim-bookworm

@@ -1,4 +1,4 @@
-# make demo, make test and make check each set up their own .venv first (Python 3.11 or newer).
+# Every target creates .venv first, with the versions of constraints.txt (Python 3.11 to 3.13).
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 
@@ -6,11 +6,12 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    segment, audit and score synthetic videos with the checkpoint in the box"
-	@echo "make test    make check, then all tests: the slow ones, the chaos tests and the wheel in a clean environment too"
-	@echo "make fast    the tests of a plain pytest run"
-	@echo "make check   ruff, format and types"
-	@echo "make train-tiny  train the checkpoint in the box again, into TINY=tiny-training: about two hours on 2 cores"
+	@echo "make demo        render, segment, audit and score synthetic videos with the bundled checkpoint; a minute or two"
+	@echo "make check       lint, formatting and types; about a minute"
+	@echo "make fast        the tests that take seconds each, as a plain pytest run"
+	@echo "make test        make check, then all tests: also slow tests, chaos tests and the wheel in a clean environment"
+	@echo "make train-tiny  train the bundled checkpoint again, into TINY=tiny-training; about two hours on 2 cores"
+	@echo "make clean       remove .venv, demo, dist and build"
 
 $(BIN)/rvos: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -33,8 +34,8 @@ check: $(BIN)/rvos
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-# The training of model/tiny on fresh scenes, and then what it can do: stills; a backbone that sees motion; words for motion;
-# clips of all kinds. Repeat to go on after an interruption.
+# Train model/tiny on new scenes and score it. Phases: stills; a backbone that sees motion; words for motion; clips of all
+# kinds. Repeat the command to resume.
 TINY ?= tiny-training
 data = --data $(TINY)/$(1)/manifest.parquet --annotations $(TINY)/$(1)/annotations.parquet
 heldout = --heldout $(TINY)/$(1)/manifest.parquet --heldout-annotations $(TINY)/$(1)/annotations.parquet
