@@ -92,7 +92,7 @@ def test_local_commits_with_and_without_nameless_files(tmp_path, monkeypatch, na
 @pytest.mark.chaos
 def test_a_killed_writer_leaves_nothing(tmp_path):
     code = (
-        "import os, sys; from pipeline import storage as s; s.spool(sys.argv[1]).__enter__(); os.kill(os.getpid(), 9)"
+        "import os, sys; from pipeline.io.storage import spool; spool(sys.argv[1]).__enter__(); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "u")], check=False).returncode == -9
     assert os.listdir(tmp_path) == []
@@ -165,7 +165,7 @@ def test_large_files_go_up_in_parts_and_the_first_still_wins(s3, tmp_path):
 @pytest.mark.s3
 @pytest.mark.parametrize("call", ["exists", "size", "version", "read_bytes", "names", "is_folder"])
 def test_a_wrong_key_is_told_by_whatever_is_asked_first(s3, call):
-    code = f"from pipeline import storage; storage.{call}('s3://tests/none')"
+    code = f"from pipeline.io import storage; storage.{call}('s3://tests/none')"
     environment = os.environ | {"AWS_SECRET_ACCESS_KEY": "wrong-secret-value"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "StorageError: s3://tests/none: the storage refuses the access" in done.stderr

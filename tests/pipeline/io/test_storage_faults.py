@@ -232,7 +232,7 @@ def test_a_killed_upload_shows_nothing(disturbed, s3, tmp_path):
         return "hang"
 
     disturbed.choose = choose
-    code = "import sys; from pipeline import storage as s; s.create_bytes(sys.argv[1], bytes(int(sys.argv[2])))"
+    code = "import sys; from pipeline.io import storage as s; s.create_bytes(sys.argv[1], bytes(int(sys.argv[2])))"
     writer = subprocess.Popen([sys.executable, "-c", code, uri, str(LARGE)], stderr=subprocess.PIPE)
     assert reached.wait(60), writer.communicate()
     writer.send_signal(signal.SIGKILL)
@@ -250,7 +250,7 @@ def test_a_killed_reader_leaves_no_copies(s3, tmp_path):
     for name in ("a.mp4", "b.mp4"):
         storage.write_bytes(f"{s3}/{tmp_path.name}/{name}", os.urandom(100_000))
     code = (
-        "import os, sys; from pipeline import storage as s; uri = sys.argv[1]\n"
+        "import os, sys; from pipeline.io import storage as s; uri = sys.argv[1]\n"
         "with s.local_file(uri + '/a.mp4') as path, s.local_folder(uri) as folder:\n"
         "    files = [path, *(os.path.join(folder, name) for name in os.listdir(folder))]\n"
         "    print(len(files), sum(len(open(file, 'rb').read()) for file in files), flush=True)\n"
@@ -307,9 +307,8 @@ def test_public_buckets_need_no_keys(s3, tmp_path):
     uri = f"s3://{s3_server.PUBLIC}/{tmp_path.name}/u"
     storage.write_bytes(uri, b"for all")
     storage.write_bytes(f"{s3}/{tmp_path.name}/u", b"not for all")
-    code = (
-        "import sys; from pipeline import storage as s; u = sys.argv[1]\nprint(s.names(s.parent(u)), s.read_bytes(u))"
-    )
+    code = "import sys; from pipeline.io import storage as s; u = sys.argv[1]\n"
+    code += "print(s.names(s.parent(u)), s.read_bytes(u))"
     read = [sys.executable, "-c", code]
     options = {"env": s3_server.without_keys(), "capture_output": True, "text": True, "check": False}
     assert subprocess.run([*read, uri], **options).stdout == "['u'] b'for all'\n"
