@@ -34,11 +34,11 @@ from model.referformer.network.pixel_decoder import (
     smallest_side,
 )
 from model.referformer.network.position_encoding import pixel_position
+from model.referformer.network.roberta import Roberta
 from model.referformer.network.text_encoder import (
     FeatureResizer,
     TextFeatures,
     TokenBatch,
-    build_text_encoder,
     encode_text,
 )
 
@@ -132,7 +132,7 @@ class ReferFormer(nn.Module):
         self.query_embed = nn.Embedding(config.queries, dim)
         self.input_proj = nn.ModuleList(_input_projections(config))
         self.backbone = nn.ModuleList([nn.ModuleDict({"body": build_backbone(config.backbone)})])
-        self.text_encoder = build_text_encoder(config.text)
+        self.text_encoder = Roberta(config.text)
         self.resizer = FeatureResizer(config.text.hidden_size, dim, config.dropout)
         self.fusion_module = VisionLanguageFusion(dim, config.heads)
         self.pixel_decoder = CrossModalPixelDecoder(config)

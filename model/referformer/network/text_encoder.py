@@ -10,10 +10,9 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import RobertaConfig, RobertaModel
 
-from model.referformer.config import TextConfig
 from model.referformer.network.position_encoding import word_position
+from model.referformer.network.roberta import Roberta
 
 
 @dataclass(frozen=True)
@@ -69,33 +68,12 @@ class FeatureResizer(nn.Module):
         return self.dropout(self.layer_norm(self.fc(x)))
 
 
-def build_text_encoder(config: TextConfig) -> RobertaModel:
-    """RoBERTa with pooler, randomly initialised; nothing is fetched."""
-    return RobertaModel(
-        RobertaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.intermediate_size,
-            max_position_embeddings=config.max_positions,
-            hidden_dropout_prob=config.dropout,
-            attention_probs_dropout_prob=config.dropout,
-            type_vocab_size=1,
-            layer_norm_eps=1e-5,
-            bos_token_id=0,
-            pad_token_id=1,
-            eos_token_id=2,
-        )
-    )
-
-
-def encode_text(encoder: RobertaModel, resizer: FeatureResizer, words: TokenBatch) -> TextFeatures:
+def encode_text(encoder: Roberta, resizer: FeatureResizer, words: TokenBatch) -> TextFeatures:
     """ids and mask [N, L] -> features; ValueError if a sentence is longer than the encoder's positions reach."""
-    longest = encoder.config.max_position_embeddings - 2
+    longest = encoder.max_tokens
     if words.ids.shape[1] > longest:
         raise ValueError(f"a sentence of {words.ids.shape[1]} tokens; the text encoder takes at most {longest}")
-    encoded = encoder(input_ids=words.ids, attention_mask=words.mask)
+    encoded = encoder(words.ids, words.mask)
     projected = resizer(encoded.last_hidden_state)
     return TextFeatures(
         words=projected,
