@@ -4,21 +4,13 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from jobs.config.audit import AuditConfig
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest, lines
 from pipeline.runs.run import Run
 
 SHOWN = 10  # findings of each kind
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AuditConfig:
-    """Options of `rvos audit`; see its help for each."""
-
-    run: str
-    manifest: str | None = None
-    compacted: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
+from jobs.config.check import CheckConfig
 from pipeline.io import storage
 from pipeline.io.manifest import load_manifest, row_problems, table_problems
 from pipeline.io.parallel import bounded_map
@@ -16,14 +17,6 @@ from schemas.manifest import MANIFEST
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened at once; mostly waiting for storage
 REFUSED, STALE = "refused", "stale"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckConfig:
-    """Options of `rvos check`; see its help for each."""
-
-    manifest: str
-    write: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,17 +2,10 @@
 
 from dataclasses import asdict, dataclass
 
+from jobs.config.compact import CompactConfig
 from pipeline.io import storage
 from pipeline.runs.compact import Compacted, compact_run
 from pipeline.runs.run import Run
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompactConfig:
-    """Options of `rvos compact`; see its help for each."""
-
-    run: str
-    out: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from jobs.config.compare import CompareConfig
 from jobs.terminal.tables import short
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.attributes import Grouping, spell_out, value_label, value_order
@@ -16,23 +17,6 @@ from schemas.errors import InputError
 CHANGED = 10  # pairs listed in each direction
 SHOWN = 3
 WIDE = 24
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompareConfig:
-    """Options of `rvos compare`; see its help for each."""
-
-    scores: tuple[str, ...]
-    metric: str | None = None
-    by: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.scores) < 2:
-            raise InputError(
-                "compare needs two folders of scores or more; the first is what the others are held against"
-            )
-        for by in self.by:
-            Grouping.parse(by)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jobs.config.convert import ConvertConfig
 from model.referformer.checkpoint import (
     CheckpointError,
     load_published,
@@ -10,23 +11,9 @@ from model.referformer.checkpoint import (
     save_checkpoint,
     weights_digest,
 )
-from model.referformer.config import PUBLISHED, ReferFormerConfig
+from model.referformer.config import ReferFormerConfig
 from model.referformer.tokenizer import load_tokenizer
 from schemas.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConvertConfig:
-    """Options of `rvos convert`; all paths are local."""
-
-    checkpoint: str
-    backbone: str  # a name of PUBLISHED
-    tokenizer: str  # folder with the files of roberta-base
-    out: str
-
-    def __post_init__(self) -> None:
-        if self.backbone not in PUBLISHED:
-            raise InputError(f"--backbone {self.backbone!r} is none of {', '.join(PUBLISHED)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from PIL import Image
 
 from jobs import audit, evaluate, report, segment
+from jobs.config.demo import DemoConfig
 from jobs.segment_result import SegmentResult
 from pipeline.datasets.synthetic.moving_shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
@@ -26,19 +27,6 @@ SHAPES = SyntheticVideos(videos=24, split="test", frames=(8, 12), expressions=2,
 DRAWN_FRAMES = 5
 MOST_FRAMES = 300  # drawn of a user's own video
 LEAST_HEIGHT = 240  # of what is drawn; small frames are enlarged
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DemoConfig:
-    """Options of `rvos demo`."""
-
-    out: str = "rvos-demo"  # a new folder, or that of an earlier demo
-    video: str | None = None
-    expression: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.video is None) != (self.expression is None):
-            raise InputError("--video and --expression go together")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from jobs.segment import SegmentConfig, check_manifest, check_model, run_folder, to_retry
+from jobs.config.segment import SegmentConfig
+from jobs.segment import check_manifest, check_model, plan_options, run_folder, to_retry
 from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.runs.run import Run
 
@@ -57,7 +58,7 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
     rows = the_run.new_rows(manifest, config.manifest, config.limit)
     new = PlanSize()
     if rows.num_rows:
-        new = PlanSize.of(plan_part(rows, fingerprint, config.plan()))
+        new = PlanSize.of(plan_part(rows, fingerprint, plan_options(config)))
     planned, committed = the_run.units(), the_run.committed()
     open_units = [unit for unit in planned if unit.unit_id not in committed]
     retried = [receipt for _, receipt in to_retry(the_run, planned, committed, config.again)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from jobs.config.evaluate import EvaluateConfig
 from jobs.terminal.tables import score_table
 from pipeline.cluster.session import connect_to_ray
 from pipeline.evaluation.metrics.average_precision import average_precision
@@ -34,29 +35,6 @@ NOT_SCORED = ("failed", "missing", "misshaped")
 LISTED = 1000  # pairs of each kind named in summary.json
 SHOWN_PAIRS = 20  # up to so many the text has a table of them
 SMALL = 96 * 2**20  # bytes of predictions up to which no Ray is started, unless asked for
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig:
-    """Options of `rvos evaluate`; see its help for each."""
-
-    predictions: str
-    annotations: str
-    out: str
-    manifest: str | None = None
-    protocol: str = "all-frames"
-    by: tuple[str, ...] = ()
-    missing: str | None = None
-    decay_8bit: bool = False
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise InputError(f"--protocol {self.protocol}: there is no such; there are {', '.join(PROTOCOLS)}")
-        if self.missing not in (None, *MISSING):
-            raise InputError(f"--missing {self.missing}: give one of {', '.join(MISSING)}")
-        for by in self.by:
-            Grouping.parse(by)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,9 +3,18 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from pipeline.export.all_frames import Missing
+from jobs.config.export import (
+    CocoVideoConfig,
+    DavisConfig,
+    ExportConfig,
+    OverlayConfig,
+    ReviewConfig,
+    SubmissionConfig,
+    ValidateConfig,
+    WebDatasetConfig,
+)
 from pipeline.export.exported import Exported
 from pipeline.export.servers import SERVERS, find_server
 from pipeline.export.validation import FAULT_KINDS, Findings, validate_submission
@@ -13,72 +22,6 @@ from pipeline.io import output_folder, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExportConfig:
-    """What all exports have: RUN is a run or a folder of Parquet, `manifest` chooses among its pairs."""
-
-    run: str
-    out: str
-    manifest: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SubmissionConfig(ExportConfig):
-    """Options of `rvos export submission`; see its help for each."""
-
-    server: str
-    missing: Missing = "error"
-
-    def __post_init__(self) -> None:
-        find_server(self.server)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DavisConfig(ExportConfig):
-    """Options of `rvos export davis`."""
-
-    missing: Missing = "error"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CocoVideoConfig(ExportConfig):
-    """Options of `rvos export coco-video`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReviewConfig(ExportConfig):
-    """Options of `rvos export review`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OverlayConfig(ExportConfig):
-    """Options of `rvos export overlay`."""
-
-    form: Literal["mp4", "gif"] = "mp4"
-    fps: int = 10
-    max_size: int = 640
-    limit: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WebDatasetConfig(ExportConfig):
-    """Options of `rvos export webdataset`."""
-
-    shard_mb: int = 256
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ValidateConfig:
-    """Options of `rvos export validate`."""
-
-    zip: str
-    server: str
-    manifest: str | None = None
-
-    def __post_init__(self) -> None:
-        find_server(self.server)
 
 
 class Format(NamedTuple):

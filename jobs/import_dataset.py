@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.config.import_dataset import DATA_SETS as OPTIONS
+from jobs.config.import_dataset import ImportConfig
 from pipeline.datasets import (
     a2d,
     coco_video,
@@ -37,10 +39,9 @@ MAX_PROBLEMS = 1000  # after so many the rest of the data set is not looked at
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """How a data set is read, which options of the command it takes, and what its authors say it holds."""
+    """How a data set is read, and what its authors say it holds."""
 
     read: Callable[..., Iterator[DatasetVideo]]
-    options: tuple[str, ...] = ("split",)
     published: tuple[Published, ...] = ()
 
 
@@ -50,39 +51,13 @@ DATA_SETS = {
     "davis": DataSet(davis.read, published=davis.PUBLISHED),
     "mevis": DataSet(mevis.read, published=mevis.PUBLISHED_V1),
     "mevis-v2": DataSet(partial(mevis.read, version=2), published=mevis.PUBLISHED_V2),
-    "a2d": DataSet(a2d.read, ("split", "context"), a2d.PUBLISHED),
-    "jhmdb": DataSet(jhmdb.read, ("context",), jhmdb.PUBLISHED),
+    "a2d": DataSet(a2d.read, a2d.PUBLISHED),
+    "jhmdb": DataSet(jhmdb.read, jhmdb.PUBLISHED),
     "revos": DataSet(revos.read, published=revos.PUBLISHED),
     "long-rvos": DataSet(long_rvos.read, published=long_rvos.PUBLISHED),
     "coco-video": DataSet(coco_video.read),
-    "folder": DataSet(folder.read, ("expressions",)),
+    "folder": DataSet(folder.read),
 }
-OPTIONS = ("split", "expressions", "context")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportConfig:
-    """Options of `rvos import`; see its help for each."""
-
-    dataset: str
-    root: str
-    out: str
-    split: str | None = None
-    expressions: str | None = None
-    context: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.dataset not in DATA_SETS:
-            raise InputError(f"no data set '{self.dataset}'; there are {', '.join(DATA_SETS)}")
-        takes = DATA_SETS[self.dataset].options
-        for option in OPTIONS:
-            if getattr(self, option) is not None and option not in takes:
-                raise InputError(f"{self.dataset} takes no --{option}; leave it out")
-
-    def read(self) -> Iterator[DatasetVideo]:
-        """The videos of the data set."""
-        data_set = DATA_SETS[self.dataset]
-        return data_set.read(self.root, **{option: getattr(self, option) for option in data_set.options})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +103,7 @@ def run(config: ImportConfig) -> ImportResult:
     """
     out = storage.absolute(config.out)
     storage.require_folder(out)
-    videos = config.read()
+    videos = read_dataset(config)
     pairs = _Pairs(out)
     ids: set[str] = set()
     objects = 0
@@ -177,6 +152,12 @@ def run(config: ImportConfig) -> ImportResult:
         published=tuple(map(str, _published(config, pairs.splits))),
         warnings=(*_summary(warnings), *_left_over(out, written | {"manifest": manifest})),
     )
+
+
+def read_dataset(config: ImportConfig) -> Iterator[DatasetVideo]:
+    """The videos of the data set."""
+    options = {name: getattr(config, name) for name in OPTIONS[config.dataset]}
+    return DATA_SETS[config.dataset].read(config.root, **options)
 
 
 def manifest_table(pairs: list[dict], out: str) -> pa.Table:

@@ -3,45 +3,16 @@
 import json
 from dataclasses import asdict, dataclass
 
+from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
 from jobs.terminal.tables import short
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.report.board import board_html, board_markdown
-from schemas.errors import InputError
 
 WIDE = 23  # columns of a name
 HASH = 19  # characters of a hash that are shown
-EXPORTS = (".html", ".json", ".md")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AddConfig:
-    """Options of `rvos leaderboard add`; see its help for each."""
-
-    store: str
-    scores: str
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShowConfig:
-    """Options of `rvos leaderboard show`."""
-
-    store: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExportConfig:
-    """Options of `rvos leaderboard export`; the ending of `file` says as what."""
-
-    store: str
-    file: str
-
-    def __post_init__(self) -> None:
-        if not self.file.endswith(EXPORTS):
-            raise InputError(f"{self.file}: what is it to be? Give a file that ends in {', '.join(EXPORTS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,14 +42,14 @@ class Standings:
         return "\n".join([*lines, "", *_table(self.entries, protocol.shown)])
 
 
-def run(config: AddConfig | ShowConfig | ExportConfig) -> Standings:
+def run(config: AddConfig | ShowConfig | LeaderboardExportConfig) -> Standings:
     """Do it. Raises InputError as `Leaderboard` does."""
     added = exported = None
     if isinstance(config, AddConfig):
         added = Leaderboard.add(config.store, config.name, ScoreFolder.open(config.scores)).name
     board = Leaderboard.open(config.store)
     standings = board.standings()
-    if isinstance(config, ExportConfig):
+    if isinstance(config, LeaderboardExportConfig):
         exported = storage.absolute(config.file)
         storage.write_bytes(exported, _export(board, standings, exported))
     return Standings(store=board.folder, rule=board.rule, entries=standings, added=added, exported=exported)

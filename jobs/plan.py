@@ -6,7 +6,7 @@ All the rest is those two multiplied, and the result says so.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from jobs.config.plan import PlanConfig
+from jobs.config.segment import SegmentConfig
 from jobs.dry_run import assumption
-from jobs.segment import SegmentConfig, check_manifest, check_model
-from model.bundled import BUNDLED
+from jobs.segment import check_manifest, check_model, frame_options, model_options, plan_options
 from model.errors import FastModeError
 from model.referformer.inference.fast_modes import GuardedSegmenter
 from model.referformer.inference.preprocess import resize
@@ -28,34 +29,6 @@ from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.unit import pair_rows
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlanConfig:
-    """Options of `rvos plan`; see its help for each."""
-
-    manifest: str
-    checkpoint: str = BUNDLED
-    frames_per_second: float | None = None
-    gpu: str | None = None
-    price: float | None = None
-    probe: int = 3
-    limit: int | None = None
-    window: str = "36"
-    overlap: int = 0
-    short_side: int | None = None
-    max_size: int | None = None
-    frame_step: int = 1
-    assume_frames: int = 100
-    precision: str = "fp32"
-    compile: bool = False
-    decoder: str = "pyav"
-    device: str = "auto"
-
-    def segment(self) -> SegmentConfig:
-        """The run that is planned."""
-        shared = {field.name for field in fields(SegmentConfig)} & {field.name for field in fields(self)}
-        return SegmentConfig(run="", **{name: getattr(self, name) for name in shared})
 
 
 @dataclass(slots=True)
@@ -124,7 +97,7 @@ def run(config: PlanConfig) -> PlanResult:
     segment = config.segment()
     _, fingerprint, tokenizer = check_model(segment)
     rows = check_manifest(segment, tokenizer).slice(0, config.limit)
-    part = plan_part(rows, fingerprint, segment.plan())
+    part = plan_part(rows, fingerprint, plan_options(segment))
     extent = PlanSize.of(part)
     probe = _probe(_spread(part, config.probe), segment, measure_model=config.frames_per_second is None)
     decode = extent.video_frames * probe.decode_seconds / probe.frames / 3600
@@ -158,13 +131,13 @@ def _spread(part: pa.Table, count: int) -> list[dict]:
 
 def _probe(rows: list[dict], config: SegmentConfig, *, measure_model: bool) -> Probe:
     """Decode the first window of each row's video and, if asked for, segment it."""
-    segmenter = config.model(None).load() if measure_model else None
+    segmenter = model_options(config, None).load() if measure_model else None
     probe = Probe(device=_device_name(segmenter))
     prepare = partial(resize, short_side=config.input_side, max_size=config.max_size)
     clips, bad = split_rows(rows, config.frame_step)
     probe.failures += [problem for _, problem in bad]
     for clip in clips:
-        window = _first_window(clip, config.frames(), prepare)
+        window = _first_window(clip, frame_options(config), prepare)
         if isinstance(window, ClipEnd):
             probe.failures.append(f"{clip.uri}: {window.error or 'no frames'}")
             continue

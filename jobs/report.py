@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs import compare
+from jobs.config.report import ReportConfig
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.attributes import Grouping
 from pipeline.evaluation.summary.score_folder import ScoreFolder
@@ -23,19 +24,6 @@ from schemas.errors import InputError, RvosError
 BEST, WORST, CHANGED = 4, 8, 4  # pairs with frames; CHANGED in each direction
 UNSCORED = 100  # pairs named in the page
 NOT_SCORED = ("failed", "missing", "misshaped", "incomplete")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReportConfig:
-    """Options of `rvos report`; see its help for each."""
-
-    scores: str
-    out: str
-    against: str | None = None
-    predictions: str | None = None
-    annotations: str | None = None
-    manifest: str | None = None
-    media: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,16 +8,17 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pyarrow as pa
 
 from jobs import check
+from jobs.config.segment import SegmentConfig
 from jobs.segment_result import RunTotals, SegmentResult
 from jobs.terminal.progress import Progress
-from model.bundled import BUNDLED, SHORT_SIDE
+from model.bundled import BUNDLED
 from model.referformer.checkpoint import CheckpointError, check_checkpoint, weights_digest
 from model.referformer.tokenizer import Tokenizer
 from pipeline.cluster.session import connect_to_ray
@@ -32,135 +33,11 @@ from pipeline.segment.clips import FrameOptions
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError, without_secrets
 from schemas.manifest import MAX_TOKENS
-from schemas.masks import STATUSES
 from schemas.version import MASKS_VERSION, __version__
 
-ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
-ERRORS = tuple(status for status in STATUSES if status != "ok")
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 RAY_ADVICE = re.compile(r"\s*(To change retry attempts|Failed to apply UDF)")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SegmentConfig:
-    """Options of `rvos segment`; see its help for each."""
-
-    manifest: str
-    run: str
-    checkpoint: str = BUNDLED
-    limit: int | None = None
-    new_run: str | None = None
-    retry_errors: str | None = None
-    strict: bool = False
-    allow_short: bool = False
-    window: str = "36"
-    overlap: int = 0
-    max_whole_frames: int = 300
-    short_side: int | None = None
-    max_size: int | None = None
-    frame_step: int = 1
-    threshold: float = 0.5
-    precision: str = "fp32"
-    compile: bool = False
-    decoder: str = "pyav"
-    device: str = "auto"
-    actors: str | None = None
-    gpus_per_actor: float | None = None
-    on_oom: str = "error"
-    unit_frames: int | None = None
-    assume_frames: int = 100
-    unit_timeout: float | None = None
-    address: str = "local"
-    dry_run: bool = False  # for jobs.dry_run
-
-    def __post_init__(self) -> None:
-        if self.window != "whole" and not (self.window.isdigit() and int(self.window) > 0):
-            raise InputError(f"--window must be a number of frames or 'whole', got {self.window!r}")
-        if self.overlap and self.window == "whole":
-            raise InputError("--overlap is for windows of a number of frames; '--window whole' has one window only")
-        if not 0 <= self.overlap < (self.frames().window or 1):
-            raise InputError(f"--overlap must be at least 0 and below --window {self.window}, got {self.overlap}")
-        if not 0 < self.threshold < 1:
-            raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
-        if self.max_size is not None and self.max_size < self.input_side:
-            raise InputError(f"--max-size {self.max_size} is below --short-side {self.input_side}")
-        if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
-            raise InputError(f"--actors must be a number, or least and most as in 1:16, got {self.actors!r}")
-
-        if unknown := set(self.again) - set(ERRORS):
-            raise InputError(
-                f"--retry-errors {', '.join(sorted(unknown))}: choose among {', '.join(ERRORS)} (several with commas), "
-                "or give no class for all of them"
-            )
-        if self.on_oom not in ("error", "reduce-window"):
-            raise InputError(f"--on-oom must be error or reduce-window, got {self.on_oom!r}")
-
-    @property
-    def again(self) -> tuple[str, ...]:
-        """Statuses of the pairs that are to be done again."""
-        if self.retry_errors is None:
-            return ()
-        return ERRORS if self.retry_errors == "all" else tuple(self.retry_errors.split(","))
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the checkpoint in the box is used."""
-        return self.checkpoint == BUNDLED
-
-    @property
-    def input_side(self) -> int:
-        """`--short-side`, or that which the checkpoint was made for: those of the authors for 360."""
-        return self.short_side or (SHORT_SIDE if self.embedded else 360)
-
-    @property
-    def pool_size(self) -> list[int]:
-        """The one or two numbers of `--actors`; none if it is not given."""
-        return [int(number) for number in (self.actors or "").split(":") if number]
-
-    def frames(self) -> FrameOptions:
-        return FrameOptions(
-            window=None if self.window == "whole" else int(self.window),
-            overlap=self.overlap,
-            max_whole_frames=self.max_whole_frames,
-            frame_step=self.frame_step,
-            decoder=self.decoder,
-            allow_short=self.allow_short,
-            reduce_window=self.on_oom == "reduce-window",
-        )
-
-    @property
-    def passes(self) -> float:
-        """How often the model sees a frame of a long video: more than once where windows share frames."""
-        frames = self.frames()
-        return frames.window / (frames.window - frames.overlap) if frames.window else 1.0
-
-    def plan(self) -> PlanOptions:
-        return PlanOptions(frame_step=self.frame_step, unit_frames=self.unit_frames, assume_frames=self.assume_frames)
-
-    def model(self, threads: int | None) -> ModelOptions:
-        return ModelOptions(
-            checkpoint=BUNDLED if self.embedded else storage.absolute(self.checkpoint),
-            device=self.device,
-            threads=threads,
-            short_side=self.input_side,
-            max_size=self.max_size,
-            threshold=self.threshold,
-            precision=self.precision,
-            compiled=self.compile,
-        )
-
-    def decides(self, weights: str) -> dict:
-        """Everything that decides the masks, by name; the fingerprint is its hash."""
-        names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
-        options = {"short_side": self.input_side} | {name: getattr(self, name) for name in names}
-        if self.window == "whole":
-            options["max_whole_frames"] = self.max_whole_frames
-        if self.overlap:
-            options["overlap"] = self.overlap
-        if self.on_oom != "error":  # then the device's memory decides too
-            options["on_oom"] = self.on_oom
-        return {"weights": weights, "masks_version": MASKS_VERSION, "precision": self.precision, **options}
 
 
 def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: None) -> SegmentResult:
@@ -180,13 +57,52 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
         with connect_to_ray(config.address) as resources:
             pool, threads = _resources(config, resources)
             work = Invocation(invocation=invocation, timeout=config.unit_timeout, again=config.again)
-            chain = segment_units(todo, the_run, config.model(threads), config.frames(), pool, work)
+            chain = segment_units(todo, the_run, model_options(config, threads), frame_options(config), pool, work)
             _follow(chain, todo, tally, progress)
     for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
         tally.add(receipt)
     result = _sum_up(config, the_run, units, tally, pool, time.perf_counter() - started)
     the_run.write_log(invocation, result.to_json())
     return result
+
+
+def frame_options(config: SegmentConfig) -> FrameOptions:
+    return FrameOptions(
+        window=config.window_frames,
+        overlap=config.overlap,
+        max_whole_frames=config.max_whole_frames,
+        frame_step=config.frame_step,
+        decoder=config.decoder,
+        allow_short=config.allow_short,
+    )
+
+
+def plan_options(config: SegmentConfig) -> PlanOptions:
+    return PlanOptions(frame_step=config.frame_step, unit_frames=config.unit_frames, assume_frames=config.assume_frames)
+
+
+def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
+    return ModelOptions(
+        checkpoint=BUNDLED if config.embedded else storage.absolute(config.checkpoint),
+        device=config.device,
+        threads=threads,
+        short_side=config.input_side,
+        max_size=config.max_size,
+        threshold=config.threshold,
+        precision=config.precision,
+        compiled=config.compile,
+    )
+
+
+def fingerprint_inputs(config: SegmentConfig, weights: str) -> dict:
+    """Everything that decides the masks, by name; the fingerprint is its hash."""
+    names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
+    options = {"short_side": config.input_side} | {name: getattr(config, name) for name in names}
+    if config.window == "whole":
+        options["max_whole_frames"] = config.max_whole_frames
+    if config.overlap:
+        options["overlap"] = config.overlap
+    return {"weights": weights, "masks_version": MASKS_VERSION, "precision": config.precision, **options}
 
 
 def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
@@ -220,7 +136,7 @@ def _planned_run(config: SegmentConfig) -> Run:
         return known
     manifest = check_manifest(config, tokenizer)
     the_run = Run.start(folder, fingerprint, decides, _record(config))
-    the_run.extend_plan(manifest, config.manifest, config.plan(), limit=config.limit, origin=origin)
+    the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, origin=origin)
     return the_run
 
 
@@ -242,7 +158,7 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, Tokenizer]:
     with checkpoint_folder(config.checkpoint) as folder:
         try:
             tokenizer = check_checkpoint(folder)
-            decides = config.decides(weights_digest(folder))
+            decides = fingerprint_inputs(config, weights_digest(folder))
         except CheckpointError as error:
             raise InputError(f"--checkpoint {config.checkpoint}: {error}") from None
     return decides, hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32], tokenizer

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import evaluate
+from jobs.config.select import SelectConfig
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import output_folder, storage
 from pipeline.masks.by_video import MaskSource
@@ -18,7 +19,7 @@ from pipeline.report.samples import sample
 from pipeline.report.selected import border, selection_html, with_border
 from pipeline.selection.calibration import Calibration, calibrate
 from pipeline.selection.measuring import MEASURED, Measurer, plan_tasks
-from pipeline.selection.quality_signals import MEASURES, SCHEMA
+from pipeline.selection.quality_signals import SCHEMA
 from pipeline.selection.repeats import SeenVideos
 from pipeline.selection.rules import Rule, read_rules
 from schemas.errors import InputError, RvosError
@@ -36,33 +37,6 @@ PAIRS = pa.schema(
 )
 MASKS_HERE = 20_000  # up to so many no Ray is started, unless asked for
 CORRELATIONS_SHOWN = 6
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SelectConfig:
-    """Options of `rvos select`; see its help for each."""
-
-    run: str
-    out: str
-    manifest: str | None = None
-    rule: tuple[str, ...] = ()
-    rules: str | None = None
-    against: str | None = None
-    calibrate: str | None = None
-    measure: str | None = None
-    good: float = 0.7
-    precision: float = 0.9
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.measure is not None and self.measure not in MEASURES:
-            raise InputError(f"--measure: there is no '{self.measure}'; there are {', '.join(MEASURES)}")
-        if self.measure is not None and self.calibrate is None:
-            raise InputError("--measure says what --calibrate cuts; give both")
-        for option, value in (("--good", self.good), ("--precision", self.precision)):
-            if not 0 <= value <= 1:
-                raise InputError(f"{option} {value} is no share; give a number from 0 to 1")
-        read_rules(self.rule, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

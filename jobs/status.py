@@ -5,19 +5,13 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 
+from jobs.config.status import StatusConfig
 from jobs.terminal.progress import clock
 from pipeline.io import storage
 from pipeline.runs.run import Run
 
 RECENT_UNITS = 50  # the pace is that of the latest so many units
 QUIET_UNITS = 5  # no commit for as long as the longest recent unit took, so many times over: nobody works on it
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StatusConfig:
-    """Options of `rvos status`; see its help for each."""
-
-    run: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

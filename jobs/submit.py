@@ -1,11 +1,8 @@
 """`rvos submit`: run a command of rvos on a cluster through its job server, follow it, and end with its exit code."""
 
 import asyncio
-import hashlib
 import logging
 import os
-import re
-import shlex
 import socket
 import time
 from collections.abc import Callable
@@ -17,7 +14,7 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from jobs.terminal.command_line import LOCAL
+from jobs.config.submit import SubmitConfig
 from pipeline.cluster.session import storage_settings
 from schemas.errors import InfrastructureError, InputError
 
@@ -28,60 +25,6 @@ EXCLUDES = ["/*", "!/.", *(f"!/{name}" for name in SOURCES), "__pycache__"]
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0  # with a job server that does not answer while a job is followed
 NOT_READY = "No available agent"  # what the job server of a head says that is just coming up
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SubmitConfig:
-    """Options of `rvos submit`. `command` holds its words as `jobs.command.spell_out` gives them, or one id."""
-
-    command: tuple[str, ...]
-    address: str
-    working_dir: str | None = None
-    mounted: bool = False
-    detach: bool = False
-    status: bool = False
-    logs: bool = False
-    stop: bool = False
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"--address must be that of the job server, http://HOST:8265, got {self.address!r}")
-        if self.status + self.logs + self.stop > 1:
-            raise InputError("--status, --logs and --stop exclude one another; give one of them")
-        local = [word.removeprefix(LOCAL) for word in self.command if word.startswith(LOCAL)]
-        if local and not self.mounted and parts.hostname not in LOOPBACK:
-            raise InputError(
-                f"{', '.join(local)}: the cluster cannot see paths of this machine; put them where all nodes can read "
-                "them (aws s3 cp --recursive ...) and name them as s3://..., or say --mounted if every node has them "
-                "under this path"
-            )
-
-    @property
-    def asks(self) -> bool:
-        """Whether it is about a job that is there, and submits none."""
-        return self.status or self.logs or self.stop
-
-    @property
-    def submission_id(self) -> str:
-        """The same for the same command, readable: rvos-COMMAND-RUN-HASH."""
-        if len(self.command) == 1 and self.asks:
-            return self.command[0]
-        digest = hashlib.sha256("\0".join(self.command).encode()).hexdigest()[:8]
-        folders = [word.rstrip("/").rpartition("/")[2] for word in self.command[1:3] if "://" in word]
-        return "-".join(
-            ["rvos", self.command[0], re.sub(r"[^A-Za-z0-9_.]+", "_", folders[-1])[:40], digest]
-            if folders
-            else ["rvos", self.command[0], digest]
-        )
-
-    @property
-    def entrypoint(self) -> str:
-        """One line for the shell; `exec` hands the stop signal and the exit code through."""
-        return 'exec python -c "import refervos; refervos.main()" ' + shlex.join(
-            word.removeprefix(LOCAL) for word in self.command
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from jobs.config.train import TrainConfig
 from model.errors import CheckpointError
 from model.referformer.checkpoint import WEIGHTS, load_model, save_checkpoint, weights_digest
 from model.referformer.config import ReferFormerConfig
@@ -30,55 +31,6 @@ from schemas.version import __version__
 
 DOCUMENT = "train.json"
 LOOK_EVERY = 2.0  # seconds, at the log
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """Options of `rvos train`; see its help for each."""
-
-    data: tuple[str, ...]
-    annotations: tuple[str, ...]
-    out: str
-    weight: tuple[float, ...] = ()
-    min_score: float = 0.0
-    heldout: str | None = None
-    heldout_annotations: str | None = None
-    init: str | None = None
-    tokenizer: str | None = None
-    config: str | None = None
-    device: str = "auto"
-    workers: int | None = None
-    address: str = "local"
-
-    def __post_init__(self) -> None:
-        if len(self.data) != len(self.annotations):
-            raise InputError(
-                f"{len(self.data)} times --data, but {len(self.annotations)} times --annotations; give one for each"
-            )
-        if self.weight and len(self.weight) != len(self.data):
-            raise InputError(f"{len(self.weight)} times --weight for {len(self.data)} times --data; give one for each")
-        if self.weight and not sum(self.weight) > 0:
-            raise InputError("at least one --weight must be above 0")
-        if (self.heldout is None) != (self.heldout_annotations is None):
-            raise InputError("--heldout and --heldout-annotations go together")
-
-    @property
-    def sources(self) -> list[TrainingSource]:
-        """What to learn from."""
-        pairs = zip(self.data, self.annotations, strict=True)
-        return [
-            TrainingSource(manifest=storage.absolute(m), annotations=storage.absolute(a), min_score=self.min_score)
-            for m, a in pairs
-        ]
-
-    @property
-    def heldout_source(self) -> TrainingSource | None:
-        """What to score."""
-        if self.heldout is None or self.heldout_annotations is None:
-            return None
-        return TrainingSource(
-            manifest=storage.absolute(self.heldout), annotations=storage.absolute(self.heldout_annotations)
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,12 +99,12 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
             return document
         if storage.is_folder(out) and storage.names(out) and not storage.exists(storage.join(out, loop.EXAMPLES)):
             raise InputError(f"{out} is not empty and no training (no {DOCUMENT}); name another folder")
-        examples, left_out = gather_examples(config.sources)
+        examples, left_out = gather_examples(training_sources(config))
         learned = examples["expression"].to_pylist()
         sentences = set(learned)
         storage.write_table(storage.join(out, loop.EXAMPLES), examples)
-        if config.heldout_source:
-            heldout, _ = gather_examples([config.heldout_source])
+        if held_out := heldout_source(config):
+            heldout, _ = gather_examples([held_out])
             sentences |= set(heldout["expression"].to_pylist())
             storage.write_table(storage.join(out, loop.HELDOUT), heldout)
         with tempfile.TemporaryDirectory() as folder:
@@ -168,15 +120,33 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
     return document
 
 
+def training_sources(config: TrainConfig) -> list[TrainingSource]:
+    """What to learn from."""
+    pairs = zip(config.data, config.annotations, strict=True)
+    return [
+        TrainingSource(manifest=storage.absolute(m), annotations=storage.absolute(a), min_score=config.min_score)
+        for m, a in pairs
+    ]
+
+
+def heldout_source(config: TrainConfig) -> TrainingSource | None:
+    """What to score."""
+    if config.heldout is None or config.heldout_annotations is None:
+        return None
+    return TrainingSource(
+        manifest=storage.absolute(config.heldout), annotations=storage.absolute(config.heldout_annotations)
+    )
+
+
 def _decides(config: TrainConfig, recipe: Recipe) -> dict:
     """Everything that decides the result, as JSON has it."""
     digest = None
     if config.init is not None:
         with storage.local_folder(config.init) as folder:
             digest = weights_digest(folder)
-    heldout = config.heldout_source
+    heldout = heldout_source(config)
     decides = {
-        "sources": [asdict(source) for source in config.sources],
+        "sources": [asdict(source) for source in training_sources(config)],
         "weight": config.weight,
         "heldout": heldout and asdict(heldout),
         "init": digest,

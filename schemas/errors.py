@@ -8,6 +8,10 @@ import re
 
 from schemas.pair import PairKey
 
+# How a pair ends: with masks, or in one of the ways to fail.
+FAILURES = ("missing", "corrupt", "short_read", "bad_row", "oom", "timeout", "crash", "nan")
+STATUSES = ("ok", *FAILURES)
+
 _USER = re.compile(r"(?<=\w://)[^/\s'\"]*@")
 _QUERY = re.compile(r"(\w://[^\s?'\"]*\?)[^\s'\"]+")
 
@@ -45,7 +49,7 @@ class StorageError(InfrastructureError, OSError):
 class MediaError(RvosError):
     """A video cannot be read as asked.
 
-    `status` is one of `schemas.masks.STATUSES` (missing, corrupt, short_read, bad_row), `reason` says what is wrong
+    `status` is one of STATUSES (missing, corrupt, short_read, bad_row), `reason` says what is wrong
     and what to do, `frame` is the name or index of the frame concerned, or None.
     """
 

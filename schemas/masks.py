@@ -4,8 +4,6 @@ import pyarrow as pa
 
 from schemas.check import required
 
-STATUSES = ("ok", "missing", "corrupt", "short_read", "bad_row", "oom", "timeout", "crash", "nan")
-
 ANNOTATIONS = pa.schema(
     [
         pa.field("video_id", pa.string(), nullable=False),
@@ -39,7 +37,7 @@ PREDICTIONS = pa.schema(
         pa.field("query", pa.int32()),  # chosen in this frame's window, of several in the last one
         pa.field("margin", pa.float32()),  # of that query over the best other one, -1..1; null: there is no other
         pa.field("window", pa.int32()),  # frames that the model saw at once, this one among them
-        pa.field("status", pa.string()),  # one of STATUSES
+        pa.field("status", pa.string()),  # one of schemas.errors.STATUSES
         pa.field("error", pa.string()),
     ],
     metadata=required("video_id", "expression_id", "frame_index", "height", "width", "counts"),

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
-    "cli": {"cli", "jobs", "schemas"},
+    "cli": {"cli", "jobs", "pipeline", "schemas"},
     "jobs": {"jobs", "pipeline", "model", "schemas"},
     "pipeline": {"pipeline", "model", "schemas"},
     "model": {"model"},

@@ -6,17 +6,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from jobs.config.submit import LOCAL
+from jobs.terminal.commands import ConfigCommand
 from model.bundled import BUNDLED
-
-LOCAL = "file://"  # marks the local paths among the words
-# Parameters, of any command, whose values are paths or URIs.
-LOCATIONS = frozenset(
-    {
-        *("against", "annotations", "calibrate", "checkpoint", "compacted", "data", "expressions", "file"),
-        *("heldout", "heldout_annotations", "init", "manifest", "media", "new_run", "out"),
-        *("predictions", "root", "rules", "run", "runs", "scores", "store", "tokenizer", "video", "zip"),
-    }
-)
 
 
 def spell_out(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
@@ -38,16 +30,17 @@ def spell_out(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
         given = [
             param for param in command.params if context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
         ]
-        spelled = [word for param in given for word in _words(param, context.params[param.name])]
+        declared = command.declared if isinstance(command, ConfigCommand) else {}
+        paths = {name for name, option in declared.items() if option.is_path}
+        spelled = [word for param in given for word in _words(param, context.params[param.name], param.name in paths)]
         here = {param.name for param in command.params} - {param.name for param in given}
     return (*names, *spelled, *(["--address", "auto"] if "address" in here else []))
 
 
-def _words(param: click.Parameter, value: object) -> Iterator[str]:
+def _words(param: click.Parameter, value: object, is_path: bool) -> Iterator[str]:
     values = value if isinstance(value, tuple) else (value,)
     for one in values:
-        is_path = param.name in LOCATIONS and isinstance(one, str) and one != BUNDLED
-        word = located(str(one)) if is_path else str(one)
+        word = located(str(one)) if is_path and one != BUNDLED else str(one)
         if isinstance(param, click.Argument):
             yield word
         elif isinstance(param, click.Option) and param.is_flag:

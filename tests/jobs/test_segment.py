@@ -150,8 +150,10 @@ def test_windows_that_share_frames(done, shapes, checkpoint, tmp_path):
 
 def test_overlap_is_in_the_fingerprint_only_if_there_is_one(done, shapes, checkpoint):
     plain = segment.SegmentConfig(manifest="m", run="r")
-    assert "overlap" not in plain.decides("w")
-    assert segment.SegmentConfig(manifest="m", run="r", overlap=8).decides("w") == plain.decides("w") | {"overlap": 8}
+    before = segment.fingerprint_inputs(plain, "w")
+    assert "overlap" not in before
+    overlapping = segment.SegmentConfig(manifest="m", run="r", overlap=8)
+    assert segment.fingerprint_inputs(overlapping, "w") == before | {"overlap": 8}
     with pytest.raises(InputError, match="overlap was None, now 2"):
         run(shapes[0], done[0], checkpoint, overlap=2)
 
@@ -291,7 +293,6 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
         ({"actors": "4:2"}, "--actors must be a number"),
         ({"checkpoint": "/nowhere"}, "--checkpoint /nowhere"),
         ({"retry_errors": "oom,lost"}, "--retry-errors lost: choose among missing, corrupt"),
-        ({"on_oom": "wait"}, "--on-oom"),
     ],
 )
 def test_wrong_options_are_refused_before_work_starts(shapes, checkpoint, tmp_path, options, text):
