@@ -15,7 +15,7 @@ from pipeline.datasets.synthetic.moving_shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.overlay import contact_sheet, overlay
 from pipeline.drawing.video_file import write_mp4
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, probe, read_frames
 from schemas import rle
@@ -74,7 +74,10 @@ def run(config: DemoConfig) -> DemoResult:
     """
     if config.video is not None:
         _require_readable(config.video)
-    out = _fresh_folder(config.out)
+    out = storage.absolute(config.out)
+    if output_folder.has_marker(out, MARK):
+        storage.remove_folder(out)
+    storage.write_bytes(storage.join(out, MARK), b"Written by 'rvos demo'; the next demo replaces this folder.\n")
     if config.video is None:
         manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
     else:
@@ -104,15 +107,6 @@ def run(config: DemoConfig) -> DemoResult:
         scored=scored,
         reported=reported,
     )
-
-
-def _fresh_folder(out: str) -> str:
-    folder = Path(storage.absolute(out))
-    if folder.exists() and not (folder.is_dir() and ((folder / MARK).exists() or not any(folder.iterdir()))):
-        raise InputError(f"{folder} holds something else; give a new folder with --out")
-    storage.remove_folder(str(folder))
-    storage.write_bytes(str(folder / MARK), b"Written by 'rvos demo'; the next demo replaces this folder.\n")
-    return str(folder)
 
 
 def _require_readable(video: str) -> None:

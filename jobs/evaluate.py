@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from jobs.config.evaluate import EvaluateConfig
 from jobs.terminal.tables import score_table
-from pipeline.cluster.session import connect_to_ray
+from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.metrics.average_precision import average_precision
 from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, RESERVED, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores, collect
@@ -107,7 +107,8 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     out = storage.absolute(config.out)
     frame_scores = storage.join(out, "frame_scores.parquet")
     with storage.spool(frame_scores) as path:
-        gathered = collect(_results(tasks, scorer, config.address), scorer.metrics, path)
+        results = run_tasks(scorer, tasks, RESULT, address=config.address, large=source.size > SMALL)
+        gathered = collect(results, scorer.metrics, path)
         counted = _counted(gathered, scorer, manifest)
         if not len(counted.pairs):
             raise InputError(_nothing_to_score(asked, gathered, tracks))
@@ -118,17 +119,6 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     storage.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes))
     storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
     return EvaluateResult(summary=summary, pairs=counted.pairs)
-
-
-def _results(tasks: list[pa.Table], scorer: Scorer, address: str | None) -> Iterator[pa.Table]:
-    """In this process, or on a Ray cluster if one was named or the predictions are large."""
-    if address is None and scorer.source.size <= SMALL:
-        yield from map(scorer, tasks)
-        return
-    with connect_to_ray(address or "local"):
-        from pipeline.cluster.tasks import map_on_ray
-
-        yield from map_on_ray(scorer, tasks, RESULT)
 
 
 def _known_attributes(manifest: pa.Table | None) -> list[str]:

@@ -109,8 +109,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     form = FORMATS[type(config)]
     write = form.load_writer()
     out = storage.absolute(config.out)
-    if f"{out}/".startswith(f"{source.uri}/"):
-        raise InputError(f"{out} is inside {source.uri}, which is never changed; choose a path outside")
+    output_folder.require_outside(out, source.uri)
     own = [one.name for one in fields(config) if one.name not in ExportConfig.__dataclass_fields__]
     options = {name: getattr(config, name) for name in own}
     if form.needs_manifest:
@@ -118,7 +117,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if not form.to_folder:
         if storage.is_folder(out):
             raise InputError(f"{out} is a folder; give the path of a file")
-        storage.require_folder(storage.parent(out))
+        output_folder.require_folder(storage.parent(out))
         written = write(source, out, **options)
     else:
         made_of = {"form": form.name, **asdict(config), "run": source.uri}

@@ -26,7 +26,7 @@ from pipeline.datasets import (
 )
 from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, Published, pair_name
 from pipeline.evaluation.protocols import RESERVED
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
@@ -102,7 +102,7 @@ def run(config: ImportConfig) -> ImportResult:
     held for a few videos at a time only, pairs as packed columns.
     """
     out = storage.absolute(config.out)
-    storage.require_folder(out)
+    output_folder.require_folder(out)
     videos = read_dataset(config)
     pairs = _Pairs(out)
     ids: set[str] = set()

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from jobs import evaluate
 from jobs.config.select import SelectConfig
-from pipeline.cluster.session import connect_to_ray
+from pipeline.cluster.tasks import run_tasks
 from pipeline.io import output_folder, storage
 from pipeline.masks.by_video import MaskSource
 from pipeline.report.page import cut
@@ -74,8 +74,7 @@ def run(config: SelectConfig) -> SelectResult:
     source = MaskSource.open(config.run, config.manifest)
     against = None if config.against is None else MaskSource.open(config.against)
     out = storage.absolute(config.out)
-    if f"{out}/".startswith(f"{source.uri}/"):
-        raise InputError(f"{out} lies in {source.uri}, which stays as it is; name a folder outside")
+    output_folder.require_outside(out, source.uri)
     named = {rule.measure for rule in rules} | {config.measure}
     if "other_run" in named and config.against is None:
         raise InputError("other_run is the agreement with another run; name that with --against")
@@ -86,7 +85,7 @@ def run(config: SelectConfig) -> SelectResult:
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     output_folder.claim(out, made_of)
     measurer = Measurer(with_manifest=source.manifest is not None, look=look)
-    table = _pairs(_results(tasks, measurer, config.address or ("local" if masks > MASKS_HERE else None)))
+    table = _pairs(run_tasks(measurer, tasks, MEASURED, address=config.address, large=masks > MASKS_HERE))
     notes: list[str] = []
     calibration = None
     if config.calibrate is not None:
@@ -117,17 +116,6 @@ def run(config: SelectConfig) -> SelectResult:
     storage.write_bytes(storage.join(out, "summary.json"), document.encode())
     output_folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
     return result
-
-
-def _results(tasks: list[pa.Table], measurer: Measurer, address: str | None) -> Iterator[pa.Table]:
-    """In this process, or on a Ray cluster."""
-    if address is None:
-        yield from map(measurer, tasks)
-        return
-    with connect_to_ray(address):
-        from pipeline.cluster.tasks import map_on_ray
-
-        yield from map_on_ray(measurer, tasks, MEASURED)
 
 
 def _pairs(results: Iterable[pa.Table]) -> pa.Table:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from jobs.config.synth import SynthConfig
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from schemas.errors import InputError
 
 
@@ -35,9 +35,8 @@ class SynthResult:
 def run(config: SynthConfig) -> SynthResult:
     """Render everything. Raises InputError if there is something in `out` already."""
     out = storage.absolute(config.out)
-    if storage.is_folder(out) and storage.names(out):
-        raise InputError(f"{out} is not empty; give a new folder")
-    manifest, annotations, kinds = data_set(config).write(out)
+    output_folder.require_empty(out)
+    manifest, annotations, kinds = config.data_set().write(out)
     return SynthResult(
         manifest=manifest, annotations=annotations, videos=config.videos, pairs=kinds.total(), kinds=dict(kinds)
     )

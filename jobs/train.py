@@ -21,7 +21,7 @@ from model.referformer.config import ReferFormerConfig
 from model.referformer.network.referformer import ReferFormer, class_heads
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.cluster.session import connect_to_ray
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.training import loop
 from pipeline.training.examples import TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
@@ -93,12 +93,10 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
     try:
         decides = _decides(config, recipe)
         uri = storage.join(out, DOCUMENT)
-        if storage.exists(uri):
+        if output_folder.has_marker(out, DOCUMENT, leftovers=(loop.EXAMPLES, loop.HELDOUT, loop.START)):
             document = json.loads(storage.read_bytes(uri))
             _refuse_other(document["decides"], decides, out)
             return document
-        if storage.is_folder(out) and storage.names(out) and not storage.exists(storage.join(out, loop.EXAMPLES)):
-            raise InputError(f"{out} is not empty and no training (no {DOCUMENT}); name another folder")
         examples, left_out = gather_examples(training_sources(config))
         learned = examples["expression"].to_pylist()
         sentences = set(learned)

@@ -1,55 +1,71 @@
-"""The same tasks on the workers of a running Ray session; results come in the order of the tasks."""
+"""Run the same function on many tables, in this process or on a Ray cluster."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
-import ray
-from ray.data import DataContext
 
+from pipeline.cluster.session import connect_to_ray
 from schemas.errors import InputError
 
-Function = Callable[[pa.Table], pa.Table]
-REFUSED = pa.field("refused", pa.string())  # why the input of a task is broken, in the one row that it then gives
+ERROR = pa.field("refused", pa.string())  # text of the InputError of a task, in the only row of its result
 
 
-def map_on_ray(function: Function, tasks: Sequence[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """`function` of each task, tables of `schema`. Raises InputError as `function` does."""
-    reference = ray.put(function)
-    with _context():
+def run_tasks(
+    function: Callable[[pa.Table], pa.Table],
+    tasks: Sequence[pa.Table],
+    schema: pa.Schema,
+    *,
+    address: str | None,
+    large: bool,
+) -> Iterator[pa.Table]:
+    """Yield the results of `function`, tables of `schema`, in the order of `tasks`. Raises InputError as it does.
+
+    The tasks run in this process unless `address` names a Ray cluster. `large` work starts a cluster on this machine.
+    """
+    if address is None and not large:
+        yield from map(function, tasks)
+        return
+    with connect_to_ray(address or "local"):
+        yield from _map_on_ray(function, tasks, schema)
+
+
+def _map_on_ray(
+    function: Callable[[pa.Table], pa.Table], tasks: Sequence[pa.Table], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    import ray  # takes seconds, which small work in this process does not need
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1
+    keeps_order = context.execution_options.preserve_order
+    context.execution_options.preserve_order = True
+    try:
         results = ray.data.from_arrow(list(tasks)).map_batches(
             _apply,  # pyright: ignore[reportArgumentType]
-            # The reference is in a list, or Ray would send its content with every task.
-            fn_kwargs={"function": [reference], "schema": schema.append(REFUSED)},
+            # In a list, or Ray would send the content of the reference with every task.
+            fn_kwargs={"function": [ray.put(function)], "schema": schema.append(ERROR)},
             batch_format="pyarrow",
             batch_size=None,
             num_cpus=1,
         )
+    finally:
+        context.execution_options.preserve_order = keeps_order  # a data set copies the context when it is made
     for table in results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        refused = table[REFUSED.name][0].as_py()
-        if refused is not None:
-            raise InputError(refused)
+        error = table[ERROR.name][0].as_py()
+        if error is not None:
+            raise InputError(error)
         yield table.select(schema.names)
 
 
-def _apply(task: pa.Table, function: list[ray.ObjectRef], schema: pa.Schema) -> pa.Table:
+def _apply(task: pa.Table, function: list, schema: pa.Schema) -> pa.Table:
+    import ray
+
+    actual: Any = ray.get(function[0])
     try:
-        table: pa.Table = ray.get(function[0])(task)
+        table: pa.Table = actual(task)
     except InputError as error:  # an exception would come back wrapped in Ray's own text
-        return pa.Table.from_pylist([{REFUSED.name: str(error)}], schema=schema)
-    return table.append_column(REFUSED, pa.nulls(len(table), REFUSED.type))
-
-
-@contextlib.contextmanager
-def _context() -> Iterator[None]:
-    """Settings that a data set takes over when it is made."""
-    context = DataContext.get_current()
-    before = context.execution_options.preserve_order
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1
-    context.execution_options.preserve_order = True
-    try:
-        yield
-    finally:
-        context.execution_options.preserve_order = before
+        return pa.Table.from_pylist([{ERROR.name: str(error)}], schema=schema)
+    return table.append_column(ERROR, pa.nulls(len(table), ERROR.type))

@@ -1,45 +1,88 @@
-"""A folder that an export fills: nobody else's files are touched, and it says of itself when it is complete.
+"""Decide if a command may write into a folder, so that it never touches files that it did not make.
 
-OUT/_export.json says what made it, and `complete` once everything is there.
+A command may fill a new or empty folder, or one that it made before from the same inputs. A marker file in the folder
+identifies the command: run.json of a run, train.json of a training, and so on. Exports and selections have DOCUMENT,
+which records their inputs and becomes `complete` once every file is written.
 """
 
 import json
+from collections.abc import Sequence
+from fnmatch import fnmatch
 
 from pipeline.io import storage
 from schemas.errors import InputError
 
 DOCUMENT = "_export.json"
-STATE = ("complete", "counts")  # in it, beside what decides the files
+PROGRESS = ("complete", "counts")  # keys of DOCUMENT that are not inputs
 
 
-def claim(out: str, made_of: dict) -> None:
-    """Begin to fill `out`, a new or empty folder, or one that the same export began or filled before.
+def require_folder(folder: str) -> None:
+    """Raise InputError if `folder` or one of its parents is a file. In an object store, a name can be both."""
+    if storage.is_remote(folder):
+        return
+    while not storage.exists(folder):
+        folder = storage.parent(folder)
+    if not storage.is_folder(folder):
+        raise InputError(f"{folder} is a file; name a folder")
 
-    Empty is also one that holds only the word of an export that was refused. `made_of` is what decides the files.
-    Raises InputError if the folder holds anything else, or is a file.
+
+def require_outside(out: str, source: str) -> None:
+    """Raise InputError if `out` is inside the folder `source`, which a command reads and must not change."""
+    if f"{out}/".startswith(f"{source}/"):
+        raise InputError(f"{out} is inside {source}, which must not change; choose a path outside it")
+
+
+def require_empty(out: str) -> None:
+    """Raise InputError unless the folder `out` is new or empty."""
+    require_folder(out)
+    if found := storage.names(out, missing_ok=True):
+        raise InputError(f"{out} is not empty (it holds {found[0]}); choose a new or empty folder")
+
+
+def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
+    """Return True if the folder `out` holds the file `marker`, False if it is new or empty.
+
+    `leftovers` are file name patterns, as in `*.parquet`: a folder that holds only such files counts as empty, since an
+    interrupted command of the same kind left them. Raises InputError if `out` is a file or holds other files.
     """
-    storage.require_folder(out)
-    there = storage.names(out) if storage.is_folder(out) else []
-    found = _read(out) if DOCUMENT in there else {}
-    refused = there == [DOCUMENT] and found.get("complete") is False
-    if there and not refused and {name: found[name] for name in found if name not in STATE} != made_of:
-        what = "what another export made" if DOCUMENT in there else f"something else ({there[0]})"
-        raise InputError(f"{out} holds {what}; name a new folder")
-    _write(out, made_of | {"complete": False})
+    require_folder(out)
+    if storage.exists(storage.join(out, marker)):  # a listing of a large folder takes longer
+        return True
+    found = storage.names(out, missing_ok=True)
+    for name in found if marker not in found else ():  # unless another process was faster
+        if not any(fnmatch(name, pattern) for pattern in leftovers):
+            raise InputError(f"{out} is not empty and has no {marker} (it holds {name}); choose a new or empty folder")
+    return marker in found
 
 
-def finish(out: str, made_of: dict, counts: dict) -> None:
-    """Everything is there."""
-    _write(out, made_of | {"complete": True, "counts": counts})
+def differences(before: dict, now: dict) -> str:
+    """List the options that differ: "window: '36', now '12'"."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{name}: {before.get(name)!r}, now {now.get(name)!r}" for name in names)
 
 
-def _read(out: str) -> dict:
-    """The document; empty if it is none."""
-    try:
-        document = json.loads(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000))
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+def claim(out: str, inputs: dict) -> None:
+    """Start to fill `out`. `inputs` decide the content of its files, and are recorded in DOCUMENT.
+
+    A folder that holds nothing but the DOCUMENT of an export that failed counts as empty. Raises InputError if `out`
+    is a file, holds files of others, or was made from other inputs.
+    """
+    if has_marker(out, DOCUMENT):
+        try:
+            document = dict(json.loads(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000)))
+        except (ValueError, TypeError):
+            raise InputError(f"{storage.join(out, DOCUMENT)} is damaged; choose a new folder") from None
+        failed = document.get("complete") is False and storage.names(out) == [DOCUMENT]
+        before = {name: value for name, value in document.items() if name not in PROGRESS}
+        if not failed and before != inputs:
+            reason = differences(before, inputs)
+            raise InputError(f"{out} was made with different options ({reason}); choose a new folder")
+    _write(out, inputs | {"complete": False})
+
+
+def finish(out: str, inputs: dict, counts: dict) -> None:
+    """Record that every file of `out` is written."""
+    _write(out, inputs | {"complete": True, "counts": counts})
 
 
 def _write(out: str, document: dict) -> None:

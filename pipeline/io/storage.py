@@ -63,16 +63,6 @@ def file_name(uri: str) -> str:
     return path.rpartition("/")[2]
 
 
-def require_folder(folder: str) -> None:
-    """Raise InputError if `folder`, or what it lies in, is a file; in an object store a name may be both."""
-    if is_remote(folder):
-        return
-    while not exists(folder):
-        folder = parent(folder)
-    if not is_folder(folder):
-        raise InputError(f"{folder} is a file; name a folder")
-
-
 def is_text(value: str) -> bool:
     """Whether `value` can be written as UTF-8; names of files in another encoding, and half a JSON escape, cannot."""
     try:
@@ -95,12 +85,17 @@ def size(uri: str) -> int:
     return remote.size(uri) if is_remote(uri) else os.path.getsize(uri)
 
 
-def names(folder: str) -> list[str]:
-    """Sorted names of what lies directly in `folder`; hidden files (leading dot) are left out.
+def names(folder: str, *, missing_ok: bool = False) -> list[str]:
+    """Return the sorted names of the files and folders directly in `folder`, without hidden ones (leading dot).
 
-    Raises FileNotFoundError if there is no such folder.
+    Raises FileNotFoundError if there is no such folder; with `missing_ok`, returns an empty list.
     """
-    found = remote.names(folder) if is_remote(folder) else os.listdir(folder)
+    try:
+        found = remote.names(folder) if is_remote(folder) else os.listdir(folder)
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
+        return []
     return sorted(name for name in found if name and not name.startswith("."))
 
 

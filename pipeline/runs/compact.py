@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import pair_key
 from pipeline.runs.run import Run
@@ -67,33 +67,31 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
 
     Raises InputError if the run is not finished, or `out` lies in it, holds something else, or another state of it.
     """
-    if f"{out}/".startswith(f"{run.folder}/"):
-        raise InputError(f"{out} lies in the run, which stays as it is; name a folder outside")
+    output_folder.require_outside(out, run.folder)
     content = run_content(run)
-    there = read_document(out)
-    if there is not None:
+    if output_folder.has_marker(out, DOCUMENT, leftovers=["part-*.parquet"]):
+        there = read_document(out)
         if (there.fingerprint, there.content) != (run.fingerprint, content):
-            raise InputError(f"{out} was made of another run, or of this one before it changed; name a new folder")
+            raise InputError(
+                f"{out} was made from another run, or from this one before it changed; choose a new folder"
+            )
         return there, True
-    strange = [name for name in _names(out) if not (name.startswith("part-") and name.endswith(".parquet"))]
-    if strange:
-        raise InputError(f"{out} holds something else ({strange[0]}); name a new folder")
     parts = tuple(_write_parts(out, sorted_rows(run)))
-    for name in set(_names(out)) - {part.name for part in parts}:  # of a try that was killed, before the run changed
+    for name in set(storage.names(out)) - {part.name for part in parts}:  # of an interrupted try, before the run grew
         storage.remove(storage.join(out, name))
     made = Compacted(run.folder, run.fingerprint, content, parts)
     storage.write_bytes(storage.join(out, DOCUMENT), (json.dumps(asdict(made), indent=2) + "\n").encode())
     return made, False
 
 
-def read_document(out: str) -> Compacted | None:
-    """What DOCUMENT says; None if there is none. Raises InputError if it is damaged."""
+def read_document(out: str) -> Compacted:
+    """Read DOCUMENT. Raises InputError if it is missing or damaged."""
     uri = storage.join(out, DOCUMENT)
     try:
         values = json.loads(storage.read_bytes(uri, limit=100_000_000))
         return Compacted(**values | {"parts": tuple(Part(**part) for part in values["parts"])})
     except FileNotFoundError:
-        return None
+        raise InputError(f"{out} is not complete: it has no {DOCUMENT}; repeat 'rvos compact'") from None
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{uri} cannot be read ({error}); compact the run to a new folder") from None
 
@@ -237,7 +235,3 @@ def _split(rows: pa.Table) -> Iterator[pa.Table]:
     changes = np.flatnonzero(pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)) + 1
     for start, stop in itertools.pairwise([0, *changes.tolist(), len(rows)]):
         yield rows.slice(start, stop - start)
-
-
-def _names(folder: str) -> list[str]:
-    return storage.names(folder) if storage.is_folder(folder) else []

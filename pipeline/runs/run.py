@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs import plan
 from pipeline.runs.commit import Receipt, read_receipt
 from schemas.errors import InputError, StorageError
 
+RUN_JSON = "run.json"
 PLAN_ROW_GROUP = 4096  # a worker reads the row groups that its unit lies in
 RECEIPT_READERS = 32  # footers read at once; mostly waiting for storage
 ORIGIN_KEY = b"refervos.origin"
@@ -56,22 +57,21 @@ class Run:
         if not cls.is_there(folder, fingerprint, decides):
             document = {"fingerprint": fingerprint, "decides": decides, **record}
             text = json.dumps(document, indent=2, sort_keys=True) + "\n"
-            storage.create_bytes(storage.join(folder, "run.json"), text.encode())
+            storage.create_bytes(storage.join(folder, RUN_JSON), text.encode())
             cls.is_there(folder, fingerprint, decides)  # another start may have been first
         return cls(folder, fingerprint)
 
     @classmethod
     def is_there(cls, folder: str, fingerprint: str, decides: dict) -> bool:
         """Whether `folder` holds this run already, rather than nothing. Raises InputError as `start`."""
-        if not is_run(folder):
-            if storage.is_folder(folder) and storage.names(folder):
-                raise InputError(f"{folder} is not empty and not a run (no run.json); name another folder")
+        if not output_folder.has_marker(folder, RUN_JSON):
             return False
         there = read_run_json(folder)
         if there["fingerprint"] != fingerprint:
+            reason = output_folder.differences(there.get("decides", {}), decides) or "the fingerprint"
             raise OtherRunError(
-                f"{folder} was made otherwise: {_differences(there.get('decides', {}), decides)}; "
-                "repeat the command with the same options, or say with --new-run where to write instead"
+                f"{folder} was created with different options ({reason}); "
+                "use the same options, or choose another folder with --new-run"
             )
         return True
 
@@ -217,12 +217,12 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
 
 def is_run(folder: str) -> bool:
     """Whether `folder` holds a run."""
-    return storage.exists(storage.join(folder, "run.json"))
+    return storage.exists(storage.join(folder, RUN_JSON))
 
 
 def read_run_json(folder: str) -> dict:
     """What run.json says. Raises InputError if there is none or it is damaged."""
-    uri = storage.join(folder, "run.json")
+    uri = storage.join(folder, RUN_JSON)
     try:
         return json.loads(storage.read_bytes(uri, limit=10_000_000))
     except FileNotFoundError:
@@ -231,11 +231,3 @@ def read_run_json(folder: str) -> dict:
         raise
     except (ValueError, OSError) as error:
         raise InputError(f"{uri} cannot be read: {error}") from None
-
-
-def _differences(there: dict, here: dict) -> str:
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    return (
-        ", ".join(f"{name} was {there.get(name)!r}, now {here.get(name)!r}" for name in names)
-        or "the fingerprint differs"
-    )

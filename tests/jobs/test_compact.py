@@ -105,10 +105,10 @@ def test_it_reads_as_a_data_set(run, tmp_path):
 
 
 def test_what_cannot_be_is_refused(run, place):
-    with pytest.raises(InputError, match="lies in the run"):
+    with pytest.raises(InputError, match="is inside"):
         made(run, storage.join(run.folder, "masks"))
     storage.write_bytes(storage.join(place, "else", "file"), b"mine")
-    with pytest.raises(InputError, match="holds something else .file"):
+    with pytest.raises(InputError, match="it holds file"):
         made(run, storage.join(place, "else"))
     out = storage.join(place, "out")
     made(run, out)
@@ -116,7 +116,7 @@ def test_what_cannot_be_is_refused(run, place):
     with pytest.raises(InputError, match="1 of .* units are missing"):
         made(run, storage.join(place, "new"))
     write(run, unit_of(run, "w"), [rows_of("w", "0")])
-    with pytest.raises(InputError, match="before it changed; name a new folder"):
+    with pytest.raises(InputError, match="before it changed; choose a new folder"):
         made(run, out)
     with pytest.raises(InputError, match="not complete"):
         found(run, storage.join(place, "else"))

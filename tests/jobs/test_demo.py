@@ -19,7 +19,7 @@ def test_other_folders_are_left_alone(tmp_path, what):
     mine = tmp_path / "out" / "mine.txt" if what == "folder" else tmp_path / "out"
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
-    with pytest.raises(InputError, match="holds something else; give a new folder"):
+    with pytest.raises(InputError, match="choose a new or empty folder|is a file; name a folder"):
         demo.run(DemoConfig(out=str(tmp_path / "out")))
     assert mine.read_text() == "mine"
 

@@ -44,11 +44,11 @@ def test_only_what_is_not_committed_counts(shapes, checkpoint, tmp_path):
 def test_it_refuses_what_a_start_refuses(shapes, checkpoint, tmp_path):
     folder = tmp_path / "run"
     segment.prepare(SegmentConfig(manifest=shapes[0], run=str(folder), checkpoint=checkpoint))
-    with pytest.raises(InputError, match="threshold was 0.5, now 0.4"):
+    with pytest.raises(InputError, match="threshold: 0.5, now 0.4"):
         dry_run.run(config(shapes, checkpoint, folder, threshold=0.4))
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "file").touch()
-    with pytest.raises(InputError, match="not empty and not a run"):
+    with pytest.raises(InputError, match="not empty and has no run.json"):
         dry_run.run(config(shapes, checkpoint, tmp_path / "else"))
 
 

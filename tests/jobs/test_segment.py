@@ -111,7 +111,7 @@ def test_repeating_does_nothing_again(done, shapes, checkpoint):
 
 def test_another_fingerprint_is_refused_with_what_differs(done, shapes, checkpoint):
     folder, _, _ = done
-    with pytest.raises(InputError, match="threshold was 0.5, now 0.4"):
+    with pytest.raises(InputError, match="threshold: 0.5, now 0.4"):
         run(shapes[0], folder, checkpoint, threshold=0.4)
 
 
@@ -154,7 +154,7 @@ def test_overlap_is_in_the_fingerprint_only_if_there_is_one(done, shapes, checkp
     assert "overlap" not in before
     overlapping = segment.SegmentConfig(manifest="m", run="r", overlap=8)
     assert segment.fingerprint_inputs(overlapping, "w") == before | {"overlap": 8}
-    with pytest.raises(InputError, match="overlap was None, now 2"):
+    with pytest.raises(InputError, match="overlap: None, now 2"):
         run(shapes[0], done[0], checkpoint, overlap=2)
 
 
@@ -256,7 +256,7 @@ def test_another_model_writes_where_new_run_says(done, shapes, checkpoint, tmp_p
     assert not (tmp_path / "unused").exists()
     with pytest.raises(InputError, match="say with --new-run where to write instead"):
         run(shapes[0], folder, checkpoint, threshold=0.3)
-    with pytest.raises(InputError, match="threshold was 0.4, now 0.3"):
+    with pytest.raises(InputError, match="threshold: 0.4, now 0.3"):
         run(shapes[0], folder, checkpoint, threshold=0.3, new_run=str(tmp_path / "new"))
 
 

@@ -70,7 +70,7 @@ def test_another_training_in_the_same_folder_is_refused(config, shapes, tmp_path
 def test_a_folder_of_something_else_is_refused(config, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match="not empty and no training"):
+    with pytest.raises(InputError, match="not empty and has no train.json"):
         train.run(config())
 
 

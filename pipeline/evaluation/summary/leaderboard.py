@@ -19,7 +19,7 @@ from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import holm, paired_difference
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError, StorageError
 
@@ -162,13 +162,9 @@ def _check_scores(scored: ScoreFolder) -> None:
 
 
 def _start(folder: str, rule: dict) -> None:
-    uri = storage.join(folder, "leaderboard.json")
-    if storage.exists(uri):
-        return
-    there = storage.names(folder) if storage.is_folder(folder) else []
-    if there and "leaderboard.json" not in there:  # else another add has just been first
-        raise InputError(f"{folder} holds something else; name a new folder for the leaderboard")
-    storage.create_bytes(uri, (json.dumps({"form": FORM} | rule, indent=2) + "\n").encode())
+    if not output_folder.has_marker(folder, "leaderboard.json"):
+        document = json.dumps({"form": FORM} | rule, indent=2) + "\n"
+        storage.create_bytes(storage.join(folder, "leaderboard.json"), document.encode())
 
 
 def _refuse_another_rule(board: Leaderboard, other: dict, source: str) -> None:

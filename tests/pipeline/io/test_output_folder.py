@@ -1,4 +1,4 @@
-"""Folders of exports: somebody else's are left alone, one's own are filled again."""
+"""Output folders: those of others are left alone, a command fills its own again."""
 
 import json
 
@@ -18,31 +18,54 @@ def test_a_folder_belongs_to_one_export(tmp_path):
     output_folder.finish(out, {"form": "davis"}, {"files": 1})
     assert json.loads(document.read_text())["complete"]
     output_folder.claim(out, {"form": "davis"})
-    with pytest.raises(InputError, match="holds what another export made; name a new folder"):
+    with pytest.raises(InputError, match=r"different options \(form: 'davis', now 'overlay'\); choose a new folder"):
         output_folder.claim(out, {"form": "overlay"})
     document.write_text("[broken")
-    with pytest.raises(InputError, match="holds what another export made"):
+    with pytest.raises(InputError, match="_export.json is damaged; choose a new folder"):
         output_folder.claim(out, {"form": "davis"})
+    assert document.read_text() == "[broken"
 
 
-def test_an_export_that_was_refused_leaves_the_folder_free(tmp_path):
+def test_an_export_that_failed_leaves_the_folder_free(tmp_path):
     out = str(tmp_path / "out")
     output_folder.claim(out, {"form": "davis"})
     output_folder.claim(out, {"form": "overlay"})
     (tmp_path / "out/a.png").touch()
-    with pytest.raises(InputError, match="holds what another export made"):
+    with pytest.raises(InputError, match="different options"):
         output_folder.claim(out, {"form": "davis"})
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "out").touch()
     for name in ("out", "out/below"):
         with pytest.raises(InputError, match="out is a file; name a folder"):
             output_folder.claim(str(tmp_path / name), {"form": "davis"})
+        with pytest.raises(InputError, match="out is a file; name a folder"):
+            output_folder.require_empty(str(tmp_path / name))
 
 
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(InputError, match=r"holds something else .mine.txt"):
+    with pytest.raises(InputError, match=r"not empty and has no _export.json \(it holds mine.txt\)"):
         output_folder.claim(str(tmp_path), {"form": "davis"})
+    with pytest.raises(InputError, match=r"not empty \(it holds mine.txt\)"):
+        output_folder.require_empty(str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_leftovers_of_the_same_command_are_no_obstacle(tmp_path):
+    out = str(tmp_path)
+    (tmp_path / "part-1.parquet").touch()
+    assert not output_folder.has_marker(out, "_done.json", leftovers=["part-*.parquet"])
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"no _done.json \(it holds mine.txt\)"):
+        output_folder.has_marker(out, "_done.json", leftovers=["part-*.parquet"])
+    (tmp_path / "_done.json").touch()
+    assert output_folder.has_marker(out, "_done.json")
+
+
+def test_the_input_of_a_command_is_not_its_output(tmp_path):
+    output_folder.require_outside(f"{tmp_path}/run-2", f"{tmp_path}/run")
+    for out in ("run", "run/out"):
+        with pytest.raises(InputError, match="run is inside|run/out is inside"):
+            output_folder.require_outside(f"{tmp_path}/{out}", f"{tmp_path}/run")

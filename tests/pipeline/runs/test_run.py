@@ -55,13 +55,13 @@ def extend(run, pairs, limit=None):
 
 def test_a_run_is_opened_again_with_the_same_fingerprint_only(run):
     assert Run.start(run.folder, "f", {"window": "36"}, {}) == run == Run.open(run.folder)
-    with pytest.raises(InputError, match="window was '36', now 'whole'"):
+    with pytest.raises(InputError, match="window: '36', now 'whole'"):
         Run.start(run.folder, "g", {"window": "whole"}, {})
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(InputError, match="not empty and not a run"):
+    with pytest.raises(InputError, match="not empty and has no run.json"):
         Run.start(str(tmp_path), "f", {}, {})
     with pytest.raises(InputError, match="no run.json"):
         Run.open(str(tmp_path))

@@ -148,7 +148,7 @@ def test_folders_that_are_no_leaderboard(tmp_path):
     with pytest.raises(InputError, match="is no leaderboard"):
         Leaderboard.open(str(tmp_path))
     (tmp_path / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="not empty and has no leaderboard.json"):
         Leaderboard.add(str(tmp_path), "x", scores(tmp_path / "a"))
     (tmp_path / "leaderboard.json").write_text("[]")
     with pytest.raises(InputError, match="another form"):
