@@ -8,7 +8,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from pipeline.io import storage
+from pipeline.io import local
 from schemas.masks import PREDICTIONS
 
 FRAME_ROWS = pa.schema(
@@ -42,14 +42,14 @@ class FrameSpool:
 
     def add(self, pair: int, columns: dict[str, list]) -> None:
         """Append rows (FRAME_ROWS) of pair number `pair`."""
-        with storage.report_full_disk("rows of one clip", tempfile.gettempdir()):
+        with local.report_full_disk("rows of one clip", tempfile.gettempdir()):
             self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=FRAME_ROWS))
         self._batches[pair].append(self._count)
         self._count += 1
 
     def close(self) -> None:
         """Nothing more is added; reading may begin."""
-        with storage.report_full_disk("rows of one clip", tempfile.gettempdir()):
+        with local.report_full_disk("rows of one clip", tempfile.gettempdir()):
             self._writer.close()
             self._file.flush()
 

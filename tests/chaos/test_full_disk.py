@@ -63,7 +63,7 @@ def test_a_run(corpus, cluster, undisturbed, small_disk):
     wait_until(lambda: len(case.committed()) >= 2, driver)
     filler = fill(small_disk)
     _, messages = end_of(driver, code=3)
-    assert "no room in" in messages
+    assert "cannot write to" in messages
     assert str(small_disk) in messages
     assert "repeat the command" in messages
     found = audit.run(audit.AuditConfig(run=case.run)).to_json()
@@ -79,7 +79,7 @@ def test_a_run(corpus, cluster, undisturbed, small_disk):
 
 def test_while_spooling(small_disk):
     uri = str(small_disk / "masks" / "u.parquet")
-    message = r"u.parquet: no room in .*/disk/masks \(.*No space left.*\); make some"
+    message = r"u.parquet: cannot write to .*/disk/masks \(.*No space left.*\); free some space"
     with pytest.raises(StorageError, match=message), UnitWriter(uri, Receipt("u", "f")) as writer:
         filler = fill(small_disk)
         for number in range(100):
@@ -95,7 +95,7 @@ def test_while_spooling(small_disk):
 def test_while_closing_the_spool(small_disk):
     """The last bytes are the footer."""
     uri = str(small_disk / "masks" / "u.parquet")
-    with pytest.raises(StorageError, match="no room in"), UnitWriter(uri, Receipt("u", "f")) as writer:
+    with pytest.raises(StorageError, match="cannot write to"), UnitWriter(uri, Receipt("u", "f")) as writer:
         writer.write(rows_of("0", 3))
         filler = fill(small_disk)
         writer.commit()
@@ -107,7 +107,7 @@ def test_while_committing(small_disk, monkeypatch):
     """Where files have names from the start, as on network file systems, the final name needs room of its own."""
     monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
     uri = str(small_disk / "masks" / "u.parquet")
-    with pytest.raises(StorageError, match="u.parquet: no room in"), UnitWriter(uri, Receipt("u", "f")) as writer:
+    with pytest.raises(StorageError, match="u.parquet: cannot write to"), UnitWriter(uri, Receipt("u", "f")) as writer:
         writer.write(rows_of("0"))
         names = fill_names(small_disk)
         writer.commit()
@@ -121,7 +121,7 @@ def test_while_committing(small_disk, monkeypatch):
 def test_rows_of_a_long_video(small_disk, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     with (
-        pytest.raises(StorageError, match=r"no room in .*/disk \(.*set TMPDIR to a larger disk"),
+        pytest.raises(StorageError, match=r"cannot write to .*/disk \(.*set TMPDIR to a larger disk"),
         FrameSpool() as spool,
     ):
         fill(small_disk)
@@ -139,7 +139,7 @@ def test_what_goes_to_and_comes_from_s3(s3, small_disk, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     filler = fill(small_disk)
     for call in (lambda: storage.create_bytes(f"{uri}2", content), lambda: storage.local_file(uri).__enter__()):
-        with pytest.raises(StorageError, match=r"u2?: no room in .*/disk \(.*set TMPDIR to a larger disk"):
+        with pytest.raises(StorageError, match=r"u2?: cannot write to .*/disk \(.*set TMPDIR to a larger disk"):
             call()
     filler.unlink()
     assert not storage.exists(f"{uri}2")

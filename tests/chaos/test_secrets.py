@@ -60,7 +60,7 @@ def test_a_run_with_errors_in_workers(case, cluster):
 
 def test_a_wrong_key(case):
     out, messages = end_of(case.but(extra={"AWS_SECRET_ACCESS_KEY": "wrong-secret-value"}).start(), code=3)
-    assert "the storage refuses the access" in messages
+    assert "the storage denies access" in messages
     assert "set AWS_ACCESS_KEY_ID" in messages
     assert_hidden(out, messages)
     assert not storage.exists(case.run)
@@ -73,5 +73,5 @@ def test_keys_in_arguments(case):
     assert_hidden(out, messages)
     endpoint = {"AWS_ENDPOINT_URL": f"http://user:user-password@127.0.0.1:{os.environ['AWS_ENDPOINT_URL'][-5:]}"}
     out, messages = end_of(case.but(extra=endpoint).start(), code=2)
-    assert "AWS_ENDPOINT_URL: user names and keys do not go into a URI" in messages
+    assert "AWS_ENDPOINT_URL: do not put user names and keys into a URI" in messages
     assert_hidden(out, messages)

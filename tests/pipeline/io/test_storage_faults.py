@@ -283,7 +283,7 @@ def test_what_does_not_fit_is_not_fetched(disturbed, s3, tmp_path, monkeypatch):
     storage.write_bytes(uri, bytes(LARGE))
     real = storage.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: real._replace(free=LARGE - 1))
-    with pytest.raises(StorageError, match=f"v.mp4: no room in .*{LARGE} bytes to fetch.*set TMPDIR"):
+    with pytest.raises(StorageError, match=f"v.mp4: cannot write to .*{LARGE} bytes to fetch.*set TMPDIR"):
         storage.local_file(uri).__enter__()
     monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: real._replace(total=LARGE - 1))
     disturbed.requests = 0

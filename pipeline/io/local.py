@@ -1,0 +1,79 @@
+"""Operations on local files that the standard library lacks: nameless files, durable commits, walks along links."""
+
+import contextlib
+import errno
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from schemas.errors import StorageError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def nameless_file(folder: str) -> Iterator[str]:
+    """Yield the path of a new file in `folder`; without O_TMPFILE (network file systems) it has a hidden name."""
+    try:
+        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            raise
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as file:
+            mask = os.umask(0)  # reading the mask means setting it
+            os.umask(mask)
+            os.chmod(file.name, 0o666 & ~mask)
+            yield file.name
+        return
+    try:
+        yield f"/proc/self/fd/{handle}"
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def report_full_disk(uri: str, folder: str) -> Iterator[None]:
+    """While a part of `uri` is written to `folder`: raise StorageError that names the folder if its disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        elsewhere = ", or set TMPDIR to a larger disk" if folder == tempfile.gettempdir() else ""
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"{uri}: cannot write to {folder} ({reason}); free some space{elsewhere}, then repeat the command"
+        ) from None
+
+
+def link(path: str, uri: str, *, replace: bool) -> bool:
+    """Give the file `path` the name `uri` in one step, and force both to disk. See `storage.commit`."""
+    folder = os.path.dirname(uri) or "."
+    hidden = os.path.join(folder, f".{uuid.uuid4().hex}.part")
+    with open(path, "rb") as file, contextlib.ExitStack() as stack:
+        os.fsync(file.fileno())
+        handle = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, handle)
+        try:
+            # Without src_dir_fd Python calls plain link(), which does not follow a nameless file's link in /proc.
+            os.link(os.path.abspath(path), hidden if replace else uri, src_dir_fd=handle, follow_symlinks=True)
+        except FileExistsError:
+            return False
+        if replace:
+            stack.callback(Path(hidden).unlink, missing_ok=True)  # left if both names were one file already
+            os.replace(hidden, uri)
+        os.fsync(handle)
+    return True
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield `folder` and every folder below it: its relative path, and the names of its files. See `storage.walk`."""
+    above = {folder: frozenset([os.path.realpath(folder)])}  # folder -> real paths of itself and its parents
+    for path, below, files in os.walk(folder, followlinks=True):
+        passed = above.pop(path)
+        real = {name: os.path.realpath(os.path.join(path, name)) for name in below}
+        below[:] = [name for name in below if real[name] not in passed]
+        above |= {os.path.join(path, name): passed | {real[name]} for name in below}
+        yield "" if path == folder else os.path.relpath(path, folder), files
