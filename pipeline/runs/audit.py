@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import receipt_of
-from pipeline.runs.compact import Part, by_pair, compacted_rows, read_document, sorted_rows
+from pipeline.runs.compact import DOCUMENT, Part, by_pair, compacted_rows, read_document, sorted_rows
 from pipeline.runs.run import Run, Unit
 from schemas.check import SchemaError, conform
 from schemas.errors import InfrastructureError, InputError, StorageError
@@ -92,6 +92,8 @@ def compare_with_compacted(audit: Audit, run: Run, out: str) -> None:
     Both are read in the same order, pair by pair. Raises InputError if `out` holds none, or the run is not finished.
     """
     document = read_document(out)
+    if document is None:
+        raise InputError(f"{out} is not complete: it has no {DOCUMENT}; repeat 'rvos compact'")
     theirs, last = by_pair(_readable(audit, out, document.parts)), None
     mine = by_pair(sorted_rows(run))
     here, there = next(mine, None), next(theirs, None)

@@ -69,8 +69,8 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
     """
     output_folder.require_outside(out, run.folder)
     content = run_content(run)
-    if output_folder.has_marker(out, DOCUMENT, leftovers=["part-*.parquet"]):
-        there = read_document(out)
+    there = read_document(out) if output_folder.has_marker(out, DOCUMENT, leftovers=["part-*.parquet"]) else None
+    if there is not None:
         if (there.fingerprint, there.content) != (run.fingerprint, content):
             raise InputError(
                 f"{out} was made from another run, or from this one before it changed; choose a new folder"
@@ -84,14 +84,14 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
     return made, False
 
 
-def read_document(out: str) -> Compacted:
-    """Read DOCUMENT. Raises InputError if it is missing or damaged."""
+def read_document(out: str) -> Compacted | None:
+    """Read DOCUMENT; None if there is none. Raises InputError if it is damaged."""
     uri = storage.join(out, DOCUMENT)
     try:
         values = json.loads(storage.read_bytes(uri, limit=100_000_000))
         return Compacted(**values | {"parts": tuple(Part(**part) for part in values["parts"])})
     except FileNotFoundError:
-        raise InputError(f"{out} is not complete: it has no {DOCUMENT}; repeat 'rvos compact'") from None
+        return None
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{uri} cannot be read ({error}); compact the run to a new folder") from None
 
