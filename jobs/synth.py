@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from jobs.config.synth import SynthConfig
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.io import output_folder, storage
-from schemas.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
