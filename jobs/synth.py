@@ -35,7 +35,7 @@ def run(config: SynthConfig) -> SynthResult:
     """Render everything. Raises InputError if there is something in `out` already."""
     out = storage.absolute(config.out)
     output_folder.require_empty(out)
-    manifest, annotations, kinds = config.data_set().write(out)
+    manifest, annotations, kinds = data_set(config).write(out)
     return SynthResult(
         manifest=manifest, annotations=annotations, videos=config.videos, pairs=kinds.total(), kinds=dict(kinds)
     )
