@@ -48,11 +48,11 @@ class SelectConfig:
     )
 
     def __post_init__(self) -> None:
-        from pipeline.selection.quality_signals import MEASURES
+        from pipeline.selection.quality_signals import QUALITY_SIGNALS
         from pipeline.selection.rules import read_rules
 
-        if self.measure is not None and self.measure not in MEASURES:
-            raise InputError(f"--measure: there is no '{self.measure}'; there are {', '.join(MEASURES)}")
+        if self.measure is not None and self.measure not in QUALITY_SIGNALS:
+            raise InputError(f"--measure: there is no '{self.measure}'; there are {', '.join(QUALITY_SIGNALS)}")
         if self.measure is not None and self.calibrate is None:
             raise InputError("--measure says what --calibrate cuts; give both")
         for name, value in (("--good", self.good), ("--precision", self.precision)):

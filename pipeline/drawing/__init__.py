@@ -1,1 +1,1 @@
-"""Draw masks on frames."""
+"""Draw masks on frames, and write frames as pictures and videos."""

@@ -1,4 +1,4 @@
-"""Pictures of masks: predictions as a colour laid over the frame, truth as an outline, many frames on one sheet."""
+"""Draw masks on frames: predictions as a colour, truth as an outline; and many frames on one sheet."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,19 @@ MARGIN, CAPTION = 4, 16  # pixels
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray | None, truth: np.ndarray | None = None) -> np.ndarray:
-    """A copy of `image`, uint8 [H, W, 3], with the masks, bool [H, W], drawn on it; None draws nothing."""
+    """Copy `image`, uint8 [H, W, 3], and draw the masks, bool [H, W], on it; None draws nothing."""
     drawn = image.copy()
     if predicted is not None:
         drawn[predicted] = drawn[predicted] // 2 + np.array(PREDICTED, np.uint8) // 2
     if truth is not None:
-        drawn[_outline(truth)] = TRUTH
+        padded = np.pad(truth, 1)
+        inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        drawn[truth & ~inside] = TRUTH
     return drawn
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Image:
-    """One row for each (caption, frames uint8 [H, W, 3]), the frames side by side."""
+    """Put frames on one sheet: a row for each (caption, frames uint8 [H, W, 3]), the frames next to each other."""
     width = max(sum(frame.shape[1] + MARGIN for frame in frames) for _, frames in rows) + MARGIN
     height = sum(CAPTION + frames[0].shape[0] + MARGIN for _, frames in rows)
     sheet = Image.new("RGB", (width, height), (24, 24, 24))
@@ -34,10 +36,3 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Ima
             left += frame.shape[1] + MARGIN
         top += CAPTION + frames[0].shape[0] + MARGIN
     return sheet
-
-
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask that touch its outside, or the border of the frame."""
-    padded = np.pad(mask, 1)
-    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inside

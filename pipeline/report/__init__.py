@@ -1,1 +1,1 @@
-"""Pages about scores: one HTML file each, without a script, that loads nothing from anywhere."""
+"""HTML pages about scores and selected labels: one file each, without scripts, that works offline."""

@@ -1,4 +1,4 @@
-"""What changed against a baseline."""
+"""Sections of a report that compare its scores with a baseline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,35 +6,33 @@ from typing import Any
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.attributes import spell_out
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.report.page import cut, number, signed
+from pipeline.report.page import number, short_path, signed, truncate
 from pipeline.report.pair_plots import PairIds, scatter
-from pipeline.report.plots import Axis, Plot, Whisker
+from pipeline.report.plots import Plot, PlotAxis, Whisker
 
 
-def change_table(change: dict, main: str) -> dict:
-    """What `rvos compare` says of one folder, as text and as rows of a table."""
+def change_table(change: dict, metric: str, baseline: str) -> dict:
+    """Describe what `rvos compare` found for one folder, as text and as rows of a table."""
     rows = [
         ("all pairs", change),
-        *((f"{of}: {spell_out(row['value'])}", row) for of, rows in change["by"].items() for row in rows),
+        *((f"{name}: {spell_out(row['value'])}", row) for name, rows in change["by"].items() for row in rows),
     ]
     ends = [end for _, row in rows for end in (row["low"], row["high"], row["difference"]) if end is not None]
     most = max(1e-3, *(abs(end) for end in ends))
-    axis = Axis("change", -most, most)
-    p = number(change["p"])
-    smallest = change["smallest"]
+    axis = PlotAxis("change", -most, most)
     text = (
-        f"{main} went from {number(change['baseline'])} to {number(change['value'])}, "
-        f"by {signed(change['difference'])}, over the {change['pairs']} pairs of {change['videos']} videos "
-        f"that both have (p {p})."
+        f"{metric} changed from {number(change['baseline'])} in the baseline {short_path(baseline)} to "
+        f"{number(change['value'])}, by {signed(change['difference'])}, over the {change['pairs']} pairs of "
+        f"{change['videos']} videos that both have (p {number(change['p'])})."
     )
-    if smallest is not None:
-        text += f" A change of {number(smallest)} is what such a set shows four times in five."
+    if change["smallest"] is not None:
+        text += f" With this many videos, a change of {number(change['smallest'])} is detected four times in five."
     return {
-        "metric": main,
+        "metric": metric,
         "text": text,
         "rows": [
             {
-                "name": cut(label, 60),
+                "name": truncate(label, 60),
                 "pairs": row["pairs"],
                 "difference": row["difference"],
                 "interval": "" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}",
@@ -46,9 +44,9 @@ def change_table(change: dict, main: str) -> dict:
     }
 
 
-def before_and_after(baseline: str, pairs: Any, main: str, links: Mapping[PairIds, str]) -> Plot:
-    """The main metric of the pairs that both have."""
-    before: Any = ScoreFolder.open(baseline).pairs()[[*SCORE_IDS, main]]
-    both = pairs.merge(before.rename(columns={main: "baseline"}), on=list(SCORE_IDS))
-    about = "A dot for each pair. Above the dashed line it gained."
-    return scatter(both, "baseline", main, links, key="against", about=about)
+def before_and_after(baseline: str, pairs: Any, metric: str, links: Mapping[PairIds, str]) -> Plot:
+    """Plot a metric of the pairs that both have, against its value in the baseline."""
+    before: Any = ScoreFolder.open(baseline).pairs()[[*SCORE_IDS, metric]]
+    both = pairs.merge(before.rename(columns={metric: "baseline"}), on=list(SCORE_IDS))
+    about = "One dot for each pair. Pairs above the dashed line improved."
+    return scatter(both, "baseline", metric, links, key="against", about=about)

@@ -1,4 +1,4 @@
-"""Tables of means by attribute, coloured by how far each is from the mean of all pairs."""
+"""Tables of means by attribute, coloured by the distance of each mean from that of all pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,42 +10,20 @@ from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.attributes import COMPUTED, Grouping, spell_out
 from pipeline.evaluation.summary.breakdown import Scores
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.report.page import cut, interval, number
+from pipeline.report.page import interval, number, truncate
 from pipeline.report.plots import UNIT, Whisker
 from schemas.errors import InputError
 
-GROUPS = 12  # an attribute of more values is no heading of a table
-ATTRIBUTES = 16
-COLUMNS = 7  # metrics
-STEP = 0.03  # of one colour
-STRONGEST = 4
-
-
-def headline(scored: ScoreFolder) -> list[dict]:
-    """One tile for each metric: name, value, interval, whisker."""
-    tiles = []
-    for metric in scored.metrics:
-        estimate = scored.summary["overall"][metric], *_ends(scored.summary["overall"], metric)
-        within = all(value is not None and 0 <= value <= 1 for value in estimate)
-        tiles.append(
-            {
-                "metric": metric,
-                "value": number(estimate[0]),
-                "interval": interval(estimate[1:]),
-                "whisker": Whisker(*estimate, UNIT) if within else None,  # pyright: ignore[reportArgumentType]
-            }
-        )
-    return tiles
-
-
-def metric_columns(scored: ScoreFolder) -> list[str]:
-    """The metrics that a table of attributes has room for."""
-    return [metric for metric in scored.metrics if metric != "mAP"][:COLUMNS]
+MOST_GROUPS = 12  # an attribute with more values is not shown, unless --by named it
+MOST_ATTRIBUTES = 16
+MOST_METRICS = 7
+COLOUR_STEP = 0.03
+COLOUR_STEPS = 4  # in each direction
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """One value of an attribute; `cells` are texts with the class of their colour."""
+class AttributeGroup:
+    """The pairs with one value of an attribute; `cells` are texts with the class of their colour."""
 
     value: str
     n: int
@@ -56,54 +34,74 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Attribute:
+class AttributeTable:
     name: str
     about: str
-    groups: Sequence[Group]
+    groups: Sequence[AttributeGroup]
 
 
-def attributes(scored: ScoreFolder, pairs: pd.DataFrame, metrics: Sequence[str]) -> list[Attribute]:
-    """What --by asked for, then every other attribute in the scores that has a few values or can be binned."""
+def headline(scored: ScoreFolder) -> list[dict]:
+    """Return one tile for each metric: name, value, interval, whisker."""
+    tiles = []
+    for metric in scored.metrics:
+        value, low, high = scored.summary["overall"][metric], *_interval(scored.summary["overall"], metric)
+        within = all(end is not None and 0 <= end <= 1 for end in (value, low, high))
+        whisker = Whisker(value, low, high, UNIT) if within else None
+        shown = {"metric": metric, "value": number(value), "interval": interval((low, high)), "whisker": whisker}
+        tiles.append(shown)
+    return tiles
+
+
+def metric_columns(scored: ScoreFolder) -> list[str]:
+    """Return the metrics that fit into a table of attributes."""
+    return [metric for metric in scored.metrics if metric != "mAP"][:MOST_METRICS]
+
+
+def attribute_tables(scored: ScoreFolder, pairs: pd.DataFrame, metrics: Sequence[str]) -> list[AttributeTable]:
+    """Return the breakdowns of --by, then every other attribute that has few values or can be binned."""
     rows_of: dict[str, list[dict]] = dict(scored.summary.get("by") or {})
-    asked = {Grouping.parse(text).columns[0].name for text in rows_of if len(Grouping.parse(text).columns) == 1}
+    parsed = [Grouping.parse(text) for text in rows_of]
+    shown = {by.columns[0].name for by in parsed if len(by.columns) == 1}
     if not scored.protocol.per_frame:  # else the weights of the pairs would be needed
         for column in pairs.columns:
-            if column not in (*SCORE_IDS[:3], *scored.metrics, "frames", *asked):
-                rows_of[column] = _rows(scored, pairs, column)
+            if column not in (*SCORE_IDS[:3], *scored.metrics, "frames", *shown) and Grouping.is_column(column):
+                rows_of[column] = _breakdown(scored, pairs, Grouping.parse(column))
     overall = scored.summary["overall"]
-    told = [(of, rows[: 4 * GROUPS]) for of, rows in rows_of.items() if len(rows) > 1][:ATTRIBUTES]
-    return [Attribute(of, COMPUTED.get(of, ""), [_group(row, overall, metrics) for row in rows]) for of, rows in told]
+    kept = [(name, rows[: 4 * MOST_GROUPS]) for name, rows in rows_of.items() if len(rows) > 1][:MOST_ATTRIBUTES]
+    return [
+        AttributeTable(name, COMPUTED.get(name, ""), [_group(row, overall, metrics) for row in rows])
+        for name, rows in kept
+    ]
 
 
-def _rows(scored: ScoreFolder, pairs: pd.DataFrame, column: str) -> list[dict]:
-    by = Grouping.parse(column) if Grouping.is_column(column) else None
-    if by is None:
-        return []
+def _breakdown(scored: ScoreFolder, pairs: pd.DataFrame, by: Grouping) -> list[dict]:
+    """Means by an attribute; none if it has too many values, or values that cannot be grouped."""
     metrics = tuple(name for name in scored.metrics if name in pairs and name != "J&F")
     weights = pairs[list(metrics)].notna().to_numpy(np.float64)
     try:
-        if len({value for values in by.values(pairs) for value in values}) > GROUPS:
+        if len({value for values in by.values(pairs) for value in values}) > MOST_GROUPS:
             return []
         return Scores(pairs, metrics, weights, scored.protocol).by(by)
-    except (InputError, TypeError):  # values of a kind that cannot be grouped
+    except (InputError, TypeError):
         return []
 
 
-def _group(row: dict, overall: dict, metrics: Sequence[str]) -> Group:
-    main, ends = row.get(metrics[0]), _ends(row, metrics[0])
+def _group(row: dict, overall: dict, metrics: Sequence[str]) -> AttributeGroup:
+    main, ends = row.get(metrics[0]), _interval(row, metrics[0])
     whisker = None if main is None else Whisker(main, *ends, UNIT, overall.get(metrics[0]))
     cells = [(number(row.get(metric)), _colour(metric, row.get(metric), overall.get(metric))) for metric in metrics]
-    return Group(cut(spell_out(row["value"]), 60), row["n"], row["videos"], whisker, interval(ends), cells)
+    value = truncate(spell_out(row["value"]), 60)
+    return AttributeGroup(value, row["n"], row["videos"], whisker, interval(ends), cells)
 
 
-def _ends(row: dict, metric: str) -> tuple[float | None, float | None]:
-    ends = (row.get("interval") or {}).get(metric)
-    return (None, None) if ends is None else (ends[0], ends[1])
+def _interval(row: dict, metric: str) -> tuple[float | None, float | None]:
+    low, high = (row.get("interval") or {}).get(metric) or (None, None)
+    return low, high
 
 
 def _colour(metric: str, value: float | None, mean: float | None) -> str:
-    """Class of a cell by its distance from the overall mean; none where more is not better."""
+    """Return the class of a cell by its distance from the mean; neutral for metrics where more is not better."""
     if value is None or mean is None or value != value or "decay" in metric:
         return "z0"
-    steps = int(np.clip(round((value - mean) / STEP), -STRONGEST, STRONGEST))
+    steps = int(np.clip(round((value - mean) / COLOUR_STEP), -COLOUR_STEPS, COLOUR_STEPS))
     return "z0" if steps == 0 else f"{'p' if steps > 0 else 'm'}{abs(steps)}"

@@ -1,4 +1,4 @@
-"""Templates to HTML: everything escaped, no script, styles that the page's own policy knows by their hash."""
+"""Render templates to HTML: all text is escaped, and the policy of a page allows only its own style, no script."""
 
 import base64
 import functools
@@ -10,52 +10,54 @@ import jinja2
 
 from schemas.version import __version__
 
-FOLDER = Path(__file__).parent
+TEMPLATES = Path(__file__).parent
 
 
 def render(template: str, **content: object) -> bytes:
-    """The page that a template beside this file makes of `content`, UTF-8."""
-    style = (FOLDER / "style.css").read_text()
-    policy = f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
+    """Render a template of this folder with `content`, as UTF-8."""
+    style = (TEMPLATES / "style.css").read_text()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     page = _environment().get_template(template)
     return page.render(style=style, policy=policy, version=__version__, **content).encode()
 
 
 def number(value: float | None) -> str:
-    """Four digits, or a dash where there is none."""
+    """Four decimals; a dash for a value that is unknown."""
     return "–" if value is None or value != value else f"{value:.4f}"
 
 
 def signed(value: float | None) -> str:
-    """As `number`, with its sign."""
+    """As `number`, with a sign."""
     return "–" if value is None or value != value else f"{value:+.4f}".replace("-", "−")
 
 
 def interval(ends: Sequence[float | None] | None) -> str:
-    """Both ends of an interval; nothing where there is none."""
+    """Both ends of an interval; empty if it is unknown."""
     if ends is None or ends[0] is None or ends[1] is None:
         return ""
     return f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
-def cut(text: object, most: int = 160) -> str:
-    """A text that a page has room for."""
+def truncate(text: object, most: int = 160) -> str:
+    """At most `most` characters, the last one an ellipsis if the text is longer."""
     text = str(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def short_path(uri: str) -> str:
+    """The last two parts of a path or URI, for titles: "scores/new"."""
+    return truncate("/".join(uri.rstrip("/").rsplit("/", 2)[-2:]).lstrip("/"), 80)
 
 
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed, "interval": interval, "cut": cut}
+    environment.filters |= {"number": number, "signed": signed, "interval": interval, "truncate": truncate}
     return environment
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,6 +1,6 @@
-"""Plots as plain data: axes, marks, lines and bands in the coordinates of the drawing; `plots.html.j2` writes the SVG.
+"""Plots as plain data, in the coordinates of the drawing: axes, marks, lines, bands. `plots.html.j2` writes the SVG.
 
-Every plot carries a table that says the same in words.
+Every plot has a table with the same content as text.
 """
 
 import math
@@ -14,8 +14,8 @@ TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
-    """Values from `low` to `high`, drawn linearly or by their logarithm."""
+class PlotAxis:
+    """Values from `low` to `high`, on a linear or a logarithmic scale."""
 
     label: str
     low: float
@@ -23,8 +23,8 @@ class Axis:
     log: bool = False
 
     @classmethod
-    def of(cls, label: str, values: Sequence[float]) -> "Axis":
-        """Wide enough for `values`; by logarithm where they span more than a factor of 30."""
+    def of(cls, label: str, values: Sequence[float]) -> "PlotAxis":
+        """Return an axis wide enough for `values`; logarithmic if they span more than a factor of 30."""
         low, high = min(values), max(values)
         if low > 0 and high > 30 * low:
             return cls(label, low / 1.1, high * 1.1, log=True)
@@ -32,36 +32,38 @@ class Axis:
         return cls(label, 0.0 if 0 <= low < (high - low) / 2 else low - room, high + room)
 
     def place(self, value: float) -> float:
-        """0 at `low`, 1 at `high`; what lies outside is put at the end."""
+        """Return the position of a value: 0 at `low`, 1 at `high`; values outside are moved to the nearer end."""
         low, high = self.low, self.high
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(max(value, self.low))
         return min(1.0, max(0.0, (value - low) / (high - low)))
 
+    def value_at(self, place: float) -> float:
+        """Return the value at a position from 0 to 1."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** place)
+        return self.low + place * (self.high - self.low)
+
     def ticks(self) -> list[tuple[float, str]]:
-        """Round values on the axis, with their texts."""
+        """Return round values on the axis, with their texts."""
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             steps = (1, 2, 5) if len(powers) <= 3 else (1,)
             values = [step * 10.0**power for power in powers for step in steps]
         else:
-            step = _round_step((self.high - self.low) / TICKS)
+            least = (self.high - self.low) / TICKS
+            power = 10.0 ** math.floor(math.log10(least))
+            step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
             values = [n * step for n in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
         return [(value, f"{round(value, 9):g}") for value in values if self.low <= value <= self.high]
 
 
-UNIT = Axis("", 0.0, 1.0)
-
-
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5, 10, ... and their like that is at least `least`."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= least * (1 - 1e-9))
+UNIT = PlotAxis("", 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A dot. `text` is what it stands for; `href` leads to more about it."""
+    """A dot. `text` describes it, `href` leads to its details."""
 
     x: float
     y: float
@@ -72,7 +74,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A box from the x-axis up, between two values of x."""
+    """A bar from the x-axis up, between two values of x."""
 
     left: float
     right: float
@@ -81,7 +83,7 @@ class Bar:
 
 
 class Point(NamedTuple):
-    """Of a line; `low` and `high` are the ends of an interval of y, if it has one."""
+    """A point of a line; `low` and `high` are the ends of an interval of y, if it has one."""
 
     x: float
     y: float
@@ -100,7 +102,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The same in words. `note` says what is not in it."""
+    """The content of a plot as text. `note` names what was left out."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -109,13 +111,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """`key` is its id in the page."""
+    """A plot; `key` is its id in the page."""
 
     key: str
     title: str
     about: str
-    x: Axis
-    y: Axis
+    x: PlotAxis
+    y: PlotAxis
     table: Table
     marks: Sequence[Mark] = ()
     bars: Sequence[Bar] = ()
@@ -142,7 +144,7 @@ class Plot:
         return " ".join(f"{self.across(point.x)},{self.down(point.y)}" for point in line.points)
 
     def band(self, line: Line) -> str:
-        """`points` of an SVG polygon; empty where nothing is known."""
+        """`points` of an SVG polygon around the intervals; empty if there are fewer than two."""
         known = [(p.x, p.low, p.high) for p in line.points if p.low is not None and p.high is not None]
         if len(known) < 2:
             return ""
@@ -152,13 +154,13 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Whisker:
-    """A value with its interval on a scale, small enough for a cell of a table."""
+    """A value with its interval on an axis, small enough for a table cell."""
 
     value: float
     low: float | None
     high: float | None
-    axis: Axis
-    reference: float | None = None  # a value to compare with: a line across
+    axis: PlotAxis
+    reference: float | None = None  # a value to compare with, drawn as a line
 
     WIDTH = 160.0
 

@@ -1,4 +1,4 @@
-"""The page of `rvos select`: what was kept by which rules, what the cut is worth, and pairs on both sides of it."""
+"""The page of `rvos select`: kept pairs, the effect of each rule, the value of the cut, and borderline pairs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,76 +6,82 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.report.page import cut, interval, number, render
-from pipeline.report.plots import Axis, Line, Mark, Plot, Point, Table, Whisker
-from pipeline.report.samples import Sample
+from pipeline.report.frame_strips import FrameStrip
+from pipeline.report.page import interval, number, render, truncate
+from pipeline.report.plots import Line, Mark, Plot, PlotAxis, Point, Table, Whisker
 from pipeline.selection.calibration import Calibration
-from pipeline.selection.quality_signals import MEASURES
+from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from pipeline.selection.rules import Rule
 from schemas.pair import PairKey
 
-RULES_SHOWN = 6  # with samples
-SHOWN = 3  # pairs on each side of a rule
-CORRELATION = Axis("rank correlation", -1, 1)
+RULES_WITH_FRAMES = 6
+PAIRS_ON_EACH_SIDE = 3
+CORRELATION = PlotAxis("rank correlation", -1, 1)
 
-Rows = Any  # a pandas.DataFrame of PAIRS; what indexing one gives has no type that a checker can follow
-
-
-def with_border(rules: Sequence[Rule], dropped: Mapping[str, int]) -> list[Rule]:
-    """The rules whose border is shown: those that drop something, the cut of the calibration first."""
-    return [rule for rule in reversed(rules) if dropped.get(str(rule))][:RULES_SHOWN]
+SelectedPairs = Any  # a pandas.DataFrame with the columns of pairs.parquet; type checkers cannot follow its indexing
 
 
-def border(pairs: Rows, rule: Rule) -> dict[str, list[PairKey]]:
-    """Kept pairs and pairs that the rule drops, nearest to its bound, one of each video as long as there are others."""
+def rules_with_frames(rules: Sequence[Rule], dropped: Mapping[str, int]) -> list[Rule]:
+    """Return the rules whose border is shown: those that drop pairs, the cut of the calibration first."""
+    return [rule for rule in reversed(rules) if dropped.get(str(rule))][:RULES_WITH_FRAMES]
+
+
+def border(pairs: SelectedPairs, rule: Rule) -> dict[str, list[PairKey]]:
+    """Return the kept and the dropped pairs nearest to a bound, one of each video as long as there are others."""
     known = pairs[pairs[rule.measure].notna()]
     known = known.assign(distance=(known[rule.measure] - rule.bound).abs())
-    return {"kept": _nearest(known[known["keep"]]), "dropped": _nearest(known[_fails(known, rule)])}
-
-
-def _nearest(pairs: Rows) -> list[PairKey]:
-    ranked = pairs.sort_values("distance", kind="stable")
-    ranked = ranked.assign(nth=ranked.groupby("video_id").cumcount()).sort_values("nth", kind="stable").head(SHOWN)
-    ranked = ranked.sort_values("distance", kind="stable")
-    return list(ranked[["video_id", "expression_id"]].itertuples(index=False, name=None))
+    sides = {}
+    for side, rows in (("kept", known[known["keep"]]), ("dropped", known[_failing(known, rule)])):
+        nearest = rows.sort_values("distance", kind="stable")
+        nearest = nearest.assign(nth=nearest.groupby("video_id").cumcount()).sort_values("nth", kind="stable")
+        nearest = nearest.head(PAIRS_ON_EACH_SIDE).sort_values("distance", kind="stable")
+        sides[side] = [PairKey(*key) for key in zip(nearest["video_id"], nearest["expression_id"], strict=True)]
+    return sides
 
 
 def selection_html(
     *,
     title: str,
-    pairs: Rows,
+    pairs: SelectedPairs,
     rules: Sequence[Rule],
     dropped: Mapping[str, int],
     calibration: Calibration | None,
-    samples: Mapping[PairKey, Sample],
+    strips: Mapping[PairKey, FrameStrip],
     notes: Sequence[str],
     provenance: Sequence[tuple[str, str]],
 ) -> bytes:
-    """The page. `dropped` counts pairs by rule, `samples` are those of the pairs that `border` names."""
+    """Render the page. `dropped` counts pairs by rule; `strips` has the frames of the pairs that `border` names."""
+    names = list(dict.fromkeys(map(str, rules)))
+    counts = {name: count for name, count in dropped.items() if name not in names}  # pairs without masks
+    counts |= {name: dropped.get(name, 0) for name in names}
+    signals = {str(rule): QUALITY_SIGNALS[rule.measure] for rule in rules}
+    by_key = pairs.set_index(["video_id", "expression_id"])
+    borders = []
+    for rule in rules_with_frames(rules, dropped):
+        cards = {
+            side: [_card(by_key.loc[key], key, rule, strips.get(key)) for key in keys]
+            for side, keys in border(pairs, rule).items()
+        }
+        borders.append({"rule": str(rule), "sides": list(cards.items())})
     return render(
         "selection.html.j2",
         title=title,
         tiles=_tiles(pairs, calibration),
         notes=notes,
         rules=[
-            (
-                name,
-                MEASURES.get(name.partition(" ")[0], "they failed, or were not predicted"),
-                count,
-                count / len(pairs),
-            )
-            for name, count in _counted(rules, dropped)
+            (name, signals.get(name, "they failed or were not predicted"), count, count / len(pairs))
+            for name, count in counts.items()
         ],
         calibration=calibration,
-        curve=None if calibration is None else curve(pairs, calibration),
+        curve=None if calibration is None else precision_curve(pairs, calibration),
         correlations=[] if calibration is None else _correlations(calibration),
-        borders=[_border(pairs, rule, samples) for rule in with_border(rules, dropped)],
+        borders=borders,
         provenance=provenance,
     )
 
 
-def curve(pairs: Rows, found: Calibration) -> Plot:
-    """Precision and mean quality of the labelled pairs against the share kept, and what the cut did on the held-out."""
+def precision_curve(pairs: SelectedPairs, found: Calibration) -> Plot:
+    """Plot precision and mean J&F of the labelled pairs against the share kept, and the cut on the held-out half."""
     held, marks, about = found.held_out, [], "No cut reaches the precision wanted."
     lines = [
         Line("precision", [Point(kept, precision) for kept, precision, _, _ in found.curve]),
@@ -83,20 +89,22 @@ def curve(pairs: Rows, found: Calibration) -> Plot:
         Line("precision wanted", [Point(0, found.wanted), Point(1, found.wanted)], "even"),
     ]
     if found.rule is not None and held is not None:
-        marks.append(_cut_mark(pairs, found.rule, found.good))
-        about = "The blue dot is the cut on all labelled pairs. No held-out pair passes it."
+        labelled = pairs[pairs["quality"].notna()]
+        kept = labelled[~_failing(labelled, found.rule)]
+        share, precision = len(kept) / len(labelled), float((kept["quality"] >= found.good).mean())
+        marks.append(Mark(share, precision, f"cut, {found.rule}: {share:.3f} kept, precision {precision:.3f}", 7))
+        about = "Blue dot: the cut on all labelled pairs. It keeps no held-out pair."
         if held.precision is not None:
-            share = held.kept / held.pairs
             text = f"held out: {held.kept} of {held.pairs} pairs kept, precision {held.precision:.3f}"
-            marks.append(Mark(share, held.precision, text, 5, "#border"))
+            marks.append(Mark(held.kept / held.pairs, held.precision, text, 5, "#border"))
             about = "Blue dot: the cut on all labelled pairs. Orange dot: the same cut on the held-out half."
     rows = [tuple(f"{value:.4g}" for value in point) for point in found.curve]
     return Plot(
         key="curve",
         title=f"Precision against share kept, by {found.measure}",
         about=about,
-        x=Axis("share of the labelled pairs that is kept", 0, 1),
-        y=Axis("", 0, 1),
+        x=PlotAxis("share of the labelled pairs that is kept", 0, 1),
+        y=PlotAxis("", 0, 1),
         table=Table(("share kept", "precision", "mean J&F", f"bound on {found.measure}"), rows),
         marks=marks,
         lines=lines,
@@ -104,20 +112,13 @@ def curve(pairs: Rows, found: Calibration) -> Plot:
     )
 
 
-def _cut_mark(pairs: Rows, rule: Rule, good: float) -> Mark:
-    labelled = pairs[pairs["quality"].notna()]
-    kept = labelled[~_fails(labelled, rule)]
-    share, precision = len(kept) / len(labelled), float((kept["quality"] >= good).mean())
-    return Mark(share, precision, f"cut, {rule}: {share:.3f} kept, precision {precision:.3f}", 7)
-
-
-def _fails(pairs: Rows, rule: Rule) -> Any:
-    """Which pairs the rule drops; never one that lacks the measure."""
+def _failing(pairs: SelectedPairs, rule: Rule) -> Any:
+    """Which pairs the rule drops, bool [N]; a pair without the signal is kept."""
     values = [None if math.isnan(value) else value for value in pairs[rule.measure]]
     return pd.Series([rule.reason({rule.measure: value}) is not None for value in values], pairs.index, dtype=bool)
 
 
-def _tiles(pairs: Rows, found: Calibration | None) -> list[dict]:
+def _tiles(pairs: SelectedPairs, found: Calibration | None) -> list[dict]:
     kept = int(pairs["keep"].sum())
     share = f"{kept / len(pairs):.1%}" if len(pairs) else ""
     tiles = [{"name": "pairs kept", "value": f"{kept:,}", "more": f"of {len(pairs):,}, {share}"}]
@@ -129,53 +130,35 @@ def _tiles(pairs: Rows, found: Calibration | None) -> list[dict]:
         tiles.append({"name": "precision, held out", "value": f"{held.precision:.3f}", "more": ends})
     tiles.append({"name": "precision of all, held out", "value": f"{held.good_all:.3f}", "more": "without the cut"})
     if held.quality_kept is not None:
-        more = f"against {held.quality_all:.3f} of all"
-        tiles.append({"name": "mean J&F of the kept, held out", "value": f"{held.quality_kept:.3f}", "more": more})
+        more = f"{held.quality_all:.3f} for all"
+        tiles.append({"name": "mean J&F of kept pairs, held out", "value": f"{held.quality_kept:.3f}", "more": more})
     return tiles
 
 
-def _counted(rules: Sequence[Rule], dropped: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Every rule with how many pairs it drops, after the pairs that have no masks."""
-    named = {str(rule) for rule in rules}
-    return [(name, count) for name, count in dropped.items() if name not in named] + [
-        (name, dropped.get(name, 0)) for name in dict.fromkeys(map(str, rules))
-    ]
-
-
 def _correlations(found: Calibration) -> list[dict]:
-    return [
-        {
-            "measure": one.measure,
-            "pairs": one.pairs,
-            "rho": one.rho,
-            "interval": f"{one.low:+.3f} to {one.high:+.3f}".replace("-", "−"),
-            "about": MEASURES[one.measure],
-            "whisker": Whisker(one.rho, _known(one.low), _known(one.high), CORRELATION, 0.0),
-        }
-        for one in found.correlations
-    ]
+    rows = []
+    for one in found.correlations:
+        low, high = (None if math.isnan(end) else end for end in (one.low, one.high))
+        rows.append(
+            {
+                "measure": one.measure,
+                "pairs": one.pairs,
+                "rho": one.rho,
+                "interval": f"{one.low:+.3f} to {one.high:+.3f}".replace("-", "−"),
+                "about": QUALITY_SIGNALS[one.measure],
+                "whisker": Whisker(one.rho, low, high, CORRELATION, 0.0),
+            }
+        )
+    return rows
 
 
-def _known(value: float) -> float | None:
-    return None if value != value else value
-
-
-def _border(pairs: Rows, rule: Rule, samples: Mapping[PairKey, Sample]) -> dict:
-    found = border(pairs, rule)
-    rows = pairs.set_index(["video_id", "expression_id"])
-    return {
-        "rule": str(rule),
-        "sides": [(side, [_card(rows.loc[key], key, rule, samples.get(key)) for key in found[side]]) for side in found],
-    }
-
-
-def _card(row: Any, key: PairKey, rule: Rule, shown: Sample | None) -> dict:
+def _card(row: Any, key: PairKey, rule: Rule, strip: FrameStrip | None) -> dict:
     figures = [f"{rule.measure} {row[rule.measure]:.4g}"]
-    if _known(row["quality"]) is not None:
+    if not math.isnan(row["quality"]):
         figures.append(f"J&F {number(row['quality'])}")
     return {
-        "name": f"{cut(key[0], 60)} · {cut(key[1], 60)}",
+        "name": f"{truncate(key.video_id, 60)} · {truncate(key.expression_id, 60)}",
         "figures": " · ".join(figures),
         "reason": "" if row["keep"] else row["reason"],
-        "sample": shown,
+        "strip": strip,
     }

@@ -1,1 +1,1 @@
-"""Which pseudo-labels to keep: numbers for each pair, rules on them, what they are worth where truth is known."""
+"""Select pseudo-labels: quality signals of each pair, rules on them, and their value where annotations exist."""

@@ -1,11 +1,11 @@
-"""What the measures are worth, on pairs whose truth is known: which goes with quality, and where to cut.
+"""Calibrate the selection on annotated pairs: which quality signal correlates with quality, and where to cut it.
 
-Videos are split in two halves by a hash of their id: the measure and the cut are chosen on the one, and what the cut is
-worth is told from the other, which had no part in it.
+Videos are split in two halves by a hash of their id. The signal and the cut are chosen on one half and evaluated on the
+other, held-out half.
 """
 
 import hashlib
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +13,21 @@ import numpy as np
 from scipy.stats import rankdata
 
 from pipeline.evaluation.summary.statistics import clustered_means, resample
-from pipeline.selection.quality_signals import MEASURES
+from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from pipeline.selection.rules import Rule
 from schemas.errors import InputError
 
-LEAST_VIDEOS = 8  # that have truth, and of them that have a measure; below, halves say nothing
-LEAST_IN_HALF = 2  # videos; of one there is no interval
-LEAST_KEPT = 5  # pairs, for a cut to count
+MIN_VIDEOS = 8  # with annotations, and of them with a signal
+MIN_VIDEOS_IN_HALF = 2  # one has no interval
+MIN_KEPT = 5  # pairs that a cut keeps
 CURVE_POINTS = 50
 
-Table = Any  # a pandas.DataFrame; what indexing one gives has no type that a checker can follow
+LabelledPairs = Any  # a pandas.DataFrame; type checkers cannot follow its indexing
 
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Spearman's rank correlation of a measure with quality, with a 95 % interval by bootstrap over videos."""
+    """Spearman's rank correlation of a signal with quality, with a 95 % interval by bootstrap over videos."""
 
     measure: str
     rho: float
@@ -38,9 +38,9 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What the cut does on videos that had no part in choosing it; `precision` is the share of good ones in the kept.
+    """The effect of the cut on the held-out videos; `precision` is the share of good pairs among the kept ones.
 
-    As for every rule, pairs that lack the measure are kept.
+    As with every rule, pairs that lack the signal are kept.
     """
 
     pairs: int
@@ -55,10 +55,10 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`curve` has (share kept, precision, mean quality, bound) over all labelled pairs, strictest first.
+    """`curve` has (share kept, precision, mean quality, bound) over all labelled pairs, strictest bound first.
 
-    Pairs that lack the measure are kept by every cut. `rule` is None if no cut reaches the precision wanted on the half
-    that it is chosen on.
+    Every cut keeps pairs that lack the signal `measure`. `rule` is None if no cut reaches the precision wanted on the
+    half that it is chosen on.
     """
 
     good: float
@@ -72,47 +72,55 @@ class Calibration:
     held_out: HeldOut | None
 
 
-def calibrate(pairs: Table, good: float, wanted: float, measure: str | None = None) -> Calibration:
-    """Calibrate on `pairs`: video_id, MEASURES, and `quality` (J&F). A pair is good from a quality of `good` on.
+def calibrate(pairs: LabelledPairs, good: float, wanted: float, measure: str | None = None) -> Calibration:
+    """Calibrate on `pairs`: video_id, QUALITY_SIGNALS, and `quality` (J&F). A pair is good if it is at least `good`.
 
-    Without `measure`, the one with the strongest correlation on the first half is cut. Raises InputError if there are
-    too few videos, in all, in a half or with the measure, and if all values are the same.
+    Without `measure`, the signal with the strongest correlation on the first half is cut. Raises InputError if there
+    are too few videos, in all, in a half or with the signal, and if all values are equal.
     """
     videos = int(pairs["video_id"].nunique())
-    if videos < LEAST_VIDEOS:
-        raise InputError(f"{videos} videos have both masks and truth; calibrating takes {LEAST_VIDEOS} or more")
+    if videos < MIN_VIDEOS:
+        raise InputError(f"{videos} videos have both masks and annotations; --calibrate needs at least {MIN_VIDEOS}")
     if pairs["quality"].nunique() < 2:
         text = f"all labelled pairs have the same J&F, {pairs['quality'].iloc[0]:g}"
-        raise InputError(f"{text}; there is nothing to calibrate, so leave --calibrate out")
-    first = _first_half(pairs)
-    counted = [name for name in MEASURES if _videos_with(pairs, name) >= LEAST_VIDEOS]
-    correlations = [found for name in counted if (found := correlation(pairs, name))]
-    chosen = measure or _strongest(pairs[first], counted)
-    if chosen not in counted:
-        text = f"{_videos_with(pairs, chosen)} labelled videos have {chosen}"
-        raise InputError(f"{text}; calibrating takes {LEAST_VIDEOS} or more, so choose another measure")
-    known = correlation(pairs[first], chosen)
-    if known is None:
-        raise InputError(f"{chosen} has no two different values on the labelled pairs; calibrate another measure")
-    rising = known.rho >= 0
-    rule = _cut(pairs[first], chosen, rising, good, wanted)
+        raise InputError(f"{text}; nothing to calibrate, so leave --calibrate out")
+    is_first = np.array([hashlib.sha256(video.encode()).digest()[0] & 1 == 0 for video in pairs["video_id"]])
+    first, second = pairs[is_first], pairs[~is_first]
+    halves = first["video_id"].nunique(), second["video_id"].nunique()
+    if min(halves) < MIN_VIDEOS_IN_HALF:
+        text = f"the hash of their ids puts {halves[0]} labelled videos into one half and {halves[1]} into the other"
+        raise InputError(f"{text}; each half needs at least {MIN_VIDEOS_IN_HALF}, so annotate more videos")
+    videos_with = {name: int(pairs["video_id"][pairs[name].notna()].nunique()) for name in QUALITY_SIGNALS}
+    usable = [name for name in QUALITY_SIGNALS if videos_with[name] >= MIN_VIDEOS]
+    if measure is not None and measure not in usable:
+        text = f"{videos_with[measure]} labelled videos have {measure}"
+        raise InputError(f"{text}; --calibrate needs at least {MIN_VIDEOS}, so choose another --measure")
+    candidates = [measure] if measure else [name for name in usable if name != "frames"]
+    on_first = [one for name in candidates if (one := correlation(first, name))]
+    if not on_first:
+        text = f"{measure} has" if measure else "all quality signals have"
+        raise InputError(f"{text} the same value on all labelled pairs; nothing to calibrate")
+    strongest = max(on_first, key=lambda one: abs(one.rho))
+    rising = strongest.rho >= 0
+    correlations = [one for name in usable if (one := correlation(pairs, name))]
+    rule = _choose_cut(first, strongest.measure, rising, good, wanted)
     return Calibration(
         good,
         wanted,
         len(pairs),
         videos,
-        tuple(sorted(correlations, key=lambda found: -abs(found.rho))),
-        chosen,
-        _curve(pairs, chosen, rising, good),
+        tuple(sorted(correlations, key=lambda one: -abs(one.rho))),
+        strongest.measure,
+        _curve(pairs, strongest.measure, rising, good),
         rule,
-        None if rule is None else _held_out(pairs[~first], rule, good),
+        None if rule is None else _evaluate_cut(second, rule, good),
     )
 
 
-def correlation(pairs: Table, measure: str) -> Correlation | None:
-    """Of one measure with quality, over the pairs that have it.
+def correlation(pairs: LabelledPairs, measure: str) -> Correlation | None:
+    """Correlate a signal with quality over the pairs that have it.
 
-    None if they are of less than two videos, or either has no two different values.
+    None if they are of one video, or all have the same value of either.
     """
     known = pairs[pairs[measure].notna()]
     if min(known[name].nunique() for name in ("video_id", measure, "quality")) < 2:
@@ -124,60 +132,8 @@ def correlation(pairs: Table, measure: str) -> Correlation | None:
     return Correlation(measure, float(_pearson(sums.sum(0)[None])[0]), float(low), float(high), len(known))
 
 
-def _pearson(sums: np.ndarray) -> np.ndarray:
-    """From totals [B, 6] of 1, x, y, xx, yy, xy; NaN where a variance is 0."""
-    n, x, y, xx, yy, xy = sums.T
-    spread = (n * xx - x * x) * (n * yy - y * y)
-    return np.divide(n * xy - x * y, np.sqrt(np.maximum(spread, 0)), out=np.full(len(n), np.nan), where=spread > 0)
-
-
-def _first_half(pairs: Table) -> np.ndarray:
-    """Which pairs to choose on, bool [N]; the others are to judge on. Raises InputError if either are of few videos."""
-    first = np.array([hashlib.sha256(video.encode()).digest()[0] & 1 == 0 for video in pairs["video_id"]])
-    chosen_on, judged_on = (int(pairs["video_id"][half].nunique()) for half in (first, ~first))
-    if min(chosen_on, judged_on) < LEAST_IN_HALF:
-        text = (
-            f"a hash of their ids gives {chosen_on} labelled videos to choose a cut on and {judged_on} to judge it on"
-        )
-        raise InputError(f"{text}; each half takes {LEAST_IN_HALF} or more, so label more videos")
-    return first
-
-
-def _videos_with(pairs: Table, measure: str) -> int:
-    return int(pairs["video_id"][pairs[measure].notna()].nunique())
-
-
-def _strongest(pairs: Table, measures: Sequence[str]) -> str:
-    found = [one for name in measures if name != "frames" and (one := correlation(pairs, name))]
-    if not found:
-        raise InputError("no measure has two different values on the labelled pairs; there is nothing to calibrate")
-    return max(found, key=lambda one: abs(one.rho)).measure
-
-
-def _ranked(pairs: Table, measure: str, rising: bool) -> Table:
-    """The best by the measure first, before them those that lack it, which every cut keeps."""
-    return pairs.sort_values(measure, ascending=not rising, kind="stable", na_position="first")
-
-
-def _bounds(values: np.ndarray) -> np.ndarray:
-    """Places behind which the value changes, so that equal ones are kept together; none is behind a NaN."""
-    return np.flatnonzero(np.append(values[1:] != values[:-1], True) & ~np.isnan(values))
-
-
-def _cut(pairs: Table, measure: str, rising: bool, good: float, wanted: float) -> Rule | None:
-    """The loosest bound whose kept pairs reach the precision."""
-    ranked = _ranked(pairs, measure, rising)
-    values = ranked[measure].to_numpy()
-    precision = (ranked["quality"].to_numpy() >= good).cumsum() / np.arange(1, len(ranked) + 1)
-    reached = [place for place in _bounds(values) if place + 1 >= LEAST_KEPT and precision[place] >= wanted]
-    if not reached:
-        return None
-    kept, dropped = values[: reached[-1] + 1], values[reached[-1] + 1 :]
-    return Rule(measure, ">=" if rising else "<=", _short(float(kept[-1]), kept, dropped, rising))
-
-
-def _short(bound: float, kept: np.ndarray, dropped: np.ndarray, rising: bool) -> float:
-    """The number of the fewest digits, four or more, that parts kept and dropped as `bound` does: rules are read."""
+def shorten_bound(bound: float, kept: np.ndarray, dropped: np.ndarray, rising: bool) -> float:
+    """Return the number with the fewest digits, at least four, that separates kept and dropped as `bound` does."""
     holds = np.greater_equal if rising else np.less_equal
     kept = kept[~np.isnan(kept)]
     for digits in range(4, 17):
@@ -187,27 +143,57 @@ def _short(bound: float, kept: np.ndarray, dropped: np.ndarray, rising: bool) ->
     return bound
 
 
-def _curve(pairs: Table, measure: str, rising: bool, good: float) -> tuple[tuple[float, float, float, float], ...]:
-    ranked = _ranked(pairs, measure, rising)
-    values, quality = ranked[measure].to_numpy(), ranked["quality"].to_numpy()
-    counts = np.arange(1, len(ranked) + 1)
+def _pearson(sums: np.ndarray) -> np.ndarray:
+    """Pearson's correlation from totals [B, 6] of 1, x, y, xx, yy, xy; NaN where a variance is 0."""
+    n, x, y, xx, yy, xy = sums.T
+    spread = (n * xx - x * x) * (n * yy - y * y)
+    return np.divide(n * xy - x * y, np.sqrt(np.maximum(spread, 0)), out=np.full(len(n), np.nan), where=spread > 0)
+
+
+def _ranked(pairs: LabelledPairs, measure: str, rising: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values and quality, best value first, and the positions where a cut may be.
+
+    Pairs that lack the signal, which every cut keeps, come before all others. A cut never separates equal values.
+    """
+    ranked = pairs.sort_values(measure, ascending=not rising, kind="stable", na_position="first")
+    values = ranked[measure].to_numpy()
+    cuts = np.flatnonzero(np.append(values[1:] != values[:-1], True) & ~np.isnan(values))
+    return values, ranked["quality"].to_numpy(), cuts
+
+
+def _choose_cut(pairs: LabelledPairs, measure: str, rising: bool, good: float, wanted: float) -> Rule | None:
+    """Return the loosest bound whose kept pairs reach the precision."""
+    values, quality, cuts = _ranked(pairs, measure, rising)
+    precision = (quality >= good).cumsum() / np.arange(1, len(quality) + 1)
+    reached = [at for at in cuts if at + 1 >= MIN_KEPT and precision[at] >= wanted]
+    if not reached:
+        return None
+    kept, dropped = values[: reached[-1] + 1], values[reached[-1] + 1 :]
+    return Rule(measure, ">=" if rising else "<=", shorten_bound(float(kept[-1]), kept, dropped, rising))
+
+
+def _curve(
+    pairs: LabelledPairs, measure: str, rising: bool, good: float
+) -> tuple[tuple[float, float, float, float], ...]:
+    values, quality, cuts = _ranked(pairs, measure, rising)
+    counts = np.arange(1, len(quality) + 1)
     precision, mean = (quality >= good).cumsum() / counts, quality.cumsum() / counts
-    places = _bounds(values)
-    chosen = places[np.unique(np.linspace(0, len(places) - 1, CURVE_POINTS).round().astype(int))]
+    chosen = cuts[np.unique(np.linspace(0, len(cuts) - 1, CURVE_POINTS).round().astype(int))]
     return tuple(
         (float(counts[at] / len(pairs)), float(precision[at]), float(mean[at]), float(values[at])) for at in chosen
     )
 
 
-def _held_out(pairs: Table, rule: Rule, good: float) -> HeldOut:
-    keep = np.array([rule.reason({rule.measure: _known(value)}) is None for value in pairs[rule.measure]], bool)
-    kept = pairs[keep]
+def _evaluate_cut(pairs: LabelledPairs, rule: Rule, good: float) -> HeldOut:
+    values = [None if math.isnan(value) else value for value in pairs[rule.measure]]
+    kept = pairs[np.array([rule.reason({rule.measure: value}) is None for value in values], bool)]
     quality = pairs["quality"].to_numpy()
     precision = low = high = None
     if len(kept):
         is_good = (kept["quality"].to_numpy() >= good).astype(float)[:, None]
         means = clustered_means(is_good, np.ones_like(is_good), kept["video_id"].to_numpy(str))
-        precision, low, high = (_known(float(value[0])) for value in (means.value, means.low, means.high))
+        found = (float(value[0]) for value in (means.value, means.low, means.high))
+        precision, low, high = (None if math.isnan(value) else value for value in found)
     return HeldOut(
         len(pairs),
         len(kept),
@@ -218,7 +204,3 @@ def _held_out(pairs: Table, rule: Rule, good: float) -> HeldOut:
         float(quality.mean()),
         float((quality >= good).mean()),
     )
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else value

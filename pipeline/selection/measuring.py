@@ -22,8 +22,8 @@ from pipeline.masks.by_video import (
     read_row_groups,
 )
 from pipeline.masks.predictions import RowGroup
-from pipeline.selection.quality_signals import SCHEMA, agreement, measure, paraphrase_agreement
-from pipeline.selection.repeats import fingerprint, repeats
+from pipeline.selection.quality_signals import SIGNAL_COLUMNS, agreement, measure_masks, paraphrase_agreement
+from pipeline.selection.repeats import count_repeats
 from schemas.pair import PairKey
 
 TASK_ROWS = 2048  # of masks: enough that a task's own cost does not count, few enough to share out
@@ -32,9 +32,8 @@ ASKED = ("video_id", "expression_id", "expression", "object_ids", "video_uri")  
 MEASURED = pa.schema(
     [
         *PAIR_IDS,
-        *SCHEMA,
-        pa.field("problem", pa.string()),  # why a pair has no masks
-        pa.field("look", pa.binary()),  # of its video, `fingerprint` as bytes; null unless asked for
+        *SIGNAL_COLUMNS,
+        pa.field("problem", pa.string()),  # the reason why a pair has no masks
     ]
 )
 
@@ -97,7 +96,6 @@ class Measurer:
     """From a task to MEASURED, a row for each pair. Raises InputError for broken masks."""
 
     with_manifest: bool
-    look: bool  # open the videos, to see which look the same
 
     def __call__(self, task: pa.Table) -> pa.Table:
         others = {pair.key: pair for pair in pair_masks(None, self._found(task, "others"))}
@@ -113,12 +111,10 @@ class Measurer:
         return pairs_of([read_row_groups({RowGroup(**piece): None for piece in flat})], videos) if flat else iter(())
 
     def _rows(self, video: list[PairMasks], others: Mapping[PairKey, PairMasks]) -> Iterator[dict]:
-        found = fingerprint(video) if self.look else None
-        look = None if found is None else found.tobytes()
-        for pair, repeated, paraphrases in zip(video, repeats(video), paraphrase_agreement(video), strict=True):
+        for pair, repeats, paraphrases in zip(video, count_repeats(video), paraphrase_agreement(video), strict=True):
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "problem": pair.problem}
             if pair.frames.num_rows:
                 other = others.get(pair.key)
-                row |= measure(pair) | {"repeats": repeated, "paraphrases": paraphrases, "look": look}
+                row |= measure_masks(pair) | {"repeats": repeats, "paraphrases": paraphrases}
                 row["other_run"] = None if other is None else agreement(pair, other)
             yield row

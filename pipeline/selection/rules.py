@@ -1,4 +1,4 @@
-"""Rules that decide which pairs to keep: `mean_score >= 0.6`, one a line in a file, `#` before a remark."""
+"""Rules that decide which pairs to keep: `mean_score >= 0.6`, in a file one on each line, with `#` before comments."""
 
 import operator
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.io import storage
-from pipeline.selection.quality_signals import MEASURES
+from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from schemas.errors import InputError, StorageError
 
 _FORM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
@@ -15,7 +15,7 @@ _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operato
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a measure must be for the pair to be kept."""
+    """The condition on a quality signal, `measure`, under which a pair is kept."""
 
     measure: str
     comparison: str
@@ -23,39 +23,40 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str, source: str = "--rule") -> "Rule":
-        """A rule in words. Raises InputError, naming `source`, if it is none."""
+        """Parse a rule. Raises InputError, naming `source`, for any other text."""
         match = _FORM.fullmatch(text)
         try:
             name, comparison, bound = match.groups() if match else ("", "", "")
-            found = cls(name, comparison, float(bound))
+            rule = cls(name, comparison, float(bound))
         except ValueError:
-            raise InputError(f"{source}: {text!r} is no rule; write it as 'mean_score >= 0.6'") from None
-        if found.measure not in MEASURES:
-            raise InputError(f"{source}: there is no measure '{found.measure}'; there are {', '.join(MEASURES)}")
-        return found
+            raise InputError(f"{source}: {text!r} is not a rule; write it as 'mean_score >= 0.6'") from None
+        if rule.measure not in QUALITY_SIGNALS:
+            known = ", ".join(QUALITY_SIGNALS)
+            raise InputError(f"{source}: unknown quality signal '{rule.measure}'; choose from {known}")
+        return rule
 
     def __str__(self) -> str:
         return f"{self.measure} {self.comparison} {_exact(self.bound)}"
 
     def reason(self, values: Mapping[str, float | None]) -> str | None:
-        """Why a pair with these measures is dropped; None if it is kept. What is not known drops nothing."""
+        """Return the reason why a pair with these values is dropped; None if it is kept, as it is without a value."""
         value = values[self.measure]
         holds = _COMPARE[self.comparison]
         if value is None or holds(value, self.bound):
             return None
         shown = f"{value:.4g}"
-        if holds(float(shown), self.bound):  # rounded, the reason would deny itself
+        if holds(float(shown), self.bound):  # rounded, it would contradict the reason
             shown = _exact(value)
         return f"{self.measure} is {shown}, not {self.comparison} {_exact(self.bound)}"
 
 
 def _exact(number: float) -> str:
-    """So that it is the same number when it is typed again."""
+    """Format a number so that it parses to the same number."""
     return f"{number:g}" if float(f"{number:g}") == number else repr(float(number))
 
 
 def read_rules(texts: Sequence[str], file: str | None) -> list[Rule]:
-    """The rules given one by one, after those of a file. Raises InputError for what is no rule, naming its line."""
+    """Read the rules of a file, then `texts`. Raises InputError, naming the line, for a text that is not a rule."""
     rules = []
     if file is not None:
         try:
@@ -65,7 +66,7 @@ def read_rules(texts: Sequence[str], file: str | None) -> list[Rule]:
         except FileNotFoundError:
             raise InputError(f"no rules at {file}") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"rules cannot be read from {file}: {error}") from None
+            raise InputError(f"cannot read rules from {file}: {error}") from None
         for number, line in enumerate(lines, start=1):
             if text := line.partition("#")[0].strip():
                 rules.append(Rule.parse(text, f"{file} line {number}"))

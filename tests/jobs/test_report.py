@@ -118,7 +118,13 @@ def test_what_it_says(data, page):
     for metric in ("J&F", "J", "F"):
         assert f"{summary['overall'][metric]:.4f}" in found.text
         assert "{:.3f} to {:.3f}".format(*summary["overall"]["interval"][metric]) in found.text
-    for text in ("Against the baseline", "By attribute", "Gained most", "Lowest J&F", "over the 9 pairs of 3 videos"):
+    for text in (
+        "Change from the baseline",
+        "By attribute",
+        "Improved most",
+        "Lowest J&F",
+        "over the 9 pairs of 3 videos",
+    ):
         assert text in found.text
     assert summary["truth_hash"] in found.text
     assert {row["value"] for row in summary["by"]["shape"]} <= set("\n".join(found.texts).split("\n"))
@@ -184,10 +190,10 @@ def test_label_maps_find_their_frames_by_media(data, tmp_path):
     options = {"predictions": str(tmp_path / "found"), "annotations": str(tmp_path / "truth")}
     evaluate.run(EvaluateConfig(out=str(tmp_path / "s"), **options))
     without = report.run(ReportConfig(scores=str(tmp_path / "s"), out=str(tmp_path / "o")))
-    assert "give --manifest or --media" in Page(Path(without.page).read_bytes()).text
+    assert "show its frames with --manifest or --media" in Page(Path(without.page).read_bytes()).text
     found = report.run(ReportConfig(scores=str(tmp_path / "s"), out=str(tmp_path / "o"), media=str(tmp_path / "media")))
     text = Path(found.page).read_bytes()
-    assert "give --manifest" not in Page(text).text
+    assert "show its frames with" not in Page(text).text
     image = Image.open(io.BytesIO(base64.b64decode(Page(text).all("img")[0]["src"].partition(",")[2])))
     assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 500
 
@@ -258,7 +264,7 @@ def test_wrong_use(data, tmp_path):
         with pytest.raises(InputError, match=message):
             report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "o")))
     noted = report.run(ReportConfig(scores=str(data / "new"), out=str(tmp_path / "o"), media=str(tmp_path / "none")))
-    assert "is no folder" in noted.notes[0]
+    assert "is not a folder" in noted.notes[0]
 
 
 def test_samples_of_one_frame(tmp_path):

@@ -11,14 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from jobs.select import PAIRS, SelectConfig, run
+from jobs.select import SelectConfig, run
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
+from pipeline.selection.decisions import PAIRS
 from pipeline.selection.measuring import plan_tasks
-from pipeline.selection.quality_signals import MEASURES
+from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS
@@ -116,38 +117,16 @@ def test_agreement_with_another_run(world, tmp_path):
     assert sum(row["keep"] for row in rows) == 119
 
 
-def test_what_pairs_do_not_have_is_said(world, tmp_path):
+def test_signals_that_pairs_lack_are_noted(world, tmp_path):
     """Such a rule drops nothing, and nobody would see why."""
-    with pytest.raises(InputError, match="name that with --against"):
+    with pytest.raises(InputError, match="name that run with --against"):
         run(SelectConfig(run=world[0], out=str(tmp_path / "out"), rule=("other_run >= 0.5",)))
     result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), rule=("margin >= 0.1", "paraphrases >= 0")))
     assert result.kept == 119
     assert result.notes == [
-        "119 pairs have no margin; a rule on it drops none of them",
-        "1 pairs have no paraphrases; a rule on it drops none of them",
+        "119 pairs have no margin; rules on it keep them",
+        "1 pairs have no paraphrases; rules on it keep them",
     ]
-
-
-def test_videos_that_look_the_same_are_found_when_a_rule_asks(shapes, tmp_path):
-    folder = Path(shapes[0]).parent
-    for table, name in zip(map(storage.read_table, shapes), ("manifest", "annotations"), strict=True):
-        rows = [row | {"video_uri": str(folder / row["video_uri"])} if "video_uri" in row else row
-                for row in table.to_pylist()]  # fmt: skip
-        rows += [row | {"video_id": "z-copy"} for row in rows if row["video_id"] == "shapes-0001"]
-        storage.write_table(str(tmp_path / f"{name}.parquet"), pa.Table.from_pylist(rows, schema=table.schema))
-    made = run_of_truth(
-        str(tmp_path / "run"), *(str(tmp_path / f"{name}.parquet") for name in ("manifest", "annotations"))
-    )
-    result = run(SelectConfig(run=made.folder, out=str(tmp_path / "out"), rule=("video_repeats < 1",)))
-    assert result.dropped == {"video_repeats < 1": 3}
-    rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
-    assert {row["video_id"] for row in rows if not row["keep"]} == {"z-copy"}
-    assert [row["video_repeats"] for row in rows] == [0] * 9 + [1] * 3
-    run(SelectConfig(run=made.folder, out=str(tmp_path / "other")))
-    assert set(storage.read_table(str(tmp_path / "other/pairs.parquet"))["video_repeats"].to_pylist()) == {None}
-    loose = storage.join(made.folder, "masks")
-    with pytest.raises(InputError, match="give its manifest with --manifest"):
-        run(SelectConfig(run=loose, out=str(tmp_path / "loose"), rule=("video_repeats < 1",)))
 
 
 @pytest.fixture
@@ -206,7 +185,7 @@ def test_the_command_line(world, tmp_path):
 
     result = typed("--out", tmp_path / "out", "--calibrate", world[1], "--good", "0.8", "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["calibration"]["rule"]["measure"] in MEASURES
+    assert json.loads(result.stdout)["calibration"]["rule"]["measure"] in QUALITY_SIGNALS
     result = typed("--out", tmp_path / "text", "--calibrate", world[1], "--good", "0.8")
     assert "held out    precision " in result.output
     assert typed("--out", tmp_path / "x", "--rule", "better > 1").exit_code == 2
@@ -224,7 +203,7 @@ def test_a_refused_calibration_leaves_the_folder_to_the_corrected_command(world,
     assert run(SelectConfig(good=0.8, **options)).calibration
 
 
-def test_labelled_pairs_without_a_score_are_told(world, tmp_path):
+def test_labelled_pairs_without_a_score_are_noted(world, tmp_path):
     truth = storage.read_table(world[1])
     rows = truth.to_pylist()
     small = {"height": 2, "width": 2, "counts": rle.empty(2, 2)}
@@ -239,9 +218,9 @@ def test_labelled_pairs_without_a_score_are_told(world, tmp_path):
     assert result.notes[0].startswith("20 labelled pairs have no J&F (1 failed, 19 misshaped); see ")
 
 
-def test_the_help_names_all_measures():
+def test_the_help_names_all_signals():
     text = " ".join(CliRunner().invoke(main, ["select", "--help"]).output.split())
-    assert ", ".join(MEASURES) in text
+    assert ", ".join(QUALITY_SIGNALS) in text
 
 
 def test_configs_are_checked():
@@ -251,9 +230,9 @@ def test_configs_are_checked():
         SelectConfig(run="r", out="o", good=float("nan"))
 
 
-def test_the_docs_tell_every_measure():
+def test_the_docs_name_every_signal():
     text = (Path(__file__).resolve().parents[2] / "docs/selection.md").read_text()
-    assert [name for name in MEASURES if f"`{name}`" not in text] == []
+    assert [name for name in QUALITY_SIGNALS if f"`{name}`" not in text] == []
 
 
 @pytest.mark.ray

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from pipeline.selection.calibration import LEAST_VIDEOS, _short, calibrate, correlation
-from pipeline.selection.quality_signals import MEASURES
+from pipeline.selection.calibration import MIN_VIDEOS, calibrate, correlation, shorten_bound
+from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from schemas.errors import InputError
 
 
 def labelled(videos: int = 300, seed: int = 0) -> pd.DataFrame:
-    """Quality goes with mean_score, against flicker, and not with area."""
+    """Quality rises with mean_score, falls with flicker, and does not depend on area."""
     rng = np.random.default_rng(seed)
     quality = rng.uniform(0, 1, videos * 2)
-    table = pd.DataFrame(dict.fromkeys(MEASURES, np.nan), index=range(len(quality)))
+    table = pd.DataFrame(dict.fromkeys(QUALITY_SIGNALS, np.nan), index=range(len(quality)))
     return table.assign(
         video_id=[f"v{number // 2:04}" for number in range(len(quality))],
         quality=quality,
@@ -62,7 +62,7 @@ def test_a_falling_measure_is_cut_from_above():
 
 
 def test_pairs_that_lack_the_measure_count_as_kept():
-    """As the rule keeps them: what is told of the cut is told of what it leaves."""
+    """The rule keeps them, so that figures of the cut include them."""
     pairs = labelled()
     lack = np.arange(len(pairs)) % 10 == 0
     pairs.loc[lack, "mean_score"] = np.nan
@@ -86,7 +86,7 @@ def test_a_measure_that_few_videos_have_does_not_count():
     found = calibrate(pairs, good=0.6, wanted=0.9)
     assert found.measure == "mean_score"
     assert "margin" not in [one.measure for one in found.correlations]
-    with pytest.raises(InputError, match="7 labelled videos have margin; calibrating takes 8"):
+    with pytest.raises(InputError, match="7 labelled videos have margin; --calibrate needs at least 8"):
         calibrate(pairs, good=0.6, wanted=0.9, measure="margin")
     assert correlation(pairs[pairs["video_id"] == "v0000"], "margin") is None
 
@@ -95,23 +95,25 @@ def test_both_halves_need_videos():
     pairs = labelled()
     pairs = pairs[[hashlib.sha256(video.encode()).digest()[0] & 1 == 0 for video in pairs["video_id"]]]
     count = pairs["video_id"].nunique()
-    with pytest.raises(InputError, match=f"{count} labelled videos to choose a cut on and 0 to judge it on"):
+    with pytest.raises(InputError, match=f"puts {count} labelled videos into one half and 0 into the other"):
         calibrate(pairs, good=0.6, wanted=0.9)
 
 
-def test_what_cannot_be_is_said():
+def test_impossible_calibrations_are_refused():
     assert calibrate(labelled(), good=0.999, wanted=1.0, measure="area").rule is None
-    with pytest.raises(InputError, match=f"7 videos have both masks and truth; calibrating takes {LEAST_VIDEOS}"):
+    with pytest.raises(
+        InputError, match=f"7 videos have both masks and annotations; --calibrate needs at least {MIN_VIDEOS}"
+    ):
         calibrate(labelled(7), good=0.6, wanted=0.9)
-    with pytest.raises(InputError, match="border has no two different values"):
+    with pytest.raises(InputError, match="border has the same value on all labelled pairs"):
         calibrate(labelled().assign(border=0.5), good=0.6, wanted=0.9, measure="border")
-    with pytest.raises(InputError, match="the same J&F, 1; there is nothing to calibrate"):
+    with pytest.raises(InputError, match="the same J&F, 1; nothing to calibrate"):
         calibrate(labelled().assign(quality=1.0), good=0.6, wanted=0.9)
 
 
 def test_a_cut_has_no_more_digits_than_it_needs():
     values = np.array([1.0, 1.5, 1.9166666666666667, 2.0])
-    assert _short(values[2], np.append(values[:3], np.nan), values[3:], rising=False) == 1.917
+    assert shorten_bound(values[2], np.append(values[:3], np.nan), values[3:], rising=False) == 1.917
     close = np.array([1.916666666, 1.916666667])
-    assert _short(close[0], close[:1], close[1:], rising=False) == close[0]
-    assert _short(0.96610565, np.array([0.99, 0.96610565]), np.array([0.96609]), rising=True) == 0.9661
+    assert shorten_bound(close[0], close[:1], close[1:], rising=False) == close[0]
+    assert shorten_bound(0.96610565, np.array([0.99, 0.96610565]), np.array([0.96609]), rising=True) == 0.9661

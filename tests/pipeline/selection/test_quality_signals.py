@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.masks.by_video import PairMasks
-from pipeline.selection.quality_signals import MEASURES, agreement, measure, paraphrase_agreement
+from pipeline.selection.quality_signals import QUALITY_SIGNALS, agreement, measure_masks, paraphrase_agreement
 from schemas import rle
 from schemas.masks import PREDICTIONS
 
@@ -30,13 +30,13 @@ def pair(masks: list[np.ndarray], scores: list[float] | None = None, expression:
 
 
 def test_a_steady_mask():
-    found = measure(pair([box(5, 5)] * 4, [0.9, 0.7, 0.8, 0.8]))
-    assert set(found) == set(MEASURES)
+    found = measure_masks(pair([box(5, 5)] * 4, [0.9, 0.7, 0.8, 0.8]))
+    assert set(found) == set(QUALITY_SIGNALS)
     assert found == pytest.approx(
         {
             "frames": 4, "mean_score": 0.8, "lowest_score": 0.7, "margin": None, "temporal_iou": 1,
             "lowest_temporal_iou": 1, "flicker": 0, "area": 16 / 1200, "area_jump": 1, "centroid_jump": 0,
-            "fragments": 1, "border": 0, "empty": 0, "repeats": None, "video_repeats": None,
+            "fragments": 1, "border": 0, "empty": 0, "repeats": None,
             "paraphrases": None, "other_run": None,
         }
     )  # fmt: skip
@@ -46,16 +46,16 @@ def test_the_margin_is_that_of_the_frames_that_have_one():
     one = pair([box(5, 5)] * 3)
     margins = pa.array([0.5, None, 0.25], pa.float32())
     frames = one.frames.set_column(one.frames.column_names.index("margin"), "margin", margins)
-    assert measure(PairMasks(one.row, frames))["margin"] == pytest.approx(0.375)
+    assert measure_masks(PairMasks(one.row, frames))["margin"] == pytest.approx(0.375)
 
 
 def test_scores_that_are_no_numbers_are_not_known():
-    found = measure(pair([box(5, 5)] * 3, [float("nan"), 0.5, float("inf")]))
+    found = measure_masks(pair([box(5, 5)] * 3, [float("nan"), 0.5, float("inf")]))
     assert (found["mean_score"], found["lowest_score"]) == (0.5, 0.5)
 
 
 def test_a_mask_that_jumps_grows_and_vanishes():
-    found = measure(pair([box(5, 5), box(8, 9), box(8, 9, 8), NOTHING, NOTHING, box(0, 0)]))
+    found = measure_masks(pair([box(5, 5), box(8, 9), box(8, 9, 8), NOTHING, NOTHING, box(0, 0)]))
     assert found["temporal_iou"] == pytest.approx((0 + 16 / 64 + 0 + 1 + 0) / 5)
     assert found["lowest_temporal_iou"] == 0
     assert found["flicker"] == pytest.approx(2 / 5)
@@ -66,14 +66,14 @@ def test_a_mask_that_jumps_grows_and_vanishes():
 
 
 def test_pieces_that_touch_at_corners_are_one():
-    assert measure(pair([box(5, 5) | box(9, 9), box(5, 5) | box(10, 10)]))["fragments"] == pytest.approx(1.5)
+    assert measure_masks(pair([box(5, 5) | box(9, 9), box(5, 5) | box(10, 10)]))["fragments"] == pytest.approx(1.5)
 
 
 def test_what_has_no_meaning_is_none():
-    found = measure(pair([NOTHING]))
+    found = measure_masks(pair([NOTHING]))
     unknown = {"margin", "temporal_iou", "lowest_temporal_iou", "flicker", "area", "area_jump", "centroid_jump"}
     assert {name for name, value in found.items() if value is None} == unknown | {
-        "fragments", "border", "repeats", "video_repeats", "paraphrases", "other_run"
+        "fragments", "border", "repeats", "paraphrases", "other_run"
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Rules as they are written, and what they say of a pair."""
+"""Rules as they are written, and the reasons that they give."""
 
 import pytest
 
@@ -11,9 +11,9 @@ def test_forms():
     assert Rule.parse("  flicker  < 1e-2 ") == Rule("flicker", "<", 0.01)
     assert str(Rule.parse("area_jump <= 4")) == "area_jump <= 4"
     for text in ("mean_score", "mean_score = 1", "0.5 < mean_score", "mean_score > x", "mean_score > 1.2.3", ""):
-        with pytest.raises(InputError, match="is no rule; write it as"):
+        with pytest.raises(InputError, match="is not a rule; write it as"):
             Rule.parse(text)
-    with pytest.raises(InputError, match="no measure 'score'; there are frames, mean_score"):
+    with pytest.raises(InputError, match="unknown quality signal 'score'; choose from frames, mean_score"):
         Rule.parse("score > 1")
 
 
@@ -40,12 +40,12 @@ def test_files(tmp_path):
     file.write_text("\ufeffmean_score >= 0.6\n", encoding="utf-8")  # as some editors begin a file
     assert read_rules([], str(file)) == [Rule("mean_score", ">=", 0.6)]
     file.write_text("#" * 1_000_001)
-    with pytest.raises(InputError, match="rules cannot be read from .*larger than 1000000 bytes"):
+    with pytest.raises(InputError, match="cannot read rules from .*larger than 1000000 bytes"):
         read_rules([], str(file))
     file.write_text("mean_score >= 0.6\nsure > 1\n")
-    with pytest.raises(InputError, match=r"rules.txt line 2: there is no measure 'sure'"):
+    with pytest.raises(InputError, match=r"rules.txt line 2: unknown quality signal 'sure'"):
         read_rules([], str(file))
     with pytest.raises(InputError, match="no rules at"):
         read_rules([], str(tmp_path / "none"))
-    with pytest.raises(InputError, match="rules cannot be read"):
+    with pytest.raises(InputError, match="cannot read rules from"):
         read_rules([], str(tmp_path))

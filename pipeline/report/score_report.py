@@ -1,0 +1,199 @@
+"""The page of `rvos report`: means, change from a baseline, attributes, plots, and frames of selected pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.score_folder import ScoreFolder
+from pipeline.masks.requested import MaskKey
+from pipeline.report import difference, heat_map, pair_plots
+from pipeline.report.frame_strips import FrameStrip
+from pipeline.report.over_time import frame_spans, over_time
+from pipeline.report.page import number, render, short_path, truncate
+from pipeline.report.pair_plots import PairIds, extremes, pair_name, spread_over_videos
+from pipeline.report.plots import Plot, Table
+from pipeline.report.scored_frames import ScoredFrames
+from schemas.errors import InputError, RvosError
+
+BEST, WORST, CHANGED = 4, 8, 4  # pairs with frames; CHANGED in each direction
+UNSCORED_LISTED = 100
+UNSCORED = ("failed", "missing", "misshaped", "incomplete")
+SECTIONS = {
+    "means": "Means",
+    "change": "Change from the baseline",
+    "attributes": "By attribute",
+    "plots": "Pairs",
+    "frames": "Frames",
+    "provenance": "Provenance",
+}
+
+LabelledStrips = list[tuple[str, FrameStrip]]  # the strips of one pair, each with the name of its scores
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReport:
+    """A page, the number of frames in it, and notes on frames that could not be shown."""
+
+    html: bytes
+    thumbnails: int
+    notes: list[str]
+
+
+def build_report(
+    scored: ScoreFolder,
+    sources: Mapping[str, str | None],
+    baseline: ScoreFolder | None = None,
+    change: dict | None = None,
+    warnings: Sequence[str] = (),
+) -> ScoreReport:
+    """Build the page of `scored`.
+
+    sources: where predictions, annotations, manifest and media are now, None: where they were scored. change, warnings:
+    the comparison with `baseline`, of `rvos compare`. Raises InputError if the tables lack what the summary has.
+    """
+    pairs: Any = scored.pairs()
+    spans = frame_spans(scored)
+    pairs = pairs.join(spans["frames"], on=list(SCORE_IDS))
+    main = scored.metrics[0]
+    if main not in pairs:
+        text = f"scores.parquet lacks the metric {main}, which summary.json has"
+        raise InputError(f"{scored.folder}: {text}; run 'rvos evaluate' again")
+    galleries = _galleries(pairs, main, change)
+    wanted = [ids for gallery in galleries.values() for ids in gallery]
+    links = {ids: f"#pair-{n}" for n, ids in enumerate(wanted)}
+    strips, notes = _draw_strips(scored, baseline, sources, wanted)
+    plots = _plots(scored, pairs, spans, main, links)
+    if baseline is not None:
+        plots.insert(0, difference.before_and_after(baseline.folder, pairs, main, links))
+    metrics = heat_map.metric_columns(scored)
+    unscored = _unscored(scored.summary)
+    content: dict[str, Any] = {
+        "title": f"{main} report: {short_path(scored.folder)}",
+        "summary": scored.summary,
+        "protocol": scored.protocol,
+        "pairs": len(pairs),
+        "headline": heat_map.headline(scored),
+        "counts": _counts_text(scored.summary),
+        "notes": [*scored.summary.get("warnings", []), *warnings, *notes],
+        "change": None
+        if baseline is None or change is None
+        else difference.change_table(change, main, baseline.folder),
+        "attributes": heat_map.attribute_tables(scored, pairs, metrics),
+        "step": heat_map.COLOUR_STEP,
+        "metrics": metrics,
+        "plots": plots,
+        "galleries": [
+            (heading, [_card(ids, links[ids], pairs, strips[ids], scored.metrics) for ids in gallery])
+            for heading, gallery in galleries.items()
+        ],
+        "provenance": _provenance(scored.summary),
+        "unscored": unscored,
+        "unscored_table": Table(("pair", "status", "reason"), unscored),
+    }
+    content["sections"] = [(name, title) for name, title in SECTIONS.items() if content.get(name, True)]
+    thumbnails = sum(len(strip.thumbnails) for of_pair in strips.values() for _, strip in of_pair)
+    return ScoreReport(render("report.html.j2", **content), thumbnails, notes)
+
+
+def _galleries(pairs: Any, main: str, change: dict | None) -> dict[str, list[PairIds]]:
+    """Choose the pairs whose frames are shown, by heading; a pair is under the first heading that applies."""
+    chosen: dict[str, list[PairIds]] = {}
+    if change is not None:
+        for heading, side in (("Improved most", "risen"), ("Declined most", "fallen")):
+            ids = [tuple(pair.get(name, "") for name in SCORE_IDS) for pair in change[side]]
+            chosen[heading] = spread_over_videos(ids)[:CHANGED]
+    worst = min(WORST, -(-2 * len(pairs) // 3))  # of few pairs, some are left for the highest
+    chosen[f"Lowest {main}"] = extremes(pairs, main, worst, highest=False)
+    chosen[f"Highest {main}"] = extremes(pairs, main, min(BEST, len(pairs) - worst), highest=True)
+    seen: set[PairIds] = set()
+    for heading, ids in chosen.items():
+        chosen[heading] = [one for one in dict.fromkeys(ids) if one not in seen]
+        seen.update(ids)
+    return chosen
+
+
+def _draw_strips(
+    scored: ScoreFolder, baseline: ScoreFolder | None, sources: Mapping[str, str | None], wanted: Sequence[PairIds]
+) -> tuple[dict[PairIds, LabelledStrips], list[str]]:
+    """Draw the strips of each pair, of these scores and of the baseline; note why frames are not shown."""
+    keys: dict[PairIds, MaskKey] = {ids: (ids[0], ids[1] or ids[2]) for ids in wanted}
+    found: dict[MaskKey, LabelledStrips] = {key: [] for key in keys.values()}
+    notes = []
+    own: dict[MaskKey, FrameStrip] = {}
+    try:
+        own = ScoredFrames.open(scored, **sources).strips(list(found))
+    except (RvosError, OSError) as error:
+        notes.append(f"frames cannot be shown: {error}")
+    for key, strip in own.items():
+        found[key].append(("" if baseline is None else "these scores", strip))
+    if baseline is not None:
+        try:
+            frames = ScoredFrames.open(baseline, **{**sources, "predictions": None})
+            for key, strip in frames.strips(list(found), like=own).items():
+                found[key].append(("baseline", strip))
+        except (RvosError, OSError) as error:
+            notes.append(f"frames of the baseline cannot be shown: {error}")
+    return {ids: found[key] for ids, key in keys.items()}, notes
+
+
+def _card(ids: PairIds, link: str, pairs: Any, strips: LabelledStrips, metrics: Sequence[str]) -> dict:
+    shown: LabelledStrips = []
+    for label, strip in strips:
+        repeated = any(strip.note == other.note for _, other in shown)  # a problem of the video is shown once
+        shown.append((label, replace(strip, note="") if repeated else strip))
+    row = pairs.set_index(list(SCORE_IDS)).loc[[ids]].iloc[0]
+    figures = [f"{metric} {number(row[metric])}" for metric in metrics if metric in row and row[metric] == row[metric]]
+    if row["frames"] == row["frames"]:
+        figures.append(f"{int(row['frames'])} frames")
+    return {
+        "id": link.removeprefix("#"),
+        "name": pair_name(ids),
+        "expression": next((strip.expression for _, strip in shown if strip.expression), ""),
+        "figures": " · ".join(figures),
+        "strips": shown,
+    }
+
+
+def _plots(scored: ScoreFolder, pairs: Any, spans: Any, main: str, links: Mapping[PairIds, str]) -> list[Plot]:
+    plots = [pair_plots.histogram(pairs, main)]
+    if "J" in pairs and "F" in pairs:
+        about = "One dot for each pair. Below the dashed line, the contour is worse than the area."
+        plots.append(pair_plots.scatter(pairs, "J", "F", links, key="j-f", about=about))
+    optional = [
+        over_time(scored, spans),
+        pair_plots.by_number(scored, pairs, "frames", "scored frames", links),
+        pair_plots.by_number(scored, pairs, "words", "words of the expression", links),
+        pair_plots.by_number(scored, pairs, "object_size", "size of the object, as a share of the frame", links),
+    ]
+    return plots + [plot for plot in optional if plot is not None]
+
+
+def _counts_text(summary: dict) -> str:
+    counts = ", ".join(f"{count} {kind}" for kind, count in summary["pairs"].items() if count or kind == "scored")
+    frames, missing = summary["frames"]["scored"], summary["frames"]["missing"]
+    return f"Pairs: {counts}. Frames: {frames}{f', {missing} of them not predicted' if missing else ''}."
+
+
+def _unscored(summary: dict) -> list[tuple[str, str, str]]:
+    """Name, status and reason of pairs that were not predicted, or not in full."""
+    rows = []
+    for status in UNSCORED:
+        for pair in summary.get(f"{status}_pairs", []):
+            name = f"{pair.get('video_id')} · {pair.get('expression_id') or pair.get('object_id')}"
+            rows.append((truncate(name, 100), status, truncate(pair.get("error") or "", 200)))
+    return rows[:UNSCORED_LISTED]
+
+
+def _provenance(summary: dict) -> list[tuple[str, str]]:
+    names = {
+        "predictions": "predictions",
+        "annotations": "annotations",
+        "manifest": "manifest",
+        "run_fingerprint": "run",
+        "truth_hash": "hash of the annotations",
+        "predictions_hash": "hash of the predictions",
+        "missing_rule": "missing",
+        "version": "rvos",
+    }
+    return [(term, str(summary[name])) for name, term in names.items() if summary.get(name) is not None]

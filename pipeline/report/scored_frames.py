@@ -1,0 +1,157 @@
+"""Strips of frames of scored pairs: predicted masks, true masks, and the scores of each frame."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.drawing.thumbnails import blank_frame, shrink_mask
+from pipeline.evaluation.scoring.match_frames import MaskTable
+from pipeline.evaluation.scoring.score_pairs import PairOutcome
+from pipeline.evaluation.scoring.score_task import Scorer
+from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.evaluation.summary.score_folder import ScoreFolder
+from pipeline.io import storage
+from pipeline.masks.annotations import Annotations
+from pipeline.masks.predictions import manifest_of, open_predictions
+from pipeline.masks.requested import MaskKey, pairs_from_annotations, pairs_from_manifest, requested_pairs
+from pipeline.report.frame_strips import STRIP_FRAMES, FrameStrip, Thumbnail, draw_thumbnail, read_thumbnails, spread
+from schemas import rle
+from schemas.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFrames:
+    """Masks and frames of scored pairs, read again where they were scored or where they are now."""
+
+    scorer: Scorer
+    asked: pa.Table
+    expressions: dict[MaskKey, str] = field(default_factory=dict)
+    videos: dict[str, str] = field(default_factory=dict)  # URI by video_id
+
+    @classmethod
+    def open(
+        cls,
+        scored: ScoreFolder,
+        *,
+        predictions: str | None = None,
+        annotations: str | None = None,
+        manifest: str | None = None,
+        media: str | None = None,
+    ) -> "ScoredFrames":
+        """Open the files that the summary records, or those given here. Raises InputError or OSError."""
+        summary = scored.summary
+        predictions = predictions or summary["predictions"]
+        truth = Annotations.open(annotations or summary["annotations"])
+        source = open_predictions(predictions)
+        rows, step = manifest_of(predictions, manifest or summary.get("manifest"))
+        scorer = Scorer(
+            source=source,
+            truth=truth,
+            protocol=scored.protocol,
+            missing=summary["missing_rule"],
+            frame_step=step,
+        )
+        located = {} if media is None else _files_by_video(media)
+        if rows is None:
+            return cls(
+                scorer, pairs_from_annotations(truth.keys_by_video(), truth.key, source.are_objects), {}, located
+            )
+        expressions, videos = {}, {}
+        for row in rows.select(["video_id", "expression_id", "expression", "video_uri"]).to_pylist():
+            expressions[row["video_id"], row["expression_id"]] = row["expression"] or ""
+            videos[row["video_id"]] = row["video_uri"]
+        return cls(scorer, pairs_from_manifest(rows, truth.keys_by_video(), truth.key), expressions, videos | located)
+
+    def strips(
+        self, wanted: Sequence[MaskKey], like: dict[MaskKey, FrameStrip] | None = None
+    ) -> dict[MaskKey, FrameStrip]:
+        """Draw the strips of some pairs; pairs that cannot be found are left out.
+
+        like: strips of the same pairs, whose frames are shown again as far as they are scored here too.
+        Raises InputError if tables or annotations are broken.
+        """
+        strips = {}
+        for task in plan_tasks(self.scorer.source, self._asked_for(set(wanted)), whole_videos=True)[0]:
+            outcomes, masks = self.scorer.outcomes(task)
+            by_video: dict[str, list[PairOutcome]] = {}
+            for outcome in outcomes:
+                if outcome.pair.key in wanted:
+                    by_video.setdefault(outcome.pair.video_id, []).append(outcome)
+            for video, of_video in by_video.items():
+                chosen = {one.pair.key: _choose_frames(one, (like or {}).get(one.pair.key)) for one in of_video}
+                places = {}
+                for outcome in of_video:
+                    for frame in (outcome.frames[n] for n in chosen[outcome.pair.key]):
+                        rows = [row for row in [*frame.truth, frame.prediction] if row >= 0]
+                        name = next((masks.name[row] for row in rows if masks.name[row] is not None), None)
+                        places[frame.label] = frame.index, name
+                images, note = read_thumbnails(self.videos.get(video), places, "--manifest or --media")
+                for outcome in of_video:
+                    key = outcome.pair.key
+                    thumbnails = _thumbnails(outcome, chosen[key], masks, images)
+                    reason = note if thumbnails else "No frame of this pair is scored."
+                    strips[key] = FrameStrip(self.expressions.get(key, ""), thumbnails, reason)
+        return strips
+
+    def _asked_for(self, wanted: set[MaskKey]) -> pa.Table:
+        """The rows of `asked` of these pairs; for protocols with assignment, of their whole videos."""
+        videos = pa.array(sorted({video for video, _ in wanted}), pa.string())
+        rows = self.asked.filter(pc.is_in(self.asked["video_id"], videos))
+        if self.scorer.protocol.assigned:
+            return rows
+        pairs = requested_pairs(rows, self.scorer.truth.key, self.scorer.frame_step)
+        return rows.filter(pa.array([pair.key in wanted for pair in pairs], pa.bool_()))
+
+
+def _files_by_video(media: str) -> dict[str, str]:
+    """URIs of the files of a folder, by name and by name without ending."""
+    folder = storage.absolute(media)
+    if not storage.is_folder(folder):
+        raise InputError(f"--media {folder} is not a folder; give a folder with one folder or file for each video")
+    uris = {name: storage.join(folder, name) for name in storage.names(folder)}
+    return {name.rpartition(".")[0] or name: uri for name, uri in uris.items()} | uris
+
+
+def _choose_frames(outcome: PairOutcome, like: FrameStrip | None) -> list[int]:
+    """Positions of the frames to show: evenly spread and the one with the lowest J, or those of `like`."""
+    if outcome.track is None:
+        return []
+    if like is not None and like.thumbnails:
+        labels = {thumbnail.label for thumbnail in like.thumbnails}
+        return [n for n, frame in enumerate(outcome.frames) if str(frame.label) in labels]
+    return sorted({*spread(len(outcome.frames), STRIP_FRAMES - 1), int(np.argmin(outcome.track.j))})
+
+
+def _thumbnails(
+    outcome: PairOutcome, chosen: Sequence[int], masks: MaskTable, images: dict[str | int, np.ndarray]
+) -> list[Thumbnail]:
+    track = outcome.track
+    if track is None:
+        return []
+    lowest = int(np.argmin(track.j)) if len(outcome.frames) > 1 else -1
+    thumbnails = []
+    for n in chosen:
+        frame = outcome.frames[n]
+        image = images.get(frame.label, blank_frame(*frame.size))
+        predicted, truth = (_union(rows, masks, image) for rows in ([frame.prediction], frame.truth))
+        figures = f"J {track.j[n]:.2f}", f"F {track.f[n]:.2f}"
+        thumbnails.append(draw_thumbnail(image, predicted, truth, frame.label, figures, lowest=n == lowest))
+    return thumbnails
+
+
+def _union(rows: Iterable[int], masks: MaskTable, image: np.ndarray) -> np.ndarray | None:
+    """Union of some masks at the size of `image`, bool [h, w]; None if there are none, or one is broken."""
+    union = None
+    for row in rows:
+        counts = masks.counts[row].as_py() if row >= 0 else None
+        if counts is None:
+            continue
+        try:
+            mask = shrink_mask(rle.decode(counts, *masks.size[row]), image)
+        except rle.RleError:
+            return None
+        union = mask if union is None else union | mask
+    return union
