@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -20,12 +20,12 @@ FRAME_LISTS = ("target_frames", "frames", "frame_indices")  # columns of a manif
 PROBLEMS_SHOWN = 20  # in one message
 
 
+@dataclass(slots=True)
 class IncompletePairs:
     """Pairs that lack masks, collected over all videos so that one error names them."""
 
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-        self.count = 0
+    problems: list[str] = field(default_factory=list)  # the first of them
+    count: int = 0
 
     def add(self, problem: str) -> None:
         self.count += 1

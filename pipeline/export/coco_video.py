@@ -42,7 +42,12 @@ def write_coco_video(source: MaskSource, out: str) -> Exported:
                 if not pairs:
                     continue
                 frames = sorted({(row["frame_index"], row["frame_name"]) for pair in pairs for row in pair.rows()})
-                _write_item(videos, _video_entry(counts["videos"] + 1, pairs[0], frames), counts["videos"])
+                first = pairs[0].frames.slice(0, 1).to_pylist()[0]
+                folder = storage.safe_name(pairs[0].video_id)
+                names = [f"{folder}/{pairs[0].file_name(f'{name}.jpg', name)}" for _, name in frames]
+                entry = {"id": counts["videos"] + 1, "name": pairs[0].video_id}
+                entry |= {"width": first["width"], "height": first["height"], "length": len(frames)}
+                _write_item(videos, entry | {"file_names": names}, counts["videos"])
                 counts["videos"] += 1
                 for pair in pairs:
                     annotation = _annotation(counts["pairs"] + 1, counts["videos"], pair, frames)
@@ -73,14 +78,6 @@ def box_and_area(mask: dict[str, Any]) -> tuple[list[float], int]:
     box: Any = coco.toBbox(mask)  # pyright: ignore[reportArgumentType]
     area: Any = coco.area(mask)  # pyright: ignore[reportArgumentType]
     return box.tolist(), int(area)
-
-
-def _video_entry(number: int, pair: PairMasks, frames: list[tuple[int, str]]) -> dict:
-    row = pair.frames.slice(0, 1).to_pylist()[0]
-    folder = storage.safe_name(pair.video_id)
-    names = [f"{folder}/{pair.file_name(f'{name}.jpg', name)}" for _, name in frames]
-    size = {"width": row["width"], "height": row["height"], "length": len(frames)}
-    return {"id": number, "name": pair.video_id, **size, "file_names": names}
 
 
 def _annotation(number: int, video: int, pair: PairMasks, frames: list[tuple[int, str]]) -> dict:
