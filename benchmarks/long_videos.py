@@ -42,9 +42,9 @@ from pipeline.datasets.synthetic.moving_shapes import Scene, annotation_rows, wr
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
-from pipeline.runs.commit import Receipt
 from pipeline.segment.clips import FrameOptions
-from pipeline.segment.unit import UnitJob, segment_unit
+from pipeline.segment.events import UnitJob
+from pipeline.segment.unit import segment_unit
 from schemas import rle
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
@@ -95,7 +95,7 @@ def child(folder: str, length: int, overlap: int) -> None:
 def segmented(rows: list[dict], segmenter: Segmenter, overlap: int, out: str) -> str:
     """What `rvos segment` does for one unit, in this process."""
     options = FrameOptions(window=WINDOW, overlap=overlap)
-    receipt = segment_unit(UnitJob(out, rows), Receipt("unit", "benchmark"), segmenter, options)
+    receipt = segment_unit(UnitJob(unit_id="unit", fingerprint="benchmark", uri=out, rows=rows), segmenter, options)
     if receipt.failed:
         raise SystemExit("\n".join(receipt.errors))
     return out

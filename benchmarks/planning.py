@@ -1,4 +1,4 @@
-"""Planning and resuming of large manifests: seconds and memory of the driver, up to where the first unit would start.
+"""Measure planning and resuming of large manifests: seconds and memory of the driver until the first unit would start.
 
 python benchmarks/planning.py --pairs 5000000 --committed 20000
 """
@@ -48,15 +48,15 @@ def prepare(step: str, folder: str) -> None:
 
 
 def peak_megabytes() -> int:
-    """Of this process alone: getrusage knows the parent's too."""
+    """Peak of this process alone; getrusage includes the parent."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def commit(folder: str, count: int) -> None:
-    """Error rows for the pairs of `count` units, as a run would have committed them."""
+    """Commit `count` units with an error row each, as a run would."""
     from pipeline.runs.commit import Receipt, UnitWriter
     from pipeline.runs.run import Run
-    from pipeline.segment.unit import error_row
+    from pipeline.segment.write import error_row
 
     run = Run.open(f"{folder}/run")
     for unit in run.units()[:count]:
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5_000_000)
     parser.add_argument("--committed", type=int, default=20_000)
-    parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help="one measured process (used by itself)")
+    parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help="internal: measure one process")
     options = parser.parse_args()
     if options.step:
         prepare(*options.step)

@@ -1,17 +1,17 @@
-"""What the pipeline costs beside the model: `rvos segment`'s chain against a bare loop over the same units.
+"""Measure the overhead of the pipeline: the chain of `rvos segment` against a bare loop over the same units.
 
 python benchmarks/steady.py [--quick] [--only NAME ...]
 
     steady    one actor, a model that sleeps as long as a GPU would take, 480p
-    cpu       one actor, the checkpoint in the box on the same cores as all else
+    cpu       one actor, the bundled checkpoint on the same cores as everything else
     scaling   1, 2 and 4 actors that sleep, small videos
-    overhead  units of one tiny frame, and a model that takes no time
+    overhead  units of one tiny frame, a model that takes no time
     memory    1,000 units: object store in use, memory of the actor
-    4k        one decoding thread on 4K: frames a second, full-size frames held at once
+    4k        one decoding thread on 4K: frames per second, full-size frames held at once
 
-The bare loop decodes, runs the model, encodes and writes, one after the other, with the same functions; it has no
-attempts, no commits and no receipts. Rates are from the steady state: between the first unit's end and the last one's,
-by the receipts. All that is before is start-up, and stated.
+The bare loop decodes, runs the model, encodes and writes in turn, with the same functions but without attempts, commits
+and receipts. Rates are from the steady state: from the end of the first unit to the end of the last one, by the
+receipts. Start-up is reported on its own.
 """
 
 import argparse
@@ -45,23 +45,23 @@ from pipeline.drawing.video_file import write_mp4
 from pipeline.runs.commit import SECONDS, Receipt
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
-from pipeline.segment.actor import Invocation, ModelOptions, Resources, segment_units
-from pipeline.segment.bottleneck import bound
+from pipeline.segment.actor import Invocation, ModelOptions, segment_units
+from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import ClipEnd, FrameOptions, read_windows, split_rows
-from pipeline.segment.inference import frame_rows
+from pipeline.segment.resources import Resources
 from pipeline.segment.spool import FRAME_ROWS
-from pipeline.segment.unit import pair_rows
+from pipeline.segment.write import frame_rows, pair_rows
 from pipeline.video import pyav_reader
 from schemas.masks import PREDICTIONS
 
 OPTIONS = FrameOptions()
-PACE = 200.0  # pair-frames a second of the sleeping model; a guess at a data centre's GPU
-ROUNDS = 5  # of loop and pipeline in turn, on the cores that the model computes on
-VIDEOS = 4  # files that all units of a corpus take turns with
+PACE = 200.0  # pair-frames per second of the sleeping model; a guess for a GPU in a data centre
+ROUNDS = 5  # of loop and chain in turn, part cpu
+VIDEOS = 4  # files that the units of a corpus share
 
 
 class SleepingSegmenter:
-    """Takes as long as a GPU of this pace, but no processor; prepares frames as the real one does."""
+    """Sleeps as long as a GPU of this pace would compute. Prepares frames as the real segmenter does."""
 
     def __init__(self, pace: float, short_side: int):
         self.seconds_per_frame = 1 / pace if pace else 0.0
@@ -82,7 +82,7 @@ class SleepingSegmenter:
             yield Segmentation(self._ellipses(count, *size), np.full(count, 0.5, np.float32), boxes, 0, None, True)
 
     def _ellipses(self, count: int, height: int, width: int) -> np.ndarray:
-        """bool [count, H, W], column by column; made once, since a GPU would not take the time of this process."""
+        """bool [count, H, W], column by column in memory; cached, since a GPU would not use this process's time."""
         key = (count, height, width)
         if key not in self._masks:
             y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -93,7 +93,7 @@ class SleepingSegmenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sleeping:
-    """In place of ModelOptions. Each actor leaves its process id in `pids`."""
+    """Replaces ModelOptions. Each actor creates a file in `pids`, named by its process id."""
 
     pace: float
     short_side: int
@@ -106,7 +106,7 @@ class Sleeping:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
-    """Videos of moving shapes, and `units` of one video each with some sentences."""
+    """Videos of moving shapes; `units` of one video with several expressions each."""
 
     units: int
     expressions: int
@@ -115,7 +115,7 @@ class Corpus:
     width: int
 
     def write(self, folder: str) -> pa.Table:
-        """The videos, and the manifest."""
+        """Write the videos; the manifest."""
         paths = [f"{folder}/{self.height}x{self.frames}-{i}.mp4" for i in range(VIDEOS)]
         for number, path in enumerate(paths):
             if not os.path.exists(path):
@@ -148,18 +148,18 @@ def shapes(seed: int, frames: int, height: int, width: int) -> Iterator[np.ndarr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steady:
-    """What was measured from the first unit's end to the last one's."""
+    """Measurements from the end of the first unit to the end of the last one."""
 
-    rate: float  # pair-frames a second
+    rate: float  # pair-frames per second
     unit_ms: float
-    startup: float  # seconds before
-    busy: float = 1.0  # share of the actors' time at the model
-    said: str = ""
-    parts: str = ""  # of the threads beside the model
+    startup: float  # seconds before that
+    busy: float = 1.0  # share of the actors' time in the model
+    bottleneck: str = ""
+    parts: str = ""  # ms per pair-frame of the other threads
 
 
 def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) -> Steady:
-    """One after the other, in this process."""
+    """All units in turn, in this process."""
     ended, frames = [], []
     started = time.perf_counter()
     os.makedirs(f"{run.folder}/loop")
@@ -191,7 +191,7 @@ def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: i
     work = Invocation(invocation=uuid.uuid4().hex)
     receipts = list(segment_units(units, run, model, OPTIONS, Resources(actors=actors, least=actors), work))  # pyright: ignore[reportArgumentType]
     receipts.sort(key=lambda receipt: receipt.ended)
-    first, steady = receipts[actors - 1], receipts[actors:]  # when all actors are at work
+    first, steady = receipts[actors - 1], receipts[actors:]  # from when all actors work
     seconds = steady[-1].ended - first.ended
     stages, frames = total_seconds(steady), sum(receipt.frames for receipt in steady)
     return Steady(
@@ -199,7 +199,7 @@ def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: i
         unit_ms=1000 * seconds / len(steady),
         startup=first.ended - started,
         busy=stages["model"] / (seconds * actors),
-        said=bound(stages, seconds, actors, gpus=isinstance(model, Sleeping)).text,
+        bottleneck=find_bottleneck(stages, seconds, actors, gpus=isinstance(model, Sleeping)).text,
         parts=", ".join(f"{name} {1000 * stages[name] / frames:.2f}" for name in SECONDS if name != "model"),
     )
 
@@ -212,7 +212,7 @@ def compare(title: str, bare: Steady, chained: Steady, target: float) -> None:
     print(f"{title}: {chained.rate:.1f} pair-frames/s against {bare.rate:.1f} of the loop:", end=" ")
     print(f"{chained.rate / bare.rate:.3f} (aim {target}); model busy {chained.busy:.1%};", end=" ")
     print(f"{chained.unit_ms:.1f} and {bare.unit_ms:.1f} ms a unit; start-up and first unit {chained.startup:.1f} s")
-    print(f"    bound by {chained.said}\n    ms a pair-frame: {chained.parts}", flush=True)
+    print(f"    bound by {chained.bottleneck}\n    ms a pair-frame: {chained.parts}", flush=True)
 
 
 def steady(folder: str, share: float) -> None:
@@ -223,7 +223,7 @@ def steady(folder: str, share: float) -> None:
 
 
 def cpu(folder: str, share: float) -> None:
-    """A shared machine's pace changes within a minute: the pipeline is held against the loops before and after it."""
+    """Compare each chain with the loops before and after it: the pace of a shared machine changes within a minute."""
     threads = os.cpu_count() or 1
     corpus = Corpus(units=round(24 * share), expressions=3, frames=12, height=360, width=640)
     model = ModelOptions(checkpoint=BUNDLED, device="cpu", threads=threads, short_side=SHORT_SIDE)
@@ -233,13 +233,10 @@ def cpu(folder: str, share: float) -> None:
         loops.append(loop(*corpus.plan(folder), model.load()))
     bare = [replace(before, rate=(before.rate + after.rate) / 2) for before, after in pairwise(loops)]
     ratios = [chained.rate / one.rate for chained, one in zip(chains, bare, strict=True)]
-    print(f"cpu: loops {_rates(loops)}, between them {_rates(chains)}: {', '.join(f'{x:.3f}' for x in ratios)}")
+    rates = [", ".join(f"{one.rate:.1f}" for one in found) for found in (loops, chains)]
+    print(f"cpu: loops {rates[0]}, chains between them {rates[1]}: ratios {', '.join(f'{x:.3f}' for x in ratios)}")
     middle = ratios.index(sorted(ratios)[ROUNDS // 2])
     compare("cpu, the median", bare[middle], chains[middle], 0.90)
-
-
-def _rates(found: list[Steady]) -> str:
-    return ", ".join(f"{one.rate:.1f}" for one in found)
 
 
 def scaling(folder: str, share: float) -> None:
@@ -314,7 +311,7 @@ def resident_megabytes(pid: str) -> float:
 
 
 def object_store_megabytes() -> float:
-    """In use on all nodes, by Ray's own count."""
+    """In use on all nodes, as Ray counts it."""
     from ray._private.internal_api import memory_summary
 
     text = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
@@ -329,7 +326,7 @@ PARTS = {"steady": steady, "cpu": cpu, "scaling": scaling, "overhead": overhead,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
     options = parser.parse_args()
     for name, value in {**session.QUIET, **session.WORKERS, "RAY_AUTH_MODE": "disabled"}.items():
         os.environ.setdefault(name, value)

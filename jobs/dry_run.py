@@ -1,4 +1,4 @@
-"""`rvos segment --dry-run`: all the checks of a start, and what there would be to do. Nothing is written."""
+"""`rvos segment --dry-run`: run all checks and count the work, without writing anything."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from pipeline.runs.run import Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DryRunResult:
-    """What `rvos segment` would do. `pairs`, `units` and `frames` (masks) count what is not committed yet."""
+    """The work of `rvos segment`. `pairs`, `units` and `frames` (masks) count what is not committed yet."""
 
     run: str
     exists: bool
@@ -19,17 +19,17 @@ class DryRunResult:
     units: int
     frames: int
     committed_units: int
-    retried_units: int  # committed ones with error rows that are to be done again
+    retried_units: int  # committed units with error rows to retry
     retried_pairs: int
-    assumed_pairs: int  # new pairs whose number of frames is not known before decoding
-    assumed_frames: int  # of each of them
+    assumed_pairs: int  # new pairs without a known number of frames
+    assumed_frames: int  # for each of them
 
     def to_json(self) -> dict:
         return asdict(self)
 
     def text(self) -> str:
         lines = [
-            f"run     {self.run} ({'goes on' if self.exists else 'would be new'})",
+            f"run     {self.run} ({'resumes' if self.exists else 'would be new'})",
             f"to do   {self.pairs} pairs in {self.units} units, about {self.frames} masks",
         ]
         if self.committed_units:
@@ -38,22 +38,20 @@ class DryRunResult:
             lines.append(f"again   {self.retried_pairs} failed pairs in {self.retried_units} of these units")
         if self.assumed_pairs:
             lines.append(f"note    {assumption(self.assumed_pairs, self.assumed_frames)}")
-        return "\n".join(
-            [*lines, "Nothing would be refused, and nothing was written. Videos are opened by --strict only."]
-        )
+        return "\n".join([*lines, "All checks passed, and nothing was written. Only --strict opens the videos."])
 
 
 def assumption(pairs: int, frames: int) -> str:
-    """What a count of frames rests on, where `pairs` pairs do not say theirs."""
-    return f"{pairs} pairs have no num_frames, {frames} are assumed; 'rvos check --write' adds it"
+    """A note on a count of frames that includes `pairs` pairs of unknown length."""
+    return f"{pairs} pairs have no num_frames, {frames} are assumed; run 'rvos check --write' to add it"
 
 
 def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult:
-    """Raises InputError for everything that `rvos segment` would refuse before it starts."""
-    decides, fingerprint, tokenizer = check_model(config)
+    """Raises InputError for whatever `rvos segment` rejects before it starts."""
+    inputs, fingerprint, tokenizer = check_model(config)
     manifest = check_manifest(config, tokenizer)
-    folder = run_folder(config, fingerprint, decides)
-    exists = Run.is_there(folder, fingerprint, decides)
+    folder = run_folder(config, fingerprint, inputs)
+    exists = Run.is_there(folder, fingerprint, inputs)
     the_run = Run(folder, fingerprint)
     rows = the_run.new_rows(manifest, config.manifest, config.limit)
     new = PlanSize()

@@ -1,21 +1,16 @@
-"""What `rvos segment` tells at its end: the receipts of a run summed up."""
+"""The result of `rvos segment`."""
 
-import math
-import time
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from jobs.terminal.progress import clock
 from model.bundled import KNOWS
-from pipeline.runs.commit import SECONDS, WAITS, Receipt
+from pipeline.runs.commit import SECONDS
 from pipeline.segment.bottleneck import Bottleneck
-
-ERRORS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentResult:
-    """What the run holds now, and what this invocation did for it."""
+    """The content of the run, and the work of this invocation."""
 
     run: str
     pairs: int
@@ -24,12 +19,12 @@ class SegmentResult:
     errors: list[str]
     frames: int  # pair-frames made by this invocation
     seconds: float  # from the start of the first unit to the last commit
-    startup_seconds: float  # all else: reading, planning, starting the actors, summing up
-    embedded: bool = False  # whether the masks are of the checkpoint in the box
+    startup_seconds: float  # the rest: reading, planning, starting actors, summing up
+    embedded: bool = False  # True: masks of the bundled checkpoint
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
-    bound: Bottleneck | None = None  # None if nothing was made
-    parity: float | None = None  # the largest share of pixels that differed from plain float32 in a first unit
-    halvings: int = 0  # how often memory was full, and the model was given half as much at once
+    bound: Bottleneck | None = None  # None if no unit was made
+    parity: float | None = None  # largest share of mask pixels of a first unit that differ from plain float32
+    halvings: int = 0  # how often memory was full, so that the model took half as much at once
 
     @property
     def exit_code(self) -> int:
@@ -41,11 +36,9 @@ class SegmentResult:
     def text(self) -> str:
         bad = sum(self.failed.values())
         classes = ", ".join(f"{status} {count}" for status, count in sorted(self.failed.items()))
-        there = f" ({self.there_before} were there before)" if self.there_before else ""
-        lines = [
-            f"run     {self.run}",
-            f"pairs   {self.pairs}: {self.pairs - bad} with masks, {bad} failed{f' ({classes})' if bad else ''}{there}",
-        ]
+        before = f" ({self.there_before} were there before)" if self.there_before else ""
+        failed = f"{bad} failed ({classes})" if bad else "0 failed"
+        lines = [f"run     {self.run}", f"pairs   {self.pairs}: {self.pairs - bad} with masks, {failed}{before}"]
         if self.seconds:
             rate = self.frames / self.seconds
             took = f"{clock(self.seconds)} + {clock(self.startup_seconds)} start-up"
@@ -62,32 +55,3 @@ class SegmentResult:
         if self.embedded:
             lines.append(f"note    {KNOWS}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
-
-
-@dataclass(slots=True)
-class RunTotals:
-    """Receipts summed up as they come, in the memory of one."""
-
-    failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
-    errors: list[str] = field(default_factory=list)
-    fresh_pairs: int = 0  # these and all below: of this invocation only
-    frames: int = 0
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
-    parity: float | None = None
-    halvings: int = 0
-    started: float = math.inf  # by this process's monotonic clock: those of the nodes differ, and jump
-    ended: float = 0.0
-
-    def add(self, receipt: Receipt) -> None:
-        self.failed.update(receipt.failed)
-        self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
-        if receipt.fresh:
-            self.fresh_pairs += receipt.pairs - receipt.kept_pairs
-            self.frames += receipt.frames - receipt.kept_frames
-            self.halvings += receipt.halvings
-            if receipt.parity is not None:
-                self.parity = max(receipt.parity, self.parity or 0.0)
-            self.ended = time.monotonic()
-            self.started = min(self.started, self.ended - (receipt.ended - receipt.started))
-            for name in self.stages:
-                self.stages[name] += receipt.seconds.get(name, 0.0)

@@ -20,13 +20,14 @@ from model.referformer.checkpoint import WEIGHTS, load_model, save_checkpoint, w
 from model.referformer.config import ReferFormerConfig
 from model.referformer.network.referformer import ReferFormer, class_heads
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
+from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import output_folder, storage
 from pipeline.training import loop
 from pipeline.training.examples import TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
 from pipeline.training.recipe import Recipe, read_recipe
-from schemas.errors import InfrastructureError, InputError, RvosError
+from schemas.errors import InfrastructureError, InputError
 from schemas.version import __version__
 
 DOCUMENT = "train.json"
@@ -236,7 +237,9 @@ def _fit(config: TrainConfig, recipe: Recipe, out: str, resources: Mapping[str, 
             run_config=ray.train.RunConfig(name="train", storage_path=scratch),
         ).fit()
     except Exception as error:
-        raise _own_error(error) from error
+        raise find_own_error(error) or InfrastructureError(
+            f"training stopped: {describe_cause(error)}\nRepeat the command to resume from the last saved state."
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -246,21 +249,6 @@ def _work(options: dict) -> None:
     context = ray.train.get_context()
     device = str(ray.train.torch.get_device()) if options["use_gpu"] else "cpu"
     loop.train(options["training"], context.get_world_rank(), context.get_world_size(), device)
-
-
-def _own_error(error: Exception) -> RvosError:
-    """The error of a process, out of what Ray Train wraps it in."""
-    failures = getattr(error, "worker_failures", None) or {}
-    causes = [getattr(failure, "cause", None) or failure.__cause__ or failure for failure in failures.values()]
-    for cause in (*causes, *failures.values()):
-        if isinstance(cause, RvosError):
-            return cause
-    cause = causes[0] if causes else error
-    last = [line for line in str(cause).splitlines() if line.strip()][-1:]
-    return InfrastructureError(
-        f"training stopped: {type(cause).__name__}: {''.join(last).strip()}\n"
-        "Repeat the command to go on from its last state."
-    )
 
 
 @contextlib.contextmanager

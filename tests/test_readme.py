@@ -26,9 +26,9 @@ NUMBER = r"\d+\.?\d*"
 def run(shapes, checkpoint, tmp_path) -> Path:
     """Folder with the masks of one unit; one of its videos is missing."""
     from model.referformer.checkpoint import load_segmenter
-    from pipeline.runs.commit import Receipt
     from pipeline.segment.clips import FrameOptions
-    from pipeline.segment.unit import UnitJob, segment_unit
+    from pipeline.segment.events import UnitJob
+    from pipeline.segment.unit import segment_unit
 
     folder = Path(shapes[0]).parent
     rows = pq.read_table(shapes[0]).slice(0, 1).to_pylist()
@@ -36,7 +36,7 @@ def run(shapes, checkpoint, tmp_path) -> Path:
     rows.append(rows[0] | {"video_id": "gone", "video_uri": str(folder / "gone.mp4")})
     uri = tmp_path / "runs/first/masks/u.parquet"
     segmenter = load_segmenter(checkpoint, short_side=64, device="cpu")
-    segment_unit(UnitJob(str(uri), rows), Receipt("u", "f"), segmenter, FrameOptions(window=6))
+    segment_unit(UnitJob(unit_id="u", fingerprint="f", uri=str(uri), rows=rows), segmenter, FrameOptions(window=6))
     return tmp_path
 
 

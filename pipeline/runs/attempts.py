@@ -1,12 +1,11 @@
-"""Which attempts at a unit died, so that a poisonous input is not tried for ever and costs its own pair only.
+"""Attempts at units, so that an input that kills its process costs its own pair only and is not tried for ever.
 
-Each attempt leaves a marker under RUN/attempts/<unit_id>/ while it is under way, and takes it away when it ends in any
-orderly way. A marker that is still there tells of a death. It counts only if the attempt's driver and node outlived it:
-a preempted node or a killed driver is not the input's fault. A process has several units under way at once, and its
-death counts against all of them; each of these is tried again apart from others, so the second one finds the guilty.
+Each attempt writes a marker under RUN/attempts/<unit_id>/ when it begins and removes it when it ends. A marker that
+is left over means that the process died. The death counts only if the driver and the node of the attempt are still
+alive: preemption and killed drivers are not the fault of the input. A process has several attempts in flight, and its
+death counts against all of them, so the next attempt at each is exclusive: the second death finds the guilty unit.
 
-The ladder: the whole unit, once more, then pair by pair, each of them once more; a pair that died twice alone is
-given up.
+The ladder: the unit twice, then each of its pairs twice on its own, then an error row for a pair that died twice.
 """
 
 import contextlib
@@ -18,20 +17,24 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.io import storage
 from schemas.errors import InputError
 from schemas.pair import PairKey
 
-GRACE_SECONDS = 30.0  # for telling that the time is over
-LIVES = 2  # deaths that a unit, and then a pair, is allowed
+GRACE_SECONDS = 30.0  # to mark a timeout, before the process is killed without a mark
+MAX_DEATHS = 2  # of a unit, and then of a pair
+
+
+class TrackerClosedError(Exception):
+    """`AttemptTracker.begin` was called, or still waiting, when the tracker was closed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marker:
-    """One attempt under way. `pair` is set where a pair is tried alone; `timeout` in seconds, None: no limit."""
+    """The content of a marker: who attempts what. `pair` is set for an attempt at one pair of the unit."""
 
     invocation: str  # of the driver
     node: str
@@ -39,124 +42,144 @@ class Marker:
     pid: int = field(default_factory=os.getpid)
     pair: PairKey | None = None
     started: float = field(default_factory=time.time)
-    timeout: float | None = None
+    timeout: float | None = None  # seconds
     timed_out: bool = False
 
+    @classmethod
+    def read(cls, uri: str) -> "Marker":
+        """Raises InputError if the file at `uri` is not a marker."""
+        try:
+            values = json.loads(storage.read_bytes(uri, limit=100_000))
+            return cls(**values | {"pair": PairKey(*values["pair"]) if values["pair"] else None})
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{uri} is not the marker of an attempt: {error}; remove it") from None
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
     @property
-    def still_runs(self) -> bool:
-        """Whether its process is alive, as far as that can be told from here."""
+    def runs_here(self) -> bool:
+        """True if another process of this machine is still at the attempt."""
         return self.host == socket.gethostname() and os.path.exists(f"/proc/{self.pid}") and self.pid != os.getpid()
 
 
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """The attempts at the units of one run by one driver. `is_alive(node)` tells whether a node is still there."""
+@dataclass(eq=False)
+class Attempt:
+    """An attempt in flight. Its clock runs while the model works on it; one clock at a time in a process."""
 
-    folder: str  # RUN/attempts
-    invocation: str
-    node: str
-    is_alive: Callable[[str], bool]
-    timeout: float | None = None
+    uri: str  # of the marker
+    marker: Marker
+    _timer: threading.Timer | None = field(default=None, repr=False)
+    _devnull: int = -1
 
-    @contextlib.contextmanager
-    def attempt(self, unit_id: str, pair: PairKey | None = None) -> Iterator[contextlib.AbstractContextManager]:
-        """Around the work on a unit, or on one of its pairs alone. Yields a context for the part that may take
-        `timeout` seconds: when they are over, the process ends itself, even if native code hangs, and the marker stays.
+    def start_clock(self) -> None:
+        """End this process after `marker.timeout` seconds, even if native code hangs. The marker stays."""
+        if self.marker.timeout is not None:
+            self._timer = threading.Timer(self.marker.timeout, self._time_out)
+            self._timer.daemon = True
+            self._timer.start()
+            self._devnull = os.open(os.devnull, os.O_WRONLY)
+            # In case the interpreter hangs too and the timer never runs.
+            faulthandler.dump_traceback_later(self.marker.timeout + GRACE_SECONDS, exit=True, file=self._devnull)
 
-        Several attempts may be under way in a process, but only one of them in that part.
-        """
-        marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self.timeout)
-        uri = storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json")
-        storage.create_bytes(uri, json.dumps(asdict(marker)).encode())
+    def stop_clock(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+            faulthandler.cancel_dump_traceback_later()
+            os.close(self._devnull)
 
-        def tell() -> None:
-            storage.write_bytes(uri, json.dumps(asdict(replace(marker, timed_out=True))).encode())
-
+    def _time_out(self) -> None:
         try:
-            yield _time_limit(self.timeout, tell)
-        finally:
-            storage.remove(uri)
-
-    def deaths(self, unit_id: str) -> list[Marker]:
-        """The attempts at a unit that count against it."""
-        folder = storage.join(self.folder, unit_id)
-        if not storage.is_folder(folder):
-            return []
-        return [
-            marker
-            for marker in _read_all(folder)
-            if marker.invocation == self.invocation and self.is_alive(marker.node) and not marker.still_runs
-        ]
-
-
-@dataclass(slots=True)
-class RetryStep:
-    """How a unit is to be tried next: as a whole, or pair by pair without those given up.
-
-    `apart`: with nothing beside it in its process, since a death there must tell who caused it.
-    """
-
-    alone: bool
-    apart: bool = False
-    given_up: dict[PairKey, tuple[str, str]] = field(default_factory=dict)  # pair -> status, text
-
-
-def next_retry_step(deaths: list[Marker]) -> RetryStep:
-    """Where the ladder stands after these deaths."""
-    alone = [marker for marker in deaths if marker.pair is not None]
-    if len(deaths) - len(alone) < LIVES:
-        return RetryStep(alone=False, apart=bool(deaths))
-    counts = Counter(marker.pair for marker in alone)
-    last = {marker.pair: marker for marker in alone}
-    return RetryStep(
-        alone=True,
-        apart=True,
-        given_up={pair: _verdict(last[pair]) for pair, count in counts.items() if pair is not None and count >= LIVES},
-    )
-
-
-def _verdict(marker: Marker) -> tuple[str, str]:
-    if marker.timed_out:
-        text = f"not done after {marker.timeout:g} s, alone; raise --unit-timeout, or mend the video"
-        return "timeout", text
-    text = f"its process died {LIVES} times on it alone (node {marker.node}, host {marker.host}); mend the video"
-    return "crash", text
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float | None, tell: Callable[[], None]) -> Iterator[None]:
-    """After `seconds`, `tell` and end the process; where Python hangs too, C code ends it without a word."""
-    if seconds is None:
-        yield
-        return
-
-    def end() -> None:
-        try:
-            tell()
+            storage.write_bytes(self.uri, replace(self.marker, timed_out=True).to_json())
         finally:
             os._exit(1)
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    with open(os.devnull, "w") as nowhere:
-        timer.start()
-        faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=nowhere)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            faulthandler.cancel_dump_traceback_later()
+
+class AttemptTracker:
+    """The attempts of one process at the units of a run. One thread begins them and another ends them."""
+
+    def __init__(
+        self, folder: str, invocation: str, node: str, is_alive: Callable[[str], bool], timeout: float | None = None
+    ) -> None:
+        """folder: RUN/attempts; is_alive: returns True for the id of a node that is still up; timeout: in seconds."""
+        self.folder, self.invocation, self.node = folder, invocation, node
+        self._is_alive, self._timeout = is_alive, timeout
+        self._in_flight: set[Attempt] = set()
+        self._exclusive = self._closed = False  # exclusive: the attempt in flight is
+        self._changed = threading.Condition()
+
+    def begin(self, unit_id: str, pair: PairKey | None = None, *, exclusive: bool = False) -> Attempt:
+        """Write the marker of an attempt at a unit, or at one pair of it.
+
+        An exclusive attempt waits until no other is in flight, and others wait until it ends. Raises
+        TrackerClosedError.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or not self._in_flight or not (exclusive or self._exclusive))
+            if self._closed:
+                raise TrackerClosedError
+            marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self._timeout)
+            attempt = Attempt(storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json"), marker)
+            storage.create_bytes(attempt.uri, marker.to_json())
+            self._in_flight.add(attempt)
+            self._exclusive = exclusive
+            return attempt
+
+    def end(self, attempt: Attempt) -> None:
+        """Remove the marker."""
+        storage.remove(attempt.uri)
+        with self._changed:
+            self._in_flight.remove(attempt)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End all attempts in flight, and let no other begin."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for attempt in list(self._in_flight):
+            self.end(attempt)
+
+    def deaths(self, unit_id: str) -> list[Marker]:
+        """Markers of the attempts that count against a unit."""
+        folder, markers = storage.join(self.folder, unit_id), []
+        for name in storage.names(folder) if storage.is_folder(folder) else []:
+            with contextlib.suppress(FileNotFoundError):  # an attempt of another driver, which has just ended
+                markers.append(Marker.read(storage.join(folder, name)))
+        return [
+            marker
+            for marker in markers
+            if marker.invocation == self.invocation and self._is_alive(marker.node) and not marker.runs_here
+        ]
 
 
-def _read_all(folder: str) -> Iterator[Marker]:
-    for name in storage.names(folder):
-        with contextlib.suppress(FileNotFoundError):  # another driver's attempt, done since
-            yield _read(storage.join(folder, name))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryStep:
+    """How to try a unit next: as a whole, or pair by pair without the pairs that failed.
+
+    `exclusive`: with no other attempt in flight in the process, so that a death shows who caused it.
+    """
+
+    pair_by_pair: bool = False
+    exclusive: bool = False
+    failed_pairs: dict[PairKey, tuple[str, str]] = field(default_factory=dict)  # pair -> status, error
 
 
-def _read(uri: str) -> Marker:
-    try:
-        values = json.loads(storage.read_bytes(uri, limit=100_000))
-        return Marker(**values | {"pair": PairKey(*values["pair"]) if values["pair"] else None})
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{uri} is not an attempt's marker: {error}") from None
+def next_retry_step(deaths: list[Marker]) -> RetryStep:
+    """The step of the ladder after these deaths of one unit."""
+    of_pairs = [marker for marker in deaths if marker.pair is not None]
+    if len(deaths) - len(of_pairs) < MAX_DEATHS:
+        return RetryStep(exclusive=bool(deaths))
+    counts = Counter(marker.pair for marker in of_pairs)
+    failed = {}
+    for marker in of_pairs:
+        if counts[marker.pair] < MAX_DEATHS:
+            continue
+        if marker.timed_out:
+            error = f"timed out after {marker.timeout:g} s even on its own; raise --unit-timeout or fix the video"
+            failed[marker.pair] = "timeout", error
+        else:
+            where = f"node {marker.node}, host {marker.host}"
+            failed[marker.pair] = "crash", f"its process died {MAX_DEATHS} times on it alone ({where}); fix the video"
+    return RetryStep(pair_by_pair=True, exclusive=True, failed_pairs=failed)

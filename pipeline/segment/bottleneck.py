@@ -1,15 +1,15 @@
-"""What bounds a run, told from the receipts of its units: where its actors' time went, and what would help."""
+"""Find what limits the speed of a run, from the timings in its receipts, and what would help."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LOSS = 0.2  # of the actors' time; smaller ones are not worth a change
+MIN_LOSS = 0.2  # of the actors' time; a smaller one is not worth a change
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """`shares` of the actors' time: at the model, `waiting` for frames, `blocked` by masks that were not taken from it
-    yet, and `idle`: without a unit, or not there yet. `by` is the share to look at, `text` one sentence.
+    """`shares` of the actors' time: in the `model`; `waiting` for frames; `blocked` until masks were taken; `idle`
+    without a unit. `by` names the share to look at, `text` explains it in one sentence.
     """
 
     by: str
@@ -17,31 +17,33 @@ class Bottleneck:
     text: str
 
 
-def bound(stages: Mapping[str, float], wall_seconds: float, actors: int, gpus: bool) -> Bottleneck:
-    """From the seconds of each stage, summed over units, and those from the first unit's start to the last commit."""
-    parts = {name: stages[name] for name in ("model", "waiting", "blocked")}
-    total = max(wall_seconds * actors, sum(parts.values())) or 1.0
-    shares = {name: seconds / total for name, seconds in parts.items()}
+def find_bottleneck(stages: Mapping[str, float], wall_seconds: float, actors: int, gpus: bool) -> Bottleneck:
+    """stages: seconds of each, summed over units; wall_seconds: from the start of the first unit to the last commit."""
+    busy = {name: stages[name] for name in ("model", "waiting", "blocked")}
+    total = max(wall_seconds * actors, sum(busy.values())) or 1.0
+    shares = {name: seconds / total for name, seconds in busy.items()}
     shares["idle"] = max(0.0, 1 - sum(shares.values()))
     worst = max(("waiting", "blocked", "idle"), key=lambda name: shares[name])
-    by = worst if shares[worst] >= LOSS else "model"
-    text = f"{_reason(by, stages, gpus).format(share=f'{shares[by]:.0%}')}"
-    return Bottleneck(by, {name: round(share, 4) for name, share in shares.items()}, text)
-
-
-def _reason(by: str, stages: Mapping[str, float], gpus: bool) -> str:
+    by = worst if shares[worst] >= MIN_LOSS else "model"
+    share = f"{shares[by]:.0%}"
     more_threads = (
-        "--gpus-per-actor 0.5 puts two actors on a GPU, each with threads of its own"
+        "--gpus-per-actor 0.5 puts two actors on a GPU, each with its own threads"
         if gpus
         else "more actors (--actors) have more such threads"
     )
-    if by == "model":
-        return f"the model, {{share}} of the actors' time; more or faster {'GPUs' if gpus else 'CPUs'} would help"
-    if by == "waiting" and stages["decode"] < stages["waiting"] / 2:
-        return "starting units: the model waited {share} of the time; larger units (--unit-frames) would help"
-    if by == "waiting":
-        return f"decoding: the model waited for frames {{share}} of the time; {more_threads}"
-    if by == "blocked":
-        slower = "encoding" if stages["encode"] > stages["write"] else "writing"
-        return f"{slower}: the model waited {{share}} of the time for its masks to be taken; {more_threads}"
-    return "too little work: {share} of the actors' time was without; fewer actors, or smaller units (--unit-frames)"
+    match by:
+        case "model":
+            text = f"the model, {share} of the actors' time; more or faster {'GPUs' if gpus else 'CPUs'} would help"
+        case "waiting" if stages["decode"] < stages["waiting"] / 2:
+            text = f"starting units: the model waited {share} of the time; larger units (--unit-frames) would help"
+        case "waiting":
+            text = f"decoding: the model waited for frames {share} of the time; {more_threads}"
+        case "blocked":
+            slower = "encoding" if stages["encode"] > stages["write"] else "writing"
+            text = f"{slower}: the model waited {share} of the time until its masks were taken; {more_threads}"
+        case _:
+            text = (
+                f"too little work: actors were idle {share} of the time; use fewer actors (--actors) or smaller units "
+                "(--unit-frames)"
+            )
+    return Bottleneck(by, {name: round(share, 4) for name, share in shares.items()}, text)

@@ -1,4 +1,4 @@
-"""Work done ahead in a thread: decoding beside the device, encoding and writing beside it too."""
+"""Run a stage of the chain in a thread of its own, a bounded number of items and bytes ahead of its reader."""
 
 import threading
 from collections import deque
@@ -6,22 +6,21 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-Put = Callable[..., None]  # put(item, size=0)
 
 
-class Closed(Exception):  # noqa: N818 - no failure: whoever would read on has gone
-    """Nobody wants what is put any more."""
+class Closed(Exception):  # noqa: N818 - not a failure: the reader has stopped
+    """Raised by `put` when the reader takes no more items."""
 
 
-def run_in_thread(work: Callable[[Put], None], items: int, size: int) -> Generator[Any, None, None]:
-    """What `work(put)` puts, in order, made by a thread of its own.
+def run_in_thread(work: Callable[[Callable[..., None]], None], items: int, size: int) -> Generator[Any, None, None]:
+    """Yield what `work(put)` puts, in order, while it runs in its own thread.
 
-    `put(item, bytes)` waits while `items` are ready, or more than `size` bytes together with the one that the reader
-    has in hand; one item that is larger by itself is let through, and items of no bytes are only counted. So memory
-    holds `size` bytes, or one large item, and one more that is just made.
+    `put(item, bytes)` waits while `items` are ready, or while they and the item in the reader's hand have more than
+    `size` bytes together. An item that is larger than `size` passes on its own; items of 0 bytes are only counted. So
+    memory holds `size` bytes, or one large item, and the item that `work` is about to put.
 
-    An exception of `work` is raised here, after the items before it. Closing this generator ends the thread when it
-    puts something next: `put` raises Closed there.
+    An exception of `work` is raised here, after the items before it. Closing this generator makes the next `put` raise
+    Closed, which ends the thread.
     """
     channel: _Channel[Any] = _Channel(items, size)
 
@@ -40,12 +39,12 @@ def run_in_thread(work: Callable[[Put], None], items: int, size: int) -> Generat
 
 
 class _Channel(Generic[T]):
-    """From one thread to one other."""
+    """A bounded queue from one thread to one other."""
 
-    def __init__(self, most: int, most_bytes: int):
-        self._most, self._most_bytes = most, most_bytes
+    def __init__(self, max_items: int, max_bytes: int):
+        self._max_items, self._max_bytes = max_items, max_bytes
         self._ready: deque[tuple[T, int]] = deque()
-        self._bytes = 0  # of what is ready or in the reader's hand
+        self._bytes = 0  # ready or in the reader's hand
         self._changed = threading.Condition()
         self._ended = self._closed = False
         self._error: BaseException | None = None
@@ -60,7 +59,9 @@ class _Channel(Generic[T]):
             self._changed.notify_all()
 
     def _has_room(self, size: int) -> bool:
-        return len(self._ready) < self._most and (not size or not self._bytes or self._bytes + size <= self._most_bytes)
+        if len(self._ready) >= self._max_items:
+            return False
+        return not size or not self._bytes or self._bytes + size <= self._max_bytes
 
     def items(self) -> Generator[T, None, None]:
         while True:
@@ -71,7 +72,7 @@ class _Channel(Generic[T]):
                 item, size = self._ready.popleft()
                 self._changed.notify_all()
             yield item
-            del item  # while the next one is waited for
+            del item  # do not keep it in memory while waiting for the next one
             with self._changed:
                 self._bytes -= size
                 self._changed.notify_all()

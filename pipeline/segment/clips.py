@@ -1,8 +1,8 @@
-"""From the plan rows of a unit to the windows of frames that the model sees: which videos, which frames, streamed."""
+"""From the plan rows of a unit to the windows of frames that the model sees."""
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,23 +10,24 @@ from pipeline.io.manifest import row_problems
 from pipeline.video import Frame, LastFile, Selection, read_frames
 from schemas.errors import MediaError
 
+Prepare = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] to [h, w, 3]; ValueError for a size that does not fit
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameOptions:
-    """How frames are read and cut into windows. All of it decides the masks."""
+    """How to read frames and cut them into windows. Masks depend on all of it."""
 
     window: int | None = 36  # frames of one model call; None: the whole video
     overlap: int = 0  # frames that a window shares with the next one, below `window`
-    max_whole_frames: int = 300  # with window None: longer videos are refused, row by row
+    max_whole_frames: int = 300  # with window None: the pairs of longer videos fail
     frame_step: int = 1
     decoder: str = "pyav"
     allow_short: bool = False
-    reduce_window: bool = False  # where memory does not suffice: halves of the window, instead of an error row
 
 
 @dataclass(slots=True)
 class Clip:
-    """The pairs of one video that ask for the same frames: decoded once for all of them."""
+    """The pairs of one video that ask for the same frames, which are decoded once for all of them."""
 
     video_id: str
     uri: str
@@ -35,33 +36,27 @@ class Clip:
 
     @property
     def targets(self) -> list[frozenset[str] | None]:
-        """For each pair the names of the frames to output; None: all."""
+        """Names of the frames to output for each pair; None: all."""
         return [frozenset(pair["target_frames"]) if pair.get("target_frames") else None for pair in self.pairs]
 
 
 @dataclass(slots=True)
 class Window:
-    """The frames of one model call, as the model takes them."""
+    """The frames of one model call."""
 
     clip: Clip
-    indices: list[int] = field(default_factory=list)  # position in the full source sequence
+    indices: list[int] = field(default_factory=list)  # positions in the full source sequence
     names: list[str] = field(default_factory=list)
-    frames: list[np.ndarray] = field(default_factory=list)  # uint8 [h, w, 3], prepared
+    frames: list[np.ndarray] = field(default_factory=list)  # uint8 [h, w, 3], prepared for the model
     size: tuple[int, int] = (0, 0)  # displayed height and width
-    seconds: float = 0.0  # decoding and resizing of what no earlier window has
-    start: int = 0  # place of the first frame among those of the clip; 0 where windows share none
-    final: int | None = None  # no later window has a frame before this place; None: windows share none
-
-    def part(self, start: int, stop: int) -> "Window":
-        """Some of its frames, as a window."""
-        some = slice(start, stop)
-        cut = {name: getattr(self, name)[some] for name in ("indices", "names", "frames")}
-        return replace(self, start=self.start + start, **cut)
+    seconds: float = 0.0  # to decode and resize the frames that no earlier window has
+    start: int = 0  # position of the first frame among those of the clip; 0 without overlap
+    final: int | None = None  # no later window has a frame before this position; None without overlap
 
 
 @dataclass(slots=True)
 class ClipEnd:
-    """After the last window of a clip; with `error`, what was read of it does not count."""
+    """Follows the last window of a clip. After an `error` its windows do not count."""
 
     clip: Clip
     error: MediaError | None
@@ -69,7 +64,7 @@ class ClipEnd:
 
 
 def split_rows(rows: list[dict], frame_step: int) -> tuple[list[Clip], list[tuple[dict, str]]]:
-    """The clips to decode for these plan rows, and the rows that cannot be done with what is wrong with them."""
+    """Group plan rows into the clips to decode; and the rows that cannot be done, with their problems."""
     clips: dict[tuple, Clip] = {}
     bad = []
     for row in rows:
@@ -88,69 +83,76 @@ def split_rows(rows: list[dict], frame_step: int) -> tuple[list[Clip], list[tupl
     return list(clips.values()), bad
 
 
-def read_windows(
-    clips: list[Clip], options: FrameOptions, prepare: Callable[[np.ndarray], np.ndarray]
-) -> Iterator[Window | ClipEnd]:
-    """Windows of each clip in turn, each clip closed by its ClipEnd. Runs in the decoding thread.
+def read_windows(clips: list[Clip], options: FrameOptions, prepare: Prepare) -> Iterator[Window | ClipEnd]:
+    """Decode the windows of each clip in turn, followed by its ClipEnd.
 
-    `prepare` brings a frame to the model's size at once, so that a window holds no full-size frames. A remote file is
-    fetched once for clips of it that follow each other.
+    `prepare` resizes each frame at once, so that a window never holds full-size frames. A remote file is fetched once
+    for all clips of it that follow each other.
     """
     with LastFile() as copy:
         for clip in clips:
-            yield from _read_clip(clip, options, prepare, copy)
+            error, started = None, time.perf_counter()
+            windows = _cut(clip, options, prepare, copy)
+            try:
+                for window in _set_final(windows) if options.overlap else windows:
+                    yield window
+                    started = time.perf_counter()
+            except MediaError as media_error:
+                error = media_error
+            yield ClipEnd(clip, error, time.perf_counter() - started)
 
 
-def _read_clip(
-    clip: Clip, options: FrameOptions, prepare: Callable[[np.ndarray], np.ndarray], copy: LastFile
-) -> Iterator[Window | ClipEnd]:
-    error = None
-    started = time.perf_counter()
-    windows = _cut(clip, options, prepare, copy)
-    try:
-        for window in _announced(windows) if options.overlap else windows:
-            yield window
-            started = time.perf_counter()
-    except MediaError as media_error:
-        error = media_error
-    yield ClipEnd(clip, error, time.perf_counter() - started)
+def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, copy: LastFile) -> Iterator[Window]:
+    """The windows of a clip.
 
-
-def _cut(
-    clip: Clip, options: FrameOptions, prepare: Callable[[np.ndarray], np.ndarray], copy: LastFile
-) -> Iterator[Window]:
-    """The windows of a clip. With an overlap each begins with the last frames of the one before, the last one with so
-    many that it is full too; else the last one may be shorter."""
+    With an overlap each begins with the last frames of the one before, the last one with so many that it is full too.
+    Without, the last one may be shorter.
+    """
     started = time.perf_counter()
     last, new = None, Window(clip)
     for count, frame in enumerate(_frames(clip, options, copy), start=1):
         if options.window is None and count > options.max_whole_frames:
-            raise MediaError("bad_row", _too_long(options.max_whole_frames))
+            raise MediaError(
+                "bad_row",
+                f"the video has more than {options.max_whole_frames} frames, the most that '--window whole' takes at "
+                "once; raise --max-whole-frames if memory allows, or use --window 36",
+            )
         if options.window and len(new.frames) == options.window - (options.overlap if last else 0):
-            window = _after(last, new, options.window)
+            window = _join(last, new, options.window)
             window.seconds = time.perf_counter() - started
             yield window
             started = time.perf_counter()
             last, new = window if options.overlap else None, Window(clip)
-        _append(new, frame, prepare)
+        new.size = (frame.image.shape[0], frame.image.shape[1])
+        new.indices.append(frame.index)
+        new.names.append(frame.name)
+        try:
+            new.frames.append(prepare(frame.image))
+        except ValueError as error:
+            raise MediaError("bad_row", f"{error}; change --short-side or --max-size", frame.name) from None
     if new.frames:
-        window = _after(last, new, options.window)
+        window = _join(last, new, options.window)
         window.seconds = time.perf_counter() - started
         yield window
 
 
-def _after(last: Window | None, new: Window, length: int | None) -> Window:
-    """The new frames, with as many of the window before in front of them as make a full one."""
+def _join(last: Window | None, new: Window, length: int | None) -> Window:
+    """The new frames, after as many frames of the last window as make `length` frames together."""
     if last is None or length is None:
         return new
-    shared = last.part(len(new.frames), length)
-    for name in ("indices", "names", "frames"):
-        getattr(shared, name).extend(getattr(new, name))
-    return shared
+    first = len(new.frames)
+    return Window(
+        new.clip,
+        indices=last.indices[first:length] + new.indices,
+        names=last.names[first:length] + new.names,
+        frames=last.frames[first:length] + new.frames,
+        size=last.size,
+        start=last.start + first,
+    )
 
 
-def _announced(windows: Iterator[Window]) -> Iterator[Window]:
-    """Windows that share frames, each when it is known which of its frames the next one has too."""
+def _set_final(windows: Iterator[Window]) -> Iterator[Window]:
+    """Windows that overlap, each one as soon as the start of the next one is known."""
     window = next(windows, None)
     while window:
         following = next(windows, None)
@@ -160,28 +162,11 @@ def _announced(windows: Iterator[Window]) -> Iterator[Window]:
 
 
 def _frames(clip: Clip, options: FrameOptions, copy: LastFile) -> Iterator[Frame]:
-    """The frames of a clip, with all target frames among them."""
+    """The frames of a clip. Raises MediaError at the end if a target frame was not among them."""
     missing = {name for targets in clip.targets for name in targets or ()}
     frames = read_frames(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short, copy=copy)
     for frame in frames:
         missing.discard(frame.name)
         yield frame
     if missing and not options.allow_short:
-        raise MediaError("missing", "this target frame is not in the video; mend target_frames", min(missing))
-
-
-def _append(window: Window, frame: Frame, prepare: Callable[[np.ndarray], np.ndarray]) -> None:
-    window.size = (frame.image.shape[0], frame.image.shape[1])
-    window.indices.append(frame.index)
-    window.names.append(frame.name)
-    try:
-        window.frames.append(prepare(frame.image))
-    except ValueError as error:
-        raise MediaError("bad_row", f"{error}; change --short-side or --max-size", frame.name) from None
-
-
-def _too_long(limit: int) -> str:
-    return (
-        f"the video has more than {limit} frames, the most that '--window whole' takes at once; "
-        "raise --max-whole-frames if memory allows, or use --window 36"
-    )
+        raise MediaError("missing", "the video does not have this target frame; fix target_frames", min(missing))

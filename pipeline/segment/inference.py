@@ -1,109 +1,148 @@
-"""One window of frames through the model for all pairs that want it; what goes wrong stays with its pair."""
+"""Second thread of the chain: run the model on each window for all pairs that want it.
+
+An error of one pair fails that pair only.
+"""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 
+from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
-from model.referformer.inference.linking import Track
 from model.referformer.inference.segmenter import Overlap, Segmentation, Segmenter
-from pipeline.segment.clips import Window
-from schemas import rle
+from pipeline.runs.attempts import Attempt
+from pipeline.segment.clips import Clip, ClipEnd, Window
+from pipeline.segment.events import (
+    Answer,
+    AttemptEnd,
+    AttemptStart,
+    ClipDone,
+    DecodeEvent,
+    ModelEvent,
+    PairState,
+    Put,
+    UnitDone,
+    UnitEnd,
+    UnitStart,
+    UnitTimings,
+)
+from schemas.errors import InputError
+from schemas.manifest import MAX_TOKENS
 
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
 
 
-@dataclass(slots=True)
-class PairState:
-    """What has become of one pair of a clip so far."""
+class ModelStage:
+    """A segmenter at work: windows in, answers out, and how long it works and waits on both sides."""
 
-    number: int  # within its clip
-    row: dict
-    failure: tuple[str, str] | None = None  # status, text
-    frames: int = 0
-    scores: float = 0.0  # their sum
-    track: Track | None = None  # where windows share frames: what the last one left for the next
+    def __init__(self, segmenter: Segmenter, put: Put) -> None:
+        self.segmenter = segmenter
+        self.put = put
+        self.timings = UnitTimings()
+        self.pairs: list[PairState] = []  # of the current clip
+        self.attempt: Attempt | None = None
 
-    @property
-    def mean_score(self) -> float:
-        return self.scores / self.frames
+    def run(self, events: Generator[DecodeEvent, None, None]) -> None:
+        """Put the events of each unit (`ModelEvent`); an answer counts with the bytes of its masks.
 
+        Raises InputError if a fast mode fails or differs too much, before anything of the unit is committed.
+        """
+        unit_id, free = "", time.perf_counter()
+        try:
+            for event in events:
+                came = time.perf_counter()
+                if isinstance(event, UnitStart):
+                    unit_id, free = event.job.unit_id, max(free, event.job.since)
+                self.timings.waiting += max(0.0, came - free)
+                self._handle(event)
+                free = time.perf_counter()
+        except FastModeError as error:
+            raise InputError(f"unit {unit_id}: {error}") from None
+        finally:
+            events.close()
+            if self.attempt:
+                self.attempt.stop_clock()
 
-OnAnswer = Callable[[PairState, Window, Sequence[int], Segmentation], None]  # frames at these positions of the window
+    def _handle(self, event: DecodeEvent) -> None:
+        match event:
+            case UnitStart():
+                self._hand_on(event)
+            case AttemptStart(attempt):
+                self.attempt = attempt
+                attempt.start_clock()
+            case Window(clip=clip):
+                self.timings.decode += event.seconds
+                self.pairs = self.pairs or self._start_pairs(clip)
+                self._segment(event)
+            case ClipEnd(clip, error):
+                self.timings.decode += event.seconds
+                pairs, self.pairs = self.pairs or self._start_pairs(clip), []
+                for pair in pairs:
+                    if error:
+                        pair.failure = pair.failure or (error.status, str(error))
+                    elif not pair.frames:
+                        pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
+                self._hand_on(ClipDone(pairs))
+            case AttemptEnd(attempt):
+                attempt.stop_clock()
+                self._hand_on(event)
+            case UnitEnd():
+                done = UnitDone(self.timings, self.segmenter.stats())
+                self.timings = UnitTimings()
+                self._hand_on(done)
 
+    def _hand_on(self, event: ModelEvent, size: int = 0) -> None:
+        started = time.perf_counter()
+        self.put(event, size)
+        self.timings.blocked += time.perf_counter() - started
 
-@dataclass(slots=True)
-class WindowSegmenter:
-    """A model at work: windows in, answers out. The seconds of the `model` are counted up.
+    def _start_pairs(self, clip: Clip) -> list[PairState]:
+        """The pairs of a clip before its first window. Too long expressions fail here."""
+        pairs = [PairState(number, row) for number, row in enumerate(clip.pairs)]
+        for pair in pairs:
+            count = self.segmenter.count_tokens(pair.row["expression"])
+            if count > MAX_TOKENS:
+                pair.failure = "bad_row", f"the expression has {count} tokens, at most {MAX_TOKENS} fit; shorten it"
+        return pairs
 
-    With `reduce_window` a pair that runs out of memory is segmented in halves of its window, and so on down to single
-    frames; else it fails.
-    """
-
-    segmenter: Segmenter
-    seconds: dict[str, float]
-    reduce_window: bool = False
-
-    def segment(self, window: Window, pairs: list[PairState], answer: OnAnswer) -> None:
-        """Call `answer` for each pair that has not failed, with those frames of the window that it wants."""
-        wanted: dict[tuple[int, ...], list[PairState]] = {}
-        for pair, targets in zip(pairs, window.clip.targets, strict=True):
+    def _segment(self, window: Window) -> None:
+        """Segment the pairs that want the same frames of the window together."""
+        groups: dict[tuple[int, ...], list[PairState]] = {}
+        for pair, targets in zip(self.pairs, window.clip.targets, strict=True):
             kept = tuple(i for i, name in enumerate(window.names) if targets is None or name in targets)
             if kept and not pair.failure:
-                wanted.setdefault(kept, []).append(pair)
-        for kept, group in wanted.items():
-            self._segment_group(window, kept, group, answer)
+                groups.setdefault(kept, []).append(pair)
+        for kept, group in groups.items():
+            self._segment_group(window, kept, group)
 
-    def _segment_group(self, window: Window, kept: Sequence[int], group: list[PairState], answer: OnAnswer) -> None:
-        """One model call. Those that it has no memory for are tried alone, so that only the guilty ones fail."""
-        done, reason = self._call(window, kept, group, answer)
-        if reason is None:
-            return
-        release_cache()
-        if len(group) > 1:
-            for pair in group[done:]:
-                self._segment_group(window, kept, [pair], answer)
-        elif self.reduce_window and len(window.frames) > 1:
-            self._segment_halves(window, kept, group, answer)
-        else:
-            frames = f"{len(window.frames)} frames" if len(window.frames) > 1 else "one frame"
-            hint = "--short-side" if self.reduce_window else "--window or --short-side, or --on-oom reduce-window"
-            text = f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); use a smaller {hint}"
-            group[0].failure = ("oom", text)
-
-    def _segment_halves(self, window: Window, kept: Sequence[int], group: list[PairState], answer: OnAnswer) -> None:
-        middle = len(window.frames) // 2
-        for start, stop in ((0, middle), (middle, len(window.frames))):
-            inside = [i - start for i in kept if start <= i < stop]
-            if inside and not group[0].failure:
-                self._segment_group(window.part(start, stop), inside, group, answer)
-
-    def _call(
-        self, window: Window, kept: Sequence[int], group: list[PairState], answer: OnAnswer
-    ) -> tuple[int, str | None]:
-        """How many of the group are through, and why not all: None, or the text of the device that is out of memory."""
-        done = 0
+    def _segment_group(self, window: Window, kept: Sequence[int], group: list[PairState]) -> None:
+        """One model call. Out of memory, call it again pair by pair, so that only the pairs that do not fit fail."""
+        answered = 0
         started = time.perf_counter()
         try:
             for pair, found in zip(group, self._answers(window, kept, group), strict=True):
-                self.seconds["model"] += time.perf_counter() - started
-                if found.finite:
-                    ready = _ready(window, kept)
-                    if ready:
-                        answer(pair, window, ready, replace(found, track=None))  # which need not wait to be written
-                        pair.frames += len(ready)
-                        pair.scores += sum(found.scores.tolist())
-                    pair.track = found.track
-                else:
-                    pair.track = None
-                    pair.failure = ("nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}")
-                done += 1
+                self.timings.model += time.perf_counter() - started
+                self._take(pair, window, kept, found)
+                answered += 1
                 started = time.perf_counter()
+            return
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not is_out_of_memory(error):
                 raise
-            return done, str(error).partition("\n")[0] or "the host's memory is full"
-        return done, None
+            reason = str(error).partition("\n")[0] or "the host's memory is full"
+        release_cache()
+        if len(group) > 1:
+            for pair in group[answered:]:
+                self._segment_group(window, kept, [pair])
+            return
+        frames = f"{len(window.frames)} frames" if len(window.frames) > 1 else "one frame"
+        group[0].failure = (
+            "oom",
+            (
+                f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); "
+                "use a smaller --window or --short-side, or fewer actors per device"
+            ),
+        )
 
     def _answers(self, window: Window, kept: Sequence[int], group: list[PairState]) -> Iterator[Segmentation]:
         keep = None if len(kept) == len(window.frames) else list(kept)
@@ -113,28 +152,16 @@ class WindowSegmenter:
         overlap = Overlap(window.start, window.final, [pair.track for pair in group])
         return self.segmenter.segment(window.frames, window.size, expressions, keep, overlap)
 
-
-def _ready(window: Window, kept: Sequence[int]) -> Sequence[int]:
-    """Those of the kept frames whose rows can be written: no later window has them."""
-    return kept if window.final is None else [i for i in kept if window.start + i < window.final]
-
-
-def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict[str, list]:
-    """The columns of FRAME_ROWS for one answer; the masks are encoded here.
-
-    Where windows share frames, `query` and `window` are those of the last window that saw the frame.
-    """
-    height, width = window.size
-    count = len(kept)
-    return {
-        "frame_index": [window.indices[i] for i in kept],
-        "frame_name": [window.names[i] for i in kept],
-        "height": [height] * count,
-        "width": [width] * count,
-        "counts": rle.encode(found.masks),
-        "score": found.scores.tolist(),
-        "box": found.boxes.tolist(),
-        "query": [found.query] * count,
-        "margin": [found.margin] * count,
-        "window": [len(window.frames)] * count,
-    }
+    def _take(self, pair: PairState, window: Window, kept: Sequence[int], found: Segmentation) -> None:
+        """Hand on an answer, without the frames that a later window has too."""
+        if not found.finite:
+            pair.track = None
+            pair.failure = "nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}"
+            return
+        ready = kept if window.final is None else [i for i in kept if window.start + i < window.final]
+        if ready:
+            # Without the track, which need not stay in memory until the answer is written.
+            self._hand_on(Answer(pair, window, ready, replace(found, track=None)), found.masks.nbytes)
+            pair.frames += len(ready)
+            pair.score_sum += sum(found.scores.tolist())
+        pair.track = found.track

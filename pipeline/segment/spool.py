@@ -1,4 +1,4 @@
-"""The frame rows of one clip's pairs, on local disk until the clip is through and it is known that they count."""
+"""Frame rows of a clip on local disk, until the clip ends and shows which pairs failed."""
 
 import contextlib
 import tempfile
@@ -19,25 +19,25 @@ FRAME_ROWS = pa.schema(
         )
     ]
 )  # fmt: skip
-ROWS_AT_ONCE = 4096  # read back, and one row group of the unit's object
+ROWS_AT_ONCE = 4096  # read back at once; becomes one row group of the unit's object
 
 
 class FrameSpool:
-    """Rows of several pairs in the order in which they come, read back pair by pair.
+    """Takes rows of several pairs in any order, and reads them back pair by pair.
 
     Memory is one batch while writing and ROWS_AT_ONCE rows while reading, however long the clip. The file has no name,
-    so nothing of it is left when the process ends, whatever ends it.
+    so it disappears with the process, however that ends.
     """
 
     def __enter__(self) -> Self:
         self._file = tempfile.TemporaryFile(prefix="rvos-")
         self._writer = pa.ipc.new_file(self._file, FRAME_ROWS)
-        self._batches: dict[int, list[int]] = defaultdict(list)  # of each pair, by position in the file
+        self._batches: dict[int, list[int]] = defaultdict(list)  # pair -> positions in the file
         self._count = 0
         return self
 
     def __exit__(self, *exc: object) -> None:
-        with contextlib.suppress(OSError):  # of a disk that is full, where it would write what is left
+        with contextlib.suppress(OSError):  # a full disk, where closing would write the rest
             self._file.close()
 
     def add(self, pair: int, columns: dict[str, list]) -> None:
@@ -48,13 +48,13 @@ class FrameSpool:
         self._count += 1
 
     def close(self) -> None:
-        """Nothing more is added; reading may begin."""
+        """End writing, so that reading may begin."""
         with local.report_full_disk("rows of one clip", tempfile.gettempdir()):
             self._writer.close()
             self._file.flush()
 
     def read(self, pair: int) -> Iterator[pa.Table]:
-        """The rows of one pair, up to about ROWS_AT_ONCE at a time."""
+        """The rows (FRAME_ROWS) of one pair, about ROWS_AT_ONCE at a time."""
         reader = pa.ipc.open_file(self._file)
         waiting: list[pa.RecordBatch] = []
         for number in self._batches[pair]:

@@ -1,4 +1,4 @@
-"""What the chaos tests share: runs in processes of their own, what can be seen of them, and the proof at their end."""
+"""Helpers of the chaos tests: start a run in its own process, watch it, and prove that it is complete."""
 
 import json
 import os
@@ -19,26 +19,26 @@ HOOKS = ROOT / "tests" / "chaos" / "hooks"
 OPTIONS = ["--short-side", "32", "--window", "4", "--unit-frames", "12"]  # a unit is a video
 ORDER = [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]
 VIDEOS = 16
-WAIT = 600.0  # seconds until something must have come, on a machine that is very busy
-SECONDS_PER_VIDEO = "0.3"  # so that there is something to disturb
+WAIT = 600.0  # seconds to wait for an event, on a very busy machine
+SECONDS_PER_VIDEO = "0.3"  # so that a run takes long enough to be disturbed
 
 
 def environment(**more: str) -> dict[str, str]:
-    """For processes that are to be disturbed; loads tests/chaos/hooks in each."""
+    """Environment of the processes to disturb; loads tests/chaos/hooks in each."""
     ours = {
         "PYTHONPATH": f"{HOOKS}:{ROOT}",
         "CHAOS_SECONDS_PER_VIDEO": SECONDS_PER_VIDEO,
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",  # the default is to give way to everybody
-        "RAY_prestart_worker_first_driver": "0",  # workers that no run uses
+        "RAY_worker_niceness": "0",  # by default workers give way to other processes
+        "RAY_prestart_worker_first_driver": "0",  # no workers that no run uses
     }
     return os.environ | ours | more
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run that is to be disturbed. `address` of its Ray cluster, `extra` for the environment of its drivers."""
+    """A run to disturb. `address`: of its Ray cluster; `extra`: environment variables of its drivers."""
 
     manifest: str
     checkpoint: str
@@ -50,7 +50,7 @@ class Case:
         return replace(self, **changes)
 
     def start(self, *options: str) -> subprocess.Popen:
-        """A driver in a process of its own."""
+        """Start a driver in its own process."""
         command = [sys.executable, "-m", "cli", "segment", self.manifest, self.run, "--checkpoint", self.checkpoint]
         return subprocess.Popen(
             [*command, "--address", self.address, *OPTIONS, *options],
@@ -63,7 +63,7 @@ class Case:
         )
 
     def finish(self, *options: str, code: int = 0) -> tuple[str, str]:
-        """Run the command to its end; its stdout and stderr."""
+        """Run the command to its end; returns stdout and stderr."""
         return end_of(self.start(*options), code)
 
     def committed(self) -> set[str]:
@@ -71,7 +71,7 @@ class Case:
         return set(storage.names(folder)) if storage.is_folder(folder) else set()
 
     def attempts(self) -> dict[str, dict]:
-        """The markers of all attempts that are under way or were killed, by URI."""
+        """Markers of all attempts that are in flight or were killed, by URI."""
         folder = storage.join(self.run, "attempts")
         found = {}
         for unit in storage.names(folder) if storage.is_folder(folder) else []:
@@ -79,17 +79,17 @@ class Case:
                 uri = storage.join(folder, unit, name)
                 try:
                     found[uri] = json.loads(storage.read_bytes(uri)) | {"unit": unit}
-                except FileNotFoundError:  # it is done meanwhile
+                except FileNotFoundError:  # it ended meanwhile
                     continue
         return found
 
     def rows(self) -> pa.Table:
-        """All rows under RUN/masks, whether planned or not, all columns, in an order of their own."""
+        """All rows and columns under RUN/masks, planned or not, sorted by ORDER."""
         uris = [storage.join(self.run, "masks", name) for name in sorted(self.committed())]
         return pa.concat_tables(storage.read_table(uri) for uri in uris).sort_by(ORDER)
 
     def assert_whole(self, undisturbed: pa.Table, survived: str) -> None:
-        """The audit is clean, and all rows are those of an undisturbed run: none lost, doubled or changed."""
+        """Assert a clean audit and exactly the rows of an undisturbed run: none lost, doubled or changed."""
         found = audit.run(audit.AuditConfig(run=self.run, manifest=self.manifest))
         assert found.exit_code == 0, found.text()
         rows = self.rows()
@@ -99,7 +99,7 @@ class Case:
 
 
 def end_of(driver: subprocess.Popen, code: int = 0) -> tuple[str, str]:
-    """stdout and stderr of a driver that is to end with this exit code."""
+    """Wait for a driver and check its exit code; returns stdout and stderr."""
     out, messages = driver.communicate(timeout=WAIT)
     assert driver.returncode == code, messages
     assert "Traceback" not in messages
@@ -107,7 +107,7 @@ def end_of(driver: subprocess.Popen, code: int = 0) -> tuple[str, str]:
 
 
 def wait_until(reached: Callable[[], bool], driver: subprocess.Popen, seconds: float = WAIT) -> None:
-    """While the driver is at work."""
+    """Wait for a condition while the driver works."""
     for _ in polls(driver, seconds):
         if reached():
             return
@@ -115,7 +115,7 @@ def wait_until(reached: Callable[[], bool], driver: subprocess.Popen, seconds: f
 
 
 def polls(driver: subprocess.Popen, seconds: float = WAIT) -> Iterator[None]:
-    """Again and again, until the driver ends."""
+    """Yield every 20 ms until the driver ends."""
     deadline = time.monotonic() + seconds
     while driver.poll() is None:
         assert time.monotonic() < deadline, "the driver takes too long"

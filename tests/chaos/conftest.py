@@ -1,4 +1,4 @@
-"""Fixtures of the chaos tests: a small corpus, locally and on S3, a cluster that stays, and what is to come out."""
+"""Fixtures of the chaos tests: a small corpus, locally and on S3, a cluster, and the rows of an undisturbed run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def corpus(tmp_path_factory, checkpoint) -> Case:
 
 @pytest.fixture(scope="session")
 def corpus_on_s3(corpus, s3) -> Case:
-    """The same under s3://, with the checkpoint."""
+    """The same corpus under s3://, with the checkpoint."""
     base, here = f"{s3}/chaos", Path(corpus.manifest).parent
     files = {path.relative_to(here): path for path in here.rglob("*") if path.is_file()}
     files |= {Path("checkpoint", path.name): path for path in Path(corpus.checkpoint).iterdir()}
@@ -33,7 +33,7 @@ def corpus_on_s3(corpus, s3) -> Case:
 
 @pytest.fixture(scope="session")
 def cluster(s3_ports) -> Iterator:
-    """A Ray cluster of one node with two CPUs, beside the session of the other tests; more nodes can join."""
+    """A Ray cluster of one node with two CPUs, separate from the session of the other tests; more nodes can join."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +56,7 @@ def case(request, cluster, tmp_path) -> Case:
 
 @pytest.fixture(scope="session")
 def undisturbed(corpus, cluster, tmp_path_factory) -> pa.Table:
-    """The rows of a run that nothing happened to."""
+    """The rows of a run without any disturbance."""
     case = corpus.but(run=str(tmp_path_factory.mktemp("undisturbed") / "run"), address=cluster.address)
     case.finish()
     rows = case.rows()

@@ -1,4 +1,4 @@
-"""A wall clock that jumps by hours, forth and back: no pace or remaining time is negative, no verdict wrong."""
+"""A wall clock that jumps by hours, forth and back: no pace or remaining time becomes negative."""
 
 import json
 import re
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 def test_a_clock_that_jumps(corpus: Case, undisturbed, tmp_path):
-    """In the driver and in the actors, at every look at it; see tests/chaos/hooks."""
+    """In the driver and in the actors, at every call; see tests/chaos/hooks."""
     case = corpus.but(run=str(tmp_path / "run"), extra={"CHAOS_CLOCK": "1"})
     began = time.monotonic()
     out, messages = case.finish("--json")
@@ -30,4 +30,4 @@ def test_a_clock_that_jumps(corpus: Case, undisturbed, tmp_path):
     shown = status.run(status.StatusConfig(run=case.run))
     assert shown.state == "done"
     assert shown.last_commit >= 0
-    case.assert_whole(undisturbed, "a clock that jumps at every look")
+    case.assert_whole(undisturbed, "a clock that jumps at every call")

@@ -1,4 +1,4 @@
-"""A disk that is full, while spooling and while committing: the way out is said, nothing is half done, it goes on."""
+"""A full disk while spooling and while committing: the error names the way out, and the run resumes afterwards."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """A file that takes all the space there is."""
+    """Create a file that takes all free space."""
     path = folder / "filler"
     with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         while file.write(bytes(4096)):
@@ -42,7 +42,7 @@ def fill(folder: Path) -> Path:
 
 
 def fill_names(folder: Path) -> Path:
-    """A folder with so many empty files that there is room for no other name."""
+    """Create a folder with so many empty files that no further name fits."""
     names = folder / "names"
     names.mkdir()
     with pytest.raises(OSError, match="No space left"):
@@ -68,7 +68,7 @@ def test_a_run(corpus, cluster, undisturbed, small_disk):
     assert "repeat the command" in messages
     found = audit.run(audit.AuditConfig(run=case.run)).to_json()
     filler.unlink()
-    assert set(os.listdir(small_disk / "run" / "masks")) == case.committed()  # no hidden rests
+    assert set(os.listdir(small_disk / "run" / "masks")) == case.committed()  # no hidden leftovers
     assert found["missing"] > 0
     assert not any(found[kind] for kind in ("duplicate", "orphan", "stale", "unreadable"))
     before = case.committed()

@@ -1,4 +1,4 @@
-"""Videos that kill the process that decodes them, or hang it for ever: each costs its own pair."""
+"""Videos that kill or hang the process that decodes them: each costs its own pair only."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 def test_deadly_and_hanging_videos_cost_their_own_pair_only(corpus, cluster, undisturbed, tmp_path):
-    """All in one unit, so that the good ones are caught in it: by 4 deaths and 2 time-outs."""
+    """All in one unit, so that the good video is hit too: by 4 deaths and 2 timeouts."""
     source = storage.read_table(corpus.manifest).to_pylist()[0]
     video = Path(corpus.manifest).parent / source["video_uri"]
     names = ("deadly", "good", "hanging")

@@ -18,9 +18,9 @@ KILLS = 4
 
 
 def test_actors(case, undisturbed):
-    """Each attempt under way is a target, whole units twice and pairs alone once: nobody is to be blamed for it.
+    """Kill the process of any attempt in flight: of a unit twice, of a single pair once, so that no pair fails.
 
-    A process has several attempts under way. One blow counts against all of them.
+    A process has several attempts in flight. One kill counts against all of them.
     """
     driver, killed, blows = case.start("--actors", "2"), set(), Counter()
     for _ in polls(driver):
@@ -36,7 +36,7 @@ def test_actors(case, undisturbed):
 
 
 def test_drivers(case, undisturbed):
-    """At five random moments, on S3 at three, each further on than the last one."""
+    """Kill the driver at five random moments, on S3 at three, each later in the run."""
     seed, kills = (20, 3) if case.run.startswith("s3") else (10, 5)
     chance = random.Random(seed)
     moments = sorted(chance.sample(range(14), kills))
@@ -46,7 +46,7 @@ def test_drivers(case, undisturbed):
         time.sleep(chance.uniform(0, 1 if moment else 5))
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
-        assert driver.returncode == -signal.SIGKILL, "it was done before"
+        assert driver.returncode == -signal.SIGKILL, "the run ended before the kill"
         before = case.committed()
     case.finish()
     assert before <= case.committed()
@@ -55,7 +55,7 @@ def test_drivers(case, undisturbed):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"])
 def test_drivers_that_are_asked_to_end(corpus, cluster, undisturbed, tmp_path, number, code):
-    """Spot preemption and Ctrl-C, of a driver whose Ray is its own."""
+    """Spot preemption and Ctrl-C, of a driver with its own Ray session."""
     case = corpus.but(run=str(tmp_path / "run"))
     driver = case.start()
     wait_until(case.committed, driver)
@@ -68,9 +68,9 @@ def test_drivers_that_are_asked_to_end(corpus, cluster, undisturbed, tmp_path, n
 
 
 def test_nodes(corpus, cluster, undisturbed, tmp_path):
-    """Two of three raylets, one after the other, with the actors on them and their attempts under way.
+    """Kill two of three raylets in turn, with their actors and attempts in flight.
 
-    No video opens before the second is killed, so that there is work for both however late they come.
+    No video opens before the second kill, so that both have work however late they start.
     """
     shutil.copytree(Path(corpus.manifest).parent, tmp_path / "corpus")
     closed = tmp_path / "corpus" / "videos" / "closed"

@@ -1,4 +1,4 @@
-"""Keys are used and never shown: not in what is printed, not in any file of the run, not in Ray's logs."""
+"""Keys are used but never shown: not in the output, not in a file of the run, not in Ray's logs."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def files_under(folder: str) -> dict[str, bytes]:
 
 
 def test_a_run_with_errors_in_workers(case, cluster):
-    """A video that is not there, and two whose URIs carry secrets of their own: the plan keeps those, nothing else."""
+    """A missing video, and two whose URIs carry secrets: only the plan keeps those."""
     base, table = storage.parent(case.manifest), storage.read_table(case.manifest).slice(0, 4)
     rows = table.to_pylist()
     uris = [

@@ -1,6 +1,6 @@
-"""Runs on a cluster that only says it has GPUs: where actors go, how many there are, and waiting for nodes.
+"""Runs on a cluster that only claims to have GPUs: placement and number of actors, and waiting for nodes.
 
-In processes of their own, since a process has one Ray session and the other tests need theirs.
+Each runs in its own process, since a process has one Ray session and the other tests need theirs.
 """
 
 import json
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.segment import SegmentConfig, _resources
-from pipeline.segment.actor import Resources
+from jobs.segment import SegmentConfig
 from schemas.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,50 +87,7 @@ def test_actors_wait_for_nodes_and_the_work_goes_on_with_them(shapes, checkpoint
     assert max(used for used, _, _ in result["used"]) == 2.0
 
 
-def config(**options) -> SegmentConfig:
-    return SegmentConfig(manifest="m", run="r", checkpoint="c", **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "there", "expected"),
-    [
-        ({}, {"CPU": 8, "GPU": 2}, (2, 2, 1.0)),
-        ({"device": "cpu"}, {"CPU": 8, "GPU": 2}, (1, 1, 0.0)),
-        ({"gpus_per_actor": 0.5}, {"CPU": 8, "GPU": 2}, (4, 4, 0.5)),
-        ({"gpus_per_actor": 1 / 3}, {"CPU": 8, "GPU": 1}, (3, 3, 1 / 3)),
-        ({"actors": "3"}, {"CPU": 8}, (3, 3, 0.0)),
-        ({"actors": "1:16"}, {"CPU": 8, "GPU": 2}, (1, 2, 1.0)),  # here no more than there are
-        ({"actors": "1:16", "address": "auto"}, {"CPU": 8, "GPU": 2}, (1, 16, 1.0)),
-        ({"actors": "4", "address": "auto", "device": "cuda"}, {}, (4, 4, 1.0)),  # nodes have still to come
-        ({"address": "auto"}, {"CPU": 8, "GPU": 4}, (4, 4, 1.0)),
-    ],
-)
-def test_what_is_asked_of_the_cluster(options, there, expected):
-    resources, _ = _resources(config(**options), there)
-    assert (resources.least, resources.actors, resources.gpus_per_actor) == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "there", "text"),
-    [
-        ({"actors": "3"}, {"CPU": 8, "GPU": 2}, "--actors 3 with 1 GPUs each, but the cluster at local has 2 GPUs"),
-        ({"device": "cuda"}, {"CPU": 8}, "has 0 GPUs"),
-        ({"address": "auto", "device": "cuda"}, {}, "say how many actors to ask for"),
-        ({"address": "auto"}, {}, "0 CPUs; if more nodes come"),
-        ({"device": "cuda", "gpus_per_actor": 0.0}, {"CPU": 8, "GPU": 1}, "needs a share of a GPU"),
-    ],
-)
-def test_what_there_is_no_room_for_is_refused(options, there, text):
-    with pytest.raises(InputError, match=text):
-        _resources(config(**options), there)
-
-
-def test_the_pool_starts_at_its_largest():
-    pool = Resources(actors=16, least=1).pool()
-    assert (pool.min_size, pool.initial_size, pool.max_size) == (1, 16, 16)
-
-
 @pytest.mark.parametrize("actors", ["0", "4:2", "1:", ":4", "many", "1:2:3", "-1"])
 def test_actors_are_one_or_two_numbers(actors):
     with pytest.raises(InputError, match="--actors must be a number"):
-        config(actors=actors)
+        SegmentConfig(manifest="m", run="r", checkpoint="c", actors=actors)

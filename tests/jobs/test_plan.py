@@ -1,4 +1,4 @@
-"""The estimate: what is counted, measured and stated each time, and that nothing is invented or written."""
+"""The estimate: counted, measured and stated numbers; nothing is invented or written."""
 
 import json
 
@@ -38,9 +38,9 @@ def test_hours_and_bytes_are_measured_and_multiplied(measured):
     assert measured.bottleneck.startswith("the model: ")
 
 
-def test_a_cpu_says_nothing_about_a_gpu(measured):
+def test_a_cpu_does_not_predict_a_gpu(measured):
     assert measured.cost is None
-    assert any("says nothing about A10G" in note for note in measured.notes)
+    assert any("does not predict A10G" in note for note in measured.notes)
 
 
 def test_the_price_of_this_machine(small):
@@ -51,7 +51,7 @@ def test_the_price_of_this_machine(small):
 def test_frames_that_windows_share_are_counted_twice(small):
     result = plan.run(plan.PlanConfig(**small, overlap=2, probe=1))
     assert result.probed_frames == 5  # one window, of which nothing more is decoded
-    assert any("see a frame of a long video 1.67 times, which is counted" in note for note in result.notes)
+    assert any("see a frame of a long video 1.67 times; the estimate includes that" in note for note in result.notes)
 
 
 def test_a_stated_speed_needs_no_model(small, monkeypatch):

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from cli import main
 from jobs import audit, segment
-from jobs.segment_result import RunTotals
 from jobs.terminal.progress import Progress
 from model.bundled import BUNDLED, FOLDER
 from model.referformer.checkpoint import load_segmenter
@@ -22,7 +21,7 @@ from pipeline.io import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames
 from schemas import rle
-from schemas.errors import InfrastructureError, InputError, StorageError
+from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -125,7 +124,7 @@ def test_the_masks_do_not_depend_on_actors_units_or_neighbours(done, shapes, che
 
 
 def test_windows_that_share_frames(done, shapes, checkpoint, tmp_path):
-    """12 frames in windows of 5 that share 2, the last one shifted back: what the door says, each frame once."""
+    """12 frames in windows of 5 that share 2, the last one shifted back: the segmenter's masks, each frame once."""
     result = run(shapes[0], tmp_path / "run", checkpoint, overlap=2)
     assert (result.pairs, result.frames, result.failed) == (9, 108, {})
     table = masks(tmp_path / "run")
@@ -308,7 +307,7 @@ def test_frames_are_as_large_as_the_checkpoint_wants_them():
     assert tiny.model(1).checkpoint == "tiny"
 
 
-def test_an_actor_that_cannot_start_is_told_in_one_line(shapes, checkpoint, tmp_path, monkeypatch):
+def test_an_actor_that_cannot_start_gives_one_line(shapes, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(segment, "check_checkpoint", lambda folder: None)
     monkeypatch.setattr(segment, "weights_digest", lambda folder: "digest")
     broken = tmp_path / "checkpoint"
@@ -334,23 +333,6 @@ def test_the_command_line_prints_json(done, shapes, checkpoint):
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["pairs"] == 9
-
-
-def test_the_cause_is_told_without_the_pages_that_ray_puts_around_it():
-    """As they come out of a worker: by their text only, or with the error itself inside."""
-    pages = "ray::MapWorker.submit()\n  File x\nschemas.errors.StorageError: s3://b: the storage fails\n"
-    text = RuntimeError(f"{pages}Failed to apply UDF transform\nTo change retry attempts, configure")
-    assert segment._cause(text) == "s3://b: the storage fails"
-    assert segment._cause(ValueError("pages\nthe last line\nTo change retry attempts")) == "ValueError: the last line"
-    wrapped = StorageError(pages)
-    wrapped.cause = StorageError("s3://b: the storage fails\nFailed to apply UDF\nTo change retry attempts")
-
-    def chain():
-        raise wrapped
-        yield
-
-    with pytest.raises(StorageError, match="^s3://b: the storage fails$"):
-        segment._follow(chain(), [], RunTotals(), lambda _: None)
 
 
 def test_reduced_precision_is_compared_with_float32(shapes, tmp_path):

@@ -1,8 +1,8 @@
-"""On the PYTHONPATH of the chaos tests, so in every process of a run: what disturbs it from within.
+"""Disturb every process of a run from within; on the PYTHONPATH of the chaos tests.
 
-A video whose name says so kills the process that opens it, or hangs. One with a file `closed` beside it opens when that
-is gone. With CHAOS_SECONDS_PER_VIDEO, opening any takes so long. With CHAOS_CLOCK, the wall clock jumps by hours, forth
-and back, as our own code sees it.
+A video with "deadly" in its name kills the process that opens it, one with "hanging" hangs it. A video next to a file
+`closed` opens when that file is removed. CHAOS_SECONDS_PER_VIDEO delays the opening of each video. CHAOS_CLOCK makes
+the wall clock jump by hours, forth and back, for the project's own code.
 """
 
 import itertools
@@ -36,8 +36,8 @@ def jumping_time():
     return _time() + next(JUMPS) if caller.startswith(OURS) else _time()
 
 
-os.cpu_count = lambda: 1  # one thread for torch, whatever disturbs: sums of scores are equal to the last bit
-if any("default_worker.py" in argument for argument in sys.orig_argv):  # Ray's
+os.cpu_count = lambda: 1  # one thread for torch, so that sums of scores are equal to the last bit
+if any("default_worker.py" in argument for argument in sys.orig_argv):  # of Ray
     import av
 
     _open, av.open = av.open, open_or_die

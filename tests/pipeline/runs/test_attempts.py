@@ -2,36 +2,43 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 
 import pytest
 
 from pipeline.io import storage
-from pipeline.runs.attempts import Attempts, Marker, next_retry_step
+from pipeline.runs.attempts import AttemptTracker, Marker, TrackerClosedError, next_retry_step
 
 UNIT = "u"
 PAIR = ("v", "0")
 
 
 @pytest.fixture
-def attempts(tmp_path) -> Attempts:
-    return Attempts(str(tmp_path / "attempts"), "driver-1", "node-1", lambda node: node == "node-1")
+def attempts(tmp_path) -> AttemptTracker:
+    return AttemptTracker(str(tmp_path / "attempts"), "driver-1", "node-1", lambda node: node == "node-1")
 
 
-def die(attempts: Attempts, pair=None, **changes) -> None:
+def die(attempts: AttemptTracker, pair=None, **changes) -> None:
     """Leave the marker of an attempt whose process is gone."""
     marker = Marker(invocation=attempts.invocation, node=attempts.node, pid=2**22 + 1, pair=pair)
     marker = replace(marker, **changes)
     storage.create_bytes(f"{attempts.folder}/{UNIT}/{os.urandom(4).hex()}.json", json.dumps(asdict(marker)).encode())
 
 
-def test_an_attempt_that_ends_in_order_leaves_no_marker(attempts):
-    with attempts.attempt(UNIT):
-        assert len(storage.names(f"{attempts.folder}/{UNIT}")) == 1
-        assert attempts.deaths(UNIT)  # this process lives, but what asks for deaths is a later attempt
-    with pytest.raises(RuntimeError), attempts.attempt(UNIT):
-        raise RuntimeError
+def markers(attempts: AttemptTracker) -> list[str]:
+    return storage.names(f"{attempts.folder}/{UNIT}")
+
+
+def test_an_attempt_has_a_marker_until_it_ends(attempts):
+    attempt = attempts.begin(UNIT)
+    assert len(markers(attempts)) == 1
+    assert attempts.deaths(UNIT)  # this process is alive, but a later attempt of it asks for deaths
+    attempts.end(attempt)
+    assert attempts.deaths(UNIT) == []
+    attempts.begin(UNIT)
+    attempts.close()
     assert attempts.deaths(UNIT) == []
 
 
@@ -52,21 +59,21 @@ def test_an_attempt_of_another_driver_may_end_while_markers_are_read(attempts, m
 
 
 def test_the_ladder(attempts):
-    def rung():
+    def step():
         return next_retry_step(attempts.deaths(UNIT))
 
-    assert not rung().alone
+    assert (step().pair_by_pair, step().exclusive) == (False, False)
     die(attempts)
-    assert not rung().alone
+    assert (step().pair_by_pair, step().exclusive) == (False, True)
     die(attempts)
-    assert rung().alone
-    assert rung().given_up == {}
+    assert (step().pair_by_pair, step().exclusive) == (True, True)
+    assert step().failed_pairs == {}
     die(attempts, PAIR)
-    assert rung().given_up == {}
+    assert step().failed_pairs == {}
     die(attempts, PAIR)
     die(attempts, ("v", "1"))
-    assert set(rung().given_up) == {PAIR}
-    status, text = rung().given_up[PAIR]
+    assert set(step().failed_pairs) == {PAIR}
+    status, text = step().failed_pairs[PAIR]
     assert status == "crash"
     assert "died 2 times" in text
 
@@ -75,22 +82,74 @@ def test_a_death_by_the_time_limit_is_a_timeout(attempts):
     for _ in range(2):
         die(attempts)
         die(attempts, PAIR, timeout=10.0, timed_out=True)
-    status, text = next_retry_step(attempts.deaths(UNIT)).given_up[PAIR]
+    status, text = next_retry_step(attempts.deaths(UNIT)).failed_pairs[PAIR]
     assert status == "timeout"
-    assert "not done after 10 s" in text
+    assert "timed out after 10 s even on its own" in text
 
 
 def test_a_hanging_process_ends_itself_and_leaves_its_marker(tmp_path):
     code = """if True:
         import sys, time
-        from pipeline.runs.attempts import Attempts
-        attempts = Attempts(sys.argv[1], "driver-1", "node-1", lambda node: True, timeout=0.5)
-        with attempts.attempt("u") as limit, limit:
-            time.sleep(60)
+        from pipeline.runs.attempts import AttemptTracker
+        attempts = AttemptTracker(sys.argv[1], "driver-1", "node-1", lambda node: True, timeout=0.5)
+        attempt = attempts.begin("u")
+        attempt.start_clock()
+        attempt.stop_clock()
+        time.sleep(1)
+        attempt.start_clock()
+        time.sleep(60)
     """
     folder = str(tmp_path / "attempts")
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code, folder], check=False).returncode != 0
     assert time.monotonic() - started < 50
-    (death,) = Attempts(folder, "driver-1", "node-1", lambda node: True).deaths("u")
+    (death,) = AttemptTracker(folder, "driver-1", "node-1", lambda node: True).deaths("u")
     assert death.timed_out
+
+
+def begin_later(attempts: AttemptTracker, unit: str, *, exclusive: bool) -> threading.Event:
+    """Set when the attempt has begun."""
+    begun = threading.Event()
+
+    def work():
+        attempts.begin(unit, exclusive=exclusive)
+        begun.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    return begun
+
+
+def test_attempts_without_suspicion_overlap(attempts):
+    a, b = (attempts.begin(unit) for unit in "ab")
+    units = [folder for folder in "ab" if storage.names(f"{attempts.folder}/{folder}")]
+    assert units == ["a", "b"]
+    attempts.end(a)
+    attempts.end(b)
+    assert not storage.names(f"{attempts.folder}/a")
+
+
+@pytest.mark.parametrize(("first", "second"), [(False, True), (True, False), (True, True)])
+def test_an_exclusive_attempt_is_alone_in_its_process(attempts, first, second):
+    a = attempts.begin("a", exclusive=first)
+    begun = begin_later(attempts, "b", exclusive=second)
+    assert not begun.wait(0.2)
+    assert not storage.is_folder(f"{attempts.folder}/b")
+    attempts.end(a)
+    assert begun.wait(60)
+    assert not storage.names(f"{attempts.folder}/a")
+    assert storage.names(f"{attempts.folder}/b")
+
+
+def test_closing_wakes_an_attempt_that_waits(attempts):
+    raised = threading.Event()
+
+    def work():
+        with pytest.raises(TrackerClosedError):
+            attempts.begin("b", exclusive=True)
+        raised.set()
+
+    attempts.begin("a")
+    threading.Thread(target=work, daemon=True).start()
+    attempts.close()
+    assert raised.wait(60)
+    assert not storage.names(f"{attempts.folder}/a")

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.segment.bottleneck import bound
+from pipeline.segment.bottleneck import find_bottleneck
 
 QUIET = {"decode": 10.0, "model": 90.0, "encode": 5.0, "write": 5.0, "waiting": 0.0, "blocked": 0.0}
 
@@ -15,7 +15,7 @@ QUIET = {"decode": 10.0, "model": 90.0, "encode": 5.0, "write": 5.0, "waiting": 
             True,
             "waiting",
             "decoding: the model waited for frames 40% of the time; --gpus-per-actor 0.5 puts two actors on a GPU, "
-            "each with threads of its own",
+            "each with its own threads",
         ),
         (
             {"model": 60.0, "waiting": 40.0},
@@ -27,18 +27,19 @@ QUIET = {"decode": 10.0, "model": 90.0, "encode": 5.0, "write": 5.0, "waiting": 
             {"model": 50.0, "blocked": 50.0, "write": 60.0},
             False,
             "blocked",
-            "writing: the model waited 50% of the time for its masks to be taken; more actors (--actors) have more "
+            "writing: the model waited 50% of the time until its masks were taken; more actors (--actors) have more "
             "such threads",
         ),
         (
             {"model": 60.0},
             True,
             "idle",
-            "too little work: 40% of the actors' time was without; fewer actors, or smaller units (--unit-frames)",
+            "too little work: actors were idle 40% of the time; use fewer actors (--actors) or smaller units "
+            "(--unit-frames)",
         ),
     ],
 )
-def test_what_bounds_a_run_is_one_sentence(seconds, gpus, by, text):
-    found = bound(QUIET | seconds, wall_seconds=50.0, actors=2, gpus=gpus)
+def test_the_bottleneck_is_one_sentence(seconds, gpus, by, text):
+    found = find_bottleneck(QUIET | seconds, wall_seconds=50.0, actors=2, gpus=gpus)
     assert (found.by, found.text) == (by, text)
     assert sum(found.shares.values()) == pytest.approx(1)

@@ -80,13 +80,6 @@ def test_an_error_in_a_later_window_ends_a_clip_whose_windows_share_frames(video
     assert end.error.status == "corrupt"
 
 
-def test_parts_of_a_window_know_their_place(video):
-    windows, _ = read(video, FrameOptions(window=4, overlap=2))
-    part = windows[1].part(1, 3)
-    assert (part.indices, part.names, part.start, part.final) == ([3, 4], ["00015", "00020"], 3, 3)
-    assert windows[1].indices == [2, 3, 4, 5]
-
-
 def test_whole_is_one_window_up_to_its_limit(video):
     windows, _ = read(video, FrameOptions(window=None, max_whole_frames=7))
     assert [len(window.frames) for window in windows] == [7]

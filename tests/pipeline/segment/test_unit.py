@@ -1,9 +1,8 @@
-"""Failures stay with their pair. The segmenter is a stand-in here, since real ones do not fail on demand; real masks
-through the same code are tested in tests/jobs/test_segment.py."""
+"""Failures stay with their pair. The segmenter is a fake, since real ones do not fail on demand;
+tests/jobs/test_segment.py runs real ones through the same code."""
 
 import threading
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,30 +13,35 @@ from PIL import Image
 
 from model.errors import FastModeError
 from model.referformer.inference.segmenter import Segmentation, SegmenterStats
-from pipeline.runs.attempts import RetryStep
-from pipeline.runs.commit import SECONDS, Receipt, ReplacedObject, read_receipt, unit_pairs
+from pipeline.runs.attempts import AttemptTracker, RetryStep
+from pipeline.runs.commit import SECONDS, ReplacedObject, read_receipt, unit_pairs
 from pipeline.segment.clips import FrameOptions
-from pipeline.segment.unit import UnitJob, segment_jobs, segment_unit
+from pipeline.segment.events import UnitJob
+from pipeline.segment.unit import segment_jobs, segment_unit
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.handmade import make_older
 
-UNSUSPECTED = RetryStep(alone=False)
+UNSUSPECTED = RetryStep()
+
+
+def unit_job(uri, rows, **options) -> UnitJob:
+    return UnitJob(unit_id="u", fingerprint="f", uri=uri, rows=rows, **options)
 
 
 class FakeSegmenter:
-    """Marks the left half of every frame; the sentence says how to fail. Tracks are the places they come from."""
+    """Marks the left half of every frame. The expression selects how to fail; a track names its window."""
 
     def __init__(self):
         self.calls, self.overlaps = [], []
-        self.told = []  # remarks, or an error, of each unit in turn
+        self.unit_stats = []  # stats, or an error, of each unit in turn
 
     def stats(self):
-        told = self.told.pop(0) if self.told else SegmenterStats()
-        if isinstance(told, Exception):
-            raise told
-        return told
+        stats = self.unit_stats.pop(0) if self.unit_stats else SegmenterStats()
+        if isinstance(stats, Exception):
+            raise stats
+        return stats
 
     def prepare(self, frame):
         return frame[::2, ::2]
@@ -86,7 +90,7 @@ def segment(tmp_path, video, expressions, options=None, **columns):
     ]
     segmenter = FakeSegmenter()
     uri = str(tmp_path / "u.parquet")
-    receipt = segment_unit(UnitJob(uri, rows), Receipt("u", "f"), segmenter, options or FrameOptions(window=3))
+    receipt = segment_unit(unit_job(uri, rows), segmenter, options or FrameOptions(window=3))
     return pq.read_table(uri), receipt, segmenter
 
 
@@ -120,7 +124,7 @@ def test_one_bad_row_costs_one_row(tmp_path, video):
     assert receipt.frames == 10
 
 
-def test_out_of_memory_is_an_error_row_with_a_way_out(tmp_path, video):
+def test_out_of_memory_gives_an_error_row_with_a_way_out(tmp_path, video):
     table, receipt, _ = segment(tmp_path, video, ["out of memory"])
     assert receipt.failed == {"oom": 1}
     text = table["error"][0].as_py()
@@ -152,21 +156,13 @@ def test_no_memory_to_encode_masks_costs_their_pair_only(tmp_path, video, monkey
     assert "expression_id=0: frame 00000: no memory on the host to encode masks" in table["error"].to_pylist()[0]
 
 
-def test_the_window_is_reduced_only_if_asked_and_the_rows_say_so(tmp_path, video):
-    expressions = ["a", "needs much memory"]
-    table, receipt, _ = segment(tmp_path, video, expressions)
+def test_the_window_is_never_reduced(tmp_path, video):
+    table, receipt, _ = segment(tmp_path, video, ["a", "needs much memory"])
     assert receipt.failed == {"oom": 1}
     assert set(table.filter(pc.equal(table["status"], "ok"))["window"].to_pylist()) == {3, 2}
-    (tmp_path / "u.parquet").unlink()
-    table, receipt, _ = segment(tmp_path, video, expressions, FrameOptions(window=3, reduce_window=True))
-    assert receipt.failed == {}
-    rows = table.filter(pc.equal(table["expression_id"], "1"))
-    assert rows["frame_index"].to_pylist() == list(range(5))
-    assert rows["window"].to_pylist() == [1] * 5
-    assert table.filter(pc.equal(table["expression_id"], "0"))["window"].to_pylist() == [3, 3, 3, 2, 2]
 
 
-def test_other_errors_of_the_model_are_not_taken_for_want_of_memory(tmp_path, video):
+def test_other_errors_of_the_model_are_raised(tmp_path, video):
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         segment(tmp_path, video, ["defect"])
     assert not (tmp_path / "u.parquet").exists()
@@ -185,11 +181,11 @@ def test_errors_are_done_again_and_the_good_rows_are_copied(tmp_path, video):
     before, receipt, _ = segment(tmp_path, video, ["a", "nan", "", "b"])
     assert receipt.failed == {"nan": 1, "bad_row": 1}
     uri = str(tmp_path / "u.parquet")
-    earlier = ReplacedObject.read(uri, ["nan"])
-    assert earlier.again == {("v", "1")}
+    replaced = ReplacedObject.read(uri, ["nan"])
+    assert replaced.again == {("v", "1")}
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
     segmenter = FakeSegmenter()
-    receipt = segment_unit(UnitJob(uri, rows, earlier=earlier), Receipt("u", "f"), segmenter, FrameOptions(window=3))
+    receipt = segment_unit(unit_job(uri, rows, replaced=replaced), segmenter, FrameOptions(window=3))
     assert (receipt.generation, receipt.pairs, receipt.frames, receipt.failed) == (1, 4, 15, {"bad_row": 1})
     assert (receipt.kept_pairs, receipt.kept_frames) == (3, 10)
     assert [call[1] for call in segmenter.calls] == [["a"], ["a"]]
@@ -199,13 +195,13 @@ def test_errors_are_done_again_and_the_good_rows_are_copied(tmp_path, video):
     assert unit_pairs(uri) == {("v", str(i)) for i in range(4)}
 
 
-def test_rows_of_before_there_were_margins_are_copied_too(tmp_path, video):
+def test_rows_without_margins_are_copied_too(tmp_path, video):
     segment(tmp_path, video, ["a", "nan"])
     uri = str(tmp_path / "u.parquet")
     make_older(uri)
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
-    job = UnitJob(uri, rows, earlier=ReplacedObject.read(uri, ["nan"]))
-    receipt = segment_unit(job, Receipt("u", "f"), FakeSegmenter(), FrameOptions(window=3))
+    job = unit_job(uri, rows, replaced=ReplacedObject.read(uri, ["nan"]))
+    receipt = segment_unit(job, FakeSegmenter(), FrameOptions(window=3))
     assert (receipt.pairs, receipt.frames) == (2, 10)
     table = pq.read_table(uri)
     assert table.schema.equals(PREDICTIONS)
@@ -218,8 +214,8 @@ def test_only_one_of_two_retries_replaces_the_unit(tmp_path, video):
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
     both = [ReplacedObject.read(uri, ["nan"]) for _ in range(2)]
     receipts = [
-        segment_unit(UnitJob(uri, rows, earlier=earlier), Receipt("u", "f"), FakeSegmenter(), FrameOptions(window=3))
-        for earlier in both
+        segment_unit(unit_job(uri, rows, replaced=replaced), FakeSegmenter(), FrameOptions(window=3))
+        for replaced in both
     ]
     assert [receipt.fresh for receipt in receipts] == [True, False]
     assert [receipt.generation for receipt in receipts] == [1, 1]
@@ -261,7 +257,7 @@ def test_frames_that_windows_share_are_written_once_and_tracks_handed_on(tmp_pat
     assert table["pair_score"][0].as_py() == pytest.approx(np.mean([0.2, 0.4, 0.2, 0.3, 0.4]))
 
 
-def test_without_overlap_the_model_is_asked_as_ever(tmp_path, video):
+def test_without_overlap_the_model_gets_none(tmp_path, video):
     _, _, segmenter = segment(tmp_path, video, ["a"])
     assert segmenter.overlaps == [None, None]
 
@@ -293,54 +289,53 @@ def test_a_failure_in_a_later_window_leaves_one_row(tmp_path, video):
     assert (table.num_rows, receipt.failed) == (2, {"corrupt": 2})
 
 
-def test_parts_of_windows_that_share_frames_are_followed_too(tmp_path, video):
-    options = FrameOptions(window=3, overlap=1, reduce_window=True)
-    table, receipt, segmenter = segment(tmp_path, video, ["a", "needs much memory"], options)
-    assert receipt.failed == {}
-    rows = table.filter(pc.equal(table["expression_id"], "1"))
-    assert rows["frame_index"].to_pylist() == list(range(5))
-    assert rows["window"].to_pylist() == [1] * 5
-    alone = [o for o, call in zip(segmenter.overlaps, segmenter.calls, strict=True) if call[0] == 1]
-    assert [(o.start, o.final) for o in alone] == [(0, 2), (1, 2), (2, 2), (2, 5), (3, 5), (4, 5)]
-    assert [o.tracks[0] for o in alone] == [None, *(f"needs much memory from {i}" for i in (0, 1, 2, 2, 3))]
-
-
 def test_the_order_of_pairs_does_not_matter_to_which_unit_is_first(tmp_path, video):
     segment(tmp_path, video, ["a", "b"])
     _, receipt, _ = segment(tmp_path, video, ["a", "b"])
     assert not receipt.fresh
 
 
+class LoggingTracker(AttemptTracker):
+    """Logs what happens to attempts, in order, and calls back before one ends."""
+
+    def __init__(self, folder):
+        super().__init__(folder, "driver", "node", lambda node: True)
+        self.log = []
+        self.on_end = {}
+
+    def begin(self, unit_id, pair=None, *, exclusive=False):
+        attempt = super().begin(unit_id, pair, exclusive=exclusive)
+        name = " ".join(pair or [unit_id])
+        self.log.append(f"begin {name}")
+        attempt.name = name
+        attempt.start_clock = lambda: self.log.append(f"clock on {name}")
+        attempt.stop_clock = lambda: self.log.append(f"clock off {name}")
+        return attempt
+
+    def end(self, attempt):
+        self.on_end.get(attempt.name, lambda: None)()
+        super().end(attempt)
+        self.log.append(f"end {attempt.name}")
+
+    @property
+    def marks(self):
+        return [entry for entry in self.log if not entry.startswith("clock")]
+
+
 class Chain:
-    """Several units through `segment_jobs`; `log` tells what happened to their attempts, in order."""
+    """Several units through `segment_jobs`."""
 
     def __init__(self, tmp_path, video):
         self.tmp_path, self.video = tmp_path, video
-        self.log = []
+        self.tracker = LoggingTracker(str(tmp_path / "attempts"))
 
-    def job(self, name, expressions=("a",), rung=UNSUSPECTED, on_end=lambda: None):
-        @contextmanager
-        def guard(rows):
-            attempt = " ".join([name, *(row["expression"] for row in rows)])
-            self.log.append(f"begin {attempt}")
-            try:
-                yield self.limit(attempt)
-            finally:
-                on_end()
-                self.log.append(f"end {attempt}")
-
+    def job(self, name, expressions=("a",), step=UNSUSPECTED):
         common = {"video_id": name, "video_uri": self.video}
         rows = [common | {"expression_id": text, "expression": text} for text in expressions]
-        return UnitJob(str(self.tmp_path / f"{name}.parquet"), rows, guard, rung), Receipt(name, "f")
-
-    @contextmanager
-    def limit(self, attempt):
-        self.log.append(f"clock on {attempt}")
-        yield
-        self.log.append(f"clock off {attempt}")
+        return UnitJob(unit_id=name, fingerprint="f", uri=str(self.tmp_path / f"{name}.parquet"), rows=rows, step=step)
 
     def run(self, *jobs, segmenter=None):
-        return segment_jobs(jobs, segmenter or FakeSegmenter(), FrameOptions(window=3))
+        return segment_jobs(jobs, segmenter or FakeSegmenter(), FrameOptions(window=3), self.tracker)
 
 
 class Rendezvous(FakeSegmenter):
@@ -366,30 +361,28 @@ class Rendezvous(FakeSegmenter):
 
 def test_decoding_the_model_and_writing_are_at_several_units_at_once(tmp_path, video):
     chain, segmenter = Chain(tmp_path, video), Rendezvous()
-    first = chain.job("v", on_end=lambda: segmenter.at_second.wait(60))
-    receipts = chain.run(first, chain.job("w"), segmenter=segmenter)
+    chain.tracker.on_end["v"] = lambda: segmenter.at_second.wait(60)
+    receipts = chain.run(chain.job("v"), chain.job("w"), segmenter=segmenter)
     assert [(receipt.unit_id, receipt.frames) for receipt in receipts] == [("v", 5), ("w", 5)]
     assert segmenter.at_second.is_set()
-    log = chain.log
-    assert log.index("begin w a") < log.index("clock off v a") < log.index("clock on w a") < log.index("end v a")
+    log = chain.tracker.log
+    assert log.index("begin w") < log.index("clock off v") < log.index("clock on w") < log.index("end v")
 
 
-def test_a_unit_that_a_process_died_of_has_nothing_beside_it(tmp_path, video):
+def test_a_unit_that_a_process_died_of_is_tried_alone(tmp_path, video):
     chain = Chain(tmp_path, video)
-    suspect = chain.job("w", rung=RetryStep(alone=False, apart=True))
+    suspect = chain.job("w", step=RetryStep(exclusive=True))
     list(chain.run(chain.job("v"), suspect, chain.job("x")))
-    marks = [entry for entry in chain.log if not entry.startswith("clock")]
-    assert marks == ["begin v a", "end v a", "begin w a", "end w a", "begin x a", "end x a"]
+    assert chain.tracker.marks == ["begin v", "end v", "begin w", "end w", "begin x", "end x"]
 
 
-def test_pairs_that_are_tried_alone_have_nothing_beside_them(tmp_path, video):
+def test_pairs_are_tried_one_by_one_without_those_that_failed(tmp_path, video):
     chain = Chain(tmp_path, video)
-    rung = RetryStep(alone=True, apart=True, given_up={("w", "b"): ("crash", "twice")})
-    receipts = list(chain.run(chain.job("v"), chain.job("w", ("a", "b", "c"), rung), chain.job("x")))
+    step = RetryStep(pair_by_pair=True, exclusive=True, failed_pairs={("w", "b"): ("crash", "twice")})
+    receipts = list(chain.run(chain.job("v"), chain.job("w", ("a", "b", "c"), step), chain.job("x")))
     assert [receipt.failed for receipt in receipts] == [{}, {"crash": 1}, {}]
-    marks = [entry for entry in chain.log if not entry.startswith("clock")]
-    names = ["v a", "w a", "w c", "x a"]
-    assert marks == [f"{what} {name}" for name in names for what in ("begin", "end")]
+    names = ["v", "w a", "w c", "x"]
+    assert chain.tracker.marks == [f"{what} {name}" for name in names for what in ("begin", "end")]
 
 
 def test_a_defect_ends_all_attempts_and_the_units_before_it_are_committed(tmp_path, video):
@@ -398,18 +391,14 @@ def test_a_defect_ends_all_attempts_and_the_units_before_it_are_committed(tmp_pa
     assert next(receipts).unit_id == "v"
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         next(receipts)
-    begun, ended = ({entry.split()[1] for entry in chain.log if entry.startswith(what)} for what in ("begin", "end"))
+    log = chain.tracker.log
+    begun, ended = ({entry.split()[1] for entry in log if entry.startswith(what)} for what in ("begin", "end"))
     assert begun == ended >= {"v", "w"}
+    assert log.index("clock on w") < log.index("clock off w") < log.index("end w")
     assert sorted(path.name for path in tmp_path.glob("*.parquet")) == ["v.parquet"]
 
 
-def test_units_that_are_there_keep_their_place(tmp_path, video):
-    chain = Chain(tmp_path, video)
-    receipts = chain.run(chain.job("v"), Receipt("w", "f"), chain.job("x"))
-    assert [receipt.unit_id for receipt in receipts] == ["v", "w", "x"]
-
-
-def test_the_waiting_of_the_model_is_told(tmp_path, video):
+def test_the_time_that_the_model_waits_is_in_the_receipt(tmp_path, video):
     class SlowToPrepare(FakeSegmenter):
         def prepare(self, frame):
             time.sleep(0.05)
@@ -420,25 +409,27 @@ def test_the_waiting_of_the_model_is_told(tmp_path, video):
     assert receipt.seconds["waiting"] > 0.2
     assert receipt.seconds["decode"] > 0.2
     assert receipt.seconds["blocked"] < 0.2
-    (receipt,) = chain.run(chain.job("w", on_end=lambda: time.sleep(0.3)))
+    chain = Chain(tmp_path, video)
+    chain.tracker.on_end["w"] = lambda: time.sleep(0.3)
+    (receipt,) = chain.run(chain.job("w"))
     assert receipt.seconds["waiting"] < 0.2
 
 
 def test_the_receipt_tells_what_faster_computing_changed(tmp_path, video):
     segmenter = FakeSegmenter()
-    segmenter.told = [SegmenterStats(parity=0.004, halvings=2)]
-    rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
-    jobs = [(UnitJob(str(tmp_path / f"{name}.parquet"), rows), Receipt(name, "f")) for name in ("first", "second")]
-    first, second = segment_jobs(jobs, segmenter, FrameOptions(window=3))
+    segmenter.unit_stats = [SegmenterStats(parity=0.004, halvings=2)]
+    chain = Chain(tmp_path, video)
+    first, second = chain.run(chain.job("v"), chain.job("w"), segmenter=segmenter)
     assert (first.parity, first.halvings) == (0.004, 2)
     assert (second.parity, second.halvings) == (None, 0)
+    assert read_receipt(str(tmp_path / "v.parquet")).parity == 0.004
 
 
 def test_masks_that_are_not_good_enough_are_refused_before_they_are_committed(tmp_path, video):
     segmenter = FakeSegmenter()
-    segmenter.told = [FastModeError("masks in fp16 differ")]
+    segmenter.unit_stats = [FastModeError("masks in fp16 differ")]
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
-    job = UnitJob(str(tmp_path / "u.parquet"), rows)
+    job = unit_job(str(tmp_path / "u.parquet"), rows)
     with pytest.raises(InputError, match="unit u: masks in fp16 differ"):
-        segment_unit(job, Receipt("u", "f"), segmenter, FrameOptions(window=3))
+        segment_unit(job, segmenter, FrameOptions(window=3))
     assert [path.name for path in tmp_path.iterdir()] == ["video"]

@@ -1,0 +1,38 @@
+"""Unwrap the error of a worker from those of Ray, and describe it in one line."""
+
+import re
+
+from schemas.errors import RvosError
+
+RAY_ADVICE = re.compile(r"\s*(To change retry attempts|Failed to apply UDF)")  # lines about settings of Ray
+
+
+def find_own_error(error: BaseException) -> RvosError | None:
+    """The error of this project that a worker raised, without Ray's traceback and advice; None if it was another."""
+    for wrapped in _wrapped_errors(error):
+        if isinstance(wrapped, RvosError):
+            wrapped.args = (_without_advice(str(wrapped)),)
+            return wrapped
+    return None
+
+
+def describe_cause(error: BaseException) -> str:
+    """One line about the error that a worker or Ray itself raised."""
+    cause, *_ = _wrapped_errors(error)
+    if not str(cause).strip():  # Ray's SystemException has no text, only its cause has
+        cause = error
+    lines = [line.strip() for line in _without_advice(str(cause)).splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith("schemas.errors.")]
+    if ours:
+        return ours[-1].partition(": ")[2]
+    return f"{type(cause).__name__}: {lines[-1]}" if lines else type(cause).__name__
+
+
+def _wrapped_errors(error: BaseException) -> list[BaseException]:
+    """The causes first, then the errors around them. Ray Train collects those of its workers in `worker_failures`."""
+    failures = list((getattr(error, "worker_failures", None) or {}).values()) or [error]
+    return [getattr(failure, "cause", None) or failure.__cause__ or failure for failure in failures] + failures
+
+
+def _without_advice(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not RAY_ADVICE.match(line))

@@ -1,0 +1,33 @@
+"""First thread of the chain: decode the videos of each unit, window by window."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from model.referformer.inference.segmenter import Segmenter
+from pipeline.runs.attempts import AttemptTracker
+from pipeline.segment.clips import Clip, FrameOptions, Window, read_windows, split_rows
+from pipeline.segment.events import AttemptEnd, AttemptStart, Put, UnitEnd, UnitJob, UnitStart
+from schemas.pair import PairKey
+
+
+def decode_units(
+    jobs: Iterable[UnitJob], segmenter: Segmenter, options: FrameOptions, tracker: AttemptTracker, put: Put
+) -> None:
+    """Put the events of each unit (`DecodeEvent`); a window counts with the bytes of its frames."""
+    for job in jobs:
+        clips, bad = split_rows(job.rows, options.frame_step)
+        failed = [(row, "bad_row", problem) for row, problem in bad]
+        attempts: list[tuple[PairKey | None, list[Clip]]] = [(None, clips)] if clips else []
+        if job.step.pair_by_pair:
+            pairs = [(PairKey.of(row), row, clip) for clip in clips for row in clip.pairs]
+            given_up = job.step.failed_pairs
+            failed += [(row, *given_up[pair]) for pair, row, _ in pairs if pair in given_up]
+            attempts = [(pair, [replace(clip, pairs=[row])]) for pair, row, clip in pairs if pair not in given_up]
+        put(UnitStart(job, failed))
+        for pair, together in attempts:
+            attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)
+            put(AttemptStart(attempt))
+            for event in read_windows(together, options, segmenter.prepare):
+                put(event, sum(frame.nbytes for frame in event.frames) if isinstance(event, Window) else 0)
+            put(AttemptEnd(attempt))
+        put(UnitEnd())

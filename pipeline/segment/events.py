@@ -1,0 +1,103 @@
+"""Events that the threads of the chain hand to each other, and the job of a unit that starts them.
+
+decode -> model:  UnitStart (AttemptStart (Window* ClipEnd)* AttemptEnd)* UnitEnd
+model -> write:   UnitStart ((Answer* ClipDone)* AttemptEnd)* UnitDone
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from model.referformer.inference.linking import Track
+from model.referformer.inference.segmenter import Segmentation, SegmenterStats
+from pipeline.runs.attempts import Attempt, RetryStep
+from pipeline.runs.commit import ReplacedObject
+from pipeline.segment.clips import ClipEnd, Window
+
+Put = Callable[..., None]  # put(event, bytes=0), see pipeline.segment.channel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitJob:
+    """One unit to make, and the URI to write it to.
+
+    `rows` are the plan rows to segment: all of the unit, or those to retry if an object is `replaced`.
+    """
+
+    unit_id: str
+    fingerprint: str
+    uri: str
+    rows: list[dict]
+    step: RetryStep = field(default_factory=RetryStep)
+    replaced: ReplacedObject | None = None
+    since: float = field(default_factory=time.perf_counter)  # when the unit came; the model waits for it from then on
+
+
+@dataclass(slots=True)
+class PairState:
+    """Progress of one pair of a clip."""
+
+    number: int  # within its clip
+    row: dict
+    failure: tuple[str, str] | None = None  # status, error
+    frames: int = 0
+    score_sum: float = 0.0
+    track: Track | None = None  # where windows overlap: the state that the last one left for the next
+
+
+@dataclass(slots=True)
+class UnitTimings:
+    """Seconds of one unit, measured by the model's thread."""
+
+    decode: float = 0.0  # in the decoding thread
+    model: float = 0.0
+    waiting: float = 0.0  # for windows
+    blocked: float = 0.0  # until the writing thread took the answers
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStart:
+    job: UnitJob
+    failed: list[tuple[dict, str, str]]  # rows that are not tried, with status and error
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStart:
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class UnitEnd:
+    """No more windows follow for the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The model's answer for one pair in one window, at the positions `kept` of the window."""
+
+    pair: PairState
+    window: Window
+    kept: Sequence[int]
+    found: Segmentation
+
+
+@dataclass(frozen=True, slots=True)
+class ClipDone:
+    """The final state of the pairs of a clip."""
+
+    pairs: list[PairState]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDone:
+    timings: UnitTimings
+    stats: SegmenterStats
+
+
+DecodeEvent = UnitStart | AttemptStart | Window | ClipEnd | AttemptEnd | UnitEnd
+ModelEvent = UnitStart | Answer | ClipDone | AttemptEnd | UnitDone

@@ -1,0 +1,107 @@
+"""Measure speed and output size on the first window of a few videos, to estimate what a whole run takes."""
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from model.errors import FastModeError
+from model.referformer.inference.fast_modes import GuardedSegmenter
+from model.referformer.inference.preprocess import resize
+from model.referformer.inference.segmenter import Segmenter
+from pipeline.runs.plan import PlanSize
+from pipeline.segment.actor import ModelOptions
+from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
+from pipeline.segment.spool import FRAME_ROWS
+from pipeline.segment.write import frame_rows, pair_rows
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+
+
+@dataclass(slots=True)
+class ProbeTotals:
+    """Sums over the probed windows. Without a model its seconds stay 0."""
+
+    device: str
+    videos: int = 0
+    frames: int = 0
+    decode_seconds: float = 0.0
+    shared_seconds: float = 0.0  # of the model, once for all expressions of a video
+    pair_seconds: float = 0.0  # of the model and of encoding, for one expression
+    tables: list[pa.Table] = field(default_factory=list)  # PREDICTIONS, one pair each
+    failures: list[str] = field(default_factory=list)
+
+    def output_bytes(self, size: PlanSize) -> int | None:
+        """Bytes of the objects of a whole run: data per mask and footer per pair. None without a model."""
+        if not self.tables:
+            return None
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, PREDICTIONS, compression="zstd") as writer:
+            for table in self.tables:
+                writer.write_table(table)
+        buffer = sink.getvalue()
+        metadata = pq.read_metadata(pa.BufferReader(buffer))
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        data = sum(group.column(index).total_compressed_size for group in groups for index in range(group.num_columns))
+        footer = (buffer.size - data) / len(self.tables)
+        return round(data / metadata.num_rows * size.pair_frames + footer * size.pairs)
+
+
+def probe_videos(
+    part: pa.Table, count: int, frames: FrameOptions, model: ModelOptions, *, measure_model: bool
+) -> ProbeTotals:
+    """Decode the first window of up to `count` videos of a plan part, from the longest units to the shortest.
+
+    With `measure_model` also segment it. Raises InputError if no video can be read.
+    """
+    segmenter = model.load() if measure_model else None
+    gpu = segmenter.device if segmenter and segmenter.device.type == "cuda" else None
+    device = torch.cuda.get_device_name(gpu) if gpu else f"CPU, {torch.get_num_threads()} threads"
+    positions = ((np.arange(count) + 0.5) / count * part.num_rows).astype(int)
+    rows = {row["video_id"]: row for row in part.take(np.unique(positions)).to_pylist()}
+    clips, bad = split_rows(list(rows.values()), frames.frame_step)
+    totals = ProbeTotals(device, failures=[problem for _, problem in bad])
+    prepare = partial(resize, short_side=model.short_side, max_size=model.max_size)
+    for clip in clips:
+        window = next(read_windows([clip], replace(frames, overlap=0), prepare))
+        if isinstance(window, ClipEnd):
+            totals.failures.append(f"{clip.uri}: {window.error or 'no frames'}")
+            continue
+        if segmenter:
+            if not totals.videos and (gpu or isinstance(segmenter, GuardedSegmenter)):
+                _warm_up(segmenter, window)
+            # A first expression also pays for the features of the video, which all expressions share.
+            one, table = _time_answer(segmenter, window, 1)
+            two, _ = _time_answer(segmenter, window, 2)
+            pair = max(0.0, two - one)
+            totals.pair_seconds += pair
+            totals.shared_seconds += max(0.0, one - pair)
+            totals.tables.append(table)
+        totals.videos += 1
+        totals.frames += len(window.frames)
+        totals.decode_seconds += window.seconds
+    if not totals.videos:
+        raise InputError(f"none of the probed videos could be read; run 'rvos check'. The first: {totals.failures[0]}")
+    return totals
+
+
+def _warm_up(segmenter: Segmenter, window: Window) -> None:
+    """Load kernels on a GPU, compile, and compare with float32: a run does this once, at its start."""
+    try:
+        _time_answer(segmenter, window, 2)
+        segmenter.stats()
+    except FastModeError as error:
+        raise InputError(str(error)) from None
+
+
+def _time_answer(segmenter: Segmenter, window: Window, expressions: int) -> tuple[float, pa.Table]:
+    """Seconds for the clip's first expression and others as long, and the rows (PREDICTIONS) of the first."""
+    row, started = window.clip.pairs[0], time.perf_counter()
+    sentences = [row["expression"] + "." * number for number in range(expressions)]
+    answers = segmenter.segment(window.frames, window.size, sentences)
+    first, *_ = [frame_rows(window, range(len(window.frames)), answer) for answer in answers]
+    return time.perf_counter() - started, pair_rows(pa.table(first, schema=FRAME_ROWS), row, 0.5)

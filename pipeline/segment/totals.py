@@ -1,0 +1,39 @@
+"""The receipts of a run, summed up."""
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.runs.commit import SECONDS, WAITS, Receipt
+
+ERRORS_SHOWN = 5  # that a summary shows
+
+
+@dataclass(slots=True)
+class RunTotals:
+    """Sums over receipts, added as they come; memory does not grow with their number."""
+
+    failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
+    errors: list[str] = field(default_factory=list)
+    fresh_pairs: int = 0  # this and all below: of this invocation only
+    frames: int = 0
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
+    parity: float | None = None
+    halvings: int = 0
+    started: float = math.inf  # by this process's monotonic clock: clocks of nodes differ and jump
+    ended: float = 0.0
+
+    def add(self, receipt: Receipt) -> None:
+        self.failed.update(receipt.failed)
+        self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
+        if receipt.fresh:
+            self.fresh_pairs += receipt.pairs - receipt.kept_pairs
+            self.frames += receipt.frames - receipt.kept_frames
+            self.halvings += receipt.halvings
+            if receipt.parity is not None:
+                self.parity = max(receipt.parity, self.parity or 0.0)
+            self.ended = time.monotonic()
+            self.started = min(self.started, self.ended - (receipt.ended - receipt.started))
+            for name in self.stages:
+                self.stages[name] += receipt.seconds.get(name, 0.0)

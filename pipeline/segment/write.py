@@ -1,0 +1,111 @@
+"""Third thread of the chain: encode the masks of each unit, spool them on local disk, commit the unit's object."""
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from model.referformer.inference.segmenter import Segmentation
+from pipeline.runs.attempts import AttemptTracker
+from pipeline.runs.commit import Receipt, UnitWriter
+from pipeline.segment.clips import Window
+from pipeline.segment.events import Answer, AttemptEnd, ClipDone, ModelEvent, UnitDone, UnitStart
+from pipeline.segment.spool import FrameSpool
+from schemas import rle
+from schemas.errors import pair_message
+from schemas.masks import PREDICTIONS
+
+
+def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
+    """Write and commit one unit from its events up to UnitDone; the receipt of the object that is at its URI then."""
+    job = start.job
+    receipt = Receipt(job.unit_id, job.fingerprint)
+    with UnitWriter(job.uri, receipt, job.replaced) as writer:
+        for row, status, error in start.failed:
+            writer.write(error_row(row, status, error))
+        for event in events:
+            match event:
+                case Answer() | ClipDone():
+                    _write_clip(event, events, writer)
+                case AttemptEnd(attempt):
+                    tracker.end(attempt)
+                case UnitDone(timings, stats):
+                    receipt.seconds |= asdict(timings)
+                    receipt.parity, receipt.halvings = stats.parity, stats.halvings
+                    break
+        started = time.perf_counter()
+        written = writer.commit()
+        written.seconds["write"] += time.perf_counter() - started
+        return written
+
+
+def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], writer: UnitWriter) -> None:
+    """Spool the answers of a clip until its end shows which pairs failed, then write it pair by pair."""
+    seconds = writer.receipt.seconds
+    with FrameSpool() as spool:
+        while isinstance(event, Answer):
+            started = time.perf_counter()
+            try:
+                rows = frame_rows(event.window, event.kept, event.found)
+            except MemoryError:
+                frame = event.window.names[event.kept[0]]
+                error = "no memory on the host to encode masks; use fewer --actors or a smaller --window"
+                event.pair.failure = event.pair.failure or ("oom", f"frame {frame}: {error}")
+            else:
+                spool.add(event.pair.number, rows)
+            seconds["encode"] += time.perf_counter() - started
+            event = next(events)
+        assert isinstance(event, ClipDone)
+        started = time.perf_counter()
+        spool.close()
+        for pair in event.pairs:
+            if pair.failure:
+                writer.write(error_row(pair.row, *pair.failure))
+            else:
+                for rows in spool.read(pair.number):
+                    writer.write(pair_rows(rows, pair.row, pair.score_sum / pair.frames))
+        seconds["write"] += time.perf_counter() - started
+
+
+def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict[str, list]:
+    """Columns (FRAME_ROWS) of one answer, with its masks encoded.
+
+    Where windows overlap, `query` and `window` are those of the last window that saw the frame.
+    """
+    height, width = window.size
+    count = len(kept)
+    return {
+        "frame_index": [window.indices[i] for i in kept],
+        "frame_name": [window.names[i] for i in kept],
+        "height": [height] * count,
+        "width": [width] * count,
+        "counts": rle.encode(found.masks),
+        "score": found.scores.tolist(),
+        "box": found.boxes.tolist(),
+        "query": [found.query] * count,
+        "margin": [found.margin] * count,
+        "window": [len(window.frames)] * count,
+    }
+
+
+def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
+    """Rows (PREDICTIONS) of one pair: its spooled rows (FRAME_ROWS) with the columns that all of them share."""
+    shared = {
+        "video_id": row["video_id"],
+        "expression_id": row["expression_id"],
+        "pair_score": pair_score,
+        "status": "ok",
+        "error": None,
+    }
+    columns = {name: rows[name] for name in rows.column_names}
+    for name, value in shared.items():
+        columns[name] = pa.repeat(pa.scalar(value, PREDICTIONS.field(name).type), rows.num_rows)
+    return pa.table([columns[name] for name in PREDICTIONS.names], schema=PREDICTIONS)
+
+
+def error_row(row: dict, status: str, error: str) -> pa.Table:
+    """The one row (PREDICTIONS) of a pair that failed."""
+    ids = {name: row[name] for name in ("video_id", "expression_id")}
+    failure = {"status": status, "error": pair_message(row["video_id"], row["expression_id"], error)}
+    return pa.Table.from_pylist([ids | failure], schema=PREDICTIONS)
