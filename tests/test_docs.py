@@ -1,6 +1,6 @@
-"""The examples of the docs run as they are printed, and show what they say.
+"""Examples in the docs run as printed and print what their comments state; files that the docs name exist.
 
-Python fenced as `py` is for other people's tools, which are not installed here.
+Python blocks fenced as `py` need tools that the tests do not install.
 """
 
 import json
@@ -36,7 +36,7 @@ EXAMPLES = [
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
-    """Language ("" for commands) and text of each example, in their order."""
+    """Yield language ("" for commands) and text of each example, in order."""
     yield from re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -57,7 +57,15 @@ def test_examples_print_what_their_comments_say(code, capsys):
     assert capsys.readouterr().out.splitlines() == expected
 
 
-def test_every_recipe_and_all_its_keys_are_told():
+def test_paths_named_by_the_pages_exist():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/RESULTS.md", *DOCS.glob("*.md")]
+    folders = "model|pipeline|jobs|schemas|tests|benchmarks|docs"
+    for page in pages:
+        paths = re.findall(rf"(?<![\w./])(?:{folders})/[\w/.-]*\w", page.read_text())
+        assert [path for path in paths if "mine" not in path and not (ROOT / path).exists()] == [], page
+
+
+def test_every_recipe_and_all_its_keys_are_documented():
     page = (DOCS / "training.md").read_text()
     keys = [field.name for part in (Recipe, Augmentation, Rates, Coefficients) for field in fields(part)]
     assert [name for name in (*keys, *RECIPES) if f"`{name}`" not in page] == []
@@ -87,20 +95,20 @@ def test_the_guide_from_videos_to_a_trained_checkpoint(ray_session, tmp_path, mo
 def test_the_exports(shapes, tmp_path, monkeypatch):
     run_of_truth(str(tmp_path / "runs/first"), *counted_from_one(str(tmp_path / "data"), *shapes))
     monkeypatch.chdir(tmp_path)
-    told = re.findall(r"^\| `(rvos export [^`]*)`", (DOCS / "export.md").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\| `(rvos export [^`]*)`", (DOCS / "export.md").read_text(), re.MULTILINE)
     fill = {"RUN": "runs/first", "SERVER": "mevis"}
-    told = [" ".join(fill.get(word, word) for word in line.split()) for line in told]
-    told = [line.replace("DIR", f"out-{number}") for number, line in enumerate(told)]
+    listed = [" ".join(fill.get(word, word) for word in line.split()) for line in listed]
+    listed = [line.replace("DIR", f"out-{number}") for number, line in enumerate(listed)]
     shown = [line for line in commands(DOCS / "export.md") if line.startswith("rvos export")]
-    assert len(told) == 7
+    assert len(listed) == 7
     assert len(shown) == 3
-    for line in [*told, *shown]:
+    for line in [*listed, *shown]:
         assert typed(line).exit_code == 0, line
 
 
 @pytest.mark.s3
 def test_the_imports(s3, shapes, tmp_path, monkeypatch):
-    """Each data set in its published layout, one video each; what they become is tested beside their readers."""
+    """Import one video of each data set in its published layout; the tests of the readers check the content."""
     picture, mask = tmp_path / "picture.jpg", tmp_path / "mask.png"
     Image.new("RGB", (8, 6)).save(picture)
     Image.new("L", (8, 6), 1).save(mask)

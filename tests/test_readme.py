@@ -58,26 +58,41 @@ def test_writing_a_manifest(tmp_path, monkeypatch):
     assert read_manifest("manifest.parquet").num_rows == 1
 
 
+def check_scores(output: str, shown: str) -> None:
+    """Check that the lines `shown` are part of `output`, up to a unit in the last digit of a score.
+
+    Another CPU may round a mean differently.
+    """
+    lines, printed = shown.splitlines(), output.splitlines()
+    start = printed.index(lines[0])
+    found = "\n".join(printed[start : start + len(lines)])
+    assert re.sub(NUMBER, "0", found) == re.sub(NUMBER, "0", "\n".join(lines))
+    for expected, number in zip(re.findall(NUMBER, shown), re.findall(NUMBER, found), strict=True):
+        decimals = len(expected.partition(".")[2])
+        assert abs(float(number) - float(expected)) <= (1.1 * 10.0**-decimals if decimals else 0), found
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_walk_through_from_a_data_set_to_a_score(ray_session, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    output = ""
+    printed = {}
     for line in WALK_THROUGH.splitlines():
         result = CliRunner().invoke(main, shlex.split(line)[1:], catch_exceptions=False)
         assert result.exit_code == 0, (line, result.output)
-        if line.startswith("rvos evaluate "):
-            output = result.output
-    printed = PRINTED.splitlines()
-    first = output.splitlines().index(printed[0])
-    shown = "\n".join(output.splitlines()[first : first + len(printed)])
-    assert re.sub(NUMBER, "0", shown) == re.sub(NUMBER, "0", "\n".join(printed))
-    # Another CPU may round the last digit of a mean differently, no more.
-    for expected, got in zip(re.findall(NUMBER, PRINTED), re.findall(NUMBER, shown), strict=True):
-        decimals = len(expected.partition(".")[2])
-        assert abs(float(got) - float(expected)) <= (1.1 * 10.0**-decimals if decimals else 0), shown
+        printed[line.split()[1]] = result.stdout
+    check_scores(printed["evaluate"], PRINTED)
     for path in re.findall(r"^Open `([^`]+)`.* `([^`]+\.html)`", TEXT, re.MULTILINE)[0]:
         assert Path(path).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_scores_of_the_demo(ray_session, tmp_path):
+    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo")], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    shown = re.findall(r"```\n(.*?)```", (ROOT / "docs/demo.md").read_text(), re.DOTALL)[0]
+    check_scores(result.stdout, shown[shown.index("              n") : shown.index("note        by kind")])
 
 
 @pytest.mark.parametrize("schema", [MANIFEST, PREDICTIONS], ids=["manifest", "predictions"])
