@@ -31,7 +31,7 @@ from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.pixel_counts import buffers
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import open_predictions
 from pipeline.masks.requested import pairs_from_annotations
@@ -88,7 +88,7 @@ def evaluate(predictions: str, annotations: str, folder: Path) -> None:
 
 def plan(predictions: str, annotations: str) -> tuple[Scorer, list[pa.Table]]:
     truth, source = Annotations.open(annotations), open_predictions(predictions)
-    tasks, _ = plan_tasks(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False)
+    tasks, _ = plan_scoring(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False))
     return Scorer(source=source, truth=truth, protocol=PROTOCOLS["all-frames"]), tasks
 
 

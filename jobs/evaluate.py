@@ -18,7 +18,7 @@ from pipeline.evaluation.protocols import MISSING, NO_TARGET, PROTOCOLS, RESERVE
 from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores, collect
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, VISUAL
 from pipeline.evaluation.scoring.score_task import RESULT, Scorer
-from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.evaluation.summary.attributes import COMPUTED, Grouping, spell_out, textual_attributes
 from pipeline.evaluation.summary.breakdown import Scores, score_rows, warnings
 from pipeline.io import storage
@@ -103,7 +103,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         frame_step=frame_step,
         visual=any(column.name in DESCRIBED for by in bys for column in by.columns),
     )
-    tasks, extra = plan_tasks(source, asked, whole_videos=protocol.assigned)
+    tasks, extra = plan_scoring(source, asked)
     out = storage.absolute(config.out)
     frame_scores = storage.join(out, "frame_scores.parquet")
     with storage.spool(frame_scores) as path:

@@ -19,7 +19,7 @@ from pipeline.report.page import short_path
 from pipeline.report.selected import border, rules_with_frames, selection_html
 from pipeline.selection.calibration import Calibration, calibrate
 from pipeline.selection.decisions import collect_pairs, decide, missing_signal_notes
-from pipeline.selection.measuring import MEASURED, Measurer, plan_tasks
+from pipeline.selection.measuring import MEASURED, Measurer, plan_measuring
 from pipeline.selection.rules import Rule, read_rules
 from schemas.errors import InputError, RvosError
 from schemas.pair import PairKey
@@ -65,7 +65,7 @@ def run(config: SelectConfig) -> SelectResult:
     output_folder.require_outside(out, source.uri)
     if against is None and "other_run" in (config.measure, *(rule.measure for rule in rules)):
         raise InputError("other_run is the agreement with another run; name that run with --against")
-    tasks, masks = plan_tasks(source, against)
+    tasks, masks = plan_measuring(source, against)
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     output_folder.claim(out, made_of)
     measurer = Measurer(with_manifest=source.manifest is not None)

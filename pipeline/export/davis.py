@@ -16,10 +16,10 @@ import numpy as np
 
 from pipeline.export.all_frames import IncompletePairs, Missing, frame_step_notes, with_all_frames
 from pipeline.export.exported import Exported
-from pipeline.export.png import palette_png
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
+from pipeline.masks.label_maps import palette_png
 from schemas.errors import InputError
 
 ANNOTATORS = 4  # expressions of one object, in the published numbering

@@ -9,9 +9,9 @@ from PIL import Image
 from pipeline.drawing.overlay import contact_sheet, overlay
 from pipeline.drawing.video_file import write_gif, write_mp4
 from pipeline.export.exported import Exported
-from pipeline.export.png import png_bytes
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
+from pipeline.masks.label_maps import png_bytes
 from pipeline.video import Selection, read_frames
 from schemas.errors import InputError, MediaError
 

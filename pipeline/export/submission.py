@@ -4,11 +4,11 @@ import zipfile
 
 from pipeline.export.all_frames import IncompletePairs, Missing, frame_step_notes, with_all_frames
 from pipeline.export.exported import Exported
-from pipeline.export.png import binary_png
 from pipeline.export.servers import Server, find_server
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
+from pipeline.masks.label_maps import binary_png
 from schemas.errors import InputError
 
 ENCODERS = 2  # threads that decode RLE and make PNGs

@@ -1,13 +1,13 @@
-"""What there is to export: every pair of a run or of other predictions, by video and expression, one video at a time.
+"""Iterate over the masks of a run or of other Parquet predictions, one video at a time.
 
-Memory is the compressed masks of one video, beside the manifest.
+Memory: the manifest, and the compressed masks of one video.
 """
 
 import functools
 import itertools
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,32 +16,43 @@ import pyarrow.compute as pc
 
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from pipeline.masks.predictions import ParquetPredictions, RowGroup, open_predictions
-from pipeline.runs.compact import Compacted, by_pair, compacted_rows, read_document, sorted_rows
+from pipeline.masks.predictions import ParquetPredictions, RowGroup, open_predictions, read_row_groups
+from pipeline.masks.tasks import locate, row_groups_by_video
+from pipeline.runs.compact import by_pair, sorted_rows
 from pipeline.runs.run import Run, is_run
 from schemas import rle
-from schemas.check import add_missing_columns, conform
 from schemas.errors import InputError, pair_message
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 
-ROWS_AT_ONCE = 4096  # of the manifest as Python objects
-GROUPS_KEPT = 2  # row groups of unsorted predictions held for the next video
-SCORES = ("score", "pair_score")
+MANIFEST_ROWS = 4096  # converted to Python objects at once
+CACHED_ROW_GROUPS = 2  # of unsorted predictions, kept for the next video
 PAIR_IDS = pa.schema([("video_id", pa.string()), ("expression_id", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
 class PairMasks:
-    """One pair with its masks.
+    """One pair with its masks."""
 
-    `row` is its manifest row, of predictions without a manifest the ids alone. `frames` are its PREDICTIONS rows that
-    have a frame, by index; where there are none, `problem` says why.
-    """
+    row: dict  # of the manifest; without a manifest, only the ids
+    frames: pa.Table  # the PREDICTIONS rows that have a frame, by index
+    problem: str | None = None  # why the pair has no frames
 
-    row: dict
-    frames: pa.Table
-    problem: str | None = None
+    @classmethod
+    def of(cls, row: dict, table: pa.Table) -> "PairMasks":
+        """Check and sort the PREDICTIONS rows of one pair. Raises InputError for a duplicate frame or frame name."""
+        frames = table.filter(pc.is_valid(table["frame_index"])).sort_by("frame_index")
+        if not frames.num_rows:
+            first = table.slice(0, 1).to_pylist()[0]
+            return cls(row, frames, first["error"] or f"the pair failed ({first['status']})")
+        pair = cls(row, frames)
+        indices = frames["frame_index"].to_numpy()
+        if len(repeated := indices[1:][indices[1:] == indices[:-1]]):
+            raise InputError(pair.message(f"duplicate frame_index {repeated[0]}; keep one mask for each frame"))
+        name, count = Counter(names_by_index(frames).values()).most_common(1)[0]
+        if count > 1:
+            raise InputError(pair.message(f"{count} frames have this name; names must be unique", name))
+        return pair
 
     @property
     def video_id(self) -> str:
@@ -60,53 +71,52 @@ class PairMasks:
         return pair_message(self.video_id, self.expression_id, error if frame is None else f"frame {frame}: {error}")
 
     def file_name(self, name: str, frame: str) -> str:
-        """`name`, of a file for that frame. Raises InputError if no file can have it."""
+        """Return `name`, of a file for that frame. Raises InputError if no file can have it."""
         try:
             return storage.safe_name(name)
         except InputError as error:
             raise InputError(self.message(error, frame)) from None
 
     def rows(self) -> list[dict]:
-        """The rows of `frames`, `frame_name` always set; a score that is no number, which JSON cannot hold, is None."""
-        return [
-            row | {"frame_name": frame_name(row)} | {name: _finite(row[name]) for name in SCORES}
-            for row in self.frames.to_pylist()
-        ]
+        """Return the rows of `frames`, with `frame_name` always set and None for scores that JSON cannot hold."""
+        rows = self.frames.to_pylist()
+        for row in rows:
+            row["frame_name"] = frame_name(row)
+            for name in ("score", "pair_score"):
+                if row[name] is not None and not math.isfinite(row[name]):
+                    row[name] = None
+        return rows
 
     def mask(self, row: dict) -> np.ndarray:
-        """The mask of one of the rows, bool [H, W]. Raises InputError if it is broken."""
+        """Decode the mask of one of the rows, bool [H, W]. Raises InputError if it is corrupt."""
         try:
             return rle.decode(row["counts"], row["height"], row["width"])
         except rle.RleError as error:
             raise InputError(self.message(error, frame_name(row))) from None
 
 
-def _finite(score: float | None) -> float | None:
-    return score if score is not None and math.isfinite(score) else None
-
-
 def frame_name(row: dict) -> str:
-    """The name of a frame; for rows without one, five digits of the index."""
+    """Return the name of a frame, or five digits of its index if it has none."""
     return row["frame_name"] if row["frame_name"] is not None else f"{row['frame_index']:05d}"
 
 
 def names_by_index(frames: pa.Table) -> dict[int, str]:
-    """frame_index -> name of the frames in a table of PREDICTIONS."""
+    """Map frame_index to the name of the frame, for a table of PREDICTIONS."""
     return {row["frame_index"]: frame_name(row) for row in frames.select(["frame_index", "frame_name"]).to_pylist()}
 
 
 @dataclass(frozen=True, slots=True)
 class MaskSource:
-    """A run, or predictions in Parquet. `manifest` is the run's own, the one given, or None."""
+    """A run, or predictions in Parquet. `manifest` is the one given, else the run's own, or None."""
 
     uri: str
     manifest: pa.Table | None
 
     @classmethod
     def open(cls, uri: str, manifest: str | None = None) -> "MaskSource":
-        """What lies at `uri`. A manifest given by its URI chooses among the pairs, and asks for all of its own.
+        """Open the masks at `uri`. If `manifest` is given, its pairs are the ones to read.
 
-        Raises InputError if it is no finished run and holds no Parquet of masks, or the manifest is refused.
+        Raises InputError if `uri` is neither a finished run nor Parquet with masks, or the manifest is not valid.
         """
         uri = storage.absolute(uri)
         given = None if manifest is None else read_manifest(manifest)
@@ -116,151 +126,98 @@ class MaskSource:
             if missing:
                 raise InputError(f"{uri} is not finished: {len(missing)} units are missing; segment it first")
             return cls(uri, run.manifest() if given is None else given)
-        if _compacted(uri) is None and not isinstance(open_predictions(uri), ParquetPredictions):
-            raise InputError(f"{uri} is a tree of PNGs; export takes a run or a folder of Parquet")
-        return cls(uri, given)
+        source = cls(uri, given)
+        source.predictions()
+        return source
+
+    def predictions(self) -> ParquetPredictions:
+        """Return the reader of the masks. Raises InputError if they are a tree of PNGs."""
+        predictions = open_predictions(self.uri)
+        if not isinstance(predictions, ParquetPredictions):
+            raise InputError(f"{self.uri} is a tree of PNGs; give a run, a Parquet file or a folder of Parquet files")
+        return predictions
 
     def require_manifest(self) -> pa.Table:
-        """The manifest; raises InputError if there is none."""
+        """Return the manifest. Raises InputError if the source has none."""
         if self.manifest is None:
             raise InputError(f"{self.uri} does not say where its videos are; give its manifest with --manifest")
         return self.manifest
 
     def videos(self) -> Iterator[list[PairMasks]]:
-        """The pairs of each video, by expression; the videos by id. Every pair of the manifest is there once.
+        """Yield the pairs of each video, sorted by video and expression: those of the manifest, or all without one.
 
-        Raises InputError for a frame or a frame name that is there twice, and for a frame without a mask.
+        Raises InputError for a duplicate frame or frame name, and for a frame without a mask.
         """
-        return by_video(self._pairs())
+        rows = None if self.manifest is None else _sorted_manifest_rows(self.manifest)
+        tables = by_pair(sorted_rows(Run.open(self.uri))) if is_run(self.uri) else self._sorted_pairs()
+        return by_video(pair_masks(rows, tables))
 
     def some(self, keys: Collection[PairKey]) -> Iterator[PairMasks]:
-        """Those of a few pairs that have rows; of the others only the ids are read."""
+        """Yield those of a few pairs that have rows; of other pairs only the ids are read."""
         rows = {}
         if self.manifest is not None:
             videos = pa.array(sorted({video for video, _ in keys}), pa.string())
             of_videos = self.manifest.filter(pc.is_in(self.manifest["video_id"], videos)).to_pylist()
             rows = {PairKey.of(row): row for row in of_videos}
-        for key, table in _sorted(self.uri, set(keys)):
-            yield _labelled(rows.get(key) or dict(zip(PAIR_IDS.names, key, strict=True)), table)
+        for key, table in self._sorted_pairs(set(keys)):
+            yield PairMasks.of(rows.get(key) or key._asdict(), table)
 
-    def _pairs(self) -> Iterator[PairMasks]:
-        return pair_masks(None if self.manifest is None else _in_order(self.manifest), self._tables())
+    def _sorted_pairs(self, only: set[PairKey] | None = None) -> Iterator[tuple[PairKey, pa.Table]]:
+        """Yield the rows of each pair, in order of pairs. Row groups are read for the videos that they hold."""
+        located = locate(self.predictions())
+        wanted = {key: groups for key, groups in located.items() if only is None or key in only}
 
-    def _tables(self) -> Iterator[tuple[PairKey, pa.Table]]:
-        """All rows by pair, the pairs in order."""
-        if is_run(self.uri):
-            return by_pair(sorted_rows(Run.open(self.uri)))
-        document = _compacted(self.uri)
-        if document is not None:
-            return by_pair(compacted_rows(self.uri, document.parts))
-        return _sorted(self.uri)
+        @functools.lru_cache(CACHED_ROW_GROUPS)
+        def read(row_group: RowGroup) -> pa.Table:
+            return read_row_groups([row_group])
 
-
-def _compacted(uri: str) -> Compacted | None:
-    """What says that `uri` is the work of `rvos compact`."""
-    return read_document(uri) if storage.is_folder(uri) else None
-
-
-def _sorted(uri: str, only: set[PairKey] | None = None) -> Iterator[tuple[PairKey, pa.Table]]:
-    """The pairs of any Parquet of masks in order, or `only` some of them.
-
-    Row groups are read for the videos they hold, a few are kept.
-    """
-    places: dict[str, list[RowGroup]] = defaultdict(list)
-    for piece, keys in pieces(uri):
-        for video in {key[0] for key in keys if only is None or key in only}:
-            places[video].append(piece)
-
-    @functools.lru_cache(GROUPS_KEPT)
-    def read(piece: RowGroup) -> pa.Table:
-        return read_row_groups([piece])
-
-    for video in sorted(places):
-        for key, rows in pairs_of([read(piece) for piece in places[video]], [video]):
-            if only is None or key in only:
-                yield key, rows
+        for video, row_groups in sorted(row_groups_by_video(wanted).items()):
+            table = pa.concat_tables(
+                [read(row_group).filter(pc.field("video_id") == video) for row_group in row_groups]
+            )
+            for key, rows in sorted_pairs(table):
+                if only is None or key in only:
+                    yield key, rows
 
 
-def pieces(uri: str) -> Iterator[tuple[RowGroup, list[PairKey]]]:
-    """Where the pairs of a run or of other Parquet of masks lie. Of the tables only ids are read."""
-    predictions = open_predictions(uri)
-    assert isinstance(predictions, ParquetPredictions)
-    return predictions.pieces()
-
-
-def read_row_groups(pieces: Iterable[RowGroup]) -> pa.Table:
-    """PREDICTIONS. Raises InputError if a table is broken."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for piece in pieces:
-        groups[piece.place].append(piece.group)
-    tables = []
-    for place, numbers in groups.items():
-        with storage.open_parquet(place) as file:
-            names = [name for name in PREDICTIONS.names if name in file.schema_arrow.names]
-            table = conform(file.read_row_groups(sorted(numbers), names), PREDICTIONS, place)
-            tables.append(add_missing_columns(table, PREDICTIONS))
-    return pa.concat_tables(tables)
-
-
-def pairs_of(tables: Sequence[pa.Table], videos: Sequence[str]) -> Iterator[tuple[PairKey, pa.Table]]:
-    """The pairs of some videos in order, from tables that hold others as well."""
-    wanted = pa.array(videos, pa.string())
-    table = pa.concat_tables([table.filter(pc.is_in(table["video_id"], wanted)) for table in tables])
+def sorted_pairs(table: pa.Table) -> Iterator[tuple[PairKey, pa.Table]]:
+    """Split a table of PREDICTIONS into its pairs, in order, each sorted by frame."""
     table = table.sort_by([(name, "ascending") for name in ("video_id", "expression_id", "frame_index")])
-    keys = PairKey.of_all(table)
     start = 0
-    for key, same in itertools.groupby(keys):
+    for key, same in itertools.groupby(PairKey.of_all(table)):
         stop = start + len(list(same))
         yield key, table.slice(start, stop - start)
         start = stop
 
 
-def pair_masks(rows: Iterable[dict] | None, found: Iterator[tuple[PairKey, pa.Table]]) -> Iterator[PairMasks]:
-    """Manifest rows with their masks, both in the order of their keys; without a manifest, all that is found.
+def pair_masks(rows: Iterable[dict] | None, pairs: Iterator[tuple[PairKey, pa.Table]]) -> Iterator[PairMasks]:
+    """Join manifest rows with their masks, both sorted by pair. Without a manifest, yield all pairs.
 
-    Raises InputError for a frame or a frame name that is there twice, and for a frame without a mask.
+    Raises InputError as `PairMasks.of`.
     """
     if rows is None:
-        for key, table in found:
-            yield _labelled(dict(zip(PAIR_IDS.names, key, strict=True)), table)
+        for key, table in pairs:
+            yield PairMasks.of(key._asdict(), table)
         return
-    nothing: tuple[PairKey | None, pa.Table] = (None, PREDICTIONS.empty_table())
-    key, table = next(found, nothing)
+    end: tuple[PairKey | None, pa.Table] = (None, PREDICTIONS.empty_table())
+    key, table = next(pairs, end)
     for row in rows:
         wanted = PairKey.of(row)
         while key is not None and key < wanted:
-            key, table = next(found, nothing)
+            key, table = next(pairs, end)
         if key == wanted:
-            yield _labelled(row, table)
+            yield PairMasks.of(row, table)
         else:
-            yield PairMasks(row, PREDICTIONS.empty_table(), "there are no predictions of this pair")
+            yield PairMasks(row, PREDICTIONS.empty_table(), "the predictions do not contain this pair")
 
 
 def by_video(pairs: Iterable[PairMasks]) -> Iterator[list[PairMasks]]:
-    """Neighbours of the same video together."""
-    for _, of in itertools.groupby(pairs, lambda pair: pair.video_id):
-        yield list(of)
+    """Group consecutive pairs of the same video."""
+    for _, group in itertools.groupby(pairs, lambda pair: pair.video_id):
+        yield list(group)
 
 
-def _labelled(row: dict, table: pa.Table) -> PairMasks:
-    frames = table.filter(pc.is_valid(table["frame_index"])).sort_by("frame_index")
-    if not frames.num_rows:
-        first = table.slice(0, 1).to_pylist()[0]
-        return PairMasks(row, frames, first["error"] or f"the pair failed ({first['status']})")
-    pair = PairMasks(row, frames)
-    indices = frames["frame_index"].to_numpy()
-    if len(twice := np.flatnonzero(indices[1:] == indices[:-1])):
-        raise InputError(pair.message(f"frame_index {indices[twice[0]]} is there twice; keep one mask for each frame"))
-    name, times = Counter(names_by_index(frames).values()).most_common(1)[0]
-    if times > 1:
-        raise InputError(pair.message(f"{times} frames have this name; give each its own", name))
-    for name in ("height", "width", "counts"):
-        if frames[name].null_count:
-            raise InputError(pair.message(f"column '{name}' is null in a row that has a frame"))
-    return pair
-
-
-def _in_order(manifest: pa.Table) -> Iterable[dict]:
-    order = pc.sort_indices(manifest, sort_keys=[("video_id", "ascending"), ("expression_id", "ascending")])
-    for start in range(0, len(order), ROWS_AT_ONCE):
-        yield from manifest.take(order.slice(start, ROWS_AT_ONCE)).to_pylist()
+def _sorted_manifest_rows(manifest: pa.Table) -> Iterator[dict]:
+    order = pc.sort_indices(manifest, sort_keys=[(name, "ascending") for name in PAIR_IDS.names])
+    for start in range(0, len(order), MANIFEST_ROWS):
+        yield from manifest.take(order.slice(start, MANIFEST_ROWS)).to_pylist()

@@ -1,6 +1,7 @@
-"""The predictions: a run, a Parquet file, a folder of them, or a tree of PNGs; read piece by piece."""
+"""Predicted masks: a run, a Parquet file, a folder of Parquet files, or a tree of PNGs, read by row group."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,66 +11,63 @@ import pyarrow.compute as pc
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.png_trees import Tree
+from pipeline.masks.png_trees import PngTree
 from pipeline.masks.requested import MaskKey, RequestedPair
 from pipeline.runs.run import Run, is_run, read_run_json
-from schemas.check import Problem, SchemaError, column_problems, conform
+from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 
-COLUMNS = (
+SCORED_COLUMNS = (
     *("video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts"),
     *("score", "query", "status", "error"),
 )
-READERS = 8  # threads that look for the pairs of each table
+LOCATING_THREADS = 8
 
 
 class RowGroup(NamedTuple):
-    """What is read at once: a row group of a table, with how many rows it has, or a video of a tree (`group` 0)."""
+    """The masks that are read at once: a row group of a Parquet file, or one video of a PNG tree.
 
-    place: str
+    Of a tree, `uri` is the video_id, and `group` and `rows` are 0.
+    """
+
+    uri: str
     group: int
     rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetPredictions:
-    """Tables of PREDICTIONS."""
+    """Parquet files of PREDICTIONS."""
 
     uris: tuple[str, ...]
     are_objects = False
 
     @property
     def size(self) -> int:
-        """Bytes of all tables."""
-        return sum(bounded_map(storage.size, self.uris, READERS))
+        """Bytes of all files."""
+        return sum(bounded_map(storage.size, self.uris, LOCATING_THREADS))
 
-    def pieces(self) -> Iterator[tuple[RowGroup, list[PairKey]]]:
-        """All pieces with the pairs that have rows in each. Of the tables only ids are read."""
-        for found in bounded_map(_row_groups, self.uris, READERS):
+    def row_groups(self, requested: Collection[MaskKey] = ()) -> Iterator[tuple[RowGroup, list[PairKey]]]:
+        """Yield each row group with the pairs that have rows in it. Only the id columns are read."""
+        del requested
+        for found in bounded_map(_row_groups, self.uris, LOCATING_THREADS):
             yield from found
 
-    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[RequestedPair], *, proposals: bool = False) -> pa.Table:
-        """Some pieces as one table, COLUMNS as far as they are there."""
-        del pairs, proposals
-        groups: dict[str, list[int]] = {}
-        for piece in pieces:
-            groups.setdefault(piece.place, []).append(piece.group)
-        tables = []
-        for uri, numbers in groups.items():
-            with storage.open_parquet(uri) as file:
-                there = [name for name in COLUMNS if name in file.schema_arrow.names]
-                table = conform(file.read_row_groups(sorted(numbers), there), PREDICTIONS, uri)
-            tables.append(_require_masks(table, uri))
-        return pa.concat_tables(tables, promote_options="default")
+    def read(
+        self, row_groups: Iterable[RowGroup], pairs: Sequence[RequestedPair], *, all_labels: bool = False
+    ) -> pa.Table:
+        """Return the SCORED_COLUMNS of the videos of `pairs`."""
+        del all_labels
+        return read_row_groups(row_groups, {pair.video_id for pair in pairs}, SCORED_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class TreePredictions:
-    """A tree of PNGs. Its label maps show objects, whatever expressions mean them."""
+    """A tree of PNGs. Its label maps show objects, so that any expression may refer to them."""
 
-    tree: Tree
+    tree: PngTree
 
     @property
     def are_objects(self) -> bool:
@@ -77,28 +75,25 @@ class TreePredictions:
 
     @property
     def size(self) -> int:
-        return 0  # decoding dominates, and such trees are small
+        return 0  # unknown; such trees are small
 
-    def row_groups_of(self, keys: Sequence[MaskKey]) -> Iterator[tuple[RowGroup, list[MaskKey]]]:
-        """All pieces that there are of some pairs."""
-        by_video: dict[str, list[MaskKey]] = {}
-        for key in keys:
-            if self.tree.holds(key):
-                by_video.setdefault(key[0], []).append(key)
+    def row_groups(self, requested: Collection[MaskKey] = ()) -> Iterator[tuple[RowGroup, list[MaskKey]]]:
+        """Yield each video with its pairs; of label maps, those of `requested`."""
+        by_video: dict[str, list[MaskKey]] = defaultdict(list)
+        for key in requested if self.are_objects else self.tree.keys():
+            if key[0] in self.tree.videos:
+                by_video[key[0]].append(key)
         for video in sorted(by_video):
             yield RowGroup(video, 0), by_video[video]
 
-    def extra(self, keys: Sequence[MaskKey]) -> list[MaskKey]:
-        """The pairs of a tree by expression that are not among `keys`."""
-        there = {(video, thing) for video, things in self.tree.videos.items() for thing in things}
-        return sorted(there - set(keys))
-
-    def read(self, pieces: Sequence[RowGroup], pairs: Sequence[RequestedPair], *, proposals: bool = False) -> pa.Table:
-        """PREDICTIONS of `pairs` in some videos; of label maps with `proposals`: of every label, as expression."""
-        tables = []
-        for video, *_ in pieces:
-            there = [pair for pair in pairs if pair.video_id == video and self.tree.holds(pair.key)]
-            tables.append(self.tree.predictions(video, there, proposals))
+    def read(
+        self, row_groups: Iterable[RowGroup], pairs: Sequence[RequestedPair], *, all_labels: bool = False
+    ) -> pa.Table:
+        """Return PREDICTIONS of `pairs`; of label maps with `all_labels`, of each label as if it were an expression."""
+        tables = [PREDICTIONS.empty_table()]
+        for video, *_ in row_groups:
+            of_video = [pair for pair in pairs if pair.video_id == video and self.tree.has(pair.key)]
+            tables.append(self.tree.predictions(video, of_video, all_labels))
         return pa.concat_tables(tables)
 
 
@@ -106,7 +101,7 @@ Predictions = ParquetPredictions | TreePredictions
 
 
 def open_predictions(uri: str) -> Predictions:
-    """What lies at `uri`, a path or URI. Raises InputError if it is none of the known forms."""
+    """Find out the form of the masks at `uri`, a path or URI. Raises InputError if it is none of the known ones."""
     uri = storage.absolute(uri)
     if not storage.is_folder(uri):
         if not storage.exists(uri):
@@ -117,18 +112,15 @@ def open_predictions(uri: str) -> Predictions:
     tables = [name for name in names if name.endswith(".parquet")]
     if tables or is_run(uri):
         return ParquetPredictions(tuple(storage.join(folder, name) for name in tables))
-    tree = Tree.find(uri)
+    tree = PngTree.find(uri)
     if tree is None:
         forms = "<video>/<frame>.png or <video>/<expression>/<frame>.png"
-        raise InputError(f"{uri} is no run (no run.json), holds no Parquet file and no {forms}")
+        raise InputError(f"{uri} holds no predictions: no run.json, no Parquet file and no {forms}")
     return TreePredictions(tree)
 
 
 def manifest_of(predictions: str, manifest: str | None) -> tuple[pa.Table | None, int]:
-    """The manifest that says what to score, if there is one, and the frame step of the run.
-
-    It is the one at `manifest`, or where that is None and `predictions` are a run, the run's own.
-    """
+    """Return the manifest at `manifest`, or else the run's own if `predictions` is a run; and the run's frame step."""
     folder = storage.absolute(predictions)
     run = Run.open(folder) if is_run(folder) else None
     step = int(read_run_json(folder).get("config", {}).get("frame_step", 1)) if run else 1
@@ -137,8 +129,38 @@ def manifest_of(predictions: str, manifest: str | None) -> tuple[pa.Table | None
     return (run.manifest() if run else None), step
 
 
+def read_row_groups(
+    row_groups: Iterable[RowGroup],
+    videos: Collection[str] | None = None,
+    columns: Sequence[str] = tuple(PREDICTIONS.names),
+) -> pa.Table:
+    """Return the rows of some or all videos in Parquet row groups: `columns` of PREDICTIONS, null where absent.
+
+    Raises InputError if a table is not valid, or a row with a frame has no size or mask.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row_group in row_groups:
+        groups[row_group.uri].append(row_group.group)
+    schema = pa.schema([PREDICTIONS.field(name) for name in columns], metadata=PREDICTIONS.metadata)
+    tables = [schema.empty_table()]
+    for uri, numbers in groups.items():
+        with storage.open_parquet(uri) as file:
+            stored = [name for name in columns if name in file.schema_arrow.names]
+            table = conform(file.read_row_groups(sorted(numbers), stored), schema, uri)
+        has_frame = pc.is_valid(table["frame_index"])
+        for name in ("height", "width", "counts"):
+            row = pc.index(pc.and_(has_frame, pc.is_null(table[name])), True).as_py()  # pyright: ignore
+            if row >= 0:
+                text = f"column '{name}' is null but the row has a frame; store an empty mask as an all-background RLE"
+                raise SchemaError([Problem(uri, row, text)])
+        if videos is not None:
+            table = table.filter(pc.is_in(table["video_id"], pa.array(sorted(videos), pa.string())))
+        tables.append(add_missing_columns(table, schema))
+    return pa.concat_tables(tables)
+
+
 def _row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
-    """The row groups of one table with the pairs that have rows in each."""
+    """List the row groups of one Parquet file with the pairs that have rows in each."""
     found = []
     with storage.open_parquet(uri) as file:
         problems = column_problems(file.schema_arrow, PREDICTIONS, uri)
@@ -148,18 +170,7 @@ def _row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
             ids = file.read_row_group(group, ["video_id", "expression_id"])
             for name in ids.column_names:
                 if ids[name].null_count:
-                    raise SchemaError([Problem(uri, None, f"column '{name}' holds nulls; give each row its ids")])
+                    raise SchemaError([Problem(uri, None, f"column '{name}' has nulls; every row needs its ids")])
             rows = ids.group_by(ids.column_names, use_threads=False).aggregate([]).to_pylist()
             found.append((RowGroup(uri, group, len(ids)), [PairKey.of(row) for row in rows]))
     return found
-
-
-def _require_masks(table: pa.Table, uri: str) -> pa.Table:
-    """A row with a frame needs its size and mask; all null together is a pair that failed."""
-    has_frame = pc.is_valid(table["frame_index"])
-    for name in ("height", "width", "counts"):
-        row = pc.index(pc.and_(has_frame, pc.is_null(table[name])), True).as_py()  # pyright: ignore[reportAttributeAccessIssue]
-        if row >= 0:
-            text = f"column '{name}' is null though the row has a frame; an empty mask is an all-background RLE"
-            raise SchemaError([Problem(uri, row, text)])
-    return table

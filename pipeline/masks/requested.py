@@ -1,4 +1,4 @@
-"""What is to be scored: pairs of the manifest, or without one, whatever is annotated."""
+"""The pairs to score: those of the manifest, or without one, all that are annotated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from schemas.errors import InputError, pair_message
 
 MaskKey = tuple[str, str]  # video_id, and expression_id or object_id
 
-REQUESTED = pa.schema(  # columns of a manifest that say what to score; `row` is the place in the manifest
+REQUESTED = pa.schema(  # the columns of a manifest that matter for scoring; `row` is the manifest row
     [
         pa.field("row", pa.int64()),
         pa.field("video_id", pa.string()),
-        pa.field("expression_id", pa.string()),  # null: an object by itself
+        pa.field("expression_id", pa.string()),  # null: an object without an expression
         pa.field("object_ids", pa.list_(pa.string())),
         pa.field("frames", pa.list_(pa.string())),
         pa.field("frame_indices", pa.list_(pa.int32())),
@@ -26,20 +26,15 @@ REQUESTED = pa.schema(  # columns of a manifest that say what to score; `row` is
 
 @dataclass(frozen=True, slots=True)
 class RequestedFrames:
-    """Which frames of its video a pair was asked for; None: all."""
+    """The frames of its video that a pair lists; None: all."""
 
     names: frozenset[str] | None = None
     indices: frozenset[int] | None = None
     targets: frozenset[str] | None = None
     step: int = 1
 
-    @property
-    def everything(self) -> bool:
-        """Whether it is every frame."""
-        return self.names is None and self.indices is None and self.targets is None and self.step == 1
-
     def includes(self, index: int, name: str | None) -> bool:
-        """Whether the frame is one of them. A frame without a name is not told apart by names."""
+        """Return whether a frame is listed. Lists of names do not exclude a frame without a name."""
         if self.indices is not None and index not in self.indices:
             return False
         if self.names is None and self.indices is None and index % self.step:
@@ -49,19 +44,19 @@ class RequestedFrames:
 
 @dataclass(frozen=True, slots=True)
 class RequestedPair:
-    """One track to score. `truth` are the keys of its annotations, whose union it is; empty: it has no target."""
+    """One pair to score: the union of its annotations. Without `annotation_keys` it has no target."""
 
     row: int
     video_id: str
-    expression_id: str | None  # None: an object by itself, without an expression
+    expression_id: str | None  # None: an object without an expression
     object_id: str | None  # if it is exactly one
-    annotation_keys: tuple[str, ...]
+    annotation_keys: tuple[str, ...]  # object or expression ids
     annotator: str | None
     frames: RequestedFrames
 
     @property
     def key(self) -> MaskKey:
-        """By what its predictions are found."""
+        """The key of its predictions."""
         return self.video_id, self.expression_id if self.expression_id is not None else self.object_id or ""
 
     def message(self, error: object) -> str:
@@ -71,72 +66,80 @@ class RequestedPair:
         return pair_message(self.video_id, self.expression_id, error)
 
 
-def pairs_from_manifest(manifest: pa.Table, tracks: Mapping[str, frozenset[str]], truth_key: str) -> pa.Table:
-    """REQUESTED: one row for each manifest row.
+def pairs_from_manifest(manifest: pa.Table, annotated: Mapping[str, frozenset[str]], annotation_key: str) -> pa.Table:
+    """Return REQUESTED with one row for each manifest row. `annotated`: `Annotations.keys_by_video`.
 
-    Raises InputError if annotations are by object and a row of an annotated video does not say which it means.
+    Raises InputError if annotations are by object and a pair of an annotated video has no object_ids.
     """
-    columns = [manifest[field.name] if field.name in manifest.column_names else None for field in REQUESTED]
-    columns[0] = pa.array(range(len(manifest)))
-    arrays = [
-        pa.nulls(len(manifest), field.type) if column is None else column.cast(field.type)
-        for column, field in zip(columns, REQUESTED, strict=True)
+    stored = {name: manifest[name] for name in REQUESTED.names if name in manifest.column_names}
+    stored["row"] = pa.array(range(len(manifest)))
+    columns = [
+        stored[field.name].cast(field.type) if field.name in stored else pa.nulls(len(manifest), field.type)
+        for field in REQUESTED
     ]
-    asked = pa.table(arrays, schema=REQUESTED)
-    if truth_key == "object_id":
-        silent = asked.filter(pc.is_null(asked["object_ids"])).select(["video_id", "expression_id"])
-        for row in silent.to_pylist():
-            if row["video_id"] in tracks:
-                text = "the annotations are by object, and its manifest row has no object_ids; add them to the manifest"
+    requested = pa.table(columns, schema=REQUESTED)
+    if annotation_key == "object_id":
+        without_objects = requested.filter(pc.is_null(requested["object_ids"]))
+        for row in without_objects.select(["video_id", "expression_id"]).to_pylist():
+            if row["video_id"] in annotated:
+                text = "object_ids is null, but the annotations are by object; add object_ids to the manifest"
                 raise InputError(pair_message(row["video_id"], row["expression_id"], text))
-    return asked
+    return requested
 
 
 def pairs_from_annotations(
-    tracks: Mapping[str, frozenset[str]], truth_key: str, predictions_are_objects: bool
+    annotated: Mapping[str, frozenset[str]], annotation_key: str, predictions_are_objects: bool
 ) -> pa.Table:
-    """REQUESTED: one row for each annotated expression, or, for label maps, each annotated object; by video, then id.
+    """Return REQUESTED with one row for each annotated expression, or, for label maps, each annotated object.
 
-    Raises InputError if annotations and predictions are not of the same kind.
+    Rows are sorted by video, then id. Raises InputError if one side is by object and the other by expression.
     """
-    if predictions_are_objects != (truth_key == "object_id"):
+    if predictions_are_objects != (annotation_key == "object_id"):
         text = (
             "label maps show objects, but the annotations are by expression"
             if predictions_are_objects
-            else "the annotations are by object and the predictions by expression"
+            else "the annotations are by object, but the predictions by expression"
         )
-        raise InputError(f"{text}; --manifest, with object_ids, must say which objects each expression means")
+        raise InputError(f"{text}; give a manifest with object_ids by --manifest")
     rows = []
-    for video in sorted(tracks):
-        for key in sorted(tracks[video]):
-            of = {"object_ids": [key]} if predictions_are_objects else {"expression_id": key}
-            rows.append({"row": len(rows), "video_id": video, **of})
+    for video in sorted(annotated):
+        for key in sorted(annotated[video]):
+            ids = {"object_ids": [key]} if predictions_are_objects else {"expression_id": key}
+            rows.append({"row": len(rows), "video_id": video, **ids})
     return pa.Table.from_pylist(rows, schema=REQUESTED)
 
 
-def requested_pairs(asked: pa.Table, truth_key: str, frame_step: int) -> list[RequestedPair]:
-    """The rows of REQUESTED, in their order."""
-    return [_pair(row, truth_key, frame_step) for row in asked.select(REQUESTED.names).to_pylist()]
+def mask_keys(requested: pa.Table) -> list[MaskKey]:
+    """Return `RequestedPair.key` of each row of REQUESTED."""
+    columns = (requested[name].to_pylist() for name in ("video_id", "expression_id", "object_ids"))
+    return [
+        (video, (objects or [""])[0] if expression is None else expression)
+        for video, expression, objects in zip(*columns, strict=True)
+    ]
 
 
-def _pair(row: Mapping, truth_key: str, frame_step: int) -> RequestedPair:
-    objects = row["object_ids"]
-    truth = [row["expression_id"]] if truth_key == "expression_id" else objects or []
-    return RequestedPair(
-        row["row"],
-        row["video_id"],
-        row["expression_id"],
-        objects[0] if objects and len(objects) == 1 else None,
-        tuple(truth),
-        row["annotator"],
-        RequestedFrames(
-            names=_set(row["frames"]),
-            indices=_set(row["frame_indices"]),
-            targets=_set(row["target_frames"]),
-            step=frame_step,
-        ),
-    )
+def requested_pairs(requested: pa.Table, annotation_key: str, frame_step: int) -> list[RequestedPair]:
+    """Convert the rows of REQUESTED, in their order."""
 
+    def as_set(values: list | None) -> frozenset | None:
+        return None if values is None else frozenset(values)
 
-def _set(values: list | None) -> frozenset | None:
-    return None if values is None else frozenset(values)
+    pairs = []
+    for row in requested.select(REQUESTED.names).to_pylist():
+        objects = row["object_ids"] or []
+        pair = RequestedPair(
+            row=row["row"],
+            video_id=row["video_id"],
+            expression_id=row["expression_id"],
+            object_id=objects[0] if len(objects) == 1 else None,
+            annotation_keys=(row["expression_id"],) if annotation_key == "expression_id" else tuple(objects),
+            annotator=row["annotator"],
+            frames=RequestedFrames(
+                names=as_set(row["frames"]),
+                indices=as_set(row["frame_indices"]),
+                targets=as_set(row["target_frames"]),
+                step=frame_step,
+            ),
+        )
+        pairs.append(pair)
+    return pairs

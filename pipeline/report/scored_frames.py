@@ -11,7 +11,7 @@ from pipeline.drawing.thumbnails import blank_frame, shrink_mask
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.score_pairs import PairOutcome
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.masks.annotations import Annotations
@@ -74,7 +74,7 @@ class ScoredFrames:
         Raises InputError if tables or annotations are broken.
         """
         strips = {}
-        for task in plan_tasks(self.scorer.source, self._asked_for(set(wanted)), whole_videos=True)[0]:
+        for task in plan_scoring(self.scorer.source, self._asked_for(set(wanted)))[0]:
             outcomes, masks = self.scorer.outcomes(task)
             by_video: dict[str, list[PairOutcome]] = {}
             for outcome in outcomes:

@@ -411,7 +411,7 @@ def test_wrong_use_is_explained(tmp_path):
         ({"annotations": str(tmp_path / "nowhere")}, "no annotations at"),
         ({"annotations": str(tmp_path / "empty")}, "holds no Parquet"),
         ({"predictions": str(tmp_path / "nowhere")}, "no predictions at"),
-        ({"predictions": str(tmp_path / "empty")}, "is no run"),
+        ({"predictions": str(tmp_path / "empty")}, "no run.json"),
         ({}, "--manifest, with object_ids"),
         ({"manifest": no_objects}, "a expression_id=e: the annotations are by object"),
         ({"manifest": no_objects, "by": ("colour",)}, "--by colour: no such attribute"),

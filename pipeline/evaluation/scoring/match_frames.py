@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.masks.requested import MaskKey, RequestedPair
+from pipeline.masks.requested import MaskKey, RequestedFrames, RequestedPair
 from schemas.rle import MAX_SIDE
 
 
@@ -90,8 +90,9 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
     named = masks.named and all(masks.name[row] is not None for rows in sides for row in rows)
     labels: list[Any] = masks.name if named else masks.index
     asked: dict[str | int, list[int]] = {}
+    all_frames = pair.frames == RequestedFrames()  # saves a call for each row
     for row in annotated:
-        if pair.frames.everything or pair.frames.includes(masks.index[row], masks.name[row]):
+        if all_frames or pair.frames.includes(masks.index[row], masks.name[row]):
             asked.setdefault(labels[row], []).append(row)
     candidates: dict[str | int, list[int]] = {}
     for row in predicted:

@@ -10,12 +10,11 @@ from pipeline.evaluation.protocols import Missing, Protocol
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, visual_attributes
 from pipeline.evaluation.scoring.score_pairs import PairOutcome, score_pairs
-from pipeline.evaluation.scoring.tasks import row_groups_of
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import Predictions
 from pipeline.masks.requested import RequestedPair, requested_pairs
+from pipeline.masks.tasks import row_groups_of
 from schemas.errors import InputError
-from schemas.masks import PREDICTIONS
 
 CANDIDATE = pa.struct(
     [
@@ -65,11 +64,7 @@ class Scorer:
         pairs = requested_pairs(task, self.truth.key, self.frame_step)
         if self.protocol.mean_over == "annotator":
             pairs = [_with_annotator(pair) for pair in pairs]
-        pieces = row_groups_of(task)
-        if pieces:
-            predictions = self.source.read(pieces, pairs, proposals=self.protocol.assigned)
-        else:
-            predictions = PREDICTIONS.empty_table()
+        predictions = self.source.read(row_groups_of(task), pairs, all_labels=self.protocol.assigned)
         return score_pairs(pairs, predictions, self.truth, self.protocol, self.missing)
 
     def __call__(self, task: pa.Table) -> pa.Table:

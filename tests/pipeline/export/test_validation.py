@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from pipeline.export import untrusted_zip
-from pipeline.export.png import binary_png, palette_png
 from pipeline.export.servers import SERVERS
 from pipeline.export.submission import write_submission
 from pipeline.export.validation import validate_submission
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
+from pipeline.masks.label_maps import binary_png, palette_png
 from schemas.errors import InputError, StorageError
 
 SERVER = SERVERS["ref-youtube-vos"]

@@ -53,7 +53,7 @@ def test_every_pair_of_the_manifest_is_there_and_no_other(labelled_run, shapes, 
     pq.write_table(chosen, tmp_path / "chosen.parquet")
     found = content(MaskSource.open(labelled_run.folder, str(tmp_path / "chosen.parquet")))
     assert [pair[:2] for pair in found] == [("shapes-0001", name) for name in "0129"]
-    assert [pair[2] for pair in found] == [None] * 3 + ["there are no predictions of this pair"]
+    assert [pair[2] for pair in found] == [None] * 3 + ["the predictions do not contain this pair"]
 
 
 def test_a_few_pairs_are_read_alone(labelled_run, shapes, tmp_path):
@@ -79,7 +79,7 @@ def test_what_cannot_be_exported_is_refused(labelled_run, shapes, tmp_path):
         MaskSource.open(run.folder)
     pq.write_table(pa.concat_tables([rows_of("v", "0"), rows_of("v", "0", 1)]), tmp_path / "twice.parquet")
     source = MaskSource.open(str(tmp_path / "twice.parquet"))
-    with pytest.raises(InputError, match="video_id=v expression_id=0: frame_index 0 is there twice"):
+    with pytest.raises(InputError, match="video_id=v expression_id=0: duplicate frame_index 0"):
         list(source.videos())
     with pytest.raises(InputError, match="give its manifest with --manifest"):
         source.require_manifest()

@@ -25,7 +25,7 @@ def test_what_is_no_mask(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
     with pytest.raises(MediaError, match="mode RGB"):
         read_mask(str(path))
-    for content, reason in ((path.read_bytes()[:40], "a part of one"), (b"", "empty"), (b"GIF89a", "no PNG file")):
+    for content, reason in ((path.read_bytes()[:40], "truncated"), (b"", "empty"), (b"GIF89a", "not a PNG file")):
         path.write_bytes(content)
         with pytest.raises(MediaError, match=f"cannot be read .*{reason}"):
             read_mask(str(path))

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.scoring.tasks import plan_tasks
+from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.predictions import ParquetPredictions
 from pipeline.masks.requested import pairs_from_annotations
@@ -28,9 +28,7 @@ def metrics(golden) -> Path:
 def scored(metrics):
     truth = Annotations.open(str(metrics / "gt.parquet"))
     source = ParquetPredictions((str(metrics / "pred.parquet"),))
-    tasks, extra = plan_tasks(
-        source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False
-    )
+    tasks, extra = plan_scoring(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False))
     assert not extra
     scorer = Scorer(source=source, truth=truth, protocol=PROTOCOLS["all-frames"])
     return [row for task in tasks for row in scorer(task).to_pylist()]
