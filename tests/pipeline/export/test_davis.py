@@ -10,9 +10,9 @@ from PIL import Image
 from model.referformer.inference.postprocess import choose_query, merge_objects, resize_logits
 from model.referformer.inference.segmenter import windows
 from pipeline.export.davis import merge_masks, write_davis
-from pipeline.masks.label_maps import DAVIS_PALETTE
 from pipeline.masks.by_video import MaskSource
-from pipeline.masks.png_trees import Tree
+from pipeline.masks.label_maps import DAVIS_PALETTE
+from pipeline.masks.png_trees import PngTree
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -102,7 +102,7 @@ def test_published_numbering_and_the_way_back(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["anno_0", "anno_1", "anno_2", "anno_3"]
     image = Image.open(tmp_path / "out/anno_2/v/00001.png")
     assert (image.mode, image.size) == ("P", (7, 5))
-    tree = Tree.find(str(tmp_path / "out/anno_2"))
+    tree = PngTree.find(str(tmp_path / "out/anno_2"))
     assert tree
     back = {(row["object_id"], row["frame_index"]): row["counts"] for row in tree.annotations()[0].to_pylist()}
     assert back == {
@@ -153,14 +153,7 @@ def test_what_no_label_map_can_hold_is_refused(tmp_path, rows, text):
 def test_an_object_without_masks_is_refused_or_background(tmp_path):
     uri = table(tmp_path, {"0": disjoint(1)[0]})
     asked = manifest(tmp_path, [{"expression_id": "0"}, {"expression_id": "4"}])
-<<<<<<< HEAD
-    with pytest.raises(InputError, match="expression_id=4: there are no predictions of this pair"):
+    with pytest.raises(InputError, match="expression_id=4: the predictions do not contain this pair"):
         write_davis(MaskSource.open(uri, asked), str(tmp_path / "out"))
     made = write_davis(MaskSource.open(uri, asked), str(tmp_path / "out"), missing="empty")
     assert (made.counts["files"], made.counts["filled"]) == (2, 2)
-=======
-    with pytest.raises(InputError, match="expression_id=4: the predictions do not contain this pair"):
-        write_davis(MaskSource.open(uri, asked).videos(), str(tmp_path / "out"))
-    made = write_davis(MaskSource.open(uri, asked).videos(), str(tmp_path / "out"), "empty")
-    assert (made.files, made.filled) == (2, 2)
->>>>>>> 839354f (Read masks one way: row groups, located and cut into tasks in one place)

@@ -15,7 +15,7 @@ from pipeline.export.validation import validate_submission
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
-from pipeline.masks.png_trees import Tree
+from pipeline.masks.png_trees import PngTree
 from pipeline.masks.predictions import open_predictions
 from schemas import rle
 from schemas.errors import InputError
@@ -47,7 +47,7 @@ def test_images_are_binary_gray_at_the_size_of_the_video(labelled_run, tmp_path)
 
 def test_unpacked_it_has_the_same_masks(labelled_run, tmp_path):
     made(labelled_run.folder, tmp_path / "s.zip").extractall(tmp_path / "tree")
-    tree = Tree.find(str(tmp_path / "tree"))
+    tree = PngTree.find(str(tmp_path / "tree"))
     assert tree
     back = {
         (row["video_id"], row["expression_id"], row["frame_name"]): row["counts"]
