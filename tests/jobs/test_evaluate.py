@@ -364,7 +364,7 @@ def test_predictions_that_do_not_fit(tmp_path, change, message):
 def test_a_pair_in_two_tables_is_refused(tmp_path):
     for name in ("1.parquet", "2.parquet"):
         folder = write(tmp_path / "p" / name, predicted("a", "e", [LEFT] * 4), PREDICTIONS)
-    with pytest.raises(InputError, match=r"a expression_id=e: predicted in .*1.parquet and in .*2.parquet"):
+    with pytest.raises(InputError, match=r"a expression_id=e: predicted in both .*1.parquet and .*2.parquet"):
         run(
             tmp_path,
             predictions=str(Path(folder).parent),
@@ -409,11 +409,11 @@ def test_wrong_use_is_explained(tmp_path):
     no_objects = manifest(tmp_path, [{**manifest_row("a", "e", None)}])
     for options, message in [
         ({"annotations": str(tmp_path / "nowhere")}, "no annotations at"),
-        ({"annotations": str(tmp_path / "empty")}, "holds no Parquet"),
+        ({"annotations": str(tmp_path / "empty")}, "holds neither Parquet"),
         ({"predictions": str(tmp_path / "nowhere")}, "no predictions at"),
         ({"predictions": str(tmp_path / "empty")}, "no run.json"),
-        ({}, "--manifest, with object_ids"),
-        ({"manifest": no_objects}, "a expression_id=e: the annotations are by object"),
+        ({}, "a manifest with object_ids"),
+        ({"manifest": no_objects}, "a expression_id=e: object_ids is null"),
         ({"manifest": no_objects, "by": ("colour",)}, "--by colour: no such attribute"),
     ]:
         with pytest.raises(InputError, match=message):

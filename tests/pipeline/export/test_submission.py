@@ -16,7 +16,7 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from pipeline.masks.png_trees import PngTree
-from pipeline.masks.predictions import open_predictions
+from pipeline.masks.predictions import open_predictions, read_row_groups
 from schemas import rle
 from schemas.errors import InputError
 from tests.handmade import error_of, rows_of, run_of_truth
@@ -54,7 +54,7 @@ def test_unpacked_it_has_the_same_masks(labelled_run, tmp_path):
         for row in tree.annotations()[0].to_pylist()
     }
     there = open_predictions(labelled_run.folder)
-    rows = there.read([piece for piece, _ in there.pieces()], []).to_pylist()
+    rows = read_row_groups([row_group for row_group, _ in there.row_groups()]).to_pylist()
     assert back == {(row["video_id"], row["expression_id"], row["frame_name"]): row["counts"] for row in rows}
     assert len(back) == 108
 
