@@ -39,11 +39,9 @@ def run(config: ReportConfig) -> ReportResult:
         report = build_report(scored, sources)
     else:
         baseline = ScoreFolder.open(config.against)
-        columns = set(baseline.table().columns)
+        known = set(baseline.table().columns)
         breakdowns = scored.summary.get("by") or {}
-        by = tuple(
-            text for text in breakdowns if all(column.name in columns for column in Grouping.parse(text).columns)
-        )
+        by = tuple(text for text in breakdowns if known.issuperset(one.name for one in Grouping.parse(text).columns))
         compared = compare.run(CompareConfig(scores=(config.against, config.scores), by=by))
         report = build_report(scored, sources, baseline, compared.comparisons[0], compared.warnings)
     page = storage.join(storage.absolute(config.out), "report.html")

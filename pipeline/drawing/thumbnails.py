@@ -13,14 +13,15 @@ BLANK = (58, 66, 78)  # colour of a frame that cannot be read
 
 def shrink(image: np.ndarray) -> np.ndarray:
     """Shrink a frame, uint8 [H, W, 3], to MAX_WIDTH x MAX_HEIGHT; a smaller one keeps its size."""
-    size = _thumbnail_size(image.shape[1], image.shape[0])
+    height, width = image.shape[:2]
+    scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def blank_frame(height: int, width: int) -> np.ndarray:
-    """A small frame, uint8 [h, w, 3], in place of one that cannot be read."""
-    width, height = _thumbnail_size(width, height)
-    return np.full((height, width, 3), BLANK, np.uint8)
+    """Return a small frame, uint8 [h, w, 3], in place of one of that size that cannot be read."""
+    return shrink(np.full((height, width, 3), BLANK, np.uint8))
 
 
 def shrink_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -35,8 +36,3 @@ def data_uri(image: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _thumbnail_size(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))

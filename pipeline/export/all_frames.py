@@ -15,7 +15,7 @@ from schemas import rle
 from schemas.errors import InputError, MediaError, pair_message
 from schemas.masks import PREDICTIONS
 
-Missing = Literal["error", "empty"]
+MissingMasks = Literal["error", "empty"]
 FRAME_LISTS = ("target_frames", "frames", "frame_indices")  # columns of a manifest; the first that is set counts
 PROBLEMS_SHOWN = 20  # in one message
 
@@ -43,7 +43,7 @@ class IncompletePairs:
 
 
 def with_all_frames(
-    video: Sequence[PairMasks], missing: Missing, incomplete: IncompletePairs
+    video: Sequence[PairMasks], missing: MissingMasks, incomplete: IncompletePairs
 ) -> tuple[list[PairMasks], int]:
     """Return the pairs of one video with exactly the frames asked for, and the number of empty masks added.
 

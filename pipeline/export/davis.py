@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.export.all_frames import IncompletePairs, Missing, frame_step_notes, with_all_frames
+from pipeline.export.all_frames import IncompletePairs, MissingMasks, frame_step_notes, with_all_frames
 from pipeline.export.exported import Exported
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -35,7 +35,7 @@ class LabelledPair(NamedTuple):
     rows: dict[str, dict]
 
 
-def write_davis(source: MaskSource, out: str, *, missing: Missing = "error") -> Exported:
+def write_davis(source: MaskSource, out: str, *, missing: MissingMasks = "error") -> Exported:
     """Write the trees into the folder `out`.
 
     Raises InputError that names all incomplete pairs if frames have no mask (with `missing` "empty" they count as

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+UNREADABLE_NOTED = 10  # videos that are named in the notes
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.drawing.overlay import contact_sheet, overlay
 from pipeline.drawing.video_file import write_gif, write_mp4
-from pipeline.export.exported import Exported
+from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.label_maps import png_bytes
@@ -18,7 +18,6 @@ from schemas.errors import InputError, MediaError
 SHEET_FRAMES = 6
 SHEET_WIDTH = 240  # of one frame, pixels
 SHEET_ROWS = 40  # further pairs of a video are on further sheets
-UNREADABLE_NAMED = 10  # pairs in the notes
 
 
 def write_overlays(
@@ -50,7 +49,7 @@ def write_overlays(
                 write_mp4(uri, frames, fps, crf=20) if form == "mp4" else write_gif(uri, frames, fps)
             except MediaError as error:
                 counts["unseen"] += 1
-                notes += [pair.message(error)] if len(notes) < UNREADABLE_NAMED else []
+                notes += [pair.message(error)] if len(notes) < UNREADABLE_NOTED else []
                 continue
             counts["pairs"] += 1
             score = pair.frames["pair_score"][0].as_py()

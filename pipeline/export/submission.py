@@ -2,7 +2,7 @@
 
 import zipfile
 
-from pipeline.export.all_frames import IncompletePairs, Missing, frame_step_notes, with_all_frames
+from pipeline.export.all_frames import IncompletePairs, MissingMasks, frame_step_notes, with_all_frames
 from pipeline.export.exported import Exported
 from pipeline.export.servers import Server, find_server
 from pipeline.io import storage
@@ -15,7 +15,7 @@ ENCODERS = 2  # threads that decode RLE and make PNGs
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can store: the same bytes each time
 
 
-def write_submission(source: MaskSource, out: str, *, server: str, missing: Missing = "error") -> Exported:
+def write_submission(source: MaskSource, out: str, *, server: str, missing: MissingMasks = "error") -> Exported:
     """Write the zip `out` for `server`, a name in SERVERS; an earlier file is replaced in one step.
 
     PNGs are stored without further compression. Raises InputError that names all incomplete pairs if a frame asked for

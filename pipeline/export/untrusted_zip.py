@@ -17,7 +17,7 @@ from pipeline.masks.label_maps import decode_mask
 from schemas.errors import InputError, MediaError, StorageError
 
 DIRECTORY_BYTES = 2**27  # of the directory of the zip, about 1.4 million files
-FILE_BYTES = 2**26  # of one PNG, unpacked
+MASK_BYTES = 2**26  # of one PNG, unpacked
 TOTAL_BYTES = 2**38  # of all files, unpacked
 GRAY = "8-bit gray"
 PNG_FORMAT = slice(24, 26)  # bytes of a PNG: bits, then kind of colour (0 gray, 3 palette)
@@ -65,7 +65,7 @@ def read_stored_mask(archive: zipfile.ZipFile, file: zipfile.ZipInfo) -> StoredM
     """Decode one mask. Raises StorageError if the storage of the zip fails."""
     if file.flag_bits & 1:
         return MaskFault("unreadable", "it is encrypted")
-    if file.file_size > FILE_BYTES:
+    if file.file_size > MASK_BYTES:
         return MaskFault("unreadable", f"it would unpack to {file.file_size} bytes, too much for a mask")
     try:
         with archive.open(file) as opened:

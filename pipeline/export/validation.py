@@ -27,7 +27,7 @@ FAULT_KINDS = {
     "values": "masks with several values above 0, or stored with colours, alpha or 16 bits",
     "unreadable": "files that cannot be read",
 }
-EXAMPLES = 10  # of each kind
+EXAMPLES_KEPT = 10  # of each kind
 DECODING_THREADS = 2
 SYSTEM_FILES = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -63,7 +63,7 @@ class Findings:
     def add(self, kind: str, text: str, count: int = 1) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + count
         texts = self.examples.setdefault(kind, [])
-        if len(texts) < EXAMPLES:
+        if len(texts) < EXAMPLES_KEPT:
             texts.append(text)
 
 

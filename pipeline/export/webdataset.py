@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.coco_video import segmentation
-from pipeline.export.exported import Exported
+from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.video.folder import list_frames
@@ -29,7 +29,6 @@ from schemas.errors import InputError, MediaError
 
 ADDED_COLUMNS = {"pair_score": pa.float32(), "shard": pa.string(), "key": pa.string()}
 ROWS_BUFFERED = 10_000  # of the manifest, before they are written
-UNREADABLE_NAMED = 10  # videos in the notes
 
 
 def write_webdataset(source: MaskSource, out: str, *, shard_mb: int = 256) -> Exported:
@@ -79,7 +78,7 @@ def _samples(
             media = list(_media(pairs))
         except (OSError, MediaError) as error:
             counts["unseen"] += len(pairs)
-            notes += [pairs[0].message(error)] if len(notes) < UNREADABLE_NAMED else []
+            notes += [pairs[0].message(error)] if len(notes) < UNREADABLE_NOTED else []
             continue
         yield f"{counts['videos']:08d}", pairs, media
         counts["videos"] += 1

@@ -48,7 +48,9 @@ def pair_strip(pair: PairMasks) -> FrameStrip:
     images, note = read_thumbnails(pair.row.get("video_uri"), places, "--manifest")
     thumbnails = []
     for row in chosen:
-        image = images.get(row["frame_index"], blank_frame(row["height"], row["width"]))
+        image = images.get(row["frame_index"])
+        if image is None:
+            image = blank_frame(row["height"], row["width"])
         figures = () if row["score"] is None else (f"score {row['score']:.3f}",)
         predicted = shrink_mask(pair.mask(row), image)
         thumbnails.append(draw_thumbnail(image, predicted, None, row["frame_name"], figures))

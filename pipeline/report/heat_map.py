@@ -52,11 +52,6 @@ def headline(scored: ScoreFolder) -> list[dict]:
     return tiles
 
 
-def metric_columns(scored: ScoreFolder) -> list[str]:
-    """Return the metrics that fit into a table of attributes."""
-    return [metric for metric in scored.metrics if metric != "mAP"][:MOST_METRICS]
-
-
 def attribute_tables(scored: ScoreFolder, pairs: pd.DataFrame, metrics: Sequence[str]) -> list[AttributeTable]:
     """Return the breakdowns of --by, then every other attribute that has few values or can be binned."""
     rows_of: dict[str, list[dict]] = dict(scored.summary.get("by") or {})

@@ -12,7 +12,7 @@ from pipeline.report.page import interval, number
 from pipeline.report.plots import Line, Plot, PlotAxis, Point, Table
 
 PARTS = 10  # of the length of a pair
-FEWEST_FRAMES = 5  # shorter pairs are left out
+MIN_FRAMES = 5  # shorter pairs are left out
 
 
 def frame_spans(scored: ScoreFolder) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def frame_spans(scored: ScoreFolder) -> pd.DataFrame:
 
 def over_time(scored: ScoreFolder, spans: pd.DataFrame) -> Plot | None:
     """Plot J and F in ten parts of each pair, from its first to its last frame; None if all pairs are too short."""
-    long: Any = spans[spans["frames"] >= FEWEST_FRAMES]
+    long: Any = spans[spans["frames"] >= MIN_FRAMES]
     metrics = [metric for metric in ("J", "F") if metric in scored.metrics]
     if not len(long) or not metrics:
         return None
@@ -66,9 +66,8 @@ def _sums(scored: ScoreFolder, long: pd.DataFrame, metrics: list[str]) -> np.nda
     first, length = long["first"].to_numpy(), (long["last"] - long["first"]).to_numpy() + 1
     sums = np.zeros((len(metrics), 2, len(long), PARTS))
     for table in scored.frame_scores():
-        rows: Any = (
-            table.to_pandas().fillna(dict.fromkeys(SCORE_IDS, "")).join(number_of, on=list(SCORE_IDS), how="inner")
-        )
+        rows: Any = table.to_pandas().fillna(dict.fromkeys(SCORE_IDS, ""))
+        rows = rows.join(number_of, on=list(SCORE_IDS), how="inner")
         row = rows["row"].to_numpy()
         part = (rows["frame_index"].to_numpy() - first[row]) * PARTS // length[row]
         for n, metric in enumerate(metrics):

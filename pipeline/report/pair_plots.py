@@ -27,7 +27,7 @@ def pair_ids(pairs: Any) -> list[PairIds]:
     return list(pairs[list(SCORE_IDS)].itertuples(index=False, name=None))
 
 
-def pair_name(ids: PairIds) -> str:
+def pair_label(ids: PairIds) -> str:
     """Name a pair in few letters: video, then expression or else object."""
     video, expression, object_id, _ = ids
     return f"{truncate(video, 60)} · {truncate(expression or object_id, 60)}"
@@ -64,7 +64,7 @@ def scatter(pairs: pd.DataFrame, x: str, y: str, links: Mapping[PairIds, str], *
         note = f"The {LISTED_PAIRS} lowest and highest of {len(ranked)} by {y}; scores.parquet has them all."
         ranked = pd.concat([ranked.head(LISTED_PAIRS), ranked.tail(LISTED_PAIRS)])
     rows = [
-        (pair_name(ids), number(a), number(b))
+        (pair_label(ids), number(a), number(b))
         for ids, a, b in zip(pair_ids(ranked), ranked[x].tolist(), ranked[y].tolist(), strict=True)
     ]
     return Plot(
@@ -137,7 +137,7 @@ def _marks(pairs: Any, x: str, y: str, links: Mapping[PairIds, str], axes: tuple
     """One dot for each pair or, if there are many, for each cell of a fine grid; linked dots are on top."""
     linked, others = [], []
     for ids, a, b in zip(pair_ids(pairs), pairs[x].tolist(), pairs[y].tolist(), strict=True):
-        text = f"{pair_name(ids)}: {x} {a:.4g}, {y} {b:.4g}"
+        text = f"{pair_label(ids)}: {x} {a:.4g}, {y} {b:.4g}"
         (linked if ids in links else others).append(Mark(a, b, text, 5 if ids in links else 3.5, links.get(ids)))
     if len(others) <= MOST_DOTS:
         return others + linked

@@ -11,7 +11,7 @@ from pipeline.report import difference, heat_map, pair_plots
 from pipeline.report.frame_strips import FrameStrip
 from pipeline.report.over_time import frame_spans, over_time
 from pipeline.report.page import number, render, short_path, truncate
-from pipeline.report.pair_plots import PairIds, extremes, pair_name, spread_over_videos
+from pipeline.report.pair_plots import PairIds, extremes, pair_label, spread_over_videos
 from pipeline.report.plots import Plot, Table
 from pipeline.report.scored_frames import ScoredFrames
 from schemas.errors import InputError, RvosError
@@ -19,7 +19,17 @@ from schemas.errors import InputError, RvosError
 BEST, WORST, CHANGED = 4, 8, 4  # pairs with frames; CHANGED in each direction
 UNSCORED_LISTED = 100
 UNSCORED = ("failed", "missing", "misshaped", "incomplete")
-SECTIONS = {
+PROVENANCE = {  # name in summary.json -> term in the page
+    "predictions": "predictions",
+    "annotations": "annotations",
+    "manifest": "manifest",
+    "run_fingerprint": "run",
+    "truth_hash": "hash of the annotations",
+    "predictions_hash": "hash of the predictions",
+    "missing_rule": "missing",
+    "version": "rvos",
+}
+SECTIONS = {  # id -> title
     "means": "Means",
     "change": "Change from the baseline",
     "attributes": "By attribute",
@@ -66,19 +76,12 @@ def build_report(
     plots = _plots(scored, pairs, spans, main, links)
     if baseline is not None:
         plots.insert(0, difference.before_and_after(baseline.folder, pairs, main, links))
-    metrics = heat_map.metric_columns(scored)
-    unscored = _unscored(scored.summary)
-    content: dict[str, Any] = {
+    metrics = [metric for metric in scored.metrics if metric != "mAP"][: heat_map.MOST_METRICS]
+    content: dict[str, Any] = _summary_content(scored) | {
         "title": f"{main} report: {short_path(scored.folder)}",
-        "summary": scored.summary,
-        "protocol": scored.protocol,
         "pairs": len(pairs),
-        "headline": heat_map.headline(scored),
-        "counts": _counts_text(scored.summary),
         "notes": [*scored.summary.get("warnings", []), *warnings, *notes],
-        "change": None
-        if baseline is None or change is None
-        else difference.change_table(change, main, baseline.folder),
+        "change": None,
         "attributes": heat_map.attribute_tables(scored, pairs, metrics),
         "step": heat_map.COLOUR_STEP,
         "metrics": metrics,
@@ -87,10 +90,9 @@ def build_report(
             (heading, [_card(ids, links[ids], pairs, strips[ids], scored.metrics) for ids in gallery])
             for heading, gallery in galleries.items()
         ],
-        "provenance": _provenance(scored.summary),
-        "unscored": unscored,
-        "unscored_table": Table(("pair", "status", "reason"), unscored),
     }
+    if baseline is not None and change is not None:
+        content["change"] = difference.change_table(change, main, baseline.folder)
     content["sections"] = [(name, title) for name, title in SECTIONS.items() if content.get(name, True)]
     thumbnails = sum(len(strip.thumbnails) for of_pair in strips.values() for _, strip in of_pair)
     return ScoreReport(render("report.html.j2", **content), thumbnails, notes)
@@ -148,7 +150,7 @@ def _card(ids: PairIds, link: str, pairs: Any, strips: LabelledStrips, metrics: 
         figures.append(f"{int(row['frames'])} frames")
     return {
         "id": link.removeprefix("#"),
-        "name": pair_name(ids),
+        "name": pair_label(ids),
         "expression": next((strip.expression for _, strip in shown if strip.expression), ""),
         "figures": " · ".join(figures),
         "strips": shown,
@@ -169,31 +171,23 @@ def _plots(scored: ScoreFolder, pairs: Any, spans: Any, main: str, links: Mappin
     return plots + [plot for plot in optional if plot is not None]
 
 
-def _counts_text(summary: dict) -> str:
+def _summary_content(scored: ScoreFolder) -> dict[str, Any]:
+    """Return the parts of the page that follow from the summary alone."""
+    summary = scored.summary
     counts = ", ".join(f"{count} {kind}" for kind, count in summary["pairs"].items() if count or kind == "scored")
     frames, missing = summary["frames"]["scored"], summary["frames"]["missing"]
-    return f"Pairs: {counts}. Frames: {frames}{f', {missing} of them not predicted' if missing else ''}."
-
-
-def _unscored(summary: dict) -> list[tuple[str, str, str]]:
-    """Name, status and reason of pairs that were not predicted, or not in full."""
-    rows = []
+    unscored = []
     for status in UNSCORED:
         for pair in summary.get(f"{status}_pairs", []):
             name = f"{pair.get('video_id')} · {pair.get('expression_id') or pair.get('object_id')}"
-            rows.append((truncate(name, 100), status, truncate(pair.get("error") or "", 200)))
-    return rows[:UNSCORED_LISTED]
-
-
-def _provenance(summary: dict) -> list[tuple[str, str]]:
-    names = {
-        "predictions": "predictions",
-        "annotations": "annotations",
-        "manifest": "manifest",
-        "run_fingerprint": "run",
-        "truth_hash": "hash of the annotations",
-        "predictions_hash": "hash of the predictions",
-        "missing_rule": "missing",
-        "version": "rvos",
+            unscored.append((truncate(name, 100), status, truncate(pair.get("error") or "", 200)))
+    unscored = unscored[:UNSCORED_LISTED]
+    return {
+        "summary": summary,
+        "protocol": scored.protocol,
+        "headline": heat_map.headline(scored),
+        "counts": f"Pairs: {counts}. Frames: {frames}{f', {missing} of them not predicted' if missing else ''}.",
+        "provenance": [(PROVENANCE[name], str(summary[name])) for name in PROVENANCE if summary.get(name) is not None],
+        "unscored": unscored,
+        "unscored_table": Table(("pair", "status", "reason"), unscored),
     }
-    return [(term, str(summary[name])) for name, term in names.items() if summary.get(name) is not None]

@@ -54,7 +54,14 @@ class ScoredFrames:
             missing=summary["missing_rule"],
             frame_step=step,
         )
-        located = {} if media is None else _files_by_video(media)
+        located: dict[str, str] = {}
+        if media is not None:
+            folder = storage.absolute(media)
+            if not storage.is_folder(folder):
+                text = "is not a folder; give a folder with one folder or file for each video"
+                raise InputError(f"--media {folder} {text}")
+            files = {name: storage.join(folder, name) for name in storage.names(folder)}
+            located = {name.rpartition(".")[0] or name: uri for name, uri in files.items()} | files
         if rows is None:
             return cls(
                 scorer, pairs_from_annotations(truth.keys_by_video(), truth.key, source.are_objects), {}, located
@@ -106,15 +113,6 @@ class ScoredFrames:
         return rows.filter(pa.array([pair.key in wanted for pair in pairs], pa.bool_()))
 
 
-def _files_by_video(media: str) -> dict[str, str]:
-    """URIs of the files of a folder, by name and by name without ending."""
-    folder = storage.absolute(media)
-    if not storage.is_folder(folder):
-        raise InputError(f"--media {folder} is not a folder; give a folder with one folder or file for each video")
-    uris = {name: storage.join(folder, name) for name in storage.names(folder)}
-    return {name.rpartition(".")[0] or name: uri for name, uri in uris.items()} | uris
-
-
 def _choose_frames(outcome: PairOutcome, like: FrameStrip | None) -> list[int]:
     """Positions of the frames to show: evenly spread and the one with the lowest J, or those of `like`."""
     if outcome.track is None:
@@ -135,7 +133,9 @@ def _thumbnails(
     thumbnails = []
     for n in chosen:
         frame = outcome.frames[n]
-        image = images.get(frame.label, blank_frame(*frame.size))
+        image = images.get(frame.label)
+        if image is None:
+            image = blank_frame(*frame.size)
         predicted, truth = (_union(rows, masks, image) for rows in ([frame.prediction], frame.truth))
         figures = f"J {track.j[n]:.2f}", f"F {track.f[n]:.2f}"
         thumbnails.append(draw_thumbnail(image, predicted, truth, frame.label, figures, lowest=n == lowest))

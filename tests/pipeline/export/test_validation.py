@@ -188,7 +188,7 @@ def test_no_zip_and_an_empty_one(tmp_path):
 
 
 def test_a_file_that_unpacks_to_much_is_not_unpacked(tmp_path):
-    bomb = bytes(untrusted_zip.FILE_BYTES + 1)
+    bomb = bytes(untrusted_zip.MASK_BYTES + 1)
     path = packed(tmp_path, SOUND | {"Annotations/a/0/00001.png": bomb}, zipfile.ZIP_DEFLATED)
     del bomb
     tracemalloc.start()
