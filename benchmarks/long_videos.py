@@ -31,13 +31,14 @@ from PIL import Image
 
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
-from model.bundled import FOLDER, SHORT_SIDE
-from model.referformer.checkpoint import load_segmenter
+from model.bundled import FOLDER
+from model.families import load_segmenter
 from model.referformer.config import ResNetConfig
 from model.referformer.inference.preprocess import MEAN, STD
-from model.referformer.inference.segmenter import Segmenter
+from model.referformer.inference.segmenter import ReferFormerSegmenter
 from model.referformer.network.referformer import Decoding
 from model.referformer.network.text_encoder import TextFeatures, TokenBatch
+from model.segmenter import Segmenter
 from pipeline.datasets.synthetic.moving_shapes import Scene, annotation_rows, write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.video_file import write_mp4
@@ -275,7 +276,7 @@ def identity_of(trap: Trap, scenes: int, overlap: int, folder: str) -> tuple[flo
     common = {"video_uri": str(frames), "expression_id": "0", "num_frames": FRAMES, "object_ids": ["0"]}
     rows = [common | {"video_id": f"scene-{i:03}", "expression": str(i)} for i in range(scenes)]
     model = cast(Any, SimulatedModel(meetings))
-    segmenter = Segmenter(model, cast(Any, SceneNumber()), device="cpu", short_side=HEIGHT)
+    segmenter = ReferFormerSegmenter(model, cast(Any, SceneNumber()), device="cpu", short_side=HEIGHT)
     predictions = segmented(rows, segmenter, overlap, f"{folder}/{overlap}.parquet")
     truth = [row for i, one in enumerate(meetings) for row in annotation_rows(f"scene-{i:03}", one.masks)]
     annotations = write_rows(f"{folder}/annotations.parquet", truth, ANNOTATIONS)
@@ -311,7 +312,7 @@ def j_and_f(predictions: str, annotations: str, manifest: str, out: str) -> floa
 
 def measure_real(videos: int) -> Iterator[str]:
     data = SyntheticVideos(videos=videos, split="test", frames=(FRAMES, FRAMES), expressions=2, seed=2027)
-    segmenter = load_segmenter(FOLDER, device="cpu", short_side=SHORT_SIDE)
+    segmenter = load_segmenter(FOLDER, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         manifest, annotations, _ = data.write(folder)
         rows = pq.read_table(manifest).to_pylist()

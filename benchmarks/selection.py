@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import select
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
-from model.bundled import BUNDLED, SHORT_SIDE
+from model.bundled import BUNDLED
 from pipeline.cluster.session import connect_to_ray
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.selection.calibration import Calibration
@@ -33,7 +33,7 @@ def main() -> None:
         of.write(str(out / "data"))
     run = str(out / "run")
     with connect_to_ray("local"):
-        segment(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint, short_side=SHORT_SIDE))
+        segment(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint))
     found = [
         (precision, calibrated(run, annotations, str(out / f"{measure}-{precision}"), measure, precision))
         for measure in options.cut

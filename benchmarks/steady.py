@@ -36,9 +36,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from model.bundled import BUNDLED, SHORT_SIDE
+from model.bundled import BUNDLED
 from model.referformer.inference.preprocess import resize
-from model.referformer.inference.segmenter import Segmentation, Segmenter, SegmenterStats
+from model.segmenter import Segmentation, Segmenter, SegmenterStats
 from pipeline.cluster import session
 from pipeline.datasets.synthetic.moving_shapes import Scene
 from pipeline.drawing.video_file import write_mp4
@@ -62,6 +62,8 @@ VIDEOS = 4  # files that the units of a corpus share
 
 class SleepingSegmenter:
     """Sleeps as long as a GPU of this pace would compute. Prepares frames as the real segmenter does."""
+
+    max_tokens = 512
 
     def __init__(self, pace: float, short_side: int):
         self.seconds_per_frame = 1 / pace if pace else 0.0
@@ -226,7 +228,7 @@ def cpu(folder: str, share: float) -> None:
     """Compare each chain with the loops before and after it: the pace of a shared machine changes within a minute."""
     threads = os.cpu_count() or 1
     corpus = Corpus(units=round(24 * share), expressions=3, frames=12, height=360, width=640)
-    model = ModelOptions(checkpoint=BUNDLED, device="cpu", threads=threads, short_side=SHORT_SIDE)
+    model = ModelOptions(checkpoint=BUNDLED, device="cpu", threads=threads)
     loops, chains = [loop(*corpus.plan(folder), model.load())], []
     for _ in range(ROUNDS):
         chains.append(chain(*corpus.plan(folder), model))

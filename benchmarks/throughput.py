@@ -28,9 +28,10 @@ import torch
 from torch import nn
 
 from model.referformer.config import PUBLISHED, ReferFormerConfig
-from model.referformer.inference.segmenter import PRECISIONS, Segmenter
+from model.referformer.inference.segmenter import PRECISIONS, ReferFormerSegmenter
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
+from model.segmenter import Segmenter
 from pipeline.datasets.synthetic.moving_shapes import Scene
 from pipeline.drawing.video_file import write_mp4
 from pipeline.video import Selection, read_frames
@@ -84,7 +85,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = ReferFormer(ReferFormerConfig.published(options.backbone)).eval()
-    segmenter = Segmenter(model, Words(), device="cpu", short_side=min(SIZE), precision=options.precision)  # pyright: ignore[reportArgumentType]
+    segmenter = ReferFormerSegmenter(model, Words(), device="cpu", short_side=min(SIZE), precision=options.precision)  # pyright: ignore[reportArgumentType]
     half_of_the_pixels(model)
     sentences = (SENTENCES * options.expressions)[: options.expressions]
     of_baseline = sentences[: options.baseline]

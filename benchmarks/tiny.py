@@ -16,7 +16,7 @@ from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
-from model.bundled import BUNDLED, SHORT_SIDE
+from model.bundled import BUNDLED
 from pipeline.cluster.session import connect_to_ray
 from pipeline.datasets.synthetic.shape_sentences import opposite_direction
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
@@ -76,7 +76,7 @@ def scored(
     manifest = out / "data" / f"{name.replace(' ', '-')}.parquet"  # beside the videos
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), manifest)
     run = str(out / "runs" / manifest.stem)
-    segment(SegmentConfig(manifest=str(manifest), run=run, checkpoint=checkpoint, window=window, short_side=SHORT_SIDE))
+    segment(SegmentConfig(manifest=str(manifest), run=run, checkpoint=checkpoint, window=window))
     scores = str(out / "scores" / manifest.stem)
     return evaluate(EvaluateConfig(predictions=run, annotations=annotations, out=scores, by=BY)).summary
 

@@ -48,8 +48,8 @@ def assumption(pairs: int, frames: int) -> str:
 
 def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult:
     """Raises InputError for whatever `rvos segment` rejects before it starts."""
-    inputs, fingerprint, tokenizer = check_model(config)
-    manifest = check_manifest(config, tokenizer)
+    inputs, fingerprint, checkpoint = check_model(config)
+    manifest = check_manifest(config, checkpoint)
     folder = run_folder(config, fingerprint, inputs)
     exists = Run.is_there(folder, fingerprint, inputs)
     the_run = Run(folder, fingerprint)

@@ -64,13 +64,18 @@ def run(config: PlanConfig) -> PlanResult:
     Raises InputError for whatever `rvos segment` rejects, and if none of the probed videos can be read.
     """
     segment = config.segment()
-    _, fingerprint, tokenizer = check_model(segment)
-    rows = check_manifest(segment, tokenizer).slice(0, config.limit)
+    _, fingerprint, checkpoint = check_model(segment)
+    rows = check_manifest(segment, checkpoint).slice(0, config.limit)
     part = plan_part(rows, fingerprint, plan_options(segment))
     size = PlanSize.of(part)
     stated = config.frames_per_second
     probe = probe_videos(
-        part, config.probe, frame_options(segment), model_options(segment, None), measure_model=stated is None
+        part,
+        config.probe,
+        frame_options(segment),
+        model_options(segment, None),
+        checkpoint,
+        measure_model=stated is None,
     )
     decode = size.video_frames * probe.decode_seconds / probe.frames / 3600
     if stated:

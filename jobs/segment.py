@@ -17,8 +17,9 @@ from jobs.config.segment import SegmentConfig
 from jobs.segment_result import SegmentResult
 from jobs.terminal.progress import Progress
 from model.bundled import BUNDLED
-from model.referformer.checkpoint import CheckpointError, check_checkpoint, weights_digest
-from model.referformer.tokenizer import Tokenizer
+from model.errors import CheckpointError
+from model.families import check_checkpoint
+from model.segmenter import CheckpointInfo
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
@@ -33,7 +34,6 @@ from pipeline.segment.resources import Resources, choose_resources
 from pipeline.segment.totals import RunTotals
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError, without_secrets
-from schemas.manifest import MAX_TOKENS
 from schemas.version import MASKS_VERSION, __version__
 
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
@@ -87,7 +87,7 @@ def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
         checkpoint=BUNDLED if config.embedded else storage.absolute(config.checkpoint),
         device=config.device,
         threads=threads,
-        short_side=config.input_side,
+        short_side=config.short_side,
         max_size=config.max_size,
         threshold=config.threshold,
         precision=config.precision,
@@ -95,10 +95,10 @@ def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
     )
 
 
-def fingerprint_inputs(config: SegmentConfig, weights: str) -> dict:
+def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> dict:
     """Everything that the masks depend on, by name. The fingerprint is its hash."""
     names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
-    options = {"short_side": config.input_side} | {name: getattr(config, name) for name in names}
+    options = {"short_side": short_side} | {name: getattr(config, name) for name in names}
     if config.window == "whole":
         options["max_whole_frames"] = config.max_whole_frames
     if config.overlap:
@@ -109,12 +109,12 @@ def fingerprint_inputs(config: SegmentConfig, weights: str) -> dict:
 def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
     """Check the input, open the run and plan new rows. Returns the run, its units, and those to do, longest first."""
     digest = f"{manifest_digest(config.manifest)} {config.limit}"
-    inputs, fingerprint, tokenizer = check_model(config)
+    inputs, fingerprint, checkpoint = check_model(config)
     folder = run_folder(config, fingerprint, inputs)
     the_run = Run(folder, fingerprint)
     exists = Run.is_there(folder, fingerprint, inputs)
     if config.strict or not exists or not the_run.is_planned_from(digest):
-        manifest = check_manifest(config, tokenizer)
+        manifest = check_manifest(config, checkpoint)
         the_run = Run.start(folder, fingerprint, inputs, _record(config))
         the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, origin=digest)
     units, committed = the_run.units(), the_run.committed()
@@ -148,27 +148,35 @@ def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> str:
     return folder
 
 
-def check_model(config: SegmentConfig) -> tuple[dict, str, Tokenizer]:
-    """The inputs of the fingerprint by name, the fingerprint, and the tokenizer. Raises InputError."""
+def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
+    """Check the checkpoint. Returns the inputs of the fingerprint by name, the fingerprint, and the checkpoint's
+    properties. Raises InputError."""
     with checkpoint_folder(config.checkpoint) as folder:
         try:
-            tokenizer = check_checkpoint(folder)
-            inputs = fingerprint_inputs(config, weights_digest(folder))
+            checkpoint = check_checkpoint(folder)
         except CheckpointError as error:
             raise InputError(f"--checkpoint {config.checkpoint}: {error}") from None
+    short_side = config.short_side or checkpoint.short_side
+    if config.max_size is not None and config.max_size < short_side:
+        raise InputError(f"--max-size {config.max_size} is below --short-side {short_side}")
+    if config.overlap and not checkpoint.supports_overlap:
+        raise InputError(f"--overlap: a {checkpoint.family} model cannot follow objects across windows; leave it out")
+    inputs = fingerprint_inputs(config, checkpoint.digest, short_side)
     fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
-    return inputs, fingerprint, tokenizer
+    return inputs, fingerprint, checkpoint
 
 
-def check_manifest(config: SegmentConfig, tokenizer: Tokenizer) -> pa.Table:
+def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Table:
     """Read the manifest. Raises InputError; with --strict also for each row that would become an error row."""
     manifest = read_manifest(config.manifest)
     if config.strict:
         found = check.run(check.CheckConfig(manifest=config.manifest)).findings
         problems = [Problem(config.manifest, f.row, f.problem) for f in found if f.status != check.STALE]
         for row, expression in enumerate(manifest["expression"].to_pylist()):
-            if expression and len(expression) > MAX_TOKENS // 4 and tokenizer.count(expression) > MAX_TOKENS:
-                problems.append(Problem(config.manifest, row, f"the expression has more than {MAX_TOKENS} tokens"))
+            count = checkpoint.count_tokens(expression or "")
+            if count > checkpoint.max_tokens:
+                text = f"the expression has {count} tokens, at most {checkpoint.max_tokens} fit; shorten it"
+                problems.append(Problem(config.manifest, row, text))
         if problems:
             raise SchemaError(problems)
     return manifest

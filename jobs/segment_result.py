@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 from jobs.terminal.progress import clock
-from model.bundled import KNOWS
+from model.bundled import NOTE
 from pipeline.runs.commit import SECONDS
 from pipeline.segment.bottleneck import Bottleneck
 
@@ -53,5 +53,5 @@ class SegmentResult:
         if self.halvings:
             lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
         if self.embedded:
-            lines.append(f"note    {KNOWS}")
+            lines.append(f"note    {NOTE}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])

@@ -1,78 +1,77 @@
-"""How much goes through the model at once: as much as memory allows, and less when it was full."""
+"""Batch sizes that fit in memory: as many sentences and frames at once as possible, fewer after running out."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-BYTES_PER_PIXEL = 1024  # of the model's input, for one sentence; a first guess, which running out of memory corrects
-MOST_SENTENCES = 32
+BYTES_PER_PIXEL = 1024  # of the model's input, for one sentence: a first guess, corrected on running out of memory
+MAX_SENTENCES = 32
 CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")  # torch has no exception type for it
 
 T = TypeVar("T")
 
 
 class BatchSizer:
-    """What is computed at once, in pixels of the model's input: those of all frames, for each sentence of a batch.
+    """Limit of what is computed at once: pixels of the model's input, all frames, times sentences in the batch.
 
-    Half of what was too much is not exceeded from then on: first there are fewer sentences in a batch, then fewer
-    frames where these do not see each other. Neither changes a mask, and what is small enough is not slowed down.
+    Running out of memory halves the limit for good: first fewer sentences in a batch, then fewer frames at once in the
+    parts where frames do not see each other. Neither changes a mask, and smaller windows keep their speed.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.most: int | None = None  # pixels; None as long as memory was never full
+        self.max_pixels: int | None = None  # None until memory was full
         self.halvings = 0
 
-    def fit(self, compute: Callable[[int, int | None], T], pixels: int, frames: int, sentences: int = 1) -> T:
-        """What `compute(sentences, frames_at_once)` gives with as many sentences as there is room for.
+    def run(self, compute: Callable[[int, int | None], T], pixels: int, frames: int, sentences: int = 1) -> T:
+        """Return `compute(sentences_at_once, frames_at_once)` with as much at once as fits.
 
-        pixels: of a window of so many `frames`; sentences: at most; frames_at_once: None for all. Raises what `compute`
-        does: out of memory only with one sentence and frame by frame, after which there is as much room as before.
+        pixels: of the window, all `frames` together; sentences: the most to take; frames_at_once: None for all.
+        Raises the errors of `compute`. Out of memory is raised only if one sentence, frame by frame, does not fit; the
+        limit is then what it was before.
         """
-        before = self.most
+        before = self.max_pixels
         while True:
-            together, at_once = self._allowed(pixels, frames, sentences)
+            sentences_now, frames_now = min(sentences, sentences_at_once(pixels, self.device)), None
+            if self.max_pixels is not None:
+                sentences_now = max(1, min(sentences_now, self.max_pixels // pixels))
+                if self.max_pixels < pixels:
+                    frames_now = max(1, self.max_pixels * frames // pixels)
             try:
-                return compute(together, at_once)
+                return compute(sentences_now, frames_now)
             except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-                least = together == 1 and (at_once or frames) == 1
-                if least:
-                    self.most = before  # this window fits in no way; others need not suffer for it
-                if least or not is_out_of_memory(error):
+                smallest = sentences_now == 1 and (frames_now or frames) == 1
+                if smallest:
+                    self.max_pixels = before  # this window never fits; do not slow down the others
+                if smallest or not is_out_of_memory(error):
                     raise
-            self.most = (together * pixels if at_once is None else at_once * pixels // frames) // 2
+            tried = sentences_now * pixels if frames_now is None else frames_now * pixels // frames
+            self.max_pixels = tried // 2
             self.halvings += 1
             release_cache()
 
-    def _allowed(self, pixels: int, frames: int, sentences: int) -> tuple[int, int | None]:
-        most = min(sentences, sentences_at_once(pixels, self.device))
-        if self.most is None:
-            return most, None
-        at_once = None if self.most >= pixels else max(1, self.most * frames // pixels)
-        return max(1, min(most, self.most // pixels)), at_once
-
 
 def sentences_at_once(pixels: int, device: torch.device) -> int:
-    """How many sentences about a window of `pixels`, all frames together, free memory promises to hold; at least 1.
+    """Estimate how many sentences about a window of `pixels`, all frames together, fit in free memory; at least 1.
 
-    On a CPU it is always one: it is busy with one, and more only leave its cache.
+    Always 1 on a CPU: one sentence keeps it busy, and more fall out of its cache.
     """
     if device.type == "cpu":
         return 1
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, and free
-    room = torch.cuda.mem_get_info(device)[0] + kept
-    return min(max(1, room // (BYTES_PER_PIXEL * pixels)), MOST_SENTENCES)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch, and free
+    free = torch.cuda.mem_get_info(device)[0] + cached
+    return min(max(1, free // (BYTES_PER_PIXEL * pixels)), MAX_SENTENCES)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device or the host had no memory left."""
+    """Return True if the device or the host had no memory left."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         text in str(error) for text in CPU_OUT_OF_MEMORY
     )
 
 
 def release_cache() -> None:
-    """Give back what torch keeps of a GPU's memory for later."""
+    """Return GPU memory that torch caches to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -4,8 +4,6 @@ import pyarrow as pa
 
 from schemas.check import required
 
-MAX_TOKENS = 512  # what the position table of RoBERTa holds, start and end included
-
 MANIFEST = pa.schema(
     [
         pa.field("video_id", pa.string(), nullable=False),

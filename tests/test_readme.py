@@ -25,7 +25,7 @@ NUMBER = r"\d+\.?\d*"
 @pytest.fixture
 def run(shapes, checkpoint, tmp_path) -> Path:
     """Folder with the masks of one unit; one of its videos is missing."""
-    from model.referformer.checkpoint import load_segmenter
+    from model.families import load_segmenter
     from pipeline.segment.clips import FrameOptions
     from pipeline.segment.events import UnitJob
     from pipeline.segment.unit import segment_unit

@@ -66,7 +66,10 @@ def test_the_wheel_holds_one_package_and_nothing_else(wheel):
         for path in (ROOT / "pipeline").rglob("*")
         if path.suffix in (".j2", ".css", ".toml")
     }
-    weights = {f"model/tiny/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "MODEL_CARD.md")}
+    weights = {
+        f"model/tiny/{name}"
+        for name in ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "MODEL_CARD.md")
+    }
     files = {"__init__.py", "cli.py"} | sources | templates | weights
     assert names == {f"refervos/{name}" for name in files}
 

@@ -4,7 +4,7 @@ import re
 
 from jobs.config.options import argument, command_config, option
 from jobs.config.run_options import RunOptions
-from model.bundled import BUNDLED, SHORT_SIDE
+from model.bundled import BUNDLED
 from schemas.errors import FAILURES, InputError
 
 ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
@@ -67,8 +67,6 @@ class SegmentConfig(RunOptions):
             raise InputError(f"--overlap must be at least 0 and below --window {self.window}, got {self.overlap}")
         if not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
-        if self.max_size is not None and self.max_size < self.input_side:
-            raise InputError(f"--max-size {self.max_size} is below --short-side {self.input_side}")
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
             raise InputError(f"--actors must be a number, or least and most as in 1:16, got {self.actors!r}")
 
@@ -92,13 +90,8 @@ class SegmentConfig(RunOptions):
 
     @property
     def embedded(self) -> bool:
-        """Whether the checkpoint in the box is used."""
+        """Whether the bundled checkpoint is used."""
         return self.checkpoint == BUNDLED
-
-    @property
-    def input_side(self) -> int:
-        """`--short-side`, or that which the checkpoint was made for: those of the authors for 360."""
-        return self.short_side or (SHORT_SIDE if self.embedded else 360)
 
     @property
     def pool_size(self) -> list[int]:

@@ -13,8 +13,8 @@ import ray
 from ray.data import DataContext
 
 from model.bundled import BUNDLED, FOLDER
-from model.referformer.checkpoint import load_segmenter
-from model.referformer.inference.segmenter import Segmenter
+from model.families import load_segmenter
+from model.segmenter import Segmenter
 from pipeline.io import storage
 from pipeline.runs.attempts import AttemptTracker, next_retry_step
 from pipeline.runs.commit import Receipt, ReplacedObject
@@ -40,7 +40,7 @@ class ModelOptions:
     checkpoint: str  # absolute, or BUNDLED
     device: str = "auto"
     threads: int | None = None  # torch threads on a CPU; None: torch's own choice
-    short_side: int = 360
+    short_side: int | None = None  # None: the default of the checkpoint
     max_size: int | None = None
     threshold: float = 0.5
     precision: str = "fp32"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from model.referformer.inference.segmenter import Segmenter
+from model.segmenter import Segmenter
 from pipeline.runs.attempts import AttemptTracker
 from pipeline.segment.clips import Clip, FrameOptions, Window, read_windows, split_rows
 from pipeline.segment.events import AttemptEnd, AttemptStart, Put, UnitEnd, UnitJob, UnitStart

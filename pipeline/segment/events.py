@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from model.referformer.inference.linking import Track
-from model.referformer.inference.segmenter import Segmentation, SegmenterStats
+from model.segmenter import Segmentation, SegmenterStats
 from pipeline.runs.attempts import Attempt, RetryStep
 from pipeline.runs.commit import ReplacedObject
 from pipeline.segment.clips import ClipEnd, Window
@@ -42,7 +41,7 @@ class PairState:
     failure: tuple[str, str] | None = None  # status, error
     frames: int = 0
     score_sum: float = 0.0
-    track: Track | None = None  # where windows overlap: the state that the last one left for the next
+    track: object | None = None  # where windows overlap: the state that the last one left for the next
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
-from model.referformer.inference.segmenter import Overlap, Segmentation, Segmenter
+from model.segmenter import Overlap, Segmentation, Segmenter
 from pipeline.runs.attempts import Attempt
 from pipeline.segment.clips import Clip, ClipEnd, Window
 from pipeline.segment.events import (
@@ -27,7 +27,6 @@ from pipeline.segment.events import (
     UnitTimings,
 )
 from schemas.errors import InputError
-from schemas.manifest import MAX_TOKENS
 
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
 
@@ -101,8 +100,8 @@ class ModelStage:
         pairs = [PairState(number, row) for number, row in enumerate(clip.pairs)]
         for pair in pairs:
             count = self.segmenter.count_tokens(pair.row["expression"])
-            if count > MAX_TOKENS:
-                pair.failure = "bad_row", f"the expression has {count} tokens, at most {MAX_TOKENS} fit; shorten it"
+            if count > (limit := self.segmenter.max_tokens):
+                pair.failure = "bad_row", f"the expression has {count} tokens, at most {limit} fit; shorten it"
         return pairs
 
     def _segment(self, window: Window) -> None:

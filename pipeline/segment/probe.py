@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +9,7 @@ import pyarrow.parquet as pq
 import torch
 
 from model.errors import FastModeError
-from model.referformer.inference.fast_modes import GuardedSegmenter
-from model.referformer.inference.preprocess import resize
-from model.referformer.inference.segmenter import Segmenter
+from model.segmenter import CheckpointInfo, Segmenter
 from pipeline.runs.plan import PlanSize
 from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
@@ -52,27 +49,37 @@ class ProbeTotals:
 
 
 def probe_videos(
-    part: pa.Table, count: int, frames: FrameOptions, model: ModelOptions, *, measure_model: bool
+    part: pa.Table,
+    count: int,
+    frames: FrameOptions,
+    model: ModelOptions,
+    checkpoint: CheckpointInfo,
+    *,
+    measure_model: bool,
 ) -> ProbeTotals:
     """Decode the first window of up to `count` videos of a plan part, from the longest units to the shortest.
 
     With `measure_model` also segment it. Raises InputError if no video can be read.
     """
     segmenter = model.load() if measure_model else None
-    gpu = segmenter.device if segmenter and segmenter.device.type == "cuda" else None
-    device = torch.cuda.get_device_name(gpu) if gpu else f"CPU, {torch.get_num_threads()} threads"
+    gpu = measure_model and model.device != "cpu" and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
     positions = ((np.arange(count) + 0.5) / count * part.num_rows).astype(int)
     rows = {row["video_id"]: row for row in part.take(np.unique(positions)).to_pylist()}
     clips, bad = split_rows(list(rows.values()), frames.frame_step)
     totals = ProbeTotals(device, failures=[problem for _, problem in bad])
-    prepare = partial(resize, short_side=model.short_side, max_size=model.max_size)
+    short_side = model.short_side or checkpoint.short_side
+
+    def prepare(frame: np.ndarray) -> np.ndarray:
+        return checkpoint.resize(frame, short_side, model.max_size)
+
     for clip in clips:
         window = next(read_windows([clip], replace(frames, overlap=0), prepare))
         if isinstance(window, ClipEnd):
             totals.failures.append(f"{clip.uri}: {window.error or 'no frames'}")
             continue
         if segmenter:
-            if not totals.videos and (gpu or isinstance(segmenter, GuardedSegmenter)):
+            if not totals.videos and (gpu or model.compiled or model.precision != "fp32"):
                 _warm_up(segmenter, window)
             # A first expression also pays for the features of the video, which all expressions share.
             one, table = _time_answer(segmenter, window, 1)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
-from model.referformer.inference.segmenter import Segmenter
+from model.segmenter import Segmenter
 from pipeline.runs.attempts import AttemptTracker
 from pipeline.runs.commit import Receipt
 from pipeline.segment.channel import run_in_thread

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from model.referformer.inference.segmenter import Segmentation
+from model.segmenter import Segmentation
 from pipeline.runs.attempts import AttemptTracker
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.segment.clips import Window

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from model.referformer.inference.segmenter import Segmenter, windows
+from model.referformer.inference.segmenter import ReferFormerSegmenter, windows
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import Tokenizer
+from model.segmenter import Segmenter
 from pipeline.evaluation.metrics import kernel
 from pipeline.evaluation.metrics.pair_metrics import j_and_f
 from pipeline.training.recipe import Recipe
@@ -27,7 +28,9 @@ def heldout_scores(
     The model is put back into training mode. Raises MediaError if a video cannot be read.
     """
     device = next(model.parameters()).device
-    segmenter = Segmenter(model, tokenizer, device=str(device), short_side=recipe.short_side, max_size=recipe.max_size)
+    segmenter = ReferFormerSegmenter(
+        model, tokenizer, device=str(device), short_side=recipe.short_side, max_size=recipe.max_size
+    )
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     try:
         for pairs in _by_video(examples, rank, world):

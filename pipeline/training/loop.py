@@ -145,7 +145,7 @@ class Worker:
             state = self.model.state_dict()
             if self.recipe.half_weights:
                 state = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
-            save_checkpoint(path, self.model.config, state, start)
+            save_checkpoint(path, self.model.config, state, start, self.recipe.short_side)
             for file in sorted(
                 path.iterdir(), key=lambda file: file.name == WEIGHTS
             ):  # what makes it complete comes last

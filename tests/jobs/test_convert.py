@@ -78,7 +78,7 @@ def test_wrong_options(options, change, message):
 def test_a_folder_in_use_is_refused_before_the_work(options, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         convert.run(ConvertConfig(**options | {"checkpoint": "/nowhere/a.pth"}))
 
 

@@ -15,8 +15,8 @@ from cli import main
 from jobs import audit, segment
 from jobs.terminal.progress import Progress
 from model.bundled import BUNDLED, FOLDER
-from model.referformer.checkpoint import load_segmenter
-from model.referformer.inference.segmenter import Overlap
+from model.families import check_checkpoint, load_segmenter
+from model.segmenter import Overlap
 from pipeline.io import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames
@@ -149,10 +149,10 @@ def test_windows_that_share_frames(done, shapes, checkpoint, tmp_path):
 
 def test_overlap_is_in_the_fingerprint_only_if_there_is_one(done, shapes, checkpoint):
     plain = segment.SegmentConfig(manifest="m", run="r")
-    before = segment.fingerprint_inputs(plain, "w")
+    before = segment.fingerprint_inputs(plain, "w", 360)
     assert "overlap" not in before
     overlapping = segment.SegmentConfig(manifest="m", run="r", overlap=8)
-    assert segment.fingerprint_inputs(overlapping, "w") == before | {"overlap": 8}
+    assert segment.fingerprint_inputs(overlapping, "w", 360) == before | {"overlap": 8}
     with pytest.raises(InputError, match="overlap: None, now 2"):
         run(shapes[0], done[0], checkpoint, overlap=2)
 
@@ -299,17 +299,18 @@ def test_wrong_options_are_refused_before_work_starts(shapes, checkpoint, tmp_pa
         run(shapes[0], tmp_path / "run", **{"checkpoint": checkpoint} | options)
 
 
-def test_frames_are_as_large_as_the_checkpoint_wants_them():
-    tiny, other = (segment.SegmentConfig(manifest="m", run="r", **named) for named in ({}, {"checkpoint": "c"}))
-    assert (tiny.embedded, tiny.input_side) == (True, 96)
-    assert (other.embedded, other.input_side) == (False, 360)
-    assert segment.SegmentConfig(manifest="m", run="r", short_side=128).input_side == 128
-    assert tiny.model(1).checkpoint == "tiny"
+def test_frames_are_as_large_as_the_checkpoint_wants_them(checkpoint):
+    tiny, other = (segment.SegmentConfig(manifest="m", run="r", **named) for named in ({}, {"checkpoint": checkpoint}))
+    assert (tiny.embedded, other.embedded) == (True, False)
+    assert segment.check_model(tiny)[0]["short_side"] == 96
+    assert segment.check_model(other)[0]["short_side"] == 360
+    assert segment.check_model(segment.SegmentConfig(manifest="m", run="r", short_side=128))[0]["short_side"] == 128
+    assert segment.model_options(tiny, 1).checkpoint == "tiny"
 
 
 def test_an_actor_that_cannot_start_gives_one_line(shapes, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(segment, "check_checkpoint", lambda folder: None)
-    monkeypatch.setattr(segment, "weights_digest", lambda folder: "digest")
+    info = check_checkpoint(checkpoint)
+    monkeypatch.setattr(segment, "check_checkpoint", lambda folder: info)
     broken = tmp_path / "checkpoint"
     broken.mkdir()
     with pytest.raises(InfrastructureError, match="the cluster gave up after 0 of 3 units: .*config.json"):
@@ -354,6 +355,25 @@ def test_a_model_that_overflows_in_reduced_precision_is_refused(shapes, tmp_path
     result = CliRunner().invoke(main, ["segment", str(shapes[0]), str(tmp_path / "run"), *options])
     assert result.exit_code == 2
     assert "masks in fp16 differ from those in plain fp32" in result.output
-    assert result.output.endswith("take another --precision, or leave --compile out\n")
+    assert result.output.endswith("choose another --precision or drop --compile\n")
     assert "Traceback" not in result.output
     assert not Run.open(str(tmp_path / "run")).committed()
+
+
+def test_a_sentence_longer_than_the_checkpoint_takes_costs_one_row(shapes, tmp_path):
+    table = pq.read_table(shapes[0]).slice(0, 2)
+    uris = [storage.absolute(uri, storage.parent(shapes[0])) for uri in table["video_uri"].to_pylist()]
+    sentences = [table["expression"][0].as_py(), "circle " * 63]  # 67 tokens
+    for name, values in (("video_uri", uris), ("expression", sentences)):
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    pq.write_table(table, tmp_path / "manifest.parquet")
+    command = ["segment", str(tmp_path / "manifest.parquet"), str(tmp_path / "run")]
+    refused = CliRunner().invoke(main, [*command, "--strict"])
+    assert refused.exit_code == 2
+    assert "row 1: the expression has" in refused.output
+    assert "tokens, at most 64 fit; shorten it" in refused.output
+    result = CliRunner().invoke(main, [*command, "--json"])
+    assert result.exit_code == 1, result.output
+    assert json.loads(result.stdout)["failed"] == {"bad_row": 1}
+    (error,) = masks(tmp_path / "run").filter(pc.field("status") == "bad_row")["error"].to_pylist()
+    assert "tokens, at most 64 fit; shorten it" in error

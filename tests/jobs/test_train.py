@@ -9,7 +9,7 @@ from jobs import train
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
 from jobs.train import TrainConfig
-from model.referformer.checkpoint import check_checkpoint
+from model.families import check_checkpoint
 from schemas.errors import InputError
 
 RECIPE = """
@@ -80,7 +80,7 @@ def test_a_start_is_needed(config):
 
 
 def test_a_checkpoint_that_is_none_is_refused(config, tmp_path):
-    with pytest.raises(InputError, match="no such file; a checkpoint is a folder"):
+    with pytest.raises(InputError, match="file not found; a checkpoint is a folder"):
         train.run(config(init=str(tmp_path)))
 
 

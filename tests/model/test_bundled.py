@@ -1,10 +1,10 @@
-"""The checkpoint in the box: small, whole, and it finds the shapes that sentences name."""
+"""The bundled checkpoint is small and complete, and finds the shapes that sentences name."""
 
 import numpy as np
 from safetensors.torch import load_file
 
-from model.bundled import FOLDER, SHORT_SIDE
-from model.referformer.checkpoint import check_checkpoint, load_segmenter
+from model.bundled import FOLDER
+from model.families import check_checkpoint, load_segmenter
 from pipeline.datasets.synthetic.shape_scenes import paint
 from pipeline.datasets.synthetic.synthetic import BACKGROUNDS, SyntheticVideos
 
@@ -12,7 +12,8 @@ TEST = SyntheticVideos(videos=12, split="test", frames=(8, 8), expressions=1, fo
 
 
 def test_it_is_small_and_whole():
-    check_checkpoint(FOLDER)
+    info = check_checkpoint(FOLDER)
+    assert (info.family, info.short_side, info.max_tokens) == ("referformer", 96, 64)
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 10e6
     assert {str(tensor.dtype) for tensor in load_file(FOLDER / "model.safetensors").values()} == {"torch.float16"}
     card = " ".join((FOLDER / "MODEL_CARD.md").read_text().split())
@@ -26,7 +27,7 @@ def overlap(answer: np.ndarray, truth: np.ndarray) -> float:
 
 def test_it_finds_what_the_sentence_names():
     """Clearly better with the scene's own sentence than with that of the next scene."""
-    segmenter = load_segmenter(FOLDER, device="cpu", short_side=SHORT_SIDE)
+    segmenter = load_segmenter(FOLDER, device="cpu")
     scenes = [TEST.scene(index) for index in range(TEST.videos)]
     own, other = [], []
     for i, scene in enumerate(scenes):

@@ -23,39 +23,39 @@ class Memory:
 
 
 @pytest.fixture
-def room(monkeypatch) -> BatchSizer:
+def batch_sizer(monkeypatch) -> BatchSizer:
     monkeypatch.setattr("model.memory.sentences_at_once", lambda *_: 8)
     return BatchSizer(torch.device("cpu"))
 
 
-def test_sentences_are_halved_first_and_then_frames(room):
+def test_sentences_are_halved_first_and_then_frames(batch_sizer):
     memory = Memory(2 * PIXELS)
-    assert room.fit(memory, PIXELS, FRAMES, 6) == "done"
+    assert batch_sizer.run(memory, PIXELS, FRAMES, 6) == "done"
     assert memory.tried == [(6, None), (3, None), (1, None)]
     memory = Memory(250)
-    room.fit(memory, PIXELS, FRAMES, 6)
+    batch_sizer.run(memory, PIXELS, FRAMES, 6)
     assert memory.tried == [(1, None), (1, 4), (1, 2)]
-    assert room.halvings == 4
-    room.fit(memory, PIXELS, FRAMES, 6)
+    assert batch_sizer.halvings == 4
+    batch_sizer.run(memory, PIXELS, FRAMES, 6)
     assert memory.tried[3:] == [(1, 2)]  # it is remembered
-    assert room.halvings == 4
+    assert batch_sizer.halvings == 4
 
 
-def test_a_window_that_fits_in_no_way_leaves_the_room_as_it_was(room):
+def test_a_window_that_fits_in_no_way_leaves_the_batch_sizer_as_it_was(batch_sizer):
     memory = Memory(10)
     with pytest.raises(torch.OutOfMemoryError):
-        room.fit(memory, PIXELS, FRAMES, 2)
+        batch_sizer.run(memory, PIXELS, FRAMES, 2)
     assert memory.tried == [(2, None), (1, None), (1, 4), (1, 2), (1, 1)]
-    assert room.most is None
+    assert batch_sizer.max_pixels is None
 
 
-def test_other_errors_pass(room):
+def test_other_errors_pass(batch_sizer):
     def defect(*_):
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        room.fit(defect, PIXELS, FRAMES)
-    assert room.halvings == 0
+        batch_sizer.run(defect, PIXELS, FRAMES)
+    assert batch_sizer.halvings == 0
 
 
 def test_a_gpu_takes_as_many_sentences_as_its_free_memory_promises(monkeypatch):

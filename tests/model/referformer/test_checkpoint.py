@@ -3,17 +3,17 @@
 import argparse
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from model.families import check_checkpoint, load_segmenter
 from model.referformer import checkpoint
 from model.referformer.checkpoint import (
     CheckpointError,
-    check_checkpoint,
     load_model,
     load_published,
-    load_segmenter,
     save_checkpoint,
     weights_digest,
 )
@@ -174,7 +174,7 @@ def test_segmenter_takes_the_folder(folder):
 
 def test_an_existing_folder_is_left_alone(folder, video_swin, tokenizer):
     before = weights_digest(folder)
-    with pytest.raises(CheckpointError, match="exists already; give a new folder"):
+    with pytest.raises(CheckpointError, match="already exists; choose a new folder"):
         save_checkpoint(folder, video_swin.config, video_swin.state_dict(), tokenizer)
     assert weights_digest(folder) == before
 
@@ -229,8 +229,8 @@ def drop_tensor(folder):
 
 
 BROKEN = {
-    "no config": (lambda folder: (folder / "config.json").unlink(), r"config\.json: no such file"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors: no such file"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), r"config\.json: file not found"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors: file not found"),
     "config not JSON": (lambda folder: (folder / "config.json").write_text("{"), "not the config of a model"),
     "config of other keys": (
         lambda folder: edit(folder / "config.json", lambda values: values.update(window=3)),
@@ -266,3 +266,21 @@ def test_a_folder_that_is_not_there(tmp_path):
     for use in (load_model, check_checkpoint, weights_digest):
         with pytest.raises(CheckpointError, match="a checkpoint is a folder with"):
             use(tmp_path / "none")
+
+
+def test_the_default_size_of_the_input(folder, tmp_path, video_swin, tokenizer):
+    assert check_checkpoint(folder).short_side == 360
+    save_checkpoint(tmp_path / "sized", video_swin.config, video_swin.state_dict(), tokenizer, short_side=64)
+    assert check_checkpoint(tmp_path / "sized").short_side == 64
+    assert load_segmenter(tmp_path / "sized", device="cpu").prepare(np.zeros((90, 120, 3), np.uint8)).shape[0] == 64
+    assert weights_digest(tmp_path / "sized") == weights_digest(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"size": 96}', '{"size": {"shortest_edge": "96"}}', '{"size": {"shortest_edge": 0}}']
+)
+def test_a_bad_default_size_is_refused(folder, text):
+    (folder / "preprocessor_config.json").write_text(text)
+    for use in (load_segmenter, check_checkpoint):
+        with pytest.raises(CheckpointError, match=r"preprocessor_config\.json: expected"):
+            use(folder)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from model.errors import FastModeError
-from model.referformer.inference.segmenter import Segmentation, SegmenterStats
+from model.segmenter import Segmentation, SegmenterStats
 from pipeline.runs.attempts import AttemptTracker, RetryStep
 from pipeline.runs.commit import SECONDS, ReplacedObject, read_receipt, unit_pairs
 from pipeline.segment.clips import FrameOptions
@@ -32,6 +32,8 @@ def unit_job(uri, rows, **options) -> UnitJob:
 
 class FakeSegmenter:
     """Marks the left half of every frame. The expression selects how to fail; a track names its window."""
+
+    max_tokens = 512
 
     def __init__(self):
         self.calls, self.overlaps = [], []

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundled import FOLDER, SHORT_SIDE
+from model.bundled import FOLDER
 from model.errors import FastModeError
-from model.referformer.checkpoint import load_segmenter
+from model.families import load_segmenter
 from model.referformer.inference import fast_modes
 from model.referformer.inference.fast_modes import GuardedSegmenter
-from model.referformer.inference.segmenter import Overlap, Segmenter, SegmenterStats
+from model.referformer.inference.segmenter import ReferFormerSegmenter
+from model.segmenter import Overlap, Segmenter, SegmenterStats
 from pipeline.datasets.synthetic.moving_shapes import Scene
 
 SIZE = (96, 128)
@@ -23,7 +24,7 @@ def frames():
 
 
 def load(**options) -> Segmenter:
-    return load_segmenter(FOLDER, device="cpu", short_side=SHORT_SIDE, **options)
+    return load_segmenter(FOLDER, device="cpu", **options)
 
 
 def masks(segmenter: Segmenter, frames) -> np.ndarray:
@@ -34,11 +35,11 @@ def masks(segmenter: Segmenter, frames) -> np.ndarray:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_reduced_precision_gives_nearly_the_same_masks(precision, frames):
     plain, fast = load(), load(precision=precision)
-    assert type(plain) is Segmenter
+    assert type(plain) is ReferFormerSegmenter
     assert plain.stats() == SegmenterStats()
     expected, found = masks(plain, frames), masks(fast, frames)
     different = (expected != found).sum() / (expected | found).sum()
-    assert different < fast_modes.MOST_DIFFERENT
+    assert different < fast_modes.MAX_DIFFERENT
     assert fast.stats().parity == pytest.approx(different)
     assert fast.stats() == SegmenterStats()  # once is enough
     calls = []
@@ -51,7 +52,7 @@ def test_reduced_precision_gives_nearly_the_same_masks(precision, frames):
 def test_too_many_other_pixels_are_refused(frames, monkeypatch):
     fast = load(precision="bf16")
     masks(fast, frames)
-    monkeypatch.setattr(fast_modes, "MOST_DIFFERENT", 1e-9)
+    monkeypatch.setattr(fast_modes, "MAX_DIFFERENT", 1e-9)
     with pytest.raises(FastModeError, match=r"masks in bf16 differ from those in plain fp32 in \d"):
         fast.stats()
 
@@ -69,13 +70,13 @@ def test_nothing_is_settled_before_there_is_a_mask(frames, monkeypatch):
     fast = load(precision="bf16")
     assert fast.stats().parity is None
     assert isinstance(fast, GuardedSegmenter)
-    assert fast.plain is not None
+    assert fast.reference is not None
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:  # float32 takes more memory than there is
-        patch.setattr(fast.plain, "_encode_video", full)
+        patch.setattr(fast.reference, "_encode_video", full)
         masks(fast, frames)
     assert fast.stats().parity is None
     masks(fast, frames)
@@ -109,5 +110,5 @@ def test_what_cannot_be_compiled_is_said(frames, monkeypatch):
 
     fast = load(precision="bf16")
     monkeypatch.setattr(fast.model, "decode", decode)
-    with pytest.raises(FastModeError, match=r"\(No working C\+\+ compiler found\).* leave --compile out"):
+    with pytest.raises(FastModeError, match=r"\(No working C\+\+ compiler found\).* drop --compile"):
         masks(fast, frames)

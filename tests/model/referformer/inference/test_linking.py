@@ -5,8 +5,8 @@ import torch
 
 from model.referformer.inference.linking import (
     OverlapAverage,
-    agreement_in_place,
     link_query,
+    mask_agreement,
     query_embeddings,
     update_appearance,
 )
@@ -43,7 +43,7 @@ def logits(*scores: float) -> torch.Tensor:
 def test_shared_frames_are_the_mean_of_all_windows_that_saw_them():
     first, second, third = answers([0, 1, 2]), answers([1, 2, 3], 10.0), answers([2, 3, 4], 40.0)
     both = second.add(first.since(1))
-    assert both.places == (1, 2, 3)
+    assert both.positions == (1, 2, 3)
     assert both.windows.tolist() == [2, 2, 1]
     assert both.logits[:, 0, 0].tolist() == [6, 7, 13]  # (1 + 11) / 2, (2 + 12) / 2, 13
     all_three = third.add(both.since(2))
@@ -69,7 +69,7 @@ def test_frames_that_nobody_saw_before_stay_as_they_are():
     alone = answers([5, 6])
     assert alone.add(answers([1, 2])) is alone
     assert alone.at([]).logits.shape == (0, 2, 3)
-    assert alone.join(answers([8])).places == (5, 6, 8)
+    assert alone.join(answers([8])).positions == (5, 6, 8)
 
 
 def test_half_precision_is_blended_in_float32():
@@ -94,29 +94,31 @@ def test_one_query_has_no_look():
     assert query_embeddings(torch.randn(3, 1, 8), torch.zeros(3, 1, 1)).tolist() == [[0.0] * 8]
 
 
-def test_agreement_in_place_is_iou_times_belief():
+def test_mask_agreement_is_iou_times_belief():
     before = seam(squares(0, 2), [0.8, 0.6])
     candidates = torch.stack((squares(0, 2), squares(2, 4), squares(8, 10), squares(None, None)), dim=1)
-    found = agreement_in_place(before, candidates, sure=0.0)
+    found = mask_agreement(before, candidates, confidence=0.0)
     assert found.tolist() == pytest.approx([0.7, 0.7 / 3, 0.0, 0.0], abs=0.01)
 
 
 def test_frames_in_which_the_object_is_hidden_or_doubted_decide_little():
     candidates = torch.stack((squares(0, 8), squares(4, 8)), dim=1)
-    hidden = agreement_in_place(seam(squares(0, None), [0.8, 0.8]), candidates, sure=0.0)
+    hidden = mask_agreement(seam(squares(0, None), [0.8, 0.8]), candidates, confidence=0.0)
     assert hidden.tolist() == pytest.approx([0.4, 0.0], abs=0.01)  # the second frame says nothing
-    slipped = agreement_in_place(seam(squares(0, 4), [0.9, 0.1]), candidates, sure=0.0)
+    slipped = mask_agreement(seam(squares(0, 4), [0.9, 0.1]), candidates, confidence=0.0)
     assert slipped[0] > 4 * slipped[1]
-    assert agreement_in_place(seam(squares(4, 8), [0.2, 0.1]), candidates, sure=0.6).tolist() == [0.0, 0.0]
-    assert agreement_in_place(seam(squares(4, 8), [0.4, 0.1]), candidates, sure=0.6)[1] > 0.1
-    nothing = agreement_in_place(seam(squares(None, None), [0.8, 0.8]), candidates, sure=0.0)
+    assert mask_agreement(seam(squares(4, 8), [0.2, 0.1]), candidates, confidence=0.6).tolist() == [0.0, 0.0]
+    assert mask_agreement(seam(squares(4, 8), [0.4, 0.1]), candidates, confidence=0.6)[1] > 0.1
+    nothing = mask_agreement(seam(squares(None, None), [0.8, 0.8]), candidates, confidence=0.0)
     assert nothing.tolist() == [0.0, 0.0]
 
 
 def test_what_is_not_a_number_agrees_with_nothing():
     broken = squares(0)[:, None].repeat(1, 2, 1, 1)
     broken[:, 1] = torch.nan
-    assert agreement_in_place(seam(squares(0), [0.5]), broken, sure=0.0).tolist() == pytest.approx([0.5, 0.0], abs=0.01)
+    assert mask_agreement(seam(squares(0), [0.5]), broken, confidence=0.0).tolist() == pytest.approx(
+        [0.5, 0.0], abs=0.01
+    )
 
 
 def test_agreement_settles_what_the_score_leaves_open():

@@ -7,9 +7,10 @@ from pycocotools import mask as coco
 
 from model.referformer.inference.postprocess import choose_query, displayed_boxes, query_margin
 from model.referformer.inference.preprocess import normalize
-from model.referformer.inference.segmenter import Overlap, Segmenter, windows
+from model.referformer.inference.segmenter import ReferFormerSegmenter, windows
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
+from model.segmenter import Overlap
 
 SIZE = (75, 101)
 SENTENCES = ["a dog", "the cat on the left", "a dog"]
@@ -31,7 +32,7 @@ class ByteTokenizer:
 def segmenter(request, tiny_config):
     torch.manual_seed(1)
     model = ReferFormer(tiny_config(request.param))
-    return Segmenter(model, ByteTokenizer(), device="cpu", short_side=40)
+    return ReferFormerSegmenter(model, ByteTokenizer(), device="cpu", short_side=40)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_full_memory_halves_what_is_computed_at_once(tiny_config, video, monkeyp
     """First the sentences, then the frames; the masks stay as they are, and it is counted."""
     torch.manual_seed(1)
     model = ReferFormer(tiny_config("resnet"))
-    segmenter = Segmenter(model, ByteTokenizer(), device="cpu", short_side=40)
+    segmenter = ReferFormerSegmenter(model, ByteTokenizer(), device="cpu", short_side=40)
     frames = [segmenter.prepare(frame) for frame in video]
     sentences = ["a dog", "the cat on the left", "a bird", "it"]
     expected = list(segmenter.segment(frames, SIZE, sentences))
@@ -161,10 +162,10 @@ def test_full_memory_halves_what_is_computed_at_once(tiny_config, video, monkeyp
         assert (one.masks == other.masks).mean() > 0.9999
     list(segmenter.segment(frames[:2], SIZE, sentences[:1]))
     assert model.frames_at_once is None  # small enough: not slowed down
-    room, most = segmenter.room.most, 0
+    room, most = segmenter.batch_sizer.max_pixels, 0
     with pytest.raises(torch.OutOfMemoryError):
         list(segmenter.segment(frames, SIZE, sentences))
-    assert segmenter.room.most == room  # no reason for other windows to be slow
+    assert segmenter.batch_sizer.max_pixels == room  # no reason for other windows to be slow
 
 
 @torch.inference_mode()
@@ -252,13 +253,19 @@ def test_the_query_of_a_later_window_is_that_of_the_rule(segmenter, longer, monk
 def test_only_what_a_later_window_sees_is_carried_and_not_on_the_device(segmenter, longer):
     frames = [segmenter.prepare(frame) for frame in longer]
     tracks = [answer.track for (answer,) in follow(segmenter, frames, SHARING)]
-    assert [track.seam.places for track in tracks] == [(2, 3), (4, 5), (5, 6, 7), ()]
+    assert [track.overlap.positions for track in tracks] == [(2, 3), (4, 5), (5, 6, 7), ()]
     for track in tracks:
-        parts = [track.look, track.seam.logits, track.seam.scores, track.seam.boxes, track.seam.windows]
+        parts = [
+            track.appearance,
+            track.overlap.logits,
+            track.overlap.scores,
+            track.overlap.boxes,
+            track.overlap.windows,
+        ]
         assert {part.device.type for part in parts} == {"cpu"}
-        assert track.seam.logits.untyped_storage().nbytes() == track.seam.logits.numel() * 4  # nothing behind it
+        assert track.overlap.logits.untyped_storage().nbytes() == track.overlap.logits.numel() * 4  # nothing behind it
         height, width = frames[0].shape[:2]
-        assert track.seam.logits[:1].numel() * 4 < height * width  # at the stride of the masks
+        assert track.overlap.logits[:1].numel() * 4 < height * width  # at the stride of the masks
 
 
 def test_a_video_of_one_window_is_answered_as_without_overlap(segmenter, longer):
@@ -286,8 +293,8 @@ def test_kept_frames_of_windows_that_share_frames(segmenter, longer):
     # One frame of each window, the A2D way: what two windows keep is the mean of both, the rest is nobody's.
     single = [answer for (answer,) in follow(segmenter, frames, SHARING[:2], keep=[3])]
     assert [len(answer.masks) for answer in single] == [0, 1]
-    assert single[0].track.seam.places == (3,)
-    assert single[1].track.seam.places == ()
+    assert single[0].track.overlap.positions == (3,)
+    assert single[1].track.overlap.positions == ()
 
 
 def test_a_window_in_parts_answers_the_frames_of_earlier_windows_once(segmenter, longer):
@@ -295,12 +302,12 @@ def test_a_window_in_parts_answers_the_frames_of_earlier_windows_once(segmenter,
     frames = [segmenter.prepare(frame) for frame in longer]
     ((first,),) = follow(segmenter, frames, [range(6)])
     (held,) = segmenter.segment(frames[:6], SIZE, SENTENCES[:1], None, Overlap(0, 2, [None]))
-    assert held.track.seam.places == (2, 3, 4, 5)
+    assert held.track.overlap.positions == (2, 3, 4, 5)
     (left,) = segmenter.segment(frames[2:4], SIZE, SENTENCES[:1], None, Overlap(2, 8, [held.track]))
-    assert left.track.seam.places == (4, 5)
+    assert left.track.overlap.positions == (4, 5)
     (right,) = segmenter.segment(frames[4:8], SIZE, SENTENCES[:1], None, Overlap(4, 8, [left.track]))
     assert [len(answer.masks) for answer in (held, left, right)] == [2, 2, 4]
-    assert right.track.seam.places == ()
+    assert right.track.overlap.positions == ()
     assert np.array_equal(held.masks, first.masks[:2])
 
 
@@ -308,7 +315,7 @@ def test_threshold_moves_the_masks(segmenter, video):
     frames = [segmenter.prepare(frame) for frame in video]
     areas = []
     for threshold in (0.1, 0.5, 0.9):
-        strict = Segmenter(segmenter.model, segmenter.tokenizer, device="cpu", threshold=threshold)
+        strict = ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cpu", threshold=threshold)
         (answer,) = strict.segment(frames, SIZE, SENTENCES[:1])
         areas.append(answer.masks.sum())
     assert areas[0] > areas[1] > areas[2]
@@ -317,7 +324,7 @@ def test_threshold_moves_the_masks(segmenter, video):
 def test_large_frames_are_cut_a_few_at_a_time(segmenter, video, monkeypatch):
     frames = [segmenter.prepare(frame) for frame in video]
     (whole,) = segmenter.segment(frames, SIZE, SENTENCES[:1])
-    monkeypatch.setattr("model.referformer.inference.segmenter.PIXELS_AT_ONCE", 2 * SIZE[0] * SIZE[1])
+    monkeypatch.setattr("model.referformer.inference.segmenter.UPSAMPLED_PIXELS", 2 * SIZE[0] * SIZE[1])
     (pieces,) = segmenter.segment(frames, SIZE, SENTENCES[:1])
     assert equal(whole, pieces)
 
@@ -353,10 +360,10 @@ def test_refusals(segmenter, video):
     with pytest.raises(ValueError, match="too small"):
         next(segmenter.segment([frame[:20] for frame in frames], SIZE, SENTENCES))
     with pytest.raises(ValueError, match="between 0 and 1"):
-        Segmenter(segmenter.model, segmenter.tokenizer, threshold=1.0)
+        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, threshold=1.0)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match='use "cpu" or "auto"'):
-            Segmenter(segmenter.model, segmenter.tokenizer, device="cuda")
+            ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cuda")
 
 
 def test_counts(segmenter):
@@ -387,8 +394,8 @@ def test_window_of_nothing_is_refused():
 @pytest.mark.parametrize("size", [(2, 1000), (1000, 2), (4, 120_000)])
 def test_absurd_shapes_are_refused_before_they_are_resized(segmenter, size):
     with pytest.raises(ValueError, match=f"a frame of {size[1]}x{size[0]} becomes"):
-        Segmenter(segmenter.model, segmenter.tokenizer, device="cpu", short_side=64, max_size=640).prepare(
+        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cpu", short_side=64, max_size=640).prepare(
             np.zeros((*size, 3), np.uint8)
         )
     with pytest.raises(ValueError, match="at most 4194304 in all"):
-        Segmenter(segmenter.model, segmenter.tokenizer, device="cpu").prepare(np.zeros((*size, 3), np.uint8))
+        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cpu").prepare(np.zeros((*size, 3), np.uint8))

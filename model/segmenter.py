@@ -1,0 +1,98 @@
+"""The interface between the pipeline and a model: prepared frames and sentences in, masks at the displayed size out.
+
+`model.families` loads an implementation from a checkpoint folder. This module needs numpy only.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Position of a window in its video where windows share frames. Positions count the chosen frames from 0."""
+
+    start: int  # position of the window's first frame
+    final: int  # later windows start here or further on: frames before it are complete after this window
+    tracks: Sequence[object | None]  # per expression, `Segmentation.track` of the previous window; None in the first
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Masks of one expression in one window, for K output frames of H x W pixels."""
+
+    masks: np.ndarray  # bool [K, H, W]; each frame column by column in memory, as run lengths are counted
+    scores: np.ndarray  # float32 [K], probability that the object is present in the frame
+    boxes: np.ndarray  # float32 [K, 4], x, y, w, h in pixels of the displayed frame
+    query: int  # number of the candidate that was chosen for the whole window
+    margin: float | None  # its score in the window minus that of the best other candidate; None with one candidate
+    finite: bool  # False: the model's output overflowed or is NaN, and the masks are unusable
+    track: object | None = None  # with an `Overlap`: state of the family for the next window, opaque to the pipeline
+
+
+@dataclass(frozen=True)
+class SegmenterStats:
+    """Counters of a segmenter since they were last read."""
+
+    halvings: int = 0  # times that memory was full and the batch was halved
+    parity: float | None = None  # share of mask pixels that differ from plain float32; None if nothing was compared
+
+
+class Segmenter(Protocol):
+    """A loaded model. One thread calls `segment` and `stats`; another may call `prepare` and `count_tokens`."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Length of the longest expression that the model takes, as `count_tokens` counts."""
+        ...
+
+    def count_tokens(self, expression: str) -> int:
+        """Count the tokens of an expression, with those that the model adds."""
+        ...
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """Resize a displayed frame, uint8 [H, W, 3] RGB, to the model's input, uint8 [h, w, 3].
+
+        Raises ValueError, before memory is allocated, if the result would be too large or too small for the model.
+        """
+        ...
+
+    def segment(
+        self,
+        frames: Sequence[np.ndarray],
+        size: tuple[int, int],
+        expressions: Sequence[str],
+        keep: Sequence[int] | None = None,
+        overlap: Overlap | None = None,
+    ) -> Iterator[Segmentation]:
+        """Yield one `Segmentation` per expression, in order, each computed when it is asked for.
+
+        frames: one window, each frame as `prepare` returned it.
+        size: height and width of the displayed video.
+        keep: positions in the window to output; None for all. The other frames are context.
+        overlap: position of the window where windows share frames. The result then holds only the kept frames before
+        `overlap.final`; the others follow with the next window, which needs `Segmentation.track`.
+
+        Raises ValueError for frames of different or too small size and for an overlap if the family does not support
+        it, FastModeError if the chosen precision or compilation fails, and torch's own errors when out of memory.
+        """
+        ...
+
+    def stats(self) -> SegmenterStats:
+        """Return the counters since the last call. Raises FastModeError if masks differ too much from float32."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """Properties of a checkpoint folder, read without loading the model."""
+
+    family: str  # a key of `model.families.FAMILIES`
+    digest: str  # sha256, in hex, over everything in the folder that decides the masks
+    short_side: int  # default size of the model's input: pixels of the shorter side
+    max_tokens: int  # length of the longest expression
+    count_tokens: Callable[[str], int]  # as `Segmenter.count_tokens`
+    resize: Callable[[np.ndarray, int, int | None], np.ndarray]  # frame, short_side, max_size; as `Segmenter.prepare`
+    supports_overlap: bool = True  # False: the family cannot carry an object's identity from window to window
