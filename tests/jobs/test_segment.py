@@ -195,7 +195,7 @@ def test_bad_rows_become_error_rows_and_cost_nothing_else(shapes, checkpoint, tm
     with pytest.raises(InputError) as refused:
         run(manifest, tmp_path / "strict", checkpoint, strict=True)
     assert "m.parquet row 1" in str(refused.value)
-    assert "m.parquet row 2: the expression has more than 512 tokens" in str(refused.value)
+    assert "m.parquet row 2: the expression has 3002 tokens, at most 512 fit" in str(refused.value)
     assert "broken.mp4" in str(refused.value)
     assert "absent.mp4" in str(refused.value)
     assert not (tmp_path / "strict").exists()
