@@ -39,7 +39,7 @@ class Roberta(nn.Module):
         """ids [N, L] int64; mask [N, L] bool, True on real tokens."""
         x = self.embeddings(ids)
         attended = None if mask.all() else mask[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
-        for layer in self.encoder["layer"]:
+        for layer in self.encoder["layer"].children():
             x = layer(x, attended)
         return RobertaOutput(x, self.pooler["dense"](x[:, 0]).tanh())
 
