@@ -1,4 +1,4 @@
-"""`conform`: a table against its declared schema. Called at every door; inside, the data is trusted."""
+"""Check tables against their declared schemas. `conform` is called on every read; code behind it trusts the data."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ VERSION_KEY = b"refervos.version"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with one input: which file, which row (0-based, None for the whole), what, and the way out."""
+    """A problem of an input: the file, the row (0-based, None for the whole file), the problem and the way out."""
 
     source: str
     row: int | None
@@ -25,7 +25,7 @@ class Problem:
 
 
 class SchemaError(InputError):
-    """A table does not have the form that its schema asks for; `problems` lists everything found."""
+    """A table does not match its schema; `problems` lists every problem."""
 
     def __init__(self, problems: list[Problem]):
         super().__init__(problems)
@@ -39,51 +39,51 @@ class SchemaError(InputError):
 
 
 def required(*names: str) -> dict[bytes, bytes]:
-    """Schema metadata: its version, and the columns that must be there (the others may be left out)."""
+    """Return the metadata of a schema: its version, and the required columns (the others may be left out)."""
     return {VERSION_KEY: b"1", b"refervos.required": ",".join(names).encode()}
 
 
 def required_columns(schema: pa.Schema) -> list[str]:
-    """Names that `required` put into the schema's metadata."""
+    """Return the required columns of a schema, as `required` recorded them."""
     return (schema.metadata or {})[b"refervos.required"].decode().split(",")
 
 
 def column_problems(found: pa.Schema, schema: pa.Schema, source: str) -> list[Problem]:
-    """Missing and mistyped columns. A Parquet footer is enough; no row is read."""
+    """Find missing, duplicate and mistyped columns. The schema is enough; no row is read."""
     problems = []
     for name in required_columns(schema):
         if name not in found.names:
             have = ", ".join(found.names) or "none"
-            problems.append(Problem(source, None, f"column '{name}' is missing (there are: {have})"))
+            problems.append(Problem(source, None, f"column '{name}' is missing (columns: {have})"))
     for field in schema:
         count = found.names.count(field.name)
         if count > 1:
-            problems.append(Problem(source, None, f"column '{field.name}' is there {count} times"))
+            problems.append(Problem(source, None, f"column '{field.name}' occurs {count} times"))
         elif count == 1 and not _readable_as(found.field(field.name).type, field.type):
             have = found.field(field.name).type
-            text = f"column '{field.name}' has type {have}, needed is {field.type}; write it with that type"
+            text = f"column '{field.name}' has type {have}, expected {field.type}; write it with that type"
             problems.append(Problem(source, None, text))
     return problems
 
 
 def null_problems(table: pa.Table, schema: pa.Schema, source: str) -> list[Problem]:
-    """One problem for each column that may hold no null and does, with the first such row."""
+    """Find nulls in columns that must not have any: one problem per column, with its first such row."""
     problems = []
     for field in schema:
         if field.nullable or field.name not in table.column_names or not table[field.name].null_count:
             continue
         nulls = table[field.name].is_null()
         row = pc.index(nulls, pa.scalar(True)).as_py()
-        text = f"column '{field.name}' is null in {table[field.name].null_count} rows, first here; give it a value"
+        text = f"column '{field.name}' is null in {table[field.name].null_count} rows, this is the first; set a value"
         problems.append(Problem(source, row, text))
     return problems
 
 
 def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
-    """`table` with its declared columns cast to the schema's types (others kept as they are, after them).
+    """Return `table` with its declared columns cast to the types of `schema`, followed by its other columns unchanged.
 
-    `source` is the name that errors carry. Raises SchemaError that lists every problem: missing, mistyped or doubled
-    columns, nulls where none may be, values that do not fit the type.
+    `source` is the name of the table in errors. Raises SchemaError, which lists every problem: missing, mistyped or
+    duplicate columns, nulls in columns that must not have any, values that do not fit the type.
     """
     problems = column_problems(table.schema, schema, source)
     if not problems:
@@ -98,9 +98,9 @@ def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
 
 
 def add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table that conforms, with all columns of the schema and no other: null where it has none.
+    """Return a table that conforms with exactly the columns of `schema`; missing ones are null.
 
-    Older files lack the columns that were added since.
+    Files of older versions lack the columns that were added since.
     """
     missing = [field for field in schema if field.name not in table.column_names]
     for field in missing:
@@ -116,7 +116,7 @@ def _cast(column: pa.ChunkedArray, field: pa.Field, source: str) -> pa.ChunkedAr
 
 
 def _readable_as(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether values of type `found` are meant as `wanted`: widths and encodings may differ, kinds may not."""
+    """Return True if `found` and `wanted` are the same kind of type; width and encoding may differ."""
     if pat.is_null(found) or found == wanted:
         return True
     if pat.is_dictionary(found):

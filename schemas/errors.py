@@ -1,7 +1,7 @@
-"""The errors that a user sees, and what becomes of each.
+"""The errors that a user sees, and the exit code of each.
 
-`InputError` and `InfrastructureError` end the command (exit codes 2 and 3) with their text alone; `MediaError` is
-what one video does wrong and becomes one error row for each of its pairs.
+`InputError` and `InfrastructureError` end the command with exit code 2 or 3 and print their text alone. `MediaError`
+concerns one video and becomes one error row for each of its pairs.
 """
 
 import re
@@ -17,12 +17,12 @@ _QUERY = re.compile(r"(\w://[^\s?'\"]*\?)[^\s'\"]+")
 
 
 def without_secrets(text: str) -> str:
-    """`text` with *** for what URIs in it carry between :// and @, and behind ?: keys, signatures, tokens."""
+    """Return `text` with *** for the user, keys and query of each URI in it."""
     return _QUERY.sub(r"\1***", _USER.sub("***@", text))
 
 
 class RvosError(Exception):
-    """Base of every error that is shown without a traceback, and without the secrets of a URI."""
+    """Base of the errors that are printed without a traceback and without the secrets of a URI."""
 
     exit_code = 1
 
@@ -31,26 +31,26 @@ class RvosError(Exception):
 
 
 class InputError(RvosError):
-    """Wrong use or bad input, found before work starts. The text names the file, the row and the way out."""
+    """Wrong use or bad input. The text names the file, the row and the way out."""
 
     exit_code = 2
 
 
 class InfrastructureError(RvosError):
-    """Storage, cluster or device did not do its part, and repeating the command may help."""
+    """Storage, cluster or device failed. Repeating the command may help."""
 
     exit_code = 3
 
 
 class StorageError(InfrastructureError, OSError):
-    """The storage as a whole fails: no answer after all retries, keys refused, disk full. No file is to blame."""
+    """The storage as a whole failed, not one file: no answer after all retries, access denied, disk full."""
 
 
 class MediaError(RvosError):
-    """A video cannot be read as asked.
+    """A video cannot be read as requested.
 
-    `status` is one of STATUSES (missing, corrupt, short_read, bad_row), `reason` says what is wrong
-    and what to do, `frame` is the name or index of the frame concerned, or None.
+    `status` is one of STATUSES (missing, corrupt, short_read, bad_row), `reason` names the problem and the way out,
+    `frame` is the name or index of the frame concerned, or None.
     """
 
     def __init__(self, status: str, reason: str, frame: str | int | None = None):
@@ -64,5 +64,5 @@ class MediaError(RvosError):
 
 
 def pair_message(video_id: str, expression_id: str, error: object) -> str:
-    """The text of an error row: which pair, then what happened."""
+    """Return the text of an error row: the pair, then the error."""
     return f"{PairKey(video_id, expression_id)}: {without_secrets(str(error))}"

@@ -8,7 +8,7 @@ if TYPE_CHECKING:  # cli.py imports this module, and its help must start fast
 
 
 class PairKey(NamedTuple):
-    """A video and an expression about it: one unit of result."""
+    """A video and an expression about it. `str` gives the form that messages use."""
 
     video_id: str
     expression_id: str
@@ -18,10 +18,10 @@ class PairKey(NamedTuple):
 
     @classmethod
     def of(cls, row: Mapping) -> "PairKey":
-        """The key of a row, as a mapping, of any table that has one."""
+        """Return the key of a row, a mapping with the columns video_id and expression_id."""
         return cls(row["video_id"], row["expression_id"])
 
     @classmethod
     def of_all(cls, table: "pa.Table") -> list["PairKey"]:
-        """The keys of the rows of `table`, in their order."""
+        """Return the keys of all rows of `table`, in order."""
         return list(map(cls, table["video_id"].to_pylist(), table["expression_id"].to_pylist()))

@@ -1,10 +1,10 @@
-"""COCO compressed RLE, the form in which every mask is stored.
+"""Encode and decode COCO compressed RLE, the form in which every mask is stored.
 
 A mask is read column by column, its pixels grouped in runs that alternate between background and foreground, the first
 one background. Each number is written in groups of 5 bits, lowest first, one byte of 48..111 each: bit 5 says that
 more follows, bit 4 of the last byte is the sign. From the fourth run on, the number is the difference to the run two
 before. (Format: `maskApi.c` of the COCO API.) Strings are checked in full before anything is allocated for the mask,
-since pycocotools may hang, crash or show uninitialised memory on broken ones.
+since pycocotools may hang, crash or return uninitialised memory for broken ones.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-MAX_SIDE = 16_384  # pixels; a longer frame side is taken for a broken size
+MAX_SIDE = 16_384  # pixels; a longer frame side counts as a broken size
 _MAX_GROUPS = 7  # of 5 bits: enough for any run in a frame of MAX_SIDE x MAX_SIDE
 
 
 class RleError(ValueError):
-    """A string is not the RLE of a mask of the size given with it; the text says why."""
+    """A string is not the RLE of a mask of the given size; the text gives the reason."""
 
 
 def encode(masks: np.ndarray) -> list[bytes]:
-    """One string for each mask of `masks`, bool or uint8 [T, H, W] (non-zero is foreground).
+    """Return one string for each mask of `masks`, bool or uint8 [T, H, W] (non-zero is foreground).
 
-    Nothing is copied if they are bool and their memory is laid out (T, W, H)-contiguous.
+    Masks are not copied if they are bool and contiguous in memory as (T, W, H).
     """
     if masks.ndim != 3 or masks.dtype not in (np.bool_, np.uint8):
         raise ValueError(f"masks must be bool or uint8 [T, H, W], got {masks.dtype} {list(masks.shape)}")
@@ -36,17 +36,17 @@ def encode(masks: np.ndarray) -> list[bytes]:
 
 
 def decode(counts: bytes, height: int, width: int) -> np.ndarray:
-    """The mask, bool [H, W], its memory column by column. Raises RleError as `check`."""
+    """Return the mask, bool [H, W], in column order. Raises RleError as `check`."""
     runs = run_lengths(counts, height, width)
     foreground = np.arange(len(runs)) % 2 == 1
     return np.repeat(foreground, runs).reshape(width, height).T
 
 
 def empty(height: int, width: int) -> bytes:
-    """The string of a mask without foreground."""
+    """Return the string of a mask without foreground."""
     _check_size(height, width)
     value, groups = height * width, bytearray()
-    while value > 15:  # 4 bits and a sign of 0 are left for the last group
+    while value > 15:  # the last group holds 4 bits and a sign of 0
         groups.append((value & 31 | 32) + 48)
         value >>= 5
     groups.append(value + 48)
@@ -54,10 +54,10 @@ def empty(height: int, width: int) -> bytes:
 
 
 def from_runs(runs: Sequence[int], height: int, width: int) -> bytes:
-    """The string of a mask given by its runs, background first (COCO's uncompressed form). Raises RleError."""
+    """Return the string of a mask from its runs, background first (COCO's uncompressed form). Raises RleError."""
     _check_size(height, width)
     if not all(type(run) is int and 0 <= run <= height * width for run in runs):
-        raise RleError("the runs are not all whole numbers within the frame")
+        raise RleError("the runs must be whole numbers, at most the pixels of the frame")
     if sum(runs) != height * width:
         raise RleError(f"runs total {sum(runs)}, frame of {height}x{width} has {height * width} pixels")
     uncompressed: Any = {"size": [height, width], "counts": list(runs)}
@@ -66,16 +66,16 @@ def from_runs(runs: Sequence[int], height: int, width: int) -> bytes:
 
 
 def check(counts: bytes, height: int, width: int) -> None:
-    """Raise RleError, with the reason, unless `counts` describes each pixel of a `height` x `width` frame once."""
+    """Raise RleError unless `counts` describes each pixel of a `height` x `width` frame once."""
     run_lengths(counts, height, width)
 
 
 def run_lengths(counts: bytes, height: int, width: int) -> np.ndarray:
-    """The runs of a string, int64, background first. Raises RleError as `check`."""
+    """Return the runs of a string, int64, background first. Raises RleError as `check`."""
     _check_size(height, width)
     runs = _undo_differences(_numbers(counts))
     if runs.min() < 0:
-        raise RleError(f"run {int(np.argmax(runs < 0))} is below zero")
+        raise RleError(f"run {int(np.argmax(runs < 0))} is negative")
     total = int(runs.sum())
     if total != height * width:
         raise RleError(f"runs total {total}, frame of {height}x{width} has {height * width} pixels")
@@ -88,22 +88,22 @@ def _check_size(height: int, width: int) -> None:
 
 
 def _numbers(counts: bytes) -> np.ndarray:
-    """The signed numbers in the string, int64, at most 35 bits each."""
+    """Return the signed numbers in the string, int64, at most 35 bits each."""
     groups = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(groups):
-        raise RleError("there are no runs: the string is empty")
+        raise RleError("the string is empty")
     if groups.min() < 0 or groups.max() > 63:
         at = int(np.argmax((groups < 0) | (groups > 63)))
         raise RleError(f"byte {counts[at]} at position {at} is outside 48..111")
     ends = np.flatnonzero(groups < 32)
     if not len(ends) or ends[-1] != len(groups) - 1:
-        raise RleError("the last byte asks for another one: the string is cut off")
+        raise RleError("the last byte requires another one: the string is truncated")
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts + 1
     if lengths.max() > _MAX_GROUPS:
         raise RleError(f"a number of {lengths.max()} bytes is larger than any frame")
-    place = np.arange(len(groups)) - np.repeat(starts, lengths)
-    values = np.add.reduceat((groups & 31) << (5 * place), starts)
+    position = np.arange(len(groups)) - np.repeat(starts, lengths)
+    values = np.add.reduceat((groups & 31) << (5 * position), starts)
     return np.where(groups[ends] & 16, values - (1 << 5 * lengths), values)
 
 

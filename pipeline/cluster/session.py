@@ -1,4 +1,4 @@
-"""The one place that talks to a Ray cluster: start or join it, quietly, and leave it again."""
+"""Start or join a Ray cluster, and leave it again. The only place that does."""
 
 import contextlib
 import logging
@@ -13,29 +13,30 @@ from schemas.errors import InfrastructureError, InputError
 
 OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter it
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray's job server for the commands that it starts
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's job server sets it for the commands that it starts
 START_TRIES = 3
 REACH_SECONDS = 10
-WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's threads share the cores with decoding; waiting must not spin
+WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's waiting threads must not take cores from decoding
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_NON_TTY_PROGRESS_LOG_INTERVAL": "1000000",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about CUDA_VISIBLE_DEVICES of actors without GPU
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about CUDA_VISIBLE_DEVICES for actors without GPU
 }
 
 
 @contextlib.contextmanager
 def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
-    """A Ray session at `address` ("local": a fresh one on this machine, "auto", or HOST:PORT); yields its resources.
+    """Connect to the Ray cluster at `address` and yield its resources; "local" starts a new one on this machine.
 
-    A session that the process has already is used and left running. Raises InfrastructureError if none comes up.
+    Other addresses are "auto" and HOST:PORT. A session that this process already has is used, and left running. Raises
+    InfrastructureError if the cluster does not start or answer.
     """
     for name, value in {**QUIET, **WORKERS}.items():
         os.environ.setdefault(name, value)
     if address == "local":
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nothing but loopback can reach it
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # only loopback can reach it
     import ray
-    import ray.data  # sets up its own logging when imported, so it comes before the next lines
+    import ray.data  # sets up its logging when imported, which the next lines change
 
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -53,10 +54,15 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
 def _start(address: str, empty_folder: str) -> None:
     import ray
 
-    _require_reachable(address)
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():  # HOST:PORT, where Ray would retry for many minutes
+        try:
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
     options: dict = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-    if SUBMITTED not in os.environ:  # else the job has its runtime_env, and Ray refuses a second one
-        # With a working_dir, workers do not put the caller's folder on their path, where a stray `model/` could lie.
+    if SUBMITTED not in os.environ:  # a job has its own runtime_env, and Ray rejects a second one
+        # With a working_dir, workers do not import from the caller's folder, which may hold another `model/`.
         options["runtime_env"] = {
             "working_dir": empty_folder,
             "env_vars": {**WORKERS, **storage_settings()},
@@ -71,30 +77,23 @@ def _start(address: str, empty_folder: str) -> None:
             break
         except ValueError as error:
             raise InputError(f"--address {address}: {error}") from None
-        except Exception as error:  # of no type of its own if the machine is too busy to start it within 30 s
+        except Exception as error:  # of any type if the machine is too busy to start Ray within 30 s
             ray.shutdown()
             if address != "local" or not tries_left:
                 raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
-    for number, handler in handlers.items():  # Ray sets its own for SIGTERM
+    for number, handler in handlers.items():  # Ray installs its own for SIGTERM
         signal.signal(number, handler)
-
-
-def _require_reachable(address: str) -> None:
-    """Whether somebody listens at HOST:PORT; Ray itself would try for many minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "local", "auto"; Ray tells what else is no address
-    try:
-        socket.create_connection((host, int(port)), REACH_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
 
 
 @contextlib.contextmanager
 def _native_stderr_closed() -> Iterator[None]:
-    """Drop what Ray's C++ side writes to file descriptor 2, past all Python logging; Python's own stderr stays."""
+    """Discard what Ray's C++ code writes to file descriptor 2 without Python logging; sys.stderr still works."""
     python_stderr = sys.stderr
-    if not _is_descriptor_2(python_stderr):
+    try:
+        is_native = python_stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        is_native = False
+    if not is_native:
         yield
         return
     saved = os.dup(2)
@@ -107,16 +106,9 @@ def _native_stderr_closed() -> Iterator[None]:
             sys.stderr = python_stderr
 
 
-def _is_descriptor_2(stream: object) -> bool:
-    try:
-        return stream.fileno() == 2  # pyright: ignore[reportAttributeAccessIssue]
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
 def storage_settings() -> dict[str, str]:
-    """Where this process finds its storage, for the workers on other nodes. Keys do not travel with it.
+    """Return the environment variables that locate the storage, for workers on other nodes; keys are not among them.
 
-    A cluster shows what is passed on in its dashboard and logs; nodes have a role, or keys in their own environment.
+    The dashboard and logs of a cluster show these values. Nodes need a role, or keys in their own environment.
     """
     return {name: os.environ[name] for name in STORAGE_SETTINGS if name in os.environ}

@@ -1,7 +1,7 @@
-"""A run as few large files sorted by video, for readers that care: a separate data set, and the run stays as it is.
+"""Copy the masks of a run to few large files sorted by video: a separate data set, which leaves the run alone.
 
-OUT/part-00000.parquet ...  PREDICTIONS by video and expression, about FILE_BYTES each, a video whole in one file
-OUT/_compact.json           what they were made of, and their sizes; written last: with it the data set is complete
+OUT/part-00000.parquet ...  PREDICTIONS sorted by video and expression, about FILE_BYTES each, a video in one file
+OUT/_compact.json           the run and the sizes of the files; written last, so the data set is complete once it exists
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from schemas.pair import PairKey
 DOCUMENT = "_compact.json"
 FILE_BYTES = 128 * 2**20
 GROUP_BYTES = 16 * 2**20  # of a row group, before compression
-READERS = 4  # units read ahead, in their compressed form
+READERS = 4  # units read ahead, in compressed form
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What DOCUMENT says. `content` tells the state of the run: hash of all units with their generations."""
+    """The content of DOCUMENT. `content` is a hash of all units of the run with their generations."""
 
     run: str
     fingerprint: str
@@ -63,9 +63,10 @@ class Compacted:
 
 
 def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
-    """Write the data set to the folder `out`; returns what is there now, and whether it was there before.
+    """Write the data set to the folder `out`. Returns its description, and True if it existed before.
 
-    Raises InputError if the run is not finished, or `out` lies in it, holds something else, or another state of it.
+    Raises InputError if the run is not finished, if `out` is inside it, or if `out` holds other files, another run or
+    an earlier state of this run.
     """
     output_folder.require_outside(out, run.folder)
     content = run_content(run)
@@ -93,15 +94,17 @@ def read_document(out: str) -> Compacted | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{uri} cannot be read ({error}); compact the run to a new folder") from None
+        raise InputError(f"cannot read {uri} ({error}); compact the run to a new folder") from None
 
 
 def run_content(run: Run) -> str:
-    """Hash of what a finished run holds. Raises InputError if units are missing."""
+    """Return a hash of the content of a finished run. Raises InputError if units are missing."""
     units = sorted({unit.unit_id for unit in run.units()})
     missing = len(units) - len(run.committed() & set(units))
     if missing or not units:
-        raise InputError(f"{run.folder} is not finished: {missing} of {len(units)} units are missing; segment it first")
+        raise InputError(
+            f"{run.folder} is not finished: {missing} of {len(units)} units are missing; segment them first"
+        )
     digest = hashlib.sha256()
     for receipt in run.receipts(units):
         digest.update(f"{receipt.unit_id} {receipt.generation}\n".encode())
@@ -109,11 +112,18 @@ def run_content(run: Run) -> str:
 
 
 def sorted_rows(run: Run) -> Iterator[pa.Table]:
-    """All rows of a finished run by video and expression; each table is of one pair, long pairs are several.
+    """Yield all rows of a finished run, sorted by video and expression: one table per pair, or several for long pairs.
 
     Units cover ranges of keys that hardly overlap, so few are open at a time.
     """
-    firsts = deque(_first_keys(run))
+    found: dict[str, PairKey] = {}  # unit_id -> its first pair, since the plan is sorted within a unit
+    for part in run.parts():
+        plan = run.read_part(part, ["unit_id", "video_id", "expression_id"])
+        ids = plan["unit_id"].combine_chunks()
+        starts = np.flatnonzero(np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)))
+        for row in plan.take(starts).to_pylist():
+            found.setdefault(row["unit_id"], PairKey.of(row))
+    firsts = deque(sorted((key, unit_id) for unit_id, key in found.items()))
     contents = bounded_map(lambda unit: storage.read_bytes(run.masks_uri(unit[1])), tuple(firsts), READERS)
     opened: list[tuple[PairKey, str, _UnitReader]] = []  # a heap
     while firsts or opened:
@@ -128,7 +138,7 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
 
 
 def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
-    """All rows of a data set in their order, each table of one pair. Raises InputError if a file is not readable."""
+    """Yield all rows of a data set in order, one table per pair. Raises InputError if a file is unreadable."""
     for part in parts:
         with storage.open_parquet(storage.join(out, part.name)) as file:
             for number in range(file.num_row_groups):
@@ -137,30 +147,21 @@ def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
                 except StorageError:
                     raise
                 except (OSError, pa.ArrowInvalid) as error:
-                    raise InputError(f"{part.name} cannot be read: {error}") from None
-                yield from _split(rows)
+                    raise InputError(f"cannot read {part.name}: {error}") from None
+                ids = pc.binary_join_element_wise(rows["video_id"], rows["expression_id"], "\x1f").combine_chunks()
+                changes = np.flatnonzero(pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)) + 1
+                for start, stop in itertools.pairwise([0, *changes.tolist(), len(rows)]):
+                    yield rows.slice(start, stop - start)
 
 
 def by_pair(tables: Iterable[pa.Table]) -> Iterator[tuple[PairKey, pa.Table]]:
-    """Consecutive tables of the same pair put together."""
+    """Concatenate consecutive tables of the same pair."""
     for key, group in itertools.groupby(tables, pair_key):
         yield key, pa.concat_tables(group)
 
 
-def _first_keys(run: Run) -> list[tuple[PairKey, str]]:
-    """The first pair of each unit, and its unit_id, in order. Within a unit the plan is sorted."""
-    found = {}
-    for part in run.parts():
-        plan = run.read_part(part, ["unit_id", "video_id", "expression_id"])
-        ids = plan["unit_id"].combine_chunks()
-        starts = np.flatnonzero(np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)))
-        for row in plan.take(starts).to_pylist():
-            found.setdefault(row["unit_id"], PairKey.of(row))
-    return sorted((key, unit_id) for unit_id, key in found.items())
-
-
 class _UnitReader:
-    """One unit's object in memory, compressed; its pairs are read in order, row group by row group."""
+    """The object of one unit in memory, compressed; its pairs are read in order, row group by row group."""
 
     def __init__(self, uri: str, content: bytes):
         self.uri = uri
@@ -169,13 +170,13 @@ class _UnitReader:
         for number in range(self._file.num_row_groups):
             ids = self._file.read_row_group(number, ["video_id", "expression_id"])
             if len(ids.group_by(ids.column_names).aggregate([])) != 1:
-                raise InfrastructureError(f"{uri} mixes pairs in one row group: it was not written by 'rvos segment'")
+                raise InfrastructureError(f"{uri} has two pairs in one row group: it was not written by 'rvos segment'")
             groups.setdefault(pair_key(ids), []).append(number)
         self.pairs = deque(sorted(groups.items()))
 
     @property
     def key(self) -> PairKey:
-        """Of the next pair."""
+        """The key of the next pair."""
         return self.pairs[0][0]
 
     def next_pair(self) -> Iterator[pa.Table]:
@@ -184,36 +185,39 @@ class _UnitReader:
 
 
 def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:
-    """Files of about FILE_BYTES, cut between videos."""
-    waiting = _with_ends(tables)
+    """Write files of about FILE_BYTES, split between videos."""
+    remaining = _with_video_ends(tables)
     for number in itertools.count():
-        first = next(waiting, None)
+        first = next(remaining, None)
         if first is None:
             return
         name = f"part-{number:05d}.parquet"
         with storage.spool(storage.join(out, name)) as path:
-            pairs, rows = _write_part(path, itertools.chain([first], waiting))
+            pairs, rows = _write_part(path, itertools.chain([first], remaining))
             size = os.path.getsize(path)
             storage.commit(path, storage.join(out, name), replace=True)
         yield Part(name, pairs, rows, size)
 
 
 def _write_part(path: str, tables: Iterable[tuple[pa.Table, bool]]) -> tuple[int, int]:
-    """Take tables until a video ends and the file is large enough; returns pairs and rows. Memory is one row group."""
+    """Take tables until the file is large enough and its last video ends. Memory is one row group.
+
+    Returns the number of pairs and rows.
+    """
     group: list[pa.Table] = []
-    pairs = rows = held = 0
+    pairs = rows = group_bytes = 0
     last = None
     with pa.OSFile(path, "wb") as sink, pq.ParquetWriter(sink, PREDICTIONS, compression="zstd") as writer:
         for table, ends_video in tables:
             group.append(table)
-            held += table.nbytes
+            group_bytes += table.nbytes
             rows += len(table)
             pairs += pair_key(table) != last
             last = pair_key(table)
-            full = ends_video and sink.tell() + held >= FILE_BYTES
-            if full or held >= GROUP_BYTES:
+            full = ends_video and sink.tell() + group_bytes >= FILE_BYTES
+            if full or group_bytes >= GROUP_BYTES:
                 writer.write_table(pa.concat_tables(group))
-                group, held = [], 0
+                group, group_bytes = [], 0
             if full:
                 break
         if group:
@@ -221,17 +225,9 @@ def _write_part(path: str, tables: Iterable[tuple[pa.Table, bool]]) -> tuple[int
     return pairs, rows
 
 
-def _with_ends(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
-    """Each table, and whether it is the last of its video."""
+def _with_video_ends(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
+    """Yield each table, and True if it is the last of its video."""
     following = itertools.chain(tables, [None])
     for table, after in itertools.pairwise(following):
         assert table is not None
         yield table, after is None or pair_key(after)[0] != pair_key(table)[0]
-
-
-def _split(rows: pa.Table) -> Iterator[pa.Table]:
-    """Runs of rows of the same pair."""
-    ids = pc.binary_join_element_wise(rows["video_id"], rows["expression_id"], "\x1f").combine_chunks()
-    changes = np.flatnonzero(pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)) + 1
-    for start, stop in itertools.pairwise([0, *changes.tolist(), len(rows)]):
-        yield rows.slice(start, stop - start)

@@ -1,4 +1,4 @@
-"""A run folder: its identity in run.json, its plan parts, which units are committed."""
+"""A run folder: its identity in run.json, the parts of its plan, and its committed units."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -16,20 +16,20 @@ from pipeline.runs.commit import Receipt, read_receipt
 from schemas.errors import InputError, StorageError
 
 RUN_JSON = "run.json"
-PLAN_ROW_GROUP = 4096  # a worker reads the row groups that its unit lies in
-RECEIPT_READERS = 32  # footers read at once; mostly waiting for storage
+PLAN_ROW_GROUP = 4096  # rows; a worker reads only the row groups of its unit
+RECEIPT_READERS = 32  # footers read in parallel, which is mostly waiting for storage
 ORIGIN_KEY = b"refervos.origin"
 
 
 class OtherRunError(InputError):
-    """A folder holds a run of another fingerprint."""
+    """The folder holds a run with another fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Where the rows of one unit lie: rows start..stop-1 of plan part `part`.
+    """The position of one unit in the plan: rows start..stop-1 of plan part `part`.
 
-    `generation` is the one to make: 0, or more to do error rows of the object that is there again.
+    `generation` is 0, or higher if the unit replaces a committed object to retry its error rows.
     """
 
     unit_id: str
@@ -42,28 +42,28 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run folder, local or remote. `fingerprint` is the hash of what decides its masks."""
+    """One run folder, local or remote. `fingerprint` is the hash of everything that decides its masks."""
 
     folder: str
     fingerprint: str
 
     @classmethod
     def start(cls, folder: str, fingerprint: str, decides: dict, record: dict) -> "Run":
-        """Open the run in `folder`, or create it if there is none, with `record` in its run.json.
+        """Open the run in `folder`, or create it with `record` in its run.json.
 
-        `decides` is what the fingerprint was hashed from, name by name. Raises InputError if the folder holds
-        something else, OtherRunError if a run of another fingerprint (the text lists what differs).
+        `decides` holds the options that the fingerprint is the hash of. Raises InputError if the folder holds other
+        files, OtherRunError, which lists the differences, if it holds a run with another fingerprint.
         """
         if not cls.is_there(folder, fingerprint, decides):
             document = {"fingerprint": fingerprint, "decides": decides, **record}
             text = json.dumps(document, indent=2, sort_keys=True) + "\n"
             storage.create_bytes(storage.join(folder, RUN_JSON), text.encode())
-            cls.is_there(folder, fingerprint, decides)  # another start may have been first
+            cls.is_there(folder, fingerprint, decides)  # another process may have created it first
         return cls(folder, fingerprint)
 
     @classmethod
     def is_there(cls, folder: str, fingerprint: str, decides: dict) -> bool:
-        """Whether `folder` holds this run already, rather than nothing. Raises InputError as `start`."""
+        """Return True if `folder` holds this run, False if it is new or empty. Raises as `start`."""
         if not output_folder.has_marker(folder, RUN_JSON):
             return False
         there = read_run_json(folder)
@@ -77,7 +77,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str) -> "Run":
-        """An existing run. Raises InputError if `folder` is none."""
+        """Open an existing run. Raises InputError if `folder` is not a run."""
         return cls(folder, read_run_json(folder)["fingerprint"])
 
     def extend_plan(
@@ -89,10 +89,10 @@ class Run:
         limit: int | None = None,
         origin: str = "",
     ) -> None:
-        """Plan the pairs of `manifest` (the first `limit`) that are not planned yet, as one more part.
+        """Add a part to the plan with the pairs of `manifest` (its first `limit` rows) that are not planned yet.
 
-        `origin` tells the manifest's content and limit; `is_planned_from` finds it again. Raises InputError if a
-        planned row changed in, or vanished from, the manifest.
+        `origin` identifies the manifest's content and limit, for `is_planned_from`. Raises InputError if a planned row
+        was changed in, or removed from, the manifest.
         """
         parts = self.parts()
         new = self.new_rows(manifest, source, limit)
@@ -106,7 +106,7 @@ class Run:
             self.extend_plan(manifest, source, options, limit=limit, origin=origin)
 
     def is_planned_from(self, origin: str) -> bool:
-        """Whether the latest planning was from `origin`, so that there is nothing to compare."""
+        """Return True if the latest part was planned from `origin`: no rows need to be compared."""
         parts = self.parts()
         if not parts:
             return False
@@ -114,8 +114,9 @@ class Run:
             return (file.schema_arrow.metadata or {}).get(ORIGIN_KEY, b"").decode() == origin
 
     def new_rows(self, manifest: pa.Table, source: str, limit: int | None) -> pa.Table:
-        """The rows of `manifest` (of its first `limit`) that are not planned yet; raises as `extend_plan`."""
-        plan.check_columns(manifest, source)
+        """Return the rows of `manifest` (of its first `limit`) that are not planned yet. Raises as `extend_plan`."""
+        if reserved := sorted(set(plan.PLAN_COLUMNS) & set(manifest.column_names)):
+            raise InputError(f"{source}: column names {', '.join(reserved)} are reserved for the plan; rename them")
         parts = self.parts()
         if not parts:
             return manifest.slice(0, limit)
@@ -124,14 +125,12 @@ class Run:
         return new if limit is None else new.slice(0, max(0, limit - planned.num_rows))
 
     def parts(self) -> list[int]:
-        """Numbers of the plan parts, in order."""
-        folder = storage.join(self.folder, "plan")
-        if not storage.is_folder(folder):
-            return []
-        return sorted(int(name.removesuffix(".parquet")) for name in storage.names(folder) if name.endswith(".parquet"))
+        """Return the numbers of the plan parts in ascending order."""
+        names = storage.names(storage.join(self.folder, "plan"), missing_ok=True)
+        return sorted(int(name.removesuffix(".parquet")) for name in names if name.endswith(".parquet"))
 
     def units(self) -> list[Unit]:
-        """All planned units, part by part, longest first within each."""
+        """Return all planned units, part by part, in the order of the plan: longest first."""
         found = []
         for part in self.parts():
             with storage.open_parquet(self._part_uri(part)) as file:
@@ -139,21 +138,19 @@ class Run:
         return found
 
     def committed(self) -> set[str]:
-        """Ids of the units whose object is there."""
-        folder = storage.join(self.folder, "masks")
-        if not storage.is_folder(folder):
-            return set()
-        return {name.removesuffix(".parquet") for name in storage.names(folder) if name.endswith(".parquet")}
+        """Return the ids of the committed units."""
+        names = storage.names(storage.join(self.folder, "masks"), missing_ok=True)
+        return {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
 
     def rows(self, unit: Unit) -> pa.Table:
-        """The plan rows of one unit; only the row groups that hold them are read."""
+        """Read the plan rows of one unit; only the row groups that hold them are fetched."""
         with storage.open_parquet(self._part_uri(unit.part)) as file:
             first, last = unit.start // PLAN_ROW_GROUP, (unit.stop - 1) // PLAN_ROW_GROUP
             table = file.read_row_groups(list(range(first, last + 1)))
         return table.slice(unit.start - first * PLAN_ROW_GROUP, unit.stop - unit.start)
 
     def manifest(self) -> pa.Table:
-        """All planned manifest rows."""
+        """Read all planned rows, with the columns of the manifest."""
         tables = [self.read_part(part) for part in self.parts()]
         if not tables:
             raise InputError(f"{self.folder} has no plan yet")
@@ -161,7 +158,7 @@ class Run:
 
     @property
     def success_uri(self) -> str:
-        """There after an audit that found every pair exactly once, until the plan grows."""
+        """Written by an audit that found every pair exactly once; removed when the plan grows."""
         return storage.join(self.folder, "_SUCCESS")
 
     @property
@@ -175,11 +172,11 @@ class Run:
         return read_receipt(self.masks_uri(unit_id))
 
     def receipts(self, unit_ids: Iterable[str]) -> Iterator[Receipt]:
-        """Of many committed units, in the order asked for."""
+        """Yield the receipts of committed units in the order of `unit_ids`."""
         return bounded_map(self.receipt, unit_ids, RECEIPT_READERS)
 
     def write_log(self, invocation: str, document: dict) -> None:
-        """Keep what one invocation did, as log/<invocation>.json."""
+        """Write log/<invocation>.json, the record of one invocation."""
         uri = storage.join(self.folder, "log", f"{invocation}.json")
         storage.write_bytes(uri, (json.dumps(document, indent=2) + "\n").encode())
 
@@ -187,12 +184,12 @@ class Run:
         return storage.join(self.folder, "plan", f"{part}.parquet")
 
     def read_part(self, part: int, columns: list[str] | None = None) -> pa.Table:
-        """One plan part: PLAN_COLUMNS and those of the manifest, or some of them."""
+        """Read a plan part: PLAN_COLUMNS and the columns of the manifest, or some of them."""
         return storage.read_table(self._part_uri(part), columns)
 
 
 def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
-    """The runs of rows with the same unit_id."""
+    """Yield a unit for each run of rows with the same unit_id."""
     row, last = 0, Unit("", part, 0, 0, 0)
     for batch in file.iter_batches(16 * PLAN_ROW_GROUP, columns=["unit_id", "pair_frames"]):
         ids, frames = batch["unit_id"], batch["pair_frames"].to_numpy()
@@ -204,7 +201,7 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
         for unit_id, start, stop, total in zip(
             names, (row + starts).tolist(), stops.tolist(), sums.tolist(), strict=True
         ):
-            if unit_id == last.unit_id:  # goes on over the seam of two batches
+            if unit_id == last.unit_id:  # continues from the previous batch
                 last = replace(last, stop=stop, pair_frames=last.pair_frames + total)
                 continue
             if last.unit_id:
@@ -216,12 +213,12 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
 
 
 def is_run(folder: str) -> bool:
-    """Whether `folder` holds a run."""
+    """Return True if `folder` holds a run."""
     return storage.exists(storage.join(folder, RUN_JSON))
 
 
 def read_run_json(folder: str) -> dict:
-    """What run.json says. Raises InputError if there is none or it is damaged."""
+    """Read run.json. Raises InputError if it is missing or damaged."""
     uri = storage.join(folder, RUN_JSON)
     try:
         return json.loads(storage.read_bytes(uri, limit=10_000_000))
@@ -230,4 +227,4 @@ def read_run_json(folder: str) -> dict:
     except StorageError:
         raise
     except (ValueError, OSError) as error:
-        raise InputError(f"{uri} cannot be read: {error}") from None
+        raise InputError(f"cannot read {uri}: {error}") from None

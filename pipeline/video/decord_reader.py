@@ -1,9 +1,9 @@
-"""Sequential decoding with decord, for those who compare with work that used it.
+"""Decode video files with decord, to compare with work that used it.
 
-decord reads with `next()` alone: `get_batch` returns other frames than asked for on files with edit lists. It has no
-AV1, does not tell damaged pictures, and repeats the last picture where frames are missing at the end; the promise of
-the header and, in doubt, a count by PyAV keep such repeats out. It decodes ahead in threads of its own, so how many
-good frames it gives before a broken one is chance: such a file is refused as a whole.
+Only `next()` is used: `get_batch` returns wrong frames for files with edit lists. decord has no AV1, does not report
+damaged pictures, and repeats the last picture if frames are missing at the end. The frame count of the header and, in
+doubt, a count by PyAV detect such repeats. decord decodes ahead in its own threads, so the number of good frames before
+a broken one varies: such a file fails as a whole.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ decord.logging.set_level(decord.logging.QUIET)
 
 
 class DecordReader:
-    """The same stream of the same file as PyavReader, decoded by decord. Raises MediaError as PyavReader."""
+    """Decode the stream that PyavReader would choose, with decord. Raises MediaError as PyavReader."""
 
     def __init__(self, path: str, uri: str):
         self._path, self._uri = path, uri
-        with PyavReader(path, uri) as video:  # same errors, and the same promise, whatever decodes
+        with PyavReader(path, uri) as video:  # the same errors and frame count as with PyAV
             self.num_frames = video.num_frames
         try:
             self._reader = decord.VideoReader(path, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:
-            reason = f"{uri} cannot be opened by decord, which lacks newer codecs (AV1); use --decoder pyav"
+            reason = f"decord cannot open {uri}; it lacks newer codecs (AV1): use --decoder pyav"
             raise MediaError("corrupt", reason) from error
 
     def __enter__(self) -> Self:
@@ -58,9 +58,11 @@ class DecordReader:
             image = self._reader.next().asnumpy()
         except (StopIteration, RuntimeError, decord.DECORDError) as error:
             count = f"PyAV decoded {self._count_by_pyav()} of {self.num_frames or len(self._reader)} frames"
-            way_out = "replace the file, or take what there is with --decoder pyav --allow-short"
-            raise MediaError("short_read", f"{self._uri}: decord fails on this file ({count}); {way_out}") from error
-        if image.shape[2] != 3:  # padding that its rows have below some 80 pixels
+            way_out = "replace the file, or use the decoded frames with --decoder pyav --allow-short"
+            raise MediaError(
+                "short_read", f"{self._uri}: decord failed to decode this file ({count}); {way_out}"
+            ) from error
+        if image.shape[2] != 3:  # rows of less than some 80 pixels are padded
             reason = f"{self._uri}: decord misreads frames only {image.shape[1]} wide; use --decoder pyav"
             raise MediaError("corrupt", reason)
         return image

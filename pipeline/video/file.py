@@ -1,4 +1,4 @@
-"""A video file as frames: picking by count from a sequential decode, and noticing when it ends too early."""
+"""Select frames from a sequential decode of a video file, and detect files that end too early."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol, Self
@@ -11,12 +11,12 @@ from schemas.errors import MediaError
 Picture = Callable[[], np.ndarray]  # converts a decoded picture to uint8 [H, W, 3] RGB, rotated for display
 
 
-class Damage(Exception):  # noqa: N818 - not a failure by itself: the frames wanted may all lie before it
-    """Decoding cannot go on; the text says why."""
+class Damage(Exception):  # noqa: N818 - not an error if all wanted frames come before it
+    """Decoding cannot continue; the text gives the reason."""
 
 
 class VideoReader(Protocol):
-    """An open video file. `num_frames` is what its header promises to decode, None where it does not say."""
+    """An open video file. `num_frames` is the frame count of its header, None if it has none."""
 
     num_frames: int | None
 
@@ -25,22 +25,22 @@ class VideoReader(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def __iter__(self) -> Iterator[Picture]:
-        """All pictures in presentation order. Raises Damage where the file is broken or cut off."""
+        """Yield all pictures in presentation order. Raises Damage where the file is broken or truncated."""
         ...
 
 
 def probe(video: VideoReader, uri: str) -> VideoHeader:
-    """Header of an open file; one frame is decoded, since only frames tell the rotation."""
+    """Return the header of an open file. Decodes one frame, since only frames contain the rotation."""
     for frame in read(video, uri, Selection(indices=(0,)), allow_short=False):
         return VideoHeader(video.num_frames, *frame.image.shape[:2])
     raise AssertionError("reading frame 0 yields it or raises")
 
 
 def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) -> Iterator[Frame]:
-    """The selected frames of an open file; see `pipeline.video.read_frames`."""
-    wanted = selection.resolve(uri, video.num_frames, None)
-    chosen = None if wanted is None else frozenset(wanted)
-    last = None if wanted is None else wanted[-1]
+    """Yield the selected frames of an open file; see `pipeline.video.read_frames`."""
+    indices = selection.resolve(uri, video.num_frames, None)
+    chosen = None if indices is None else frozenset(indices)
+    last = None if indices is None else indices[-1]
     decoded, size, damage = 0, None, None
     try:
         for picture in video:
@@ -58,14 +58,10 @@ def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) 
         last = range(0, video.num_frames, selection.step)[-1]
     complete = damage is None if last is None else decoded > last
     if decoded == 0 or not (complete or (allow_short and size is not None)):
-        raise _short(uri, decoded, video.num_frames, last, damage)
-
-
-def _short(uri: str, decoded: int, promised: int | None, last: int | None, damage: Damage | None) -> MediaError:
-    because = f" ({damage})" if damage else ""
-    if decoded == 0:
-        return MediaError("corrupt", f"{uri}: no frame can be decoded{because}; replace the file")
-    count = f"decoded {decoded} of {promised} frames" if promised else f"decoded {decoded} frames"
-    wish = f", frame {last} is asked for" if last is not None and not promised else ""
-    reason = f"{uri}: {count}{wish}{because}; replace the file, or take what there is with --allow-short"
-    return MediaError("short_read", reason)
+        cause = f" ({damage})" if damage else ""
+        if decoded == 0:
+            raise MediaError("corrupt", f"{uri}: no frame can be decoded{cause}; replace the file")
+        count = f"decoded {decoded} of {video.num_frames} frames" if video.num_frames else f"decoded {decoded} frames"
+        wanted = f", but frame {last} is requested" if last is not None and not video.num_frames else ""
+        way_out = "replace the file, or use the decoded frames with --allow-short"
+        raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {way_out}")

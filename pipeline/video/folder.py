@@ -1,8 +1,8 @@
-"""A folder of JPEG or PNG files as a video.
+"""Read a folder of JPEG or PNG files as a video.
 
-Pictures are converted to 8-bit RGB as the field's data loaders do it (`Image.convert("RGB")`: palettes looked up,
-alpha dropped, CMYK and gray converted); 16-bit gray keeps its high byte. EXIF orientation is not applied: the masks of
-frame data sets are drawn on the stored pixels.
+Images are converted to 8-bit RGB as the field's data loaders do it (`Image.convert("RGB")`: palettes resolved, alpha
+dropped, CMYK and gray converted); 16-bit gray keeps its high byte. EXIF orientation is ignored, since the masks of such
+data sets are drawn on the stored pixels.
 """
 
 import io
@@ -18,15 +18,14 @@ from schemas.errors import MediaError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_IMAGE_BYTES = 2**28
-REMOTE_READERS = 8  # images on their way at once; latency, not bandwidth, is what remote folders cost
+REMOTE_READERS = 8  # images fetched in parallel; remote folders cost latency, not bandwidth
 
 
 def list_frames(uri: str) -> dict[str, str]:
-    """Frame name (file stem) -> file name, in the order of the video.
+    """Return the file name of each frame name (file stem), in the order of the video.
 
-    Raises MediaError if there are none or doubles, or a name is not text, which no table could hold.
-
-    The order is that of the names; where all of them are plain numbers, that of the numbers (so 2 comes before 10).
+    Frames are sorted by name, or by number if all names are numbers (2 before 10). Raises MediaError if the folder has
+    no images, if two have the same frame name, or if a name is not UTF-8, which no table can hold.
     """
     stems: dict[str, str] = {}
     for name in storage.names(uri):
@@ -34,19 +33,19 @@ def list_frames(uri: str) -> dict[str, str]:
         if dot + suffix.lower() not in SUFFIXES:
             continue
         if not storage.is_text(stem):
-            raise MediaError("bad_row", f"{uri} holds an image whose name is not UTF-8, {name!a}; rename it")
+            raise MediaError("bad_row", f"{uri}: file name {name!a} is not UTF-8; rename it")
         if stem in stems:
-            reason = f"{uri} holds two images of this name, {stems[stem]} and {name}; remove one"
+            reason = f"{uri} has two images for this frame, {stems[stem]} and {name}; remove one"
             raise MediaError("bad_row", reason, stem)
         stems[stem] = name
     if not stems:
-        raise MediaError("missing", f"{uri} is a folder without images; put JPEG or PNG files into it")
+        raise MediaError("missing", f"{uri} is a folder without images; add JPEG or PNG files")
     numbers = all(stem.isascii() and stem.isdigit() for stem in stems)
     return {stem: stems[stem] for stem in sorted(stems, key=lambda stem: (int(stem) if numbers else 0, stem))}
 
 
 def probe(uri: str) -> VideoHeader:
-    """Header of the folder: its listing, and the size of the first image."""
+    """Return the header of the folder, from its listing and the size of the first image."""
     frames = list_frames(uri)
     first = next(iter(frames))
     image = open_image(_read(uri, frames[first]), uri, first)
@@ -54,7 +53,7 @@ def probe(uri: str) -> VideoHeader:
 
 
 def read(uri: str, selection: Selection) -> Iterator[Frame]:
-    """The selected frames of the folder; see `pipeline.video.read_frames`."""
+    """Yield the selected frames of the folder; see `pipeline.video.read_frames`."""
     frames = list_frames(uri)
     names = tuple(frames)
     indices = selection.resolve(uri, len(names), names) or range(0, len(names), selection.step)
@@ -69,7 +68,7 @@ def read(uri: str, selection: Selection) -> Iterator[Frame]:
 
 
 def decode(content: bytes, uri: str, name: str) -> np.ndarray:
-    """The picture in a JPEG or PNG file as uint8 [H, W, 3] RGB. Raises MediaError, never pads what is missing."""
+    """Decode a JPEG or PNG file to uint8 [H, W, 3] RGB. Raises MediaError; never pads a truncated image."""
     image = open_image(content, uri, name)
     try:
         image.load()
@@ -85,11 +84,11 @@ def _read(uri: str, file: str) -> bytes:
 
 
 def open_image(content: bytes, uri: str, name: str) -> Image.Image:
-    """The image with its header read, its size found sane and no pixel decoded. Raises MediaError."""
+    """Read the header of an image and check its size, without decoding pixels. Raises MediaError."""
     try:
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
     except Image.DecompressionBombError:
-        raise MediaError("bad_row", f"{uri}: the image is absurdly large; scale it down", name) from None
+        raise MediaError("bad_row", f"{uri}: the image is too large; scale it down", name) from None
     except Exception as error:
         raise _unreadable(uri, name, error if content else "the file is empty") from error
     check_size(image.width, image.height, uri, name)
@@ -97,4 +96,4 @@ def open_image(content: bytes, uri: str, name: str) -> Image.Image:
 
 
 def _unreadable(uri: str, name: str, error: object) -> MediaError:
-    return MediaError("corrupt", f"{uri}: the image cannot be decoded ({error}); replace it", name)
+    return MediaError("corrupt", f"{uri}: cannot decode the image ({error}); replace it", name)

@@ -1,4 +1,4 @@
-"""A JPEG or PNG file as a video of one frame, as image data sets have them (RefCOCO as pseudo-clips)."""
+"""Read a JPEG or PNG file as a video of one frame, for image data sets (RefCOCO as pseudo-clips)."""
 
 from collections.abc import Iterator
 
@@ -8,18 +8,18 @@ from pipeline.video.types import Frame, Selection, VideoHeader
 
 
 def is_image(uri: str) -> bool:
-    """Whether the name says so."""
+    """Return True if the file name ends as that of an image."""
     return storage.file_name(uri).lower().endswith(SUFFIXES)
 
 
 def probe(uri: str) -> VideoHeader:
-    """Header of the image; its frame has the name of the file, without suffix."""
+    """Return the header of the image. Its frame has the name of the file without suffix."""
     image = open_image(_content(uri), uri, _name(uri))
     return VideoHeader(1, image.height, image.width, (_name(uri),))
 
 
 def read(uri: str, selection: Selection) -> Iterator[Frame]:
-    """Its frame; see `pipeline.video.read_frames`."""
+    """Yield its frame; see `pipeline.video.read_frames`."""
     name = _name(uri)
     for index in selection.resolve(uri, 1, (name,)) or (0,):
         yield Frame(index, name, decode(_content(uri), uri, name))

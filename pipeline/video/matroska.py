@@ -1,7 +1,7 @@
-"""Whether a Matroska or WebM file is cut off: its header names no frame count, but the length of the file.
+"""Detect truncated Matroska and WebM files: their header has no frame count, but the length of the file.
 
-EBML (RFC 8794): a file is an EBML header element and a segment element, each an id, a length of 1 to 8 bytes whose
-leading zeros tell its own size, and that many bytes of content. A length of all ones means unknown (live recordings).
+EBML (RFC 8794): a file is an EBML header element and a segment element. Each is an id, a length of 1 to 8 bytes whose
+leading zeros encode its own size, and that many bytes of content. A length of all ones means unknown (live recordings).
 """
 
 import os
@@ -12,7 +12,7 @@ _SEGMENT = bytes.fromhex("18538067")
 
 
 def missing_bytes(file: BinaryIO) -> int:
-    """Bytes that an open file lacks at its end; 0 if it is complete, does not say, or is no Matroska file."""
+    """Return the number of bytes missing at the end of a file; 0 if complete, of unknown length or not Matroska."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(4) != _HEADER or (header := _length(file)) is None:

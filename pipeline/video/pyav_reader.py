@@ -1,4 +1,4 @@
-"""Sequential decoding with FFmpeg through PyAV."""
+"""Decode video files sequentially with FFmpeg through PyAV."""
 
 import contextlib
 import os
@@ -15,19 +15,13 @@ from pipeline.video.matroska import missing_bytes
 from pipeline.video.types import MAX_PIXELS, check_size
 from schemas.errors import MediaError
 
-_NOT_VIDEO = (
-    "tty",
-    "image2",
-    "concat",
-    "hls",
-    "dash",
-)  # demuxers that take texts, single images or lists of other files
+_NOT_VIDEO = ("tty", "image2", "concat", "hls", "dash")  # demuxers of texts, single images or lists of other files
 
 
 class PyavReader:
     """The best video stream (FFmpeg's choice: size, frame rate, disposition) of a local path or an open file.
 
-    `uri` is the name that errors carry. Raises MediaError if there is nothing to decode.
+    `uri` names the file in errors. Raises MediaError if it cannot be decoded.
     """
 
     def __init__(self, source: str | BinaryIO, uri: str):
@@ -60,12 +54,12 @@ class PyavReader:
 
 
 def check_complete(source: str | BinaryIO, num_frames: int | None) -> None:
-    """Raise Damage if a file without a frame count in its header is shorter than that header says."""
+    """Raise Damage if a file whose header has no frame count is shorter than that header states."""
     if num_frames is not None:
         return
     with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
         if missing := missing_bytes(file):
-            raise Damage(f"then the file is cut off, {missing} bytes are missing")
+            raise Damage(f"then the file is truncated, {missing} bytes are missing")
 
 
 def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
@@ -75,41 +69,43 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
     if not isinstance(source, str):
         source.seek(0)
     try:
-        # Tags in other encodings than UTF-8 are common and tell nothing about the frames. Only this file may be read:
-        # playlists must not pull in others.
+        # Tags that are not UTF-8 are common and do not matter. Only this file may be read: playlists must not open
+        # others.
         return av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})
     except FFmpegError as error:
         if isinstance(error, OSError):
             raise
-        reason = f"{uri} cannot be opened as a video ({error.strerror}); replace it by a complete video file"
+        reason = f"cannot open {uri} as a video ({error.strerror}); replace it with a complete video file"
         raise MediaError("corrupt", reason) from error
 
 
 def _video_stream(container: av.container.InputContainer, uri: str) -> av.VideoStream:
     name = container.format.name
     if name in _NOT_VIDEO or name.endswith("_pipe"):
-        wanted = "give a video file, a JPEG or PNG, or a folder of those"
-        reason = f"{uri} is not a video file (FFmpeg reads it as '{name}'); {wanted}"
+        wanted = "use a video file, a JPEG or PNG, or a folder of images"
+        reason = f"{uri} is not a video file (FFmpeg detects '{name}'); {wanted}"
         raise MediaError("corrupt", reason)
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
-        raise MediaError("corrupt", f"{uri} has no video stream; give a file with pictures")
+        raise MediaError("corrupt", f"{uri} has no video stream; use another file")
     if stream.codec_context is None:
-        raise MediaError("corrupt", f"{uri}: FFmpeg has no decoder for its codec; re-encode the file, to H.264 say")
+        raise MediaError(
+            "corrupt", f"{uri}: FFmpeg has no decoder for its codec; re-encode the file, for example to H.264"
+        )
     check_size(stream.width, stream.height, uri)
     codec = stream.codec_context
-    codec.options = {"max_pixels": str(MAX_PIXELS)}  # sizes may change on the way
-    # One thread: with several, FFmpeg drops the error of a cut-off end, and how much of a damaged picture it mends
-    # depends on their number. Pictures and errors must be the same on every machine.
+    codec.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change within the stream
+    # With several threads, FFmpeg drops the error of a truncated end, and conceals damaged pictures differently for
+    # each number of threads. Pictures and errors must be the same on every machine.
     codec.thread_type = "NONE"
     codec.thread_count = 1
     return stream
 
 
 def _promised_frames(stream: av.VideoStream) -> int | None:
-    """How many frames the header promises to show, None where it does not say.
+    """Return the number of frames to show according to the header, None if it has none.
 
-    In MP4 and MOV the sample count includes what the edit list cuts away; the index tells which samples those are.
+    In MP4 and MOV the sample count includes samples that the edit list discards; the index marks them.
     """
     if stream.frames <= 0:
         return None

@@ -1,4 +1,4 @@
-"""The door of `pipeline.video`: folder, image or video file, local or remote."""
+"""Read a video of any kind: folder, image or video file, local or remote."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ FILE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg
 
 
 def probe(uri: str) -> VideoHeader:
-    """Frame count and displayed size of a folder, image or video file, from its header and first frame.
+    """Return frame count and displayed size of a folder, image or video file, from its header and first frame.
 
-    Raises MediaError as `read_frames` does for what shows without reading further.
+    Raises MediaError as `read_frames`, for problems that these show.
     """
     with _media_errors(uri):
         if _is_folder(uri):
             return folder.probe(uri)
         if image.is_image(uri):
             return image.probe(uri)
-        if storage.is_remote(uri):  # a few ranges of it are enough
+        if storage.is_remote(uri):  # without fetching the whole file
             with storage.open_input(uri) as opened, PyavReader(opened, uri) as video:
                 return file.probe(video, uri)
         with PyavReader(storage.absolute(uri), uri) as video:
@@ -33,7 +33,7 @@ def probe(uri: str) -> VideoHeader:
 
 
 class LastFile:
-    """The local copy of the last remote file that was read, for those who read it again. Used as a context manager."""
+    """A context manager that keeps the local copy of the last remote file, for repeated reading."""
 
     def __init__(self) -> None:
         self._uri: str | None = None
@@ -48,7 +48,10 @@ class LastFile:
         self._copy.close()
 
     def path(self, uri: str) -> str:
-        """A local path with the content of `uri`, until another one is asked for. Raises as `storage.local_file`."""
+        """Return a local path with the content of `uri`, valid until the next call with another URI.
+
+        Raises as `storage.local_file`.
+        """
         if uri != self._uri:
             self.__exit__()
             self._path = self._copy.enter_context(storage.local_file(uri))
@@ -66,19 +69,20 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Yield the selected frames in ascending order, one at a time.
 
-    A folder gives its JPEG and PNG files ordered by name (by number where all names are numbers); hidden and other
-    files do not count. A JPEG or PNG file is a video of one frame. A video file gives its best video stream with
-    rotation applied; decoding stops after the last frame wanted, so damage behind it does not matter. `decoder` ("pyav"
-    or "decord") is for video files only. With `copy`, a remote file is fetched once while no other is read between.
+    A folder yields its JPEG and PNG files, sorted by name (by number if all names are numbers); other and hidden files
+    are ignored. A JPEG or PNG file is a video of one frame. A video file yields its best video stream with rotation
+    applied. Decoding stops after the last selected frame, so damage after it does not matter. `decoder` ("pyav" or
+    "decord") applies to video files only. With `copy`, a remote file is fetched once for consecutive calls.
 
-    Raises StorageError if it is the storage that fails, not the video.
-    Raises MediaError, `status` and `frame` set, when the source is not there (`missing`), cannot be decoded or changes
-    size (`corrupt`), has no such frame or an absurd size (`bad_row`). `short_read`: fewer frames decode than are asked
-    for, or than the header promises where all are asked for. It comes after the good frames; `allow_short` makes them
-    the result, if there are any.
+    Raises StorageError if the storage fails, MediaError with one of these statuses if the video does:
+    missing     the file or folder does not exist or cannot be read
+    corrupt     it cannot be decoded, or its frames differ in size
+    bad_row     it has no such frame, or its size is out of bounds
+    short_read  it decodes to fewer frames than selected or, if all are selected, than its header states. Raised after
+                the good frames; `allow_short` makes these the result, if there are any.
     """
     if decoder not in DECODERS:
-        raise InputError(f"no decoder '{decoder}'; there are {', '.join(DECODERS)}")
+        raise InputError(f"unknown decoder '{decoder}'; choose from {', '.join(DECODERS)}")
     with _media_errors(uri):
         if _is_folder(uri):
             yield from folder.read(uri, selection)
@@ -94,7 +98,7 @@ def read_frames(
 def _open(path: str, uri: str, decoder: str) -> file.VideoReader:
     if decoder == "pyav":
         return PyavReader(path, uri)
-    from pipeline.video.decord_reader import DecordReader  # decord is loaded only when chosen
+    from pipeline.video.decord_reader import DecordReader  # imported only when chosen
 
     return DecordReader(path, uri)
 
@@ -102,18 +106,18 @@ def _open(path: str, uri: str, decoder: str) -> file.VideoReader:
 def _is_folder(uri: str) -> bool:
     is_file = image.is_image(uri) or storage.file_name(uri).lower().endswith(FILE_SUFFIXES)
     if storage.is_remote(uri) and is_file:
-        return False  # saves a request, and keeps HTTP from fetching the file as if it were a listing
+        return False  # saves a request; over HTTP, listing would fetch the file
     return storage.is_folder(uri)
 
 
 @contextlib.contextmanager
 def _media_errors(uri: str) -> Iterator[None]:
-    """What storage raises about one video, as the error of that video."""
+    """Convert storage errors that concern this video to MediaError."""
     try:
         yield
     except StorageError:
         raise
     except FileNotFoundError:
-        raise MediaError("missing", f"{uri} does not exist; correct video_uri or bring the file there") from None
+        raise MediaError("missing", f"{uri} does not exist; correct video_uri or copy the file there") from None
     except (OSError, InputError) as error:
-        raise MediaError("missing", f"{uri} cannot be read: {error}") from error
+        raise MediaError("missing", f"cannot read {uri}: {error}") from error

@@ -1,4 +1,4 @@
-"""What goes into and comes out of reading a video."""
+"""The types for reading a video: frames, the selection of frames, and the header."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ import numpy as np
 from schemas.errors import MediaError
 from schemas.rle import MAX_SIDE
 
-MAX_PIXELS = 2**26  # of one frame, twice 8K UHD; more is refused before memory is taken
+MAX_PIXELS = 2**26  # of one frame, twice 8K UHD; larger ones fail before memory is allocated
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame: its position in the full source sequence, its name and its picture.
+    """One frame: its position in the full source sequence, its name and its image.
 
     `name` is the file stem in a folder and `%05d` of the index in a video file; `image` is uint8 [H, W, 3] RGB as
-    displayed (the rotation that a video file asks for is applied).
+    displayed (with the rotation of the video file applied).
     """
 
     index: int
@@ -25,7 +25,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which frames to read: by name, by index, or (neither set) every `step`-th of all."""
+    """Frames to read: by name, by index, or every `step`-th if neither is set."""
 
     names: tuple[str, ...] | None = None
     indices: tuple[int, ...] | None = None
@@ -33,22 +33,22 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.names is not None and self.indices is not None:
-            raise ValueError("frames are chosen by names or by indices, not by both")
+            raise ValueError("select frames by names or by indices, not by both")
         if self.step < 1:
             raise ValueError(f"frame step must be at least 1, got {self.step}")
 
     def resolve(self, uri: str, num_frames: int | None, names: tuple[str, ...] | None) -> tuple[int, ...] | None:
-        """The chosen indices in ascending order, each once; None for all frames (`step` is left to the reader).
+        """Return the selected indices, ascending and distinct; None for all frames (the reader applies `step`).
 
-        `num_frames` and `names` as in VideoHeader. Raises MediaError: `missing` for a name that the folder lacks,
-        `bad_row` for a name that is no index of a video file and for an index outside the source.
+        `num_frames` and `names` are those of VideoHeader. Raises MediaError: `missing` if the folder lacks a name,
+        `bad_row` if a name is not an index of the video file or an index is outside the source.
         """
         if self.names is None and self.indices is None:
             return None
-        chosen = self.indices if self.names is None else _indices_of(self.names, names, uri)
-        indices = tuple(sorted(set(chosen or ())))
+        selected = self.indices if self.names is None else _indices_of(self.names, names, uri)
+        indices = tuple(sorted(set(selected or ())))
         if not indices:
-            raise MediaError("bad_row", f"{uri}: the list of frames is empty; leave it out (null) for all frames")
+            raise MediaError("bad_row", f"{uri}: the list of frames is empty; use null for all frames")
         if indices[0] < 0:
             raise MediaError("bad_row", f"{uri}: frame indices count from 0; correct the row", indices[0])
         if num_frames is not None and indices[-1] >= num_frames:
@@ -59,10 +59,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class VideoHeader:
-    """What a source says of itself before its frames are read.
+    """Properties of a video that are known before its frames are read.
 
-    `num_frames` is None where a file does not say (Matroska, WebM, streams). `height` and `width` are of the picture as
-    displayed. `names` are the frame names of a folder, in order; None for a video file.
+    `num_frames` is None for files without a frame count (Matroska, WebM, streams). `height` and `width` are those of
+    the displayed image. `names` are the frame names of a folder, in order; None for a video file.
     """
 
     num_frames: int | None
@@ -72,18 +72,18 @@ class VideoHeader:
 
 
 def check_size(width: int, height: int, uri: str, frame: str | int | None = None) -> None:
-    """Refuse pictures too large to be frames, before memory is taken for them. Raises MediaError `bad_row`."""
+    """Raise MediaError (`bad_row`) if an image is too large for a frame, before memory is allocated for it."""
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         limit = f"at most {MAX_PIXELS} pixels, {MAX_SIDE} a side"
-        reason = f"{uri}: {width}x{height} is no size for a frame ({limit}); scale it down"
+        reason = f"{uri}: frame size {width}x{height} is out of bounds ({limit}); scale it down"
         raise MediaError("bad_row", reason, frame)
 
 
 def check_same_size(image: np.ndarray, size: tuple[int, int], uri: str, frame: str | int) -> None:
-    """Refuse a frame whose (height, width) is not that of the frames before it. Raises MediaError `corrupt`."""
+    """Raise MediaError (`corrupt`) if an image differs from the (height, width) of the frames before it."""
     height, width = image.shape[:2]
     if (height, width) != size:
-        reason = f"{uri}: this frame is {width}x{height}, those before it {size[1]}x{size[0]}; make all one size"
+        reason = f"{uri}: frame size changes from {size[1]}x{size[0]} to {width}x{height}; scale all frames to one size"
         raise MediaError("corrupt", reason, frame)
 
 
@@ -92,11 +92,11 @@ def _indices_of(wanted: tuple[str, ...], names: tuple[str, ...] | None, uri: str
         index_of = {name: index for index, name in enumerate(names)}
         absent = [name for name in wanted if name not in index_of]
         if absent:
-            reason = f"{uri} lacks {len(absent)} of the {len(wanted)} frames asked for; correct the row or add them"
+            reason = f"{uri} lacks {len(absent)} of the {len(wanted)} requested frames; correct the row or add them"
             raise MediaError("missing", reason, absent[0])
         return [index_of[name] for name in wanted]
     for name in wanted:
         if not (name.isascii() and name.isdigit() and len(name) <= 9):
-            reason = f"{uri} is a video file, whose frames are named by index (00000, 00001, ...); correct the row"
+            reason = f"{uri} is a video file: name its frames by index (00000, 00001, ...); correct the row"
             raise MediaError("bad_row", reason, name)
     return [int(name) for name in wanted]

@@ -109,7 +109,7 @@ def test_growing_takes_the_seal_away(run):
 def test_the_text_names_what_was_found(run):
     write(run, unit_of(run, "a"), [rows_of("a", "0")])
     text = audit.run(audit.AuditConfig(run=run.folder)).text()
-    assert "missing    video_id=a expression_id=1 is not in its unit" in text
+    assert "missing    video_id=a expression_id=1 is missing in its unit" in text
     assert text.endswith("NOT clean")
 
 

@@ -168,7 +168,7 @@ def test_a_grown_manifest_is_added_to(shapes, checkpoint, tmp_path):
     result = run(manifest, tmp_path / "run", checkpoint)
     assert (result.pairs, result.there_before) == (3, 2)
     pq.write_table(pa.Table.from_pylist(rows[1:3]), manifest)
-    with pytest.raises(InputError, match="1 planned rows vanished"):
+    with pytest.raises(InputError, match="1 planned rows removed"):
         run(manifest, tmp_path / "run", checkpoint)
 
 

@@ -34,7 +34,7 @@ def test_all_column_problems_are_listed_at_once():
         conform(table, MANIFEST, "m.parquet")
     text = str(caught.value)
     assert "m.parquet: column 'expression' is missing" in text
-    assert "column 'video_id' has type int64, needed is string" in text
+    assert "column 'video_id' has type int64, expected string" in text
 
 
 def test_null_ids_name_the_first_row():

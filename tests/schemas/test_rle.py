@@ -56,7 +56,8 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(size):
 
 
 def test_known_broken_strings(golden):
-    words = {"total": "total", "no runs": "no runs", "continuation": "cut off", "outside": "outside", "zero": "zero"}
+    words = {"total": "total", "no runs": "empty", "continuation": "truncated", "outside": "outside"}
+    words["zero"] = "negative"
     for case in json.loads((golden / "metrics" / "bad_rle.json").read_text())["cases"]:
         counts = base64.b64decode(case["counts_base64"])
         if case["expect"] == "accept":

@@ -22,7 +22,7 @@ def test_relative_uris_count_from_the_manifest(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
-        ([ROW, ROW], "row 1: video_id=v expression_id=0 is there 2 times"),
+        ([ROW, ROW], "row 1: video_id=v expression_id=0 occurs 2 times"),
         ([ROW, ROW | {"expression_id": "1", "video_uri": "w.mp4"}], "row 1: video_id=v has 2 URIs"),
         ([ROW | {"video_id": None}], "column 'video_id'"),
         ([{"video_id": "v"}], "column 'expression' is missing"),
@@ -51,9 +51,9 @@ def test_an_empty_and_a_missing_manifest(tmp_path):
         ({"frames": ["0"], "frame_indices": [0]}, "keep one"),
         ({"frames": []}, "empty list"),
         ({"frames": ["0", None]}, "null"),
-        ({"frame_indices": [1, 1]}, "twice"),
+        ({"frame_indices": [1, 1]}, "duplicate"),
         ({"frame_indices": [-1]}, "negative"),
-        ({"frames": ["0"], "target_frames": ["1"]}, "not among frames: 1"),
+        ({"frames": ["0"], "target_frames": ["1"]}, "not in frames: 1"),
         ({"num_frames": 0}, "must be positive"),
     ],
 )

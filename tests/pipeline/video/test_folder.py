@@ -50,7 +50,7 @@ def test_names_that_are_no_text_are_refused(make_folder):
     (folder / "a.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
     error = error_of(folder)
     assert error.status == "bad_row"
-    assert r"'caf\udce9.png'; rename it" in str(error)
+    assert r"'caf\udce9.png' is not UTF-8; rename it" in str(error)
 
 
 def test_bad_folders(make_folder):

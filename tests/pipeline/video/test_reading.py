@@ -126,7 +126,7 @@ def test_frames_outside_the_source(make_video, make_folder):
     open_ended = make_video("clip.mkv")
     error = error_of(open_ended, Selection(indices=(0, 99)))
     assert error.status == "short_read"
-    assert "decoded 12 frames, frame 99 is asked for" in str(error)
+    assert "decoded 12 frames, but frame 99 is requested" in str(error)
 
 
 def test_remote_sources(make_video, make_folder, decode_all):
