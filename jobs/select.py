@@ -1,5 +1,6 @@
 """`rvos select`: measure the quality of every pair of a run, and decide which pairs to keep as training labels."""
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,8 +20,8 @@ from pipeline.report.page import short_path
 from pipeline.report.selected import border, rules_with_frames, selection_html
 from pipeline.selection.calibration import Calibration, calibrate
 from pipeline.selection.decisions import collect_pairs, decide, missing_signal_notes
-from pipeline.selection.measuring import MEASURED, Measurer, plan_measuring
 from pipeline.selection.rules import Rule, read_rules
+from pipeline.selection.signal_tasks import MEASURED, measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
 from schemas.pair import PairKey
 
@@ -65,11 +66,11 @@ def run(config: SelectConfig) -> SelectResult:
     output_folder.require_outside(out, source.uri)
     if against is None and "other_run" in (config.measure, *(rule.measure for rule in rules)):
         raise InputError("other_run is the agreement with another run; name that run with --against")
-    tasks, masks = plan_measuring(source, against)
+    tasks, masks = plan_signal_tasks(source, against)
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     output_folder.claim(out, made_of)
-    measurer = Measurer(with_manifest=source.manifest is not None)
-    pairs = collect_pairs(run_tasks(measurer, tasks, MEASURED, address=config.address, large=masks > MASKS_HERE))
+    measure = functools.partial(measure_task, with_manifest=source.manifest is not None)
+    pairs = collect_pairs(run_tasks(measure, tasks, MEASURED, address=config.address, large=masks > MASKS_HERE))
     calibration, notes = None, []
     if config.calibrate is not None:
         pairs, calibration, notes = _calibrate(config, pairs, storage.join(out, "calibration"))

@@ -18,8 +18,8 @@ from pipeline.masks.by_video import MaskSource
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.selection.decisions import PAIRS
-from pipeline.selection.measuring import plan_measuring
 from pipeline.selection.quality_signals import QUALITY_SIGNALS
+from pipeline.selection.signal_tasks import plan_signal_tasks
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS
@@ -260,11 +260,11 @@ def test_a_broken_mask_on_a_worker_is_named(world, tmp_path):
 
 def test_tasks_hold_whole_videos_and_read_each_table_once_if_they_can(world, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.masks.tasks.TASK_ROWS", 40)
-    tasks, masks = plan_measuring(MaskSource.open(world[0]), None)
+    tasks, masks = plan_signal_tasks(MaskSource.open(world[0]), None)
     videos = [set(task["video_id"].to_pylist()) for task in tasks]
     assert masks == 120 * FRAMES - 4  # one pair failed: a row without mask
     assert len(tasks) >= 15
     assert sum(map(len, videos)) == len(set().union(*videos)) == VIDEOS
     whole = pq.read_table(storage.join(world[0], "masks"))
     storage.write_table(str(tmp_path / "whole.parquet"), whole)  # one row group
-    assert len(plan_measuring(MaskSource.open(str(tmp_path / "whole.parquet")), None)[0]) == 1
+    assert len(plan_signal_tasks(MaskSource.open(str(tmp_path / "whole.parquet")), None)[0]) == 1

@@ -1,14 +1,11 @@
-"""The measures of many pairs, task by task: in this process or on the workers of a cluster.
+"""Quality signals of many pairs, task by task: in this process or on the workers of a cluster.
 
-A task is a table: the pairs of some whole videos, and where the masks of each video lie. Workers read them there.
+A task is a table with the pairs of some whole videos and the row groups of their masks, which workers read themselves.
 """
-
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.masks.by_video import PAIR_IDS, MaskSource, PairMasks, by_video, pair_masks, sorted_pairs
+from pipeline.masks.by_video import PAIR_IDS, MaskSource, by_video, pair_masks, sorted_pairs
 from pipeline.masks.predictions import read_row_groups
 from pipeline.masks.tasks import locate, plan_tasks, row_groups_by_video, row_groups_of
 from pipeline.selection.quality_signals import SIGNAL_COLUMNS, agreement, measure_masks, paraphrase_agreement
@@ -25,7 +22,7 @@ MEASURED = pa.schema(
 )
 
 
-def plan_measuring(source: MaskSource, against: MaskSource | None) -> tuple[list[pa.Table], int]:
+def plan_signal_tasks(source: MaskSource, against: MaskSource | None) -> tuple[list[pa.Table], int]:
     """Return tasks that hold each pair of `source` once, in order, and the number of their masks."""
     located = locate(source.predictions())
     if source.manifest is None:
@@ -39,28 +36,21 @@ def plan_measuring(source: MaskSource, against: MaskSource | None) -> tuple[list
     return tasks, sum(row_group.rows for row_group in row_groups)
 
 
-@dataclass(frozen=True, slots=True)
-class Measurer:
-    """From a task to MEASURED, a row for each pair. Raises InputError for broken masks."""
-
-    with_manifest: bool
-
-    def __call__(self, task: pa.Table) -> pa.Table:
-        videos = task["video_id"].unique().to_pylist()
-        found, others = (
-            sorted_pairs(read_row_groups(row_groups_of(task, name), videos))
-            for name in ("row_groups", "other_row_groups")
-        )
-        other_pairs = {pair.key: pair for pair in pair_masks(None, others)}
-        rows = task.drop_columns(["row_groups", "other_row_groups"]).to_pylist() if self.with_manifest else None
-        measured = [row for video in by_video(pair_masks(rows, found)) for row in self._rows(video, other_pairs)]
-        return pa.Table.from_pylist(measured, schema=MEASURED)
-
-    def _rows(self, video: list[PairMasks], others: Mapping[PairKey, PairMasks]) -> Iterator[dict]:
+def measure_task(task: pa.Table, *, with_manifest: bool) -> pa.Table:
+    """Return MEASURED, one row for each pair of the task. Raises InputError for broken masks."""
+    videos = task["video_id"].unique().to_pylist()
+    found, others = (
+        sorted_pairs(read_row_groups(row_groups_of(task, name), videos)) for name in ("row_groups", "other_row_groups")
+    )
+    other_pairs = {pair.key: pair for pair in pair_masks(None, others)}
+    manifest = task.drop_columns(["row_groups", "other_row_groups"]).to_pylist() if with_manifest else None
+    rows = []
+    for video in by_video(pair_masks(manifest, found)):
         for pair, repeats, paraphrases in zip(video, count_repeats(video), paraphrase_agreement(video), strict=True):
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "problem": pair.problem}
             if pair.frames.num_rows:
-                other = others.get(pair.key)
+                other = other_pairs.get(pair.key)
                 row |= measure_masks(pair) | {"repeats": repeats, "paraphrases": paraphrases}
                 row["other_run"] = None if other is None else agreement(pair, other)
-            yield row
+            rows.append(row)
+    return pa.Table.from_pylist(rows, schema=MEASURED)
