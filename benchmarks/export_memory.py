@@ -1,4 +1,4 @@
-"""Peak memory of exports against the number of pairs: flat, but for the manifest and the listing of a zip.
+"""Peak memory of exports by the number of pairs: flat except for the manifest and the directory of a zip.
 
 python benchmarks/export_memory.py --pairs 200
 """
@@ -18,7 +18,7 @@ STEPS = ("import", "submission", "webdataset")
 
 
 def make_run(folder: str, pairs: int) -> None:
-    """A finished run with masks of blobs, and a small file for each video."""
+    """Write a finished run with masks of moving disks, and a small file for each video."""
     from pipeline.io import storage
     from pipeline.runs.commit import Receipt, UnitWriter
     from pipeline.runs.plan import PlanOptions
@@ -68,8 +68,12 @@ def export(step: str, folder: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=200, help="first; then ten times as many")
-    parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help="one measured process (used by itself)")
+    parser.add_argument(
+        "--pairs", type=int, default=200, help="pairs of the first round; the second has ten times as many"
+    )
+    parser.add_argument(
+        "--step", nargs=2, metavar=("STEP", "FOLDER"), help="run one step and print its peak memory; used internally"
+    )
     options = parser.parse_args()
     if options.step:
         export(*options.step)

@@ -1,6 +1,6 @@
-"""Which numbers of `rvos select` tell good masks from bad ones on moving shapes, and what the kept labels score.
+"""Quality signals of `rvos select` on moving shapes: correlation with J&F, and the scores of the labels kept.
 
-python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200] [--no-target] [--cut MEASURE ...]
+python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200] [--no-target] [--cut SIGNAL ...]
 """
 
 import argparse
@@ -20,17 +20,21 @@ PRECISIONS = (0.7, 0.8, 0.9)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", required=True, help="new folder, or one that this made before: its masks are taken")
+    parser.add_argument("--out", required=True, help="new folder, or one of an earlier run, whose masks are used again")
     parser.add_argument("--checkpoint", default=BUNDLED)
     parser.add_argument("--videos", type=int, default=200)
-    parser.add_argument("--no-target", action="store_true", help="one sentence more for each video, about nothing")
-    parser.add_argument("--cut", nargs="*", default=["fragments", "mean_score"], help="measures to cut")
+    parser.add_argument(
+        "--no-target", action="store_true", help="one more sentence for each video, about a shape that is not there"
+    )
+    parser.add_argument("--cut", nargs="*", default=["fragments", "mean_score"], help="quality signals to cut")
     options = parser.parse_args()
     out = Path(options.out).absolute()
     manifest, annotations = (str(out / "data" / f"{name}.parquet") for name in ("manifest", "annotations"))
     if not Path(manifest).exists():
-        of = SyntheticVideos(videos=options.videos, split="val", frames=(8, 12), no_target=options.no_target, seed=2027)
-        of.write(str(out / "data"))
+        videos = SyntheticVideos(
+            videos=options.videos, split="val", frames=(8, 12), no_target=options.no_target, seed=2027
+        )
+        videos.write(str(out / "data"))
     run = str(out / "run")
     with connect_to_ray("local"):
         segment(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint))
@@ -43,7 +47,7 @@ def main() -> None:
 
 
 def calibrated(run: str, annotations: str, out: str, measure: str, precision: float) -> Calibration | None:
-    """None for a measure without two different values."""
+    """Return None for a signal that cannot be calibrated."""
     config = select.SelectConfig(run=run, out=out, calibrate=annotations, measure=measure, precision=precision)
     try:
         return select.run(config).calibration
@@ -53,17 +57,17 @@ def calibrated(run: str, annotations: str, out: str, measure: str, precision: fl
 
 
 def report(found: list) -> list[str]:
-    """As Markdown."""
+    """Format the results as Markdown."""
     if not found:
         return ["nothing to report"]
     first: Calibration = found[0][1]
-    lines = [f"{first.pairs} pairs of {first.videos} videos, good from J&F {first.good:g} on", ""]
-    lines += ["| number | rank correlation with J&F | 95 % interval | pairs |", "| --- | --- | --- | --- |"]
+    lines = [f"{first.pairs} pairs of {first.videos} videos, good if J&F >= {first.good:g}", ""]
+    lines += ["| quality signal | rank correlation with J&F | 95 % interval | pairs |", "| --- | --- | --- | --- |"]
     lines += [
         f"| `{one.measure}` | {one.rho:+.3f} | {one.low:+.3f} to {one.high:+.3f} | {one.pairs} |"
         for one in first.correlations
     ]
-    head = ["precision wanted", "cut", "kept", "precision", "95 % interval", "of all", "mean J&F", "of all"]
+    head = ["precision wanted", "cut", "kept", "precision", "95 % interval", "without cut", "mean J&F", "without cut"]
     lines += ["", f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     return lines + [_line(wanted, one) for wanted, one in found]
 
@@ -71,7 +75,7 @@ def report(found: list) -> list[str]:
 def _line(wanted: float, found: Calibration) -> str:
     held = found.held_out
     if found.rule is None or held is None or held.precision is None:
-        return f"| {wanted:g} | none of `{found.measure}` | | | | | | |"
+        return f"| {wanted:g} | no cut of `{found.measure}` | | | | | | |"
     cells = [
         f"{wanted:g}",
         f"`{found.rule}`",

@@ -1,4 +1,4 @@
-"""An HTML page taken apart, and a text that must never become part of one."""
+"""Parse an HTML page in tests; and a hostile text that must be escaped in every page."""
 
 from html.parser import HTMLParser
 
@@ -7,7 +7,7 @@ VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, all text, and whether every element is closed in turn."""
+    """Elements with their attributes, and all text; fails if an element is not closed in order."""
 
     def __init__(self, page: bytes):
         super().__init__()

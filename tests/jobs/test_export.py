@@ -1,4 +1,4 @@
-"""`rvos export` as it is typed: results, exit codes, and what is refused."""
+"""`rvos export` on the command line: results, exit codes, errors."""
 
 import json
 import zipfile
@@ -53,7 +53,7 @@ def test_the_other_forms(run, tmp_path, form):
 
 
 def test_label_maps_score_as_their_masks_do(shapes, tmp_path):
-    """One annotator, objects of the manifest: everything is found again where objects do not hide each other."""
+    """One annotator, objects of the manifest: masks score as before unless objects hide each other."""
     manifest, annotations = counted_from_one(str(tmp_path), *shapes)
     made = run_of_truth(str(tmp_path / "run"), manifest, annotations)
     assert typed("davis", made.folder, "--out", tmp_path / "davis")[0] == 0
@@ -125,8 +125,8 @@ def test_wrong_use(run, tmp_path):
         export.ValidateConfig(zip="z", server="x")
 
 
-def test_what_is_exported_imports_again(run, shapes, tmp_path):
-    """COCO for video out and in: the same sentences, and the same RLE in every frame."""
+def test_an_exported_file_imports_again(run, shapes, tmp_path):
+    """Export and import COCO for video: the same expressions, and the same RLE in every frame."""
     assert typed("coco-video", run, "--out", tmp_path / "coco/instances.json")[0] == 0
     imported = import_dataset.run(
         import_dataset.ImportConfig(dataset="coco-video", root=str(tmp_path / "coco"), out=str(tmp_path / "in"))

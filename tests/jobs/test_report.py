@@ -1,4 +1,4 @@
-"""`rvos report`: what is in the page, that it stands by itself, that nothing in it is markup of somebody else."""
+"""`rvos report`: content of the page, works offline, is accessible, escapes hostile text."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ from tests.page import HOSTILE, Page
 
 
 def moved(annotations, shift):
-    """The true masks as predictions, each moved to the right by `shift` times its object's number."""
+    """Yield the true masks as predictions, moved to the right by `shift` times the number of the object."""
     for row in pq.read_table(annotations).to_pylist():
         thing = row.pop("object_id")
         if row["counts"] is None:
@@ -42,7 +42,7 @@ def moved(annotations, shift):
 
 @pytest.fixture(scope="module")
 def data(shapes, tmp_path_factory):
-    """Scores of two sets of masks on real little videos; one expression and one attribute are hostile."""
+    """Scores of two sets of masks on small videos; one expression and one attribute are hostile."""
     folder = tmp_path_factory.mktemp("report")
     manifest = pq.read_table(shapes[0]).to_pylist()
     videos = Path(shapes[0]).parent
@@ -68,7 +68,7 @@ def page(data):
     return content
 
 
-def test_it_stands_by_itself(page):
+def test_the_page_is_complete(page):
     found = Page(page)
     assert found.all("script") == []
     assert [name for _, attributes in found.found for name in attributes if name.startswith("on")] == []
@@ -92,7 +92,7 @@ def test_hostile_text_stays_text(page):
     assert "&lt;script&gt;alert(1)" in page.decode()
 
 
-def test_it_is_readable_without_eyes_and_without_a_mouse(page):
+def test_it_works_with_screen_reader_and_keyboard(page):
     found = Page(page)
     assert found.all("html")[0]["lang"] == "en"
     assert found.found[[tag for tag, _ in found.found].index("body") + 1] == ("a", {"class": "skip", "href": "#main"})
@@ -112,7 +112,7 @@ def test_it_is_readable_without_eyes_and_without_a_mouse(page):
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolled)
 
 
-def test_what_it_says(data, page):
+def test_the_content(data, page):
     found = Page(page)
     summary = json.loads((data / "new" / "summary.json").read_text())
     for metric in ("J&F", "J", "F"):
@@ -148,7 +148,7 @@ def test_the_lowest_frame_is_among_them(data, page):
     assert {f"{value:.2f}" for value in lowest} >= set(marked) != set()
 
 
-def test_what_cannot_be_reached_is_said_and_left_out(data, tmp_path):
+def test_unreachable_files_are_noted_and_left_out(data, tmp_path):
     gone = json.loads((data / "new" / "summary.json").read_text())
     for name in ("scores.parquet", "frame_scores.parquet"):
         (tmp_path / name).write_bytes((data / "new" / name).read_bytes())
@@ -175,7 +175,7 @@ def test_what_cannot_be_reached_is_said_and_left_out(data, tmp_path):
 
 
 def test_label_maps_find_their_frames_by_media(data, tmp_path):
-    """No manifest, so no video is known but by its name."""
+    """Without a manifest, videos are known by name alone."""
     for frame in range(6):
         for folder, left in (("truth", 4), ("found", 6)):
             labels = np.zeros((40, 60), np.uint8)
@@ -198,8 +198,8 @@ def test_label_maps_find_their_frames_by_media(data, tmp_path):
     assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 500
 
 
-def test_many_pairs_make_no_large_page(tmp_path):
-    """8,000 pairs with long ids, an attribute of many values, and no masks to be found."""
+def test_many_pairs_do_not_make_a_large_page(tmp_path):
+    """8,000 pairs with long ids, an attribute with many values, and no masks."""
     rng, count = np.random.default_rng(0), 8_000
     rows = pd.DataFrame(
         {
@@ -267,8 +267,8 @@ def test_wrong_use(data, tmp_path):
     assert "is not a folder" in noted.notes[0]
 
 
-def test_samples_of_one_frame(tmp_path):
-    """A2D has neither J nor F, and nothing happens over time."""
+def test_videos_of_one_frame(tmp_path):
+    """A2D has neither J nor F, and no plot over time."""
     rng = np.random.default_rng(0)
     rows, found = [], []
     for n in range(12):

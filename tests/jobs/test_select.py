@@ -1,4 +1,4 @@
-"""`rvos select` on synthetic labels of known worth: what it keeps is better, and nothing is lost."""
+"""`rvos select` on synthetic labels of known quality: kept pairs are better, and no pair is lost."""
 
 import json
 from dataclasses import replace
@@ -118,7 +118,7 @@ def test_agreement_with_another_run(world, tmp_path):
 
 
 def test_signals_that_pairs_lack_are_noted(world, tmp_path):
-    """Such a rule drops nothing, and nobody would see why."""
+    """Such a rule keeps all pairs, which the notes explain."""
     with pytest.raises(InputError, match="name that run with --against"):
         run(SelectConfig(run=world[0], out=str(tmp_path / "out"), rule=("other_run >= 0.5",)))
     result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), rule=("margin >= 0.1", "paraphrases >= 0")))
@@ -131,7 +131,7 @@ def test_signals_that_pairs_lack_are_noted(world, tmp_path):
 
 @pytest.fixture
 def hostile_run(shapes, tmp_path) -> Run:
-    """A run over real little videos, one of them gone, with a sentence that is markup."""
+    """A run over small videos, one of them missing, with an expression that is markup."""
     folder = Path(shapes[0]).parent
     rows = [row | {"video_uri": str(folder / row["video_uri"])} for row in storage.read_table(shapes[0]).to_pylist()]
     rows[0]["expression"] = HOSTILE

@@ -1,4 +1,4 @@
-"""Overlays: colour where the mask is, a line where the truth ends, every frame on the sheet."""
+"""Masks are drawn as colour, truth as an outline, and every frame is on the sheet."""
 
 import numpy as np
 

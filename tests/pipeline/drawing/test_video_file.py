@@ -1,4 +1,4 @@
-"""Video files: they play, are the same bytes each time, and frames pass one by one."""
+"""Video files: playable, identical bytes, frames taken one by one."""
 
 import mmap
 from pathlib import Path

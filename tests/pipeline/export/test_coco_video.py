@@ -1,4 +1,4 @@
-"""COCO for video: what the field's readers find in it, and the same RLEs."""
+"""COCO for video: structure, RLEs, null masks, identical bytes, broken input."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_each_pair_is_a_track_with_the_same_rles(labelled_run, shapes, tmp_path)
             assert track["bboxes"][frame][2] == np.ptp(np.flatnonzero(mask.any(0))) + 1
 
 
-def test_empty_masks_and_frames_not_asked_for_are_null(tmp_path):
+def test_empty_masks_and_frames_without_a_row_are_null(tmp_path):
     full = rle.encode(np.ones((1, 2, 2), bool))[0]
     common = {"video_id": "v", "height": 2, "width": 2, "status": "ok"}
     rows = [
@@ -68,7 +68,7 @@ def test_empty_masks_and_frames_not_asked_for_are_null(tmp_path):
     assert write_coco_video(source, str(tmp_path / "c.json")).counts["failed"] == 2
 
 
-def test_the_same_bytes_each_time_and_sound_json_without_pairs(labelled_run, tmp_path):
+def test_the_same_bytes_each_time_and_valid_json_without_pairs(labelled_run, tmp_path):
     source = MaskSource.open(labelled_run.folder)
     written(source, tmp_path / "a.json")
     written(source, tmp_path / "b.json")
@@ -79,14 +79,14 @@ def test_the_same_bytes_each_time_and_sound_json_without_pairs(labelled_run, tmp
 
 
 @pytest.mark.parametrize("ids", [{"video_id": "../v"}, {"frame_name": "../../v"}])
-def test_ids_stay_inside(tmp_path, ids):
+def test_ids_cannot_leave_the_folder(tmp_path, ids):
     row = {"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
     pq.write_table(pa.Table.from_pylist([row | ids], schema=PREDICTIONS), tmp_path / "p.parquet")
     with pytest.raises(InputError, match="cannot be a file name"):
         written(MaskSource.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
 
 
-def test_a_score_that_is_no_number_is_null(tmp_path):
+def test_a_score_that_is_not_finite_is_null(tmp_path):
     row = {"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"04"}
     scores = {"score": float("nan"), "pair_score": float("nan")}
     pq.write_table(pa.Table.from_pylist([row | scores], schema=PREDICTIONS), tmp_path / "p.parquet")

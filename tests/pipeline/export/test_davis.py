@@ -1,4 +1,4 @@
-"""Label maps: the published merge as far as binary masks allow, annotators and objects, and the way back."""
+"""Label maps: the published merge, annotators and objects, and reading them again."""
 
 import numpy as np
 import pyarrow as pa
@@ -71,13 +71,13 @@ def test_overlaps_go_to_the_higher_score_and_ties_to_the_first():
     assert merge_masks([left, right], [0.4, 0.2], [7, 2])[1] == 1
 
 
-def test_the_palette_is_that_of_davis(shared):
+def test_the_palette_equals_the_one_of_davis(shared):
     image = Image.open(shared / "data/real/predictions_osvos/libby/00000.png")
     assert bytes(image.getpalette() or []) == DAVIS_PALETTE
 
 
 def table(tmp_path, masks: dict[str, list[np.ndarray]]) -> str:
-    """Predictions of one video in which each expression has a few frames."""
+    """Write predictions of one video with a few frames for each expression."""
     rows = []
     for number, (expression, frames) in enumerate(masks.items()):
         for row, mask in zip(rows_of("v", expression, len(frames)).to_pylist(), frames, strict=True):
@@ -94,7 +94,7 @@ def disjoint(objects: int, frames: int = 2) -> list[list[np.ndarray]]:
     return [[label == number + 1 for label in labels] for number in range(objects)]
 
 
-def test_published_numbering_and_the_way_back(tmp_path):
+def test_published_numbering_is_read_again(tmp_path):
     masks = disjoint(3)
     uri = table(tmp_path, {str(4 * thing + who): masks[thing] for thing in range(3) for who in range(4)})
     made = write_davis(MaskSource.open(uri), str(tmp_path / "out"))
@@ -144,7 +144,7 @@ def test_annotators_and_objects_of_the_manifest(tmp_path):
         ([{"expression_id": "0", "annotator": "../x"}], "cannot be a file name"),
     ],
 )
-def test_what_no_label_map_can_hold_is_refused(tmp_path, rows, text):
+def test_pairs_that_label_maps_cannot_hold_are_refused(tmp_path, rows, text):
     uri = table(tmp_path, {name: disjoint(1)[0] for name in ("0", "1", "1016", "a")})
     with pytest.raises(InputError, match=text):
         write_davis(MaskSource.open(uri, manifest(tmp_path, rows)), str(tmp_path / "out"))

@@ -1,4 +1,4 @@
-"""Overlays: they play, show the mask, and are the same bytes each time."""
+"""Overlay videos: playable, with the mask drawn, identical bytes."""
 
 import av
 import numpy as np
@@ -43,7 +43,7 @@ def test_each_pair_is_a_video_with_its_mask(labelled_run, tmp_path, form):
 
 
 def test_a_mask_that_appears_late_keeps_its_colour_in_a_gif(tmp_path):
-    """Of a gray video, whose first frames have no other colours."""
+    """A gray video, whose first frames have no other colours."""
     rows = rows_of("v", "0", 4).to_pylist()
     mask = np.zeros((40, 60), bool)
     mask[10:20, 30:50] = True
@@ -71,7 +71,7 @@ def test_large_videos_are_scaled_and_odd_sides_made_even(labelled_run, tmp_path)
     assert (frame.width, frame.height) == (64, 48)
 
 
-def test_what_cannot_be_seen_is_left_out_and_named(run_with_failure, shapes, tmp_path):
+def test_unreadable_videos_are_left_out_and_named(run_with_failure, shapes, tmp_path):
     rows = pq.read_table(shapes[0]).to_pylist()
     for row in rows:
         row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(shapes[0]))

@@ -1,4 +1,4 @@
-"""COCO instances: the reference reader takes them, and their masks are those of the run."""
+"""COCO instances: pycocotools reads the masks of the run from them."""
 
 import json
 

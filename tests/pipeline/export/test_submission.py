@@ -1,4 +1,4 @@
-"""Zips for servers: layout, content, completeness, and the way back."""
+"""Zips for servers: layout, content, completeness, and reading them again."""
 
 import io
 import zipfile
@@ -28,7 +28,7 @@ def made(run, out, server="ref-youtube-vos", missing="error", manifest=None) -> 
 
 
 @pytest.mark.parametrize(("server", "root"), [("ref-youtube-vos", "Annotations/"), ("mevis", ""), ("mevis-v2", "")])
-def test_every_frame_lies_where_the_server_looks(labelled_run, tmp_path, server, root):
+def test_every_frame_is_in_the_folder_of_the_server(labelled_run, tmp_path, server, root):
     names = made(labelled_run.folder, tmp_path / "s.zip", server).namelist()
     assert names == [
         f"{root}shapes-{video:04}/{expression}/{frame:05}.png"
@@ -45,7 +45,7 @@ def test_images_are_binary_gray_at_the_size_of_the_video(labelled_run, tmp_path)
     assert set(np.unique(image)) == {0, 255}
 
 
-def test_unpacked_it_has_the_same_masks(labelled_run, tmp_path):
+def test_the_unpacked_zip_has_the_same_masks(labelled_run, tmp_path):
     made(labelled_run.folder, tmp_path / "s.zip").extractall(tmp_path / "tree")
     tree = PngTree.find(str(tmp_path / "tree"))
     assert tree
@@ -59,7 +59,7 @@ def test_unpacked_it_has_the_same_masks(labelled_run, tmp_path):
     assert len(back) == 108
 
 
-def test_the_same_bytes_each_time_and_nothing_left_beside(labelled_run, tmp_path):
+def test_the_same_bytes_each_time_and_no_other_file(labelled_run, tmp_path):
     folder = tmp_path / "out"
     made(labelled_run.folder, folder / "a.zip")
     first = (folder / "a.zip").read_bytes()
@@ -100,7 +100,7 @@ def test_frames_are_those_that_the_manifest_lists(labelled_run, shapes, tmp_path
 
 
 def folder_of_three(tmp_path, asked: list[dict], masks: list[pa.Table]) -> MaskSource:
-    """Masks of a folder with frames a, b and c, and a manifest with a row for each in `asked`."""
+    """Predictions for a folder with frames a, b and c, and a manifest with the rows `asked`."""
     (tmp_path / "v").mkdir()
     for name in "abc":
         Image.new("RGB", (2, 2)).save(tmp_path / f"v/{name}.png")

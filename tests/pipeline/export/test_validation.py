@@ -1,4 +1,4 @@
-"""Each classic mistake in a zip is found and named; zips made to hurt do not."""
+"""Each classic mistake in a zip is found and named; hostile zips do no harm."""
 
 import io
 import struct
@@ -95,7 +95,7 @@ def test_mistakes_in_one_file(tmp_path, name, content, kind):
     assert found.examples[kind][0]
 
 
-def test_doubled_names_and_links(tmp_path):
+def test_duplicate_names_and_links(tmp_path):
     path = packed(tmp_path, SOUND)
     link = zipfile.ZipInfo("Annotations/a/0/link.png")
     link.external_attr = 0o120777 << 16
@@ -106,7 +106,7 @@ def test_doubled_names_and_links(tmp_path):
     assert validate_submission(path, SERVER).counts == {"extra": 2}
 
 
-def test_foreground_of_one_is_pointed_out(tmp_path):
+def test_a_foreground_of_one_is_noted(tmp_path):
     found = validate_submission(
         packed(tmp_path, dict.fromkeys(SOUND, saved(Image.fromarray(np.eye(4, 6, dtype=np.uint8))))), SERVER
     )
@@ -118,7 +118,7 @@ def test_foreground_of_one_is_pointed_out(tmp_path):
     ("content", "form"),
     [(palette_png(np.eye(4, 6, dtype=np.uint8)), "palette images"), (saved(Image.new("1", (6, 4))), "1-bit gray")],
 )
-def test_masks_in_other_forms_are_pointed_out(tmp_path, content, form):
+def test_other_pixel_formats_are_noted(tmp_path, content, form):
     found = validate_submission(packed(tmp_path, dict.fromkeys(SOUND, content)), SERVER)
     assert not found.counts
     assert f"12 masks are {form}, not 8-bit gray; servers that read colours see other values" in found.notes
@@ -145,7 +145,7 @@ def test_against_a_manifest(labelled_run, shapes, tmp_path):
 
 @pytest.mark.parametrize("folder_of_images", [True, False])
 def test_frames_that_all_expressions_lack(shapes, tmp_path, folder_of_images):
-    """A manifest that lists no frames means all of the video."""
+    """A manifest without a list of frames asks for all frames of the video."""
     rows = [row for row in read_manifest(shapes[0]).to_pylist() if row["video_id"] == "shapes-0000"]
     if folder_of_images:
         (tmp_path / "frames").mkdir()
@@ -167,7 +167,7 @@ def test_frames_that_all_expressions_lack(shapes, tmp_path, folder_of_images):
     assert "1 videos could not be opened" in found.notes[0]
 
 
-def test_listed_frames_are_what_a_video_should_have(labelled_run, shapes, tmp_path):
+def test_listed_frames_are_expected(labelled_run, shapes, tmp_path):
     path = str(tmp_path / "whole.zip")
     write_submission(MaskSource.open(labelled_run.folder), path, server="ref-youtube-vos")
     manifest = read_manifest(shapes[0])
@@ -180,7 +180,7 @@ def test_listed_frames_are_what_a_video_should_have(labelled_run, shapes, tmp_pa
     assert validate_submission(path, SERVER, by_index).counts == {"missing": 9, "extra": 9}
 
 
-def test_no_zip_and_an_empty_one(tmp_path):
+def test_not_a_zip_and_an_empty_zip(tmp_path):
     (tmp_path / "no.zip").write_bytes(b"hello")
     with pytest.raises(InputError, match="is not a zip file"):
         validate_submission(str(tmp_path / "no.zip"), SERVER)
@@ -199,7 +199,7 @@ def test_a_file_that_unpacks_to_much_is_not_unpacked(tmp_path):
     assert peak < 2**22
 
 
-def test_a_file_that_lies_about_its_size_is_cut(tmp_path):
+def test_a_file_with_a_false_size_is_cut(tmp_path):
     content = bytes(2**24)
     path = packed(tmp_path, SOUND | {"Annotations/a/0/00001.png": content}, zipfile.ZIP_DEFLATED)
     data = bytearray((tmp_path / "s.zip").read_bytes())
@@ -229,7 +229,7 @@ def test_an_image_of_absurd_size_is_not_decoded(tmp_path):
     assert found == {"unreadable": 1}
 
 
-def test_absurd_totals_and_listings_are_refused(tmp_path, monkeypatch):
+def test_absurd_totals_and_directories_are_refused(tmp_path, monkeypatch):
     path = packed(tmp_path, SOUND)
     monkeypatch.setattr(untrusted_zip, "TOTAL_BYTES", 100)
     with pytest.raises(InputError, match="would unpack to"):
@@ -240,7 +240,7 @@ def test_absurd_totals_and_listings_are_refused(tmp_path, monkeypatch):
 
 
 def test_damaged_zips_are_findings_or_refused(tmp_path):
-    """Bytes changed at random, in files and in the listing, never end in any other error."""
+    """Random bytes changed in files and directory never cause any other error."""
     sound = bytearray(Path(packed(tmp_path, SOUND, zipfile.ZIP_DEFLATED)).read_bytes())
     rng = np.random.default_rng(0)
     refused = 0
@@ -282,7 +282,7 @@ def test_a_place_outside_the_file_is_a_finding(tmp_path):
     ]
 
 
-def test_a_storage_that_fails_is_no_finding(tmp_path, monkeypatch):
+def test_a_failing_storage_is_not_a_finding(tmp_path, monkeypatch):
     def fail(*_):
         raise StorageError("no answer")
 
@@ -294,7 +294,7 @@ def test_a_storage_that_fails_is_no_finding(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_real_validation_set(shared, tmp_path):
-    """All 834 expressions of the published text, one missing frame, one stray folder."""
+    """All 834 published expressions, then one missing frame and one stray folder."""
     import shutil
 
     from jobs.import_dataset import ImportConfig, run

@@ -1,4 +1,4 @@
-"""Shards: samples that stay together, media as they are, the same bytes each time, and a manifest to train from."""
+"""Shards: whole samples, unchanged media, identical bytes, and a manifest to train on."""
 
 import json
 import tarfile
@@ -50,7 +50,7 @@ def test_shards_are_cut_between_videos_and_are_the_same_each_time(labelled_run, 
     assert [(shard["nsamples"], shard["filesize"]) for shard in index["shardlist"]] == [(1, size) for size in sizes]
 
 
-def test_the_manifest_trains(run_with_failure, tmp_path):
+def test_the_manifest_can_be_trained_on(run_with_failure, tmp_path):
     assert made(run_with_failure.folder, tmp_path / "out").counts["failed"] == 1
     manifest = read_manifest(str(tmp_path / "out/manifest.parquet"))
     assert manifest.num_rows == 8

@@ -1,4 +1,4 @@
-"""Axes, and where things are drawn."""
+"""Axes, and positions in the drawing."""
 
 import pytest
 

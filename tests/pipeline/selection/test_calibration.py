@@ -1,4 +1,4 @@
-"""Calibration on pairs whose answer is known: the right measure is found, and the cut holds on other videos."""
+"""Calibration finds the planted signal, and the cut holds on other videos."""
 
 import hashlib
 
@@ -56,12 +56,12 @@ def test_the_cut_keeps_its_precision_on_held_out_videos():
     assert precisions[0] > 0.9 > precisions[-1]
 
 
-def test_a_falling_measure_is_cut_from_above():
+def test_a_falling_signal_is_cut_from_above():
     found = calibrate(labelled(), good=0.6, wanted=0.6, measure="flicker")
     assert str(found.rule).startswith("flicker <= ")
 
 
-def test_pairs_that_lack_the_measure_count_as_kept():
+def test_pairs_that_lack_the_signal_count_as_kept():
     """The rule keeps them, so that figures of the cut include them."""
     pairs = labelled()
     lack = np.arange(len(pairs)) % 10 == 0
@@ -79,7 +79,7 @@ def test_pairs_that_lack_the_measure_count_as_kept():
     assert all(bound == bound for *_, bound in found.curve)
 
 
-def test_a_measure_that_few_videos_have_does_not_count():
+def test_a_signal_that_few_videos_have_does_not_count():
     pairs = labelled()
     few = pairs["video_id"] < "v0007"
     pairs.loc[few, "margin"] = pairs["quality"]

@@ -1,4 +1,4 @@
-"""Each number on masks whose answer is plain."""
+"""Each quality signal on masks with a known answer."""
 
 import numpy as np
 import pyarrow as pa
@@ -42,14 +42,14 @@ def test_a_steady_mask():
     )  # fmt: skip
 
 
-def test_the_margin_is_that_of_the_frames_that_have_one():
+def test_the_margin_is_the_mean_over_frames_that_have_one():
     one = pair([box(5, 5)] * 3)
     margins = pa.array([0.5, None, 0.25], pa.float32())
     frames = one.frames.set_column(one.frames.column_names.index("margin"), "margin", margins)
     assert measure_masks(PairMasks(one.row, frames))["margin"] == pytest.approx(0.375)
 
 
-def test_scores_that_are_no_numbers_are_not_known():
+def test_scores_that_are_not_finite_are_ignored():
     found = measure_masks(pair([box(5, 5)] * 3, [float("nan"), 0.5, float("inf")]))
     assert (found["mean_score"], found["lowest_score"]) == (0.5, 0.5)
 
@@ -69,7 +69,7 @@ def test_pieces_that_touch_at_corners_are_one():
     assert measure_masks(pair([box(5, 5) | box(9, 9), box(5, 5) | box(10, 10)]))["fragments"] == pytest.approx(1.5)
 
 
-def test_what_has_no_meaning_is_none():
+def test_undefined_signals_are_none():
     found = measure_masks(pair([NOTHING]))
     unknown = {"margin", "temporal_iou", "lowest_temporal_iou", "flicker", "area", "area_jump", "centroid_jump"}
     assert {name for name, value in found.items() if value is None} == unknown | {

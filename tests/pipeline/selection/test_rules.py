@@ -1,4 +1,4 @@
-"""Rules as they are written, and the reasons that they give."""
+"""Rules: syntax, files, and reasons for dropping a pair."""
 
 import pytest
 
