@@ -76,7 +76,7 @@ class SleepingSegmenter:
     def stats(self) -> SegmenterStats:
         return SegmenterStats()
 
-    def segment(self, frames, size, expressions, keep=None) -> Iterator[Segmentation]:
+    def segment(self, frames, size, expressions, keep=None, overlap=None) -> Iterator[Segmentation]:
         count = len(frames if keep is None else keep)
         for _ in expressions:
             time.sleep(self.seconds_per_frame * len(frames))

@@ -115,7 +115,15 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
     exists = Run.is_there(folder, fingerprint, inputs)
     if config.strict or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
-        the_run = Run.start(folder, fingerprint, inputs, _record(config))
+        paths = ("manifest", "run") if config.embedded else ("manifest", "run", "checkpoint")
+        absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in paths}
+        versions = {"python": platform.python_version(), "refervos": __version__}
+        record = {  # enough to repeat the run
+            "config": {**asdict(config), **absolute},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions | {name: version(name) for name in RECORDED_PACKAGES},
+        }
+        the_run = Run.start(folder, fingerprint, inputs, record)
         the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, origin=digest)
     units, committed = the_run.units(), the_run.committed()
     todo = [unit for unit in units if unit.unit_id not in committed]
@@ -180,18 +188,6 @@ def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Tabl
         if problems:
             raise SchemaError(problems)
     return manifest
-
-
-def _record(config: SegmentConfig) -> dict:
-    """The content of run.json besides the fingerprint: enough to repeat the run."""
-    named = ("manifest", "run") if config.embedded else ("manifest", "run", "checkpoint")
-    paths = {name: without_secrets(storage.absolute(getattr(config, name))) for name in named}
-    versions = {"python": platform.python_version(), "refervos": __version__}
-    return {
-        "config": {**asdict(config), **paths},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions | {name: version(name) for name in RECORDED_PACKAGES},
-    }
 
 
 def _follow(

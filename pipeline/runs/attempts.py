@@ -57,11 +57,6 @@ class Marker:
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
-    @property
-    def runs_here(self) -> bool:
-        """True if another process of this machine is still at the attempt."""
-        return self.host == socket.gethostname() and os.path.exists(f"/proc/{self.pid}") and self.pid != os.getpid()
-
 
 @dataclass(eq=False)
 class Attempt:
@@ -143,15 +138,16 @@ class AttemptTracker:
 
     def deaths(self, unit_id: str) -> list[Marker]:
         """Markers of the attempts that count against a unit."""
-        folder, markers = storage.join(self.folder, unit_id), []
+        folder, counted = storage.join(self.folder, unit_id), []
         for name in storage.names(folder) if storage.is_folder(folder) else []:
             with contextlib.suppress(FileNotFoundError):  # an attempt of another driver, which has just ended
-                markers.append(Marker.read(storage.join(folder, name)))
-        return [
-            marker
-            for marker in markers
-            if marker.invocation == self.invocation and self._is_alive(marker.node) and not marker.runs_here
-        ]
+                marker = Marker.read(storage.join(folder, name))
+                runs_here = marker.host == socket.gethostname() and os.path.exists(f"/proc/{marker.pid}")
+                if runs_here and marker.pid != os.getpid():
+                    continue
+                if marker.invocation == self.invocation and self._is_alive(marker.node):
+                    counted.append(marker)
+        return counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,17 +51,15 @@ class _Channel(Generic[T]):
 
     def put(self, item: T, size: int = 0) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._has_room(size))
+            while not self._closed and (
+                len(self._ready) >= self._max_items or (size and self._bytes and self._bytes + size > self._max_bytes)
+            ):
+                self._changed.wait()
             if self._closed:
                 raise Closed
             self._ready.append((item, size))
             self._bytes += size
             self._changed.notify_all()
-
-    def _has_room(self, size: int) -> bool:
-        if len(self._ready) >= self._max_items:
-            return False
-        return not size or not self._bytes or self._bytes + size <= self._max_bytes
 
     def items(self) -> Generator[T, None, None]:
         while True:

@@ -4,7 +4,7 @@ An error of one pair fails that pair only.
 """
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 from model.errors import FastModeError
@@ -116,10 +116,15 @@ class ModelStage:
 
     def _segment_group(self, window: Window, kept: Sequence[int], group: list[PairState]) -> None:
         """One model call. Out of memory, call it again pair by pair, so that only the pairs that do not fit fail."""
-        answered = 0
-        started = time.perf_counter()
+        keep = None if len(kept) == len(window.frames) else list(kept)
+        overlap = None
+        if window.final is not None:
+            overlap = Overlap(window.start, window.final, [pair.track for pair in group])
+        answered, started = 0, time.perf_counter()
         try:
-            for pair, found in zip(group, self._answers(window, kept, group), strict=True):
+            expressions = [pair.row["expression"] for pair in group]
+            answers = self.segmenter.segment(window.frames, window.size, expressions, keep, overlap)
+            for pair, found in zip(group, answers, strict=True):
                 self.timings.model += time.perf_counter() - started
                 self._take(pair, window, kept, found)
                 answered += 1
@@ -142,14 +147,6 @@ class ModelStage:
                 "use a smaller --window or --short-side, or fewer actors per device"
             ),
         )
-
-    def _answers(self, window: Window, kept: Sequence[int], group: list[PairState]) -> Iterator[Segmentation]:
-        keep = None if len(kept) == len(window.frames) else list(kept)
-        expressions = [pair.row["expression"] for pair in group]
-        if window.final is None:
-            return self.segmenter.segment(window.frames, window.size, expressions, keep)
-        overlap = Overlap(window.start, window.final, [pair.track for pair in group])
-        return self.segmenter.segment(window.frames, window.size, expressions, keep, overlap)
 
     def _take(self, pair: PairState, window: Window, kept: Sequence[int], found: Segmentation) -> None:
         """Hand on an answer, without the frames that a later window has too."""

@@ -354,11 +354,11 @@ class Rendezvous(FakeSegmenter):
             self.second_decoded.set()
         return super().prepare(frame)
 
-    def segment(self, frames, size, expressions, keep=None):
+    def segment(self, frames, size, expressions, keep=None, overlap=None):
         if len(self.calls) >= 2:
             self.at_second.set()
         assert self.second_decoded.wait(60)
-        return super().segment(frames, size, expressions, keep)
+        return super().segment(frames, size, expressions, keep, overlap)
 
 
 def test_decoding_the_model_and_writing_are_at_several_units_at_once(tmp_path, video):
