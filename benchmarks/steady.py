@@ -42,7 +42,7 @@ from model.segmenter import Segmentation, Segmenter, SegmenterStats
 from pipeline.cluster import session
 from pipeline.datasets.synthetic.moving_shapes import Scene
 from pipeline.drawing.video_file import write_mp4
-from pipeline.runs.commit import SECONDS, Receipt
+from pipeline.runs.commit import SECONDS
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.actor import Invocation, ModelOptions, segment_units
@@ -116,8 +116,8 @@ class Corpus:
     height: int
     width: int
 
-    def write(self, folder: str) -> pa.Table:
-        """Write the videos; the manifest."""
+    def plan(self, folder: str) -> tuple[Run, list[Unit]]:
+        """Write the videos if needed, and plan a new run over them."""
         paths = [f"{folder}/{self.height}x{self.frames}-{i}.mp4" for i in range(VIDEOS)]
         for number, path in enumerate(paths):
             if not os.path.exists(path):
@@ -133,11 +133,8 @@ class Corpus:
             for unit in range(self.units)
             for number in range(self.expressions)
         ]
-        return pa.Table.from_pylist(rows)
-
-    def plan(self, folder: str) -> tuple[Run, list[Unit]]:
         run = Run.start(f"{folder}/run-{uuid.uuid4().hex[:8]}", "f", {}, {})
-        run.extend_plan(self.write(folder), "m", PlanOptions(unit_frames=self.frames * self.expressions))
+        run.extend_plan(pa.Table.from_pylist(rows), "m", PlanOptions(unit_frames=self.frames * self.expressions))
         assert len(run.units()) == self.units
         return run, run.units()
 
@@ -195,7 +192,8 @@ def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: i
     receipts.sort(key=lambda receipt: receipt.ended)
     first, steady = receipts[actors - 1], receipts[actors:]  # from when all actors work
     seconds = steady[-1].ended - first.ended
-    stages, frames = total_seconds(steady), sum(receipt.frames for receipt in steady)
+    frames = sum(receipt.frames for receipt in steady)
+    stages = {name: sum(receipt.seconds[name] for receipt in steady) for name in steady[0].seconds}
     return Steady(
         rate=frames / seconds,
         unit_ms=1000 * seconds / len(steady),
@@ -204,10 +202,6 @@ def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: i
         bottleneck=find_bottleneck(stages, seconds, actors, gpus=isinstance(model, Sleeping)).text,
         parts=", ".join(f"{name} {1000 * stages[name] / frames:.2f}" for name in SECONDS if name != "model"),
     )
-
-
-def total_seconds(receipts: list[Receipt]) -> dict[str, float]:
-    return {name: sum(receipt.seconds[name] for receipt in receipts) for name in receipts[0].seconds}
 
 
 def compare(title: str, bare: Steady, chained: Steady, target: float) -> None:
