@@ -72,13 +72,6 @@ def test_retry_errors_leaves_the_manifest_alone(words, wanted):
         assert context.params | {"manifest": "m", "run": "r", "retry_errors": wanted} == context.params
 
 
-def test_data_set_names_are_those_of_the_job():
-    from jobs import import_dataset
-    from jobs.config.import_dataset import DATA_SETS
-
-    assert list(import_dataset.DATA_SETS) == list(DATA_SETS)
-
-
 def test_explain_needs_nothing_else():
     result = CliRunner().invoke(main, ["evaluate", "--explain", "ref-davis17"])
     assert result.exit_code == 0

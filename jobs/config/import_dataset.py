@@ -1,21 +1,8 @@
 """Options of `rvos import_dataset`."""
 
 from jobs.config.options import argument, command_config, option
+from pipeline.datasets.registry import DATASETS
 from schemas.errors import InputError
-
-DATA_SETS = {
-    "ref-youtube-vos": ("split",),
-    "ref-davis17": ("split",),
-    "davis": ("split",),
-    "mevis": ("split",),
-    "mevis-v2": ("split",),
-    "a2d": ("split", "context"),
-    "jhmdb": ("context",),
-    "revos": ("split",),
-    "long-rvos": ("split",),
-    "coco-video": ("split",),
-    "folder": ("expressions",),
-}  # and the options that each takes
 
 
 @command_config
@@ -40,7 +27,7 @@ class ImportConfig:
 
     dataset: str = argument(
         metavar="DATASET",
-        choices=tuple(DATA_SETS),
+        choices=tuple(DATASETS),
     )
     root: str = argument(is_path=True)
     out: str = option(is_path=True, help="Folder for manifest.parquet, annotations.parquet and so on.")
@@ -57,9 +44,9 @@ class ImportConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.dataset not in DATA_SETS:
-            raise InputError(f"no data set '{self.dataset}'; there are {', '.join(DATA_SETS)}")
-        takes = DATA_SETS[self.dataset]
+        if self.dataset not in DATASETS:
+            raise InputError(f"no data set '{self.dataset}'; there are {', '.join(DATASETS)}")
+        takes = DATASETS[self.dataset].options
         for name in ("split", "expressions", "context"):
             if getattr(self, name) is not None and name not in takes:
                 raise InputError(f"{self.dataset} takes no --{name}; leave it out")

@@ -1,18 +1,17 @@
-"""A2D-Sentences: clips of YouTube with three to five annotated frames each, and sentences about actors in them.
+"""A2D-Sentences: YouTube clips with three to five annotated frames each, and sentences about actors in them.
 
     ROOT/Release/clips320H/VIDEO.mp4                        or CLIPS320
     ROOT/Release/videoset.csv                               no header: video, label, ..., frames, ..., 0 train 1 test
     ROOT/text_annotations/a2d_annotation.txt                CSV with header: video_id, instance_id, query
-                          a2d_missed_videos.txt             videos that do not count
+                          a2d_missed_videos.txt             videos to leave out
                           a2d_annotation_with_instances/VIDEO/NNNNN.h5      frame N, counted from 1
 
-The masks are HDF5 (`instance`: ids; `reMask`: masks, transposed), which takes the package h5py. For the test split
-`a2d_sentences_test_annotations_in_coco_format.json`, as published loaders write it, in ROOT does as well.
+The masks are HDF5 (`instance`: ids; `reMask`: masks, transposed); reading them needs the package h5py. For the test
+split `a2d_sentences_test_annotations_in_coco_format.json` in ROOT, as published loaders write it, works as well.
 
-`target_frames` are the annotated frames in which the instance is; the others of the clip are context.
+`target_frames` are the annotated frames that show the instance; the other frames of the clip are context.
 """
 
-import csv
 import importlib
 import io
 import re
@@ -25,260 +24,207 @@ from typing import Any
 import numpy as np
 
 from pipeline.datasets.common import json_file
-from pipeline.datasets.common.dataset_video import NO_FRAMES, VIDEOS_AT_ONCE, DatasetVideo, Published, flat_id
-from pipeline.datasets.common.target_frames import around_targets
-from pipeline.datasets.common.tracks import Size, Tracks
+from pipeline.datasets.common.csv_file import MAX_TEXT_BYTES, group_by_video, read_rows
+from pipeline.datasets.common.dataset_video import NO_FRAMES, VIDEOS_AT_ONCE, DatasetVideo, flat_id
+from pipeline.datasets.common.object_masks import ObjectMasks, Size, from_coco
+from pipeline.datasets.common.target_frames import split_by_target
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import probe
 from pipeline.video.types import MAX_PIXELS
 from schemas import rle
-from schemas.check import Problem, SchemaError
 from schemas.errors import InputError, MediaError
 
 SPLITS = ("train", "test")  # 0 and 1 in videoset.csv
+COLUMNS = ("video_id", "instance_id", "query")
 COCO = "a2d_sentences_test_annotations_in_coco_format.json"
-MAX_TEXT_BYTES = 2**26
 MAX_MASK_BYTES = 2**26
 MAX_INSTANCES = 255
 
-PUBLISHED = (Published("all", 3782, 6655, "rows of videoset.csv and a2d_annotation.txt, by the loader of MTTR"),)
-
 BROKEN = "clips that cannot be read; their pairs will fail"
-NO_H5PY = "videos whose masks are HDF5, which takes h5py; install it (extra 'a2d'), or there is no truth to score by"
+NO_H5PY = "videos whose masks are HDF5; install h5py (extra 'a2d') to read them, or they cannot be scored"
 NO_MASKS = "videos without masks; their sentences have no target frames"
-BEYOND = "videos with masks behind the end of their clip; pairs of these frames will fail"
-NO_NUMBER = "sentences whose instance is no number; published loaders leave them out too"
+BEYOND = "videos with masks after the end of their clip; pairs of these frames will fail"
+NO_NUMBER = "sentences whose instance is not a number; left out, as by published loaders"
 NOWHERE = "sentences whose instance is in no annotated frame; they are left out"
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A mask in the COCO file."""
-
-    frame: int  # counted from 1
-    instance: str
-    start: int
-    end: int
+InstanceMasks = dict[tuple[int, str], tuple[bytes | None, Size]]  # by frame, counted from 1, and instance
 
 
 @dataclass(slots=True)
-class Source:
-    """What belongs to all videos."""
+class A2DFiles:
+    """What all videos of an import share."""
 
     clips: str
     masks: str  # folder of HDF5 files
-    coco: str
     split: str | None
-    context: int | None
-    places: dict[str, list[Place]] = field(default_factory=dict)
-    meta: dict[str, list[str]] = field(default_factory=dict)  # rows of videoset.csv
+    videoset: dict[str, list[str]]  # rows of videoset.csv by video
+    coco_keys: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # by video: frame and instance
+    coco_masks: json_file.SpooledEntries = field(default_factory=json_file.SpooledEntries)
 
 
 def read(root: str, split: str | None = None, *, context: int | None = None) -> Iterator[DatasetVideo]:
-    """All videos of one split, or of both, sorted by id. With `context`: see `around_targets`.
+    """Read one split, or both, sorted by id; for `context` see `split_by_target`.
 
-    Raises InputError that names file and row.
+    Raises InputError with file and row.
     """
     root = storage.absolute(root)
     if split not in (None, *SPLITS):
-        raise InputError(f"A2D-Sentences has no split '{split}'; there are {', '.join(SPLITS)}")
+        raise InputError(f"unknown split {split!r} of A2D-Sentences; choose from {', '.join(SPLITS)}")
     at = partial(storage.join, root)
     texts = _first([at("text_annotations"), at("Release"), root], "a2d_annotation.txt")
-    sentences = _sentences(storage.join(texts, "a2d_annotation.txt"))
+    sentences = _read_sentences(storage.join(texts, "a2d_annotation.txt"))
     with suppress(FileNotFoundError):
         missed = storage.read_bytes(storage.join(texts, "a2d_missed_videos.txt"), limit=MAX_TEXT_BYTES)
         for video in missed.decode("latin-1").split():
             sentences.pop(video, None)
-    source = Source(
+    videoset = _first([at("Release", "videoset.csv"), at("videoset.csv")])
+    rows = _read_required(videoset) if split is not None or storage.exists(videoset) else []
+    files = A2DFiles(
         clips=_first([at("Release", "clips320H"), at("Release", "CLIPS320"), at("clips320H")]),
         masks=storage.join(texts, "a2d_annotation_with_instances"),
-        coco=at(COCO),
         split=split,
-        context=context,
-        meta=_videoset(_first([at("Release", "videoset.csv"), at("videoset.csv")]), split),
+        videoset={row[0]: row for row in rows if len(row) >= 9},
     )
     if split is not None:
         wanted = str(SPLITS.index(split))
-        sentences = {video: of for video, of in sentences.items() if source.meta.get(video, [""])[-1] == wanted}
-    if split != "train" and storage.exists(source.coco):
-        source.places = _places(source.coco)
+        sentences = {video: of for video, of in sentences.items() if files.videoset.get(video, [""])[-1] == wanted}
+    if split != "train" and storage.exists(at(COCO)):
+        _read_coco(at(COCO), files)
     items = sorted(sentences.items(), key=lambda item: flat_id(item[0]))
-    return bounded_map(partial(_import_video, source), items, VIDEOS_AT_ONCE)
+    return bounded_map(lambda item: _read_video(files, *item, context), items, VIDEOS_AT_ONCE)
 
 
 def _first(uris: list[str], file: str = "") -> str:
-    """The first of these that is there, or that holds `file`; if none does, the first of all."""
+    """The first of these that exists, or that holds `file`; if none does, the first of all."""
     return next((uri for uri in uris if storage.exists(storage.join(uri, file) if file else uri)), uris[0])
 
 
-def _sentences(uri: str) -> dict[str, list[tuple[str, str]]]:
-    """For each video the instances and what is said of them."""
-    sentences: dict[str, list[tuple[str, str]]] = {}
-    problems = []
-    for number, row in enumerate(_rows(uri)):
-        if number == 0:
-            if row != ["video_id", "instance_id", "query"]:
-                raise InputError(f"{uri} does not begin with video_id,instance_id,query")
-            continue
-        try:
-            video, instance, text = row
-            flat_id(video)
-        except (ValueError, InputError) as error:
-            problems.append(Problem(uri, number - 1, f"{row} is no row of video_id,instance_id,query ({error})"))
-            continue
-        sentences.setdefault(video, []).append((instance, text))
-    if problems:
-        raise SchemaError(problems)
-    return sentences
-
-
-def _rows(uri: str) -> list[list[str]]:
+def _read_required(uri: str) -> list[list[str]]:
     try:
-        content = storage.read_bytes(uri, limit=MAX_TEXT_BYTES)
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{uri} is not there; A2D-Sentences needs it") from None
-    try:
-        return [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{uri} is no CSV in UTF-8: {error}") from None
+        return read_rows(uri)
+    except FileNotFoundError:
+        raise InputError(f"{uri} does not exist; A2D-Sentences needs it") from None
 
 
-def _videoset(uri: str, split: str | None) -> dict[str, list[str]]:
-    """The rows of videoset.csv by video; without the file none, which will do if no split is asked for."""
-    if split is None and not storage.exists(uri):
-        return {}
-    return {row[0]: row for row in _rows(uri) if len(row) >= 9}
+def _read_sentences(uri: str) -> dict[str, list[list[str]]]:
+    """[instance, sentence] rows by video."""
+    rows = _read_required(uri)
+    if rows and tuple(rows[0]) != COLUMNS:
+        raise InputError(f"{uri} must begin with the header {','.join(COLUMNS)}")
+    return group_by_video(uri, rows[1:], COLUMNS)
 
 
-def _places(uri: str) -> dict[str, list[Place]]:
-    """Where the masks of each video stand in the COCO file."""
-    places: dict[str, list[Place]] = {}
-    for path, value, start, end in json_file.entries(uri, depth=2):
+def _read_coco(uri: str, files: A2DFiles) -> None:
+    """Copy the masks of the COCO file to a temporary one, which can be read video by video."""
+    for path, value in json_file.entries(uri, depth=2):
         if not path or path[0] != "annotations" or not isinstance(value, dict):
             continue
         match = re.fullmatch(r"v_(.+)_f_([0-9]{1,5})_i_([0-9]{1,7})", str(value.get("image_id")))
         if match is None:
-            raise InputError(f"{uri} annotations row {path[1]}: image_id is not v_VIDEO_f_FRAME_i_INSTANCE")
-        places.setdefault(match[1], []).append(Place(int(match[2]), str(int(match[3])), start, end))
-    return places
+            raise InputError(f"{uri} annotations row {path[1]}: image_id must be v_VIDEO_f_FRAME_i_INSTANCE")
+        video, frame, instance = match[1], int(match[2]), str(int(match[3]))
+        files.coco_keys.setdefault(video, []).append((frame, instance))
+        files.coco_masks.add(f"{video}/{frame}/{instance}", value.get("segmentation"))
 
 
-def _import_video(source: Source, item: tuple[str, list[tuple[str, str]]]) -> DatasetVideo:
-    name, sentences = item
-    found = DatasetVideo(flat_id(name))
-    uri = storage.join(source.clips, f"{name}.mp4")
-    meta = source.meta.get(name, [])
-    num_frames = int(meta[6]) or None if len(meta) > 6 and re.fullmatch(r"[0-9]{1,5}", meta[6]) else None
+def _read_video(files: A2DFiles, name: str, sentences: list[list[str]], context: int | None) -> DatasetVideo:
+    video = DatasetVideo(flat_id(name))
+    uri = storage.join(files.clips, f"{name}.mp4")
+    row = files.videoset.get(name, [])
+    num_frames = int(row[6]) or None if len(row) > 6 and re.fullmatch(r"[0-9]{1,5}", row[6]) else None
+    size = None
     try:
         header = probe(uri)
     except MediaError as error:
-        found.warnings.append((NO_FRAMES, uri) if error.status == "missing" else (BROKEN, str(error)))
-        size = None
+        video.warnings.append((NO_FRAMES, uri) if error.status == "missing" else (BROKEN, str(error)))
     else:
         num_frames, size = header.num_frames or num_frames, (header.height, header.width)
-    truth, readable = _masks(source, name, found)
-    pairs = _pairs(found, uri, num_frames, source, meta, sentences, truth, readable)
-    found.pairs = around_targets(pairs, source.context, int, found) if source.context else pairs
-    found.check_texts()
-    last = max((frame for frame, _ in truth), default=0)
+    masks, readable = _read_masks(files, name, video)
+    in_split = files.split or (SPLITS[int(row[-1])] if row and row[-1] in ("0", "1") else None)
+    common = {"video_id": video.video_id, "video_uri": uri, "num_frames": num_frames, "split": in_split}
+    _add_pairs(video, common | ({"label": row[1]} if row else {}), sentences, masks, readable)
+    if context:
+        split_by_target(video, context, int)
+    video.check_texts()
+    last = max((frame for frame, _ in masks), default=0)
     if num_frames and last > num_frames:
-        found.warnings.append((BEYOND, f"{found.video_id} frame {last} of {num_frames}"))
-    tracks = Tracks(found, [f"{index:05d}" for index in range(max(num_frames or 0, last))], frames=size)
-    for (frame, instance), (counts, mask_size) in truth.items():
+        video.warnings.append((BEYOND, f"{video.video_id} frame {last} of {num_frames}"))
+    sequence = [f"{index:05d}" for index in range(max(num_frames or 0, last))]
+    object_masks = ObjectMasks(video, sequence, frame_size=size)
+    for (frame, instance), (counts, mask_size) in masks.items():
         if counts is not None:
-            tracks.add(instance, f"{frame - 1:05d}", counts, mask_size)
-    found.annotations = tracks.annotations()
-    return found
+            object_masks.add(instance, f"{frame - 1:05d}", counts, mask_size)
+    video.annotations = object_masks.annotations()
+    return video
 
 
-def _pairs(
-    found: DatasetVideo,
-    uri: str,
-    num_frames: int | None,
-    source: Source,
-    meta: list[str],
-    sentences: list[tuple[str, str]],
-    truth: dict[tuple[int, str], tuple[bytes | None, Size]],
-    readable: bool,
-) -> list[dict]:
-    """One for each sentence whose instance is somewhere; without readable masks all annotated frames are targets."""
-    pairs = []
+def _add_pairs(
+    video: DatasetVideo, common: dict, sentences: list[list[str]], masks: InstanceMasks, readable: bool
+) -> None:
+    """Add a pair for each sentence whose instance has a mask; without h5py all annotated frames are targets."""
     taken: dict[str, int] = {}
     for instance, text in sentences:
         if not re.fullmatch(r"[0-9]{1,7}", instance):
-            found.warnings.append((NO_NUMBER, f"{found.video_id} instance {instance!r}"))
+            video.warnings.append((NO_NUMBER, f"{video.video_id} instance {instance!r}"))
             continue
         instance = str(int(instance))
-        frames = sorted({frame for frame, of in truth if of == instance or not readable})
-        if readable and truth and not frames:
-            found.warnings.append((NOWHERE, f"{found.video_id} instance {instance}"))
+        frames = sorted({frame for frame, of in masks if of == instance or not readable})
+        if readable and masks and not frames:
+            video.warnings.append((NOWHERE, f"{video.video_id} instance {instance}"))
             continue
         taken[instance] = taken.get(instance, 0) + 1
-        pairs.append(
-            {
-                "video_id": found.video_id,
-                "video_uri": uri,
-                "expression_id": instance if taken[instance] == 1 else f"{instance}_{taken[instance]}",
-                "expression": text,
-                "target_frames": [f"{frame - 1:05d}" for frame in frames] or None,
-                "num_frames": num_frames,
-                "object_ids": [instance],
-                "split": source.split or (SPLITS[int(meta[-1])] if meta and meta[-1] in ("0", "1") else None),
-                **({"label": meta[1]} if meta else {}),
-            }
-        )
-    return pairs
+        pair = {
+            "expression_id": instance if taken[instance] == 1 else f"{instance}_{taken[instance]}",
+            "expression": text,
+            "target_frames": [f"{frame - 1:05d}" for frame in frames] or None,
+            "object_ids": [instance],
+        }
+        video.pairs.append(common | pair)
 
 
-def _masks(source: Source, name: str, found: DatasetVideo) -> tuple[dict, bool]:
-    """(frame, instance) -> (mask, size), and whether they could be read; if not, the keys alone tell the frames."""
-    if name in source.places:
-        return _coco_masks(source, name, found), True
-    folder = storage.join(source.masks, name)
+def _read_masks(files: A2DFiles, name: str, video: DatasetVideo) -> tuple[InstanceMasks, bool]:
+    """The masks of a video, and False if h5py is missing: then the keys have the frames, but no instances."""
+    masks: InstanceMasks = {}
+    for frame, instance in files.coco_keys.get(name, []):
+        try:
+            masks[frame, instance] = from_coco(files.coco_masks[f"{name}/{frame}/{instance}"])
+        except rle.RleError as error:
+            video.problems.append(f"object {instance} frame {frame - 1:05d}: {error}")
+    if name in files.coco_keys:
+        return masks, True
+    folder = storage.join(files.masks, name)
     try:
-        files = [file for file in storage.names(folder) if re.fullmatch(r"[0-9]{1,5}\.h5", file)]
+        names = [file for file in storage.names(folder) if re.fullmatch(r"[0-9]{1,5}\.h5", file)]
     except (FileNotFoundError, NotADirectoryError):
-        files = []
-    if not files:
-        found.warnings.append((NO_MASKS, found.video_id))
+        names = []
+    if not names:
+        video.warnings.append((NO_MASKS, video.video_id))
         return {}, True
     try:
         h5py = importlib.import_module("h5py")
     except ImportError:
-        found.warnings.append((NO_H5PY, found.video_id))
-        return {(int(file[:-3]), ""): (None, (0, 0)) for file in files}, False
-    masks = {}
-    for file in files:
+        video.warnings.append((NO_H5PY, video.video_id))
+        return {(int(file[:-3]), ""): (None, (0, 0)) for file in names}, False
+    for file in names:
         uri = storage.join(folder, file)
         try:
-            for instance, mask in _h5_masks(h5py, uri):
-                masks[int(file[:-3]), instance] = (rle.encode(mask[None])[0], mask.shape)
-        except Exception as error:  # storage, or damaged data, which makes h5py raise many kinds
-            found.problems.append(f"{uri}: the masks cannot be read ({error}); replace it")
+            for instance, mask in _read_h5(h5py, uri):
+                masks[int(file[:-3]), instance] = (rle.encode(mask[None])[0], (mask.shape[0], mask.shape[1]))
+        except Exception as error:  # storage, or damaged data, for which h5py raises many kinds
+            video.problems.append(f"{uri}: the masks cannot be read ({error}); replace the file")
     return masks, True
 
 
-def _coco_masks(source: Source, name: str, found: DatasetVideo) -> dict:
-    masks = {}
-    with storage.open_input(source.coco) as file:
-        tracks = Tracks(found, [])  # for its messages only
-        for place in source.places[name]:
-            value = json_file.read_entry(file, place.start, place.end).get("segmentation")
-            if (mask := tracks.checked(place.instance, f"{place.frame - 1:05d}", value)) is not None:
-                masks[place.frame, place.instance] = mask
-    return masks
-
-
-def _h5_masks(h5py: Any, uri: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Instances of a frame, and their masks, bool [H, W]."""
+def _read_h5(h5py: Any, uri: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Instances of a frame and their masks, bool [H, W]."""
     with h5py.File(io.BytesIO(storage.read_bytes(uri, limit=MAX_MASK_BYTES)), "r") as file:
         instances, masks = file["instance"], file["reMask"]
         count, shape = int(np.prod(instances.shape)), masks.shape
         if not 0 < count <= MAX_INSTANCES or len(shape) not in (2, 3) or np.prod(shape[-2:]) > MAX_PIXELS:
             raise ValueError(f"{count} instances with masks of shape {shape}")
         if (len(shape) == 3 and shape[0] != count) or (len(shape) == 2 and count > 1):
-            raise ValueError(f"masks of shape {shape} are not those of {count} instances")
+            raise ValueError(f"masks of shape {shape} do not fit {count} instances")
         for number, instance in enumerate(np.asarray(instances).reshape(-1).tolist()):
             mask = masks[number] if len(shape) == 3 else masks[()]
             yield str(int(instance)), np.asarray(mask).T != 0

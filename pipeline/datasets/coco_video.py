@@ -1,95 +1,127 @@
-"""COCO for videos, the form of YouTube-VIS, OVIS and LV-VIS, with sentences or without.
+"""COCO for videos, the form of YouTube-VIS, OVIS and LV-VIS, with or without sentences.
 
     {"videos": [{"id", "height", "width", "file_names": ["VIDEO/NAME.jpg", ...]}],
      "annotations": [{"id", "video_id", "category_id", "segmentations": [RLE, polygons or null for each frame]}],
      "categories": [{"id", "name"}]}
 
-Sentences are `expressions` (a list) or `expression` of an annotation, which mean it, or of a video entry, which mean
-all its annotations; `exp_id` or `expression_id` numbers them. Where the file has none at all, each category that a
-video shows is a sentence, and means all its objects of that category. Several entries of one folder are one video.
+Sentences are `expressions` (a list) or `expression`: of an annotation, which they mean, or of a video entry, all of
+whose annotations they mean. `exp_id` or `expression_id` numbers them. If the file has no sentence, each category in a
+video becomes one, and means all objects of that category. Several entries with one folder are one video.
 
 ROOT is the JSON file, or a folder with SPLIT.json, SPLIT/instances.json, annotations_SPLIT.json or the like, or with
-exactly one JSON file. Images lie in JPEGImages, SPLIT/JPEGImages or SPLIT beside it or its folder, or there themselves.
+exactly one JSON file. Images are in JPEGImages, SPLIT/JPEGImages or SPLIT next to the file or its folder, or directly
+there.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from pycocotools import mask as coco
 
 from pipeline.datasets.common import json_file
-from pipeline.datasets.common.dataset_video import (
-    VIDEOS_AT_ONCE,
-    DatasetVideo,
-    attributes,
-    flat_id,
-    frame_names,
-    id_problem,
-)
-from pipeline.datasets.common.meta_expressions import SOME_FRAMES
-from pipeline.datasets.common.tracks import Tracks
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id, id_problem, plain_attributes
+from pipeline.datasets.common.object_masks import ObjectMasks
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from schemas import rle
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
-NAMES = (
+FILE_NAMES = (
     *("{}.json", "{}/instances.json", "{}/annotations.json"),
     *("annotations_{}.json", "instances_{}.json", "annotations/{}.json"),
 )
-CROWDS = "annotations of a crowd; they are no objects and left out"
+CROWDS = "crowd annotations; they are left out"
 VIDEO_KEYS = ("id", "length", "height", "width", "file_names", "expressions", "expression", "exp_id", "expression_id")
 ANNOTATION_KEYS = ("id", "video_id", "category_id", "iscrowd", "area", *VIDEO_KEYS)
 
+Texts = list[tuple[str | None, str]]  # id, if the file gives one, and text of each sentence
+
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
-    """What is held of an annotation: all but its masks, and where these stand in the file."""
+class CocoAnnotation:
+    """An annotation without its masks."""
 
+    position: int  # in the file
     object_id: str
     category: str
     category_id: str
     has_masks: bool
     crowd: bool
-    texts: list[tuple[str | None, str]]  # id and text of each sentence
+    texts: Texts
     attributes: dict
-    start: int
-    end: int
 
 
 @dataclass(slots=True)
-class Video:
-    """The entries of one folder of frames."""
+class CocoEntry:
+    """A video entry with its annotations."""
+
+    texts: Texts
+    attributes: dict
+    annotations: list[CocoAnnotation]
+
+
+@dataclass(slots=True)
+class CocoVideo:
+    """All entries with one folder of frames."""
 
     folder: str
-    files: list[str]  # frame names
+    names: list[str]  # of the frames
     height: int
     width: int
-    entries: list[tuple[list[tuple[str | None, str]], dict, list[Annotation]]] = field(default_factory=list)
+    entries: list[CocoEntry] = field(default_factory=list)
+
+    def annotations(self) -> list[CocoAnnotation]:
+        return [annotation for entry in self.entries for annotation in entry.annotations]
 
 
 def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
-    """All videos, sorted by id. Raises InputError that lists what in the file is not of the form above."""
-    uri = _find(storage.absolute(root), split)
-    videos = _index(uri)
-    told = any(texts or any(a.texts for a in of) for video in videos for texts, _, of in video.entries)
-    frames = _frames_folder(uri, split, videos[0].folder)
-    return bounded_map(partial(_import_video, uri, frames, split, told), videos, VIDEOS_AT_ONCE)
+    """Read all videos, sorted by id. Raises InputError that lists all deviations from the form above."""
+    uri = _find_file(storage.absolute(root), split)
+    videos, masks = _read_file(uri)
+    has_texts = any(e.texts or any(a.texts for a in e.annotations) for video in videos for e in video.entries)
+    base = storage.parent(uri)
+    part = split or re.sub(r"^(annotations|instances)_|\.json$", "", uri.rpartition("/")[2])
+    inside = (("JPEGImages",), (part, "JPEGImages"), (part,), ())
+    folders = [storage.join(above, *names) for above in (base, storage.parent(base)) for names in inside]
+    frames = next((uri for uri in folders if storage.exists(storage.join(uri, videos[0].folder))), folders[0])
+
+    def read_video(coco_video: CocoVideo) -> DatasetVideo:
+        video = DatasetVideo(flat_id(coco_video.folder))
+        folder = storage.join(frames, coco_video.folder)
+        images = video.list_frames(folder)
+        video.check_listed(coco_video.names, images)
+        sequence = images or coco_video.names
+        common = {
+            "video_id": video.video_id,
+            "video_uri": folder,
+            "frames": None if set(coco_video.names) == set(images) else coco_video.names,
+            "num_frames": len(sequence),
+            "split": split,
+        }
+        pairs = _pairs_of_sentences(coco_video) if has_texts else _pairs_of_categories(coco_video)
+        video.pairs = [common | pair for pair in pairs]
+        _number(video.pairs)
+        video.check_texts()
+        _add_masks(coco_video, masks, video, sequence)
+        ids = (pair["expression_id"] for pair in video.pairs)
+        video.problems += [problem for problem in map(id_problem, ids) if problem]
+        return video
+
+    return bounded_map(read_video, videos, VIDEOS_AT_ONCE)
 
 
-def _find(root: str, split: str | None) -> str:
+def _find_file(root: str, split: str | None) -> str:
     if root.endswith(".json"):
         return root
     if split is not None:
         storage.safe_name(split)
-        tried = [storage.join(root, name.format(split)) for name in NAMES]
+        tried = [storage.join(root, name.format(split)) for name in FILE_NAMES]
         if found := next((uri for uri in tried if storage.exists(uri)), None):
             return found
-        raise InputError(f"no data set in {root}: none of {', '.join(tried)} is there")
+        raise InputError(f"no data set in {root}: none of {', '.join(tried)} exists")
     files = [name for name in storage.names(root) if name.endswith(".json")] if storage.is_folder(root) else []
     if len(files) == 1:
         return storage.join(root, files[0])
@@ -97,93 +129,83 @@ def _find(root: str, split: str | None) -> str:
     raise InputError(f"{root} {have}; give the file itself, or choose with --split")
 
 
-def _frames_folder(uri: str, split: str | None, folder: str) -> str:
-    """Where the folders of frames lie; the first place looked at, if they are nowhere."""
-    base = storage.parent(uri)
-    part = split or re.sub(r"^(annotations|instances)_|\.json$", "", uri.rpartition("/")[2])
-    inside = (("JPEGImages",), (part, "JPEGImages"), (part,), ())
-    places = [storage.join(above, *names) for above in (base, storage.parent(base)) for names in inside]
-    return next((place for place in places if storage.exists(storage.join(place, folder))), places[0])
-
-
-def _index(uri: str) -> list[Video]:
-    """All videos of the file in the order of their ids, their masks left in the file."""
+def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
+    """All videos, sorted by id, and the masks of each annotation by its position in the file."""
+    masks = json_file.SpooledEntries()
     problems: list[Problem] = []
     categories: dict[Any, str] = {}
     entries: dict[Any, dict] = {}
-    found: list[tuple[int, dict, int, int]] = []
-    for path, value, start, end in json_file.entries(uri, depth=2):
-        kind = path[0] if path else ""
-        if kind not in ("videos", "annotations", "categories") or len(path) < 2:
+    annotations: list[tuple[int, dict]] = []
+    for path, value in json_file.entries(uri, depth=2):
+        if len(path) < 2 or path[0] not in ("videos", "annotations", "categories"):
             continue
-        number = path[1]
-        if isinstance(number, str):
-            raise InputError(f"{uri}: '{kind}' is no list; needed is the form of YouTube-VIS")
+        kind, position = path
+        if isinstance(position, str):
+            raise InputError(f"{uri}: {kind!r} must be a list, as in YouTube-VIS")
         if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
-            problems.append(Problem(f"{uri} {kind}", number, "has no 'id'"))
+            problems.append(Problem(f"{uri} {kind}", position, "'id' is missing"))
         elif any(not _is_text(value[key]) for key in ("expressions", "expression") if key in value):
-            problems.append(Problem(f"{uri} {kind}", number, "its sentences are neither a text nor a list of texts"))
+            problems.append(Problem(f"{uri} {kind}", position, "its sentences must be a text or a list of texts"))
         elif kind == "categories":
             categories[value["id"]] = str(value.get("name", value["id"]))
         elif kind == "videos":
-            problems += [Problem(f"{uri} videos", number, text) for text in _video_problems(value, entries)]
+            problems += [Problem(f"{uri} videos", position, text) for text in _video_problems(value, entries)]
             entries[value["id"]] = value
         else:
-            has_masks = isinstance(value.pop("segmentations", None), list)
+            segmentations = value.pop("segmentations", None)
+            masks.add(str(position), segmentations)
             kept = {key: what for key, what in value.items() if key == "expressions" or not isinstance(what, list)}
-            found.append((number, kept | {"has_masks": has_masks}, start, end))
-    of_entry: dict[Any, list[Annotation]] = {}
+            annotations.append((position, kept | {"has_masks": isinstance(segmentations, list)}))
+    of_entry: dict[Any, list[CocoAnnotation]] = {}
     taken: set[str] = set()
-    for number, value, start, end in found:
+    for position, value in annotations:
         name, video, category = str(value["id"]), value.get("video_id"), value.get("category_id")
         if not isinstance(video, int | str) or video not in entries:
-            problems.append(Problem(f"{uri} annotations", number, f"there is no video {video!r}"))
-        elif problem := id_problem(name):
-            problems.append(Problem(f"{uri} annotations", number, problem))
+            problem = f"unknown video {video!r}"
         elif name in taken:
-            problems.append(Problem(f"{uri} annotations", number, f"annotation {name} is there twice"))
+            problem = f"duplicate annotation {name}"
         elif not isinstance(category, int | str | None) or (categories and category not in {None, *categories}):
-            problems.append(Problem(f"{uri} annotations", number, f"there is no category {category!r}"))
-        else:
+            problem = f"unknown category {category!r}"
+        elif not (problem := id_problem(name)):
             taken.add(name)
-            annotation = _annotation(value, categories, start, end)
-            of_entry.setdefault(value["video_id"], []).append(annotation)
+            annotation = _annotation(position, value, categories.get(category, str(category)))
+            of_entry.setdefault(video, []).append(annotation)
+            continue
+        problems.append(Problem(f"{uri} annotations", position, problem))
     if problems:
         raise SchemaError(problems)
     if not entries:
-        raise InputError(f"{uri} has no list 'videos'; needed is the form of YouTube-VIS")
-    return _by_folder(uri, entries, of_entry)
+        raise InputError(f"{uri} has no list 'videos', as YouTube-VIS has")
+    return _group_by_folder(uri, entries, of_entry), masks
 
 
 def _video_problems(entry: dict, others: dict) -> Iterator[str]:
     files = entry.get("file_names")
+    name = f"video {entry['id']!r}"
     if entry["id"] in others:
-        yield f"video {entry['id']!r} is there twice"
+        yield f"duplicate {name}"
     if not all(type(entry.get(side)) is int and 0 < entry[side] <= rle.MAX_SIDE for side in ("height", "width")):
-        yield f"video {entry['id']!r} has no height and width of 1 to {rle.MAX_SIDE} pixels"
+        yield f"{name}: height and width must be 1 to {rle.MAX_SIDE} pixels"
     if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
-        yield f"video {entry['id']!r} has no list 'file_names'"
-        return
-    if problem := next((problem for file in files if (problem := id_problem(file, nested=True))), None):
-        yield f"video {entry['id']!r}: {problem}"
+        yield f"{name}: 'file_names' must be a list of names"
+    elif problem := next((problem for file in files if (problem := id_problem(file, nested=True))), None):
+        yield f"{name}: {problem}"
     elif len({file.rpartition("/")[0] for file in files}) > 1 or "/" not in files[0]:
-        yield f"video {entry['id']!r}: its frames are not all in one folder of their own"
+        yield f"{name}: its frames must be in one folder of their own"
     elif len(set(files)) < len(files):
-        yield f"video {entry['id']!r} lists a frame twice"
+        yield f"{name}: duplicate frame"
 
 
-def _annotation(value: dict, categories: dict, start: int, end: int) -> Annotation:
-    category_id = value.get("category_id")
-    return Annotation(
+def _annotation(position: int, value: dict, category: str) -> CocoAnnotation:
+    return CocoAnnotation(
+        position=position,
         object_id=str(value["id"]),
-        category=categories.get(category_id, str(category_id)),
-        category_id=str(category_id),
+        category=category,
+        category_id=str(value.get("category_id")),
         has_masks=value["has_masks"],
         crowd=bool(value.get("iscrowd")),
         texts=_texts(value),
-        attributes=attributes(value, (*ANNOTATION_KEYS, "has_masks")),
-        start=start,
-        end=end,
+        attributes=plain_attributes(value, (*ANNOTATION_KEYS, "has_masks")),
     )
 
 
@@ -191,75 +213,52 @@ def _is_text(value: object) -> bool:
     return value is None or all(isinstance(text, str) for text in (value if isinstance(value, list) else [value]))
 
 
-def _texts(entry: dict) -> list[tuple[str | None, str]]:
-    """The sentences of an entry; a number that the entry gives is theirs if there is one sentence only."""
+def _texts(entry: dict) -> Texts:
+    """The sentences of an entry. The number that the entry gives is the id of a single sentence only."""
     texts = entry.get("expressions", entry.get("expression"))
     texts = [text for text in (texts if isinstance(texts, list) else [texts]) if isinstance(text, str)]
     number = entry.get("exp_id", entry.get("expression_id"))
     return [(str(number) if number is not None and len(texts) == 1 else None, text) for text in texts]
 
 
-def _by_folder(uri: str, entries: dict, of_entry: dict[Any, list[Annotation]]) -> list[Video]:
-    videos: dict[str, Video] = {}
+def _group_by_folder(uri: str, entries: dict, of_entry: dict[Any, list[CocoAnnotation]]) -> list[CocoVideo]:
+    videos: dict[str, CocoVideo] = {}
     for key, entry in entries.items():
         folder = entry["file_names"][0].rpartition("/")[0]
-        files = [file.rpartition("/")[2].rpartition(".")[0] for file in entry["file_names"]]
-        video = videos.setdefault(folder, Video(folder, files, entry["height"], entry["width"]))
-        if video.files != files:
+        names = [file.rpartition("/")[2].rpartition(".")[0] for file in entry["file_names"]]
+        video = videos.setdefault(folder, CocoVideo(folder, names, entry["height"], entry["width"]))
+        if video.names != names:
             raise InputError(f"{uri} videos {key!r}: another entry lists other frames of {folder}; make them equal")
-        video.entries.append((_texts(entry), attributes(entry, VIDEO_KEYS), of_entry.get(key, [])))
+        video.entries.append(CocoEntry(_texts(entry), plain_attributes(entry, VIDEO_KEYS), of_entry.get(key, [])))
     return sorted(videos.values(), key=lambda video: flat_id(video.folder))
 
 
-def _import_video(uri: str, frames: str, split: str | None, told: bool, video: Video) -> DatasetVideo:
-    found = DatasetVideo(flat_id(video.folder))
-    folder = storage.join(frames, video.folder)
-    names = frame_names(folder, found)
-    if absent := [name for name in video.files if names and name not in set(names)]:
-        found.warnings.append((SOME_FRAMES, f"{found.video_id} {absent[0]} and {len(absent) - 1} more"))
-    sequence = names or video.files
-    common = {
-        "video_id": found.video_id,
-        "video_uri": folder,
-        "frames": None if set(video.files) == set(names) else video.files,
-        "num_frames": len(sequence),
-        "split": split,
-    }
-    found.pairs = _numbered([common | pair for pair in (_told(video) if told else _by_category(video))])
-    found.check_texts()
-    _add_masks(uri, video, found, sequence)
-    for text in (id_problem(pair["expression_id"]) for pair in found.pairs):
-        found.problems += [text] if text else []
-    return found
-
-
-def _told(video: Video) -> Iterator[dict]:
-    """A pair for each sentence of an entry or annotation."""
-    for texts, more, annotations in video.entries:
-        objects = [annotation for annotation in annotations if not annotation.crowd]
+def _pairs_of_sentences(video: CocoVideo) -> Iterator[dict]:
+    for entry in video.entries:
+        objects = [annotation for annotation in entry.annotations if not annotation.crowd]
         all_known = bool(objects) and all(annotation.has_masks for annotation in objects)
-        for number, text in texts:
-            ids = [annotation.object_id for annotation in objects] if all_known else None
-            names = {"category": "+".join(sorted({annotation.category for annotation in objects}))} if objects else {}
-            yield {"expression_id": number, "expression": text, "object_ids": ids, **more, **names}
+        ids = [annotation.object_id for annotation in objects] if all_known else None
+        names = {"category": "+".join(sorted({annotation.category for annotation in objects}))} if objects else {}
+        for number, text in entry.texts:
+            pair = {"expression_id": number, "expression": text, "object_ids": ids}
+            yield pair | entry.attributes | names
         for annotation in objects:
             ids = [annotation.object_id] if annotation.has_masks else None
-            own = {"object_ids": ids, **more, "category": annotation.category, **annotation.attributes}
-            yield from ({"expression_id": number, "expression": text, **own} for number, text in annotation.texts)
+            for number, text in annotation.texts:
+                pair = {"expression_id": number, "expression": text, "object_ids": ids}
+                yield pair | entry.attributes | {"category": annotation.category} | annotation.attributes
 
 
-def _by_category(video: Video) -> Iterator[dict]:
-    """A pair for each category, with all its objects."""
-    objects = [a for _, _, of in video.entries for a in of if not a.crowd and a.has_masks]
+def _pairs_of_categories(video: CocoVideo) -> Iterator[dict]:
+    objects = [annotation for annotation in video.annotations() if not annotation.crowd and annotation.has_masks]
     for category_id in dict.fromkeys(annotation.category_id for annotation in objects):
-        of = [annotation for annotation in objects if annotation.category_id == category_id]
-        ids = [annotation.object_id for annotation in of]
-        name = of[0].category
+        members = [annotation for annotation in objects if annotation.category_id == category_id]
+        ids, name = [annotation.object_id for annotation in members], members[0].category
         yield {"expression_id": category_id, "expression": name, "object_ids": ids, "category": name}
 
 
-def _numbered(pairs: list[dict]) -> list[dict]:
-    """Ids for the sentences without one, and for those whose id another one has."""
+def _number(pairs: list[dict]) -> None:
+    """Give free numbers to pairs without an id, and to those whose id is taken."""
     taken: set[str] = set()
     number = 0
     for pair in sorted(pairs, key=lambda pair: pair["expression_id"] is None):
@@ -267,41 +266,32 @@ def _numbered(pairs: list[dict]) -> list[dict]:
             pair["expression_id"] = str(number)
             number += 1
         taken.add(pair["expression_id"])
-    return pairs
 
 
-def _add_masks(uri: str, video: Video, found: DatasetVideo, sequence: list[str]) -> None:
-    tracks = Tracks(found, sequence, (video.height, video.width))
-    annotations = sorted((a for _, _, of in video.entries for a in of if a.has_masks), key=lambda a: a.start)
-    found.warnings += [(CROWDS, f"{found.video_id} annotation {a.object_id}") for a in annotations if a.crowd]
-    if not annotations:
-        return
-    with storage.open_input(uri) as file:
-        for annotation in annotations:
-            if annotation.crowd:
-                continue
-            masks = json_file.read_entry(file, annotation.start, annotation.end)["segmentations"]
-            if len(masks) != len(video.files):
-                text = f"annotation {annotation.object_id}: {len(masks)} masks for {len(video.files)} frames"
-                found.problems.append(text)
-                continue
-            for name, mask in zip(video.files, masks, strict=True):
-                if isinstance(mask, list) and mask:
-                    _add_polygons(tracks, annotation.object_id, name, mask, video)
-                else:
-                    tracks.add_coco(annotation.object_id, name, mask)
-    found.check_objects(tracks.seen)
-    found.annotations = tracks.annotations()
+def _add_masks(
+    coco_video: CocoVideo, masks: json_file.SpooledEntries, video: DatasetVideo, sequence: list[str]
+) -> None:
+    size = (coco_video.height, coco_video.width)
+    object_masks = ObjectMasks(video, sequence, size)
+    annotations = sorted((a for a in coco_video.annotations() if a.has_masks), key=lambda a: a.position)
+    video.warnings += [(CROWDS, f"{video.video_id} annotation {a.object_id}") for a in annotations if a.crowd]
+    for annotation in annotations:
+        if annotation.crowd:
+            continue
+        object_id, segmentations = annotation.object_id, masks[str(annotation.position)]
+        drawn = [_draw_polygons(mask, size) if isinstance(mask, list) and mask else mask for mask in segmentations]
+        object_masks.add_list(object_id, coco_video.names, drawn, f"annotation {object_id}")
+    if annotations:
+        video.check_objects(object_masks.seen)
+        video.annotations = object_masks.annotations()
 
 
-def _add_polygons(tracks: Tracks, object_id: str, name: str, polygons: list, video: Video) -> None:
-    """Polygons, drawn as COCO draws them. Corners far outside are refused: they would cost memory without end."""
-    limit = 2 * max(video.height, video.width)
+def _draw_polygons(polygons: list, size: tuple[int, int]) -> dict | list:
+    """Draw polygons as COCO does; return them as they are if one is invalid. Far corners would cost memory."""
+    limit = 2 * max(size)
     for polygon in polygons:
         numbers = isinstance(polygon, list) and all(isinstance(x, int | float) and abs(x) <= limit for x in polygon)
         if not numbers or len(polygon) < 6 or len(polygon) % 2:
-            text = f"object {object_id} frame {name}: no polygon of at least three corners near the frame"
-            tracks.found.problems.append(text)
-            return
-    drawn: Any = coco.merge(coco.frPyObjects(polygons, video.height, video.width))
-    tracks.add(object_id, name, drawn["counts"], (video.height, video.width))
+            return polygons
+    drawn: Any = coco.merge(coco.frPyObjects(polygons, *size))
+    return {"size": list(size), "counts": drawn["counts"].decode()}

@@ -1,88 +1,137 @@
 """DAVIS 2016 and 2017: masks of one object or several, without sentences.
 
     ROOT/JPEGImages/480p/VIDEO/NAME.jpg
-    ROOT/Annotations/480p/VIDEO/NAME.png              or Annotations_unsupervised, where there is no other
+    ROOT/Annotations/480p/VIDEO/NAME.png              or Annotations_unsupervised, if that is the only one
     ROOT/ImageSets/2017/val.txt, 2016/val.txt         a name in each line
     ROOT/ImageSets/480p/val.txt                       the first release: an image and its mask in each line
-    ROOT/davis_semantics.json                         {VIDEO: {OBJECT: CATEGORY}}, if there
+    ROOT/davis_semantics.json                         {VIDEO: {OBJECT: CATEGORY}}, optional
 
-ROOT may be the folder above `DAVIS` as well. A split is named as its file: `2017/val`; `val` alone is that of 2017
-where there is one. In the splits of 2016 all that is marked is object 1. With `davis_semantics.json` each object
-becomes a pair whose sentence is its category; without, there are annotations only.
+ROOT may be the folder above `DAVIS` as well. A split is named like its file, `2017/val`; `val` alone is that of 2017 if
+it exists. In the splits of 2016 all marked pixels are object 1. With `davis_semantics.json` each object becomes a pair
+whose sentence is its category; without, there are annotations only.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from pipeline.datasets.common import json_file
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, Published, frame_names, id_problem
-from pipeline.datasets.common.meta_expressions import Listing
-from pipeline.datasets.common.tracks import Tracks
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, id_problem
+from pipeline.datasets.common.meta_expressions import ListedVideo
+from pipeline.datasets.common.object_masks import ObjectMasks
+from pipeline.datasets.common.split_folder import choose_split
 from pipeline.datasets.ref_youtube_vos import add_masks
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.label_maps import read_binary_mask
 from pipeline.video.folder import SUFFIXES
-from schemas import rle
 from schemas.errors import InputError, MediaError
 
 MAX_LIST_BYTES = 2**24
-ONE_OBJECT = ("2016", "480p", "1080p")  # folders of splits in which everything marked is one object
-
-PUBLISHED = (
-    Published("2017/train", 60, None, "DAVIS 2017"),
-    Published("2017/val", 30, None, "DAVIS 2017"),
-    Published("2016, all", 50, None, "Perazzi et al. 2016"),
-)
+ONE_OBJECT = ("2016", "480p", "1080p")  # folders of splits in which all marked pixels are one object
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where things lie, and which videos are meant."""
+class DavisSplit:
+    """Videos and folders of one split."""
 
     frames: str
     annotations: str | None
     videos: list[str]
-    split: str | None
+    name: str | None
     one_object: bool
     categories: dict[str, dict[str, str]]
 
+    def list_video(self, video_id: str) -> ListedVideo:
+        """A video without pairs and masks."""
+        video = DatasetVideo(video_id)
+        uri = storage.join(self.frames, video_id)
+        names = video.list_frames(uri)
+        return ListedVideo(video, uri, names, names or self._mask_names(video_id), bool(names))
+
+    def add_annotations(self, listed: ListedVideo) -> None:
+        """Fill in the masks, after the pairs."""
+        video = listed.video
+        if self.annotations is None:
+            return
+        uri = storage.join(self.annotations, video.video_id)
+        if not self.one_object:
+            add_masks(uri, listed)
+            return
+        masks = ObjectMasks(video, listed.sequence, frame_size=listed.frame_size())
+        for name in self._mask_names(video.video_id):
+            try:
+                masks.add_array("1", name, read_binary_mask(storage.join(uri, f"{name}.png")))
+            except MediaError as error:
+                video.problems.append(str(error))
+        video.annotations = masks.annotations()
+
+    def _mask_names(self, video_id: str) -> list[str]:
+        try:
+            names = storage.names(storage.join(self.annotations, video_id)) if self.annotations else []
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [name[: -len(".png")] for name in names if name.lower().endswith(".png")]
+
 
 def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
-    """All videos of one split, sorted by name. Raises InputError if there is no such split or folder."""
-    layout = find_layout(storage.absolute(root), split)
-    return bounded_map(partial(_import_video, layout), layout.videos, VIDEOS_AT_ONCE)
+    """Read one split, sorted by name. Raises InputError if the split or a folder does not exist."""
+    davis = find_split(storage.absolute(root), split)
+
+    def read_video(video_id: str) -> DatasetVideo:
+        listed = davis.list_video(video_id)
+        categories = davis.categories.get(video_id, {})
+        if davis.one_object and categories:
+            categories = {"1": " and ".join(sorted(set(categories.values())))}
+        listed.video.pairs = [
+            {
+                "video_id": video_id,
+                "video_uri": listed.uri,
+                "expression_id": object_id,
+                "expression": category,
+                "num_frames": len(listed.sequence),
+                "object_ids": [object_id],
+                "split": davis.name,
+                "category": category,
+            }
+            for object_id, category in categories.items()
+        ]
+        davis.add_annotations(listed)
+        return listed.video
+
+    return bounded_map(read_video, davis.videos, VIDEOS_AT_ONCE)
 
 
-def find_layout(root: str, split: str | None, masks: tuple[str, ...] = ("Annotations",)) -> Layout:
-    """The layout of the folder `root`; `masks` are folders of masks in the order of preference."""
+def find_split(root: str, split: str | None, masks: tuple[str, ...] = ("Annotations",)) -> DavisSplit:
+    """Find a split in the folder `root`; `masks` are folders of masks in the order of preference."""
     inside = storage.join(root, "DAVIS")
     base = inside if storage.exists(storage.join(inside, "JPEGImages")) else root
     images = storage.join(base, "JPEGImages")
     if not storage.is_folder(images):
-        raise InputError(f"no DAVIS in {root}: neither {images} nor {inside}/JPEGImages is there")
+        raise InputError(f"no DAVIS in {root}: {images} or {inside}/JPEGImages not found")
+    split, videos = _list_videos(base, split)
+    year = (split or "").partition("/")[0]
     resolutions = storage.names(images)
-    split, videos = _videos(base, split)
-    wanted = (split or "").partition("/")[0]
-    size = wanted if wanted in resolutions else "480p" if "480p" in resolutions else "".join(resolutions[:1])
-    folders = (storage.join(base, name, size) for name in (*masks, "Annotations", "Annotations_unsupervised"))
-    semantics = storage.join(base, "davis_semantics.json")
-    frames = storage.join(images, size)
+    resolution = next((name for name in (year, "480p") if name in resolutions), "".join(resolutions[:1]))
+    frames = storage.join(images, resolution)
     if any(name.lower().endswith(SUFFIXES) for name in storage.names(frames)):
-        raise InputError(f"{frames} holds images; needed is a folder above it: JPEGImages/480p/VIDEO/NAME.jpg")
-    return Layout(
+        raise InputError(f"{frames} holds images; give the folder above JPEGImages/480p/VIDEO/NAME.jpg")
+    folders = (storage.join(base, name, resolution) for name in (*masks, "Annotations", "Annotations_unsupervised"))
+    semantics = storage.join(base, "davis_semantics.json")
+    content = json_file.load(semantics) if storage.exists(semantics) else {}
+    if not all(isinstance(objects, dict) for objects in content.values()):
+        raise InputError(f"{semantics} must have the form {{VIDEO: {{OBJECT: CATEGORY}}}}; correct or remove it")
+    return DavisSplit(
         frames=frames,
         annotations=next((uri for uri in folders if storage.exists(uri)), None),
         videos=sorted(set(videos)) if videos is not None else storage.names(frames),
-        split=split,
-        one_object=wanted in ONE_OBJECT,
-        categories=_categories(semantics) if storage.exists(semantics) else {},
+        name=split,
+        one_object=year in ONE_OBJECT,
+        categories={video: {key: str(name) for key, name in objects.items()} for video, objects in content.items()},
     )
 
 
-def _videos(base: str, split: str | None) -> tuple[str | None, list[str] | None]:
-    """The full name of the split, and what it lists; None for everything, where nothing is divided."""
+def _list_videos(base: str, split: str | None) -> tuple[str | None, list[str] | None]:
+    """Full name and videos of the split; None if the data set has no splits."""
     sets = storage.join(base, "ImageSets")
     folders = storage.names(sets) if storage.is_folder(sets) else []
     splits = [
@@ -91,92 +140,17 @@ def _videos(base: str, split: str | None) -> tuple[str | None, list[str] | None]
         for name in storage.names(storage.join(sets, folder))
         if name.endswith(".txt")
     ]
+    if not splits:
+        if split is not None:
+            raise InputError(f"{base} has no splits ({sets} not found); leave --split out")
+        return None, None
     if split is not None and "/" not in split:
         matching = [name for name in splits if name.endswith(f"/{split}")]
         split = f"2017/{split}" if f"2017/{split}" in splits else matching[0] if len(matching) == 1 else split
-    if split is None and len(splits) == 1:
-        split = splits[0]
-    if split in splits:
-        lines = storage.read_bytes(storage.join(sets, f"{split}.txt"), limit=MAX_LIST_BYTES).decode("latin-1")
-        return split, [_video_of(line.split()[0], split) for line in lines.splitlines() if line.strip()]
-    if splits:
-        raise InputError(f"{base} has the splits {', '.join(splits)}; choose one with --split")
-    if split is not None:
-        raise InputError(f"{base} is not divided into splits ({sets} is not there); leave --split out")
-    return None, None
-
-
-def _video_of(entry: str, split: str) -> str:
-    """The video of a line: its name, or the folder of an image."""
-    name = entry.rstrip("/").split("/")[-2] if entry.count("/") > 1 else entry
-    if problem := id_problem(name):
+    split = choose_split(base, split, splits, sets)
+    lines = storage.read_bytes(storage.join(sets, f"{split}.txt"), limit=MAX_LIST_BYTES).decode("latin-1")
+    entries = [line.split()[0] for line in lines.splitlines() if line.strip()]
+    videos = [entry.rstrip("/").split("/")[-2] if entry.count("/") > 1 else entry for entry in entries]
+    if problem := next((problem for name in videos if (problem := id_problem(name))), None):
         raise InputError(f"ImageSets/{split}.txt: {problem}")
-    return name
-
-
-def _categories(uri: str) -> dict[str, dict[str, str]]:
-    content = json_file.load(uri)
-    if not all(isinstance(objects, dict) for objects in content.values()):
-        raise InputError(f"{uri} is not of the form {{VIDEO: {{OBJECT: CATEGORY}}}}; correct or remove it")
-    return {video: {str(key): str(name) for key, name in objects.items()} for video, objects in content.items()}
-
-
-def _import_video(layout: Layout, video_id: str) -> DatasetVideo:
-    video = open_video(layout, video_id)
-    categories = layout.categories.get(video_id, {})
-    if layout.one_object and categories:
-        categories = {"1": " and ".join(sorted(set(categories.values())))}
-    video.found.pairs = [
-        {
-            "video_id": video_id,
-            "video_uri": video.uri,
-            "expression_id": object_id,
-            "expression": category,
-            "num_frames": len(video.sequence),
-            "object_ids": [object_id],
-            "split": layout.split,
-            "category": category,
-        }
-        for object_id, category in categories.items()
-    ]
-    add_annotations(layout, video)
-    return video.found
-
-
-def open_video(layout: Layout, video_id: str) -> Listing:
-    """A video without pairs and masks."""
-    found = DatasetVideo(video_id)
-    uri = storage.join(layout.frames, video_id)
-    names = frame_names(uri, found)
-    return Listing(found, uri, names, names or _mask_names(layout, video_id), bool(names))
-
-
-def add_annotations(layout: Layout, video: Listing) -> None:
-    """Fill in the masks, after the pairs."""
-    if layout.annotations is None:
-        return
-    uri = storage.join(layout.annotations, video.found.video_id)
-    if layout.one_object:
-        _add_one_object(uri, _mask_names(layout, video.found.video_id), video)
-    else:
-        add_masks(uri, video)
-
-
-def _mask_names(layout: Layout, video_id: str) -> list[str]:
-    try:
-        names = storage.names(storage.join(layout.annotations or "", video_id)) if layout.annotations else []
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [name[: -len(".png")] for name in names if name.lower().endswith(".png")]
-
-
-def _add_one_object(uri: str, names: list[str], video: Listing) -> None:
-    tracks = Tracks(video.found, video.sequence, frames=video.frame_size())
-    for name in names:
-        try:
-            mask = read_binary_mask(storage.join(uri, f"{name}.png"))
-        except MediaError as error:
-            video.found.problems.append(str(error))
-            continue
-        tracks.add("1", name, rle.encode(mask[None])[0] if mask.any() else None, mask.shape)
-    video.found.annotations = tracks.annotations()
+    return split, videos

@@ -1,15 +1,14 @@
-"""Videos of one's own: any tree of video files and folders of images, and a file of sentences.
+"""Your own videos: any tree of video files and folders of images, and a file of sentences.
 
-The id of a video is its path below ROOT, without suffix, `/` becoming `__`. Sentences name a video by that path, with
-suffix or without, by its id, or by its file name where that is the only one; see `expression_list` for the file.
+The id of a video is its path below ROOT, without suffix, with `__` for `/`. Sentences name a video by that path, with
+or without suffix, by its id, or by its file name if that is unique; see `expression_list` for the file.
 """
 
 import os.path
 from collections.abc import Iterator
-from functools import partial
 
 from pipeline.datasets.common import expression_list
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id, frame_names, id_problem
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id, id_problem
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import FILE_SUFFIXES
@@ -17,28 +16,42 @@ from pipeline.video.folder import SUFFIXES
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
-Row = tuple[int, dict]  # its number in the file of sentences, and its columns
+NumberedRow = tuple[int, dict]  # position in the file of sentences, and columns
 
 
 def read(root: str, *, expressions: str | None = None) -> Iterator[DatasetVideo]:
-    """All videos, sorted by id. Raises InputError if there are none, or if sentences are about none of them."""
+    """Read all videos, sorted by id. Raises InputError if there are none, or if a sentence names none of them."""
     if expressions is None:
         raise InputError("folder needs --expressions FILE: a .csv, .jsonl or .txt of sentences")
     root = storage.absolute(root)
     rows = expression_list.read(storage.absolute(expressions))
-    paths = _paths(root)
-    for_all = [(number, row) for number, row in rows if "video" not in row]
-    own = _by_video(expressions, [(number, row) for number, row in rows if "video" in row], paths)
-    items = [(video_id, path, own.get(video_id, []) + for_all) for video_id, path in sorted(paths.items())]
-    return bounded_map(partial(_import_video, root), items, VIDEOS_AT_ONCE)
+    paths = _find_videos(root)
+    of_all = [(number, row) for number, row in rows if "video" not in row]
+    of_one = _by_video(expressions, [(number, row) for number, row in rows if "video" in row], paths)
+
+    def read_video(item: tuple[str, str]) -> DatasetVideo:
+        video_id, path = item
+        video = DatasetVideo(video_id)
+        uri = storage.join(root, path) if path else root
+        is_file = path.lower().endswith(FILE_SUFFIXES)
+        num_frames = None if is_file else len(video.list_frames(uri)) or None
+        common = {"video_id": video_id, "video_uri": uri, "num_frames": num_frames}
+        _add_pairs(video, common, of_one.get(video_id, []) + of_all)
+        return video
+
+    return bounded_map(read_video, sorted(paths.items()), VIDEOS_AT_ONCE)
 
 
-def _paths(root: str) -> dict[str, str]:
-    """Video id -> path below `root` of each video file and each folder of images."""
+def _find_videos(root: str) -> dict[str, str]:
+    """Paths below `root` of all video files and folders of images, by video id."""
+    found = []
     try:
-        found = [path for folder, names in storage.walk(root) for path in _videos(folder, names)]
+        for folder, names in storage.walk(root):
+            if any(name.lower().endswith(SUFFIXES) for name in names):
+                found.append(folder)
+            found += [f"{folder}/{name}".lstrip("/") for name in names if name.lower().endswith(FILE_SUFFIXES)]
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"no folder {root}") from None
+        raise InputError(f"{root} is not a folder") from None
     if not found:
         raise InputError(f"no videos in {root}: neither files ({', '.join(FILE_SUFFIXES)}) nor folders of images")
     paths: dict[str, str] = {}
@@ -48,7 +61,7 @@ def _paths(root: str) -> dict[str, str]:
         if problem := id_problem(stem, nested=True):
             problems.append(Problem(root, None, f"{path}: {problem}"))
         elif (video_id := flat_id(stem)) in paths:
-            text = f"{path} and {paths[video_id]} would have one id, {video_id}; rename one"
+            text = f"{path} and {paths[video_id]} have the same id {video_id}; rename one"
             problems.append(Problem(root, None, text))
         else:
             paths[video_id] = path
@@ -57,58 +70,47 @@ def _paths(root: str) -> dict[str, str]:
     return paths
 
 
-def _videos(folder: str, names: list[str]) -> Iterator[str]:
-    if any(name.lower().endswith(SUFFIXES) for name in names):
-        yield folder
-    yield from (f"{folder}/{name}".lstrip("/") for name in names if name.lower().endswith(FILE_SUFFIXES))
-
-
 def _stem(path: str) -> str:
     return os.path.splitext(path)[0] if path.lower().endswith(FILE_SUFFIXES) else path
 
 
-def _by_video(source: str, rows: list[Row], paths: dict[str, str]) -> dict[str, list[Row]]:
-    """The sentences of each video. Raises InputError that lists all which are about no video, or several."""
+def _by_video(source: str, rows: list[NumberedRow], paths: dict[str, str]) -> dict[str, list[NumberedRow]]:
+    """Group sentences by video id. Raises InputError that lists those which name no video, or several."""
     names: dict[str, set[str]] = {}
     for video_id, path in paths.items():
         last = path.rpartition("/")[2]
         for name in (last, _stem(last)):
             names.setdefault(name, set()).add(video_id)
-    for video_id, path in paths.items():  # a full path is meant before a mere name
-        for name in (video_id, path, _stem(path)):
-            names[name] = {video_id}
-    own: dict[str, list[Row]] = {}
+    for video_id, path in paths.items():  # a full path or id wins over a mere file name
+        names |= {name: {video_id} for name in (video_id, path, _stem(path))}
+    groups: dict[str, list[NumberedRow]] = {}
     problems = []
     for number, row in rows:
         video = str(row["video"]).removeprefix("./").strip("/")
-        meant = names.get(video, set())
-        if len(meant) == 1:
-            own.setdefault(next(iter(meant)), []).append((number, row))
-        elif meant:
-            text = f"video {video!r} is several: {', '.join(sorted(meant)[:3])}; give its path"
+        matching = sorted(names.get(video, ()))
+        if len(matching) == 1:
+            groups.setdefault(matching[0], []).append((number, row))
+        elif matching:
+            text = f"video {video!r} is ambiguous: {', '.join(matching[:3])}; give its path"
             problems.append(Problem(source, number, text))
         else:
-            problems.append(Problem(source, number, f"there is no video {video!r}"))
+            problems.append(Problem(source, number, f"unknown video {video!r}"))
     if problems:
         raise SchemaError(problems)
-    return own
+    return groups
 
 
-def _import_video(root: str, item: tuple[str, str, list[Row]]) -> DatasetVideo:
-    video_id, path, rows = item
-    found = DatasetVideo(video_id)
-    uri = storage.join(root, path) if path else root
-    is_file = path.lower().endswith(FILE_SUFFIXES)
-    num_frames = None if is_file else len(frame_names(uri, found)) or None
+def _add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow]) -> None:
+    """Add a pair for each row; sentences without an id get the first free numbers."""
     taken: set[str] = set()
     free = 0
-    for number, row in sorted(rows, key=lambda numbered: "expression_id" not in numbered[1]):  # given ids go first
+    for number, row in sorted(rows, key=lambda numbered: "expression_id" not in numbered[1]):  # given ids first
         if "expression_id" in row:
             expression_id = str(row["expression_id"])
             problem = id_problem(expression_id)
             if problem or expression_id in taken:
-                text = problem or f"expression_id {expression_id!r} is there twice; make it unique within its video"
-                found.problems.append(f"row {number} of the expressions: {text}")
+                text = problem or f"duplicate expression_id {expression_id!r}; make it unique within its video"
+                video.problems.append(f"row {number} of the expressions: {text}")
                 continue
         else:
             while str(free) in taken:
@@ -116,15 +118,5 @@ def _import_video(root: str, item: tuple[str, str, list[Row]]) -> DatasetVideo:
             expression_id = str(free)
         taken.add(expression_id)
         more = {key: value for key, value in row.items() if key not in expression_list.OWN}
-        found.pairs.append(
-            {
-                "video_id": video_id,
-                "video_uri": uri,
-                "expression_id": expression_id,
-                "expression": row["expression"],
-                "num_frames": num_frames,
-                **more,
-            }
-        )
-    found.check_texts()
-    return found
+        video.pairs.append(common | {"expression_id": expression_id, "expression": row["expression"]} | more)
+    video.check_texts()

@@ -11,8 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli import main
-from jobs import import_dataset
-from jobs.import_dataset import ImportConfig, manifest_table, run
+from jobs.import_dataset import ImportConfig, run
+from pipeline.datasets import writer
+from pipeline.datasets.common.dataset_video import DatasetVideo
+from pipeline.datasets.registry import DATASETS
+from pipeline.datasets.writer import manifest_table
 from pipeline.io.manifest import read_manifest
 from schemas import rle
 from schemas.check import conform
@@ -68,7 +71,7 @@ def test_real_validation_text_without_frames(shared, tmp_path):
     result = import_(tmp_path, tmp_path / "out", "valid")
     assert (result.videos, result.pairs, result.annotations) == (202, 834, None)
     assert len(result.warnings) == 1
-    assert "without their frames: 202" in result.warnings[0]
+    assert "without frames: 202" in result.warnings[0]
     manifest = read_manifest(result.manifest)
     assert set(manifest["split"].to_pylist()) == {"valid"}
     assert "object_ids" not in manifest.column_names
@@ -136,7 +139,7 @@ def test_masks_of_an_earlier_import_are_pointed_out(data_set, tmp_path):
     import_(data_set, tmp_path / "out")
     shutil.rmtree(data_set / "Annotations")
     warnings = import_(data_set, tmp_path / "out").warnings
-    assert [warning.partition(" is of")[0] for warning in warnings] == [
+    assert [warning.partition(" was written")[0] for warning in warnings] == [
         str(tmp_path / "out" / name) for name in ("annotations.parquet", "void.parquet")
     ]
 
@@ -205,13 +208,13 @@ def test_two_videos_of_one_id(data_set, tmp_path):
     videos = json.loads((data_set / "meta_expressions.json").read_text())["videos"]
     videos = dict.fromkeys(("x/y", "x__y"), videos["a"])
     (data_set / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
-    with pytest.raises(InputError, match="x__y: there are two videos of this id"):
+    with pytest.raises(InputError, match="x__y: duplicate id"):
         import_(data_set, tmp_path / "out")
 
 
 def test_many_pairs_are_packed_on_the_way(tmp_path, monkeypatch):
     """Columns that come late, end early or change their type."""
-    monkeypatch.setattr(import_dataset, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(writer, "ROWS_AT_ONCE", 2)
     for number in range(4):
         (tmp_path / f"clips/v{number}.mp4").parent.mkdir(exist_ok=True)
         (tmp_path / f"clips/v{number}.mp4").write_bytes(b"")
@@ -248,7 +251,7 @@ def test_own_videos_by_the_command(shapes, tmp_path):
     (tmp_path / "e.csv").write_text("video,expression\nno such,a circle\n")
     refused = CliRunner().invoke(main, ["import", "folder", *options])
     assert refused.exit_code == 2
-    assert refused.output == f"Error: {tmp_path}/e.csv row 0: there is no video 'no such'\n"
+    assert refused.output == f"Error: {tmp_path}/e.csv row 0: unknown video 'no such'\n"
 
 
 @pytest.mark.s3
@@ -285,7 +288,7 @@ def test_attributes_that_are_columns_elsewhere(data_set, tmp_path):
     result = import_(data_set, tmp_path / "out")
     (row,) = read_manifest(result.manifest).to_pylist()
     assert (row["annotator"], row["metric_"], row["status_"]) == ("1", "x", 2)
-    assert [warning for warning in result.warnings if warning.startswith("attributes with the name of a column")]
+    assert [warning for warning in result.warnings if warning.startswith("attributes named like a column")]
 
 
 def test_half_an_import_is_never_seen(data_set, tmp_path):
@@ -297,11 +300,13 @@ def test_half_an_import_is_never_seen(data_set, tmp_path):
 
 
 def test_numbers_that_no_column_holds_together(monkeypatch, tmp_path):
-    monkeypatch.setattr(import_dataset, "ROWS_AT_ONCE", 1)
-    pairs = import_dataset._Pairs(str(tmp_path))
-    for value in (2**60 + 1, 0.5):
-        pairs.add([{"video_id": "a", "video_uri": "a", "expression_id": str(value), "expression": "x", "n": value}])
-    assert pairs.table()["n"].to_pylist() == [str(2**60 + 1), "0.5"]
+    monkeypatch.setattr(writer, "ROWS_AT_ONCE", 1)
+    with writer.dataset_writer(str(tmp_path)) as tables:
+        for value in (2**60 + 1, 0.5):
+            pair = {"video_id": str(value), "video_uri": "a", "expression_id": "0", "expression": "x", "n": value}
+            tables.add(DatasetVideo(str(value), pairs=[pair]))
+        written = tables.commit()
+    assert pq.read_table(written["manifest"])["n"].to_pylist() == [str(2**60 + 1), "0.5"]
 
 
 def test_out_is_a_file(data_set, tmp_path):
@@ -311,6 +316,5 @@ def test_out_is_a_file(data_set, tmp_path):
             import_(data_set, out)
 
 
-def test_published_counts_of_another_year_are_not_shown(tmp_path):
-    config = ImportConfig(dataset="davis", root="r", out="o", split="2016/val")
-    assert [counts.split for counts in import_dataset._published(config, {"2016/val"})] == ["2016, all"]
+def test_published_counts_of_another_year_are_not_shown():
+    assert [counts.split for counts in DATASETS["davis"].published_counts("2016/val")] == ["2016, all"]

@@ -1,4 +1,4 @@
-"""What reading a data set gives, whatever its form: one `DatasetVideo` at a time."""
+"""What every data set reader yields, whatever its layout: one `DatasetVideo` at a time."""
 
 from dataclasses import dataclass, field
 
@@ -13,19 +13,20 @@ from schemas.masks import ANNOTATIONS, VOID
 VIDEOS_AT_ONCE = 8
 ATTRIBUTES_WITH_A_COLUMN = ("annotator", "split")
 
-# What to know about a data set; the places that it concerns are counted. After the semicolon: what to do, or expect.
-NO_FRAMES = "videos without their frames; bring them there before 'rvos segment'"
+# Warnings; the import counts their places. After the semicolon: the consequence, or the way out.
+NO_FRAMES = "videos without frames; copy their images or clips to the data set before 'rvos segment'"
+SOME_FRAMES = "videos with images for only some of the frames in the JSON file; their pairs will fail"
 NO_TEXT = "empty expressions; their pairs will fail"
 NO_EXPRESSIONS = "videos without expressions; they are not in the manifest"
-NO_MASK_OF_OBJECT = "expressions of an object that is in no mask; they will score as absent throughout"
+NO_MASK_OF_OBJECT = "expressions about an object without any mask; they are scored as absent throughout"
 
 
 @dataclass(slots=True)
 class DatasetVideo:
     """One video of a data set.
 
-    `pairs` are MANIFEST rows with absolute URIs, undeclared keys being attributes. `problems` forbid the import;
-    `warnings` (what, where) do not. `foreground` is all that any object covers, for the R of ReVOS.
+    `pairs` are MANIFEST rows with absolute URIs; undeclared keys are attributes. `problems` make the import fail,
+    `warnings` (text, place) do not. `foreground` holds the union of all objects, which the measure R of ReVOS needs.
     """
 
     video_id: str
@@ -37,45 +38,58 @@ class DatasetVideo:
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
     def check_texts(self) -> None:
-        """Warn of empty expressions, and if there are none at all."""
+        """Warn about empty expressions, and if the video has no expression."""
         self.warnings += [(NO_TEXT, pair_name(pair)) for pair in self.pairs if not pair["expression"].strip()]
         if not self.pairs:
             self.warnings.append((NO_EXPRESSIONS, self.video_id))
 
-    def check_objects(self, in_masks: set[str]) -> None:
-        """Warn of pairs that mean objects which are in no mask; `in_masks` are those that are."""
+    def check_objects(self, with_masks: set[str]) -> None:
+        """Warn about pairs whose objects are not all in `with_masks`."""
         for pair in self.pairs:
-            if unknown := set(pair["object_ids"] or ()) - in_masks:
+            if unknown := set(pair["object_ids"] or ()) - with_masks:
                 self.warnings.append((NO_MASK_OF_OBJECT, f"{pair_name(pair)} object {min(unknown)}"))
 
+    def object_ids(self) -> set[str]:
+        """The objects that the pairs mean."""
+        return {object_id for pair in self.pairs for object_id in pair["object_ids"] or ()}
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """How much a split holds by its authors' word (None: they do not say), to see whether a download is complete."""
+    def list_frames(self, uri: str) -> list[str]:
+        """Names of the frames in the folder `uri`, in order; empty, with a warning, if there are none."""
+        try:
+            return list(folder.list_frames(uri))
+        except (FileNotFoundError, NotADirectoryError):
+            self.warnings.append((NO_FRAMES, uri))
+        except MediaError as error:
+            if error.status == "missing":
+                self.warnings.append((NO_FRAMES, uri))
+            else:
+                self.problems.append(str(error))
+        return []
 
-    split: str
-    videos: int | None
-    expressions: int | None
-    source: str
+    def frame_size(self, uri: str) -> tuple[int, int] | None:
+        """Height and width of the frames in the folder `uri`; None, with a problem, if the first one is damaged."""
+        try:
+            header = folder.probe(uri)
+        except MediaError as error:
+            self.problems.append(str(error))
+            return None
+        return header.height, header.width
 
-    def __str__(self) -> str:
-        counts = [
-            f"{count} {what}"
-            for count, what in ((self.expressions, "expressions"), (self.videos, "videos"))
-            if count is not None
-        ]
-        return f"{self.split}: {' in '.join(counts)} ({self.source})"
+    def check_listed(self, listed: list[str], names: list[str]) -> None:
+        """Warn if frames that a JSON file lists are missing among the images `names`."""
+        if absent := [frame for frame in listed if names and frame not in set(names)]:
+            self.warnings.append((SOME_FRAMES, f"{self.video_id} {absent[0]} and {len(absent) - 1} more"))
 
 
 def flat_id(path: str) -> str:
-    """An id for what lies at a relative path: its parts joined by `__`. Raises InputError if it leaves its folder."""
+    """Turn a relative path into an id, with `__` for `/`. Raises InputError if the path leaves its folder."""
     for part in path.split("/"):
         storage.safe_name(part)
     return storage.safe_name(path.replace("/", "__"))
 
 
 def id_problem(value: str, *, nested: bool = False) -> str | None:
-    """Why `value` can be no id, in words; with `nested` it may be a path of several parts."""
+    """Explain why `value` cannot be an id, or return None; with `nested` it may be a path of several parts."""
     try:
         flat_id(value) if nested else storage.safe_name(value)
     except InputError as error:
@@ -83,37 +97,16 @@ def id_problem(value: str, *, nested: bool = False) -> str | None:
     return None
 
 
-def frame_names(uri: str, found: DatasetVideo) -> list[str]:
-    """Names in the folder of frames, in order; empty, with a warning, if it is not there."""
-    try:
-        return list(folder.list_frames(uri))
-    except (FileNotFoundError, NotADirectoryError):
-        found.warnings.append((NO_FRAMES, uri))
-    except MediaError as error:
-        if error.status == "missing":
-            found.warnings.append((NO_FRAMES, uri))
-        else:
-            found.problems.append(str(error))
-    return []
-
-
-def frame_size(uri: str, found: DatasetVideo) -> tuple[int, int] | None:
-    """Height and width of the frames in a folder; None, with a problem, if the first one is broken."""
-    try:
-        header = folder.probe(uri)
-    except MediaError as error:
-        found.problems.append(str(error))
-        return None
-    return header.height, header.width
-
-
-def attributes(entry: dict, known: tuple[str, ...] = ()) -> dict:
-    """Further keys of an entry with plain values, but those whose name a manifest column has."""
+def plain_attributes(entry: dict, known: tuple[str, ...] = ()) -> dict:
+    """Keys of an entry with plain values, without `known` ones and without the names of manifest columns."""
     taken = set(MANIFEST.names) - set(ATTRIBUTES_WITH_A_COLUMN) | set(known)
-    plain = {name: value for name, value in entry.items() if isinstance(value, str | int | float | bool)}
-    return {name: value for name, value in plain.items() if name not in taken}
+    return {
+        name: value
+        for name, value in entry.items()
+        if name not in taken and isinstance(value, str | int | float | bool)
+    }
 
 
 def pair_name(pair: dict) -> str:
-    """A pair in words."""
+    """A pair as messages show it."""
     return f"{pair['video_id']} expression {pair['expression_id']}"

@@ -1,7 +1,7 @@
-"""Sentences in a file of one's own: CSV with a header, JSONL, or plain text with one in each line.
+"""A file of your own sentences: CSV with a header, JSONL, or plain text with one in each line.
 
-Columns are `expression`, and if wanted `video` (without it a row is for all videos) and `expression_id`. Further ones
-are attributes.
+Columns are `expression` and, optional, `video` (without it a row applies to all videos) and `expression_id`. Further
+columns are attributes.
 """
 
 import csv
@@ -22,21 +22,21 @@ NOT_HERE = (set(MANIFEST.names) - set(ATTRIBUTES_WITH_A_COLUMN) - set(OWN)) | {"
 
 
 def read(uri: str) -> list[tuple[int, dict]]:
-    """The rows with their numbers (from 0), without empty values; those are text or, in JSONL, plain.
+    """Rows with their numbers (from 0) and without empty values; values are text or, in JSONL, plain.
 
-    Raises InputError that lists all rows that are not of the form above.
+    Raises InputError that lists all invalid rows.
     """
     try:
         text = storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{uri} is not there; give the sentences with --expressions") from None
+        raise InputError(f"{uri} does not exist; give the sentences with --expressions") from None
     except IsADirectoryError:
         raise InputError(f"{uri} is a folder; give a file of sentences with --expressions") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{uri} is not UTF-8 text: {error}") from None
-    reader = _readers().get(uri.lower().rpartition(".")[2])
+    reader = {"csv": _csv_rows, "jsonl": _jsonl_rows, "txt": _txt_rows}.get(uri.lower().rpartition(".")[2])
     if reader is None:
-        raise InputError(f"{uri} is not .csv, .jsonl or .txt")
+        raise InputError(f"{uri} must be .csv, .jsonl or .txt")
     rows, problems = [], []
     for number, row in enumerate(reader(text, uri)):
         found = list(_problems(row))
@@ -51,18 +51,14 @@ def read(uri: str) -> list[tuple[int, dict]]:
     return rows
 
 
-def _readers() -> dict[str, Any]:
-    return {"csv": _csv, "jsonl": _jsonl, "txt": _txt}
-
-
-def _csv(text: str, uri: str) -> Iterator[Any]:
+def _csv_rows(text: str, uri: str) -> Iterator[Any]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # else an open quote swallows what follows
     try:
         names = reader.fieldnames or ()
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(f"{uri} has the column {twice[0]!r} twice; rename or remove one")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{uri}: duplicate column {duplicates[0]!r}; rename or remove one")
         if "expression" not in names:
-            have = ", ".join(map(repr, names)) or "nothing"
+            have = ", ".join(map(repr, names)) or "empty"
             raise InputError(
                 f"the header of {uri} is {have}; it needs a column 'expression', and commas between columns"
             )
@@ -72,27 +68,27 @@ def _csv(text: str, uri: str) -> Iterator[Any]:
         raise InputError(f"{uri} after line {reader.line_num}: {error}") from None
 
 
-def _jsonl(text: str, uri: str) -> Iterator[Any]:
+def _jsonl_rows(text: str, uri: str) -> Iterator[Any]:
     for line in text.split("\n"):
         if line.strip():
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield f"no sound JSON: {error}"
+                yield f"not valid JSON: {error}"
 
 
-def _txt(text: str, uri: str) -> Iterator[Any]:
+def _txt_rows(text: str, uri: str) -> Iterator[Any]:
     yield from ({"expression": line.strip()} for line in text.split("\n") if line.strip())
 
 
 def _problems(row: Any) -> Iterator[str]:
     if not isinstance(row, dict):
-        yield row if isinstance(row, str) else "is no JSON object"
+        yield row if isinstance(row, str) else "must be a JSON object"
         return
     if not isinstance(row.get("expression"), str):
-        yield "has no text 'expression'"
+        yield "'expression' must be a text"
     if taken := sorted(NOT_HERE & row.keys()):
-        yield f"'{taken[0]}' is not for this file (there are {', '.join(OWN)}, and attributes); rename or remove it"
+        yield f"'{taken[0]}' is a manifest column; rename or remove it (known: {', '.join(OWN)}, and attributes)"
     for key, value in row.items():
         if value is not None and not isinstance(value, str | int | float | bool):
-            yield f"'{key}' is no plain value"
+            yield f"'{key}' must be a plain value"

@@ -1,166 +1,152 @@
-"""JSON of any size: small files whole, large ones entry by entry, with the place of each in the file.
+"""JSON files of any size: small ones are read whole, large ones entry by entry in constant memory.
 
-The mask files of MeViS, ReVOS and YouTube-VIS have hundreds of megabytes, several times that as Python objects. They
-are scanned once for where each entry lies; entries are then read as they are needed, so that memory stays flat.
+The mask files of MeViS, ReVOS and YouTube-VIS have hundreds of megabytes, and several times that as Python objects.
 """
 
+import codecs
 import errno
 import json
+import os
+import tempfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from decimal import Decimal
+from typing import Any, BinaryIO
+
+import ijson
 
 from pipeline.io import storage
 from schemas.errors import InputError
 
 MAX_BYTES = 2**29  # of a file that is read whole
-MAX_ENTRY_BYTES = 2**28  # of one entry of a file that is read piece by piece
-CHUNK = 2**22
-ENDS = " \t\r\n,:]}"  # what may follow a value
-
-
-class Entry(NamedTuple):
-    """A value inside a file: the keys (of arrays: positions) that lead to it, and the bytes where it stands."""
-
-    path: tuple[str | int, ...]
-    value: Any
-    start: int
-    end: int
+MAX_ENTRY_BYTES = 2**28  # of one entry of a file that is read entry by entry
+CHUNK = 2**16
 
 
 def load(uri: str) -> dict:
-    """The object in a small file. Raises InputError: not there, too large, not sound, no object, a key twice."""
+    """Read the object in a small file. Raises InputError if the file is missing, too large or not a JSON object."""
+
+    def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"duplicate key {next(name for name in names if names.count(name) > 1)!r}")
+        return content
+
     try:
-        content = json.loads(storage.read_bytes(uri, limit=MAX_BYTES), object_pairs_hook=_no_doubles)
+        content = json.loads(storage.read_bytes(uri, limit=MAX_BYTES), object_pairs_hook=unique_keys)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{uri} is not there") from None
+        raise InputError(f"{uri} does not exist") from None
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise InputError(f"{uri} has more than {MAX_BYTES >> 20} MiB; divide it by videos") from None
+            raise InputError(f"{uri} has more than {MAX_BYTES >> 20} MiB; split it by videos") from None
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{uri} is not sound JSON: {error}") from None
+        raise InputError(f"{uri} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{uri} holds no JSON object")
+        raise InputError(f"{uri} must hold a JSON object")
     return content
 
 
-def entries(uri: str, depth: int = 1) -> Iterator[Entry]:
-    """What lies `depth` containers deep in a file of any size, in its order; plain values that lie higher too.
+def entries(uri: str, depth: int = 1) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield (path, value) for each value `depth` containers deep, in file order, and for plain values above them.
 
-    At most one entry is in memory, of at most MAX_ENTRY_BYTES. Raises InputError as `load`, naming the byte.
+    `path` is made of keys and, in lists, positions. One value is in memory at a time. Raises InputError with the place
+    in the file if it is missing or not valid JSON, a key is duplicate, or a value has more than MAX_ENTRY_BYTES.
     """
     try:
         with storage.open_input(uri) as file:
-            yield from _Scanner(file, uri).document(depth)
+            reader = _Reader(file)
+            events: Iterator[tuple[str, Any]] = iter(ijson.basic_parse(reader, buf_size=CHUNK))
+            try:
+                for item in _walk(events, next(events), depth, ()):
+                    reader.value_start = reader.position
+                    yield item
+                next(events, None)  # raises if anything follows
+            except (ijson.JSONError, ValueError, RecursionError) as error:
+                reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+                reason = reason.partition("\n")[0].strip()
+                raise InputError(f"{uri} is not valid JSON before byte {reader.position}: {reason}") from None
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{uri} is not there") from None
+        raise InputError(f"{uri} does not exist") from None
 
 
-def read_entry(file: BinaryIO, start: int, end: int) -> Any:
-    """The value between two bytes of an open file, as `entries` gave them."""
-    file.seek(start)
-    return json.loads(file.read(end - start))
+class _Reader:
+    """A file that ijson reads: without a byte order mark, and with a limit for the bytes of one value."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.position = self.value_start = 0
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        if not self.position:
+            content = content.removeprefix(codecs.BOM_UTF8)
+        self.position += len(content)
+        if self.position - self.value_start > MAX_ENTRY_BYTES:
+            raise ValueError(f"an entry has more than {MAX_ENTRY_BYTES >> 20} MiB, or a quote or bracket is open")
+        return content
 
 
-class _Scanner:
-    """Walks through a file. Bytes are held as Latin-1 text, so that a position is a byte whatever the content."""
-
-    def __init__(self, file: BinaryIO, uri: str):
-        self._file, self._uri = file, uri
-        self._text, self._at, self._before, self._ended = "", 0, 0, False
-        self._decoder = json.JSONDecoder(object_pairs_hook=_no_doubles)
-
-    def document(self, depth: int) -> Iterator[Entry]:
-        self._grow()
-        if self._text.startswith("\xef\xbb\xbf"):  # UTF-8 with a byte order mark
-            self._at = 3
-        yield from self._inside((), depth)
-        if self._peek(at_end=True):
-            raise self._broken("there is more after the end")
-
-    def _inside(self, path: tuple[str | int, ...], depth: int) -> Iterator[Entry]:
-        if depth == 0 or self._peek() not in "{[":
-            yield self._value(path)
+def _walk(events: Iterator, first: tuple[str, Any], depth: int, path: tuple) -> Iterator[tuple[tuple, Any]]:
+    event, value = first
+    if depth == 0 or event not in ("start_map", "start_array"):
+        yield path, _build(events, event, value)
+        return
+    seen: set[str] = set()
+    for position, inner in enumerate(events):
+        key = position
+        if inner[0] in ("end_map", "end_array"):
             return
-        closing = "}" if self._take() == "{" else "]"
-        seen: set[str] = set()
-        count = 0
-        while self._peek() != closing:
-            if count and self._take() != ",":
-                raise self._broken("a comma is missing")
-            key: str | int = count
-            if closing == "}":
-                key = self._key()
-                if key in seen:
-                    raise self._broken(f"the key {key!r} is there twice")
-                seen.add(key)
-            yield from self._inside((*path, key), depth - 1)
-            count += 1
-        self._take()
-
-    def _key(self) -> str:
-        if self._peek() != '"':
-            raise self._broken("a key in quotes is missing")
-        key = self._value(()).value
-        self._peek()
-        if self._take() != ":":
-            raise self._broken(f"a colon is missing after {key!r}")
-        return key
-
-    def _value(self, path: tuple[str | int, ...]) -> Entry:
-        self._peek()
-        while True:
-            try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
-                if self._ended or (end < len(self._text) and self._text[end] in ENDS):  # else a number may go on
-                    break
-            except (ValueError, RecursionError) as error:
-                if self._ended or isinstance(error, RecursionError):
-                    raise self._broken(str(error)) from None
-            if len(self._text) - self._at > MAX_ENTRY_BYTES:
-                raise self._broken(f"an entry has more than {MAX_ENTRY_BYTES >> 20} MiB, or a quote or bracket is open")
-            self._grow()
-        raw, start = self._text[self._at : end], self._before + self._at
-        self._at = end
-        if not raw.isascii():
-            try:
-                value = json.loads(raw.encode("latin-1"))
-            except ValueError as error:
-                raise self._broken(str(error)) from None
-        return Entry(path, value, start, start + len(raw))
-
-    def _peek(self, at_end: bool = False) -> str:
-        """The next character that is no space; '' at the end of the file, where that is allowed."""
-        while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in " \t\r\n":
-                    return self._text[self._at]
-                self._at += 1
-            if self._ended:
-                if at_end:
-                    return ""
-                raise self._broken("it ends too early")
-            self._grow()
-
-    def _take(self) -> str:
-        character = self._peek()
-        self._at += 1
-        return character
-
-    def _grow(self) -> None:
-        """Drop what is done and read as much again as is left, at least a chunk."""
-        left = self._text[self._at :]
-        self._before += self._at
-        more = self._file.read(max(CHUNK, len(left)))
-        self._text, self._at, self._ended = left + more.decode("latin-1"), 0, not more
-
-    def _broken(self, why: str) -> InputError:
-        return InputError(f"{self._uri} is not sound JSON near byte {self._before + self._at}: {why}")
+        if inner[0] == "map_key":
+            key = inner[1]
+            if key in seen:
+                raise ValueError(f"duplicate key {key!r}")
+            seen.add(key)
+            inner = next(events)
+        yield from _walk(events, inner, depth - 1, (*path, key))
 
 
-def _no_doubles(pairs: list[tuple[str, object]]) -> dict:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return content
+def _build(events: Iterator, event: str, value: Any) -> Any:
+    """The value that begins with an event; takes further events up to its end."""
+    if event == "start_map":
+        built: dict[str, Any] = {}
+        for inner, key in events:
+            if inner == "end_map":
+                break
+            if key in built:
+                raise ValueError(f"duplicate key {key!r}")
+            built[key] = _build(events, *next(events))
+        return built
+    if event == "start_array":
+        elements = []
+        for inner, inner_value in events:
+            if inner == "end_array":
+                break
+            elements.append(_build(events, inner, inner_value))
+        return elements
+    return float(value) if isinstance(value, Decimal) else value
+
+
+class SpooledEntries:
+    """JSON values by key, kept in a temporary file of about their size, so that they can be read in any order."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="rvos-", buffering=0)  # noqa: SIM115 - closed with this object
+        self._spans: dict[str, tuple[int, int]] = {}  # start and length in bytes
+        self._end = 0
+
+    def add(self, key: str, value: Any) -> None:
+        """Store a value."""
+        content = json.dumps(value).encode()
+        self._file.write(content)
+        self._spans[key] = self._end, len(content)
+        self._end += len(content)
+
+    def keys(self) -> set[str]:
+        """All keys."""
+        return set(self._spans)
+
+    def __getitem__(self, key: str) -> Any:
+        """Read one value; threads may do so at the same time."""
+        start, length = self._spans[key]
+        return json.loads(os.pread(self._file.fileno(), length, start))

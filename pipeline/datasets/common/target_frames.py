@@ -1,4 +1,4 @@
-"""The published way to score single annotated frames: each by itself, with a few frames around it as context."""
+"""The published way to score single annotated frames: each on its own, with a few frames around it as context."""
 
 from collections.abc import Callable
 
@@ -7,26 +7,26 @@ from pipeline.datasets.common.dataset_video import DatasetVideo, pair_name
 NO_TARGETS = "pairs without target frames; --context changes nothing for them"
 
 
-def around_targets(
-    pairs: list[dict], context: int, place: Callable[[str], int], found: DatasetVideo, length: int | None = None
-) -> list[dict]:
-    """One pair for each target frame, with the `context` frames that have it in their middle.
+def split_by_target(
+    video: DatasetVideo, context: int, index_of: Callable[[str], int], length: int | None = None
+) -> None:
+    """Replace each pair by one per target frame, which is in the middle of `context` frames.
 
-    As in the published loaders there are context // 2 frames before it. At the ends of the video, where they repeat the
-    outermost frame, there are fewer instead. `place` is the 0-based place of a frame by its name; `length` is how many
-    frames the loader takes the video to have, if not all.
+    As in the published loaders, context // 2 frames come before it. At the ends of the video, where these repeat the
+    outermost frame, the pair has fewer frames. `index_of` gives the 0-based position of a frame name; `length` is the
+    number of frames that the loader assumes, if not all.
     """
-    several = []
-    for pair in pairs:
+    pairs = []
+    for pair in video.pairs:
         if not pair["target_frames"]:
-            found.warnings.append((NO_TARGETS, pair_name(pair)))
-            several.append(pair)
+            video.warnings.append((NO_TARGETS, pair_name(pair)))
+            pairs.append(pair)
             continue
         for name in pair["target_frames"]:
-            middle = place(name)
+            middle = index_of(name)
             end = middle + (context + 1) // 2
             end = max(min(end, length or pair["num_frames"] or end), middle + 1)
             window = list(range(max(middle - context // 2, 0), end))
             number = f"{pair['expression_id']}_{name}"
-            several.append(pair | {"expression_id": number, "frame_indices": window, "target_frames": [name]})
-    return several
+            pairs.append(pair | {"expression_id": number, "frame_indices": window, "target_frames": [name]})
+    video.pairs = pairs

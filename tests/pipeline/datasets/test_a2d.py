@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.datasets import a2d
 from pipeline.datasets.common import dataset_video
-from pipeline.datasets.common.tracks import OTHER_SIZE
+from pipeline.datasets.common.object_masks import OTHER_SIZE
 from pipeline.drawing.video_file import write_mp4
 from schemas import rle
 from schemas.errors import InputError
@@ -163,7 +163,7 @@ def test_real_sentences(shared, root):
 
 
 def test_errors(root, tmp_path):
-    with pytest.raises(InputError, match="no split 'valid'"):
+    with pytest.raises(InputError, match="unknown split 'valid'"):
         a2d.read(str(root), "valid")
     text = root / "text_annotations/a2d_annotation.txt"
     text.write_text("video_id,instance_id,query\n../a,0,x\n-a,0\n")
@@ -171,13 +171,13 @@ def test_errors(root, tmp_path):
         a2d.read(str(root))
     assert [line.partition(": ")[0].rpartition(" ")[2] for line in str(caught.value).splitlines()] == ["0", "1"]
     text.write_text("a,b\n")
-    with pytest.raises(InputError, match="does not begin with"):
+    with pytest.raises(InputError, match="must begin with"):
         a2d.read(str(root))
     with pytest.raises(InputError, match="A2D-Sentences needs it"):
         a2d.read(str(tmp_path / "gone"))
     (root / "Release/videoset.csv").unlink()
     text.write_text(SENTENCES)
-    with pytest.raises(InputError, match=r"videoset\.csv is not there"):
+    with pytest.raises(InputError, match=r"videoset\.csv does not exist"):
         a2d.read(str(root), "test")
 
 

@@ -94,7 +94,7 @@ def test_errors(root, tmp_path):
     (root / "DAVIS/davis_semantics.json").write_text("{}")
     (root / "DAVIS/ImageSets").rename(root / "DAVIS/other")
     assert len(list(davis.read(str(root)))) == 2
-    with pytest.raises(InputError, match="not divided into splits"):
+    with pytest.raises(InputError, match="has no splits"):
         davis.read(str(root), "val")
 
 

@@ -74,18 +74,18 @@ def test_jsonl(root, tmp_path):
 
 
 BAD = {
-    "there is no video 'nine'": ("a.csv", "video,expression\nnine,x\n"),
-    "'one' is several: day__one, night__one": ("a.csv", "video,expression\none,x\n"),
+    "unknown video 'nine'": ("a.csv", "video,expression\nnine,x\n"),
+    "'one' is ambiguous: day__one, night__one": ("a.csv", "video,expression\none,x\n"),
     "needs a column 'expression'": ("a.csv", "video,text\nthree,x\n"),
-    "'object_ids' is not for this file": ("a.jsonl", '{"expression": "x", "object_ids": ["1"]}'),
-    "'kind' is no plain value": ("a.jsonl", '{"expression": "x", "kind": []}'),
+    "'object_ids' is a manifest column": ("a.jsonl", '{"expression": "x", "object_ids": ["1"]}'),
+    "'kind' must be a plain value": ("a.jsonl", '{"expression": "x", "kind": []}'),
     "more values than columns": ("a.csv", "expression\na,b\n"),
-    "the column 'expression' twice": ("a.csv", "expression,expression\na,b\n"),
+    "duplicate column 'expression'": ("a.csv", "expression,expression\na,b\n"),
     "after line 1: unexpected end of data": ("a.csv", 'expression\n"open\nx\n'),
-    "row 1: no sound JSON": ("a.jsonl", '{"expression": "x"}\n{'),
-    "is no JSON object": ("a.jsonl", "[]"),
+    "row 1: not valid JSON": ("a.jsonl", '{"expression": "x"}\n{'),
+    "must be a JSON object": ("a.jsonl", "[]"),
     "has no expressions": ("a.txt", "\n"),
-    "is not .csv, .jsonl or .txt": ("a.xml", "x"),
+    "must be .csv, .jsonl or .txt": ("a.xml", "x"),
 }
 
 
@@ -98,10 +98,10 @@ def test_bad_lists(root, tmp_path, text):
 def test_bad_ids(root, tmp_path):
     text = "video,expression,expression_id\nthree,x,1\nthree,y,1\nthree,z,../a\n"
     found = list(folder.read(str(root), expressions=write(tmp_path, "a.csv", text)))[3]
-    assert "'1' is there twice" in found.problems[0]
+    assert "duplicate expression_id '1'" in found.problems[0]
     assert "row 2" in found.problems[1]
     (root / "day__one.mp4").write_bytes(b"")
-    with pytest.raises(InputError, match="would have one id, day__one"):
+    with pytest.raises(InputError, match="have the same id day__one"):
         folder.read(str(root), expressions=write(tmp_path, "a.txt", "x"))
 
 
@@ -118,7 +118,7 @@ def test_errors(tmp_path, root):
         folder.read(str(root))
     with pytest.raises(InputError, match="give the sentences with --expressions"):
         folder.read(str(root), expressions=str(tmp_path / "gone.csv"))
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         folder.read(str(tmp_path / "gone"), expressions=sentences)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no videos in"):

@@ -85,7 +85,7 @@ def test_missing_and_broken_masks(root):
     scipy.io.savemat(root / "puppet_mask/jump/b_1/puppet_mask.mat", {"other": np.zeros((2, 2))})
     first, second = jhmdb.read(str(root))
     assert [what for what, _ in first.warnings] == [jhmdb.NO_MASKS]
-    assert "there is no part_mask, but other" in second.problems[0]
+    assert "part_mask is missing, found other" in second.problems[0]
     scipy.io.savemat(root / "puppet_mask/jump/b_1/puppet_mask.mat", {"part_mask": np.zeros((2, 2))})
     assert "the mask is" not in str(next(iter(jhmdb.read(str(root)))).problems)
     (root / "puppet_mask/jump/b_1/puppet_mask.mat").write_bytes(b"no MATLAB")
@@ -97,7 +97,7 @@ def test_missing_and_broken_masks(root):
 
 def test_sizes_are_bounded(root, monkeypatch):
     monkeypatch.setattr(jhmdb, "MAX_VOXELS", 100)
-    assert "is no sequence of masks" in next(iter(jhmdb.read(str(root)))).problems[0]
+    assert "is not a sequence of masks" in next(iter(jhmdb.read(str(root)))).problems[0]
 
 
 def test_frames_missing(root):
@@ -118,7 +118,7 @@ def test_errors(root, tmp_path):
         jhmdb.read(str(root))
     assert len(str(caught.value).splitlines()) == 2
     (root / jhmdb.SAMPLES).write_text('[["a", 1]]')
-    with pytest.raises(InputError, match="row 0: is not"):
+    with pytest.raises(InputError, match="row 0: must be"):
         jhmdb.read(str(root))
     with pytest.raises(InputError, match="no sentences"):
         jhmdb.read(str(tmp_path / "gone"))
@@ -141,5 +141,5 @@ def test_frames_behind_the_last_mask_are_no_context(root):
 
 def test_a_field_without_end(root):
     (root / "jhmdb_annotation.txt").write_text('a!,"' + "x" * 200_000)
-    with pytest.raises(InputError, match="is no CSV"):
+    with pytest.raises(InputError, match="is not CSV"):
         jhmdb.read(str(root))

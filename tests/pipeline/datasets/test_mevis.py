@@ -78,15 +78,15 @@ def test_the_folder_of_a_split_itself(root):
 def test_second_version(root):
     v1 = root / "valid_u/meta_expressions.json"
     content = json.loads(v1.read_text())
-    assert len(list(mevis.read(str(root), version=2))) == 2  # under the name of the first, where it is alone
+    assert len(list(mevis.read_v2(str(root)))) == 2  # under the name of the first, where it is alone
     del content["videos"]["b"]
     (root / "valid_u/meta_expressions_v2.json").write_text(json.dumps(content))
-    assert [video.video_id for video in mevis.read(str(root), version=2)] == ["a"]
+    assert [video.video_id for video in mevis.read_v2(str(root))] == ["a"]
     assert len(list(mevis.read(str(root)))) == 2
     release = {"videos": {"a": {"frames": FRAMES, "expressions": {"0": {"exp": "x"}}}}}
     (root / "valid").mkdir()
     (root / "valid/meta_expressions_v2_release.json").write_text(json.dumps(release))
-    (found,) = mevis.read(str(root), "valid", version=2)
+    (found,) = mevis.read_v2(str(root), "valid")
     assert found.pairs[0]["object_ids"] is None
     assert not found.annotations.num_rows
 
@@ -105,7 +105,7 @@ def test_errors(root, tmp_path):
         mevis.read(str(root), "train")
     with pytest.raises(InputError, match="no data set in"):
         mevis.read(str(tmp_path))
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="no data set in"):
         mevis.read(str(tmp_path / "gone"))
 
 
@@ -124,9 +124,9 @@ def test_objects_that_the_masks_lack_are_absent(root, score_itself):
     first, _ = mevis.read(str(root))
     assert [row["counts"] for row in first.annotations.to_pylist() if row["object_id"] == "12"] == [None] * 3
     assert [what for what, _ in first.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
-    for content in ("{}", "[1, 2]"):
+    for content, message in (("{}", "holds no annotations"), ("[1, 2]", "must be an object")):
         uri.write_text(content)
-        with pytest.raises(InputError, match="holds no masks by annotation"):
+        with pytest.raises(InputError, match=message):
             list(mevis.read(str(root)))
 
 

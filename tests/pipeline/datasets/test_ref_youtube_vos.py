@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import ref_youtube_vos
-from pipeline.datasets.common import dataset_video, meta_expressions
+from pipeline.datasets.common import dataset_video
 from schemas.errors import InputError
 
 EXPRESSION = {"exp": "a cat", "obj_id": "1"}
@@ -75,7 +75,7 @@ def test_one_published_split_needs_no_choice(tmp_path):
 
 
 def test_where_there_is_no_data_set(tmp_path):
-    with pytest.raises(InputError, match="neither .*meta_expressions.json"):
+    with pytest.raises(InputError, match="no data set in .*meta_expressions.json"):
         read(tmp_path)
     write_data_set(tmp_path, {"a": video()})
     with pytest.raises(InputError, match="leave --split out"):
@@ -101,7 +101,7 @@ def test_attributes(tmp_path):
     assert pair["frames"] is None
     assert "nested" not in pair
     (tmp_path / "meta.json").write_text('{"videos": []}')
-    with pytest.raises(InputError, match=r"meta\.json is not of the form"):
+    with pytest.raises(InputError, match=r"meta\.json must have the form"):
         read(tmp_path)
 
 
@@ -113,7 +113,7 @@ def test_warnings(tmp_path):
     )
     warnings = {what for found in read(tmp_path) for what, _ in found.warnings}
     assert warnings == {
-        meta_expressions.SOME_FRAMES,
+        dataset_video.SOME_FRAMES,
         dataset_video.NO_TEXT,
         dataset_video.NO_MASK_OF_OBJECT,
         dataset_video.NO_FRAMES,
@@ -128,15 +128,15 @@ def test_problems_of_masks(tmp_path):
     (tmp_path / "Annotations/b/00000.png").write_bytes(b"no image")
     first, second = read(tmp_path)
     assert "the mask is 9x6, the frames are 8x6" in first.problems[0]
-    assert "there is no frame 00099" in first.problems[1]
+    assert "the video has no frame 00099" in first.problems[1]
     assert "00000.png: the mask cannot be read" in second.problems[0]
 
 
 BAD_JSON = {
-    "not sound JSON": "{",
-    "is there twice": '{"videos": {"a": 1, "a": 2}}',
-    "no JSON object": "[]",
-    "'videos' is missing": '{"video": {}}',
+    "not valid JSON": "{",
+    "duplicate key 'a'": '{"videos": {"a": 1, "a": 2}}',
+    "must hold a JSON object": "[]",
+    "'videos' must be an object": '{"video": {}}',
 }
 
 
@@ -164,10 +164,10 @@ def test_form_problems_come_all_at_once(tmp_path):
     assert len(text.splitlines()) == 9
     for part in (
         "'../up'",
-        "'list' is no object",
-        "'twice' lists",
+        "'list' must be an object",
+        "'twice': duplicate frame",
         "'a/b'",
-        "'no text' has no text 'exp'",
+        "'no text': 'exp' must be a text",
         "obj_id must",
     ):
         assert part in text

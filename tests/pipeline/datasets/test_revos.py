@@ -60,7 +60,7 @@ def test_errors(root, tmp_path):
     (root / "mask_dict_foreground.json").write_text(json.dumps(foreground))
     (found,) = revos.read(str(root), "train")
     assert "1 masks for 2 frames" in found.problems[0]
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="not found"):
         revos.read(str(tmp_path / "gone"))
 
 

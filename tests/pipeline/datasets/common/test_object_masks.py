@@ -3,7 +3,7 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline.datasets.common.dataset_video import DatasetVideo
-from pipeline.datasets.common.tracks import OTHER_SIZE, Tracks, from_coco
+from pipeline.datasets.common.object_masks import OTHER_SIZE, ObjectMasks, from_coco
 from schemas import rle
 from schemas.check import conform
 from schemas.masks import ANNOTATIONS
@@ -43,7 +43,7 @@ def test_what_is_no_rle(value):
 
 def test_rows_and_problems(half):
     found = DatasetVideo("v")
-    tracks = Tracks(found, ["a", "b", "c"], (6, 8))
+    tracks = ObjectMasks(found, ["a", "b", "c"], (6, 8))
     mask = rle.encode(half[None])[0]
     tracks.add("10", "c", mask, (6, 8))
     tracks.add("2", "b", None)
@@ -62,11 +62,11 @@ def test_rows_and_problems(half):
 
 def test_images_of_another_size(half):
     found = DatasetVideo("v")
-    tracks = Tracks(found, ["a", "b"], frames=(3, 4))
+    tracks = ObjectMasks(found, ["a", "b"], frame_size=(3, 4))
     tracks.add("1", "a", rle.encode(half[None])[0], half.shape)
     tracks.add("1", "b", None)
     assert [(row["height"], row["width"]) for row in tracks.annotations().to_pylist()] == [(6, 8)] * 2
     assert found.warnings == [(OTHER_SIZE, "v: masks 8x6, images 4x3")]
-    absent = Tracks(found, ["a"], frames=(3, 4))
+    absent = ObjectMasks(found, ["a"], frame_size=(3, 4))
     absent.add("1", "a", None)
     assert absent.annotations()["height"].to_pylist() == [3]
