@@ -56,12 +56,13 @@ def make_run(folder: str, pairs: int) -> None:
 
 def export(step: str, folder: str) -> None:
     from jobs import export as job
+    from jobs.config.export import SubmissionConfig, WebDatasetConfig
 
     started = time.perf_counter()
     if step == "submission":
-        job.run(job.SubmissionConfig(run=f"{folder}/run", out=f"{folder}/s.zip", server="mevis"))
+        job.run(SubmissionConfig(run=f"{folder}/run", out=f"{folder}/s.zip", server="mevis"))
     elif step == "webdataset":
-        job.run(job.WebDatasetConfig(run=f"{folder}/run", out=f"{folder}/shards"))
+        job.run(WebDatasetConfig(run=f"{folder}/run", out=f"{folder}/shards"))
     peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
     print(f"{step}: peak memory {peak} MB, {time.perf_counter() - started:.1f} s", flush=True)
 

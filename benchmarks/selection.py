@@ -6,9 +6,9 @@ python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200]
 import argparse
 from pathlib import Path
 
-from jobs import select
-from jobs.segment import SegmentConfig
-from jobs.segment import run as segment
+from jobs import segment, select
+from jobs.config.segment import SegmentConfig
+from jobs.config.select import SelectConfig
 from model.bundled import BUNDLED
 from pipeline.cluster.session import connect_to_ray
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
@@ -37,7 +37,7 @@ def main() -> None:
         videos.write(str(out / "data"))
     run = str(out / "run")
     with connect_to_ray("local"):
-        segment(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint))
+        segment.run(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint))
     found = [
         (precision, calibrated(run, annotations, str(out / f"{measure}-{precision}"), measure, precision))
         for measure in options.cut
@@ -48,7 +48,7 @@ def main() -> None:
 
 def calibrated(run: str, annotations: str, out: str, measure: str, precision: float) -> Calibration | None:
     """Return None for a signal that cannot be calibrated."""
-    config = select.SelectConfig(run=run, out=out, calibrate=annotations, measure=measure, precision=precision)
+    config = SelectConfig(run=run, out=out, calibrate=annotations, measure=measure, precision=precision)
     try:
         return select.run(config).calibration
     except InputError as error:

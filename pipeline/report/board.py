@@ -4,7 +4,7 @@ import html
 import re
 
 from pipeline.evaluation.summary.leaderboard import RULE, Leaderboard
-from pipeline.report.page import interval, number, render
+from pipeline.report.page import interval, interval_of, number, render
 from pipeline.report.plots import PlotAxis, Whisker
 
 NOT_PREDICTED = ("failed", "missing", "misshaped")
@@ -15,7 +15,7 @@ def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
     """Render one page, in the style of the reports."""
     metrics = _metrics(board, standings)
     values = [entry["overall"].get(metrics[0]) for entry in standings]
-    ends = [end for entry in standings for end in _interval(entry, metrics[0]) or ()]
+    ends = [end for entry in standings for end in interval_of(entry["overall"], metrics[0])]
     known = [value for value in [*values, *ends] if value is not None]
     axis = PlotAxis(metrics[0], *((min(known) - 1e-3, max(known) + 1e-3) if known else (0.0, 1.0)))
     rule = {name: board.rule[name] for name in RULE}
@@ -38,7 +38,7 @@ def board_markdown(board: Leaderboard, standings: list[dict]) -> bytes:
     for entry in standings:
         name = _MARKDOWN.sub(r"\\\1", html.escape(entry["name"], quote=False))  # neither Markdown nor HTML of its own
         main, *others = (number(entry["overall"].get(metric)) for metric in metrics)
-        cells = [str(entry["rank"]), name, main, interval(_interval(entry, metrics[0])), *others]
+        cells = [str(entry["rank"]), name, main, interval(interval_of(entry["overall"], metrics[0])), *others]
         cells += [str(_not_predicted(entry)), number(entry["p_against_first"])]
         lines.append(f"| {' | '.join(cells)} |")
     rule = board.rule
@@ -56,23 +56,18 @@ def _metrics(board: Leaderboard, standings: list[dict]) -> list[str]:
     return [main, *(name for name in others if any(entry["overall"].get(name) is not None for entry in standings))]
 
 
-def _interval(entry: dict, metric: str) -> list[float] | None:
-    return (entry["overall"].get("interval") or {}).get(metric)
-
-
 def _not_predicted(entry: dict) -> int:
     return sum(entry["pairs"].get(status, 0) for status in NOT_PREDICTED)
 
 
 def _row(entry: dict, metrics: list[str], axis: PlotAxis) -> dict:
     main, *others = (entry["overall"].get(metric) for metric in metrics)
-    ends = _interval(entry, metrics[0])
-    low, high = ends or (None, None)
+    low, high = interval_of(entry["overall"], metrics[0])
     return {
         "rank": entry["rank"],
         "name": entry["name"],
         "main": main,
-        "interval": interval(ends),
+        "interval": interval((low, high)),
         "whisker": None if main is None else Whisker(main, low, high, axis),
         "others": others,
         "not_predicted": _not_predicted(entry),

@@ -26,7 +26,7 @@ def change_table(change: dict, metric: str, baseline: str) -> dict:
         f"{change['videos']} videos that both have (p {number(change['p'])})."
     )
     if change["smallest"] is not None:
-        text += f" With this many videos, a change of {number(change['smallest'])} is detected four times in five."
+        text += f" On these videos, a change of {number(change['smallest'])} would be detected in four of five cases."
     return {
         "metric": metric,
         "text": text,

@@ -10,7 +10,7 @@ from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.attributes import COMPUTED, Grouping, spell_out
 from pipeline.evaluation.summary.breakdown import Scores
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.report.page import interval, number, truncate
+from pipeline.report.page import interval, interval_of, number, truncate
 from pipeline.report.plots import UNIT, Whisker
 from schemas.errors import InputError
 
@@ -44,7 +44,7 @@ def headline(scored: ScoreFolder) -> list[dict]:
     """Return one tile for each metric: name, value, interval, whisker."""
     tiles = []
     for metric in scored.metrics:
-        value, low, high = scored.summary["overall"][metric], *_interval(scored.summary["overall"], metric)
+        value, low, high = scored.summary["overall"][metric], *interval_of(scored.summary["overall"], metric)
         within = all(end is not None and 0 <= end <= 1 for end in (value, low, high))
         whisker = Whisker(value, low, high, UNIT) if within else None
         shown = {"metric": metric, "value": number(value), "interval": interval((low, high)), "whisker": whisker}
@@ -82,16 +82,11 @@ def _breakdown(scored: ScoreFolder, pairs: pd.DataFrame, by: Grouping) -> list[d
 
 
 def _group(row: dict, overall: dict, metrics: Sequence[str]) -> AttributeGroup:
-    main, ends = row.get(metrics[0]), _interval(row, metrics[0])
+    main, ends = row.get(metrics[0]), interval_of(row, metrics[0])
     whisker = None if main is None else Whisker(main, *ends, UNIT, overall.get(metrics[0]))
     cells = [(number(row.get(metric)), _colour(metric, row.get(metric), overall.get(metric))) for metric in metrics]
     value = truncate(spell_out(row["value"]), 60)
     return AttributeGroup(value, row["n"], row["videos"], whisker, interval(ends), cells)
-
-
-def _interval(row: dict, metric: str) -> tuple[float | None, float | None]:
-    low, high = (row.get("interval") or {}).get(metric) or (None, None)
-    return low, high
 
 
 def _colour(metric: str, value: float | None, mean: float | None) -> str:

@@ -3,7 +3,7 @@
 import base64
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -37,6 +37,12 @@ def interval(ends: Sequence[float | None] | None) -> str:
     if ends is None or ends[0] is None or ends[1] is None:
         return ""
     return f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def interval_of(row: Mapping, metric: str) -> tuple[float | None, float | None]:
+    """The ends of the interval that a row of a summary has for a metric; None if it has none."""
+    low, high = (row.get("interval") or {}).get(metric) or (None, None)
+    return low, high
 
 
 def truncate(text: object, most: int = 160) -> str:
