@@ -1,4 +1,4 @@
-"""The command `rvos`: a thin skin over jobs/, with the options of jobs/config; heavy modules load when a job runs."""
+"""The command `rvos`: its commands with the options of `jobs.config`. Heavy modules are imported when a job runs."""
 
 import importlib
 import json
@@ -17,15 +17,7 @@ from jobs.config.compare import CompareConfig
 from jobs.config.convert import ConvertConfig
 from jobs.config.demo import DemoConfig
 from jobs.config.evaluate import EvaluateConfig
-from jobs.config.export import (
-    CocoVideoConfig,
-    DavisConfig,
-    OverlayConfig,
-    ReviewConfig,
-    SubmissionConfig,
-    ValidateConfig,
-    WebDatasetConfig,
-)
+from jobs.config.export import FORMATS, ValidateConfig
 from jobs.config.import_dataset import ImportConfig
 from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
 from jobs.config.plan import PlanConfig
@@ -36,7 +28,7 @@ from jobs.config.status import StatusConfig
 from jobs.config.submit import SubmitConfig
 from jobs.config.synth import SynthConfig
 from jobs.config.train import TrainConfig
-from jobs.terminal.commands import ConfigCommand
+from jobs.terminal.commands import ConfigCommand, SectionedGroup
 from pipeline.evaluation.protocols import PROTOCOLS
 from schemas.errors import STATUSES, InfrastructureError, RvosError
 from schemas.version import __version__
@@ -45,7 +37,7 @@ RETRY = "--retry-errors"
 
 
 class Failure(click.ClickException):
-    """An error that the user can act on: its text alone, and its exit code."""
+    """An error that the user can act on: its message alone, and its exit code."""
 
     def __init__(self, error: RvosError):
         super().__init__(str(error))
@@ -53,20 +45,21 @@ class Failure(click.ClickException):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT (Ctrl-C) or SIGTERM (a node that is taken away): `number` says which."""
+    """SIGINT (Ctrl-C) or SIGTERM (a node that is taken away), by `number`."""
 
     def __init__(self, number: int):
         super().__init__(number)
         self.number = number
 
 
-def run_job(config_class: type, options: dict[str, Any], module: str = "", call: Callable | None = None) -> None:
-    """Build the job's config from the options, run it, print its result, and exit with its code.
+def run_job(config_class: type, options: dict[str, Any], module: str = "", call: Callable | None = None) -> NoReturn:
+    """Build the config from the options, run the job, print its result, and exit with its code.
 
-    The only place where errors become messages. The job is the module in jobs/ that is called as that of its config,
-    unless `module` names another; `call` runs it, given its `run` and the config, if it takes more than the config.
+    Errors become messages here and nowhere else.
+    module: of the job, in jobs/; by default the one that is named as the module of the config.
+    call: runs the job, given its `run` and the config; by default `run(config)`.
     """
-    as_json = options.pop("as_json", False)
+    as_json = options.pop("as_json")
     handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
@@ -78,7 +71,7 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
         where = f" ({error.filename})" if error.filename else ""
         raise Failure(InfrastructureError(f"{error.strerror or error}{where}")) from None
     except KeyboardInterrupt as interrupt:
-        click.echo("Interrupted. What is finished is kept; repeat the command to go on.", err=True)
+        click.echo("Interrupted. Finished work is kept; repeat the command to resume.", err=True)
         sys.exit(128 + (interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT))
     finally:
         for number, handler in handlers.items():
@@ -88,50 +81,50 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    """The first signal ends the job in order, the second one the process at once."""
+    """End the job in order at the first signal, the process at once at the second."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda again, _: os._exit(128 + again))
     raise Interrupted(number)
 
 
-def _with_progress(run: Callable, config: object) -> Any:
+def with_progress(run: Callable, config: object) -> Any:
     from jobs.terminal import progress
 
     with progress.show("segment") as show:
         return run(config, show)
 
 
-def _with_log(run: Callable, config: object) -> Any:
+def with_log(run: Callable, config: object) -> Any:
     return run(config, lambda text: click.echo(text, err=True, nl=False))
 
 
-def _segment(**options: Any) -> None:
+def segment(**options: Any) -> None:
     if options["dry_run"]:
-        run_job(SegmentConfig, options, "dry_run")
-    run_job(SegmentConfig, options, call=_with_progress)
+        run_job(SegmentConfig, options, module="dry_run")
+    run_job(SegmentConfig, options, call=with_progress)
 
 
-def _submit(**options: Any) -> None:
+def submit(**options: Any) -> None:
     from jobs.terminal.command_line import spell_out
 
     words = options["command"]
-    asks = options["status"] or options["logs"] or options["stop"]
-    if not (asks and len(words) == 1 and words[0].startswith("rvos-")):
+    is_id = len(words) == 1 and words[0].startswith("rvos-")
+    if not (is_id and (options["status"] or options["logs"] or options["stop"])):
         options["command"] = spell_out(main, words)
-    run_job(SubmitConfig, options, call=_with_log)
+    run_job(SubmitConfig, options, call=with_log)
 
 
 class SegmentCommand(ConfigCommand):
-    """`--retry-errors` takes the word after it only if that is classes of errors, so that MANIFEST may follow it."""
+    """Let `--retry-errors` take the next word only if that is a list of statuses, so that MANIFEST may follow."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, [*_retry_alone(args)] if RETRY in args else args)
+        return super().parse_args(ctx, [*_complete_retry(args)] if RETRY in args else args)
 
 
-def _retry_alone(args: list[str]) -> Iterator[str]:
+def _complete_retry(args: list[str]) -> Iterator[str]:
     for word, following in zip(args, [*args[1:], ""], strict=True):
-        is_alone = word == RETRY and not {*following.split(",")} <= {"all", *STATUSES}
-        yield f"{RETRY}=all" if is_alone else word
+        is_bare = word == RETRY and not {*following.split(",")} <= {"all", *STATUSES}
+        yield f"{RETRY}=all" if is_bare else word
 
 
 def _explain(context: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -140,90 +133,93 @@ def _explain(context: click.Context, _: click.Parameter, name: str | None) -> No
         context.exit()
 
 
-EXPLAIN = click.Option(
-    ["--explain"],
-    type=click.Choice(list(PROTOCOLS)),
-    is_eager=True,
-    expose_value=False,
-    callback=_explain,
-    help="Say what a protocol does, and whence it is known; nothing else is needed.",
+def job(config: type, module: str = "", call: Callable | None = None) -> ConfigCommand:
+    """Make the command that runs the job of `config`; see `run_job`."""
+    return ConfigCommand(config, lambda **options: run_job(config, options, module, call))
+
+
+EVALUATE = job(EvaluateConfig)
+EVALUATE.params.append(
+    click.Option(
+        ["--explain"],
+        type=click.Choice(list(PROTOCOLS)),
+        metavar="NAME",
+        is_eager=True,
+        expose_value=False,
+        callback=_explain,
+        help="Describe a protocol and its source, and exit; needs no other option.",
+    )
+)
+
+LEADERBOARD = SectionedGroup(
+    {"Commands": {"add": job(AddConfig), "show": job(ShowConfig), "export": job(LeaderboardExportConfig)}},
+    help="""Rank scores in a folder that many people can write to.
+
+    All entries of a leaderboard have the same protocol and the same annotations.
+
+        rvos leaderboard add s3://bucket/mevis scores/ --name "ReferFormer, Video-Swin-T"
+        rvos leaderboard show s3://bucket/mevis
+        rvos leaderboard export s3://bucket/mevis leaderboard.html
+    """,
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="rvos")
-def main() -> None:
-    """Referring video object segmentation over large corpora.
+def export_group() -> SectionedGroup:
+    """Make the group `rvos export`, with a command for each of `FORMATS`."""
+    return SectionedGroup(
+        {
+            "Formats": {form.name: job(form.config, "export") for form in FORMATS},
+            "Checks": {"validate": job(ValidateConfig)},
+        },
+        help="""Write masks for servers, viewers and trainers.
 
-    Videos and sentences in, one RLE mask per frame out (Parquet), scored by J&F.
+        RUN is a finished run, or a Parquet file or folder of masks from 'rvos compact' or another tool. The same masks
+        give the same bytes. The exit code is 1 if pairs without masks were left out.
 
-    \b
-    rvos import ref-youtube-vos DAVIS/ --out data/
-    rvos convert refdavis.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
-    rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
-    rvos evaluate runs/first data/annotations.parquet --out scores/ --by annotator
-
-    \b
-    Exit codes: 0 all well, 1 some pairs failed or a check found problems, 2 wrong use or bad input,
-    3 storage or cluster failed, 130 or 143 interrupted.
-    """
-
-
-@main.group()
-def leaderboard() -> None:
-    """Rank scores of one protocol and one truth, in a folder that many can write to.
-
-    \b
-    rvos leaderboard add s3://bucket/mevis scores/ --name "ReferFormer, Video-Swin-T"
-    rvos leaderboard show s3://bucket/mevis
-    rvos leaderboard export s3://bucket/mevis leaderboard.html
-    """
+            rvos export submission runs/first --for ref-youtube-vos --out submission.zip
+            rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
+        """,
+    )
 
 
-@main.group()
-def export() -> None:
-    """Write the masks of a run in the forms that servers, viewers and trainers read; check a zip for a server.
+SECTIONS = {
+    "Data": {"import": job(ImportConfig), "check": job(CheckConfig), "synth": job(SynthConfig)},
+    "Run": {
+        "demo": job(DemoConfig),
+        "plan": job(PlanConfig),
+        "segment": SegmentCommand(SegmentConfig, segment),
+        "status": job(StatusConfig),
+        "audit": job(AuditConfig),
+        "compact": job(CompactConfig),
+        "submit": ConfigCommand(SubmitConfig, submit, context_settings={"allow_interspersed_args": False}),
+    },
+    "Evaluate": {
+        "evaluate": EVALUATE,
+        "compare": job(CompareConfig),
+        "leaderboard": LEADERBOARD,
+        "report": job(ReportConfig),
+    },
+    "Share": {"select": job(SelectConfig), "export": export_group()},
+    "Train": {"train": job(TrainConfig, call=with_log), "convert": job(ConvertConfig)},
+}
 
-    RUN is a finished run, or a Parquet file or folder of masks (what 'rvos compact' wrote, or anybody's). The same
-    masks give the same bytes each time. Exit code 1 if pairs without masks were left out.
+main = SectionedGroup(
+    SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="""Segment the objects that sentences describe, in large video corpora.
 
-    \b
-    rvos export submission runs/first --for ref-youtube-vos --out submission.zip
-    rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
-    """
+    Videos and expressions in, one RLE mask per frame out (Parquet), scored by J&F.
 
+        rvos import ref-youtube-vos DAVIS/ --out data/
+        rvos convert refdavis.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
+        rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
+        rvos evaluate runs/first data/annotations.parquet --out scores/ --by annotator
 
-def _add(group: click.Group, name: str, config: type, call: Callable | None = None) -> None:
-    group.add_command(ConfigCommand(name, config, lambda **options: run_job(config, options, call=call)))
-
-
-_add(main, "demo", DemoConfig)
-_add(main, "import", ImportConfig)
-_add(main, "check", CheckConfig)
-_add(main, "convert", ConvertConfig)
-main.add_command(SegmentCommand("segment", SegmentConfig, _segment))
-_add(main, "plan", PlanConfig)
-main.add_command(ConfigCommand("submit", SubmitConfig, _submit, context_settings={"allow_interspersed_args": False}))
-_add(main, "status", StatusConfig)
-_add(main, "compact", CompactConfig)
-_add(main, "audit", AuditConfig)
-_add(main, "evaluate", EvaluateConfig)
-main.commands["evaluate"].params.insert(-1, EXPLAIN)
-_add(main, "synth", SynthConfig)
-_add(main, "train", TrainConfig, _with_log)
-_add(main, "compare", CompareConfig)
-_add(main, "select", SelectConfig)
-_add(leaderboard, "add", AddConfig)
-_add(leaderboard, "show", ShowConfig)
-_add(leaderboard, "export", LeaderboardExportConfig)
-_add(main, "report", ReportConfig)
-_add(export, "submission", SubmissionConfig)
-_add(export, "davis", DavisConfig)
-_add(export, "coco-video", CocoVideoConfig)
-_add(export, "review", ReviewConfig)
-_add(export, "overlay", OverlayConfig)
-_add(export, "webdataset", WebDatasetConfig)
-_add(export, "validate", ValidateConfig)
+    Exit codes: 0 success, 1 some pairs failed or a check found problems, 2 wrong use or bad input, 3 storage or cluster
+    failed, 130 or 143 interrupted.
+    """,
+)
+click.version_option(__version__, prog_name="rvos")(main)
 
 
 if __name__ == "__main__":

@@ -1,55 +1,14 @@
 """`rvos export`: write the masks of a run in the formats that others read, and validate zips for servers."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from importlib import import_module
-from typing import NamedTuple
 
-from jobs.config.export import (
-    CocoVideoConfig,
-    DavisConfig,
-    ExportConfig,
-    OverlayConfig,
-    ReviewConfig,
-    SubmissionConfig,
-    ValidateConfig,
-    WebDatasetConfig,
-)
-from pipeline.export.exported import Exported
+from jobs.config.export import FORMATS, ExportConfig, ValidateConfig
 from pipeline.export.servers import SERVERS, find_server
 from pipeline.export.validation import FAULT_KINDS, Findings, validate_submission
 from pipeline.io import output_folder, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
-
-
-class Format(NamedTuple):
-    """One format of `rvos export`: its name, the writer "module:function", and the form of its output.
-
-    The writer has the signature that `pipeline.export` describes.
-    """
-
-    name: str
-    writer: str
-    to_folder: bool  # else to one file
-    needs_manifest: bool = False  # for the URIs of the videos
-
-    def load_writer(self) -> Callable[..., Exported]:
-        module, _, function = self.writer.partition(":")
-        return getattr(import_module(module), function)
-
-
-FORMATS: dict[type[ExportConfig], Format] = {
-    SubmissionConfig: Format("submission", "pipeline.export.submission:write_submission", to_folder=False),
-    DavisConfig: Format("davis", "pipeline.export.davis:write_davis", to_folder=True),
-    CocoVideoConfig: Format("coco-video", "pipeline.export.coco_video:write_coco_video", to_folder=False),
-    ReviewConfig: Format("review", "pipeline.export.review:write_review", to_folder=True),
-    OverlayConfig: Format("overlay", "pipeline.export.overlay:write_overlays", to_folder=True, needs_manifest=True),
-    WebDatasetConfig: Format(
-        "webdataset", "pipeline.export.webdataset:write_webdataset", to_folder=True, needs_manifest=True
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +65,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if isinstance(config, ValidateConfig):
         return _validate(config)
     source = MaskSource.open(config.run, config.manifest)
-    form = FORMATS[type(config)]
+    form = next(form for form in FORMATS if form.config is type(config))
     write = form.load_writer()
     out = storage.absolute(config.out)
     output_folder.require_outside(out, source.uri)

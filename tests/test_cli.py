@@ -1,15 +1,27 @@
 """The command line as its users meet it: help, options, errors without tracebacks."""
 
+import functools
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from cli import main
+from cli import export_group, main
+from jobs.config.export import FORMATS, ExportConfig, Format
+from jobs.config.options import command_config, option
+from pipeline.export.exported import Exported
+from schemas import rle
 from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
 
 
 def commands(group=main, before=""):
@@ -78,10 +90,81 @@ def test_explain_needs_nothing_else():
     assert "annotator" in result.output
 
 
-def test_help_imports_nothing_heavy():
-    heavy = {"torch", "ray", "transformers", "pyarrow", "numba", "pandas"}
-    code = f"import sys, cli; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+HEAVY = {"torch", "ray", "transformers", "pyarrow", "numpy", "numba", "pandas", "matplotlib"}
+
+
+def test_no_help_imports_anything_heavy():
+    code = f"""if True:
+        import sys
+        import click
+        from click.testing import CliRunner
+        from cli import main
+        def walk(group, words):
+            for name, command in group.commands.items():
+                result = CliRunner().invoke(main, [*words, name, "--help"])
+                assert result.exit_code == 0, name
+                if isinstance(command, click.Group):
+                    walk(command, [*words, name])
+        walk(main, [])
+        sys.exit(", ".join({HEAVY} & set(sys.modules)) or 0)"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [[], ["export"], ["leaderboard"]])
+def test_summaries_are_whole_on_their_lines(words):
+    text = CliRunner().invoke(main, [*words, "--help"], terminal_width=80).output
+    group = functools.reduce(lambda group, word: group.commands[word], words, main)
+    names = [name for section in group.sections.values() for name in section]
+    assert sorted(names) == sorted(group.commands)
+    shown = dict(re.findall(r"^  ([a-z-]+) +(\S.*)\.$", text.partition("Options:")[2], re.MULTILINE))
+    assert set(names) <= set(shown)
+    for name in names:
+        assert f"{shown[name]}." == group.commands[name].help.partition("\n\n")[0].replace("\n", " ")
+    assert all(len(line) <= 80 for line in text.partition("Options:")[2].splitlines())
+
+
+def test_commands_are_listed_in_the_order_of_work():
+    text = CliRunner().invoke(main, ["--help"]).output
+    assert re.findall(r"^([A-Z][a-z]+):$", text, re.MULTILINE)[1:] == ["Data", "Run", "Evaluate", "Share", "Train"]
+    assert main.sections["Data"] == ["import", "check", "synth"]
+
+
+def test_options_are_listed_under_headings():
+    text = CliRunner().invoke(main, ["segment", "--help"]).output
+    headings = ["What to segment", "Model", "Frames", "Resources", "Retrying", "Output"]
+    assert re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE) == headings
+    assert all(text.count(f"  {param.opts[-1]} ") == 1 for param in COMMANDS["segment"].params[2:])
+
+
+def write_mine(source, out, *, mark):
+    pairs = sum(1 for video in source.videos() for _ in video)
+    Path(out).write_text(mark * pairs)
+    return Exported({"pairs": pairs})
+
+
+def test_a_format_is_one_config_and_one_line(monkeypatch, tmp_path):
+    @command_config
+    class MineConfig(ExportConfig):
+        """Write a mark for each pair."""
+
+        mark: str = option(default="x", help="Text to write.")
+
+    row = {"frame_index": 0, "height": 4, "width": 4, "counts": rle.encode(np.ones((1, 4, 4), bool))[0], "status": "ok"}
+    rows = [{"video_id": "v", "expression_id": name, "frame_name": "0", "score": 1.0, **row} for name in "abc"]
+    pq.write_table(pa.Table.from_pylist(rows, PREDICTIONS), tmp_path / "masks.parquet")
+    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(write=write_mine))
+    mine = Format("mine", MineConfig, "mine:write", to_folder=False)
+    FORMATS.append(mine)
+    try:
+        monkeypatch.setitem(main.commands, "export", export_group())
+        words = ["export", "mine", str(tmp_path / "masks.parquet"), "--out", str(tmp_path / "out.txt"), "--mark", "y"]
+        result = CliRunner().invoke(main, words)
+    finally:
+        FORMATS.remove(mine)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out.txt").read_text() == "yyy"
+    assert "Write a mark for each pair" in main.commands["export"].get_help(click.Context(main.commands["export"]))
 
 
 def test_wrong_use_exits_with_2_and_no_traceback(tmp_path):

@@ -1,1 +1,4 @@
-"""Options of each command: one dataclass for a command, its docstring is the help text."""
+"""Options of the commands: one module for each job of the same name, which imports nothing heavy.
+
+`jobs.config.options` explains how to declare them. A new option is a new field; `cli.py` follows.
+"""

@@ -5,21 +5,21 @@ from jobs.config.options import argument, command_config, option
 
 @command_config
 class AuditConfig:
-    """Check that every pair of RUN is there exactly once; writes RUN/_SUCCESS if so.
+    """Verify that every pair of a run was written exactly once.
 
-    Exit code 1 if pairs are missing, doubled or not of the plan, or units stale or unreadable.
+    List missing, duplicate, unknown and corrupt pairs and stale units. Write RUN/_SUCCESS if there are none; else the
+    exit code is 1.
 
-    \b
-    rvos audit runs/first --manifest data/manifest.parquet
+        rvos audit runs/first --manifest data/manifest.parquet
     """
 
     run: str = argument(is_path=True)
     manifest: str | None = option(
-        default=None, is_path=True, help="Also check that the plan holds each pair of this manifest, and no other."
+        default=None, is_path=True, help="Also verify that the plan holds exactly the pairs of this manifest."
     )
     compacted: str | None = option(
         default=None,
         metavar="DIR",
         is_path=True,
-        help="Also check that what 'rvos compact' wrote to DIR equals the run.",
+        help="Also verify that the data set in DIR, written by 'rvos compact', equals the run.",
     )

@@ -5,12 +5,13 @@ from jobs.config.options import argument, command_config, option
 
 @command_config
 class CheckConfig:
-    """Check a MANIFEST and open each of its videos (headers only); report all problems at once.
+    """Validate a manifest and its videos before you pay for GPUs.
 
-    \b
-    rvos check data/manifest.parquet
-    rvos check s3://bucket/manifest.parquet --write --json
+    Check every row of MANIFEST, open every video (header and first frame), and list all problems.
+
+        rvos check data/manifest.parquet
+        rvos check s3://bucket/manifest.parquet --write --json
     """
 
     manifest: str = argument(is_path=True)
-    write: bool = option(default=False, help="Add num_frames to the manifest, so that planning knows the lengths.")
+    write: bool = option(default=False, help="Write the number of frames of each video into the column num_frames.")

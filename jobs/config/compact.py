@@ -5,13 +5,13 @@ from jobs.config.options import argument, command_config, option
 
 @command_config
 class CompactConfig:
-    """Write the masks of the finished RUN as few Parquet files of about 128 MB, sorted by video.
+    """Copy the masks of a finished run into a few large files.
 
-    RUN stays as it is. 'rvos audit RUN --compacted DIR' compares the two.
+    The Parquet files have about 128 MB each and are sorted by video. RUN is not changed. Compare the two with
+    'rvos audit RUN --compacted DIR'.
 
-    \b
-    rvos compact s3://bucket/runs/first --out s3://bucket/masks/first
+        rvos compact s3://bucket/runs/first --out s3://bucket/masks/first
     """
 
     run: str = argument(is_path=True)
-    out: str = option(is_path=True, help="New folder for the data set, local or s3://.")
+    out: str = option(is_path=True, help="New folder to write to, local or s3://.")

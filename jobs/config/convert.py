@@ -1,26 +1,24 @@
 """Options of `rvos convert`."""
 
-from jobs.config.options import argument, command_config, option
+from jobs.config.options import argument, command_config, option, require_choice
 from model.referformer.config import PUBLISHED
-from schemas.errors import InputError
 
 
 @command_config
 class ConvertConfig:
-    """Turn a published CHECKPOINT (.pth) into a checkpoint folder; no code in the file is run.
+    """Convert a published ReferFormer checkpoint (.pth).
 
-    \b
-    rvos convert ytvos_joint_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
+    The result is a folder for --checkpoint and --init. No code in CHECKPOINT is executed. All paths are local.
+
+        rvos convert ytvos_joint_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
     """
 
     checkpoint: str = argument(is_path=True)
     backbone: str = option(
-        choices=tuple(PUBLISHED),
-        help="Backbone it was trained with.",
+        choices=tuple(PUBLISHED), metavar="NAME", help=f"Backbone of the checkpoint: {', '.join(PUBLISHED)}."
     )
-    tokenizer: str = option(is_path=True, help="Folder with roberta-base's vocab.json and merges.txt.")
+    tokenizer: str = option(is_path=True, help="Folder with vocab.json and merges.txt of roberta-base.")
     out: str = option(is_path=True, help="New folder for config.json, model.safetensors and the tokenizer.")
 
     def __post_init__(self) -> None:
-        if self.backbone not in PUBLISHED:
-            raise InputError(f"--backbone {self.backbone!r} is none of {', '.join(PUBLISHED)}")
+        require_choice("--backbone", self.backbone, PUBLISHED)

@@ -6,20 +6,21 @@ from schemas.errors import InputError
 
 @command_config
 class DemoConfig:
-    """The whole product in a minute or two, without a GPU: render, segment, audit, score and draw synthetic videos.
+    """Try everything on synthetic videos, in a minute or two.
 
-    The checkpoint in the box does it; it knows simple coloured shapes, not the world. Scores need truth, so a video of
-    your own is segmented and drawn only.
+    Render videos, segment them with the bundled checkpoint, audit, score and draw the masks; no GPU is needed. The
+    bundled checkpoint knows simple coloured shapes only. A video of your own is segmented and drawn, but not scored.
 
-    \b
-    rvos demo --out /tmp/rvos-demo
-    rvos demo --video clip.mp4 --expression "the red circle"
+        rvos demo --out /tmp/rvos-demo
+        rvos demo --video clip.mp4 --expression "the red circle"
     """
 
-    out: str = option(default="rvos-demo", is_path=True, help="Folder to write everything to.")
-    video: str | None = option(default=None, is_path=True, help="Your own video file, or folder of frames.")
-    expression: str | None = option(default=None, help="What to find in --video.")
+    out: str = option(
+        default="rvos-demo", is_path=True, help="Folder to write to: a new one, or that of an earlier demo."
+    )
+    video: str | None = option(default=None, is_path=True, help="Your own video file or folder of frames.")
+    expression: str | None = option(default=None, help="Expression to segment in --video.")
 
     def __post_init__(self) -> None:
         if (self.video is None) != (self.expression is None):
-            raise InputError("--video and --expression go together")
+            raise InputError("--video and --expression need each other; give both or none")

@@ -1,36 +1,42 @@
-"""Options of `rvos export`."""
+"""Options and registry of the formats of `rvos export`.
 
-from typing import Literal
+A new format is a module with a writer, as `pipeline.export` describes, a config here, and a line in `FORMATS`.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
 
 from jobs.config.options import argument, command_config, option
 from pipeline.export.servers import SERVERS, find_server
 
+MISSING_HELP = "Frames without a mask: fail, or write empty masks."
+
 
 @command_config
 class ExportConfig:
-    """What all exports have."""
+    """Options of all exports."""
 
     run: str = argument(is_path=True)
-    out: str = option(is_path=True, help="What to write, local or s3://.")
+    out: str = option(is_path=True, help="File or folder to write, local or s3://.")
     manifest: str | None = option(
-        default=None, is_path=True, help="Manifest that chooses among the pairs.  [default: the run's own]"
+        default=None, is_path=True, help="Manifest that selects pairs.  [default: the run's own]"
     )
 
 
 @command_config
 class SubmissionConfig(ExportConfig):
-    """Write a zip for an evaluation server: one binary PNG for each frame asked for, in the folders that it wants.
+    """Write a zip of PNG masks for an evaluation server.
 
-    \b
-    rvos export submission runs/first --for ref-youtube-vos --out submission.zip
-    rvos export submission s3://b/masks --manifest m.parquet --for mevis --out s3://b/mevis.zip --missing empty
+    The zip holds one binary PNG for each requested frame, in the folders that the server expects.
+
+        rvos export submission runs/first --for ref-youtube-vos --out submission.zip
+        rvos export submission s3://b/masks --manifest m.parquet --for mevis --out s3://b/mevis.zip --missing empty
     """
 
     out: str = option(is_path=True, help="Zip to write, local or s3://.")
-    server: str = option(flag="--for", choices=tuple(SERVERS), help="Server, and the form it takes.")
-    missing: Literal["error", "empty"] = option(
-        default="error", help="Frames asked for that have no mask are refused, or become empty masks."
-    )
+    server: str = option(flag="--for", choices=tuple(SERVERS), help="Server that takes the zip.")
+    missing: Literal["error", "empty"] = option(default="error", help=MISSING_HELP)
 
     def __post_init__(self) -> None:
         find_server(self.server)
@@ -38,26 +44,22 @@ class SubmissionConfig(ExportConfig):
 
 @command_config
 class DavisConfig(ExportConfig):
-    """Write label maps as DAVIS has them, the objects of each annotator merged: DIR/anno_0/VIDEO/FRAME.png.
+    """Write label maps in the layout of DAVIS.
 
-    Annotators and objects are the manifest's, or follow from the published numbering. Where masks overlap, the one with
-    the higher score in that frame wins.
+    The objects of each annotator are merged into OUT/anno_0/VIDEO/FRAME.png. Annotators and objects come from the
+    manifest or from the published numbering. Where masks overlap, the one with the higher frame score wins.
 
-    \b
-    rvos export davis runs/davis --out results/
+        rvos export davis runs/davis --out results/
     """
 
     out: str = option(is_path=True, help="New folder for anno_0/ and so on, local or s3://.")
-    missing: Literal["error", "empty"] = option(
-        default="error", help="Frames asked for that have no mask are refused, or become empty masks."
-    )
+    missing: Literal["error", "empty"] = option(default="error", help=MISSING_HELP)
 
 
 @command_config
 class CocoVideoConfig(ExportConfig):
-    """Write one JSON in the form of YouTube-VIS, a list of RLEs for each pair.
+    """Write one JSON of RLEs in the format of YouTube-VIS.
 
-    \b
     rvos export coco-video runs/first --out masks.json
     """
 
@@ -66,10 +68,11 @@ class CocoVideoConfig(ExportConfig):
 
 @command_config
 class ReviewConfig(ExportConfig):
-    """Write COCO instances for each video, which FiftyOne and CVAT read: look at masks there, and correct them.
+    """Write COCO instances for review in FiftyOne or CVAT.
 
-    \b
-    rvos export review runs/first --out review/
+    Each video gets a JSON file; correct its masks there.
+
+        rvos export review runs/first --out review/
     """
 
     out: str = option(is_path=True, help="New folder for VIDEO.json, local or s3://.")
@@ -77,52 +80,87 @@ class ReviewConfig(ExportConfig):
 
 @command_config
 class OverlayConfig(ExportConfig):
-    """Draw the masks: a video for each pair, and for each video a sheet with a few frames of every pair.
+    """Draw the masks over the videos.
 
-    \b
-    rvos export overlay runs/first --out overlays/ --limit 20
-    rvos export overlay runs/first --out overlays/ --as gif --fps 6
+    Write a video for each pair, and for each video a sheet with a few frames of all its pairs.
+
+        rvos export overlay runs/first --out overlays/ --limit 20
+        rvos export overlay runs/first --out overlays/ --as gif --fps 6
     """
 
     out: str = option(is_path=True, help="New folder for VIDEO/EXPRESSION.mp4 and VIDEO/sheet.png, local or s3://.")
-    form: Literal["mp4", "gif"] = option(default="mp4", flag="--as", help="Form of the videos.")
-    fps: int = option(default=10, least=1, most=100, help="Frames a second.")
+    form: Literal["mp4", "gif"] = option(default="mp4", flag="--as", help="File format of the videos.")
+    fps: int = option(default=10, least=1, most=100, help="Frames per second.")
     max_size: int = option(default=640, least=32, help="Longer side in pixels.")
-    limit: int | None = option(default=None, least=1, help="Only the first N pairs that have masks.")
+    limit: int | None = option(default=None, least=1, help="Draw only the first N pairs that have masks.")
 
 
 @command_config
 class WebDatasetConfig(ExportConfig):
-    """Write videos and masks as WebDataset shards, a sample for each video, and a training manifest.
+    """Write videos and masks as WebDataset shards.
 
-    \b
-    rvos export webdataset runs/first --out shards/
-    rvos train --data shards/manifest.parquet --annotations runs/first --init checkpoint/ --out student/
+    Each video is a sample; a manifest for training refers to the shards.
+
+        rvos export webdataset runs/first --out shards/
+        rvos train --data shards/manifest.parquet --annotations runs/first --init checkpoint/ --out student/
     """
 
     out: str = option(
         is_path=True, help="New folder for shard-00000.tar, index.json and manifest.parquet, local or s3://."
     )
-    shard_mb: int = option(default=256, least=1, help="Size from which a shard is closed.")
+    shard_mb: int = option(default=256, least=1, help="Size in MB at which a shard is closed.")
 
 
 @command_config
 class ValidateConfig:
-    """Find the classic mistakes in ZIP, anybody's: wrong root, missing frames, wrong size, gray values, extra files.
+    """Find mistakes in a zip before a server does.
 
-    Exit code 1 if there are any. Nothing is unpacked to disk.
+    Check any ZIP for a wrong root, missing frames, wrong sizes, grey values and extra files, without unpacking it to
+    disk. The exit code is 1 if there are mistakes.
 
-    \b
-    rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
+        rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
     """
 
     zip: str = argument(is_path=True)
-    server: str = option(flag="--for", choices=tuple(SERVERS), help="Server, and the form it takes.")
+    server: str = option(flag="--for", choices=tuple(SERVERS), help="Server that takes the zip.")
     manifest: str | None = option(
         default=None,
         is_path=True,
-        help="What should be in it.  [default: expressions of a video are held against each other]",
+        help="Manifest with the expected pairs.  [default: compare the expressions of a video with each other]",
     )
 
     def __post_init__(self) -> None:
         find_server(self.server)
+
+
+class Format(NamedTuple):
+    """A format of `rvos export`: name, config, writer as "module:function", and form of the output.
+
+    The first sentence of the config's docstring is the summary. `pipeline.export` describes the writer.
+    """
+
+    name: str
+    config: type[ExportConfig]
+    writer: str
+    to_folder: bool  # else to one file
+    needs_manifest: bool = False  # for the URIs of the videos
+
+    def load_writer(self) -> Callable[..., Any]:
+        module, _, function = self.writer.partition(":")
+        return getattr(import_module(module), function)
+
+
+FORMATS = [
+    Format("submission", SubmissionConfig, "pipeline.export.submission:write_submission", to_folder=False),
+    Format("davis", DavisConfig, "pipeline.export.davis:write_davis", to_folder=True),
+    Format("coco-video", CocoVideoConfig, "pipeline.export.coco_video:write_coco_video", to_folder=False),
+    Format("review", ReviewConfig, "pipeline.export.review:write_review", to_folder=True),
+    Format("overlay", OverlayConfig, "pipeline.export.overlay:write_overlays", to_folder=True, needs_manifest=True),
+    Format(
+        "webdataset",
+        WebDatasetConfig,
+        "pipeline.export.webdataset:write_webdataset",
+        to_folder=True,
+        needs_manifest=True,
+    ),
+]

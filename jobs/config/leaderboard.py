@@ -1,4 +1,4 @@
-"""Options of `rvos leaderboard`."""
+"""Options of `rvos leaderboard add`, `show` and `export`."""
 
 from jobs.config.options import argument, command_config, option
 from schemas.errors import InputError
@@ -8,26 +8,27 @@ EXPORTS = (".html", ".json", ".md")
 
 @command_config
 class AddConfig:
-    """Add SCORES, a folder that 'rvos evaluate --out' wrote, to the leaderboard in the folder STORE.
+    """Add scores to a leaderboard.
 
-    The first entry starts it, and fixes protocol, missing rule and truth; entries with others are refused. Kept are
-    the scores by pair, counts, versions, the run's fingerprint, and hashes of truth and predictions.
+    SCORES is a folder written by 'rvos evaluate --out'. The first entry creates the leaderboard in the folder STORE
+    and fixes its protocol, missing rule and annotations; entries that differ in these fail. Stored are scores by pair,
+    counts, versions, the run's fingerprint, and hashes of annotations and predictions.
 
-    \b
-    rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
+        rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
     """
 
     store: str = argument(is_path=True)
     scores: str = argument(is_path=True)
-    name: str = option(help="Name of the entry; the first to take it keeps it.")
+    name: str = option(help="Name of the entry, which must be new.")
 
 
 @command_config
 class ShowConfig:
-    """Show the leaderboard in STORE, with intervals, and whether each entry is told apart from the first.
+    """Show a leaderboard with intervals and significance.
 
-    \b
-    rvos leaderboard show boards/davis
+    Each entry of STORE is compared with the first: p is the probability of so large a difference by chance.
+
+        rvos leaderboard show boards/davis
     """
 
     store: str = argument(is_path=True)
@@ -35,11 +36,12 @@ class ShowConfig:
 
 @command_config
 class LeaderboardExportConfig:
-    """Write the leaderboard in STORE to FILE: a page (.html), a table (.md) or data (.json), by its ending.
+    """Write a leaderboard as a page, table or JSON.
 
-    \b
-    rvos leaderboard export boards/davis leaderboard.html
-    rvos leaderboard export s3://bucket/mevis s3://bucket/public/mevis.md
+    The extension of FILE selects the form: .html, .md or .json.
+
+        rvos leaderboard export boards/davis leaderboard.html
+        rvos leaderboard export s3://bucket/mevis s3://bucket/public/mevis.md
     """
 
     store: str = argument(is_path=True)
@@ -47,4 +49,4 @@ class LeaderboardExportConfig:
 
     def __post_init__(self) -> None:
         if not self.file.endswith(EXPORTS):
-            raise InputError(f"{self.file}: what is it to be? Give a file that ends in {', '.join(EXPORTS)}")
+            raise InputError(f"unknown extension of {self.file}; choose from {', '.join(EXPORTS)}")

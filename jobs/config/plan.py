@@ -9,28 +9,33 @@ from jobs.config.segment import SegmentConfig
 
 @command_config
 class PlanConfig(RunOptions):
-    """Say what a run over MANIFEST will take: units, masks, bytes, hours and money. Nothing is written.
+    """Estimate time, size and cost of a run.
 
-    A few videos are segmented here to measure; with --frames-per-second they are only decoded.
+    Count the units, masks and bytes that MANIFEST takes, and the hours. A few videos are segmented on this machine to
+    measure; with --frames-per-second they are only decoded. Nothing is written.
 
-    \b
-    rvos plan data/manifest.parquet --checkpoint checkpoint/
-    rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
+        rvos plan data/manifest.parquet --checkpoint checkpoint/
+        rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
     """
 
     manifest: str = argument(is_path=True)
     frames_per_second: float | None = option(
         default=None,
         above=0,
-        help="Masks per second of one GPU, as 'rvos segment' reports them.  [default: measured on this machine]",
+        heading="Estimate",
+        help="Masks per second of one GPU, as 'rvos segment' reports.  [default: measured on this machine]",
     )
     gpu: str | None = option(
-        default=None, metavar="NAME", help="The GPU that --frames-per-second and --price are of, for the report."
+        default=None, metavar="NAME", heading="Estimate", help="GPU that --frames-per-second and --price refer to."
     )
-    price: float | None = option(default=None, least=0, help="Price of one hour of such a machine, in any currency.")
-    probe: int = option(default=3, least=1, help="Videos that are opened to measure, spread over long and short ones.")
+    price: float | None = option(
+        default=None, least=0, heading="Estimate", help="Price of one hour of this machine, in any currency."
+    )
+    probe: int = option(
+        default=3, least=1, heading="Estimate", help="Number of videos to measure, spread over long and short ones."
+    )
 
     def segment(self) -> SegmentConfig:
-        """The run that is planned."""
+        """Return the config of the run to plan."""
         shared = {field.name: getattr(self, field.name) for field in fields(RunOptions)}
         return SegmentConfig(manifest=self.manifest, run="", **shared)

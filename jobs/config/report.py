@@ -5,37 +5,36 @@ from jobs.config.options import argument, command_config, option
 
 @command_config
 class ReportConfig:
-    """Show SCORES, a folder that 'rvos evaluate --out' wrote, as one HTML file that works offline.
+    """Write scores as one HTML page that works offline.
 
-    Means with intervals, attributes, J against F, J over time, length and size, and frames of the best and worst
-    pairs. Predictions, annotations and videos that cannot be reached are noted in the page, and left out.
+    SCORES is a folder written by 'rvos evaluate --out'. The page shows means with intervals, attributes, J against F,
+    J over time, length and size, and frames of the best and worst pairs. Predictions, annotations and videos that
+    cannot be read are listed in the page and left out.
 
-    \b
-    rvos report scores/ --out report/
-    rvos report scores/new --out report/ --against scores/baseline
-    rvos report scores/ --out report/ --media DAVIS/JPEGImages/480p
+        rvos report scores/ --out report/
+        rvos report scores/new --out report/ --against scores/baseline
+        rvos report scores/ --out report/ --media DAVIS/JPEGImages/480p
     """
 
     scores: str = argument(is_path=True)
     out: str = option(is_path=True, help="Folder for report.html.")
     against: str | None = option(
-        default=None,
-        metavar="SCORES",
-        is_path=True,
-        help="Scores to hold these against: what changed, and how sure that is.",
+        default=None, metavar="SCORES", is_path=True, help="Baseline to compare with: changes and their significance."
     )
     predictions: str | None = option(
-        default=None, is_path=True, help="Where the predictions are now.  [default: where they were scored]"
+        default=None, is_path=True, help="Current place of the predictions.  [default: as scored]"
     )
     annotations: str | None = option(
-        default=None, is_path=True, help="Where the annotations are now.  [default: as above]"
+        default=None, is_path=True, help="Current place of the annotations.  [default: as scored]"
     )
     manifest: str | None = option(
-        default=None, is_path=True, help="Manifest with expressions and videos.  [default: as above, or the run's own]"
+        default=None,
+        is_path=True,
+        help="Manifest with expressions and videos.  [default: as scored, or the run's own]",
     )
     media: str | None = option(
         default=None,
         metavar="DIR",
         is_path=True,
-        help="Folder with the frames or file of each video, DIR/<video>; before the manifest's.",
+        help="Folder with the frames or file of each video as DIR/VIDEO_ID; tried before the manifest's URI.",
     )

@@ -65,7 +65,7 @@ def test_convert_reports_what_it_wrote(options):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"backbone": "resnet18"}, "'resnet18' is none of resnet50, resnet101"),
+        ({"backbone": "resnet18"}, "unknown --backbone 'resnet18'; choose from resnet50, resnet101"),
         ({"checkpoint": "/nowhere/a.pth"}, "no such file"),
         ({"tokenizer": "/nowhere"}, "no tokenizer"),
     ],

@@ -25,7 +25,7 @@ def test_other_folders_are_left_alone(tmp_path, what):
 
 
 def test_a_video_needs_its_sentence():
-    with pytest.raises(InputError, match="--video and --expression go together"):
+    with pytest.raises(InputError, match="--video and --expression need each other"):
         DemoConfig(video="clip.mp4")
 
 

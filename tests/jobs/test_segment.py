@@ -291,7 +291,7 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
         ({"actors": "0"}, "--actors must be a number"),
         ({"actors": "4:2"}, "--actors must be a number"),
         ({"checkpoint": "/nowhere"}, "--checkpoint /nowhere"),
-        ({"retry_errors": "oom,lost"}, "--retry-errors lost: choose among missing, corrupt"),
+        ({"retry_errors": "oom,lost"}, "--retry-errors lost: choose from missing, corrupt"),
     ],
 )
 def test_wrong_options_are_refused_before_work_starts(shapes, checkpoint, tmp_path, options, text):

@@ -228,7 +228,9 @@ def test_the_checkpoint_in_the_box_is_that_of_the_cluster():
 def test_local_paths_are_refused_unless_the_cluster_has_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = spell("segment", "m.parquet", "s3://b/run", "--checkpoint", "../c")
-    with pytest.raises(InputError, match=f"{tmp_path}/m.parquet, .*cannot see paths of this machine.*s3://.*--mounted"):
+    with pytest.raises(
+        InputError, match=f"{tmp_path}/m.parquet, .*cannot read paths of this machine.*s3://.*--mounted"
+    ):
         submit.SubmitConfig(command=command, address="http://head:8265")
     for config in (
         submit.SubmitConfig(command=command, address="http://head:8265", mounted=True),

@@ -18,14 +18,14 @@ def test_it_writes_a_data_set_and_no_second_one_over_it(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "dev"}, "--split must be one of train, val, test"),
+        ({"split": "dev"}, "unknown --split .dev.; choose from train, val, test"),
         ({"height": 65}, "--height must be an even number"),
-        ({"height": 100_000, "width": 100_000}, "16 frames of 100000x100000 are more than the"),
-        ({"frames": "9:3"}, "--frames must be a number or two"),
+        ({"height": 100_000, "width": 100_000}, "16 frames of 100000x100000 exceed the limit of"),
+        ({"frames": "9:3"}, "--frames must be a number or a range"),
         ({"frames": "x"}, "--frames must be"),
         ({"shapes": "1"}, "--shapes must be"),
-        ({"focus": "colour"}, "--focus must be one of appearance, size"),
-        ({"focus": "motion", "frames": "3:9"}, "--focus motion needs videos of 4 frames or more, got 3:9"),
+        ({"focus": "colour"}, "unknown --focus .colour.; choose from appearance, size"),
+        ({"focus": "motion", "frames": "3:9"}, "--focus motion needs --frames of at least 4, got 3:9"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(changes, message):

@@ -92,10 +92,10 @@ def test_a_tokenizer_beside_a_checkpoint_is_refused(config, checkpoint):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annotations": ()}, "1 times --data, but 0 times --annotations"),
-        ({"weight": (1.0, 2.0)}, "2 times --weight for 1 times --data"),
+        ({"annotations": ()}, "got 1 --data, but 0 --annotations"),
+        ({"weight": (1.0, 2.0)}, "got 1 --data, but 2 --weight"),
         ({"weight": (0.0,)}, "above 0"),
-        ({"heldout": "m.parquet"}, "go together"),
+        ({"heldout": "m.parquet"}, "need each other"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(config, changes, message):
