@@ -9,6 +9,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,14 @@ def test_paths_named_by_the_pages_exist():
     for page in pages:
         paths = re.findall(rf"(?<![\w./])(?:{folders})/[\w/.-]*\w", page.read_text())
         assert [path for path in paths if "mine" not in path and not (ROOT / path).exists()] == [], page
+
+
+def test_registries_named_by_the_page_on_extending_exist():
+    page = (DOCS / "extending.md").read_text()
+    rows = re.findall(r"^\| an? .*\| `([A-Z_]+)` in `([\w/]+)\.py` \|$", page, re.MULTILINE)
+    assert len(rows) == 7
+    for name, path in rows:
+        assert len(getattr(import_module(path.replace("/", ".")), name)) > 0
 
 
 def test_every_recipe_and_all_its_keys_are_documented():
