@@ -1,4 +1,4 @@
-"""Lay the wheel out: one name in site-packages, `refervos/`, with `refervos.py` as its `__init__.py`."""
+"""Put `refervos.py` into the wheel as `refervos/__init__.py`, so that site-packages gets one name."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class WheelLayout(BuildHookInterface):
-    """Leave editable installs alone: a copy in site-packages would hide the checkout."""
+    """Add the modules at top level to the wheel, except in editable installs: a copy would hide the checkout."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "standard":

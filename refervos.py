@@ -10,8 +10,8 @@ OWN_MODULES = ("cli", "jobs", "model", "pipeline", "schemas")
 def use_own_modules() -> None:
     """Import `model`, `pipeline` and the other modules of refervos from its own folder, in this process.
 
-    Others have modules of these names too, on PYTHONPATH or in the working folder. Ray calls this in each worker.
-    Raises ImportError if a module of one of these names was already imported from elsewhere.
+    PYTHONPATH or the working folder may hold other modules of these names. Ray calls this in each worker. Raises
+    ImportError if another module of one of these names is already imported.
     """
     for name in OWN_MODULES:
         module = sys.modules.get(name)
@@ -19,8 +19,8 @@ def use_own_modules() -> None:
         foreign = [place for place in places if place and OWN_FOLDER not in map(str, Path(place).resolve().parents)]
         if foreign:
             raise ImportError(
-                f"refervos has a module {name!r} of its own, but {foreign[0]} is imported under that name in this "
-                "process; rename or move that one, or use refervos in another process"
+                f"refervos needs its own module {name!r}, but {foreign[0]} is imported under that name in this "
+                "process; rename that one, or use refervos in another process"
             )
     if OWN_FOLDER not in sys.path[:1]:
         sys.path.insert(0, OWN_FOLDER)

@@ -1,4 +1,4 @@
-"""`rvos audit`: is every pair of the plan, and of the manifest, in the run exactly once?"""
+"""`rvos audit`: verify that every pair of the plan, and of the manifest, was written exactly once."""
 
 import json
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from pipeline.io.manifest import read_manifest
 from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest, lines
 from pipeline.runs.run import Run
 
-SHOWN = 10  # findings of each kind
+SHOWN = 10  # findings of each kind that are printed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditResult:
-    """What was found; see `pipeline.runs.audit.Audit`."""
+    """The findings; see `pipeline.runs.audit.Audit`."""
 
     run: str
     audit: Audit
@@ -53,9 +53,10 @@ class AuditResult:
 
 
 def run(config: AuditConfig) -> AuditResult:
-    """Audit the run, against a manifest and a compacted data set too if given; a clean one gets its _SUCCESS.
+    """Audit the run, and compare it with a manifest and a compacted data set if given.
 
-    Any other loses it. Raises InputError if there is no run, or the manifest or data set cannot be read.
+    Writes _SUCCESS to a clean run and removes it from any other. Raises InputError if the folder is not a run, or if
+    the manifest or data set cannot be read.
     """
     the_run = Run.open(storage.absolute(config.run))
     manifest = read_manifest(config.manifest) if config.manifest else None

@@ -1,4 +1,4 @@
-"""`rvos check`: what is wrong with a manifest and its videos, all of it at once, before a cluster is paid for it."""
+"""`rvos check`: validate a manifest and its videos before you pay for a cluster."""
 
 import os
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from pipeline.video import Selection, VideoHeader, probe
 from schemas.errors import MediaError
 from schemas.manifest import MANIFEST
 
-WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened at once; mostly waiting for storage
+WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened in parallel, which is mostly waiting for storage
 REFUSED, STALE = "refused", "stale"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One problem of one video, found first in `row` (0-based) and in `rows` rows altogether.
+    """One problem of one video, in `rows` rows, the first of them `row` (0-based).
 
-    `status` is what their pairs would end as in a run (a status of PREDICTIONS), "refused" if no run would start at
-    all, or "stale" if only num_frames, which planning goes by, is not true.
+    `status` is the status that their pairs would get in a run, "refused" if no run would start, or "stale" if only
+    num_frames, which planning uses, is wrong.
     """
 
     row: int
@@ -36,10 +36,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckResult:
-    """What is in the manifest, and every problem found, by row.
+    """The size of the manifest, and every problem, sorted by row.
 
-    `without_length` counts sound videos whose header does not tell their length; `written` is the number of rows whose
-    num_frames changed, None if writing was not asked for.
+    `without_length` counts videos without problems whose header has no frame count; `written` is the number of rows
+    whose num_frames changed, None without `--write`.
     """
 
     manifest: str
@@ -52,7 +52,7 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """2 if a run would be refused, 1 if it would lose pairs, 0 if all is well."""
+        """2 if no run would start, 1 if some pairs would fail, 0 if there are no problems."""
         if any(finding.status == REFUSED for finding in self.findings):
             return 2
         return 1 if self.findings else 0
@@ -78,7 +78,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class _Video:
-    """The rows of one URI, and what opening it told."""
+    """The rows that share one URI, and the result of opening it."""
 
     rows: np.ndarray
     num_frames: int | None
@@ -86,21 +86,29 @@ class _Video:
 
 
 def run(config: CheckConfig) -> CheckResult:
-    """Check every row, open every video once (header and first frame, in parallel), and fill in num_frames on `write`.
+    """Check every row, open every video once (header and first frame, in parallel), and write num_frames if requested.
 
-    Raises InputError if the manifest cannot be read at all or lacks columns. Memory: the manifest and the findings.
+    Raises InputError if the manifest is unreadable or lacks columns. Memory: the manifest and the findings.
     """
     uri = storage.absolute(config.manifest)
     table = load_manifest(uri).combine_chunks()
-    findings = [_refused(table, problem.row or 0, problem.text) for problem in table_problems(table, uri)]
+    findings = []
+    for problem in table_problems(table, uri):
+        row = problem.row or 0
+        video_id = table["video_id"][row].as_py()
+        findings.append(Finding(row=row, video_id=video_id, rows=1, status=REFUSED, problem=problem.text))
     columns = table.select([name for name in MANIFEST.names if name in table.column_names])
-    num_frames = np.full(table.num_rows, -1, np.int64)  # -1: not known
+    num_frames = np.full(table.num_rows, -1, np.int64)  # -1: unknown
     frames = videos = without_length = 0
+
+    codes = table["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    rows_by_uri = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
     def check(rows: np.ndarray) -> _Video:
         return _check_video(columns.take(pa.array(rows)).to_pylist(), rows, lengths_matter=not config.write)
 
-    for video in bounded_map(check, _rows_by_uri(table), WORKERS):
+    for video in bounded_map(check, rows_by_uri, WORKERS):
         findings += video.findings
         videos += 1
         frames += video.num_frames or 0
@@ -119,15 +127,8 @@ def run(config: CheckConfig) -> CheckResult:
     )
 
 
-def _rows_by_uri(table: pa.Table) -> Iterator[np.ndarray]:
-    """Row numbers of each distinct video_uri, ascending."""
-    codes = table["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-
-
 def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool) -> _Video:
-    """Open the video of `rows` (which share it) and check each of them against it."""
+    """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers."""
     header, problems = None, {}  # (status, text) -> indices into rows
     try:
         header = probe(rows[0]["video_uri"])
@@ -156,15 +157,11 @@ def _row_findings(row: dict, header: VideoHeader | None, lengths_matter: bool) -
             yield error.status, str(error)
     stated = row.get("num_frames")
     if lengths_matter and None not in (stated, header.num_frames) and stated != header.num_frames:
-        yield STALE, f"num_frames is {stated}, the video has {header.num_frames}; --write corrects it"
-
-
-def _refused(table: pa.Table, row: int, problem: str) -> Finding:
-    return Finding(row=row, video_id=table["video_id"][row].as_py(), rows=1, status=REFUSED, problem=problem)
+        yield STALE, f"num_frames is {stated}, but the video has {header.num_frames} frames; --write corrects it"
 
 
 def _write_num_frames(uri: str, num_frames: np.ndarray) -> int:
-    """Put what is known (not -1) into the manifest's column num_frames; all else stays. Returns the rows changed."""
+    """Write known lengths (not -1) to the column num_frames of the manifest. Returns the number of changed rows."""
     table = storage.read_table(uri)
     known = num_frames >= 0
     if "num_frames" in table.column_names:

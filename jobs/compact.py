@@ -1,4 +1,4 @@
-"""`rvos compact`: a run as a data set of few large files, sorted by video."""
+"""`rvos compact`: copy the masks of a run to few large files, sorted by video."""
 
 from dataclasses import asdict, dataclass
 
@@ -10,7 +10,7 @@ from pipeline.runs.run import Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompactResult:
-    """What lies in `out` now; `fresh` is False if it was there before."""
+    """The data set in `out`; `fresh` is False if it existed before."""
 
     out: str
     fresh: bool
@@ -26,7 +26,7 @@ class CompactResult:
         return "\n".join(
             [
                 f"run     {self.compacted.run}",
-                f"out     {self.out}{'' if self.fresh else ' (was there already)'}",
+                f"out     {self.out}{'' if self.fresh else ' (already existed)'}",
                 f"files   {len(parts)}, {size:,.1f} MB, sorted by video",
                 f"pairs   {self.compacted.pairs}, {self.compacted.rows} rows",
             ]
@@ -34,7 +34,7 @@ class CompactResult:
 
 
 def run(config: CompactConfig) -> CompactResult:
-    """Compact the run; nothing happens if that was done. Raises InputError as `compact_run`."""
+    """Compact the run, unless `out` already holds it. Raises InputError as `compact_run`."""
     out = storage.absolute(config.out)
-    compacted, was_there = compact_run(Run.open(storage.absolute(config.run)), out)
-    return CompactResult(out=out, fresh=not was_there, compacted=compacted)
+    compacted, existed = compact_run(Run.open(storage.absolute(config.run)), out)
+    return CompactResult(out=out, fresh=not existed, compacted=compacted)

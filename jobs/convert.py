@@ -1,4 +1,4 @@
-"""`rvos convert`: a published `.pth` checkpoint becomes a checkpoint folder, read safely and checked in full."""
+"""`rvos convert`: convert a published `.pth` checkpoint to a checkpoint folder, without running code from it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvertResult:
-    """What was written."""
+    """The checkpoint that was written."""
 
     out: str
     backbone: str
     tensors: int
     numbers: int  # in all tensors together
     megabytes: float  # of model.safetensors
-    tolerated: dict[str, list[str]]  # reason -> names in the file that were passed over
+    tolerated: dict[str, list[str]]  # reason -> names of tensors in the file that were left out
     digest: str
 
     def to_json(self) -> dict:
@@ -42,16 +42,15 @@ class ConvertResult:
 
 
 def run(config: ConvertConfig) -> ConvertResult:
-    """Convert; nothing is written unless everything fits.
+    """Convert. Writes nothing unless every tensor fits.
 
-    Raises InputError for whatever is wrong with the checkpoint or the tokenizer, or if there is something at `out`;
-    OSError if writing fails.
+    Raises InputError if checkpoint or tokenizer are invalid or `out` exists, OSError if writing fails.
     """
     model_config = ReferFormerConfig.published(config.backbone)
     out = Path(config.out)
     try:
         require_new_folder(out)
-        load_tokenizer(config.tokenizer, model_config.text.vocab_size)  # before the long part
+        load_tokenizer(config.tokenizer, model_config.text.vocab_size)  # fails early, since loading takes long
         published = load_published(config.checkpoint, model_config)
         save_checkpoint(out, model_config, published.state, config.tokenizer)
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""`rvos status`: how far a run is, from its folder alone, from any machine that can read it."""
+"""`rvos status`: report the progress of a run, from its folder alone, on any machine that can read it."""
 
 import math
 import time
@@ -10,13 +10,13 @@ from jobs.terminal.progress import clock
 from pipeline.io import storage
 from pipeline.runs.run import Run
 
-RECENT_UNITS = 50  # the pace is that of the latest so many units
-QUIET_UNITS = 5  # no commit for as long as the longest recent unit took, so many times over: nobody works on it
+RECENT_UNITS = 50  # the pace is computed from this many of the latest units
+QUIET_UNITS = 5  # times the longest recent unit; without a commit for so long, the run counts as stopped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusResult:
-    """Counts of pairs and units; `frames_per_second` and `eta` of the latest units, None before there are two."""
+    """Counts of pairs and units; `frames_per_second` and `eta` are None until two units are committed."""
 
     run: str
     state: str  # planned, running, stopped, done or audited
@@ -49,7 +49,7 @@ class StatusResult:
 
 
 def run(config: StatusConfig) -> StatusResult:
-    """Read the plan and the footers of all committed units. Raises InputError if there is no run."""
+    """Read the plan and the footers of all committed units. Raises InputError if the folder is not a run."""
     the_run = Run.open(storage.absolute(config.run))
     units = {unit.unit_id: unit for unit in the_run.units()}
     there = sorted(the_run.committed() & units.keys())
@@ -78,14 +78,14 @@ def run(config: StatusConfig) -> StatusResult:
         frames=frames,
         frames_per_second=None if finished else rate,
         eta=None if finished else eta,
-        last_commit=max(0.0, now - recent[-1][0]) if recent else None,  # clocks of two machines
+        last_commit=max(0.0, now - recent[-1][0]) if recent else None,  # the clocks of two machines may differ
     )
 
 
 def _pace(recent: list[tuple[float, float, int, int]], left: int) -> tuple[float | None, float | None]:
-    """Frames/s, and the seconds that `left` planned pair-frames take, at the pace of these units.
+    """Return frames/s, and the seconds for the `left` planned pair-frames, at the pace of these units.
 
-    Time in which no unit was being made does not count: a run that rested overnight, or a clock that was set.
+    Time without any unit in progress does not count, such as a night without a cluster.
     """
     if len(recent) < 2:
         return None, None
@@ -100,7 +100,7 @@ def _pace(recent: list[tuple[float, float, int, int]], left: int) -> tuple[float
 
 
 def _state(recent: list[tuple[float, float, int, int]], now: float) -> str:
-    """Whether someone still works on an unfinished run, by how long ago the last unit came."""
+    """Return the state of an unfinished run, which depends on the age of its last commit."""
     if not recent:
         return "planned"
     longest = max(ended - started for ended, started, *_ in recent)

@@ -64,7 +64,7 @@ def test_all_rows_are_there_sorted_and_the_run_stays_as_it_is(run, place):
     assert found(run, out) == {}
     again = made(run, out)
     assert not again.fresh
-    assert "was there already" in again.text()
+    assert "already existed" in again.text()
 
 
 def test_units_of_before_there_were_margins_go_along(run, place):

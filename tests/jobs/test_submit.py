@@ -106,7 +106,9 @@ def test_a_run_on_the_cluster_and_a_repeat_of_it(head, shapes, checkpoint, tmp_p
     assert len(list((run / "masks").glob("*.parquet"))) == 3
     again = rvos_submit(head, "--", *words)
     assert again.returncode == 0, again.stderr
-    assert f"submitted {result['submission_id']}-2" in again.stderr  # ended ones are run anew, which costs nothing
+    assert (
+        f"submitted {result['submission_id']}-2" in again.stderr
+    )  # an ended job is submitted again
     assert "9 were there before" in again.stderr
     info = submit.connect(head).get_job_info(result["submission_id"])
     assert SECRET not in str(info) + done.stderr + done.stdout
@@ -142,7 +144,7 @@ def test_while_it_runs_it_is_followed_not_doubled_and_can_be_stopped(head, tmp_p
     client.submit_job(entrypoint="echo at work; sleep 600", submission_id=config.submission_id)
     shown: list[str] = []
     result = submit.run(config, shown.append)
-    assert "".join(shown) == f"{config.submission_id} is there already; following it\n"
+    assert "".join(shown) == f"{config.submission_id} is already running; following it\n"
     assert (result.submission_id, result.exit_code) == (config.submission_id, 0)
     by_id = {"command": (config.submission_id,), "address": head}
     status = submit.run(submit.SubmitConfig(**by_id, status=True))
@@ -260,7 +262,7 @@ def test_nobody_there():
     ("status", "body", "error", "text"),
     [
         (200, {"version": "4", "ray_version": "2.40.0"}, InputError, "runs Ray 2.40.0, this is Ray "),
-        (404, {}, InfrastructureError, "no Ray job server"),
+        (404, {}, InfrastructureError, "not a Ray job server"),
         (401, {"detail": "Unauthorized: Missing authentication token"}, InputError, "RAY_AUTH_TOKEN"),
     ],
 )
