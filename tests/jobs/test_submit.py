@@ -106,9 +106,7 @@ def test_a_run_on_the_cluster_and_a_repeat_of_it(head, shapes, checkpoint, tmp_p
     assert len(list((run / "masks").glob("*.parquet"))) == 3
     again = rvos_submit(head, "--", *words)
     assert again.returncode == 0, again.stderr
-    assert (
-        f"submitted {result['submission_id']}-2" in again.stderr
-    )  # an ended job is submitted again
+    assert f"submitted {result['submission_id']}-2" in again.stderr  # an ended job is submitted again
     assert "9 were there before" in again.stderr
     info = submit.connect(head).get_job_info(result["submission_id"])
     assert SECRET not in str(info) + done.stderr + done.stdout
