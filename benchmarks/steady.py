@@ -187,8 +187,8 @@ def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) 
 def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: int = 1) -> Steady:
     """As `rvos segment` does it."""
     started = time.time()
-    work = Invocation(invocation=uuid.uuid4().hex)
-    receipts = list(segment_units(units, run, model, OPTIONS, Resources(actors=actors, least=actors), work))  # pyright: ignore[reportArgumentType]
+    invocation, resources = Invocation(name=uuid.uuid4().hex), Resources(actors=actors, least=actors)
+    receipts = list(segment_units(units, run, model, OPTIONS, resources, invocation))  # pyright: ignore[reportArgumentType]
     receipts.sort(key=lambda receipt: receipt.ended)
     first, steady = receipts[actors - 1], receipts[actors:]  # from when all actors work
     seconds = steady[-1].ended - first.ended

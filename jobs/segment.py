@@ -47,7 +47,11 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
     """
     assert not config.dry_run, "use jobs.dry_run"
     started = time.perf_counter()
-    invocation = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    invocation = Invocation(
+        name=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+        timeout=config.unit_timeout,
+        again=config.again,
+    )
     the_run, units, todo = prepare(config)
     totals, pool = RunTotals(), Resources()
     if todo:
@@ -56,14 +60,13 @@ def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: 
             pool, threads = choose_resources(
                 cluster, config.address, config.device, config.pool_size, config.gpus_per_actor
             )
-            work = Invocation(invocation=invocation, timeout=config.unit_timeout, again=config.again)
-            receipts = segment_units(todo, the_run, model_options(config, threads), frame_options(config), pool, work)
-            _follow(receipts, todo, totals, progress)
+            model, frames = model_options(config, threads), frame_options(config)
+            _follow(segment_units(todo, the_run, model, frames, pool, invocation), todo, totals, progress)
     doing = {unit.unit_id for unit in todo}
     for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
         totals.add(receipt)
     result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
-    the_run.write_log(invocation, result.to_json())
+    the_run.write_log(invocation.name, result.to_json())
     return result
 
 

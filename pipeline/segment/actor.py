@@ -25,11 +25,11 @@ from pipeline.segment.resources import Resources
 from pipeline.segment.unit import segment_jobs
 from schemas.pair import PairKey
 
-MAX_BLOCKS = 4096  # of units; more would only keep the driver busy
+MAX_BLOCKS = 4096  # of a run; the driver schedules each, so in a longer run a block holds several units
 
 
 def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
-    """A local path of the checkpoint in this folder or at this URI; for BUNDLED that of this installation."""
+    """A local path of the checkpoint in a folder or at a URI, or of the bundled one of this installation."""
     return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else storage.local_folder(checkpoint)
 
 
@@ -65,9 +65,9 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Invocation:
-    """One driver at work on a run."""
+    """One driver that works on a run."""
 
-    invocation: str  # unique among all that ever worked on the run
+    name: str  # unique among all invocations of the run
     timeout: float | None = None  # seconds that one attempt may take
     again: tuple[str, ...] = ()  # statuses of the pairs to retry
 
@@ -79,16 +79,16 @@ class UnitSegmenter:
     next to the one at the model.
     """
 
-    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, work: Invocation):
+    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, invocation: Invocation):
         self.run = run
-        self.again = work.again
+        self.again = invocation.again
         node = ray.get_runtime_context().get_node_id()
         self.tracker = AttemptTracker(
             run.attempts_folder,
-            work.invocation,
+            invocation.name,
             node,
             is_alive=lambda node: any(found["NodeID"] == node and found["Alive"] for found in ray.nodes()),
-            timeout=work.timeout,
+            timeout=invocation.timeout,
         )
         self.jobs: SimpleQueue[UnitJob] = SimpleQueue()
         self.receipts: SimpleQueue[Future[Receipt]] = SimpleQueue()  # of `jobs`, in the same order
@@ -98,7 +98,7 @@ class UnitSegmenter:
         threading.Thread(target=self._work, args=[chain], name="units", daemon=True).start()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """One unit (columns of `Unit`) to its receipt (JSON). Called by several threads at once."""
+        """Segment one unit (columns of `Unit`); returns its receipt as JSON. Called by several threads at once."""
         (row,) = batch.to_pylist()
         unit, since = Unit(**row), time.perf_counter()
         uri = self.run.masks_uri(unit.unit_id)
@@ -123,7 +123,7 @@ class UnitSegmenter:
         return pa.table({"receipt": [receipt.to_json()]})
 
     def _work(self, chain: Iterator[Receipt]) -> None:
-        """Fulfil the promises in turn, as long as the process lives. A defect fails all that are left."""
+        """Set the receipts in turn, as long as the process lives. An error of the chain fails all calls from then on."""
         try:
             for receipt in chain:
                 self.receipts.get().set_result(receipt)
@@ -138,7 +138,7 @@ def segment_units(
     model: ModelOptions,
     frames: FrameOptions,
     resources: Resources,
-    work: Invocation,
+    invocation: Invocation,
 ) -> Iterator[Receipt]:
     """Segment `units` on the running Ray session. Yields receipts as units are committed, in any order."""
     context = DataContext.get_current()
@@ -147,12 +147,12 @@ def segment_units(
     context.target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
     context.execution_no_progress_timeout_s = -1  # nodes may take hours to come, and so may a unit
     columns = [{name: getattr(unit, name) for name in Unit.__slots__} for unit in units]
-    rows = -(-len(units) // MAX_BLOCKS)
-    blocks = [pa.Table.from_pylist(columns[i : i + rows]) for i in range(0, len(units), rows)]
+    per_block = -(-len(units) // MAX_BLOCKS)
+    blocks = [pa.Table.from_pylist(columns[i : i + per_block]) for i in range(0, len(units), per_block)]
     # An actor that dies is restarted and its call repeated, as often as it takes: the ladder of attempts ends that.
     receipts = ray.data.from_arrow(blocks).map_batches(
         UnitSegmenter,  # pyright: ignore[reportArgumentType]
-        fn_constructor_args=(run, model, frames, work),
+        fn_constructor_args=(run, model, frames, invocation),
         batch_format="pyarrow",
         batch_size=1,
         num_cpus=1,

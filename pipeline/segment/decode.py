@@ -20,9 +20,9 @@ def decode_units(
         attempts: list[tuple[PairKey | None, list[Clip]]] = [(None, clips)] if clips else []
         if job.step.pair_by_pair:
             pairs = [(PairKey.of(row), row, clip) for clip in clips for row in clip.pairs]
-            given_up = job.step.failed_pairs
-            failed += [(row, *given_up[pair]) for pair, row, _ in pairs if pair in given_up]
-            attempts = [(pair, [replace(clip, pairs=[row])]) for pair, row, clip in pairs if pair not in given_up]
+            dead = job.step.failed_pairs
+            failed += [(row, *dead[pair]) for pair, row, _ in pairs if pair in dead]
+            attempts = [(pair, [replace(clip, pairs=[row])]) for pair, row, clip in pairs if pair not in dead]
         put(UnitStart(job, failed))
         for pair, together in attempts:
             attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)
