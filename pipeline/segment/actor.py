@@ -123,7 +123,7 @@ class UnitSegmenter:
         return pa.table({"receipt": [receipt.to_json()]})
 
     def _work(self, chain: Iterator[Receipt]) -> None:
-        """Set the receipts in turn, as long as the process lives. An error of the chain fails all calls from then on."""
+        """Set the receipts in turn while the process lives. An error of the chain fails all calls from then on."""
         try:
             for receipt in chain:
                 self.receipts.get().set_result(receipt)
