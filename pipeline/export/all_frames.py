@@ -60,7 +60,13 @@ def with_all_frames(
         if not asked and missing == "error":
             incomplete.add(pair.message(pair.problem))
             continue
-        asked = asked or _frames_of_video(pair)
+        if not asked:
+            header = _open_video(pair)
+            count = header.num_frames or pair.row.get("num_frames")
+            if count is None:
+                text = "the number of frames of its video is unknown; add num_frames or frames to the manifest"
+                raise InputError(pair.message(text))
+            asked = list(enumerate(frame_names_at(range(count), header)))
         absent = [name for _, name in asked if name not in rows]
         if absent and missing == "error":
             text = f"{len(absent)} of {len(asked)} frames have no mask, the first is {absent[0]}"
@@ -114,15 +120,6 @@ def _frames_asked_for(pair: PairMasks, indices: dict[str, int]) -> list[tuple[in
     if unnamed:
         names |= zip(unnamed, frame_names_at(unnamed, _open_video(pair)), strict=True)
     return [(index, names[index]) for index in frames]
-
-
-def _frames_of_video(pair: PairMasks) -> list[tuple[int | None, str]]:
-    header = _open_video(pair)
-    count = header.num_frames or pair.row.get("num_frames")
-    if count is None:
-        text = "the number of frames of its video is unknown; add num_frames or frames to the manifest"
-        raise InputError(pair.message(text))
-    return list(enumerate(frame_names_at(range(count), header)))
 
 
 def _with_frames(

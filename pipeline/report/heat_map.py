@@ -40,18 +40,6 @@ class AttributeTable:
     groups: Sequence[AttributeGroup]
 
 
-def headline(scored: ScoreFolder) -> list[dict]:
-    """Return one tile for each metric: name, value, interval, whisker."""
-    tiles = []
-    for metric in scored.metrics:
-        value, low, high = scored.summary["overall"][metric], *interval_of(scored.summary["overall"], metric)
-        within = all(end is not None and 0 <= end <= 1 for end in (value, low, high))
-        whisker = Whisker(value, low, high, UNIT) if within else None
-        shown = {"metric": metric, "value": number(value), "interval": interval((low, high)), "whisker": whisker}
-        tiles.append(shown)
-    return tiles
-
-
 def attribute_tables(scored: ScoreFolder, pairs: pd.DataFrame, metrics: Sequence[str]) -> list[AttributeTable]:
     """Return the breakdowns of --by, then every other attribute that has few values or can be binned."""
     rows_of: dict[str, list[dict]] = dict(scored.summary.get("by") or {})

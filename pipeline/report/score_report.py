@@ -10,9 +10,9 @@ from pipeline.masks.requested import MaskKey
 from pipeline.report import difference, heat_map, pair_plots
 from pipeline.report.frame_strips import FrameStrip
 from pipeline.report.over_time import frame_spans, over_time
-from pipeline.report.page import number, render, short_path, truncate
+from pipeline.report.page import interval, interval_of, number, render, short_path, truncate
 from pipeline.report.pair_plots import PairIds, extremes, pair_label, spread_over_videos
-from pipeline.report.plots import Plot, Table
+from pipeline.report.plots import UNIT, Plot, Table, Whisker
 from pipeline.report.scored_frames import ScoredFrames
 from schemas.errors import InputError, RvosError
 
@@ -182,10 +182,17 @@ def _summary_content(scored: ScoreFolder) -> dict[str, Any]:
             name = f"{pair.get('video_id')} · {pair.get('expression_id') or pair.get('object_id')}"
             unscored.append((truncate(name, 100), status, truncate(pair.get("error") or "", 200)))
     unscored = unscored[:UNSCORED_LISTED]
+    tiles = []
+    for metric in scored.metrics:
+        value, low, high = summary["overall"][metric], *interval_of(summary["overall"], metric)
+        within = all(end is not None and 0 <= end <= 1 for end in (value, low, high))
+        whisker = Whisker(value, low, high, UNIT) if within else None
+        tile = {"metric": metric, "value": number(value), "interval": interval((low, high)), "whisker": whisker}
+        tiles.append(tile)
     return {
         "summary": summary,
         "protocol": scored.protocol,
-        "headline": heat_map.headline(scored),
+        "headline": tiles,
         "counts": f"Pairs: {counts}. Frames: {frames}{f', {missing} of them not predicted' if missing else ''}.",
         "provenance": [(PROVENANCE[name], str(summary[name])) for name in PROVENANCE if summary.get(name) is not None],
         "unscored": unscored,
