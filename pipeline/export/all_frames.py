@@ -123,7 +123,7 @@ def _frames_asked_for(pair: PairMasks, indices: dict[str, int]) -> list[tuple[in
 
 
 def _with_frames(
-    pair: PairMasks, rows: dict[str, dict], asked: list[tuple[int | None, str]], video: Sequence[PairMasks]
+    pair: PairMasks, rows: dict[str, dict], asked: Sequence[tuple[int | None, str]], video: Sequence[PairMasks]
 ) -> PairMasks:
     """Return the pair with a row for each frame asked for: its own, or an empty mask of the size of the video."""
     first = next((row for one in video for row in one.frames.slice(0, 1).to_pylist()), None)
