@@ -33,9 +33,9 @@ from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from model.bundled import FOLDER
 from model.families import load_segmenter
-from model.referformer.config import ResNetConfig
 from model.referformer.inference.preprocess import MEAN, STD
 from model.referformer.inference.segmenter import ReferFormerSegmenter
+from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.referformer import Decoding
 from model.referformer.network.text_encoder import TextFeatures, TokenBatch
 from model.segmenter import Segmenter

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from model.referformer.checkpoint import load_model, save_checkpoint
 from model.referformer.inference.preprocess import MEAN, STD
-from model.referformer.network.backbones import VideoSwin
+from model.referformer.network.backbones.video_swin import VideoSwin
 from model.referformer.network.referformer import ReferFormer
 from pipeline.datasets.synthetic.shape_scenes import LOOKS, MOTIONS, STILL, opposite, paint
 from pipeline.datasets.synthetic.synthetic import BACKGROUNDS, SyntheticVideos

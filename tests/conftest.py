@@ -73,7 +73,8 @@ def ray_session(s3_ports) -> Iterator[None]:
 def checkpoint(tmp_path_factory) -> str:
     """Folder of a small, seeded, untrained checkpoint."""
     from jobs.train import write_fresh
-    from model.referformer.config import ReferFormerConfig, TextConfig, VideoSwinConfig
+    from model.referformer.config import ReferFormerConfig, TextConfig
+    from model.referformer.network.backbones.video_swin import VideoSwinConfig
 
     config = ReferFormerConfig(
         backbone=VideoSwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window=(4, 4, 4)),

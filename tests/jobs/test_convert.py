@@ -11,7 +11,8 @@ import torch
 from jobs import convert
 from jobs.convert import ConvertConfig
 from model.referformer.checkpoint import load_model, weights_digest
-from model.referformer.config import ReferFormerConfig, ResNetConfig, TextConfig
+from model.referformer.config import ReferFormerConfig, TextConfig
+from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import write_byte_level_tokenizer
 from schemas.errors import InputError

@@ -10,7 +10,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from model.referformer.config import ReferFormerConfig, ResNetConfig, SwinConfig, TextConfig, VideoSwinConfig
+from model.referformer.config import ReferFormerConfig, TextConfig
+from model.referformer.network.backbones.resnet import ResNetConfig
+from model.referformer.network.backbones.swin import SwinConfig
+from model.referformer.network.backbones.video_swin import VideoSwinConfig
 from model.referformer.network.referformer import ReferFormer
 
 torch.set_num_threads(1)  # tiny tensors: a second thread on a busy machine costs more than it gives

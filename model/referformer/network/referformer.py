@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.referformer.config import ReferFormerConfig, VideoSwinConfig
+from model.referformer.config import ReferFormerConfig
 from model.referformer.network.backbones import build_backbone
 from model.referformer.network.deformable_transformer import DeformableTransformer
 from model.referformer.network.fusion import VisionLanguageFusion
@@ -255,7 +255,7 @@ class ReferFormer(nn.Module):
     def _backbone(self, frames: Tensor) -> list[Tensor]:
         """Maps [(B T), C, h, w] at strides 4 to 32; frames [B, T, 3, H, W]."""
         body = self.backbone.get_submodule("0.body")
-        if self.frames_at_once is None or isinstance(self.config.backbone, VideoSwinConfig):
+        if self.frames_at_once is None or self.config.backbone.temporal:
             return body(frames)
         parts = [body(part[None]) for part in frames.flatten(0, 1).split(self.frames_at_once)]
         return [torch.cat(level) for level in zip(*parts, strict=True)]

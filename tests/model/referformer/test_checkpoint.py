@@ -17,7 +17,10 @@ from model.referformer.checkpoint import (
     save_checkpoint,
     weights_digest,
 )
-from model.referformer.config import ReferFormerConfig, ResNetConfig, SwinConfig, TextConfig, VideoSwinConfig
+from model.referformer.config import ReferFormerConfig, TextConfig
+from model.referformer.network.backbones.resnet import ResNetConfig
+from model.referformer.network.backbones.swin import SwinConfig
+from model.referformer.network.backbones.video_swin import VideoSwinConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import write_byte_level_tokenizer
 

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from model.referformer.config import PUBLISHED, ReferFormerConfig, ResNetConfig, SwinConfig, TextConfig, VideoSwinConfig
+from model.referformer.config import PUBLISHED, ReferFormerConfig, TextConfig
+from model.referformer.network.backbones.resnet import ResNetConfig
+from model.referformer.network.backbones.swin import SwinConfig
+from model.referformer.network.backbones.video_swin import VideoSwinConfig
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -45,7 +48,7 @@ def test_from_dict_refuses(values, message):
         (lambda: ReferFormerConfig.published("resnet18"), "resnet50"),
         (lambda: ReferFormerConfig(hidden_dim=18, heads=2, projection_groups=2, pixel_groups=2), "multiple of 4"),
         (lambda: ReferFormerConfig(mask_layers=1), "mask_layers"),
-        (lambda: ReferFormerConfig(dropout=1.0), r"dropout must lie in \[0, 1\)"),
+        (lambda: ReferFormerConfig(dropout=1.0), r"dropout must be in \[0, 1\)"),
         (lambda: ResNetConfig(widths=(8, 8, 8, 0)), "widths must be at least 1"),
         (lambda: SwinConfig(embed_dim=10), "not a multiple of heads"),
         (lambda: VideoSwinConfig(window=(0, 7, 7)), "window must be at least 1"),

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from jobs.train import TrainConfig, prepare
 from model.referformer.checkpoint import load_model
-from model.referformer.config import ReferFormerConfig, TextConfig, VideoSwinConfig
+from model.referformer.config import ReferFormerConfig, TextConfig
+from model.referformer.network.backbones.video_swin import VideoSwinConfig
 from model.referformer.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
 from pipeline.training.log import read_log

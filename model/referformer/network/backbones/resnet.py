@@ -1,10 +1,32 @@
 """ResNet with bottlenecks (He et al. 2016), the stride in the 3 x 3, frozen batch norm."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.referformer.config import ResNetConfig
+from model.referformer.checks import require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """Sizes of the network; stage i has 4 * widths[i] output channels at stride 4 * 2**i."""
+
+    kind: ClassVar[str] = "resnet"
+    temporal: ClassVar[bool] = False
+    stride: ClassVar[int] = 4
+
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+
+    def __post_init__(self) -> None:
+        require_positive(self)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return tuple(4 * width for width in self.widths)
 
 
 class FrozenBatchNorm(nn.Module):
@@ -22,8 +44,8 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def behind(self, convolution: nn.Conv2d, x: Tensor) -> Tensor:
-        """The convolution of `x`, then this norm: as one convolution, since both are linear and this one constant."""
+    def forward_fused(self, convolution: nn.Conv2d, x: Tensor) -> Tensor:
+        """Apply the convolution to `x`, then this norm, fused into one convolution: the norm is linear and constant."""
         scale = self.weight * (self.running_var + 1e-5).rsqrt()
         shift = self.bias - self.running_mean * scale
         weight = convolution.weight * scale[:, None, None, None]
@@ -31,7 +53,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 class Shortcut(nn.Sequential):
-    """Of a block that changes the number of channels or the size: 1 x 1 convolution and norm."""
+    """1 x 1 convolution and norm, for a block that changes the number of channels or the size."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         convolution = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
@@ -41,7 +63,7 @@ class Shortcut(nn.Sequential):
         convolution, norm = self
         assert isinstance(convolution, nn.Conv2d)
         assert isinstance(norm, FrozenBatchNorm)
-        return norm.behind(convolution, input)
+        return norm.forward_fused(convolution, input)
 
 
 class Bottleneck(nn.Module):
@@ -62,21 +84,26 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1.behind(self.conv1, x), inplace=True)
-        x = F.relu(self.bn2.behind(self.conv2, x), inplace=True)
-        return F.relu(self.bn3.behind(self.conv3, x).add_(shortcut), inplace=True)
+        x = F.relu(self.bn1.forward_fused(self.conv1, x), inplace=True)
+        x = F.relu(self.bn2.forward_fused(self.conv2, x), inplace=True)
+        return F.relu(self.bn3.forward_fused(self.conv3, x).add_(shortcut), inplace=True)
 
 
 class ResNet(nn.Module):
     """Frames [B, T, 3, H, W] -> maps [(B T), 4 * widths[i], h, w] at strides 4, 8, 16, 32."""
+
+    config_type = ResNetConfig
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         stem = config.widths[0]
         self.conv1 = nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = FrozenBatchNorm(stem)
-        into = (stem, *config.channels)
-        stages = [_stage(into[i], config.widths[i], config.depths[i], stride=1 if i == 0 else 2) for i in range(4)]
+        stages, channels = [], stem
+        for number, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True)):
+            first = Bottleneck(channels, width, stride=1 if number == 0 else 2)
+            stages.append(nn.Sequential(first, *(Bottleneck(4 * width, width, 1) for _ in range(depth - 1))))
+            channels = 4 * width
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -84,15 +111,10 @@ class ResNet(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         x = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # spares each convolution its reordering
-        x = F.relu(self.bn1.behind(self.conv1, x), inplace=True)
+        x = F.relu(self.bn1.forward_fused(self.conv1, x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
             maps.append(x)
         return maps
-
-
-def _stage(in_channels: int, width: int, depth: int, stride: int) -> nn.Sequential:
-    first = Bottleneck(in_channels, width, stride)
-    return nn.Sequential(first, *(Bottleneck(4 * width, width, 1) for _ in range(depth - 1)))

@@ -1,18 +1,31 @@
 """Swin transformer on single frames (Liu et al. 2021), every stage output with its own norm."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from model.referformer.config import SwinConfig
 from model.referformer.network.backbones.window_attention import (
     PatchMerging,
-    Stage,
+    SwinSizes,
+    SwinStage,
     drop_path_rates,
     init_linear,
     pad_to_patches,
 )
 
 
-class PatchEmbed(nn.Module):
+@dataclass(frozen=True, kw_only=True)
+class SwinConfig(SwinSizes):
+    """Sizes of the network; windows are `window` x `window` tokens."""
+
+    kind: ClassVar[str] = "swin"
+    temporal: ClassVar[bool] = False
+
+    window: int = 7
+
+
+class FramePatchEmbed(nn.Module):
     """[N, 3, H, W] -> one token per patch [N, h, w, C]."""
 
     def __init__(self, patch: int, dim: int) -> None:
@@ -28,12 +41,14 @@ class PatchEmbed(nn.Module):
 class Swin(nn.Module):
     """Frames [B, T, 3, H, W] -> four maps [(B T), C, h, w]; windows never shrink, maps are padded to them."""
 
+    config_type = SwinConfig
+
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(config.patch, config.embed_dim)
+        self.patch_embed = FramePatchEmbed(config.patch, config.embed_dim)
         rates = drop_path_rates(config.drop_path, config.depths)
         self.layers = nn.ModuleList(
-            Stage(
+            SwinStage(
                 channels,
                 (1, config.window, config.window),
                 config.heads[stage],

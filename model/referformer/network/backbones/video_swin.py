@@ -1,19 +1,40 @@
 """Video-Swin transformer (Liu et al. 2022): windows over time as well; the stage outputs carry no norm."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.referformer.config import VideoSwinConfig
 from model.referformer.network.backbones.window_attention import (
     PatchMerging,
-    Stage,
+    SwinSizes,
+    SwinStage,
     drop_path_rates,
     init_linear,
     pad_to_patches,
 )
 
 
-class PatchEmbed(nn.Module):
+@dataclass(frozen=True, kw_only=True)
+class VideoSwinConfig(SwinSizes):
+    """Sizes of the network; windows are (time, height, width)."""
+
+    kind: ClassVar[str] = "video_swin"
+    temporal: ClassVar[bool] = True
+
+    window: tuple[int, int, int] = (8, 7, 7)
+    motion_channels: int = 0  # of convolutions over time next to the patches; 0: none, as published
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.motion_channels and self.patch != 4:
+            raise ValueError(
+                f"motion_channels need a patch of 4, which is the stride of the convolutions; got {self.patch}"
+            )
+
+
+class ClipPatchEmbed(nn.Module):
     """[B, 3, T, H, W] -> one token per frame and patch [B, T, h, w, C]; time is not reduced."""
 
     def __init__(self, patch: int, dim: int) -> None:
@@ -27,10 +48,10 @@ class PatchEmbed(nn.Module):
 
 
 class MotionStem(nn.Module):
-    """[B, 3, T, H, W] -> [B, T, h, w, C] at stride 4, for the tokens of the patches to be added to.
+    """[B, 3, T, H, W] -> [B, T, h, w, C] at stride 4, added to the tokens of the patches.
 
-    Convolutions over time and space see which way something goes far sooner than attention between frames does. It
-    starts as 0, so that a model can be given one late.
+    Convolutions over time and space learn the direction of a motion much sooner than attention between frames does.
+    The output starts as 0, so that it can be added to a trained model.
     """
 
     def __init__(self, channels: int, dim: int) -> None:
@@ -52,13 +73,15 @@ class MotionStem(nn.Module):
 class VideoSwin(nn.Module):
     """Frames [B, T, 3, H, W] -> four maps [(B T), C, h, w]; frames of a clip see each other."""
 
+    config_type = VideoSwinConfig
+
     def __init__(self, config: VideoSwinConfig) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(config.patch, config.embed_dim)
+        self.patch_embed = ClipPatchEmbed(config.patch, config.embed_dim)
         self.motion = MotionStem(config.motion_channels, config.embed_dim) if config.motion_channels else None
         rates = drop_path_rates(config.drop_path, config.depths)
         self.layers = nn.ModuleList(
-            Stage(channels, config.window, config.heads[stage], rates[stage])
+            SwinStage(channels, config.window, config.heads[stage], rates[stage])
             for stage, channels in enumerate(config.channels)
         )
         self.downsamples = nn.ModuleList(PatchMerging(channels) for channels in config.channels[:-1])

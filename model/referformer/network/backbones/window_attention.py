@@ -4,14 +4,42 @@ Maps are [B, D, H, W, C] (D frames; 1 for single frames), windows (d, h, w), N =
 """
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.referformer.checks import require_divisible, require_positive
+
 Size = tuple[int, int, int]
 MASK_NUMBERS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwinSizes:
+    """Sizes common to both configs; stage i has embed_dim * 2**i channels at stride patch * 2**i."""
+
+    embed_dim: int = 96
+    depths: tuple[int, int, int, int] = (2, 2, 6, 2)
+    heads: tuple[int, int, int, int] = (3, 6, 12, 24)
+    window: int | Size = 7
+    patch: int = 4
+    drop_path: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_positive(self)
+        for channels, heads in zip(self.channels, self.heads, strict=True):
+            require_divisible(self, "channels", channels, "heads", heads)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return tuple(self.embed_dim * 2**stage for stage in range(4))
+
+    @property
+    def stride(self) -> int:
+        return self.patch
 
 
 class WindowAttention(nn.Module):
@@ -30,26 +58,27 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, regions: Tensor | None) -> Tensor:
-        """x [windows, N, C]; regions [windows, N]: tokens of unequal region do not see each other."""
+        """x [windows, N, C]; regions [windows, N]: tokens of different regions do not attend to each other."""
         count = x.shape[1]
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # A window that shrank to its map takes the leading corner of the index table. That is the right geometry
-        # only where time alone shrank; the published weights were trained with it, so it stays.
+        # A window that shrank to its map takes the leading corner of the index table. That is geometrically right
+        # only if time alone shrank, but the published weights were trained with it.
         index = self.relative_position_index[:count, :count]
         bias = self.relative_position_bias_table[index].permute(2, 0, 1)[None]
         if regions is None:
             out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         else:  # the mask differs from window to window: build it for a few windows at a time
             step = max(1, MASK_NUMBERS_AT_ONCE // bias.numel())
-            parts = zip(*(part.split(step) for part in (query, key, value, regions)), strict=True)
-            out = torch.cat(
-                [F.scaled_dot_product_attention(q, k, v, attn_mask=bias + _apart(r)) for q, k, v, r in parts]
-            )
+            parts = []
+            for q, k, v, r in zip(*(x.split(step) for x in (query, key, value, regions)), strict=True):
+                closed = (r[:, None, :, None] != r[:, None, None, :]).float() * -100.0  # all but: as published
+                parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=bias + closed))
+            out = torch.cat(parts)
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
-class FeedForward(nn.Module):
-    """Two linear layers with GELU, four times as wide inside."""
+class GeluFeedForward(nn.Module):
+    """Two linear layers with GELU; the hidden layer is four times as wide."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -68,7 +97,7 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, window, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim)
+        self.mlp = GeluFeedForward(dim)
         self.drop_path = drop_path
 
     def forward(self, x: Tensor, window: Size, shift: Size) -> Tensor:
@@ -112,7 +141,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(torch.cat(corners, dim=-1)))
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Module):
     """`depth` blocks at one resolution, every second one with shifted windows."""
 
     def __init__(
@@ -121,16 +150,15 @@ class Stage(nn.Module):
         super().__init__()
         self.window = window
         self.blocks = nn.ModuleList(SwinBlock(dim, window, heads, rate) for rate in drop_path)
-        self.downsample = downsample  # only Swin keeps it here, and calls it itself
+        self.downsample = downsample  # stored here by Swin only, which calls it itself
 
     def forward(self, x: Tensor, shrink: bool) -> Tensor:
-        """x [B, D, H, W, C]; shrink: a window as large as the map or larger becomes the map, unshifted."""
+        """x [B, D, H, W, C]; shrink: cut a window that is larger than the map to the map, without shift."""
         shift = tuple(side // 2 for side in self.window)
         window = self.window
         if shrink:
-            fits = [extent <= side for extent, side in zip(x.shape[1:4], window, strict=True)]
-            window = tuple(min(extent, side) for extent, side in zip(x.shape[1:4], window, strict=True))
-            shift = tuple(0 if fit else step for fit, step in zip(fits, shift, strict=True))
+            shift = tuple(step if n > side else 0 for n, side, step in zip(x.shape[1:4], window, shift, strict=True))
+            window = tuple(min(n, side) for n, side in zip(x.shape[1:4], window, strict=True))
         for number, block in enumerate(self.blocks):
             x = block(x, window, shift if number % 2 else (0, 0, 0))
         return x
@@ -156,17 +184,17 @@ def relative_position_index(window: Size) -> Tensor:
     axes = torch.meshgrid(*(torch.arange(side) for side in window), indexing="ij")
     index = torch.zeros((), dtype=torch.int64)
     for axis, side in zip(axes, window, strict=True):
-        place = axis.flatten()
-        index = index * (2 * side - 1) + place[:, None] - place[None, :] + side - 1
+        position = axis.flatten()
+        index = index * (2 * side - 1) + position[:, None] - position[None, :] + side - 1
     return index
 
 
 def window_regions(size: Size, window: Size, shift: Size, device: torch.device) -> Tensor:
-    """[windows, N] int64: after rolling, windows at the far end hold tokens of both ends; these must stay apart."""
+    """[windows, N] int64: after rolling, windows at the far end hold tokens of both ends, which must not mix."""
     regions = torch.zeros((1, 1, 1), dtype=torch.int64, device=device)
     for axis, (extent, side, step) in enumerate(zip(size, window, shift, strict=True)):
-        place = torch.arange(extent, device=device)
-        region = (place >= extent - side).long() + (place >= extent - step).long() if step else place * 0
+        position = torch.arange(extent, device=device)
+        region = (position >= extent - side).long() + (position >= extent - step).long() if step else position * 0
         shape = [1, 1, 1]
         shape[axis] = extent
         regions = regions * 3 + region.view(shape)
@@ -174,14 +202,14 @@ def window_regions(size: Size, window: Size, shift: Size, device: torch.device) 
 
 
 def drop_path_rates(highest: float, depths: tuple[int, ...]) -> list[list[float]]:
-    """Per stage and block, growing linearly from 0 to `highest` over all blocks."""
+    """Return the rate of each block by stage, growing linearly from 0 to `highest` over all blocks."""
     rates = torch.linspace(0, highest, sum(depths), device="cpu").tolist()
     bounds = [sum(depths[:stage]) for stage in range(len(depths) + 1)]
     return [rates[start:end] for start, end in pairwise(bounds)]
 
 
 def init_linear(module: nn.Module) -> None:
-    """Fresh weights of a Swin: normal with deviation 0.02, biases 0. For nn.Module.apply."""
+    """Initialise the weights of a Swin: normal with deviation 0.02, biases 0. For nn.Module.apply."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -189,11 +217,6 @@ def init_linear(module: nn.Module) -> None:
 
 
 def pad_to_patches(x: Tensor, patch: int) -> Tensor:
-    """Zeros to the right and below, to multiples of `patch`; x [..., H, W]."""
+    """Pad x [..., H, W] with zeros at the right and below, to multiples of `patch`."""
     h, w = x.shape[-2:]
     return F.pad(x, (0, -w % patch, 0, -h % patch))
-
-
-def _apart(regions: Tensor) -> Tensor:
-    """regions [windows, N] -> [windows, 1, N, N]: -100 between unequal regions (all but closed), 0 else."""
-    return (regions[:, None, :, None] != regions[:, None, None, :]).float() * -100.0

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.referformer.config import ReferFormerConfig, TextConfig, VideoSwinConfig
+from model.referformer.config import ReferFormerConfig, TextConfig
+from model.referformer.network.backbones.video_swin import VideoSwinConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
 
