@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from model.referformer.inference.postprocess import choose_query, resize_logits
 from model.referformer.inference.preprocess import normalize
-from model.referformer.network import deformable_transformer, pixel_decoder, word_attention
+from model.referformer.network import deformable_attention, deformable_transformer, pixel_decoder, word_attention
 from model.referformer.network.mask_head import DynamicMaskHead
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
@@ -44,8 +44,9 @@ def published_operations() -> Iterator[None]:
     """Within, the model's parts compute what they do by the operations of the published code."""
     with ExitStack() as stack:
         for owner, name, replacement in (
-            (deformable_transformer, "bordered", lambda value, shapes: value),
-            (deformable_transformer, "sample", sample_by_level),
+            (deformable_attention, "add_border", lambda value, shapes: value),
+            (deformable_attention, "sample_bilinear", sample_by_level),
+            (deformable_attention, "token_wise", at_once),
             (deformable_transformer, "token_wise", at_once),
             (pixel_decoder, "token_wise", at_once),
             (word_attention, "_folded", unfolded),
@@ -57,7 +58,7 @@ def published_operations() -> Iterator[None]:
 
 
 def sample_by_level(value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
-    """As `model.deformable.sample`."""
+    """Compute `sample_bilinear` as the published code."""
     n, _, heads, width = value.shape
     sampled = []
     for level, (part, (h, w)) in enumerate(zip(value.split([h * w for h, w in shapes], dim=1), shapes, strict=True)):

@@ -1,4 +1,4 @@
-"""Dynamic mask head: each query brings its own little convolution (Tian et al., CondInst; ReferFormer, section 3.4).
+"""Dynamic mask head: each query predicts its own small convolution (Tian et al., CondInst; ReferFormer, section 3.4).
 
 Shapes: N frames, Q queries, D mask feature channels, h x w pixels of the mask.
 """
@@ -22,7 +22,7 @@ class DynamicMaskHead(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that one query must bring: the weights of all layers, then their biases."""
+        """Count the parameters that one query predicts: the weights of all layers, then their biases."""
         return sum(out * into + out for out, into in self.shapes)
 
     def forward(self, features: Tensor, parameters: Tensor, centres: Tensor) -> Tensor:
@@ -30,13 +30,13 @@ class DynamicMaskHead(nn.Module):
         input -> mask logits [N, Q, h, w]."""
         weights, biases = self._unpack(parameters)
         x = torch.einsum("nqod,ndp->nqop", weights[0][..., :-2], features.flatten(2))
-        return self._further(x, weights, biases, centres, features.shape[-2:])
+        return self._later_layers(x, weights, biases, centres, features.shape[-2:])
 
-    def behind(self, convolution: nn.Conv2d, maps: Tensor, parameters: Tensor, centres: Tensor) -> Tensor:
-        """As `forward` on the features that `convolution` makes of maps [N, C, h, w], which never come to be.
+    def forward_fused(self, convolution: nn.Conv2d, maps: Tensor, parameters: Tensor, centres: Tensor) -> Tensor:
+        """Compute `forward` on the features `convolution(maps)`, maps [N, C, h, w], without computing these features.
 
-        The first layer of a query turns all D features into a few channels at once. Both are linear, so each query has
-        its own narrow convolution: far less work than the wide one, where queries are few.
+        The first layer of a query reduces all D features to a few channels. Both are linear, so they fuse into one
+        narrow convolution per query: far less work than the wide one if queries are few.
         """
         weights, biases = self._unpack(parameters)
         narrow = torch.einsum("nqod,dcij->nqocij", weights[0][..., :-2], convolution.weight)
@@ -47,12 +47,12 @@ class DynamicMaskHead(nn.Module):
         x = torch.cat(channels).unflatten(1, narrow.shape[1:3]).flatten(3)
         if convolution.bias is not None:
             x = x + (weights[0][..., :-2] @ convolution.bias)[..., None]
-        return self._further(x, weights, biases, centres, maps.shape[-2:])
+        return self._later_layers(x, weights, biases, centres, maps.shape[-2:])
 
-    def _further(
+    def _later_layers(
         self, x: Tensor, weights: list[Tensor], biases: list[Tensor], centres: Tensor, size: Sequence[int]
     ) -> Tensor:
-        """From what the first layer makes of the features, [N, Q, channels, h w], to logits [N, Q, h, w]."""
+        """Finish from the first layer's product with the features, x [N, Q, channels, h w] -> logits [N, Q, h, w]."""
         h, w = size
         x = x + weights[0][..., -2:] @ self._offsets(centres, h, w) + biases[0]
         for weight, bias in zip(weights[1:], biases[1:], strict=True):
@@ -60,14 +60,14 @@ class DynamicMaskHead(nn.Module):
         return x.unflatten(-1, (h, w)).squeeze(2)
 
     def _unpack(self, parameters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """-> weights [N, Q, out, in] and biases [N, Q, out, 1] of each layer."""
+        """Split parameters into weights [N, Q, out, in] and biases [N, Q, out, 1] of each layer."""
         sizes = [out * into for out, into in self.shapes] + [out for out, _ in self.shapes]
         parts = parameters.split(sizes, dim=-1)
         weights = [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=False)]
         return weights, [part[..., None] for part in parts[len(self.shapes) :]]
 
     def _offsets(self, centres: Tensor, h: int, w: int) -> Tensor:
-        """Centre minus pixel, x then y, in pixels of the model input: [N, Q, 2, h w]."""
+        """Return centre minus pixel, x then y, in pixels of the model input: [N, Q, 2, h w]."""
         y, x = torch.meshgrid(
             torch.arange(h, device=centres.device), torch.arange(w, device=centres.device), indexing="ij"
         )

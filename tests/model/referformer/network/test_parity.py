@@ -19,7 +19,7 @@ from model.referformer.config import ReferFormerConfig
 from model.referformer.inference.postprocess import a2d_masks, choose_query, merge_objects, query_scores, resize_logits
 from model.referformer.inference.preprocess import normalize, resize, resized_size
 from model.referformer.inference.segmenter import windows
-from model.referformer.network.deformable_transformer import DeformableAttention
+from model.referformer.network.deformable_attention import DeformableAttention
 from model.referformer.network.position_encoding import pixel_position
 from model.referformer.network.referformer import ReferFormer, level_mask
 from model.referformer.network.text_encoder import TokenBatch

@@ -4,14 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.referformer.network.deformable_transformer import (
-    DeformableAttention,
-    Levels,
-    bordered,
-    inverse_sigmoid,
-    sample,
-    valid_ratio,
-)
+from model.referformer.network.deformable_attention import DeformableAttention, Levels, add_border, sample_bilinear
+from model.referformer.network.deformable_transformer import inverse_sigmoid, valid_ratio
 
 SHAPES = [(5, 7), (3, 4), (1, 2)]
 
@@ -30,7 +24,7 @@ def by_grid_sample(value, shapes, locations, weights):
 @pytest.mark.parametrize("dense_rows", [0, 2**9])
 def test_sample_equals_grid_sample(dense_rows, monkeypatch):
     """By bags, and as a matrix product for the small tables of training."""
-    monkeypatch.setattr("model.referformer.network.deformable_transformer.DENSE_ROWS", dense_rows)
+    monkeypatch.setattr("model.referformer.network.deformable_attention.DENSE_ROWS", dense_rows)
     torch.manual_seed(0)
     tokens = sum(h * w for h, w in SHAPES)
     value = torch.randn(2, tokens, 3, 4, dtype=torch.float64)
@@ -38,7 +32,7 @@ def test_sample_equals_grid_sample(dense_rows, monkeypatch):
     locations[0, 0] *= 1e9
     weights = torch.rand(2, 6, 3, 3, 2, dtype=torch.float64)
     results = []
-    for function, table in ((sample, bordered), (by_grid_sample, lambda value, _: value)):
+    for function, table in ((sample_bilinear, add_border), (by_grid_sample, lambda value, _: value)):
         inputs = [x.clone().requires_grad_() for x in (value, locations, weights)]
         out = function(table(inputs[0], SHAPES), SHAPES, *inputs[1:])
         results.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
@@ -48,7 +42,7 @@ def test_sample_equals_grid_sample(dense_rows, monkeypatch):
 
 def test_not_a_number_stays_one():
     locations = torch.full((1, 1, 1, 3, 1, 2), float("nan"))
-    out = sample(bordered(torch.ones(1, 49, 1, 2), SHAPES), SHAPES, locations, torch.ones(1, 1, 1, 3, 1))
+    out = sample_bilinear(add_border(torch.ones(1, 49, 1, 2), SHAPES), SHAPES, locations, torch.ones(1, 1, 1, 3, 1))
     assert out.isnan().all()
 
 
