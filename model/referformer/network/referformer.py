@@ -184,11 +184,11 @@ class ReferFormer(nn.Module):
             raise ValueError(f"frames of {height} x {width} are too small: the model needs at least {smallest} a side")
         if padding is not None and padding.flatten(2).all(-1).any():
             raise ValueError("a frame is all padding: clips of unequal length cannot share a batch")
-        if sizes is None and padding is None:
+        if sizes is None:
             sizes = torch.tensor((height, width), device=frames.device).expand(clips, -1)
-        elif sizes is None:
-            real = ~padding[:, 0]
-            sizes = torch.stack((real[:, :, 0].sum(-1), real[:, 0].sum(-1)), dim=-1)
+            if padding is not None:
+                real = ~padding[:, 0]
+                sizes = torch.stack((real[:, :, 0].sum(-1), real[:, 0].sum(-1)), dim=-1)
         maps = self._backbone(frames)
         if valid_indices is not None:
             chosen = torch.arange(clips, device=frames.device) * length + valid_indices
@@ -209,9 +209,9 @@ class ReferFormer(nn.Module):
             pixel_position(mask, self.config.hidden_dim).expand(len(x), -1, -1, -1)
             for mask, x in zip(masks, levels, strict=True)
         ]
-        level_padding = None if padding is None else masks
-        tokens = self.pixel_decoder.mix_level(1, finest, positions[0], level_padding and level_padding[0], clips)
-        return VideoFeatures(projected, positions[1:], level_padding and level_padding[1:], tokens, sizes)
+        hidden, further = (None, None) if padding is None else (masks[0], masks[1:])
+        tokens = self.pixel_decoder.mix_level(1, finest, positions[0], hidden, clips)
+        return VideoFeatures(projected, positions[1:], further, tokens, sizes)
 
     def encode_text(self, words: TokenBatch) -> TextFeatures:
         """Encode sentences into word and sentence vectors of the model's width."""
