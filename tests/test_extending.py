@@ -11,7 +11,7 @@ import pytest
 
 from jobs import evaluate, export, import_dataset
 from jobs.config.evaluate import EvaluateConfig
-from jobs.config.export import ExportConfig
+from jobs.config.export import FORMATS, ExportConfig, Format
 from jobs.config.import_dataset import ImportConfig
 from jobs.config.options import command_config
 from model.families import FAMILIES, check_checkpoint, load_segmenter
@@ -59,7 +59,7 @@ def test_an_export(mine, shapes, tmp_path, monkeypatch):
     class IdsConfig(ExportConfig):
         """Write ids."""
 
-    monkeypatch.setitem(export.FORMATS, IdsConfig, export.Format("ids", "mine:write_ids", to_folder=False))
+    monkeypatch.setattr(export, "FORMATS", [*FORMATS, Format("ids", IdsConfig, "mine:write_ids", to_folder=False)])
     run_of_truth(str(tmp_path / "run"), *shapes)
     result = export.run(IdsConfig(run=str(tmp_path / "run"), out=str(tmp_path / "ids.txt")))
     assert result.counts == {"pairs": 9}
