@@ -39,7 +39,7 @@ from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.referformer import Decoding
 from model.referformer.network.text_encoder import TextFeatures, TokenBatch
 from model.segmenter import Segmenter
-from pipeline.datasets.synthetic.moving_shapes import Scene, annotation_rows, write_rows
+from pipeline.datasets.synthetic.shapes import annotation_rows, write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
@@ -49,6 +49,7 @@ from pipeline.segment.unit import segment_unit
 from schemas import rle
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
+from tests.moving_shapes import MovingScene
 
 WINDOW, OVERLAP = 36, 8
 WAYS = {f"--window {WINDOW}": 0, f"--window {WINDOW} --overlap {OVERLAP}": OVERLAP}
@@ -74,7 +75,7 @@ def video_path(folder: str, length: int) -> str:
 
 def write_long_video(path: str, length: int) -> None:
     """Rendered as it is written."""
-    scene = Scene.random(np.random.default_rng(0), 32, 48, 3)
+    scene = MovingScene.random(np.random.default_rng(0), 32, 48, 3)
     write_mp4(path, (scene.render(index)[0] for index in range(length)), fps=12)
 
 

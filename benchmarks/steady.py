@@ -40,7 +40,6 @@ from model.bundled import BUNDLED
 from model.referformer.inference.preprocess import resize
 from model.segmenter import Segmentation, Segmenter, SegmenterStats
 from pipeline.cluster import session
-from pipeline.datasets.synthetic.moving_shapes import Scene
 from pipeline.drawing.video_file import write_mp4
 from pipeline.runs.commit import SECONDS
 from pipeline.runs.plan import PlanOptions
@@ -53,6 +52,7 @@ from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.write import frame_rows, pair_rows
 from pipeline.video import pyav_reader
 from schemas.masks import PREDICTIONS
+from tests.moving_shapes import MovingScene
 
 OPTIONS = FrameOptions()
 PACE = 200.0  # pair-frames per second of the sleeping model; a guess for a GPU in a data centre
@@ -141,7 +141,7 @@ class Corpus:
 
 def shapes(seed: int, frames: int, height: int, width: int) -> Iterator[np.ndarray]:
     """The frames of a video."""
-    scene = Scene.random(np.random.default_rng(seed), height, width, 4)
+    scene = MovingScene.random(np.random.default_rng(seed), height, width, 4)
     return (scene.render(index)[0] for index in range(frames))
 
 

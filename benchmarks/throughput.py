@@ -32,10 +32,10 @@ from model.referformer.inference.segmenter import PRECISIONS, ReferFormerSegment
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
 from model.segmenter import Segmenter
-from pipeline.datasets.synthetic.moving_shapes import Scene
 from pipeline.drawing.video_file import write_mp4
 from pipeline.video import Selection, read_frames
 from schemas import rle
+from tests.moving_shapes import MovingScene
 
 SIZE = (360, 640)
 LOGIT_MARGIN = 4e-3
@@ -109,7 +109,7 @@ def half_of_the_pixels(model: ReferFormer) -> None:
 def make_video(folder: str, frames: int) -> str:
     """A video of moving shapes at SIZE."""
     uri = str(Path(folder) / "video.mp4")
-    scene = Scene.random(np.random.default_rng(0), *SIZE, 4)
+    scene = MovingScene.random(np.random.default_rng(0), *SIZE, 4)
     write_mp4(uri, (scene.render(index)[0] for index in range(frames)), fps=12)
     return uri
 

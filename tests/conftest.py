@@ -97,7 +97,7 @@ def checkpoint(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory) -> tuple[str, str]:
     """Manifest and annotations of three synthetic videos of 12 frames with three expressions each."""
-    from pipeline.datasets.synthetic.moving_shapes import MovingShapes
+    from tests.moving_shapes import MovingShapes
 
     folder = tmp_path_factory.mktemp("shapes")
     return MovingShapes(videos=3, num_frames=12, height=96, width=128, seed=7).write(str(folder))

@@ -54,7 +54,7 @@ class TrainingSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class MaskTrack:
     """Masks of one object or expression by frame; None: known to be absent."""
 
     masks: dict[int, bytes | None]
@@ -62,7 +62,7 @@ class Track:
     size: tuple[int, int]
 
 
-Tracks = dict[tuple[str, str], Track]  # by video_id, and object_id or expression_id
+MaskTracks = dict[tuple[str, str], MaskTrack]  # by video_id, and object_id or expression_id
 
 
 def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counter[str]]:
@@ -76,7 +76,7 @@ def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counte
     rows, left_out = [], Counter[str]()
     for number, source in enumerate(sources):
         manifest = read_manifest(source.manifest).to_pylist()
-        tracks, by_object = read_tracks(source, {row["video_id"] for row in manifest})
+        tracks, by_object = read_mask_tracks(source, {row["video_id"] for row in manifest})
         of_video = _by_video(tracks)
         headers = _open_videos(manifest, source.manifest)
         problems: list[str] = []
@@ -97,7 +97,7 @@ def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counte
     return pa.Table.from_pylist(rows, schema=EXAMPLES), left_out
 
 
-def read_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[Tracks, bool]:
+def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[MaskTracks, bool]:
     """The masks of these videos, and whether they are by object (else by expression)."""
     uri = storage.absolute(source.annotations)
     if is_run(uri):
@@ -121,11 +121,11 @@ def _pseudo_labels(run: str, min_score: float) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _group(table: pa.Table, key: str) -> Tracks:
-    tracks: Tracks = {}
+def _group(table: pa.Table, key: str) -> MaskTracks:
+    tracks: MaskTracks = {}
     for row in table.to_pylist():
         index = row["frame_index"]
-        track = tracks.setdefault((row["video_id"], row[key]), Track({}, {}, (row["height"], row["width"])))
+        track = tracks.setdefault((row["video_id"], row[key]), MaskTrack({}, {}, (row["height"], row["width"])))
         if (row["height"], row["width"]) != track.size:
             raise InputError(f"video_id={row['video_id']} {key}={row[key]}: masks of two sizes; make all one size")
         counts = row["counts"]
@@ -135,9 +135,9 @@ def _group(table: pa.Table, key: str) -> Tracks:
     return tracks
 
 
-def _by_video(tracks: Tracks) -> dict[str, dict[str, Track]]:
+def _by_video(tracks: MaskTracks) -> dict[str, dict[str, MaskTrack]]:
     """By video_id, then by object_id or expression_id."""
-    videos: dict[str, dict[str, Track]] = defaultdict(dict)
+    videos: dict[str, dict[str, MaskTrack]] = defaultdict(dict)
     for (video, name), track in tracks.items():
         videos[video][name] = track
     return videos
@@ -170,7 +170,7 @@ def _probe(uri: str) -> VideoHeader | MediaError:
 
 
 def _example(
-    row: dict, header: VideoHeader, tracks: dict[str, Track], by_object: bool, problems: list[str]
+    row: dict, header: VideoHeader, tracks: dict[str, MaskTrack], by_object: bool, problems: list[str]
 ) -> dict | str:
     """EXAMPLES but for `source`, or why the row is left out; `tracks` are those of its video. What is wrong with it is
     added to `problems`."""
@@ -206,7 +206,7 @@ def _example(
     }
 
 
-def _frames(row: dict, header: VideoHeader, meant: list[Track]) -> list[int]:
+def _frames(row: dict, header: VideoHeader, meant: list[MaskTrack]) -> list[int]:
     """All frames that the row speaks of. Where a file does not tell its length, it ends with the last annotation."""
     names, indices = row.get("frames"), row.get("frame_indices")
     selection = Selection(names and tuple(names), indices and tuple(indices))
@@ -224,7 +224,7 @@ def _wanted(row: dict, header: VideoHeader, frames: list[int]) -> frozenset[int]
     return frozenset(frames) & frozenset(chosen or ())
 
 
-def _union(meant: list[Track], header: VideoHeader, wanted: frozenset[int]) -> Iterator[tuple[int, bytes | None]]:
+def _union(meant: list[MaskTrack], header: VideoHeader, wanted: frozenset[int]) -> Iterator[tuple[int, bytes | None]]:
     """Frame and mask of all objects together, in order; frames are found by name where both sides have names."""
     index_of = {name: index for index, name in enumerate(header.names or ())}
     masks: dict[int, list[bytes]] = defaultdict(list)

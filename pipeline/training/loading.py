@@ -60,7 +60,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ClipSample:
     """One augmented clip. `valid`: the position of the one frame with a target, None if all frames have one. `shown`:
     whether a frame with a target showed the object before the clip was changed."""
 
@@ -69,7 +69,7 @@ class Sample:
     shown: bool
 
 
-class Loader:
+class BatchLoader:
     """Batches of one process, epoch after epoch."""
 
     def __init__(
@@ -107,7 +107,7 @@ class Loader:
         samples = [sample for i in positions for sample in self._samples(order[i], epoch, i)]
         return collate(samples, self.tokenizer, self.recipe.sentences)
 
-    def _samples(self, anchor: Anchor, epoch: int, position: int) -> list[Sample]:
+    def _samples(self, anchor: Anchor, epoch: int, position: int) -> list[ClipSample]:
         """A clip with each of its sentences, or another one drawn in its place if it cannot be read or shows nothing
         of an object."""
         rng = np.random.default_rng([self.recipe.seed, epoch, position])
@@ -139,10 +139,7 @@ class Loader:
         every = [anchor for source in self.sources for anchor in source]
         return {kind: [anchor for anchor in every if self.alone[anchor.example] == kind] for kind in (False, True)}
 
-    def _example(self, number: int) -> dict:
-        return self.examples.slice(number, 1).to_pylist()[0]
-
-    def _load(self, examples: Sequence[dict], anchor: Anchor, rng: np.random.Generator) -> list[Sample]:
+    def _load(self, examples: Sequence[dict], anchor: Anchor, rng: np.random.Generator) -> list[ClipSample]:
         """The same frames, changed in the same way, for each sentence."""
         indices, valid = self._frames(examples[0], anchor, rng)
         images, seed = read_images(examples[0], indices), int(rng.integers(2**63))
@@ -150,7 +147,7 @@ class Loader:
         for example in examples:
             clip = training_clip(example, indices, images)
             shown = bool(_annotated(clip, valid).present.any())
-            samples.append(Sample(self._changed(clip, np.random.default_rng(seed)), valid, shown))
+            samples.append(ClipSample(self._changed(clip, np.random.default_rng(seed)), valid, shown))
         return samples
 
     def _frames(self, example: dict, anchor: Anchor, rng: np.random.Generator) -> tuple[list[int], int | None]:
@@ -214,7 +211,7 @@ def _together(examples: pa.Table, recipe: Recipe) -> list[list[int]]:
     return [groups[key] for key in keys]
 
 
-def collate(samples: Sequence[Sample], tokenizer: Tokenizer, sentences: int = 1) -> Batch:
+def collate(samples: Sequence[ClipSample], tokenizer: Tokenizer, sentences: int = 1) -> Batch:
     """Samples of one kind as one batch, padded on the right and below; each `sentences` in a row share their frames."""
     clips = [sample.clip for sample in samples]
     shown = clips[::sentences]

@@ -8,7 +8,7 @@ from pipeline.io import storage
 LOG, PLOT = "log.jsonl", "log.png"
 
 
-class Log:
+class TrainingLog:
     """The log of a run, as far as `step`; later lines, of steps that are done again, are dropped."""
 
     def __init__(self, folder: str, step: int) -> None:

@@ -28,10 +28,10 @@ from model.referformer.training.losses import Losses, clip_losses
 from model.referformer.training.optimizer import adamw, freeze, rate_factor
 from pipeline.io import storage
 from pipeline.training.heldout import heldout_scores
-from pipeline.training.loading import Batch, Loader
-from pipeline.training.log import Log
+from pipeline.training.loading import Batch, BatchLoader
+from pipeline.training.log import TrainingLog
 from pipeline.training.recipe import Recipe
-from pipeline.training.state import Progress, load_state, put_file, save_state
+from pipeline.training.state import TrainingProgress, load_state, put_file, save_state
 from schemas.errors import InputError
 
 START, EXAMPLES, HELDOUT, STATE, RESULT = (
@@ -83,9 +83,9 @@ class Worker:
         self.progress = load_state(self._uri(STATE), self.model, self.optimizer, self.scaler)
         self.network = DistributedDataParallel(self.model) if world > 1 else self.model
         examples = storage.read_table(self._uri(EXAMPLES))
-        self.loader = Loader(examples, self.recipe, self.tokenizer, training.weights)
+        self.loader = BatchLoader(examples, self.recipe, self.tokenizer, training.weights)
         self.heldout = storage.read_table(self._uri(HELDOUT)) if storage.exists(self._uri(HELDOUT)) else None
-        self.log = Log(self.folder, self.progress.step)
+        self.log = TrainingLog(self.folder, self.progress.step)
         self.recent: dict[str, list[float]] = defaultdict(list)  # since the last line of the log
         self.since = time.perf_counter()
 
@@ -98,11 +98,11 @@ class Worker:
             for batch in self.loader.batches(epoch, rank=self.rank, world=self.world, skip=done):
                 self.step(batch.to(self.device), epoch + done / steps)
                 done += 1
-                self.progress = Progress(epoch=epoch, batches=done * self.world, step=self.progress.step + 1)
+                self.progress = TrainingProgress(epoch=epoch, batches=done * self.world, step=self.progress.step + 1)
                 self._record(last=done == steps)
                 if self.recipe.heldout_steps and self.progress.step % self.recipe.heldout_steps == 0 and done < steps:
                     self._score_heldout()
-            self.progress = Progress(epoch=epoch + 1, step=self.progress.step)
+            self.progress = TrainingProgress(epoch=epoch + 1, step=self.progress.step)
             self._end_epoch()
 
     def step(self, batch: Batch, epochs: float) -> Losses:

@@ -22,7 +22,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of each parameter in AdamW
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class TrainingProgress:
     """How far a training came."""
 
     epoch: int = 0
@@ -31,7 +31,7 @@ class Progress:
 
 
 def save_state(
-    uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, progress: Progress
+    uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, progress: TrainingProgress
 ) -> None:
     """Write or replace the state at `uri`."""
     tensors = {f"model.{name}": tensor for name, tensor in _weights(model).items()}
@@ -46,10 +46,12 @@ def save_state(
         put_file(path, uri)
 
 
-def load_state(uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> Progress:
+def load_state(
+    uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler
+) -> TrainingProgress:
     """Take up the state at `uri`; at the start, if there is none. Raises InputError if it is damaged or another's."""
     if not storage.exists(uri):
-        return Progress()
+        return TrainingProgress()
     try:
         with storage.local_file(uri) as path, safe_open(path, "pt") as file:
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -64,7 +66,7 @@ def load_state(uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scale
                     kind: value.to(parameter.device) for kind, value in moments.items()
                 }
         scaler.load_state_dict(json.loads(document["scaler"]))
-        return Progress(**json.loads(document["progress"]))
+        return TrainingProgress(**json.loads(document["progress"]))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{uri} is not the state of this training ({error}); start anew with another --out") from None
 

@@ -13,7 +13,7 @@ from tests.chaos.case import VIDEOS, Case, environment
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory, checkpoint) -> Case:
     """Videos of four frames with three expressions each, and no run yet."""
-    from pipeline.datasets.synthetic.moving_shapes import MovingShapes
+    from tests.moving_shapes import MovingShapes
 
     folder = str(tmp_path_factory.mktemp("corpus"))
     manifest, _ = MovingShapes(videos=VIDEOS, num_frames=4, height=64, width=64, seed=11).write(folder)

@@ -2,14 +2,14 @@
 apart.
 
 A scene has a focus: the kind of sentence that it must leave room for. Everything follows from the generator given.
-Lengths are shares of the shorter side until `Actor`, where they are pixels.
+Lengths are shares of the shorter side until `SceneShape`, where they are pixels.
 """
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pipeline.datasets.synthetic.moving_shapes import COLOURS, KINDS
+from pipeline.datasets.synthetic.shapes import COLOURS, KINDS
 
 PALETTE = COLOURS | {"orange": (240, 132, 30), "cyan": (60, 196, 208)}
 FORMS = KINDS | {"cross": lambda x, y: (np.minimum(abs(x), abs(y)) <= 0.35) & (np.maximum(abs(x), abs(y)) <= 0.95)}
@@ -28,7 +28,7 @@ FEWEST_FRAMES = 4  # in which something can be said to move
 
 
 @dataclass(frozen=True, kw_only=True)
-class Actor:
+class SceneShape:
     """One shape on its way; pixels, x to the right and y down."""
 
     colour: str
@@ -51,7 +51,7 @@ class Actor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class SceneSettings:
     """Size and length of all scenes of a data set, and which looks may occur."""
 
     height: int
@@ -65,52 +65,54 @@ class Stage:
 
 
 def draw_actors(
-    rng: np.random.Generator, stage: Stage, focus: str, count: int, look: tuple[str, str] | None = None
-) -> list[Actor]:
+    rng: np.random.Generator, settings: SceneSettings, focus: str, count: int, look: tuple[str, str] | None = None
+) -> list[SceneShape]:
     """`count` shapes, later ones in front; one of them has `look`, if it is given.
 
     Two of them look alike where the focus is on anything but the look; where it is on that, two share colour or form.
     """
-    looks = [stage.looks[i] for i in rng.permutation(len(stage.looks))]
+    looks = [settings.looks[i] for i in rng.permutation(len(settings.looks))]
     looks = ([look] if look else []) + [other for other in looks if other != look]
     size = str(rng.choice(list(SIZES)))
-    first = _draw(rng, stage, looks[0], size, _motion(rng, stage, focus), "leaves" if focus == "absence" else None)
+    first = _draw(
+        rng, settings, looks[0], size, _motion(rng, settings, focus), "leaves" if focus == "absence" else None
+    )
     if focus == "absence" and rng.random() < 0.5:
         first = replace(first, passage="comes", motion=opposite(first.motion), path=first.path[::-1])
-    actors = [first, _rival(rng, stage, first, focus)]
+    actors = [first, _rival(rng, settings, first, focus)]
     others = [other for other in looks if other not in (first.look, actors[1].look)]
     for other in others[: count - len(actors)]:
         # Shapes that stay leave their order as it is.
-        motion = STILL if focus in ("relation", "position") else _any_motion(rng, stage)
-        actors.append(_draw(rng, stage, other, str(rng.choice(list(SIZES))), motion, None))
+        motion = STILL if focus in ("relation", "position") else _any_motion(rng, settings)
+        actors.append(_draw(rng, settings, other, str(rng.choice(list(SIZES))), motion, None))
     return [actors[i] for i in rng.permutation(len(actors))]
 
 
-def _rival(rng: np.random.Generator, stage: Stage, first: Actor, focus: str) -> Actor:
+def _rival(rng: np.random.Generator, settings: SceneSettings, first: SceneShape, focus: str) -> SceneShape:
     """A look-alike that differs in what the focus is on."""
     look, size, motion = first.look, first.size, first.motion
     if focus == "appearance":
         shared = int(rng.integers(2))
-        similar = [other for other in stage.looks if other != look and other[shared] == look[shared]]
+        similar = [other for other in settings.looks if other != look and other[shared] == look[shared]]
         look, size = similar[int(rng.integers(len(similar)))], str(rng.choice(list(SIZES)))
-        motion = _any_motion(rng, stage)
+        motion = _any_motion(rng, settings)
     if focus == "size":
         size = next(name for name in SIZES if name != size)
     if focus == "motion":
         motion = opposite(motion) if rng.random() < 0.7 else STILL
     if focus == "absence":
-        motion = _any_motion(rng, stage)
-    return _draw(rng, stage, look, size, motion, None)
+        motion = _any_motion(rng, settings)
+    return _draw(rng, settings, look, size, motion, None)
 
 
-def _motion(rng: np.random.Generator, stage: Stage, focus: str) -> str:
+def _motion(rng: np.random.Generator, settings: SceneSettings, focus: str) -> str:
     if focus in ("motion", "absence"):
         return str(rng.choice(list(MOTIONS)))
-    return STILL if focus in ("relation", "position") else _any_motion(rng, stage)
+    return STILL if focus in ("relation", "position") else _any_motion(rng, settings)
 
 
-def _any_motion(rng: np.random.Generator, stage: Stage) -> str:
-    if stage.frames < FEWEST_FRAMES or rng.random() < 0.25:
+def _any_motion(rng: np.random.Generator, settings: SceneSettings) -> str:
+    if settings.frames < FEWEST_FRAMES or rng.random() < 0.25:
         return STILL
     return str(rng.choice(list(MOTIONS)))
 
@@ -121,17 +123,22 @@ def opposite(motion: str) -> str:
 
 
 def _draw(
-    rng: np.random.Generator, stage: Stage, look: tuple[str, str], size: str, motion: str, passage: str | None
-) -> Actor:
+    rng: np.random.Generator,
+    settings: SceneSettings,
+    look: tuple[str, str],
+    size: str,
+    motion: str,
+    passage: str | None,
+) -> SceneShape:
     """A shape somewhere; a passage is drawn as leaving."""
-    radius = rng.uniform(*SIZES[size]) * stage.side
-    extent = np.array((stage.width, stage.height), float)
+    radius = rng.uniform(*SIZES[size]) * settings.side
+    extent = np.array((settings.width, settings.height), float)
     direction = np.array(MOTIONS.get(motion, (0, 0)), float)
     start = rng.uniform(radius, extent - radius)
     axis = int(abs(direction).argmax())
     room = extent[axis] - 2 * radius
-    length = min(rng.uniform(SHORTEST_MOVE, LONGEST_MOVE) * stage.side, room)
-    steps = np.arange(stage.frames) / max(1, stage.frames - 1)
+    length = min(rng.uniform(SHORTEST_MOVE, LONGEST_MOVE) * settings.side, room)
+    steps = np.arange(settings.frames) / max(1, settings.frames - 1)
     if passage is not None:  # just out of sight after half to three quarters of the clip
         gone = rng.uniform(0.5, 0.75)
         length = rng.uniform(0.3, 0.9) * room + 2 * radius
@@ -143,19 +150,23 @@ def _draw(
         start[axis] = low + rng.random() * (room - length)
     path = start + steps[:, None] * direction * (length if motion != STILL else 0)
     colour, form = look
-    return Actor(colour=colour, form=form, size=size, motion=motion, passage=passage, radius=float(radius), path=path)
+    return SceneShape(
+        colour=colour, form=form, size=size, motion=motion, passage=passage, radius=float(radius), path=path
+    )
 
 
-def visible_masks(actors: list[Actor], stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+def visible_masks(actors: list[SceneShape], settings: SceneSettings) -> tuple[np.ndarray, np.ndarray]:
     """bool [N, T, H, W]: what is seen of each shape, and what would be if nothing were in front of it."""
-    whole = np.stack([[actor.mask(t, stage.height, stage.width) for t in range(stage.frames)] for actor in actors])
+    whole = np.stack(
+        [[actor.mask(t, settings.height, settings.width) for t in range(settings.frames)] for actor in actors]
+    )
     seen = whole.copy()
     for behind in range(len(actors)):
         seen[behind] &= ~whole[behind + 1 :].any(0)
     return seen, whole
 
 
-def paint(actors: list[Actor], seen: np.ndarray, background: np.ndarray) -> np.ndarray:
+def paint(actors: list[SceneShape], seen: np.ndarray, background: np.ndarray) -> np.ndarray:
     """uint8 [T, H, W, 3]."""
     frames = np.repeat(background[None], seen.shape[1], axis=0)
     for actor, masks in zip(actors, seen, strict=True):

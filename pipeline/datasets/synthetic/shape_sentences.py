@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.synthetic.shape_scenes import LOOKS, MOTIONS, STILL, Actor, opposite
+from pipeline.datasets.synthetic.shape_scenes import LOOKS, MOTIONS, STILL, SceneShape, opposite
 
 MARGIN = 0.08  # of the shorter side, by which a place or relation must be clear
 
@@ -46,7 +46,7 @@ class Sentence:
     target: int | None
 
 
-def sentences(actors: list[Actor], side: int, rng: np.random.Generator) -> Iterator[Sentence]:
+def sentences(actors: list[SceneShape], side: int, rng: np.random.Generator) -> Iterator[Sentence]:
     """All that can be said, one wording of each."""
 
     def say(wordings: tuple[str, ...], **words: str) -> str:
@@ -80,7 +80,7 @@ def sentences(actors: list[Actor], side: int, rng: np.random.Generator) -> Itera
                         yield Sentence(say(wordings, noun=noun, other=name), "relation", i)
 
 
-def sentence_about_nothing(actors: list[Actor], rng: np.random.Generator) -> Sentence:
+def sentence_about_nothing(actors: list[SceneShape], rng: np.random.Generator) -> Sentence:
     """A sentence about a look that no shape of the scene has."""
     there = {actor.look for actor in actors}
     absent = [look for look in LOOKS if look not in there]
@@ -95,7 +95,7 @@ def opposite_direction(text: str) -> str | None:
     return " ".join([*words[:-1], opposite(words[-1])]) if moving and words[-1] in MOTIONS else None
 
 
-def _nouns(actors: list[Actor]) -> dict[str, list[int]]:
+def _nouns(actors: list[SceneShape]) -> dict[str, list[int]]:
     """Every noun with the shapes that it fits."""
     nouns: dict[str, list[int]] = {}
     for i, actor in enumerate(actors):
@@ -104,6 +104,6 @@ def _nouns(actors: list[Actor]) -> dict[str, list[int]]:
     return nouns
 
 
-def _clear(actor: Actor, other: Actor, axis: int, sign: int, margin: float) -> bool:
+def _clear(actor: SceneShape, other: SceneShape, axis: int, sign: int, margin: float) -> bool:
     """Whether `actor` is on one side of `other` in all frames; `sign` -1 is left or above."""
     return bool((sign * (actor.path[:, axis] - other.path[:, axis]) > margin).all())

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.synthetic.moving_shapes import annotation_rows, texture, write_rows
 from pipeline.datasets.synthetic.shape_scenes import (
     FEWEST_FRAMES,
     FOCUSES,
     LOOKS,
     STILL_FOCUSES,
     UNSEEN,
-    Actor,
-    Stage,
+    SceneSettings,
+    SceneShape,
     draw_actors,
     paint,
     visible_masks,
 )
 from pipeline.datasets.synthetic.shape_sentences import Sentence, sentence_about_nothing, sentences
+from pipeline.datasets.synthetic.shapes import annotation_rows, texture, write_rows
 from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -77,34 +77,34 @@ class SyntheticVideos:
         write_mp4(storage.join(folder, "videos", f"{video_id}.mp4"), tuple(frames), fps=12)
         return list(self._manifest_rows(video_id, scene)), list(annotation_rows(video_id, scene.seen))
 
-    def scene(self, index: int) -> "Scene":
-        """Scene number `index`: its shapes, what is seen of them, its sentences."""
+    def scene(self, index: int) -> "SyntheticScene":
+        """SyntheticScene number `index`: its shapes, what is seen of them, its sentences."""
         rng = self._rng(index, 0)
         frames = int(rng.integers(self.frames[0], self.frames[1] + 1))
         focuses = FOCUSES if frames >= FEWEST_FRAMES else STILL_FOCUSES
         focus = self.focus or focuses[index % len(focuses)]
         train = self.split == "train"
         looks = tuple(look for look in LOOKS if not train or look not in UNSEEN)
-        stage = Stage(height=self.height, width=self.width, frames=frames, looks=looks)
+        settings = SceneSettings(height=self.height, width=self.width, frames=frames, looks=looks)
         for _ in range(TRIES):
             count = int(rng.integers(self.shapes[0], self.shapes[1] + 1))
             count = max(count, 3 if focus == "relation" else 2)
             new = sorted(UNSEEN)[int(rng.integers(len(UNSEEN)))] if not train and index // len(focuses) % 2 else None
-            actors = draw_actors(rng, stage, focus, count, new)
-            seen, whole = visible_masks(actors, stage)
+            actors = draw_actors(rng, settings, focus, count, new)
+            seen, whole = visible_masks(actors, settings)
             shown = {i for i in range(count) if _is_shown(seen[i], whole[i])}
-            said = [s for s in sentences(actors, stage.side, rng) if s.target in shown]
+            said = [s for s in sentences(actors, settings.side, rng) if s.target in shown]
             if any(sentence.kind == focus for sentence in said):
                 chosen = _choose(said, focus, self.expressions, rng, alone=self.focus is not None)
                 if self.no_target:
                     chosen.append(sentence_about_nothing(actors, rng))
-                return Scene(actors, seen, whole, chosen)
+                return SyntheticScene(actors, seen, whole, chosen)
         raise AssertionError(f"no scene for {focus} in {TRIES} tries")
 
     def _rng(self, index: int, use: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS.index(self.split), index, use])
 
-    def _manifest_rows(self, video_id: str, scene: "Scene") -> Iterator[dict]:
+    def _manifest_rows(self, video_id: str, scene: "SyntheticScene") -> Iterator[dict]:
         length = scene.seen.shape[1]
         for number, sentence in enumerate(scene.sentences):
             yield {
@@ -123,10 +123,10 @@ class SyntheticVideos:
 
 
 @dataclass(frozen=True)
-class Scene:
+class SyntheticScene:
     """What one video shows, and what is said of it."""
 
-    actors: list[Actor]
+    actors: list[SceneShape]
     seen: np.ndarray  # bool [N, T, H, W]
     whole: np.ndarray  # bool [N, T, H, W]: if nothing were in front
     sentences: list[Sentence]

@@ -11,7 +11,7 @@ from model.referformer.inference import fast_modes
 from model.referformer.inference.fast_modes import GuardedSegmenter
 from model.referformer.inference.segmenter import ReferFormerSegmenter
 from model.segmenter import Overlap, Segmenter, SegmenterStats
-from pipeline.datasets.synthetic.moving_shapes import Scene
+from tests.moving_shapes import MovingScene
 
 SIZE = (96, 128)
 SENTENCES = ["the red circle", "the blue square", "the shape on the left"]
@@ -19,7 +19,7 @@ SENTENCES = ["the red circle", "the blue square", "the shape on the left"]
 
 @pytest.fixture(scope="module")
 def frames():
-    scene = Scene.random(np.random.default_rng(5), *SIZE, 3)
+    scene = MovingScene.random(np.random.default_rng(5), *SIZE, 3)
     return [scene.render(i)[0] for i in range(4)]
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.datasets.synthetic.shape_scenes import FOCUSES, STILL_FOCUSES, UNSEEN, Actor
+from pipeline.datasets.synthetic.shape_scenes import FOCUSES, STILL_FOCUSES, UNSEEN, SceneShape
 from pipeline.datasets.synthetic.shape_sentences import opposite_direction, sentences
 from pipeline.datasets.synthetic.synthetic import SPLITS, SyntheticVideos
 from pipeline.io.manifest import read_manifest
@@ -54,12 +54,12 @@ def test_absent_targets_leave_the_frame_for_part_of_the_clip(scenes):
     assert count >= 18
 
 
-def actor(colour="red", form="circle", size="small", motion="still", passage=None, at=(20, 20), to=None) -> Actor:
+def actor(colour="red", form="circle", size="small", motion="still", passage=None, at=(20, 20), to=None) -> SceneShape:
     path = np.linspace(at, to or at, 5).astype(float)
-    return Actor(colour=colour, form=form, size=size, motion=motion, passage=passage, radius=8.0, path=path)
+    return SceneShape(colour=colour, form=form, size=size, motion=motion, passage=passage, radius=8.0, path=path)
 
 
-def said(*actors: Actor) -> set[tuple[str, str, int | None]]:
+def said(*actors: SceneShape) -> set[tuple[str, str, int | None]]:
     found = set()
     for seed in range(20):
         found |= {(s.text, s.kind, s.target) for s in sentences(list(actors), 96, np.random.default_rng(seed))}

@@ -4,12 +4,13 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.datasets.synthetic.moving_shapes import COLOURS, KINDS, MovingShape, MovingShapes, Scene
+from pipeline.datasets.synthetic.shapes import COLOURS, KINDS
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from schemas import rle
 from schemas.check import conform
 from schemas.masks import ANNOTATIONS
+from tests.moving_shapes import MovingScene, MovingShape, MovingShapes
 
 SMALL = MovingShapes(videos=2, num_frames=6, height=48, width=64, seed=7)
 
@@ -57,7 +58,7 @@ def test_a_shape_in_front_hides_the_one_behind():
         MovingShape(colour=colour, kind="square", radius=10, start=(20, 20), velocity=(1, 0))
         for colour in ("red", "blue")
     )
-    image, masks = Scene(shapes=(behind, front), background=np.zeros((40, 60, 3), np.uint8)).render(3)
+    image, masks = MovingScene(shapes=(behind, front), background=np.zeros((40, 60, 3), np.uint8)).render(3)
     assert not masks[0].any()
     assert (image[masks[1]] == COLOURS["blue"]).all()
 

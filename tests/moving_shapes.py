@@ -1,4 +1,4 @@
-"""Moving shapes: short synthetic videos with exact masks, for the demo and for tests.
+"""A small data set of moving shapes with exact masks, for tests and benchmarks.
 
 A scene is a few coloured shapes, no two alike, that drift over a dull textured background, bounce off its borders and
 hide one another. Everything follows from the seed.
@@ -8,30 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 
+from pipeline.datasets.synthetic.shapes import COLOURS, KINDS, annotation_rows, texture, write_rows
 from pipeline.drawing.video_file import write_mp4
 from pipeline.io import storage
-from schemas import rle
-from schemas.check import conform
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
-
-COLOURS = {
-    "red": (214, 48, 40),
-    "green": (44, 160, 60),
-    "blue": (40, 84, 208),
-    "yellow": (236, 204, 44),
-    "purple": (140, 60, 176),
-    "white": (242, 242, 242),
-}
-# Inside or outside, for x and y in radii from the centre (x right, y down).
-KINDS = {
-    "circle": lambda x, y: x**2 + y**2 <= 1,
-    "square": lambda x, y: np.maximum(abs(x), abs(y)) <= 0.85,
-    "diamond": lambda x, y: abs(x) + abs(y) <= 1,
-    "triangle": lambda x, y: (y <= 0.8) & (2 * abs(x) - y <= 1),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +40,14 @@ class MovingShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class MovingScene:
     """What one video shows. Later shapes lie in front of earlier ones."""
 
     shapes: tuple[MovingShape, ...]
     background: np.ndarray = field(repr=False)  # uint8 [H, W, 3]
 
     @classmethod
-    def random(cls, rng: np.random.Generator, height: int, width: int, num_shapes: int) -> "Scene":
+    def random(cls, rng: np.random.Generator, height: int, width: int, num_shapes: int) -> "MovingScene":
         pairs = rng.permutation([(colour, kind) for colour in COLOURS for kind in KINDS])[:num_shapes]
         shapes = [_random_shape(rng, str(colour), str(kind), height, width) for colour, kind in pairs]
         return cls(shapes=tuple(shapes), background=texture(rng, height, width))
@@ -100,7 +82,7 @@ class MovingShapes:
         for index in range(self.videos):
             video_id = f"shapes-{index:04d}"
             rng = np.random.default_rng([self.seed, index])
-            scene = Scene.random(rng, self.height, self.width, self.num_shapes)
+            scene = MovingScene.random(rng, self.height, self.width, self.num_shapes)
             frames, visible = zip(*map(scene.render, range(self.num_frames)), strict=True)
             write_mp4(storage.join(folder, "videos", f"{video_id}.mp4"), frames, fps=12)
             pairs += self._manifest_rows(video_id, scene)
@@ -110,7 +92,7 @@ class MovingShapes:
             write_rows(storage.join(folder, "annotations.parquet"), masks, ANNOTATIONS),
         )
 
-    def _manifest_rows(self, video_id: str, scene: Scene) -> Iterator[dict]:
+    def _manifest_rows(self, video_id: str, scene: MovingScene) -> Iterator[dict]:
         for number, shape in enumerate(scene.shapes):
             yield {
                 "video_id": video_id,
@@ -134,33 +116,3 @@ def _random_shape(rng: np.random.Generator, colour: str, kind: str, height: int,
         start=(float(rng.uniform(radius, width - radius)), float(rng.uniform(radius, height - radius))),
         velocity=(float(speed * np.cos(angle)), float(speed * np.sin(angle))),
     )
-
-
-def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 [H, W, 3]: grey-brown blocks of two sizes and fine grain."""
-    image = np.full((height, width, 3), (112.0, 108.0, 100.0))
-    for cell, strength in ((24, 14.0), (6, 7.0), (1, 3.0)):
-        blocks = rng.normal(0, strength, (-(-height // cell), -(-width // cell), 1))
-        image += blocks.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
-    return image.clip(0, 255).astype(np.uint8)
-
-
-def annotation_rows(video_id: str, masks: np.ndarray) -> Iterator[dict]:
-    """`masks`: bool [N, T, H, W]."""
-    height, width = masks.shape[2:]
-    for number, of_object in enumerate(masks):
-        for index, (mask, counts) in enumerate(zip(of_object, rle.encode(of_object), strict=True)):
-            yield {
-                "video_id": video_id,
-                "object_id": str(number),
-                "frame_index": index,
-                "frame_name": f"{index:05d}",
-                "height": height,
-                "width": width,
-                "counts": counts if mask.any() else None,
-            }
-
-
-def write_rows(uri: str, rows: list[dict], schema: pa.Schema) -> str:
-    storage.write_table(uri, conform(pa.Table.from_pylist(rows), schema, uri))
-    return uri
