@@ -1,12 +1,12 @@
 """Long videos in windows, with and without an overlap: memory, identity, J&F. Prints Markdown for RESULTS.md.
 
-* memory: peak resident memory of a process that segments a short and a long video, each in a process of its own. Small
-  frames (32x48, that 10,000 of them take minutes), the checkpoint in the box.
-* identity: two like objects that meet at the windows' seams. The checkpoint in the box has one query for each frame, so
-  nothing could be chosen there; here the candidates are simulated: `SimulatedModel` stands where the model is and says,
-  in every window in another order, what a good but not perfect model would say of the true objects. All that
-  comes after it (choice of the query, linking, blending, masks, rows) is what `rvos segment` runs.
-* real: J&F of the checkpoint in the box on long synthetic videos.
+* memory: peak resident memory of a process that segments a short and a long video, each in its own process. Frames are
+  small (32x48) so that 10,000 of them take minutes, with the bundled checkpoint.
+* identity: two similar objects that meet where windows share frames. The bundled checkpoint has one query per frame and
+  nothing to choose, so candidates are simulated: `SimulatedModel` replaces the model and returns, in another order in
+  every window, what a good but imperfect model would answer for the true objects. Everything after it (choice of the
+  query, linking, averaging, masks, rows) is what `rvos segment` runs.
+* real: J&F of the bundled checkpoint on long synthetic videos.
 
 python benchmarks/long_videos.py [memory] [identity] [real]
 """
@@ -106,7 +106,7 @@ def segmented(rows: list[dict], segmenter: Segmenter, overlap: int, out: str) ->
 # ---------------------------------------------------------------------------------------------------------- identity
 
 FRAMES = 144
-# Around the seams of both ways: windows begin at 0, 36, 72, 108 without and at 0, 28, 56, 84, 108 with an overlap.
+# Where windows meet in both modes: windows begin at 0, 36, 72, 108 without and at 0, 28, 56, 84, 108 with an overlap.
 MEETINGS = {
     "short": [(30, 33), (37, 39), (58, 61), (70, 74), (86, 89), (107, 110), (115, 118)],
     "long": [(27, 38), (55, 65), (70, 74), (83, 93), (106, 121)],  # all frames that windows share
@@ -318,7 +318,7 @@ def measure_real(videos: int) -> Iterator[str]:
         manifest, annotations, _ = data.write(folder)
         rows = pq.read_table(manifest).to_pylist()
         rows = [row | {"video_uri": storage.absolute(row["video_uri"], folder)} for row in rows]
-        yield f"| checkpoint in the box, {len(rows)} pairs in {videos} videos of {FRAMES} frames | J&F |"
+        yield f"| bundled checkpoint, {len(rows)} pairs in {videos} videos of {FRAMES} frames | J&F |"
         yield "| --- | --- |"
         for way, overlap in WAYS.items():
             predictions = segmented(rows, segmenter, overlap, f"{folder}/{overlap}.parquet")

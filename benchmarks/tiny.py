@@ -1,4 +1,4 @@
-"""What the checkpoint in the box can do: J&F on unseen moving shapes by kind of sentence, in both published modes, and
+"""What the bundled checkpoint can do: J&F on unseen moving shapes by kind of sentence, in both published modes, and
 two controls that must cost it: sentences of other videos, and the opposite direction of motion.
 
 python benchmarks/tiny.py --out tiny-scores [--checkpoint DIR]

@@ -1,8 +1,8 @@
-"""Read a published `.pth` checkpoint without running a line of what is in it.
+"""Read a published `.pth` checkpoint without executing any code in it.
 
-Such files are pickles, and a pickle may call any function while it is read. Two fences, each enough alone:
-every name that the file asks for is listed from its opcodes, nothing executed, and must be one of the few below;
-then torch reads it with `weights_only`, whose unpickler knows only those names.
+Such files are pickles, and a pickle may call any function while it is read. Two checks, each sufficient alone: the
+names that the file looks up are listed from its opcodes, without executing them, and must be in the list below; then
+torch reads the file with `weights_only`, whose unpickler knows only those names.
 """
 
 import argparse
@@ -43,10 +43,10 @@ HARMLESS = frozenset(
 
 
 def read_pth(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file of `torch.save`, zip or legacy format: under 'model', or the whole file.
+    """Return the state dict in a file of `torch.save`, zip or legacy format: under 'model', or the whole file.
 
-    Zip files are mapped, so that only tensors which are used take memory. Raises CheckpointError if there is no such
-    file, if it is damaged or something else, or if it asks for a name that is not harmless; all such are listed.
+    Zip files are memory-mapped, so only the tensors that are used take memory. Raises CheckpointError if the file is
+    missing, damaged or not a checkpoint, or with a list of all names that it looks up and that are not harmless.
     """
     path = Path(path)
     if not path.is_file():
@@ -86,7 +86,7 @@ def _starts_with(path: Path, start: bytes) -> bool:
 
 
 def _names_in_zip(path: Path) -> set[str]:
-    """Names asked for by the pickles of a zip file whose entries are whole, and no larger than the file says."""
+    """List the names that the pickles of a zip file look up. Raises CheckpointError if it is damaged or compressed."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -111,9 +111,9 @@ def _names_in_zip(path: Path) -> set[str]:
 
 
 def _names_in_legacy(path: Path) -> set[str]:
-    """Names asked for by the pickles at the start of a legacy file.
+    """List the names that the pickles at the start of a legacy file look up.
 
-    A pickle of other origin is read as far as it goes, so that the names in it are told as well.
+    Another kind of pickle is read as far as possible, to list its names too.
     """
     names = set[str]()
     try:
@@ -129,10 +129,10 @@ def _names_in_legacy(path: Path) -> set[str]:
 
 
 def _names_in_pickle(file: BinaryIO) -> set[str]:
-    """`module.name` of everything that one pickle looks up, from its opcodes; the file is left behind it.
+    """List `module.name` of everything that one pickle looks up, from its opcodes, and read to its end.
 
-    Protocol 4 takes both words from the stack; they are followed through the memo as far as pickle itself writes
-    them. Raises ValueError where the bytes are no pickle.
+    Protocol 4 takes both words from the stack; they are followed through the memo as pickle itself writes them. Raises
+    ValueError if the bytes are not a pickle.
     """
     names = set[str]()
     memo: dict[int, str | None] = {}

@@ -1,8 +1,8 @@
 """Sentences to RoBERTa token ids, from files in a local folder; nothing is ever downloaded.
 
-The `tokenizers` library reads the files itself. The tokenizer classes of transformers answer an empty folder, or
-files whose names they do not know, with a tokenizer of five tokens and no error; here every tokenizer is checked
-against the vocabulary of the model that it feeds.
+The `tokenizers` library reads the files. The tokenizer classes of transformers turn an empty folder, or files with
+unknown names, into a tokenizer of five tokens without an error, so here every tokenizer is checked against the
+vocabulary of its model.
 """
 
 import json
@@ -29,7 +29,7 @@ class Tokenizer:
         self.backend.no_truncation()
 
     def __call__(self, expressions: Sequence[str]) -> TokenBatch:
-        """Token ids [B, L] int64, padded on the right to the longest, and their mask [B, L] bool, True = real."""
+        """Return ids [B, L] int64, padded on the right to the longest, and their mask [B, L] bool, True = real."""
         rows = [encoding.ids for encoding in self.backend.encode_batch(list(expressions))]
         ids = torch.full((len(rows), max(map(len, rows), default=0)), PAD, dtype=torch.int64)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
@@ -39,7 +39,7 @@ class Tokenizer:
         return TokenBatch(ids=ids, mask=mask)
 
     def count(self, expression: str) -> int:
-        """Number of ids of one expression, start and end included."""
+        """Count the ids of one expression, start and end included."""
         return len(self.backend.encode(expression).ids)
 
     def save(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ def load_tokenizer(folder: str | Path, vocab_size: int) -> Tokenizer:
 
 
 def write_byte_level_tokenizer(folder: str | Path) -> int:
-    """Write a tokenizer that needs no training: one id for each byte, no merges. Returns its number of tokens."""
+    """Write a tokenizer with one id for each byte and no merges. Returns its number of tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = SPECIAL | {byte: len(SPECIAL) + i for i, byte in enumerate(alphabet)}
     tokenizer = Tokenizer(_byte_level(models.BPE(vocab=vocab, merges=[])))
@@ -107,7 +107,7 @@ def write_tokenizer(folder: str | Path, sentences: Sequence[str], vocab_size: in
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """The files that `load_tokenizer` reads: the first of the two forms that is complete; CheckpointError if none."""
+    """Return the files that `load_tokenizer` reads: the first complete form. CheckpointError if there is none."""
     whole, vocab, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     if whole.is_file():
         return (whole,)
@@ -126,7 +126,7 @@ def _read(files: tuple[Path, ...]) -> tokenizers.Tokenizer:
 
 
 def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
-    """The rest of RoBERTa's tokenizer around its vocabulary and merges."""
+    """Build RoBERTa's tokenizer around its vocabulary and merges."""
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", END), ("<s>", START), add_prefix_space=False)

@@ -1,4 +1,4 @@
-"""From the model's output to answers, as the published inference scripts do it.
+"""Turn the model's output into answers, as the published inference scripts.
 
 Shapes: T frames, Q queries, K classes, O objects, h x w of the mask logits, H x W of the displayed frame.
 """
@@ -11,17 +11,17 @@ DAVIS_BACKGROUND = 0.1
 
 
 def query_scores(logits: Tensor) -> Tensor:
-    """logits [T, Q, K] -> [Q]: probability, mean over the frames, best class."""
+    """Score each query: logits [T, Q, K] -> [Q], mean probability over the frames of the best class."""
     return logits.sigmoid().mean(0).amax(-1)
 
 
 def choose_query(logits: Tensor) -> int:
-    """The one query that answers for all frames of a window; logits [T, Q, K]."""
+    """Choose the query that answers for all frames of a window; logits [T, Q, K]."""
     return int(query_scores(logits).argmax())
 
 
 def query_margin(logits: Tensor, query: int) -> float | None:
-    """How much better the score of `query` is than that of the best other one; None if there is no other."""
+    """Return the score of `query` minus that of the best other one; None without another."""
     scores = query_scores(logits)
     others = torch.cat((scores[:query], scores[query + 1 :]))
     return float(scores[query] - others.max()) if len(others) else None

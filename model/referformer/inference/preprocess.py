@@ -1,4 +1,4 @@
-"""From a decoded frame to the model's input: resize as published, then ImageNet normalisation."""
+"""Turn a decoded frame into the model's input: resize as published, then ImageNet normalisation."""
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ STD = (0.229, 0.224, 0.225)
 
 
 def resized_size(height: int, width: int, short_side: int, max_size: int | None = None) -> tuple[int, int]:
-    """Height and width with the shorter one at `short_side`, and the longer one at most `max_size`.
+    """Return height and width with the shorter one at `short_side`, and the longer one at most `max_size`.
 
-    As published: the side that follows is truncated, not rounded (480 x 853 becomes 360 x 639); where `max_size`
-    binds, it is the short side that is rounded first, so the long one may fall short of the limit.
+    As published: the longer side is truncated, not rounded (480 x 853 becomes 360 x 639). If `max_size` binds, the
+    short side is rounded first, so the long one may be below the limit.
     """
     short, long = min(height, width), max(height, width)
     if max_size is not None and long / short * short_side > max_size:

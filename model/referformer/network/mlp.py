@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NUMBERS_AT_ONCE = {"cpu": 2**20}  # of one hidden layer: what a core's cache holds with its weights
+NUMBERS_AT_ONCE = {"cpu": 2**20}  # of one hidden layer: as many as a core's cache holds with the weights
 NUMBERS_ELSEWHERE = 2**25  # 128 MiB in float32
 
 
@@ -26,7 +26,7 @@ class MLP(nn.Module):
 
 
 def init_xavier(*layers: nn.Linear | nn.Conv2d) -> None:
-    """Fresh weights: Xavier uniform, biases 0."""
+    """Initialise weights by Xavier uniform and biases with 0."""
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
@@ -34,11 +34,11 @@ def init_xavier(*layers: nn.Linear | nn.Conv2d) -> None:
 
 
 def token_wise(function: Callable[..., Tensor], *tokens: Tensor, width: int) -> Tensor:
-    """Apply a function that treats every token alone, a bounded number of tokens at a time.
+    """Apply a function that treats every token independently, a bounded number of tokens at a time.
 
-    tokens: tensors [B, N, ...] cut along N together. width: numbers that the function holds for each token at its
-    widest. The hidden layer of a feed-forward block over all pixels of a clip would otherwise be the largest tensor of
-    the whole model; on a CPU smaller pieces than memory allows are faster, since they stay in its cache.
+    tokens: tensors [B, N, ...], split along N together. width: numbers per token in the function's widest tensor. The
+    hidden layer of a feed-forward block over all pixels of a clip would otherwise be the largest tensor of the whole
+    model. On a CPU, pieces that fit in its cache are also faster.
     """
     batch, count = tokens[0].shape[:2]
     numbers = NUMBERS_AT_ONCE.get(tokens[0].device.type, NUMBERS_ELSEWHERE)

@@ -18,7 +18,7 @@ REDUCTIONS = (8, 4, 2, 1)  # of the self-attention's maps, finest level first
 
 @dataclass(frozen=True)
 class PixelTokens:
-    """One level of a clip after self-attention: all that needs no text."""
+    """One level of a clip after self-attention, before it reads the text."""
 
     tokens: Tensor  # [B, T h w, C]
     position: Tensor  # [B, T h w, C]
@@ -26,7 +26,7 @@ class PixelTokens:
 
 
 class ConvNorm(nn.Conv2d):
-    """Convolution without bias, group norm, and ReLU if asked."""
+    """Convolution without bias, group norm, and optionally ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, groups: int, *, relu: bool) -> None:
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
@@ -57,7 +57,7 @@ class CrossModalBlock(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def mix_pixels(self, x: Tensor, position: Tensor, padding: Tensor | None, clips: int) -> PixelTokens:
-        """The half without text: x, position [N, C, h, w], padding [N, h, w] -> tokens of `clips` clips.
+        """Compute the half without text: x, position [N, C, h, w], padding [N, h, w] -> tokens of `clips` clips.
 
         Attention runs on maps reduced by nearest sampling: it is quadratic in T h w.
         """
@@ -77,8 +77,7 @@ class CrossModalBlock(nn.Module):
         return PixelTokens(tokens=mixed, position=clip_tokens(position, clips), shape=(frames, h, w))
 
     def forward(self, pixels: PixelTokens, text: TextFeatures) -> Tensor:
-        """The half with text -> [B, T h w, C]; every pixel for itself."""
-
+        """Compute the half with text -> [B, T h w, C]; pixels are independent of each other."""
         attend = word_attention(self.multihead_attn, text)
 
         def read(x: Tensor, position: Tensor) -> Tensor:
@@ -104,7 +103,7 @@ class CrossModalPixelDecoder(nn.Module):
         init_xavier(self.mask_features)
 
     def mix_level(self, level: int, x: Tensor, position: Tensor, padding: Tensor | None, clips: int) -> PixelTokens:
-        """Text-free part of one level; x [N, channels, h, w]. At level 1 it depends on the video alone."""
+        """Compute one level without text; x [N, channels, h, w]. Level 1 depends on the video alone."""
         x = self.get_submodule(f"adapter_{level}")(x)
         return self._block(level).mix_pixels(x, position, padding, clips)
 
@@ -116,8 +115,8 @@ class CrossModalPixelDecoder(nn.Module):
         padding: list[Tensor] | None,
         text: TextFeatures,
     ) -> Tensor:
-        """finest: level 1 from mix_level; memory, positions, padding of levels 2 to 4 -> [N, C, h, w], from which
-        `mask_features` makes the features of masks."""
+        """finest: level 1 from mix_level; memory, positions, padding of levels 2 to 4 -> [N, C, h, w], the input of
+        `mask_features`."""
         clips, x = len(finest.tokens), None
         for level in (4, 3, 2, 1):
             pixels = finest
@@ -148,5 +147,5 @@ def frame_maps(tokens: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def smallest_side(stride: int) -> int:
-    """Shortest image side whose finest map keeps at least one pixel when it is reduced."""
+    """Return the shortest image side whose finest map keeps at least one pixel when it is reduced."""
     return stride * (max(REDUCTIONS) - 1) + 1

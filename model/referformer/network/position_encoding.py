@@ -1,6 +1,6 @@
 """Sine positions of pixels and words (Carion et al., DETR, appendix A.4; Vaswani et al. for the wave lengths).
 
-Positions count what is real: padding does not advance the count, and the last real element is always at 2 pi.
+Padding does not advance the count of positions, and the last real element is always at 2 pi.
 """
 
 import math
@@ -13,7 +13,7 @@ EPSILON = 1e-6
 
 
 def pixel_position(padding: Tensor, dim: int) -> Tensor:
-    """Position of every pixel: dim / 2 values for y, then dim / 2 for x.
+    """Encode the position of every pixel: dim / 2 values for y, then dim / 2 for x.
 
     padding [N, h, w] bool, True on padding; result [N, dim, h, w] float32. `dim` is a multiple of 4.
     """
@@ -27,7 +27,7 @@ def pixel_position(padding: Tensor, dim: int) -> Tensor:
 
 
 def word_position(padding: Tensor, dim: int) -> Tensor:
-    """Position of every word; padding [N, L] bool, True on padding; result [N, L, dim] float32, `dim` even."""
+    """Encode the position of every word; padding [N, L] bool, True on padding -> [N, L, dim] float32, `dim` even."""
     count = (~padding).float().cumsum(1)
     return _waves(count / (count[:, -1:] + EPSILON), dim)
 

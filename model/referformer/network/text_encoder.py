@@ -23,13 +23,13 @@ class TokenBatch:
     mask: Tensor  # [N, L] bool, True on real tokens
 
     def to(self, device: torch.device) -> Self:
-        """The same on another device."""
+        """Copy to another device."""
         return type(self)(ids=self.ids.to(device), mask=self.mask.to(device))
 
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the rest of the model sees of N sentences."""
+    """Features of N sentences for the rest of the model."""
 
     words: Tensor  # [N, L, C]
     sentence: Tensor  # [N, C]
@@ -38,7 +38,7 @@ class TextFeatures:
 
     @classmethod
     def stack(cls, features: Sequence[Self]) -> Self:
-        """All their sentences, padded to the longest."""
+        """Join features of several sentences, padded to the longest."""
         longest = max(one.words.shape[1] for one in features)
 
         def pad(x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class FeatureResizer(nn.Module):
 
 
 def encode_text(encoder: Roberta, resizer: FeatureResizer, words: TokenBatch) -> TextFeatures:
-    """ids and mask [N, L] -> features; ValueError if a sentence is longer than the encoder's positions reach."""
+    """Encode ids and mask [N, L]. Raises ValueError if a sentence has more tokens than the encoder takes."""
     longest = encoder.max_tokens
     if words.ids.shape[1] > longest:
         raise ValueError(f"a sentence of {words.ids.shape[1]} tokens; the text encoder takes at most {longest}")

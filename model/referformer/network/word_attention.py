@@ -1,8 +1,8 @@
-"""Attention of many pixels to few words, without training: the projections of the pixels folded into the words.
+"""Attention of many pixels to few words, for inference: the projections of the pixels are folded into the words.
 
 Attention computes (x Wq + bq) k for each pixel x and word k, and sums values v Wo. With L words and M heads there are
-but L M different products Wq k and v Wo: where that is less than the C channels, computing them first spares both
-projections of every pixel. The result is the same but for rounding.
+only L M different products Wq k and v Wo. If that is less than the C channels, computing them first saves both
+projections of every pixel. The result is the same except for rounding.
 
 Shapes: B clips, P pixels of all frames, L words, M heads, C channels.
 """
@@ -17,7 +17,7 @@ from model.referformer.network.text_encoder import TextFeatures
 
 
 def word_attention(attention: nn.MultiheadAttention, text: TextFeatures) -> Callable[[Tensor], Tensor]:
-    """A function of pixels [B, P, C] that gives what they read from their sentence, [B, P, C]: keys with position."""
+    """Return a function that lets pixels [B, P, C] attend to their sentence -> [B, P, C]; keys carry the position."""
     keys = text.words + text.position
     if attention.training or keys.shape[1] * attention.num_heads > attention.embed_dim + keys.shape[1]:
         return lambda x: attention(x, keys, text.words, key_padding_mask=text.padding, need_weights=False)[0]

@@ -1,1 +1,1 @@
-"""What training needs besides the network: targets, matching, losses, learning rates."""
+"""Training of the network: targets, matching, losses, learning rates."""

@@ -15,7 +15,7 @@ BLOCKS = (Bottleneck, SwinBlock, EncoderLayer, DecoderLayer, CrossModalBlock)
 
 
 def checkpoint_gradients(model: ReferFormer) -> None:
-    """Make every block of `model` keep nothing but its inputs. Names, weights and numbers stay what they are."""
+    """Make every block of `model` store only its inputs. Names, weights and results do not change."""
     for module in model.modules():
         if isinstance(module, BLOCKS):
             _recompute(module, "forward")

@@ -1,4 +1,4 @@
-"""Loss of one forward pass: five terms of the matched query, at each decoder layer (ReferFormer, section 3.5).
+"""Loss of one forward pass: five terms of the matched query in each decoder layer (ReferFormer, section 3.5).
 
 Normalised as published: every term by the number of frames that show their object, although the mask terms count
 once per clip and the others once per frame.
@@ -17,14 +17,14 @@ from model.referformer.training.targets import Targets, generalised_iou
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one batch."""
+    """Losses of one batch."""
 
     layers: list[Terms]  # scalars, first decoder layer to last
     queries: list[Tensor]  # [B], the matched query in each layer
-    total: Tensor  # what is minimised
+    total: Tensor  # to be minimised
 
     def by_name(self) -> dict[str, Tensor]:
-        """The last layer's terms under their names, without gradient."""
+        """Return the last layer's terms by name, without gradient."""
         return {name: value.detach() for name, value in vars(self.layers[-1]).items()}
 
 
@@ -36,10 +36,10 @@ def clip_losses(
     *,
     full_masks: bool = False,
 ) -> Losses:
-    """The loss of a batch; each decoder layer matches for itself.
+    """Compute the loss of a batch; each decoder layer is matched separately.
 
     num_boxes: frames that show their object, the mean over all processes; None: those of this batch.
-    full_masks: compare masks at the input's size, the logits enlarged as for an answer; published: at stride 4.
+    full_masks: compare masks at the input's size, with upsampled logits; the published way is at stride 4.
     """
     normaliser = max(float(targets.count if num_boxes is None else num_boxes), 1.0)
     layers, queries = [], []
@@ -55,7 +55,7 @@ def _layer_losses(
     prediction: Prediction, targets: Targets, chosen: Tensor, normaliser: float, full_masks: bool
 ) -> Terms:
     clips = torch.arange(len(chosen), device=chosen.device)
-    meant = targets.meant[:, None]  # there is no box of nothing; its mask is empty
+    meant = targets.meant[:, None]  # an absent object has no box, and an empty mask
     boxes = prediction.boxes[clips, :, chosen].float()  # [B, T, 4]
     logits = prediction.masks[clips, :, chosen].float()  # [B, T, h, w]
     if full_masks:
@@ -72,7 +72,7 @@ def _layer_losses(
 
 
 def _class_loss(logits: Tensor, targets: Targets, chosen: Tensor) -> Tensor:
-    """[B, T, Q, K]: the matched query is positive where the object is present, all else is negative."""
+    """[B, T, Q, K]: the matched query is positive where the object is present, everything else negative."""
     wanted = torch.zeros_like(logits)
     clip, frame = targets.present.nonzero(as_tuple=True)
     wanted[clip, frame, chosen[clip], wanted_classes(logits, targets)[clip, frame]] = 1

@@ -1,4 +1,4 @@
-"""Sequence matching: which one query answers for the object in all frames of its clip (ReferFormer, section 3.5).
+"""Sequence matching: choose the one query that answers in all frames of a clip (ReferFormer, section 3.5).
 
 Shapes: B clips, T frames, Q queries, K classes, h x w pixels of the masks.
 """
@@ -36,7 +36,7 @@ class Terms:
     dice: Tensor
 
     def total(self, coefficients: Coefficients) -> Tensor:
-        """Their weighted sum."""
+        """Return the weighted sum of the terms."""
         return (
             coefficients.classes * self.classes
             + coefficients.boxes * self.boxes
@@ -47,7 +47,7 @@ class Terms:
 
 
 def match(prediction: Prediction, targets: Targets, coefficients: Coefficients) -> Tensor:
-    """The cheapest query of each clip, [B] int64; where nothing is meant, the one that would answer."""
+    """Return the query of least cost in each clip, [B] int64; without an object, the query of the highest score."""
     costs = matching_costs(prediction, targets).total(coefficients)
     surest = -prediction.logits.detach().float().sigmoid().mean(1).amax(-1)
     return torch.where(targets.meant[:, None], costs, surest).argmin(-1)
@@ -55,7 +55,7 @@ def match(prediction: Prediction, targets: Targets, coefficients: Coefficients) 
 
 @torch.no_grad()
 def matching_costs(prediction: Prediction, targets: Targets) -> Terms:
-    """[B, Q] each. The class counts where the object is present; boxes and masks count in all frames."""
+    """Compute the costs, [B, Q] each: class in frames where the object is present, boxes and masks in all frames."""
     boxes, wanted = prediction.boxes.float(), targets.boxes[:, :, None].expand_as(prediction.boxes)
     logits = prediction.masks.float().transpose(1, 2).flatten(2)  # [B, Q, T h w]
     masks = targets.masks_at(*prediction.masks.shape[-2:]).flatten(1)[:, None].expand_as(logits)
@@ -69,7 +69,7 @@ def matching_costs(prediction: Prediction, targets: Targets) -> Terms:
 
 
 def focal_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Of each logit, wanted 0 or 1."""
+    """Compute the focal loss of each logit; `wanted` is 0 or 1."""
     chance = logits.sigmoid()
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     wrong = chance * (1 - wanted) + (1 - chance) * wanted
@@ -77,18 +77,18 @@ def focal_loss(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 def dice(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Soft overlap over the last axis, up to 1 (Milletari et al. 2016); the 1s keep empty masks finite."""
+    """Compute the soft overlap over the last axis, up to 1 (Milletari et al. 2016); the 1s keep empty masks finite."""
     chance = logits.sigmoid()
     return (2 * (chance * wanted).sum(-1) + 1) / (chance.sum(-1) + wanted.sum(-1) + 1)
 
 
 def wanted_classes(logits: Tensor, targets: Targets) -> Tensor:
-    """[B, T] int64: the class to look at; with one class there is no other, whatever the label says."""
+    """Return the class of each frame, [B, T] int64: always 0 for a model with one class."""
     return torch.zeros_like(targets.labels) if logits.shape[-1] == 1 else targets.labels
 
 
 def _class_cost(logits: Tensor, targets: Targets) -> Tensor:
-    """Focal cost of calling the query the object, minus that of not doing so; mean over frames with the object."""
+    """Compute the focal cost of a positive minus that of a negative query; mean over frames with the object."""
     chosen = wanted_classes(logits, targets)[:, :, None, None].expand(*logits.shape[:3], 1)
     chance = logits.gather(-1, chosen).squeeze(-1).sigmoid()
     positive = ALPHA * (1 - chance) ** GAMMA * -(chance + 1e-8).log()

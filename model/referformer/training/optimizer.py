@@ -1,4 +1,4 @@
-"""What trains, at which rate: frozen parts, parameter groups of AdamW, learning rate over time."""
+"""Frozen parts, parameter groups of AdamW, and learning rates over time."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Rates:
     offsets: float = 1e-4  # reference points and sampling offsets of the deformable attention
 
     def of(self, name: str) -> tuple[str, float]:
-        """Group and rate of a parameter of the model."""
+        """Return the group and rate of a parameter by its name."""
         if name.startswith("backbone.0."):
             return "backbone", self.backbone
         if name.startswith("text_encoder."):
@@ -31,7 +31,7 @@ class Rates:
 
 
 def freeze(model: ReferFormer, *, text_encoder: bool) -> None:
-    """Stop gradients where the published training has none: a ResNet's stem and first stage, the text encoder if asked.
+    """Stop gradients as in the published training: a ResNet's stem and first stage, optionally the text encoder.
 
     A frozen text encoder keeps its dropout: it is in training mode with the rest.
     """
@@ -43,7 +43,7 @@ def freeze(model: ReferFormer, *, text_encoder: bool) -> None:
 
 
 def adamw(model: nn.Module, rates: Rates, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over all that trains; each group carries its `name`. Weight decay is on everything, as published."""
+    """Build AdamW over all trainable parameters, all with weight decay as published; each group has a `name`."""
     groups: dict[str, dict] = {}
     for name, parameter in model.named_parameters():  # a box head, known under two names, comes once
         if parameter.requires_grad:
@@ -53,7 +53,7 @@ def adamw(model: nn.Module, rates: Rates, weight_decay: float) -> torch.optim.Ad
 
 
 def rate_factor(progress: float, *, schedule: str, drops: tuple[float, ...], warmup: float) -> float:
-    """What the learning rates are multiplied with, `progress` epochs from the start.
+    """Return the factor of the learning rates after `progress` epochs.
 
     "steps": a tenth after each of `drops` (epochs), the published way. "cosine": down to 0 at the last of `drops`.
     Before either, a linear rise over the first `warmup` epochs.

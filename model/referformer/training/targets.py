@@ -1,4 +1,4 @@
-"""What a clip should have given, and boxes.
+"""Training targets of a clip, and operations on boxes.
 
 Shapes: B clips, T frames, H x W pixels of the padded model input, h x w of the masks at the finest stride.
 """
@@ -16,28 +16,27 @@ EPSILON = 1e-6  # in all four places of the generalised IoU, as published
 class Targets:
     """The referred object in each frame. Where it is absent, its mask is empty and its box 0, 0, 0, 0.
 
-    Padding is background. Of a clip without any frame that shows its object, nothing is meant. Else a frame may be
-    present with an empty mask, or absent with a mask: the terms that look at masks and boxes take what is given,
-    presence decides the class alone.
+    Padding is background. A clip has no object if it is absent in all frames. A frame may be present with an empty
+    mask, or absent with a mask: mask and box terms use the mask and box as given, presence decides the class only.
     """
 
     masks: Tensor  # [B, T, H, W] bool
     boxes: Tensor  # [B, T, 4] float, cx, cy, w, h in 0..1 of the frame without padding
     present: Tensor  # [B, T] bool
-    labels: Tensor  # [B, T] int64, of no matter where the model has one class
+    labels: Tensor  # [B, T] int64, ignored by a model with one class
 
     def to(self, device: torch.device) -> Self:
-        """The same on another device."""
+        """Copy to another device."""
         return type(self)(*(x.to(device) for x in (self.masks, self.boxes, self.present, self.labels)))
 
     @property
     def count(self) -> int:
-        """Frames that show the object, in all clips together."""
+        """Count the frames that show the object, in all clips together."""
         return int(self.present.sum())
 
     @property
     def meant(self) -> Tensor:
-        """[B] bool: whether there is an object that the sentence means."""
+        """Return [B] bool, True for clips with an object."""
         return self.present.any(1)
 
     def masks_at(self, height: int, width: int) -> Tensor:
@@ -56,7 +55,7 @@ def corners(boxes: Tensor) -> Tensor:
 
 
 def generalised_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Of boxes cx, cy, w, h [..., 4], one by one -> [...], in -1..1 (Rezatofighi et al. 2019)."""
+    """Compare boxes cx, cy, w, h [..., 4] one by one -> [...], in -1..1 (Rezatofighi et al. 2019)."""
     one, other = corners(boxes), corners(others)
     inter = _area(torch.maximum(one[..., :2], other[..., :2]), torch.minimum(one[..., 2:], other[..., 2:]))
     union = _area(one[..., :2], one[..., 2:]) + _area(other[..., :2], other[..., 2:]) - inter
