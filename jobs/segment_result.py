@@ -45,7 +45,7 @@ class SegmentResult:
             lines.append(f"frames  {self.frames} masks in {took}: {rate:.1f} frames/s")
             total = sum(self.stages[name] for name in SECONDS) or 1.0
             split = " · ".join(f"{name} {self.stages[name] / total:.0%}" for name in SECONDS)
-            lines.append(f"time    {split} (all beside each other)")
+            lines.append(f"time    {split} (in parallel)")
         if self.bound:
             lines.append(f"bound   by {self.bound.text}")
         if self.parity is not None:
