@@ -29,7 +29,6 @@ import pyarrow.parquet as pq
 from pipeline.evaluation.metrics import kernel
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring.collect import collect
-from pipeline.evaluation.scoring.pixel_counts import buffers
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.masks.annotations import Annotations
@@ -141,7 +140,8 @@ def in_turn(size: str, options: argparse.Namespace, folder: Path) -> None:
 def stages(predictions: str, annotations: str, folder: Path, count: int) -> None:
     """Where the CPU time goes, in microseconds per object-frame; stages of the kernel by stopping after each."""
     strings = pa.concat_tables([pq.read_table(path) for path in (annotations, predictions)], promote_options="default")
-    data, starts = buffers(strings["counts"].cast(pa.large_binary()).combine_chunks())
+    _, offsets, content = strings["counts"].cast(pa.large_binary()).combine_chunks().buffers()
+    data, starts = np.frombuffer(content, np.uint8), np.frombuffer(offsets, np.int64)[: len(strings) + 1]
     heights, widths = (strings[name].to_numpy().astype(np.int64)[:count] for name in ("height", "width"))
     took = [0.0]
     for last in range(4):

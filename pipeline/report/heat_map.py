@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.attributes import COMPUTED, Grouping, spell_out
-from pipeline.evaluation.summary.breakdown import Scores
+from pipeline.evaluation.summary.breakdown import CountedPairs
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.report.page import interval, interval_of, number, truncate
 from pipeline.report.plots import UNIT, Whisker
@@ -64,7 +64,7 @@ def _breakdown(scored: ScoreFolder, pairs: pd.DataFrame, by: Grouping) -> list[d
     try:
         if len({value for values in by.values(pairs) for value in values}) > MOST_GROUPS:
             return []
-        return Scores(pairs, metrics, weights, scored.protocol).by(by)
+        return CountedPairs(pairs, metrics, weights, scored.protocol).by(by)
     except (InputError, TypeError):
         return []
 

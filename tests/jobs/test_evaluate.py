@@ -343,7 +343,7 @@ def test_a_broken_mask_costs_its_pair(tmp_path):
     ("change", "message"),
     [
         ({"height": 10, "width": 24}, "frame 00001: sizes differ: annotation 12x20, prediction 10x24"),
-        ({"frame_index": 0, "frame_name": "00000"}, "1 frames are predicted twice"),
+        ({"frame_index": 0, "frame_name": "00000"}, "1 frames have duplicate predictions"),
         ({"counts": None}, "row 1: column 'counts' is null but the row has a frame"),
         ({"height": 100_000, "width": 100_000}, "sizes differ"),
     ],

@@ -259,7 +259,7 @@ def test_wrong_use(data, tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             report.run(ReportConfig(out=str(tmp_path / "o"), **options))
-    for text, message in (("{", "cannot be read"), ("[]", "is no summary"), ('{"overall": 3}', "is no summary")):
+    for text, message in (("{", "cannot be read"), ("[]", "is not a summary"), ('{"overall": 3}', "is not a summary")):
         (tmp_path / "summary.json").write_text(text)
         with pytest.raises(InputError, match=message):
             report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "o")))

@@ -1,4 +1,4 @@
-"""Put the results of all tasks together: a row of numbers for each pair, and frame scores passed on to a file."""
+"""Collect the results of all tasks: a row for each pair in memory, frame scores in a file."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,32 +18,31 @@ FRAME_METRICS = ("J", "F", "IoU")
 
 @dataclass(frozen=True, slots=True)
 class CollectedScores:
-    """What is known of all pairs, by video and id, whatever the order of tasks.
+    """The scores of all pairs, by video and id, independent of the order of tasks."""
 
-    pairs: ids, `row` of the manifest, status, error, frames, missing_frames, then the metrics (NaN: none), then VISUAL.
-    weights: float64 [N, M] of the metrics. samples: for mAP, true area and candidates of every frame. truth_hash and
-    predictions_hash: of what was scored against what, see `digest`.
-    """
-
-    pairs: pd.DataFrame
-    weights: np.ndarray
-    samples: list[tuple[int, list[dict]]]
-    truth_hash: str
+    pairs: (
+        pd.DataFrame
+    )  # ids, `row` of the manifest, status, error, frames, missing_frames, metrics (NaN: none), VISUAL
+    weights: np.ndarray  # float64 [N, M], of the metrics
+    samples: list[tuple[int, list[dict]]]  # for mAP: true area and candidates of every frame
+    truth_hash: str  # of what was scored, see `digest`
     predictions_hash: str
 
 
 def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: str) -> CollectedScores:
-    """Read tables of RESULT one by one; frame scores go to the Parquet file at the local path `frame_scores`."""
+    """Read tables of RESULT one by one; write frame scores to a Parquet file at the local path `frame_scores`."""
     tables, values, weights = [], [], []
-    truth_digests, prediction_digests = [], []
+    digests: dict[str, list[bytes]] = {"truth_digest": [], "prediction_digest": []}
     samples: dict[tuple[str, str, int], list[tuple[int, list[dict]]]] = {}
     with pq.ParquetWriter(frame_scores, FRAME_SCORES, compression="zstd") as writer:
         for table in results:
-            tables.append(_identities(table))
-            truth_digests += table["truth_digest"].drop_null().to_pylist()
-            prediction_digests += table["prediction_digest"].drop_null().to_pylist()
+            pairs = table.select([*SCORE_IDS, "row", "status", "error", "frames", "missing_frames"]).to_pandas()
+            pairs[list(VISUAL)] = _matrix(table["visual"], len(VISUAL), np.nan)
+            tables.append(pairs)
             values.append(_matrix(table["values"], len(metrics), np.nan))
             weights.append(_matrix(table["weights"], len(metrics), 0.0))
+            for name, found in digests.items():
+                found += table[name].drop_null().to_pylist()
             frames = frame_score_rows(table)
             if len(frames):
                 writer.write_table(frames)
@@ -54,48 +53,40 @@ def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: s
     pairs[list(metrics)] = value
     by_id = pairs["expression_id"].where(pairs["expression_id"].notna(), pairs["object_id"])
     order = pairs.assign(by=by_id).sort_values(by=["video_id", "by", "row"]).index
-    in_order = [sample for key in sorted(samples) for sample in samples[key]]
     return CollectedScores(
         pairs=pairs.loc[order].reset_index(drop=True),
         weights=weight[order.to_numpy()],
-        samples=in_order,
-        truth_hash=combine(truth_digests),
-        predictions_hash=combine(prediction_digests),
+        samples=[sample for key in sorted(samples) for sample in samples[key]],
+        truth_hash=combine(digests["truth_digest"]),
+        predictions_hash=combine(digests["prediction_digest"]),
     )
 
 
 def frame_score_rows(table: pa.Table) -> pa.Table:
-    """FRAME_SCORES of one table of RESULT: one row for each metric and frame."""
+    """Convert a table of RESULT to FRAME_SCORES: one row for each frame and metric."""
     frames = table["frame_index"].combine_chunks()
     lengths = frames.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    names = [name for name in FRAME_METRICS if len(table[name].combine_chunks().flatten())]
-    rows = pa.array(np.repeat(np.arange(len(table)), lengths * len(names)))
+    values = {name: table[name].combine_chunks().flatten().to_numpy() for name in FRAME_METRICS}
+    values = {name: of_metric for name, of_metric in values.items() if len(of_metric)}
+    rows = pa.array(np.repeat(np.arange(len(table)), lengths * len(values)))
     columns = {name: table[name].take(rows) for name in SCORE_IDS}
-    columns["frame_index"] = pa.array(np.repeat(frames.flatten().to_numpy(), max(1, len(names)))[: len(rows)])
-    columns["metric"] = pa.array(names * int(lengths.sum()), pa.string())
-    measured = [table[name].combine_chunks().flatten().to_numpy() for name in names]
-    columns["value"] = pa.array(np.stack(measured, axis=1).ravel() if names else np.empty(0))
+    columns["frame_index"] = pa.array(np.repeat(frames.flatten().to_numpy(), max(1, len(values)))[: len(rows)])
+    columns["metric"] = pa.array([*values] * int(lengths.sum()), pa.string())
+    columns["value"] = pa.array(np.stack([*values.values()], axis=1).ravel() if values else np.empty(0))
     return pa.table(columns, schema=FRAME_SCORES)
 
 
-def _identities(table: pa.Table) -> pd.DataFrame:
-    names = [*SCORE_IDS, "row", "status", "error", "frames", "missing_frames"]
-    pairs = table.select(names).to_pandas()
-    pairs[list(VISUAL)] = _matrix(table["visual"], len(VISUAL), np.nan)
-    return pairs
-
-
 def _matrix(column: pa.ChunkedArray, width: int, empty: float) -> np.ndarray:
-    """float64 [N, width] of a column of lists of that length; `empty` where a list is null."""
+    """Convert a column of lists of one length to float64 [N, width]; null lists become `empty`."""
     lists = column.combine_chunks()
     matrix = np.full((len(lists), width), empty)
-    there = lists.is_valid().to_numpy(zero_copy_only=False)
-    matrix[there] = lists.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    valid = lists.is_valid().to_numpy(zero_copy_only=False)
+    matrix[valid] = lists.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
     return matrix
 
 
 def _samples(table: pa.Table) -> dict[tuple[str, str, int], list[tuple[int, list[dict]]]]:
-    """True area and candidates of every frame, by pair."""
+    """Return true area and candidates of every frame, by pair."""
     found = {}
     names = ["video_id", "expression_id", "object_id", "row", "frame_index", "truth_areas", "candidates"]
     for row in table.filter(table["truth_areas"].is_valid()).select(names).to_pylist():

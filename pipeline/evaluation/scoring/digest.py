@@ -1,8 +1,8 @@
-"""What was scored against what, as hashes: those of two evaluations are equal if they mean the same pairs and masks.
+"""Hashes of the scored masks: two evaluations have equal ones if they scored the same pairs and masks.
 
-A digest of a pair covers its ids and, frame by frame in order, the frame's size and the RLE strings that were compared.
-Names of files and of frames, the order of rows, columns that no score needs, and how rows are spread over tables or
-PNGs do not count. Nothing is decoded: masks are the same here if their strings are, as those of one encoder are.
+The digest of a pair covers its ids and, frame by frame, the size and the RLE strings that were compared. It does not
+depend on names of files and frames, the order of rows, unused columns, or how rows are split over tables or PNGs.
+Nothing is decoded: equal masks have equal strings if the same encoder wrote them.
 """
 
 import hashlib
@@ -12,37 +12,34 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pipeline.evaluation.scoring.match_frames import MaskTable
-from pipeline.evaluation.scoring.pixel_counts import PairMatch, buffers
+from pipeline.evaluation.scoring.pixel_counts import PairMatch
 from pipeline.masks.requested import RequestedPair
 
 
-def truth_digest(pair: RequestedPair, work: PairMatch, masks: MaskTable) -> bytes:
-    """SHA-256 of a pair, its frames, and what is annotated in them (void pixels too)."""
-    frames = work.frames
-    truth = [[row for row in frame.truth if masks.present[row]] for frame in frames]
-    void = [frame.void if frame.void >= 0 and masks.present[frame.void] else -1 for frame in frames]
+def truth_digest(pair: RequestedPair, match: PairMatch, masks: MaskTable) -> bytes:
+    """Return the SHA-256 of a pair, its frames, and their annotations with void pixels."""
     digest = _start([*pair.key, pair.annotator, bool(pair.annotation_keys)])
-    digest.update(_integers(frame.size for frame in frames))
-    digest.update(_integers(len(rows) for rows in truth))
-    _add_strings(digest, [row for rows in truth for row in rows], masks)
-    _add_strings(digest, void, masks)
+    first, rows, _, _ = masks.truth_arrays(match.frames)
+    digest.update(_integers(frame.size for frame in match.frames))
+    digest.update(_integers(np.diff(first)))
+    _add_strings(digest, rows, masks)
+    _add_strings(digest, [masks.void_row(frame) for frame in match.frames], masks)
     return digest.digest()
 
 
-def prediction_digest(pair: RequestedPair, works: Sequence[PairMatch], masks: MaskTable) -> bytes:
-    """SHA-256 of a pair and of the masks that it was held against (with assignment: those of its whole group)."""
+def prediction_digest(pair: RequestedPair, matches: Sequence[PairMatch], masks: MaskTable) -> bytes:
+    """Return the SHA-256 of a pair and the masks compared with it; with assignment, those of its whole group."""
     digest = _start(list(pair.key))
-    for work in works:
-        rows = [frame.prediction for frame in work.frames] + [row for _, row in work.candidates]
-        digest.update(_integers([len(work.frames)]))
+    for match in matches:
+        digest.update(_integers([len(match.frames)]))
+        rows = [frame.prediction for frame in match.frames] + [row for _, row in match.candidates]
         _add_strings(digest, rows, masks)
-        scores = [masks.score[row] or 0.0 for _, row in work.candidates]
-        digest.update(np.array(scores, "<f8").tobytes())
+        digest.update(np.array([masks.score[row] or 0.0 for _, row in match.candidates], "<f8").tobytes())
     return digest.digest()
 
 
 def combine(digests: Iterable[bytes]) -> str:
-    """One hash of the digests of all pairs, in whatever order they come."""
+    """Return one hash of the digests of all pairs, independent of their order."""
     return "sha256:" + hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
@@ -54,13 +51,13 @@ def _integers(values: Iterable) -> bytes:
     return np.array(list(values), "<i8").tobytes()
 
 
-def _add_strings(digest: "hashlib._Hash", rows: Sequence[int], masks: MaskTable) -> None:
-    """The lengths of some strings (-1: none), then their bytes; rows that follow each other are read in one piece."""
-    data, starts = buffers(masks.counts)
+def _add_strings(digest: "hashlib._Hash", rows: Sequence[int] | np.ndarray, masks: MaskTable) -> None:
+    """Add the lengths of some strings (-1: none), then their bytes; consecutive rows are added in one piece."""
+    data, starts = masks.strings()
     wanted = np.array(rows, np.int64)
-    there = wanted >= 0
-    digest.update(np.where(there, starts[wanted + 1] - starts[wanted], -1).astype("<i8").tobytes())
-    wanted = wanted[there]
+    exists = wanted >= 0
+    digest.update(np.where(exists, starts[wanted + 1] - starts[wanted], -1).astype("<i8").tobytes())
+    wanted = wanted[exists]
     for piece in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1):
         if len(piece):
             digest.update(data[starts[piece[0]] : starts[piece[-1] + 1]])  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Bring together what belongs to one frame of one pair: annotated masks, predicted masks, void pixels."""
+"""Match the masks of one pair by frame: annotated and predicted masks, void pixels, foreground."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,155 +11,153 @@ from schemas.rle import MAX_SIDE
 
 
 class MatchedFrame(NamedTuple):
-    """One frame that counts. Numbers are rows of `MaskTable`, -1: there is none."""
+    """One scored frame. Masks are rows of a `MaskTable`; -1: none."""
 
-    label: str | int  # the name or index by which it was matched
+    label: str | int  # the name or index by which its masks were matched
     index: int
     size: tuple[int, int]  # height, width
-    truth: list[int]  # the objects that the pair means, present in this frame or not
+    truth: list[int]  # annotations of the pair's objects, also of absent ones
     prediction: int
-    candidates: list[int]  # the predictions of all queries, of which `prediction` is one
+    candidates: list[int]  # predictions of all queries, `prediction` among them
     void: int
     foreground: int
 
 
-class Joined(NamedTuple):
-    """The frames of one pair, by index, and what is wrong with either side, in words."""
+class FrameMatches(NamedTuple):
+    """The scored frames of one pair, by index, and error texts about either side."""
 
     frames: list[MatchedFrame]
-    wrong_truth: list[str]
-    wrong_prediction: list[str]
+    annotation_problems: list[str]
+    prediction_problems: list[str]
 
 
 class MaskTable:
-    """The masks of one predictions table with all that may be needed to score them, as one list of rows."""
+    """The masks that one task needs, as columns over the rows of all its tables."""
 
     def __init__(
         self, predictions: pa.Table, truth: pa.Table, truth_key: str, void: pa.Table | None, foreground: pa.Table | None
     ):
-        tables = [predictions, truth, *(table for table in (void, foreground) if table is not None)]
         names = ("frame_index", "frame_name", "height", "width", "counts", "score", "query")
+        tables = [predictions, truth, *(table for table in (void, foreground) if table is not None)]
         rows = pa.concat_tables(
             [table.select([name for name in names if name in table.column_names]) for table in tables],
             promote_options="default",
         )
-        self.index = rows["frame_index"].to_pylist()
-        self.name = _column(rows, "frame_name")
-        self.named = "frame_name" in rows.column_names
-        self.score = _column(rows, "score")
-        self.query = _column(rows, "query")
-        self.size = list(
-            zip(rows["height"].fill_null(0).to_pylist(), rows["width"].fill_null(0).to_pylist(), strict=True)
+        self.index, self.name, self.score, self.query = (
+            rows[name].to_pylist() for name in ("frame_index", "frame_name", "score", "query")
         )
+        heights, widths = (rows[name].fill_null(0).to_pylist() for name in ("height", "width"))
+        self.size = list(zip(heights, widths, strict=True))
         self.counts = rows["counts"].cast(pa.large_binary()).combine_chunks()
         self.present = self.counts.is_valid().to_numpy(zero_copy_only=False)
-        self.predictions = self._tracks(predictions, ("video_id", "expression_id"), 0)
-        self.truth = self._tracks(truth, ("video_id", truth_key), len(predictions))
         self.truth_key = truth_key
-        start = len(predictions) + len(truth)
-        self.void = {} if void is None else self._tracks(void, ("video_id",), start)
-        start += 0 if void is None else len(void)
-        self.foreground = {} if foreground is None else self._tracks(foreground, ("video_id",), start)
+        starts = np.cumsum([0, *map(len, tables)]).tolist()
+        self.predictions = self._rows_by_key(predictions, ("video_id", "expression_id"), 0)
+        self.truth = self._rows_by_key(truth, ("video_id", truth_key), starts[1])
+        self.void = {} if void is None else self._rows_by_key(void, ("video_id",), starts[2])
+        self.foreground = {} if foreground is None else self._rows_by_key(foreground, ("video_id",), starts[-2])
 
-    def _tracks(self, table: pa.Table, keys: Iterable[str], start: int) -> dict[tuple[str, ...], list[int]]:
-        """Rows with a frame, by track."""
-        tracks: dict[tuple[str, ...], list[int]] = {}
+    def _rows_by_key(self, table: pa.Table, columns: Iterable[str], start: int) -> dict[tuple[str, ...], list[int]]:
+        """Return the rows that have a frame; `start` is the first row of the table."""
+        found: dict[tuple[str, ...], list[int]] = {}
         last, rows = None, []
-        for row, track in enumerate(zip(*(table[key].to_pylist() for key in keys), strict=True), start):
-            if track != last:  # most tables hold tracks in one piece
-                last, rows = track, tracks.setdefault(track, [])
+        for row, key in enumerate(zip(*(table[name].to_pylist() for name in columns), strict=True), start):
+            if key != last:  # the rows of a key are mostly consecutive
+                last, rows = key, found.setdefault(key, [])
             if self.index[row] is not None:
                 rows.append(row)
-        return tracks
+        return found
+
+    def strings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bytes of all RLE strings, uint8, and the start of each with the end of the last, int64."""
+        _, offsets, data = self.counts.buffers()
+        first = self.counts.offset
+        starts = np.frombuffer(offsets, np.int64)[first : first + len(self.counts) + 1]
+        return np.frombuffer(data or b"", np.uint8), starts
+
+    def truth_arrays(self, frames: Sequence[MatchedFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return `truth_first`, `truth_rows`, heights and widths of the frames for `kernel.score_frames`."""
+        truth = [[row for row in frame.truth if self.present[row]] for frame in frames]
+        sizes = np.array([frame.size for frame in frames], np.int64).reshape(-1, 2)
+        first = np.cumsum([0, *map(len, truth)], dtype=np.int64)
+        rows = np.array([row for of_frame in truth for row in of_frame], np.int64)
+        return first, rows, sizes[:, 0].copy(), sizes[:, 1].copy()
+
+    def void_row(self, frame: MatchedFrame) -> int:
+        """Return the void mask of a frame; -1 if it has none or a null one."""
+        return frame.void if frame.void >= 0 and self.present[frame.void] else -1
 
 
-def _column(rows: pa.Table, name: str) -> list:
-    return rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
+def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -> FrameMatches:
+    """Match the masks of the annotated frames that the pair requests with the prediction `predicted_as`.
 
-
-def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -> Joined:
-    """The frames of a pair that count: all annotated ones that it was asked for.
-
-    They are matched by name where all rows of the pair on all sides have one, else by index.
+    Frames match by name if all rows of the pair have one, else by index.
     """
+    keys = [(pair.video_id, key) for key in sorted(set(pair.annotation_keys))]
+    if not keys:  # without a target, every annotated frame of the video counts
+        keys = [key for key in masks.truth if key[0] == pair.video_id]
+    annotated = [row for key in keys for row in masks.truth.get(key, [])]
     predicted = masks.predictions.get(predicted_as, [])
-    void = masks.void.get((pair.video_id,), [])
-    foreground = masks.foreground.get((pair.video_id,), [])
-    annotated = _annotated_rows(pair, masks)
-    sides = (predicted, annotated, void, foreground)
-    named = masks.named and all(masks.name[row] is not None for rows in sides for row in rows)
-    labels: list[Any] = masks.name if named else masks.index
-    asked: dict[str | int, list[int]] = {}
+    void, foreground = (side.get((pair.video_id,), []) for side in (masks.void, masks.foreground))
+    by_name = all(masks.name[row] is not None for rows in (predicted, annotated, void, foreground) for row in rows)
+    labels: list[Any] = masks.name if by_name else masks.index
+    requested: dict[str | int, list[int]] = {}
     all_frames = pair.frames == RequestedFrames()  # saves a call for each row
     for row in annotated:
         if all_frames or pair.frames.includes(masks.index[row], masks.name[row]):
-            asked.setdefault(labels[row], []).append(row)
+            requested.setdefault(labels[row], []).append(row)
     candidates: dict[str | int, list[int]] = {}
     for row in predicted:
         candidates.setdefault(labels[row], []).append(row)
-    hidden, seen = ({labels[row]: row for row in rows} for rows in (void, foreground))
-    joined = Joined([], [], _doubled(candidates, masks))
-    for label, rows in asked.items():
-        found = candidates.get(label, [])
-        frame = MatchedFrame(
-            label,
-            masks.index[rows[0]],
-            masks.size[rows[0]],
-            rows if pair.annotation_keys else [],
-            _best(found, masks),
-            found,
-            hidden.get(label, -1),
-            seen.get(label, -1),
+    void_rows, foreground_rows = ({labels[row]: row for row in rows} for rows in (void, foreground))
+    found = FrameMatches([], [], [])
+    _check_duplicates(candidates, masks, found)
+    for label, rows in requested.items():
+        of_frame = candidates.get(label, [])
+        best = max(
+            of_frame, key=lambda row: (-np.inf if masks.score[row] is None else masks.score[row], row), default=-1
         )
-        joined.frames.append(frame)
-        if len(frame.truth) > len(pair.annotation_keys):
-            joined.wrong_truth.append(f"frame {label} is annotated twice; keep one row for each object and frame")
-        _check_sizes(frame, rows, masks, joined)
-    for side, rows, frames in (("void", void, hidden), ("foreground", foreground, seen)):
+        truth = rows if pair.annotation_keys else []
+        others = void_rows.get(label, -1), foreground_rows.get(label, -1)
+        frame = MatchedFrame(label, masks.index[rows[0]], masks.size[rows[0]], truth, best, of_frame, *others)
+        found.frames.append(frame)
+        if len(truth) > len(pair.annotation_keys):
+            text = f"frame {label} has duplicate annotations; keep one row for each object and frame"
+            found.annotation_problems.append(text)
+        _check_sizes(frame, rows, masks, found)
+    for side, rows, frames in (("void", void, void_rows), ("foreground", foreground, foreground_rows)):
         if len(frames) < len(rows):
-            joined.wrong_truth.append(f"{len(rows) - len(frames)} frames are {side} twice; keep one row for each")
-    joined.frames.sort(key=lambda frame: frame.index)
-    return joined
+            text = f"{len(rows) - len(frames)} frames have duplicate {side} masks; keep one row for each"
+            found.annotation_problems.append(text)
+    found.frames.sort(key=lambda frame: frame.index)
+    return found
 
 
-def _annotated_rows(pair: RequestedPair, masks: MaskTable) -> list[int]:
-    """Of its objects; without any, of all objects of the video: frames in which there is nothing to be found."""
-    tracks = [(pair.video_id, key) for key in sorted(set(pair.annotation_keys))]
-    if not tracks:
-        tracks = [track for track in masks.truth if track[0] == pair.video_id]
-    return [row for track in tracks for row in masks.truth.get(track, [])]
-
-
-def _best(rows: list[int], masks: MaskTable) -> int:
-    """Of the candidates of a frame the one with the highest score, among equal ones the last."""
-    if len(rows) < 2:
-        return rows[0] if rows else -1
-    return max(rows, key=lambda row: (-np.inf if masks.score[row] is None else masks.score[row], row))
-
-
-def _doubled(candidates: dict[str | int, list[int]], masks: MaskTable) -> list[str]:
-    """Several rows of one frame are fine if they are of different queries."""
-    doubled = 0
-    for rows in (rows for rows in candidates.values() if len(rows) > 1):
+def _check_duplicates(candidates: dict[str | int, list[int]], masks: MaskTable, found: FrameMatches) -> None:
+    """Note frames with several predictions, unless these are of different queries."""
+    duplicates = 0
+    for rows in candidates.values():
         queries = {masks.query[row] for row in rows}
-        doubled += None in queries or len(queries) < len(rows)
-    return [f"{doubled} frames are predicted twice; keep one row for each"] if doubled else []
+        duplicates += len(rows) > 1 and (None in queries or len(queries) < len(rows))
+    if duplicates:
+        found.prediction_problems.append(f"{duplicates} frames have duplicate predictions; keep one row for each")
 
 
-def _check_sizes(frame: MatchedFrame, annotated: Sequence[int], masks: MaskTable, joined: Joined) -> None:
-    """Note what differs in size from the first annotation of the frame."""
+def _check_sizes(frame: MatchedFrame, annotated: Sequence[int], masks: MaskTable, found: FrameMatches) -> None:
+    """Note the first mask that differs in size from the first annotation of the frame."""
     height, width = frame.size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        joined.wrong_truth.append(f"frame {frame.label}: size {height}x{width} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}")
+        text = f"frame {frame.label}: size {height}x{width} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}"
+        found.annotation_problems.append(text)
     for side, rows, problems in (
-        ("annotation", annotated, joined.wrong_truth),
-        ("void mask", (frame.void,), joined.wrong_truth),
-        ("foreground", (frame.foreground,), joined.wrong_truth),
-        ("prediction", frame.candidates, joined.wrong_prediction),
+        ("annotation", annotated, found.annotation_problems),
+        ("void mask", (frame.void,), found.annotation_problems),
+        ("foreground", (frame.foreground,), found.annotation_problems),
+        ("prediction", frame.candidates, found.prediction_problems),
     ):
         for row in rows:
             if row >= 0 and masks.size[row] != frame.size:
                 sizes = f"annotation {height}x{width}, {side} {masks.size[row][0]}x{masks.size[row][1]}"
-                text = "masks must have the video's own displayed size"
+                text = "masks must have the displayed size of the video"
                 problems.append(f"frame {frame.label}: sizes differ: {sizes}; {text}")
                 return

@@ -1,11 +1,10 @@
-"""From one task to its results: what runs in this process for small inputs, on the workers of Ray for large ones."""
+"""Score one task: in this process for small inputs, in Ray workers for large ones."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipeline.evaluation.metrics.pair_metrics import METRICS, MetricValue, ObjectTrack, iou32
+from pipeline.evaluation.metrics.pair_metrics import METRICS, iou32
 from pipeline.evaluation.protocols import Missing, Protocol
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, visual_attributes
@@ -32,10 +31,12 @@ RESULT = pa.schema(  # one row for each pair; `values` and `weights` in the orde
         pa.field("missing_frames", pa.int32()),
         pa.field("values", pa.list_(pa.float64())),
         pa.field("weights", pa.list_(pa.float64())),
-        pa.field("visual", pa.list_(pa.float64())),  # in the order of `visual.VISUAL`
+        pa.field("visual", pa.list_(pa.float64())),  # in the order of VISUAL
         pa.field("frame_index", pa.list_(pa.int32())),
-        *[pa.field(name, pa.list_(pa.float64())) for name in ("J", "F", "IoU")],  # of the frames, as they apply
-        pa.field("truth_areas", pa.list_(pa.int64())),  # of the frames, for mAP
+        *[
+            pa.field(name, pa.list_(pa.float64())) for name in ("J", "F", "IoU")
+        ],  # one value for each frame, if the protocol has the metric
+        pa.field("truth_areas", pa.list_(pa.int64())),  # one for each frame, for mAP
         pa.field("candidates", pa.list_(CANDIDATE)),
         pa.field("truth_digest", pa.binary()),
         pa.field("prediction_digest", pa.binary()),
@@ -45,22 +46,22 @@ RESULT = pa.schema(  # one row for each pair; `values` and `weights` in the orde
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scorer:
-    """Everything that a task needs to be scored; small, so that it travels."""
+    """All that scoring a task takes. Small, since it is sent to workers."""
 
     source: Predictions
     truth: Annotations
     protocol: Protocol
     missing: Missing = "zero"
-    frame_step: int = 1  # of the pairs that name no frames
-    visual: bool = False  # whether to measure what the truth looks like beyond its size
+    frame_step: int = 1  # for pairs that list no frames
+    visual: bool = False  # also measure the attributes of DESCRIBED
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Those that a pair has by itself."""
+        """The metrics of a single pair."""
         return tuple(name for name in self.protocol.metrics if name not in ("J&F", "mAP"))
 
     def outcomes(self, task: pa.Table) -> tuple[list[PairOutcome], MaskTable]:
-        """What becomes of the pairs of a TASK, and their masks. Raises InputError if tables or truth are broken."""
+        """Return the outcome of each pair of a task, and their masks. Raises InputError for invalid tables."""
         pairs = requested_pairs(task, self.truth.key, self.frame_step)
         if self.protocol.mean_over == "annotator":
             pairs = [_with_annotator(pair) for pair in pairs]
@@ -68,45 +69,41 @@ class Scorer:
         return score_pairs(pairs, predictions, self.truth, self.protocol, self.missing)
 
     def __call__(self, task: pa.Table) -> pa.Table:
-        """TASK to RESULT. Raises as `outcomes`."""
+        """Return the RESULT of a task. Raises as `outcomes`."""
         outcomes, masks = self.outcomes(task)
-        functions = [METRICS[name] for name in self.metrics]
-        rows = [self._row(outcome, functions) for outcome in outcomes]
+        rows = [self._row(outcome) for outcome in outcomes]
         if self.visual:
-            for row, values in zip(
-                rows, visual_attributes([outcome.frames for outcome in outcomes], masks), strict=True
-            ):
-                row["visual"] = [row["visual"][0], *values]
+            values = visual_attributes([outcome.frames for outcome in outcomes], masks)
+            for row, of_row in zip(rows, values, strict=True):
+                row["visual"] = [row["visual"][0], *of_row]
         return pa.Table.from_pylist(rows, schema=RESULT)
 
-    def _row(self, outcome: PairOutcome, functions: Sequence[Callable[[ObjectTrack], MetricValue]]) -> dict:
+    def _row(self, outcome: PairOutcome) -> dict:
         pair, track = outcome.pair, outcome.track
         row = {name: getattr(pair, name) for name in ("video_id", "expression_id", "object_id", "annotator", "row")}
         row |= {"status": outcome.status, "error": outcome.error, "missing_frames": outcome.missing_frames}
         row |= {"truth_digest": outcome.truth_digest, "prediction_digest": outcome.prediction_digest}
-        unseen = [None] * len(DESCRIBED)
+        not_measured = [None] * len(DESCRIBED)
         if track is None:
-            return row | {"frames": 0, "visual": [None, *unseen]}
-        values = [function(track) for function in functions]
+            return row | {"frames": 0, "visual": [None, *not_measured]}
+        values = [METRICS[name](track) for name in self.metrics]
         row |= {
             "frames": len(track.index),
             "values": [value.value for value in values],
             "weights": [value.weight for value in values],
-            "visual": [object_size(track.truth_area, track.pixels), *unseen],
+            "visual": [object_size(track.truth_area, track.pixels), *not_measured],
             "frame_index": track.index,
         }
         if "J" in self.metrics:
-            row |= {"J": track.j, "F": track.f}
-        else:
-            row |= {"IoU": iou32(track), "truth_areas": track.truth_area, "candidates": outcome.candidates}
-        return row
+            return row | {"J": track.j, "F": track.f}
+        return row | {"IoU": iou32(track), "truth_areas": track.truth_area, "candidates": outcome.candidates}
 
 
 def _with_annotator(pair: RequestedPair) -> RequestedPair:
-    """Ref-DAVIS17 stores the expressions of four annotators object by object: number modulo four."""
+    """Derive the annotator as Ref-DAVIS17 numbers expressions: four per object, one for each annotator."""
     if pair.annotator is not None or pair.expression_id is None:
         return pair
     if not pair.expression_id.isdigit():
-        text = "who wrote the expression? Add a column annotator to the manifest, or number expressions as published"
+        text = "its annotator is unknown; add a column annotator to the manifest, or number expressions as published"
         raise InputError(pair.message(text))
     return replace(pair, annotator=str(int(pair.expression_id) % 4))

@@ -1,9 +1,8 @@
-"""By what scores are broken down: columns of the manifest, computed attributes, bins of numbers, and crossings."""
+"""Group pairs by attributes: manifest columns, computed attributes, bins of numbers, and combinations of these."""
 
+import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ TEXTUAL = {
     "expressions_per_video": "expressions of the manifest for the video",
 }
 COMPUTED = {**VISUAL, **TEXTUAL}
-NO_VALUE = "(none)"  # how a missing attribute is shown
-MANY = 20  # more different numbers than these are put into quartiles
+NO_VALUE = "(none)"  # label of a missing attribute
+MANY = 20  # a column with more distinct numbers is cut into quartiles
 DAVIS_CODES = {
     "AC": "appearance change",
     "BC": "background clutter",
@@ -41,7 +40,7 @@ _BINS = re.compile(r"(?P<name>[^:]+)(:(q(?P<quantiles>[1-9]\d?)|(?P<edges>-?[\d.
 
 @dataclass(frozen=True, slots=True)
 class GroupColumn:
-    """One attribute: its column, and into what its numbers are binned (neither: as they are, or quartiles if many)."""
+    """One attribute of a grouping. Without quantiles and edges, numbers are cut into quartiles if they are many."""
 
     name: str
     quantiles: int | None = None
@@ -50,74 +49,56 @@ class GroupColumn:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """One `--by`: `kind`, `size:q4` (quantiles), `words:4/8` (edges), or several of these with commas, crossed."""
+    """One `--by`: `kind`, `size:q4` (quantiles), `words:4/8` (edges), or several with commas, combined."""
 
     text: str
     columns: tuple[GroupColumn, ...]
 
     @classmethod
     def parse(cls, text: str) -> "Grouping":
-        """Raises InputError if it is none of the forms."""
-        return cls(text, tuple(_axis(part.strip(), text) for part in text.split(",")))
+        """Raises InputError if `text` has none of the forms."""
+        columns = []
+        for part in text.split(","):
+            match = _BINS.fullmatch(part.strip())
+            try:
+                if match is None:
+                    raise ValueError
+                edges = tuple(float(edge) for edge in (match["edges"] or "").split("/") if edge)
+                if list(edges) != sorted(set(edges)):
+                    raise ValueError
+            except ValueError:
+                forms = "a column, column:q4 for quantiles, column:3/6/10 for rising edges, or several with commas"
+                raise InputError(f"--by {text}: not understood; give {forms}") from None
+            columns.append(GroupColumn(match["name"], int(match["quantiles"]) if match["quantiles"] else None, edges))
+        return cls(text, tuple(columns))
 
     @staticmethod
     def is_column(text: str) -> bool:
-        """Whether a `--by` of this text would mean one column of this name."""
+        """Return whether a `--by` of this text means one column of this name."""
         match = None if "," in text else _BINS.fullmatch(text)
         return match is not None and match["name"] == text
 
     def values(self, pairs: pd.DataFrame) -> pd.Series:
-        """For each pair the list of values under which it counts: several where a column holds lists."""
+        """Return for each pair the list of values it counts under: several where a column holds lists."""
         columns: list[Any] = [_values(pairs[column.name], column) for column in self.columns]
         if len(columns) == 1:
             return columns[0]
-        crossed = [_cross(cells) for cells in zip(*columns, strict=True)]
-        return pd.Series(crossed, index=pairs.index, dtype=object)
+        combined = [list(itertools.product(*cells)) for cells in zip(*columns, strict=True)]
+        return pd.Series(combined, index=pairs.index, dtype=object)
 
 
-def _axis(part: str, text: str) -> GroupColumn:
-    match = _BINS.fullmatch(part)
-    try:
-        if match is None:
-            raise ValueError
-        edges = tuple(float(edge) for edge in (match["edges"] or "").split("/") if edge)
-        if list(edges) != sorted(set(edges)):
-            raise ValueError
-    except ValueError:
-        forms = "a column, column:q4 for quantiles, column:3/6/10 for rising edges, or several with commas"
-        raise InputError(f"--by {text}: not understood; give {forms}") from None
-    return GroupColumn(match["name"], int(match["quantiles"]) if match["quantiles"] else None, edges)
-
-
-def value_order(value: object) -> tuple:
-    """To sort values by: numbers by size, bins and texts by alphabet, then what is missing."""
-    if isinstance(value, tuple):
-        return (3, tuple(value_order(part) for part in value))
-    if isinstance(value, Bin):
-        return (0, value.low, "")
-    if isinstance(value, str):
-        return (2 if value == NO_VALUE else 1, 0.0, value)
-    return (0, float(value), "")  # pyright: ignore[reportArgumentType]
-
-
-def value_label(value: object) -> str | int | float | bool:
-    """A value as tables and JSON show it."""
-    if isinstance(value, tuple):
-        return " × ".join(str(value_label(part)) for part in value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return str(value) if isinstance(value, Bin) else value  # pyright: ignore[reportReturnType]
-
-
-def spell_out(value: object) -> str:
-    """Shorten a label for tables: fractions to four digits, DAVIS codes followed by their meaning."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return f"{text}  {DAVIS_CODES[text]}" if text in DAVIS_CODES else text
+def group_rows(values: pd.Series) -> dict[object, list[int]]:
+    """Return the numbers of the rows that count under each value, sorted by value; see `Grouping.values`."""
+    groups: dict[object, list[int]] = {}
+    for row, of_row in enumerate(values):
+        for value in of_row:
+            groups.setdefault(value, []).append(row)
+    return {value: groups[value] for value in sorted(groups, key=value_order)}
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Numbers from `low` up to, but without, `high`; the last one of quantiles has its end in it."""
+    """Numbers from `low` up to, but excluding, `high`; the last quantile includes its end."""
 
     low: float
     high: float
@@ -128,64 +109,80 @@ class Bin:
         return f">= {self.low:.4g}" if np.isinf(self.high) else f"{self.low:.4g} to {self.high:.4g}"
 
 
+def value_order(value: object) -> tuple:
+    """Return a sort key: numbers by size, bins and texts alphabetically, missing values last."""
+    if isinstance(value, tuple):
+        return (3, tuple(value_order(part) for part in value))
+    if isinstance(value, Bin):
+        return (0, value.low, "")
+    if isinstance(value, str):
+        return (2 if value == NO_VALUE else 1, 0.0, value)
+    return (0, float(value), "")  # pyright: ignore[reportArgumentType]
+
+
+def value_label(value: object) -> str | int | float | bool:
+    """Return a value as tables and JSON show it."""
+    if isinstance(value, tuple):
+        return " × ".join(str(value_label(part)) for part in value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return str(value) if isinstance(value, Bin) else value  # pyright: ignore[reportReturnType]
+
+
+def spell_out(value: object) -> str:
+    """Format a label for tables: fractions with four digits, DAVIS codes followed by their meaning."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{text}  {DAVIS_CODES[text]}" if text in DAVIS_CODES else text
+
+
 def _values(cells: Any, column: GroupColumn) -> Any:
-    cells = cells.map(_cell)
-    numbers = [value for values in cells for value in values if _is_number(value)]
-    bins = _bins(numbers, column, others=any(isinstance(v, str) and v != NO_VALUE for values in cells for v in values))
+    """Return the list of values of each cell, with numbers replaced by their bins."""
+    cells = cells.map(_cell_values)
+    values = [value for of_cell in cells for value in of_cell]
+    numbers = [value for value in values if _is_number(value)]
+    bins = _bins(numbers, column, others=any(isinstance(value, str) and value != NO_VALUE for value in values))
     if not bins:
         return cells
     edges = [one.low for one in bins[1:]]
-
-    def binned(values: list) -> list:
-        return [bins[int(np.searchsorted(edges, v, side="right"))] if _is_number(v) else v for v in values]
-
-    return cells.map(binned)
+    return cells.map(
+        lambda of_cell: [bins[int(np.searchsorted(edges, v, side="right"))] if _is_number(v) else v for v in of_cell]
+    )
 
 
 def _bins(numbers: list, column: GroupColumn, *, others: bool) -> list[Bin]:
-    """The bins of a column; none where values stay as they are."""
-    asked = bool(column.quantiles or column.edges)
+    """Return the bins of a column; none where values stay as they are. `others`: it also holds texts."""
+    requested = bool(column.quantiles or column.edges)
     if others or not numbers:
-        if asked:
-            raise InputError(f"--by {column.name}: only numbers can be binned, and the column holds others or none")
+        if requested:
+            raise InputError(f"--by {column.name}: only numbers can be binned, and the column has others or none")
         return []
     if column.edges:
         edges = [-np.inf, *column.edges, np.inf]
-    elif asked or len(set(numbers)) > MANY:
+    elif requested or len(set(numbers)) > MANY:
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, (column.quantiles or 4) + 1))).tolist()
     else:
         return []
-    return [Bin(low, high) for low, high in pairwise(edges)]
+    return [Bin(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(value: object) -> list:
-    """The values under which one cell counts."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return sorted({_plain(item) for item in value}, key=value_order) or [NO_VALUE]
-    return [_plain(value)]
-
-
-def _plain(value: object) -> object:
-    """A cell as Python and JSON know it; missing ones as NO_VALUE."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
-        return NO_VALUE
-    return value if isinstance(value, str | int | float | bool) else str(value)
-
-
-def _cross(cells: Sequence[list]) -> list[tuple]:
-    crossed: list[tuple] = [()]
-    for values in cells:
-        crossed = [(*before, value) for before in crossed for value in values]
-    return crossed
+def _cell_values(cell: object) -> list:
+    """Return the values of one cell as JSON types, missing ones as NO_VALUE; a list counts under each of its items."""
+    is_list = isinstance(cell, list | tuple | np.ndarray)
+    values = []
+    for value in cell if is_list else [cell]:  # pyright: ignore[reportGeneralTypeIssues]
+        value = value.item() if isinstance(value, np.generic) else value
+        if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
+            value = NO_VALUE
+        values.append(value if isinstance(value, str | int | float | bool) else str(value))
+    return (sorted(set(values), key=value_order) or [NO_VALUE]) if is_list else values
 
 
 def textual_attributes(manifest: pd.DataFrame) -> pd.DataFrame:
-    """TEXTUAL for each row of a manifest with `video_id` and `expression`."""
+    """Return TEXTUAL for each row of a manifest with `video_id` and `expression`."""
     per_video = manifest.groupby("video_id")["video_id"].transform("size")
     words = manifest["expression"].map(lambda text: len(text.split()) if isinstance(text, str) else 0)
     return pd.DataFrame({"words": words, "expressions_per_video": per_video})

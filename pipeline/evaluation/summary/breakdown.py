@@ -10,35 +10,35 @@ import pyarrow as pa
 
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
-from pipeline.evaluation.summary.attributes import Grouping, spell_out, value_label, value_order
+from pipeline.evaluation.summary.attributes import Grouping, group_rows, spell_out, value_label
 from pipeline.evaluation.summary.statistics import clustered_means
 from schemas.scores import SCORES
 
 FEW_VIDEOS = 10
-UNEVEN = 10  # one group has so many times the pairs of another
+UNEVEN = 10  # ratio of group sizes
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """The pairs that count: ids, metrics and attributes of each, with the weights [N, M] of `metrics`."""
+class CountedPairs:
+    """The pairs that enter the means: ids, metrics and attributes of each, with the weights [N, M] of `metrics`."""
 
     pairs: pd.DataFrame
-    metrics: tuple[str, ...]  # that a pair has by itself: neither J&F nor mAP
+    metrics: tuple[str, ...]  # of a single pair: neither J&F nor mAP
     weights: np.ndarray
     protocol: Protocol
 
     @property
     def strata(self) -> np.ndarray | None:
-        """By what the protocol averages first; None where the pairs do not have it."""
+        """The column values that the protocol averages within; None if the pairs do not have the column."""
         name = self.protocol.mean_over
         if name is None or name not in self.pairs.columns:
             return None
         return self.pairs[name].astype(str).to_numpy()
 
     def means(self, rows: np.ndarray | None = None) -> dict[str, Any]:
-        """n, videos, the mean of each metric, and `interval` with its two ends; None where there is none.
+        """Return n, videos, the mean of each metric, and `interval` with its two ends (None if unknown).
 
-        rows: numbers of pairs, all unless given.
+        rows: numbers of pairs; all by default.
         """
         rows = np.arange(len(self.pairs)) if rows is None else rows
         pairs, weights = self.pairs.iloc[rows], self.weights[rows]
@@ -64,36 +64,34 @@ class Scores:
             "interval": {name: None if np.isnan(ends[name][0]) else list(ends[name]) for name in shown},
         }
 
-    def by(self, by: Grouping) -> list[dict[str, Any]]:
-        """One row for each value, by value: `value` and what `means` gives.
+    def by(self, grouping: Grouping) -> list[dict[str, Any]]:
+        """Return one row for each value, sorted: `value` and the content of `means`.
 
-        Where a column holds lists, a pair counts under each of its values (once), so that rows overlap.
+        Where a column holds lists, a pair counts once under each of its values, so that rows overlap.
         """
-        groups: dict[object, list[int]] = {}
-        for row, values in enumerate(by.values(self.pairs)):
-            for value in values:
-                groups.setdefault(value, []).append(row)
-        return [
-            {"value": value_label(value), **self.means(np.array(groups[value]))}
-            for value in sorted(groups, key=value_order)
-        ]
+        groups = group_rows(grouping.values(self.pairs))
+        return [{"value": value_label(value), **self.means(np.array(rows))} for value, rows in groups.items()]
 
 
 def warnings(name: str, groups: Sequence[dict]) -> list[str]:
-    """What to bear in mind when reading a breakdown, in words."""
+    """Return notes about a breakdown that is easily misread."""
     found = []
     sizes = [group["n"] for group in groups]
     if len(groups) > 1 and max(sizes) >= UNEVEN * min(sizes):
-        found.append(f"by {name}: groups are of very different size, {min(sizes)} to {max(sizes)} pairs; see intervals")
+        found.append(
+            f"by {name}: group sizes differ widely, from {min(sizes)} to {max(sizes)} pairs; compare the intervals"
+        )
     few = [spell_out(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
     if few:
         more = " ..." if len(few) > 3 else ""
-        found.append(f"by {name}: fewer than {FEW_VIDEOS} videos, rough intervals: {', '.join(few[:3])}{more}")
+        found.append(
+            f"by {name}: fewer than {FEW_VIDEOS} videos, so that intervals are rough: {', '.join(few[:3])}{more}"
+        )
     return found
 
 
 def score_rows(pairs: pd.DataFrame, metrics: Sequence[str], attributes: Sequence[str]) -> pa.Table:
-    """SCORES, with the attribute columns after it: one row for each pair and metric that it has."""
+    """Return SCORES followed by the attribute columns: one row for each pair and metric that it has."""
     names = [*SCORE_IDS, *(name for name in attributes if name not in SCORE_IDS)]
     parts = [pairs[names].assign(metric=metric, value=pairs[metric]) for metric in metrics]
     long = pd.concat(parts).sort_index(kind="stable")

@@ -1,4 +1,4 @@
-"""A folder of scores, as `rvos evaluate --out` writes it, read back."""
+"""Read a folder of scores that `rvos evaluate --out` wrote."""
 
 import json
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ NOT_METRICS = ("n", "videos", "interval")
 
 @dataclass(frozen=True, slots=True)
 class ScoreFolder:
-    """What summary.json says, and the tables beside it."""
+    """The content of summary.json, and access to the tables of its folder."""
 
     folder: str
     summary: dict
 
     @classmethod
     def open(cls, folder: str) -> "ScoreFolder":
-        """Raises InputError if `folder` holds no scores, or a summary that this version cannot read."""
+        """Read summary.json. Raises InputError if `folder` has none, or one that this version cannot read."""
         folder = storage.absolute(folder)
         uri = storage.join(folder, "summary.json")
         try:
@@ -41,9 +41,9 @@ class ScoreFolder:
             raise InputError(f"{uri} cannot be read: {error}") from None
         parts = [summary.get(name) for name in ("overall", "pairs", "frames")] if isinstance(summary, dict) else [None]
         if not all(isinstance(part, dict) for part in parts):
-            raise InputError(f"{uri} is no summary of scores; 'rvos evaluate --out' writes one")
+            raise InputError(f"{uri} is not a summary of scores; 'rvos evaluate --out' writes one")
         if summary.get("protocol") not in PROTOCOLS:
-            raise InputError(f"{uri}: protocol {summary.get('protocol')!r} is not known to this version of rvos")
+            raise InputError(f"{uri}: this version of rvos does not know the protocol {summary.get('protocol')!r}")
         return cls(folder, summary)
 
     @property
@@ -52,31 +52,31 @@ class ScoreFolder:
 
     @property
     def metrics(self) -> list[str]:
-        """Those that have a mean, the main one first."""
+        """The metrics that have a mean, the main one first."""
         return [name for name in self.summary["overall"] if name not in NOT_METRICS]
 
     def table(self) -> pd.DataFrame:
-        """scores.parquet: a row for each pair and metric, attributes with them; ids that are null become empty."""
+        """Return scores.parquet: one row for each pair and metric, with attributes; null ids become empty."""
         uri = storage.join(self.folder, "scores.parquet")
         try:
             rows: Any = conform(storage.read_table(uri), SCORES, uri).to_pandas()
         except FileNotFoundError:
-            raise InputError(f"{uri} is missing; 'rvos evaluate' writes it beside summary.json") from None
+            raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None
         return rows.assign(**{name: rows[name].fillna("") for name in SCORE_IDS})
 
     def pairs(self) -> pd.DataFrame:
-        """A row for each pair, by id: ids, attributes, and a column for each metric that pairs have (NaN: none)."""
-        rows = self.table()
-        values = rows.pivot_table(index=list(SCORE_IDS), columns="metric", values="value", observed=True)
-        attributes = rows.drop(columns=["metric", "value"]).drop_duplicates(list(SCORE_IDS)).set_index(list(SCORE_IDS))
+        """Return one row for each pair, sorted by id: ids, attributes, and a column for each metric (NaN: none)."""
+        ids, rows = list(SCORE_IDS), self.table()
+        values = rows.pivot_table(index=ids, columns="metric", values="value", observed=True)
+        attributes = rows.drop(columns=["metric", "value"]).drop_duplicates(ids).set_index(ids)
         return attributes.join(values).sort_index().reset_index()
 
     def frame_scores(self) -> Iterator[pa.Table]:
-        """frame_scores.parquet, a row group at a time."""
+        """Yield the row groups of frame_scores.parquet."""
         uri = storage.join(self.folder, "frame_scores.parquet")
         try:
             with storage.open_parquet(uri) as file:
                 for group in range(file.num_row_groups):
                     yield conform(file.read_row_group(group), FRAME_SCORES, uri)
         except FileNotFoundError:
-            raise InputError(f"{uri} is missing; 'rvos evaluate' writes it beside summary.json") from None
+            raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None

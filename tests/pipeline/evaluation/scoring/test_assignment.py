@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pipeline.evaluation.scoring.assignment import NOTHING, assign
+from pipeline.evaluation.scoring.assignment import UNASSIGNED, assign
 from pipeline.evaluation.scoring.match_frames import MatchedFrame
 from pipeline.evaluation.scoring.pixel_counts import PairMatch
 from pipeline.masks.requested import RequestedFrames, RequestedPair
@@ -14,7 +14,7 @@ from pipeline.masks.requested import RequestedFrames, RequestedPair
 def work(row, key, overlap):
     """One frame; `overlap` of 100 pixels, no boundary: J is overlap / 100, F is 1."""
     pair = RequestedPair(row, "v", str(row), str(row), (str(row),), "k", RequestedFrames())
-    frame = MatchedFrame("0", 0, (10, 10), [0], -1 if key == NOTHING else 0, [], -1, -1)
+    frame = MatchedFrame("0", 0, (10, 10), [0], -1 if key == UNASSIGNED else 0, [], -1, -1)
     return PairMatch(pair, key, [frame], counts=np.array([[overlap, 100, 0, 0, 0, 0, overlap]]))
 
 
@@ -23,9 +23,9 @@ def test_the_best_total(objects, predictions):
     overlaps = np.random.default_rng(objects * predictions).integers(1, 100, (objects, predictions))
     keys = [("v", f"p{n}") for n in range(predictions)]
     works = [work(row, key, overlaps[row, n]) for row in range(objects) for n, key in enumerate(keys)]
-    works += [work(row, NOTHING, 0) for row in range(objects)]
+    works += [work(row, UNASSIGNED, 0) for row in range(objects)]
     found = {row: one.predicted_as for row, one in assign(works).items()}
-    total = sum(overlaps[row, keys.index(key)] for row, key in found.items() if key != NOTHING)
+    total = sum(overlaps[row, keys.index(key)] for row, key in found.items() if key != UNASSIGNED)
     used = min(objects, predictions)
     best = max(
         sum(overlaps[row, n] for row, n in zip(rows, columns, strict=True))
@@ -33,4 +33,4 @@ def test_the_best_total(objects, predictions):
         for columns in itertools.combinations(range(predictions), used)
     )
     assert total == best
-    assert len(set(found.values()) - {NOTHING}) == used
+    assert len(set(found.values()) - {UNASSIGNED}) == used

@@ -82,7 +82,7 @@ def test_another_rule_is_refused_with_what_differs(tmp_path, other, message):
 
 def test_a_name_that_is_taken_is_refused(store, tmp_path):
     Leaderboard.add(store, "mine", scores(tmp_path / "a", 0.1))
-    with pytest.raises(InputError, match="has an entry 'mine' already; choose another --name"):
+    with pytest.raises(InputError, match="already has an entry 'mine'; choose another --name"):
         Leaderboard.add(store, "mine", scores(tmp_path / "b", 0.3))
     assert Leaderboard.open(store).standings()[0]["overall"]["J&F"] == pytest.approx(0.6, abs=0.1)
 
@@ -134,8 +134,8 @@ def test_scores_that_cannot_be_an_entry(tmp_path):
     other = scores(tmp_path / "other")
     other.summary["overall"]["n"] = 61
     for scored, message in [
-        (scores(tmp_path / "skipped", **skipped), "were left out"),
-        (old, "does not say truth_hash: it is of an older version"),
+        (scores(tmp_path / "skipped", **skipped), "were skipped"),
+        (old, "summary.json has no truth_hash, since an older version wrote it"),
         (edited, "another mean J&F than summary.json"),
         (other, "of two evaluations"),
     ]:
@@ -145,7 +145,7 @@ def test_scores_that_cannot_be_an_entry(tmp_path):
 
 
 def test_folders_that_are_no_leaderboard(tmp_path):
-    with pytest.raises(InputError, match="is no leaderboard"):
+    with pytest.raises(InputError, match="is not a leaderboard"):
         Leaderboard.open(str(tmp_path))
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="not empty and has no leaderboard.json"):
@@ -159,7 +159,7 @@ def test_files_that_are_no_entries_are_named(tmp_path):
     board = tmp_path / "board"
     Leaderboard.add(str(board), "mine", scores(tmp_path / "a"))
     pq.write_table(pa.table({"a": [1]}), board / "entries" / "stray.parquet")
-    with pytest.raises(InputError, match=r"stray.parquet is no entry"):
+    with pytest.raises(InputError, match=r"stray.parquet is not an entry"):
         Leaderboard.open(str(board)).entries()
     (board / "entries" / "stray.parquet").unlink()
     (board / "entries" / "mine.parquet").rename(board / "entries" / "yours.parquet")
