@@ -72,6 +72,7 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
         main, *others = ("      -" if (v := overall.get(name)) is None else f"{v:7.4f}" for name in metrics)
         p_text = "     -" if p is None else f"{p:6.4f}"
         lines.append(
-            f"{entry['rank']:>4}  {short(entry['name'], wide):<{wide}}  {main}  {interval:<14}  {'  '.join(others)}  {p_text}"
+            f"{entry['rank']:>4}  {short(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
+            f"{'  '.join(others)}  {p_text}"
         )
     return [*lines, "", "p: probability that chance alone sets it so far apart from the first (Holm)"]

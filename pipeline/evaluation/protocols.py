@@ -1,6 +1,7 @@
-"""The evaluation protocols by name: which frames count, what is matched with what, how it is averaged, and whence.
+"""The evaluation protocols: which frames are scored, how masks are matched and values averaged, and the source.
 
-Data only. What the metric names mean is in `measures`; `explain` is what `rvos evaluate --explain NAME` prints.
+To add a protocol, add an entry to the list. This module is data that `cli.py` imports, so it imports nothing heavy.
+`pair_metrics.METRICS` defines the metrics; `rvos evaluate --explain NAME` prints `Protocol.explain`.
 """
 
 import textwrap
@@ -14,48 +15,63 @@ NO_TARGET = ("N-acc", "T-acc")
 SAMPLES = ("overall IoU", "mean IoU", *(f"P@{k}" for k in PRECISION_AT))
 
 MISSING = {
-    "zero": "what is not predicted scores zero",
-    "empty": "what is not predicted counts as an empty mask",
-    "error": "evaluation stops if anything is not predicted",
-    "skip": "what is not predicted is left out",
+    "zero": "frames without a prediction score zero",
+    "empty": "frames without a prediction count as empty masks",
+    "error": "evaluation fails if any frame has no prediction",
+    "skip": "frames without a prediction are left out",
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """One way to score a data set. Everything not said is as in `all-frames`."""
+    """One way to score a data set. The defaults are those of `all-frames`."""
 
     name: str
     title: str
     source: str
     metrics: tuple[str, ...] = ("J&F", "J", "F", *NO_TARGET)  # in the order shown; mAP is over all samples
-    inner_frames: bool = False  # the first and the last annotated frame do not count
-    present_frames: bool = False  # only frames in which the target is present count
+    inner_frames: bool = False  # exclude the first and the last annotated frame
+    present_frames: bool = False  # score only frames that show the target
     void: bool = True  # pixels of void.parquet are background in both masks
-    first_frame_objects: bool = False  # only labels up to the highest in the first annotated frame count
-    assigned: bool = False  # per video and annotator, predictions are assigned to objects for the best total
-    missing: Missing = "zero"  # what --missing is unless given
-    mean_over: str | None = None  # a column whose values weigh the same, each with its own mean
-    mean_of: tuple[int, ...] = ()  # its values that count; empty: all
-    per_frame: bool = False  # every frame weighs the same, else every pair
-    unconfirmed: str = ""  # what of the definition could not be checked; empty: confirmed
+    first_frame_objects: bool = False  # exclude labels above the highest one in the first annotated frame
+    assigned: bool = False  # assign the predictions of a video and annotator to its objects, for the best total
+    missing: Missing = "zero"  # default of --missing
+    mean_over: str | None = None  # a column: average within each of its values, then over them
+    mean_of: tuple[int, ...] = ()  # the values to average over; empty: all
+    per_frame: bool = False  # all frames weigh the same, otherwise all pairs
+    unconfirmed: str = ""  # the part of the definition that could not be checked; empty: confirmed
     notes: tuple[str, ...] = ()
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The metrics that tables show side by side, the main one first."""
+        """The metrics that tables show in columns, the main one first."""
         return self.metrics[:3]
 
     def explain(self) -> str:
-        """Everything above in words, for lines of 80 columns."""
+        """Describe the protocol in lines of up to 80 columns."""
+        frames = "all annotated frames that the pair requests"
+        if self.inner_frames:
+            frames = "all annotated frames but the first and the last"
+        elif self.present_frames:
+            frames += ", if they show its target"
+        matching = "as given: a pair with the union of its objects"
+        if self.assigned:
+            matching = (
+                "predictions of one video and annotator to its objects by the best total of (mean J + mean F) / 2"
+            )
+        if self.first_frame_objects:
+            matching += "; objects labelled above the highest label of the first annotated frame are excluded"
+        averaging = "over frames" if self.per_frame else "over the frames of a pair, then over pairs with equal weights"
+        if self.mean_over:
+            averaging += f", within each {self.mean_over}; then over those"
         lines = [f"{self.name}: {self.title}", ""]
         for label, text in (
-            ("frames", self._frames()),
-            ("void", "void pixels are background in both masks" if self.void else "void pixels count as any other"),
-            ("matching", self._matching()),
-            ("averaging", self._averaging()),
+            ("frames", frames),
+            ("void", "void pixels are background in both masks" if self.void else "void pixels count like any other"),
+            ("matching", matching),
+            ("averaging", averaging),
             ("metrics", ", ".join(self.metrics)),
-            ("missing", f"{MISSING[self.missing]}, unless --missing says otherwise"),
+            ("missing", f"{MISSING[self.missing]}; --missing changes it"),
             ("source", self.source),
             ("definition", f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "confirmed"),
             *(("note", note) for note in self.notes),
@@ -64,39 +80,20 @@ class Protocol:
             lines += [f"{label:<12}{wrapped[0]}", *(" " * 12 + line for line in wrapped[1:])]
         return "\n".join(lines)
 
-    def _frames(self) -> str:
-        if self.inner_frames:
-            return "all annotated frames but the first and the last"
-        text = "all annotated frames that the pair was asked for"
-        return f"{text} and in which its target is present" if self.present_frames else text
 
-    def _matching(self) -> str:
-        text = "as given: a pair with the union of its objects"
-        if self.assigned:
-            text = "predictions of one video and annotator to its objects by the best total of (mean J + mean F) / 2"
-        if self.first_frame_objects:
-            text += "; objects labelled above the highest label of the first annotated frame do not count"
-        return text
-
-    def _averaging(self) -> str:
-        text = "over frames" if self.per_frame else "over the frames of a pair, then over pairs, all weighing the same"
-        return f"{text}, within each {self.mean_over}; then over those" if self.mean_over else text
-
-
-_FRAME_MEASURES = "J and F of a frame are those of the DAVIS 2017 evaluation, to the last bit"
-_NO_TARGET_UNCONFIRMED = "N-acc and T-acc of videos; used is the definition of GRES, by expression"
+_FRAME_METRICS = "J and F of a frame equal the DAVIS 2017 evaluation to the last bit"
+_NO_TARGET_UNCONFIRMED = "N-acc and T-acc of videos; the definition of GRES is used, by expression"
 _NO_TARGET_NOTE = "an expression without a target has J = F = 1 in a frame where nothing is predicted, else 0"
 _IOU_NOTE = (
-    "of several candidates the one with the highest score counts, of equal ones the last in file order; IoU is "
-    "(I + 1e-6) / (U + 1e-6) in single precision, P@k the share strictly above k; mAP is that "
-    "of COCO over all candidates"
+    "the candidate with the highest score is scored, among equal ones the last in file order; IoU is (I + 1e-6) / (U + "
+    "1e-6) in single precision, P@k the share of frames strictly above k, mAP that of COCO over all candidates"
 )
 
 _ALL = (
     Protocol(
         name="all-frames",
         title="all annotated frames, mean over pairs",
-        source=f"this project; {_FRAME_MEASURES}",
+        source=f"this project; {_FRAME_METRICS}",
         notes=(_NO_TARGET_NOTE,),
     ),
     Protocol(
@@ -109,9 +106,9 @@ _ALL = (
         first_frame_objects=True,
         missing="empty",
         notes=(
-            "recall is the share of frames above 0.5; decay is the mean of the first quarter less that of the last",
-            "frame numbers of the decay are whole; the published code keeps them in 8 bits, which wrap at 256",
-            "a track of one or two frames has no value and is left out",
+            "recall is the share of frames above 0.5; decay is the mean of the first quarter minus that of the last",
+            "the published code computes decay with 8-bit frame numbers, which wrap at 256; this one does not",
+            "tracks of one or two frames have no value and are left out",
         ),
     ),
     Protocol(
@@ -125,14 +122,14 @@ _ALL = (
         mean_over="annotator",
         notes=(
             "the assignment forgives swapped expressions; ref-davis17-strict does not",
-            "annotators are the manifest's column; without it, expression number modulo four, as published",
-            "masks of one annotator that overlap are scored as they are; the published code merges probabilities first",
+            "the annotator is that of the manifest, else the expression number modulo four, as published",
+            "overlapping masks of one annotator are scored unchanged; the published code merges probabilities first",
         ),
     ),
     Protocol(
         name="ref-davis17-strict",
-        title="Ref-DAVIS17, each expression by the object that it means",
-        source="as ref-davis17, but for the matching",
+        title="Ref-DAVIS17, each expression with its own object",
+        source="as ref-davis17, without the assignment",
         metrics=WITH_DECAY,
         first_frame_objects=True,
         missing="empty",
@@ -141,7 +138,7 @@ _ALL = (
     Protocol(
         name="ref-youtube-vos",
         title="Ref-YouTube-VOS, validation or test server",
-        source=f"server, as described for the data set; {_FRAME_MEASURES}",
+        source=f"server, as described for the data set; {_FRAME_METRICS}",
         unconfirmed="neither the server's code nor its ground truth is public",
     ),
     Protocol(
@@ -151,7 +148,7 @@ _ALL = (
         unconfirmed=_NO_TARGET_UNCONFIRMED,
         notes=(
             _NO_TARGET_NOTE,
-            "the published script drops an expression that lacks a frame without a word; here --missing decides",
+            "the published script silently drops an expression that lacks a frame; here --missing decides",
         ),
     ),
     Protocol(
@@ -161,7 +158,7 @@ _ALL = (
         metrics=(*SAMPLES, "mAP"),
         present_frames=True,
         per_frame=True,
-        notes=(_IOU_NOTE, "the published code fails for a frame without prediction; here --missing decides"),
+        notes=(_IOU_NOTE, "the published code fails for a frame without a prediction; here --missing decides"),
     ),
     Protocol(
         name="jhmdb",
@@ -181,11 +178,11 @@ _ALL = (
         mean_of=(0, 1),
         notes=(
             "overall is the mean of the means of referring (type_id 0) and reasoning (1) expressions; those without a "
-            "target (2) do not count, as in the published script",
+            "target (2) are excluded, as in the published script",
             "A is the share of equal pixels; R = max(0, 1 - wrongly marked / (foreground + 1e-6)) needs a table "
-            "foreground.parquet beside the annotations and is left out without it",
+            "foreground.parquet next to the annotations and is omitted without it",
             "the published script feeds A and R with 0/255 masks in 8-bit arithmetic, and rounds each expression to "
-            "two decimals; neither is done here",
+            "two decimals; this one does neither",
         ),
     ),
     Protocol(
@@ -197,12 +194,12 @@ _ALL = (
         notes=(
             "tIoU = frames where both masks are non-empty / frames where either is",
             "vIoU = sum of J over the former / number of the latter; both are 1 if there is no such frame",
-            "the published table has static, dynamic and hybrid expressions apart: --by the column that says which",
+            "the published table separates static, dynamic and hybrid expressions: use --by with that column",
         ),
     ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 
-# Names that no attribute may have, since the tables of scores have them.
+# Columns of the score tables, whose names no attribute may have.
 RESERVED = {"row", "object_id", "metric", "value", "frame_index", "frames", "missing_frames", "status", "error"}
 RESERVED |= {name for protocol in _ALL for name in protocol.metrics}

@@ -215,7 +215,7 @@ def test_a_run_with_failed_missing_extra_and_unannotated_pairs(tmp_path):
     assert summary["missing_pairs"][0]["expression_id"] == "missing"
     assert summary["extra_pairs"] == [{"video_id": "z", "expression_id": "extra"}]
     assert found.exit_code == 1
-    assert "missing   zero: what is not predicted scores zero" in found.text()
+    assert "missing   zero: frames without a prediction score zero" in found.text()
 
 
 def test_frames_that_are_not_predicted_score_zero(tmp_path):

@@ -1,14 +1,15 @@
-"""The integers behind J and F of one frame, straight from the RLE strings, in compiled code.
+"""Count the pixels behind J and F of each frame, directly from the RLE strings, in compiled code.
 
 Masks are drawn as bits, 64 rows of a column to a word (`bits[row // 64, column]`), so that a loop along a row of words
-handles 64 image rows at once with vector instructions. Union, intersection, boundary map and the dilation by a disk
+processes 64 image rows at once with vector instructions. Union, intersection, boundary map and the dilation by a disk
 are shifts and bit operations on such rows; a boundary pixel is matched if it lies in the dilated boundary of the other
-mask. Nothing branches on pixels: noise costs what clean masks cost. Definitions: the DAVIS 2017 evaluation,
+mask. No branch depends on pixels, so noise costs as much as
+clean masks. Definitions: the DAVIS 2017 evaluation,
 `db_eval_iou` and `db_eval_boundary`.
 
-Canvas: each row of words is `radius` words wider than the frame on both sides, and there are so many blank rows above
-and below, that the disk never leaves it. All compiled code is in this one file, since numba's cache on disk notices
-changes of the file of the called function only.
+Canvas: each row of words is `radius` words wider than the frame on both sides, and has enough blank rows above and
+below, that the disk never leaves it. All compiled code is in this one file, since numba's cache on disk notices changes
+of the file of the called function only.
 """
 
 import gc
@@ -22,33 +23,30 @@ from numba.extending import intrinsic
 
 BOUND = 0.008  # radius of the disk, as a share of the frame's diagonal
 
-INTER, UNION, N_GT, N_PRED, GT_MATCH, PRED_MATCH, PREDICTED = COLUMNS = range(7)  # of the result
+INTER, UNION, N_GT, N_PRED, GT_MATCH, PRED_MATCH, PREDICTED = COUNT_COLUMNS = range(7)  # of the result
 OK, BAD_TRUTH, BAD_PREDICTION, BAD_VOID = range(4)  # error codes
 
 _MAX_GROUPS = 7  # as in schemas.rle
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 _LAST = np.uint64(63)
-ENTRIES = ("_score_frames", "_describe_frames")  # called from Python; the others are spared a wrapper
+_ENTRY_POINTS = ("_score_frames", "_describe_frames")  # called from Python; other functions need no wrapper
 _WITH_BIT = np.array([sum(1 << n for n in range(64) if n >> k & 1) for k in range(6)], np.uint64)
 
 
 def _compiled(function: Callable) -> Any:
-    """`numba.njit`, cached on disk where there is a folder to write to (beside this file or the user's own)."""
-    inner = function.__name__ not in (
-        "_score_frames",
-        "_describe_frames",
-    )  # called from compiled code only: spares a wrapper
+    """Apply `numba.njit`, with a cache on disk where a folder is writable: that of this file, or the user's own."""
+    inner = function.__name__ not in _ENTRY_POINTS
     options: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": True}
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no such folder: compile in each process
+    except RuntimeError:  # no writable folder: compile in each process
         return numba.njit(**options)(function)
 
 
 @intrinsic
 def _count_bits(typing_context, word):
-    """Number of set bits of a uint64, one machine instruction."""
+    """Count the set bits of a uint64, in one machine instruction."""
 
     def generate(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
@@ -60,7 +58,7 @@ _popcount: Any = _count_bits
 
 
 def _call(function: Any, *arguments: Any) -> None:
-    """Call a compiled function; while the first call compiles it, no garbage is collected, to be faster."""
+    """Call a compiled function; pause garbage collection while the first call compiles it, which is faster."""
     paused = not function.signatures and gc.isenabled()
     if paused:
         gc.disable()
@@ -89,9 +87,9 @@ def score_frames(
     are int64; sizes must lie within `schemas.rle.MAX_SIDE`.
 
     Returns (counts int64 [N, 7]: inter, union, boundary pixels of truth and prediction, how many of each are matched,
-    and predicted pixels; errors int64 [N]: OK, or which side has a broken string; its counts mean nothing).
+    and predicted pixels; errors int64 [N]: OK, or which side has a corrupt string, which makes the counts meaningless).
     """
-    counts = np.zeros((len(heights), len(COLUMNS)), np.int64)
+    counts = np.zeros((len(heights), len(COUNT_COLUMNS)), np.int64)
     errors = np.zeros(len(heights), np.int64)
     box = np.zeros(4, np.int64)
     rows = (truth_first, truth_rows, prediction_rows, void_rows)
@@ -103,7 +101,7 @@ def score_frames(
 def _score_frames(
     strings, starts, truth_first, truth_rows, prediction_rows, void_rows, heights, widths, box, counts, errors
 ):
-    """`box` is of the canvas, rows and columns: outside of it no plane is set but by `_repeat_last_column`."""
+    """`box`: first and last rows and columns of the canvas that any plane uses, but for `_repeat_last_column`."""
     canvas = np.zeros((6, 1, 1), np.uint64)
     last_height = last_width = radius = np.int64(0)
     for n in range(heights.size):
@@ -137,7 +135,7 @@ def describe_frames(
     heights: np.ndarray,
     widths: np.ndarray,
 ) -> np.ndarray:
-    """What the truth of each frame looks like; parameters as of `score_frames`.
+    """Measure the shape of the truth of each frame; parameters as of `score_frames`.
 
     Returns int64 [N, 4]: area, sum of the row numbers and of the column numbers of its pixels, pixels on the border.
     """
@@ -184,7 +182,7 @@ def _describe(mask, box, height, width, shape):
 
 @_compiled
 def _sum_of_positions(bits):
-    """Sum of the numbers of the set bits: those with bit k in their number, times 2^k."""
+    """Sum the positions of the set bits: count those whose position has bit k, times 2^k."""
     total = np.int64(0)
     for k in range(6):
         total += np.int64(_popcount(bits & _WITH_BIT[k])) << k
@@ -193,13 +191,13 @@ def _sum_of_positions(bits):
 
 @_compiled
 def _margin(radius):
-    """Blank rows of words above and below the frame."""
+    """Return the number of blank rows of words above and below the frame."""
     return (radius >> 6) + 1
 
 
 @_compiled
 def _parse(strings, starts, row, pixels):
-    """Runs of one string, background first; none if it is not the RLE of `pixels` pixels (see `schemas.rle`)."""
+    """Return the runs of one string, background first; none if it is not an RLE of `pixels` pixels (`schemas.rle`)."""
     start, stop = starts[row], starts[row + 1]
     runs = np.empty(stop - start, np.int64)
     n = 0
@@ -227,9 +225,9 @@ def _parse(strings, starts, row, pixels):
 def _paint(strings, starts, row, height, width, radius, toggles, mask, box):
     """Draw the foreground of one string into `mask`, which may hold others, and extend `box` by its boundary.
 
-    A stretch within one column is drawn as two toggles, filled in afterwards. One that reaches the last image row goes
-    on below it, so that it differs from no neighbour there: what lies outside the frame is not background.
-    `toggles` is blank before and after. False, with nothing drawn, if the string is broken.
+    A stretch within one column is drawn as two toggles, filled in afterwards. One that reaches the last image row
+    continues below it, so that it has no boundary there: pixels outside the frame are not background. `toggles` is
+    blank before and after. Returns False, with nothing drawn, if the string is corrupt.
     """
     runs = _parse(strings, starts, row, height * width)
     margin = _margin(radius)
@@ -264,7 +262,10 @@ def _paint(strings, starts, row, height, width, radius, toggles, mask, box):
 
 @_compiled
 def _fill(above, toggles, mask):
-    """Turn a row of toggles into foreground from each odd one to the next, as the row above ends; add it to `mask`."""
+    """Turn a row of toggles into foreground, from each odd one to the next, and add it to `mask`.
+
+    A stretch may continue from the row above.
+    """
     for i in range(toggles.size):
         word = toggles[i]
         word ^= word << np.uint64(1)
@@ -307,13 +308,13 @@ def _draw_boundaries(canvas, box, height, width, radius, counts):
 
 @_compiled
 def _repeat_last_column(mask, word, column):
-    """Draw the last image column once more beside the frame, so that it differs from no neighbour there."""
+    """Copy the last image column to the right of the frame, so that it has no boundary there."""
     mask[word, column] = mask[word, column - 1]
 
 
 @_compiled
 def _regions(truth, prediction, void, inside, counts):
-    """Erase the void pixels of a row, and count what is left."""
+    """Erase the void pixels of a row, and count the remaining ones."""
     inter = union = predicted = np.uint64(0)
     for i in range(truth.size):
         truth[i] &= ~void[i]
@@ -328,7 +329,7 @@ def _regions(truth, prediction, void, inside, counts):
 
 @_compiled
 def _boundary(mask, word, first, last, inside, edge):
-    """Draw the boundary map of one row of words; returns how many pixels it has.
+    """Draw the boundary map of one row of words; return the number of its pixels.
 
     A pixel is boundary if it differs from its right, lower or lower-right neighbour.
     """
@@ -344,7 +345,7 @@ def _boundary(mask, word, first, last, inside, edge):
 
 @_compiled
 def _matched(edge, other, box, radius, scratch):
-    """How many pixels of `edge` have one of `other` within `radius`: those that lie in `other` dilated by the disk."""
+    """Count the pixels of `edge` within `radius` of one of `other`: those in `other` dilated by the disk."""
     total = np.uint64(0)
     start, stop = box[2] - radius, box[3] + radius
     size = box[3] - box[2]
@@ -353,7 +354,7 @@ def _matched(edge, other, box, radius, scratch):
         _blank(spread)
         _blank(dilated)
         height = -1
-        for dx in range(radius, -1, -1):  # the disk's columns, from its tips inwards: ever higher
+        for dx in range(radius, -1, -1):  # the disk's columns, from its tips inwards, with growing height
             while (height + 1) * (height + 1) + dx * dx <= radius * radius:
                 height += 1
                 skip, shift = height >> 6, np.uint64(height & 63)

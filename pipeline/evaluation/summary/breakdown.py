@@ -78,15 +78,11 @@ def warnings(name: str, groups: Sequence[dict]) -> list[str]:
     found = []
     sizes = [group["n"] for group in groups]
     if len(groups) > 1 and max(sizes) >= UNEVEN * min(sizes):
-        found.append(
-            f"by {name}: group sizes differ widely, from {min(sizes)} to {max(sizes)} pairs; compare the intervals"
-        )
+        found.append(f"by {name}: group sizes differ widely, {min(sizes)} to {max(sizes)} pairs; see the intervals")
     few = [spell_out(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
     if few:
         more = " ..." if len(few) > 3 else ""
-        found.append(
-            f"by {name}: fewer than {FEW_VIDEOS} videos, so that intervals are rough: {', '.join(few[:3])}{more}"
-        )
+        found.append(f"by {name}: fewer than {FEW_VIDEOS} videos, rough intervals: {', '.join(few[:3])}{more}")
     return found
 
 

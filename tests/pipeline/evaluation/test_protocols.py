@@ -1,14 +1,19 @@
-"""What protocols say of themselves."""
+"""The registries of protocols and metrics, and the texts of protocols."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.metrics.pair_metrics import METRICS
-from pipeline.evaluation.protocols import PROTOCOLS
+from jobs import evaluate
+from jobs.config.evaluate import EvaluateConfig
+from pipeline.evaluation.metrics.pair_metrics import METRICS, MetricValue, ObjectTrack
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.summary.attributes import COMPUTED
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocols.md").read_text()
+ROOT = Path(__file__).parents[3]
+DOCUMENT = (ROOT / "docs" / "protocols.md").read_text()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
@@ -28,3 +33,24 @@ def test_metrics_are_known():
 
 def test_computed_attributes_are_documented():
     assert all(f"| `{name}` | {text} |" in DOCUMENT for name, text in COMPUTED.items())
+
+
+def test_protocols_import_nothing_heavy():
+    heavy = {"numpy", "pyarrow", "pandas", "torch", "numba"}
+    code = f"import sys, pipeline.evaluation.protocols; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+def test_a_metric_and_a_protocol_are_one_function_and_two_entries(golden, tmp_path, monkeypatch):
+    def worst_frame(track: ObjectTrack) -> MetricValue:
+        return MetricValue(float(track.j.min()))
+
+    mine = Protocol(name="mine", title="The worst frame", source="this test", metrics=("worst J", "J"))
+    monkeypatch.setitem(METRICS, "worst J", worst_frame)
+    monkeypatch.setitem(PROTOCOLS, "mine", mine)
+    predictions, annotations = (str(golden / "metrics" / f"{name}.parquet") for name in ("pred", "gt"))
+    out = str(tmp_path / "out")
+    result = evaluate.run(EvaluateConfig(predictions=predictions, annotations=annotations, out=out, protocol="mine"))
+    assert (result.pairs["worst J"] <= result.pairs["J"]).all()
+    assert result.summary["overall"]["worst J"] == pytest.approx(result.pairs["worst J"].mean())
+    assert "mine: The worst frame" in result.text()
