@@ -67,7 +67,7 @@ def count_pairs(collected: CollectedScores, scorer: Scorer, manifest: pa.Table |
         pairs, weights, metrics = pairs.drop(columns=list(NO_TARGET)), weights[:, kept], tuple(metrics[n] for n in kept)
     if not scorer.visual:
         pairs = pairs.drop(columns=list(DESCRIBED))
-    if "J" in pairs:
+    if "J&F" in scorer.protocol.metrics:
         pairs["J&F"] = (pairs["J"] + pairs["F"]) / 2
     if manifest is not None:
         given = {name: manifest[name].to_pandas() for name in attribute_columns(manifest.column_names)}
