@@ -220,7 +220,7 @@ def test_revos_leaves_out_expressions_without_a_target(mevis, tmp_path):
     assert [row["value"] for row in kinds] == [0, 1]
     assert found.summary["overall"]["n"] == sum(row["n"] for row in kinds) == len(rows) - 2
     assert found.summary["overall"]["J"] == close(np.mean([row["J"] for row in kinds]))
-    assert "2 pairs do not count, for their type_id; all-frames has them" in found.summary["warnings"]
+    assert "2 pairs are excluded by their type_id; all-frames includes them" in found.summary["warnings"]
     assert run(tmp_path, **options).summary["overall"]["n"] == len(rows)
     write(tmp_path / "manifest.parquet", [row | {"type_id": None if row["type_id"] == 2 else "1"} for row in rows])
     assert run(tmp_path, protocol="revos", **options).summary["overall"]["n"] == len(rows) - 2
