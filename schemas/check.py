@@ -43,15 +43,10 @@ def required(*names: str) -> dict[bytes, bytes]:
     return {VERSION_KEY: b"1", b"refervos.required": ",".join(names).encode()}
 
 
-def required_columns(schema: pa.Schema) -> list[str]:
-    """Return the required columns of a schema, as `required` recorded them."""
-    return (schema.metadata or {})[b"refervos.required"].decode().split(",")
-
-
 def column_problems(found: pa.Schema, schema: pa.Schema, source: str) -> list[Problem]:
     """Find missing, duplicate and mistyped columns. The schema is enough; no row is read."""
     problems = []
-    for name in required_columns(schema):
+    for name in (schema.metadata or {})[b"refervos.required"].decode().split(","):
         if name not in found.names:
             have = ", ".join(found.names) or "none"
             problems.append(Problem(source, None, f"column '{name}' is missing (columns: {have})"))
@@ -91,7 +86,12 @@ def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     if problems:
         raise SchemaError(problems)
     declared = [field for field in schema if field.name in table.column_names]
-    columns = {field.name: _cast(table[field.name], field, source) for field in declared}
+    columns = {}
+    for field in declared:
+        try:
+            columns[field.name] = table[field.name].cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SchemaError([Problem(source, None, f"column '{field.name}': {error}")]) from None
     for name in table.column_names:
         columns.setdefault(name, table[name])
     return pa.table(columns)
@@ -106,13 +106,6 @@ def add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in missing:
         table = table.append_column(field, pa.nulls(len(table), field.type))
     return table.select(schema.names).cast(schema)
-
-
-def _cast(column: pa.ChunkedArray, field: pa.Field, source: str) -> pa.ChunkedArray:
-    try:
-        return column.cast(field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SchemaError([Problem(source, None, f"column '{field.name}': {error}")]) from None
 
 
 def _readable_as(found: pa.DataType, wanted: pa.DataType) -> bool:

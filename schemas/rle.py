@@ -73,7 +73,10 @@ def check(counts: bytes, height: int, width: int) -> None:
 def run_lengths(counts: bytes, height: int, width: int) -> np.ndarray:
     """Return the runs of a string, int64, background first. Raises RleError as `check`."""
     _check_size(height, width)
-    runs = _undo_differences(_numbers(counts))
+    numbers = _numbers(counts)
+    runs = numbers.copy()
+    for start in (1, 2):  # from the fourth on, a number is the difference to the run two before
+        np.cumsum(numbers[start::2], out=runs[start::2])
     if runs.min() < 0:
         raise RleError(f"run {int(np.argmax(runs < 0))} is negative")
     total = int(runs.sum())
@@ -105,11 +108,3 @@ def _numbers(counts: bytes) -> np.ndarray:
     position = np.arange(len(groups)) - np.repeat(starts, lengths)
     values = np.add.reduceat((groups & 31) << (5 * position), starts)
     return np.where(groups[ends] & 16, values - (1 << 5 * lengths), values)
-
-
-def _undo_differences(numbers: np.ndarray) -> np.ndarray:
-    """Runs from the stored numbers: the fourth is relative to the second, the fifth to the third, and so on."""
-    runs = numbers.copy()
-    for start in (1, 2):
-        np.cumsum(numbers[start::2], out=runs[start::2])
-    return runs

@@ -48,7 +48,8 @@ def probe(uri: str) -> VideoHeader:
     """Return the header of the folder, from its listing and the size of the first image."""
     frames = list_frames(uri)
     first = next(iter(frames))
-    image = open_image(_read(uri, frames[first]), uri, first)
+    content = storage.read_bytes(storage.join(uri, frames[first]), limit=MAX_IMAGE_BYTES)
+    image = open_image(content, uri, first)
     return VideoHeader(len(frames), image.height, image.width, tuple(frames))
 
 
@@ -58,7 +59,8 @@ def read(uri: str, selection: Selection) -> Iterator[Frame]:
     names = tuple(frames)
     indices = selection.resolve(uri, len(names), names) or range(0, len(names), selection.step)
     workers = REMOTE_READERS if storage.is_remote(uri) else 1
-    contents = bounded_map(lambda index: _read(uri, frames[names[index]]), indices, workers)
+    paths = [storage.join(uri, frames[names[index]]) for index in indices]
+    contents = bounded_map(lambda path: storage.read_bytes(path, limit=MAX_IMAGE_BYTES), paths, workers)
     size = None
     for index, content in zip(indices, contents, strict=True):
         image = decode(content, uri, names[index])
@@ -77,10 +79,6 @@ def decode(content: bytes, uri: str, name: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
     except Exception as error:  # damaged data makes Pillow raise many kinds
         raise _unreadable(uri, name, error) from error
-
-
-def _read(uri: str, file: str) -> bytes:
-    return storage.read_bytes(storage.join(uri, file), limit=MAX_IMAGE_BYTES)
 
 
 def open_image(content: bytes, uri: str, name: str) -> Image.Image:
