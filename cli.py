@@ -105,12 +105,12 @@ def segment(**options: Any) -> None:
 
 
 def submit(**options: Any) -> None:
-    from jobs.terminal.command_line import spell_out
+    from jobs.terminal.command_line import canonical_command
 
     words = options["command"]
     is_id = len(words) == 1 and words[0].startswith("rvos-")
     if not (is_id and (options["status"] or options["logs"] or options["stop"])):
-        options["command"] = spell_out(main, words)
+        options["command"] = canonical_command(main, words)
     run_job(SubmitConfig, options, call=with_log)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jobs.config.compare import CompareConfig
-from jobs.terminal.tables import short
+from jobs.terminal.tables import shorten
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.attributes import Grouping, group_rows, spell_out, value_label
 from pipeline.evaluation.summary.score_folder import ScoreFolder
@@ -152,11 +152,11 @@ def _overall_lines(comparison: dict) -> list[str]:
 
 def _table(title: str, rows: Sequence[dict]) -> list[str]:
     wide = min(VALUE_COLUMNS, max(len(title), *(len(spell_out(row["value"])) for row in rows)))
-    lines = [f"{short(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
+    lines = [f"{shorten(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
     for row in rows:
         ends = _interval(row).strip() or "-"
         cells = f"{row['difference']:+7.4f}  {ends:^18}  {row['p']:6.4f}  {row['p_corrected']:6.4f}"
-        lines.append(f"{short(spell_out(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
+        lines.append(f"{shorten(spell_out(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
     return lines
 
 

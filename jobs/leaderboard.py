@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
-from jobs.terminal.tables import short
+from jobs.terminal.tables import shorten
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.score_folder import ScoreFolder
@@ -33,7 +33,7 @@ class Standings:
         lines = [
             f"leaderboard  {self.store}",
             f"protocol     {protocol.name}: {protocol.title}",
-            f"truth        {short(self.rule['truth_hash'], HASH_CHARACTERS)}, missing: {self.rule['missing_rule']}",
+            f"truth        {shorten(self.rule['truth_hash'], HASH_CHARACTERS)}, missing: {self.rule['missing_rule']}",
         ]
         if self.added is not None:
             lines.append(f"added        {self.added}")
@@ -72,7 +72,7 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
         main, *others = ("      -" if (v := overall.get(name)) is None else f"{v:7.4f}" for name in metrics)
         p_text = "     -" if p is None else f"{p:6.4f}"
         lines.append(
-            f"{entry['rank']:>4}  {short(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
+            f"{entry['rank']:>4}  {shorten(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
             f"{'  '.join(others)}  {p_text}"
         )
     return [*lines, "", "p: probability that chance alone sets it so far apart from the first (Holm)"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from jobs import check
 from jobs.config.segment import SegmentConfig
 from jobs.segment_result import SegmentResult
-from jobs.terminal.progress import Progress
+from jobs.terminal.progress import RunProgress
 from model.bundled import BUNDLED
 from model.errors import CheckpointError
 from model.families import check_checkpoint
@@ -39,7 +39,7 @@ from schemas.version import MASKS_VERSION, __version__
 RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
-def run(config: SegmentConfig, progress: Callable[[Progress], None] = lambda _: None) -> SegmentResult:
+def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda _: None) -> SegmentResult:
     """Bring the run up to date with the manifest: every pair ends as masks or as one error row, exactly once.
 
     Raises InputError for bad input (before anything starts) and InfrastructureError if the cluster gives up. Committed
@@ -194,7 +194,7 @@ def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Tabl
 
 
 def _follow(
-    receipts: Iterable[Receipt], todo: list[Unit], totals: RunTotals, progress: Callable[[Progress], None]
+    receipts: Iterable[Receipt], todo: list[Unit], totals: RunTotals, progress: Callable[[RunProgress], None]
 ) -> None:
     """Add up receipts and report progress. Raises the error that stopped a worker, without Ray's wrapping."""
     planned = {unit.unit_id: unit.pair_frames for unit in todo}
@@ -205,7 +205,7 @@ def _follow(
             totals.add(receipt)
             units, pairs, work = units + 1, pairs + receipt.pairs, work + planned[receipt.unit_id]
             progress(
-                Progress(
+                RunProgress(
                     pairs=pairs,
                     total_pairs=total_pairs,
                     work=work,

@@ -1,1 +1,1 @@
-"""What a command prints and how it is typed."""
+"""The terminal side of the commands: options, help, progress and tables."""

@@ -1,4 +1,4 @@
-"""How a long job shows that it lives: one live line on a terminal, sober log lines elsewhere. Always on stderr."""
+"""Show the progress of a long job on stderr: one live line on a terminal, a log line every 30 s elsewhere."""
 
 import contextlib
 import sys
@@ -10,8 +10,8 @@ LOG_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a job stands. `work` of `total_work` is in pair-frames, what remaining time goes by."""
+class RunProgress:
+    """State of a run. Remaining time is estimated from `work` and `total_work`, in pair-frames."""
 
     pairs: int
     total_pairs: int
@@ -27,7 +27,7 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds still to go at the pace so far; None before there is one."""
+        """Seconds until the end at the pace so far; None before the first result."""
         return self.seconds * (self.total_work - self.work) / self.work if self.work else None
 
     def line(self) -> str:
@@ -39,15 +39,15 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """h:mm:ss, or m:ss below an hour."""
+    """Return a duration as h:mm:ss, or m:ss below an hour."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 @contextlib.contextmanager
-def show(title: str) -> Iterator[Callable[[Progress], None]]:
-    """A callback for `Progress` that shows it on stderr, in the way that suits what stderr is."""
+def show(title: str) -> Iterator[Callable[[RunProgress], None]]:
+    """Yield a callback that shows a `RunProgress` on stderr."""
     if sys.stderr.isatty():
         from rich.console import Console
 
@@ -58,13 +58,13 @@ def show(title: str) -> Iterator[Callable[[Progress], None]]:
 
 
 class _Log:
-    """A line at the first result, then one every LOG_SECONDS, and one at the end."""
+    """Print a line at the first result, one every LOG_SECONDS, and one at the end."""
 
     def __init__(self, title: str):
         self.title = title
         self.due = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: RunProgress) -> None:
         now = time.monotonic()
         if now >= self.due or progress.work >= progress.total_work:
             self.due = now + LOG_SECONDS

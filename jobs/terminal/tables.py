@@ -1,4 +1,4 @@
-"""Tables of scores for a terminal of 80 columns."""
+"""Format tables of scores for a terminal of 80 columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +9,17 @@ NAME_COLUMNS = 30
 def score_table(
     title: str, rows: Sequence[tuple[str, dict[Any, Any]]], metrics: Sequence[str], *, unit="n", intervals: bool = True
 ) -> list[str]:
-    """Lines of a table: name, n, the first metric with its interval, the others."""
+    """Return the lines of a table: name, count, the first metric with its interval, the other metrics."""
     names = [name for name, _ in rows]
     wide = min(max(len(title), *(len(name) for name in names)), NAME_COLUMNS)
     heads = [f"{metrics[0]:>7}{'  95 % interval ' if intervals else ''}", *(f"{metric:>7}" for metric in metrics[1:])]
-    lines = [f"{short(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]
+    lines = [f"{shorten(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]
     for name, (_, row) in zip(names, rows, strict=True):
         cells = [_number(row.get(metric)) for metric in metrics]
         if intervals:
             ends = row["interval"].get(metrics[0])
             cells[0] += f"  [{ends[0]:.3f}, {ends[1]:.3f}]"[:16] if ends else " " * 16
-        lines.append(f"{short(name, wide):<{wide}}  {row['n']:>6}  {'  '.join(cells)}")
+        lines.append(f"{shorten(name, wide):<{wide}}  {row['n']:>6}  {'  '.join(cells)}")
     return lines
 
 
@@ -27,6 +27,6 @@ def _number(value: float | None) -> str:
     return f"{value:7.4f}" if value is not None and value == value else f"{'-':>7}"
 
 
-def short(name: str, wide: int) -> str:
-    """A name cut to a number of columns."""
+def shorten(name: str, wide: int) -> str:
+    """Shorten a name to a number of columns."""
     return name if len(name) <= wide else name[: wide - 1] + "…"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from cli import main
 from jobs import audit, segment
-from jobs.terminal.progress import Progress
+from jobs.terminal.progress import RunProgress
 from model.bundled import BUNDLED, FOLDER
 from model.families import check_checkpoint, load_segmenter
 from model.segmenter import Overlap
@@ -51,7 +51,7 @@ def keys(table: pa.Table) -> list[tuple]:
 @pytest.fixture(scope="module")
 def done(shapes, checkpoint, tmp_path_factory, ray_session):
     folder = str(tmp_path_factory.mktemp("run") / "run")
-    shown: list[Progress] = []
+    shown: list[RunProgress] = []
     result = run(shapes[0], folder, checkpoint, shown.append)
     return folder, result, shown
 

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs import submit
-from jobs.terminal.command_line import spell_out
+from jobs.terminal.command_line import canonical_command
 from schemas.errors import InfrastructureError, InputError
 
 SECRET = "test-only-secret-value"
@@ -89,7 +89,7 @@ def rvos_submit(head: str, *words: str, **environment: str) -> subprocess.Comple
 
 
 def spell(*words: str) -> tuple[str, ...]:
-    return spell_out(main, words)
+    return canonical_command(main, words)
 
 
 @pytest.mark.slow
@@ -200,9 +200,9 @@ def test_commands_of_a_group_are_spelled_out_too(tmp_path, monkeypatch):
     assert spell("leaderboard", "add", "--name", "mine", "board", "s3://b/scores") == (
         *("leaderboard", "add", f"file://{tmp_path}/board", "s3://b/scores", "--name", "mine"),
     )
-    with pytest.raises(click.UsageError, match="'ad' is no command"):
+    with pytest.raises(click.UsageError, match="a cluster cannot run 'ad'"):
         spell("leaderboard", "ad")
-    with pytest.raises(click.UsageError, match="'' is no command"):
+    with pytest.raises(click.UsageError, match="a cluster cannot run ''"):
         spell("leaderboard")
 
 
@@ -215,8 +215,8 @@ def test_a_command_that_would_be_refused_is_refused_here():
     assert "No such option '--windw'" in message(
         "segment", "s3://m", "s3://r", "--checkpoint", "s3://c", "--windw", "3"
     )
-    assert "'segmnt' is no command" in message("segmnt")
-    assert "'submit' is no command" in message("submit", "segment")
+    assert "a cluster cannot run 'segmnt'" in message("segmnt")
+    assert "a cluster cannot run 'submit'" in message("submit", "segment")
     assert "Missing argument 'RUN'" in message("segment", "s3://m")
 
 
