@@ -212,7 +212,7 @@ def test_labelled_pairs_without_a_score_are_noted(world, tmp_path):
         table = pa.Table.from_pylist(changed, schema=truth.schema)
         storage.write_table(str(tmp_path / f"{name}.parquet"), table)
     options = {"run": world[0], "out": str(tmp_path / "out"), "good": 0.8}
-    with pytest.raises(InputError, match="no pair has masks that fit its truth .*; do ids and sizes agree"):
+    with pytest.raises(InputError, match="no pair has masks that fit its annotations .*; check ids and frame sizes"):
         run(SelectConfig(calibrate=str(tmp_path / "all.parquet"), **options))
     result = run(SelectConfig(calibrate=str(tmp_path / "some.parquet"), **options))
     assert result.notes[0].startswith("20 labelled pairs have no J&F (1 failed, 19 misshaped); see ")
