@@ -3,6 +3,7 @@
 import json
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -143,7 +144,7 @@ def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:
     }
 
 
-def _nothing_to_score(statuses: pd.Series, videos: list[str], annotated: list[str]) -> str:
+def _nothing_to_score(statuses: Any, videos: list[str], annotated: list[str]) -> str:
     counts = statuses.value_counts().drop("unannotated", errors="ignore")
     if len(counts):
         text = ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -67,7 +67,7 @@ def score_pairs(
         raise InputError("\n".join([*sorted(problems)[:MAX_PROBLEMS], *more]))
     not_ok = pc.fill_null(pc.not_equal(predictions["status"], "ok"), False)
     failed = predictions.filter(pc.or_(pc.is_null(predictions["frame_index"]), not_ok))
-    errors = {
+    errors: dict[MaskKey, str] = {
         PairKey.of(row): f"{row['status'] or 'failed'}: {row['error'] or 'no reason given'}"
         for row in failed.select(["video_id", "expression_id", "status", "error"]).to_pylist()
     }

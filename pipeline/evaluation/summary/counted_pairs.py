@@ -101,7 +101,8 @@ def summarise(
     extra: Sequence[MaskKey],
 ) -> dict:
     """Return the part of summary.json about scores and pairs. `extra`: pairs that are predicted but not requested."""
-    protocol, table = scorer.protocol, collected.pairs
+    protocol = scorer.protocol
+    table: Any = collected.pairs
     by_status: dict[str, Any] = {status: table[table["status"] == status] for status in PAIR_STATUSES}
     listed = {f"{status}_pairs": by_status[status] for status in PAIR_STATUSES[1:]}
     listed["incomplete_pairs"] = table[(table["status"] == "scored") & (table["missing_frames"] > 0)]
