@@ -21,8 +21,9 @@ CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.version"
 FLOORS = {
     "schemas": [["pair", "rle", "version"], ["errors"], ["check"], ["manifest", "masks", "scores"]],
     "model": [
-        ["errors", "memory", "bundled"],
-        ["segmenter", "referformer.config"],
+        ["errors", "memory", "bundled", "referformer.checks"],
+        ["segmenter", "referformer.network.backbones"],
+        ["referformer.config"],
         ["referformer.network", "referformer.pth"],
         ["referformer.tokenizer"],
         ["referformer.inference", "referformer.training"],
@@ -32,8 +33,9 @@ FLOORS = {
     ],
     "pipeline": [
         ["io", "cluster"],
-        ["video", "runs", "drawing"],
+        ["video", "runs"],
         ["masks", "segment"],
+        ["drawing"],
         ["evaluation", "export"],
         ["datasets", "selection", "training"],
         ["report"],
