@@ -7,6 +7,7 @@ import codecs
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
@@ -14,16 +15,23 @@ from typing import Any, BinaryIO
 
 import ijson
 
-from pipeline.io import storage
+from pipeline.io import local, storage
 from schemas.errors import InputError
 
 MAX_BYTES = 2**29  # of a file that is read whole
 MAX_ENTRY_BYTES = 2**28  # of one entry of a file that is read entry by entry
 CHUNK = 2**16
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+ESCAPE = re.compile(r"(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|(\\u[dD][89a-fA-F]..)|\\.?", re.DOTALL)
+LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
 def load(uri: str) -> dict:
-    """Read the object in a small file. Raises InputError if the file is missing, too large or not a JSON object."""
+    """Read the object in a small file.
+
+    Raises InputError if the file is missing, too large or not a JSON object, or has a duplicate key or half of a
+    surrogate pair.
+    """
 
     def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
         content = dict(pairs)
@@ -33,7 +41,10 @@ def load(uri: str) -> dict:
         return content
 
     try:
-        content = json.loads(storage.read_bytes(uri, limit=MAX_BYTES), object_pairs_hook=unique_keys)
+        data = storage.read_bytes(uri, limit=MAX_BYTES)
+        text = data.decode(json.detect_encoding(data))
+        _refuse_lone_surrogates(text, len(text))
+        content = json.loads(text, object_pairs_hook=unique_keys)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} does not exist") from None
     except OSError as error:
@@ -51,7 +62,8 @@ def entries(uri: str, depth: int = 1) -> Iterator[tuple[tuple[str | int, ...], A
     """Yield (path, value) for each value `depth` containers deep, in file order, and for plain values above them.
 
     `path` is made of keys and, in lists, positions. One value is in memory at a time. Raises InputError with the place
-    in the file if it is missing or not valid JSON, a key is duplicate, or a value has more than MAX_ENTRY_BYTES.
+    in the file if it is missing or not valid JSON, a key is duplicate, half of a surrogate pair stands alone, or a
+    value has more than MAX_ENTRY_BYTES.
     """
     try:
         with storage.open_input(uri) as file:
@@ -70,21 +82,44 @@ def entries(uri: str, depth: int = 1) -> Iterator[tuple[tuple[str | int, ...], A
         raise InputError(f"{uri} does not exist") from None
 
 
+def _refuse_lone_surrogates(text: str, limit: int) -> int:
+    r"""Raise ValueError at half of a surrogate pair, such as `\ud83d` alone, which no text can hold.
+
+    ijson would replace it with `?`. Checks the escapes that start before `limit`, and returns where the rest starts.
+    """
+    if not SURROGATE.search(text):  # nearly always; a walk through all escapes would be slow
+        backslashes = limit - len(text[:limit].rstrip("\\"))
+        return limit - backslashes % 2  # an odd number of them begins an escape
+    for escape in ESCAPE.finditer(text):
+        if escape.start() >= limit:
+            return escape.start()
+        if escape[2]:
+            raise ValueError(f"{escape[2]} is half of a surrogate pair; write the whole character")
+    return len(text)
+
+
 class _Reader:
-    """A file that ijson reads: without a byte order mark, and with a limit for the bytes of one value."""
+    """A file that ijson reads: without a byte order mark and lone surrogates, and with a limit for one value."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
+        self._held = b""  # end of the last chunk, which may be the first part of a surrogate pair
         self.position = self.value_start = 0
 
     def read(self, size: int) -> bytes:
-        content = self._file.read(size)
-        if not self.position:
-            content = content.removeprefix(codecs.BOM_UTF8)
-        self.position += len(content)
-        if self.position - self.value_start > MAX_ENTRY_BYTES:
-            raise ValueError(f"an entry has more than {MAX_ENTRY_BYTES >> 20} MiB, or a quote or bracket is open")
-        return content
+        checked, content = b"", b"start"
+        while content and not checked:  # ijson takes an empty answer for the end of the file
+            content = self._file.read(size)
+            if not self.position:
+                content = content.removeprefix(codecs.BOM_UTF8)
+            self.position += len(content)
+            if self.position - self.value_start > MAX_ENTRY_BYTES:
+                raise ValueError(f"an entry has more than {MAX_ENTRY_BYTES >> 20} MiB, or a quote or bracket is open")
+            data = self._held + content
+            limit = max(0, len(data) - LONGEST_ESCAPE + 1) if content else len(data)
+            end = _refuse_lone_surrogates(data.decode("latin-1"), limit)
+            checked, self._held = data[:end], data[end:]
+        return checked
 
 
 def _walk(events: Iterator, first: tuple[str, Any], depth: int, path: tuple) -> Iterator[tuple[tuple, Any]]:
@@ -128,17 +163,23 @@ def _build(events: Iterator, event: str, value: Any) -> Any:
 
 
 class SpooledEntries:
-    """JSON values by key, kept in a temporary file of about their size, so that they can be read in any order."""
+    """JSON values by key, kept in a temporary file of about their size, so that they can be read in any order.
+
+    Raises StorageError that names the folder of the temporary file if its disk is full.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="rvos-", buffering=0)  # noqa: SIM115 - closed with this object
+        with local.report_full_disk("entries of a JSON file", tempfile.gettempdir()):
+            self._file = tempfile.TemporaryFile(prefix="rvos-")  # noqa: SIM115 - closed with this object
         self._spans: dict[str, tuple[int, int]] = {}  # start and length in bytes
         self._end = 0
 
     def add(self, key: str, value: Any) -> None:
         """Store a value."""
         content = json.dumps(value).encode()
-        self._file.write(content)
+        with local.report_full_disk("entries of a JSON file", tempfile.gettempdir()):
+            self._file.write(content)
+            self._file.flush()  # unlike one unbuffered write, writes all bytes or raises
         self._spans[key] = self._end, len(content)
         self._end += len(content)
 

@@ -1,6 +1,8 @@
 """Large JSON: the same content as the library reads, entry by entry, and errors with their place."""
 
+import errno
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.datasets.common import json_file
 from pipeline.datasets.common.json_file import SpooledEntries, entries, load
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
@@ -62,6 +64,36 @@ def test_doubles_and_no_utf8(tmp_path):
     path.write_bytes(b'{"a": "\xff"}')
     with pytest.raises(InputError, match="UTF8"):
         list(entries(str(path), 1))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 12, 2**16])
+@pytest.mark.parametrize("before", ["", "x" * 30, "\\\\", "\\\\" * 9, r"\ud83d\ude00"])
+@pytest.mark.parametrize("lone", [r"\ud83d", r"\uDE00", r"\ud83d\u0041", r"\ud83d\ud83d\ude00", r"\ud83d\\ude00"])
+def test_half_of_a_surrogate_pair(tmp_path, monkeypatch, chunk, before, lone):
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"a": "{before}{lone}"}}')
+    monkeypatch.setattr(json_file, "CHUNK", chunk)
+    for read in (load, lambda uri: list(entries(uri))):
+        with pytest.raises(InputError, match=r"a\.json is not valid JSON.*\\u.* is half of a surrogate pair"):
+            read(str(path))
+    for sound in (r"\ud83d\ude00", r"\\ud83d", r"\\\ud83d\ude00\\uDE00"):
+        path.write_text(f'{{"a": "{before}{sound}"}}')
+        assert dict(entries(str(path))) == {("a",): json.loads(path.read_text())["a"]}
+        assert load(str(path)) == json.loads(path.read_text())
+
+
+def test_full_temporary_disk(monkeypatch):
+    spooled = SpooledEntries()
+    monkeypatch.setattr(spooled, "_file", open("/dev/full", "wb"))  # noqa: SIM115
+    with pytest.raises(StorageError, match="set TMPDIR to a larger disk"):
+        spooled.add("a", "x")
+
+    def fail(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json_file.tempfile, "TemporaryFile", fail)
+    with pytest.raises(StorageError, match="No space left on device"):
+        SpooledEntries()
 
 
 def test_byte_order_mark(tmp_path):
