@@ -150,7 +150,7 @@ def _decides(config: TrainConfig, recipe: Recipe) -> dict:
         "heldout": heldout and asdict(heldout),
         "init": digest,
         "tokenizer": config.tokenizer and storage.absolute(config.tokenizer),
-        "recipe": asdict(recipe),
+        "recipe": recipe.fingerprint_inputs(),
     }
     return json.loads(json.dumps(decides))
 

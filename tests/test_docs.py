@@ -21,7 +21,7 @@ from model.referformer.training.matcher import Coefficients
 from model.referformer.training.optimizer import Rates
 from pipeline.io import storage
 from pipeline.training.augment import Augmentation
-from pipeline.training.recipe import RECIPES, Recipe
+from pipeline.training.recipe import RECIPES, Recipe, SmallModelOptions
 from schemas import rle
 from tests.handmade import counted_from_one, run_of_truth
 
@@ -76,7 +76,9 @@ def test_registries_named_by_the_page_on_extending_exist():
 
 def test_every_recipe_and_all_its_keys_are_documented():
     page = (DOCS / "training.md").read_text()
-    keys = [field.name for part in (Recipe, Augmentation, Rates, Coefficients) for field in fields(part)]
+    keys = [
+        field.name for part in (Recipe, SmallModelOptions, Augmentation, Rates, Coefficients) for field in fields(part)
+    ]
     assert [name for name in (*keys, *RECIPES) if f"`{name}`" not in page] == []
 
 

@@ -82,9 +82,13 @@ class BatchLoader:
         self.alone = ((annotated == 1) & (frames > 1) & (recipe.frames > 1)).tolist()
         source_of = examples["source"].to_numpy()
         self.sources: list[list[Anchor]] = [[] for _ in range(int(source_of.max()) + 1)]
-        self.together = _together(examples, recipe) if recipe.sentences > 1 else [[i] for i in range(len(examples))]
+        self.together = (
+            _together(examples, recipe) if recipe.small.sentences > 1 else [[i] for i in range(len(examples))]
+        )
         for example, count in enumerate(annotated.tolist()):
-            if self.together[example].index(example) % recipe.sentences == 0:  # an epoch asks each sentence about once
+            if (
+                self.together[example].index(example) % recipe.small.sentences == 0
+            ):  # an epoch asks each sentence about once
                 self.sources[source_of[example]] += [Anchor(example, frame) for frame in anchors(count, recipe.frames)]
         self.skipped: Counter[str] = Counter()  # what could not be used, by reason
 
@@ -105,7 +109,7 @@ class BatchLoader:
 
     def _batch(self, order: list[Anchor], epoch: int, positions: list[int]) -> Batch:
         samples = [sample for i in positions for sample in self._samples(order[i], epoch, i)]
-        return collate(samples, self.tokenizer, self.recipe.sentences)
+        return collate(samples, self.tokenizer, self.recipe.small.sentences)
 
     def _samples(self, anchor: Anchor, epoch: int, position: int) -> list[ClipSample]:
         """A clip with each of its sentences, or another one drawn in its place if it cannot be read or shows nothing
@@ -129,9 +133,9 @@ class BatchLoader:
 
     def _asked(self, example: int, rng: np.random.Generator) -> list[int]:
         """As many of the sentences about a clip as are asked in one step; again from the first if they are fewer."""
-        if self.recipe.sentences == 1:
+        if self.recipe.small.sentences == 1:
             return [example]
-        return np.resize(rng.permutation(self.together[example]), self.recipe.sentences).tolist()
+        return np.resize(rng.permutation(self.together[example]), self.recipe.small.sentences).tolist()
 
     @cached_property
     def same_kind(self) -> dict[bool, list[Anchor]]:
@@ -153,7 +157,7 @@ class BatchLoader:
     def _frames(self, example: dict, anchor: Anchor, rng: np.random.Generator) -> tuple[list[int], int | None]:
         """Positions in the source sequence, and which of them is the only one with a target, if that is so."""
         length, annotated, frames = self.recipe.frames, example["annotated"], example["frames"]
-        pick = SAMPLINGS[self.recipe.sampling]
+        pick = SAMPLINGS[self.recipe.small.sampling]
         if self.alone[anchor.example]:
             chosen = pick(len(frames), frames.index(annotated[0]), length, rng)
             indices = [frames[i] for i in chosen]
@@ -165,7 +169,7 @@ class BatchLoader:
         shown = shown or list(range(len(annotated)))  # a sentence about nothing: any frame shows that
         if not set(chosen) & set(shown):
             chosen = pick(len(annotated), int(rng.choice(shown)), length, rng)
-        valid = int(rng.integers(length)) if self.recipe.context else None  # it may be one without the object
+        valid = int(rng.integers(length)) if self.recipe.small.context else None  # it may be one without the object
         return [annotated[i] for i in chosen], valid
 
     def _changed(self, clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:

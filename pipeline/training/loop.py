@@ -108,7 +108,7 @@ class Worker:
     def step(self, batch: Batch, epochs: float) -> Losses:
         """One forward and backward pass and one update; `epochs` are done so far."""
         recipe = self.recipe
-        factor = rate_factor(epochs, schedule=recipe.schedule, drops=recipe.drops, warmup=recipe.warmup)
+        factor = rate_factor(epochs, schedule=recipe.small.schedule, drops=recipe.drops, warmup=recipe.small.warmup)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         seed = np.random.SeedSequence([recipe.seed, self.progress.step, self.rank])
@@ -122,7 +122,7 @@ class Worker:
                 valid_indices=batch.valid_indices,
             )
         losses = clip_losses(
-            output, batch.targets, recipe.coefficients, self._num_boxes(batch), full_masks=recipe.full_masks
+            output, batch.targets, recipe.coefficients, self._num_boxes(batch), full_masks=recipe.small.full_masks
         )
         if not losses.total.isfinite():
             raise InputError(
@@ -143,7 +143,7 @@ class Worker:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / RESULT
             state = self.model.state_dict()
-            if self.recipe.half_weights:
+            if self.recipe.small.half_weights:
                 state = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
             save_checkpoint(path, self.model.config, state, start, self.recipe.short_side)
             for file in sorted(

@@ -26,43 +26,58 @@ SAMPLINGS = {"published": clip_frames, "consecutive": consecutive_frames}
 
 
 @dataclass(frozen=True, kw_only=True)
+class SmallModelOptions:
+    """Options that help small models and are not in the paper. The defaults are the paper's way."""
+
+    schedule: str = "steps"  # of the learning rates; or "cosine", down to 0 at the last of `drops`
+    warmup: float = 0.0  # epochs
+    sampling: str = "published"  # how the frames of a clip are chosen; or "consecutive"
+    context: bool = False  # one frame of each clip has a target, only the backbone sees the others, as for A2D
+    sentences: int = 1  # about one clip in one step; they share the backbone's work
+    full_masks: bool = False  # mask losses at the input's size; published: at stride 4
+    half_weights: bool = False  # the result in float16, half the size; models run in float32 all the same
+
+    def __post_init__(self) -> None:
+        if self.sentences < 1:
+            raise ValueError(f"small.sentences must be at least 1, got {self.sentences}")
+        if not 0 <= self.warmup < math.inf:
+            raise ValueError(f"small.warmup must be 0 or more, got {self.warmup}")
+        for name, choices in (("schedule", SCHEDULES), ("sampling", SAMPLINGS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"small.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Defaults: fine-tuning on Ref-YouTube-VOS as published, for eight processes of one clip each."""
 
     epochs: int = 6
     drops: tuple[float, ...] = (3, 5)  # epochs after which the rates fall to a tenth
-    schedule: str = "steps"  # or "cosine", down to 0 at the last of `drops`
-    warmup: float = 0.0  # epochs
     clips: int = 1  # of one process in one step
     frames: int = 5  # of one clip
-    sampling: str = "published"  # how frames are picked: "published", or "consecutive"
-    context: bool = False  # one frame of each clip has a target, only the backbone sees the others, as for A2D
-    sentences: int = 1  # about one clip in one step; they share the backbone's work
     rates: Rates = field(default_factory=Rates)
     weight_decay: float = 5e-4
     clip_norm: float = 0.1  # of all gradients together
     freeze_text_encoder: bool = True
     fresh_class_heads: bool = True  # with --init: start the class heads afresh, as published
     coefficients: Coefficients = field(default_factory=Coefficients)
-    full_masks: bool = False  # mask losses at the input's size; published: at stride 4
     augmentation: Augmentation = field(default_factory=Augmentation)
     short_side: int = 360  # of the frames that are scored on the held-out manifest
     max_size: int = 640
     precision: str = "fp32"  # or "bf16", "fp16": of what autocast covers; weights and losses stay fp32
     gradient_checkpointing: bool = False  # compute activations again in the backward pass: slower, far less memory
-    half_weights: bool = False  # the result in float16, half the size; models run in float32 all the same
     checkpoint_steps: int = 500  # optimizer steps between two states to resume from
     log_steps: int = 20
     heldout_steps: int = 0  # optimizer steps between two scores of the held-out manifest, besides those after epochs
     seed: int = 42
+    small: SmallModelOptions = field(default_factory=SmallModelOptions)
     model: ReferFormerConfig | None = None  # without --init: what to build
 
     def __post_init__(self) -> None:
-        counted = ("epochs", "clips", "frames", "sentences", "checkpoint_steps", "log_steps", "short_side", "max_size")
-        for name in counted:
+        for name in ("epochs", "clips", "frames", "checkpoint_steps", "log_steps", "short_side", "max_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "heldout_steps"):
+        for name in ("weight_decay", "heldout_steps"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if not self.clip_norm > 0:
@@ -73,16 +88,18 @@ class Recipe:
             for name, value in asdict(getattr(self, part)).items():
                 if not 0 <= value < math.inf:
                     raise ValueError(f"{part}.{name} must be 0 or more, got {value}")
-        if self.sentences > 1 and self.augmentation.crop:
-            raise ValueError("sentences above 1 need augmentation.crop = 0: a crop can take away one of the objects")
+        if self.small.sentences > 1 and self.augmentation.crop:
+            raise ValueError("small.sentences above 1 need augmentation.crop = 0: a crop can remove one of the objects")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
-        if self.sampling not in SAMPLINGS:
-            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}, got {self.sampling!r}")
-        if self.schedule == "cosine" and not self.drops:
-            raise ValueError("a cosine schedule ends at the last of drops; name at least one")
+        if self.small.schedule == "cosine" and not self.drops:
+            raise ValueError('schedule = "cosine" ends at the last of drops; give at least one')
+
+    def fingerprint_inputs(self) -> dict:
+        """Return all values, those of `small` with the others: the form of trainings begun before `small` existed."""
+        values = asdict(self)
+        small = values.pop("small")
+        return values | small
 
 
 def read_recipe(name: str | None) -> Recipe:
@@ -105,6 +122,8 @@ def read_recipe(name: str | None) -> Recipe:
 
 def _build(cls: Any, values: Mapping[str, Any], where: str) -> Any:
     known = {item.name for item in fields(cls)}
+    if cls is Recipe and (moved := sorted(set(values) & {item.name for item in fields(SmallModelOptions)})):
+        raise ValueError(f"{', '.join(moved)} must be in the table [small]; move to below a line '[small]'")
     if unknown := sorted(set(values) - known):
         raise ValueError(f"unknown {', '.join(where + key for key in unknown)}; known: {', '.join(sorted(known))}")
     hints = get_type_hints(cls)

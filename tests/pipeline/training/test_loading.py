@@ -11,10 +11,11 @@ from model.referformer.tokenizer import load_tokenizer
 from pipeline.training.augment import Augmentation
 from pipeline.training.examples import EXAMPLES, TrainingSource, gather_examples
 from pipeline.training.loading import Batch, BatchLoader
-from pipeline.training.recipe import Recipe
+from pipeline.training.recipe import Recipe, SmallModelOptions
 from schemas.errors import InputError
 
 SMALL = Augmentation(sizes=(48, 64), max_size=96, crop_from=(72,), crop_sides=(40, 64), crop_max_size=96)
+FIXED = replace(SMALL, crop=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_a_sentence_about_nothing_shares_the_frames_of_the_others(examples, toke
     first = examples.to_pylist()[0]
     nothing = first | {"expression_id": "none", "expression": "the cat", "counts": [None] * len(first["counts"])}
     both = pa.Table.from_pylist([first, nothing], schema=EXAMPLES)
-    recipe = Recipe(frames=4, clips=1, sentences=2, context=context, augmentation=replace(SMALL, crop=0.0))
+    recipe = Recipe(frames=4, clips=1, small=SmallModelOptions(sentences=2, context=context), augmentation=FIXED)
     batches = list(BatchLoader(both, recipe, tokenizer).batches(0))
     assert batches
     for batch in batches:
@@ -127,7 +128,7 @@ def test_weights_choose_among_sources(examples, tokenizer, recipe):
 
 
 def test_sentences_about_a_clip_share_its_frames(examples, tokenizer, recipe):
-    several = replace(recipe, sentences=3, augmentation=replace(SMALL, crop=0.0), sampling="consecutive")
+    several = replace(recipe, small=SmallModelOptions(sentences=3, sampling="consecutive"), augmentation=FIXED)
     loader = BatchLoader(examples, several, tokenizer)
     assert loader.steps(0, 1) < BatchLoader(examples, recipe, tokenizer).steps(0, 1) / 2
     for batch in loader.batches(0):
@@ -139,14 +140,14 @@ def test_sentences_about_a_clip_share_its_frames(examples, tokenizer, recipe):
 
 
 def test_more_sentences_than_there_are_come_again(examples, tokenizer, recipe):
-    several = replace(recipe, clips=1, sentences=4, augmentation=replace(SMALL, crop=0.0))
+    several = replace(recipe, clips=1, small=SmallModelOptions(sentences=4), augmentation=FIXED)
     batch = next(iter(BatchLoader(only(examples), several, tokenizer).batches(0)))
     assert len(batch.ids) == 4
     assert len({tuple(row) for row in batch.ids.tolist()}) == 1
 
 
 def test_context_frames_are_for_the_backbone_alone(examples, tokenizer, recipe):
-    clips = replace(recipe, context=True, sentences=2, augmentation=replace(SMALL, crop=0.0))
+    clips = replace(recipe, small=SmallModelOptions(context=True, sentences=2), augmentation=FIXED)
     places = set()
     for batch in BatchLoader(examples, clips, tokenizer).batches(0):
         assert batch.frames.shape[1] == 4
@@ -160,7 +161,7 @@ def test_context_frames_are_for_the_backbone_alone(examples, tokenizer, recipe):
 def test_frames_without_the_object_teach_that_too(examples, tokenizer, recipe):
     first = examples.to_pylist()[0]
     counts = [mask if number < 3 else None for number, mask in enumerate(first["counts"])]
-    clips = replace(recipe, clips=1, context=True, augmentation=replace(SMALL, crop=0.0), sampling="consecutive")
+    clips = replace(recipe, clips=1, small=SmallModelOptions(context=True, sampling="consecutive"), augmentation=FIXED)
     loader, present = BatchLoader(only(examples, counts=counts), clips, tokenizer), set()
     for epoch in range(10):
         for batch in loader.batches(epoch):
@@ -175,7 +176,9 @@ def test_sentences_that_name_colours_have_frames_of_their_own(examples, tokenize
     said = ["the red one", "the left one", "the blue one", "the big one"]
     rows = [first | {"expression_id": str(number), "expression": text} for number, text in enumerate(said)]
     table = pa.Table.from_pylist(rows, schema=EXAMPLES)
-    several = replace(recipe, clips=1, sentences=2, augmentation=replace(SMALL, crop=0.0, other_colours=0.5))
+    several = replace(
+        recipe, clips=1, small=SmallModelOptions(sentences=2), augmentation=replace(FIXED, other_colours=0.5)
+    )
     assert BatchLoader(table, several, tokenizer).together == [[0, 2], [1, 3], [0, 2], [1, 3]]
     together = replace(several, augmentation=replace(SMALL, crop=0.0))
     assert BatchLoader(table, together, tokenizer).together == [[0, 1, 2, 3]] * 4

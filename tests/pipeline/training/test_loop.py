@@ -18,7 +18,7 @@ from model.referformer.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
 from pipeline.training.log import read_log
 from pipeline.training.loop import Training, Worker, train
-from pipeline.training.recipe import Recipe
+from pipeline.training.recipe import Recipe, SmallModelOptions
 from schemas.errors import InputError
 
 TINY = ReferFormerConfig(
@@ -37,7 +37,6 @@ FIXED = Augmentation(sizes=(64,), max_size=96, crop=0.0)
 RECIPE = Recipe(
     epochs=2,
     drops=(2.0,),
-    schedule="cosine",
     clips=2,
     frames=3,
     rates=Rates(main=1e-3, backbone=1e-3, text=1e-3, offsets=1e-3),
@@ -48,6 +47,7 @@ RECIPE = Recipe(
     max_size=96,
     checkpoint_steps=2,
     log_steps=3,
+    small=SmallModelOptions(schedule="cosine"),
     model=TINY,
 )
 
@@ -154,7 +154,7 @@ def test_a_killed_training_ends_with_the_same_weights(prepared):
 
 
 def test_the_result_may_be_half_the_size(prepared):
-    training = prepared("run", epochs=1, half_weights=True, sentences=2, context=True)
+    training = prepared("run", epochs=1, small=replace(RECIPE.small, half_weights=True, sentences=2, context=True))
     train(training)
     assert {tensor.dtype for tensor in weights(training).values()} == {torch.float16}
     assert load_model(Path(training.folder) / "checkpoint").query_embed.weight.dtype == torch.float32

@@ -1,9 +1,11 @@
 """Recipes: the published ones, and what is wrong in others."""
 
+from dataclasses import fields
+
 import pytest
 
 from model.referformer.config import ReferFormerConfig
-from pipeline.training.recipe import RECIPES, Recipe, read_recipe
+from pipeline.training.recipe import RECIPES, Recipe, SmallModelOptions, read_recipe
 from schemas.errors import InputError
 
 
@@ -24,15 +26,26 @@ def test_tables_lists_and_models_are_read(tmp_path):
     assert recipe.model == ReferFormerConfig.published("resnet50")
 
 
+def test_the_fingerprint_has_the_form_of_trainings_begun_before_the_table_small_existed():
+    recipe = read_recipe("tiny-clips")
+    inputs = recipe.fingerprint_inputs()
+    assert "small" not in inputs
+    assert (inputs["schedule"], inputs["warmup"], inputs["sentences"]) == ("cosine", 0.02, 4)
+    assert len(inputs) == len(fields(Recipe)) - 1 + len(fields(SmallModelOptions))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("epoch = 3", "unknown epoch"),
         ("[rates]\nmane = 3", "unknown rates.mane"),
         ("epochs = 'x'", "epochs must be int"),
+        ("warmup = 0.1\nschedule = 'cosine'", r"schedule, warmup must be in the table \[small\]"),
+        ("[small]\nsentences = 0", "small.sentences must be at least 1"),
+        ("drops = []\n[small]\nschedule = 'cosine'", "give at least one"),
         ("epochs = 0", "epochs must be at least 1"),
         ("weight_decay = -0.1", "weight_decay must be 0 or more"),
-        ("warmup = nan", "warmup must be 0 or more"),
+        ("[small]\nwarmup = nan", "warmup must be 0 or more"),
         ("clip_norm = 0.0", "clip_norm must be above 0"),
         ("drops = [5, 3]", "drops must be epochs above 0 in ascending order"),
         ("[rates]\nmain = -1.0", "rates.main must be 0 or more"),
@@ -41,12 +54,12 @@ def test_tables_lists_and_models_are_read(tmp_path):
         ("[augmentation]\nsizes = [0]", "augmentation.sizes must be 1 to"),
         ("[augmentation]\ncrop_sides = [384]", "two crop_sides"),
         ("precision = 'int8'", "precision must be one of"),
-        ("schedule = 'line'", "schedule must be one of"),
+        ("[small]\nschedule = 'line'", "schedule must be one of"),
         ("drops = 3", "drops must be a list"),
         ("rates = 3", "rates must be a table"),
         ("epochs = ", "not TOML"),
-        ("sampling = 'any'", "sampling must be one of published, consecutive"),
-        ("sentences = 2", "sentences above 1 need augmentation.crop = 0"),
+        ("[small]\nsampling = 'any'", "sampling must be one of published, consecutive"),
+        ("[small]\nsentences = 2", "sentences above 1 need augmentation.crop = 0"),
         ("[model]\nqueries = 0", "queries must be at least 1"),
     ],
 )
