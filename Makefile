@@ -23,11 +23,12 @@ $(BIN)/rvos: pyproject.toml constraints.txt
 demo: $(BIN)/rvos
 	$(BIN)/rvos demo --out demo
 
-test: check
-	$(BIN)/python -m pytest -m ""
+test: check fast
+	$(BIN)/python -m pytest -m "slow or chaos"
 
+# Two processes, each with its own Ray session and S3 server: many tests wait for processes, retries or the disk.
 fast: $(BIN)/rvos
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(BIN)/rvos
 	$(BIN)/ruff check .
