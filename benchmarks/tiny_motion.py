@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from model.referformer.checkpoint import load_model, save_checkpoint
 from model.referformer.inference.preprocess import MEAN, STD
-from model.referformer.network.backbones.video_swin import VideoSwin
+from model.referformer.network.backbones.video_swin import VideoSwin, VideoSwinConfig
 from model.referformer.network.referformer import ReferFormer
 from pipeline.datasets.synthetic.shape_scenes import LOOKS, MOTIONS, STILL, opposite, paint
 from pipeline.datasets.synthetic.synthetic import BACKGROUNDS, SyntheticVideos
@@ -70,6 +70,7 @@ def _scene(index: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def with_convolutions(stills: ReferFormer, channels: int) -> ReferFormer:
     """The same model with convolutions over time; what they add is small at first."""
     config = stills.config
+    assert isinstance(config.backbone, VideoSwinConfig)
     model = ReferFormer(replace(config, backbone=replace(config.backbone, motion_channels=channels)))
     model.load_state_dict(stills.state_dict(), strict=False)
     stem: Any = backbone_of(model).motion
