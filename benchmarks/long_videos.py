@@ -41,7 +41,7 @@ from model.referformer.network.text_encoder import TextFeatures, TokenBatch
 from model.segmenter import Segmenter
 from pipeline.datasets.synthetic.shapes import annotation_rows, write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
-from pipeline.drawing.video_file import write_mp4
+from pipeline.drawing.write_video import write_mp4
 from pipeline.io import storage
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob

@@ -26,14 +26,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.metrics import kernel
+from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.masks.annotations import Annotations
+from pipeline.masks.pairs_to_score import pairs_from_annotations
 from pipeline.masks.predictions import open_predictions
-from pipeline.masks.requested import pairs_from_annotations
 from schemas import rle
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "metrics"
@@ -43,7 +43,7 @@ SIZES = {"480p": None, "1080p": (1080, 1920)}
 MAIN = "import time; t = time.perf_counter(); from pipeline.evaluation.metrics import kernel; import numpy as np; "
 FIRST_USE = MAIN + (
     "from schemas import rle; s = np.frombuffer(rle.empty(4, 4), np.uint8); z = np.zeros(1, np.int64); "
-    "kernel.score_frames(s, np.array([0, len(s)]), np.array([0, 1]), z, z, z - 1, z + 4, z + 4); "
+    "count_pixels.score_frames(s, np.array([0, len(s)]), np.array([0, 1]), z, z, z - 1, z + 4, z + 4); "
     "print(f'{time.perf_counter() - t:.2f} s, CPU {time.process_time():.2f} s')"
 )
 
@@ -167,21 +167,23 @@ def until(strings, starts, heights, widths, last):
     for n in range(frames):
         if last == 0:
             for row in (n, frames + n):
-                counts[n, 0] += kernel._parse(strings, starts, row, heights[n] * widths[n]).size
+                counts[n, 0] += count_pixels._parse(strings, starts, row, heights[n] * widths[n]).size
             continue
         if height != heights[n] or width != widths[n]:
             height, width = heights[n], widths[n]
-            radius = np.int64(np.ceil(kernel.BOUND * np.sqrt(np.float64(height * height + width * width))))
-            canvas = np.zeros((6, (height >> 6) + 2 + 2 * kernel._margin(radius), width + 1 + 2 * radius), np.uint64)
+            radius = np.int64(np.ceil(count_pixels.BOUND * np.sqrt(np.float64(height * height + width * width))))
+            canvas = np.zeros(
+                (6, (height >> 6) + 2 + 2 * count_pixels._margin(radius), width + 1 + 2 * radius), np.uint64
+            )
         box[0], box[1], box[2], box[3] = canvas.shape[1], 0, canvas.shape[2], 0
-        kernel._paint(strings, starts, n, height, width, radius, canvas[0], canvas[1], box)
-        kernel._paint(strings, starts, frames + n, height, width, radius, canvas[0], canvas[2], box)
+        count_pixels._paint(strings, starts, n, height, width, radius, canvas[0], canvas[1], box)
+        count_pixels._paint(strings, starts, frames + n, height, width, radius, canvas[0], canvas[2], box)
         if last == 2:
-            kernel._draw_boundaries(canvas, box, height, width, radius, counts[n])
+            count_pixels._draw_boundaries(canvas, box, height, width, radius, counts[n])
         elif last == 3:
-            kernel._score_frame(canvas, box, height, width, radius, counts[n])
+            count_pixels._score_frame(canvas, box, height, width, radius, counts[n])
         for plane in range(1, 6):
-            kernel._clear(canvas[plane], box[0], box[1], box[2], box[3] + 1)
+            count_pixels._clear(canvas[plane], box[0], box[1], box[2], box[3] + 1)
     return counts
 
 

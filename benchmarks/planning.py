@@ -56,7 +56,7 @@ def commit(folder: str, count: int) -> None:
     """Commit `count` units with an error row each, as a run would."""
     from pipeline.runs.commit import Receipt, UnitWriter
     from pipeline.runs.run import Run
-    from pipeline.segment.write import error_row
+    from pipeline.segment.write_stage import error_row
 
     run = Run.open(f"{folder}/run")
     for unit in run.units()[:count]:

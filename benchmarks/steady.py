@@ -40,7 +40,7 @@ from model.bundled import BUNDLED
 from model.referformer.inference.preprocess import resize
 from model.segmenter import Segmentation, Segmenter, SegmenterStats
 from pipeline.cluster import session
-from pipeline.drawing.video_file import write_mp4
+from pipeline.drawing.write_video import write_mp4
 from pipeline.runs.commit import SECONDS
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
@@ -49,7 +49,7 @@ from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import ClipEnd, FrameOptions, read_windows, split_rows
 from pipeline.segment.resources import Resources
 from pipeline.segment.spool import FRAME_ROWS
-from pipeline.segment.write import frame_rows, pair_rows
+from pipeline.segment.write_stage import frame_rows, pair_rows
 from pipeline.video import pyav_reader
 from schemas.masks import PREDICTIONS
 from tests.moving_shapes import MovingScene

@@ -32,7 +32,7 @@ from model.referformer.inference.segmenter import PRECISIONS, ReferFormerSegment
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
 from model.segmenter import Segmenter
-from pipeline.drawing.video_file import write_mp4
+from pipeline.drawing.write_video import write_mp4
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from tests.moving_shapes import MovingScene

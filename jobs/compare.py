@@ -9,7 +9,7 @@ import pandas as pd
 from jobs.config.compare import CompareConfig
 from jobs.terminal.tables import shorten
 from pipeline.evaluation.scoring.collect import SCORE_IDS
-from pipeline.evaluation.summary.attributes import Grouping, group_rows, spell_out, value_label
+from pipeline.evaluation.summary.grouping import Grouping, group_rows, spell_out, value_label
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import holm, paired_difference
 from schemas.errors import InputError

@@ -15,8 +15,6 @@ from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED
 from pipeline.evaluation.scoring.score_task import RESULT, Scorer
 from pipeline.evaluation.scoring.tasks import plan_scoring
-from pipeline.evaluation.summary.attributes import Grouping, spell_out
-from pipeline.evaluation.summary.breakdown import score_rows
 from pipeline.evaluation.summary.counted_pairs import (
     NOT_SCORED,
     check_groupings,
@@ -24,10 +22,12 @@ from pipeline.evaluation.summary.counted_pairs import (
     known_attributes,
     summarise,
 )
+from pipeline.evaluation.summary.grouping import Grouping, spell_out
+from pipeline.evaluation.summary.means import score_rows
 from pipeline.io import storage
 from pipeline.masks.annotations import Annotations
+from pipeline.masks.pairs_to_score import pairs_from_annotations, pairs_from_manifest
 from pipeline.masks.predictions import manifest_of, open_predictions
-from pipeline.masks.requested import pairs_from_annotations, pairs_from_manifest
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.version import __version__

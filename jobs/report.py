@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from jobs import compare
 from jobs.config.compare import CompareConfig
 from jobs.config.report import ReportConfig
-from pipeline.evaluation.summary.attributes import Grouping
+from pipeline.evaluation.summary.grouping import Grouping
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.report.score_report import build_report

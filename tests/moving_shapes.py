@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.datasets.synthetic.shapes import COLOURS, KINDS, annotation_rows, texture, write_rows
-from pipeline.drawing.video_file import write_mp4
+from pipeline.drawing.write_video import write_mp4
 from pipeline.io import storage
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS

@@ -56,7 +56,7 @@ class EvaluateConfig:
 
 def check_groupings(texts: Iterable[str]) -> None:
     """Raise InputError for a `--by` that cannot be parsed."""
-    from pipeline.evaluation.summary.attributes import Grouping
+    from pipeline.evaluation.summary.grouping import Grouping
 
     for text in texts:
         Grouping.parse(text)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.drawing.overlay import contact_sheet, overlay
-from pipeline.drawing.video_file import write_mp4
+from pipeline.drawing.write_video import write_mp4
 from pipeline.io import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames

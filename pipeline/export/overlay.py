@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.drawing.overlay import contact_sheet, overlay
-from pipeline.drawing.video_file import write_gif, write_mp4
+from pipeline.drawing.write_video import write_gif, write_mp4
 from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.io import storage
 from pipeline.masks.label_maps import VOID_ID, MaskRows, read_mask
-from pipeline.masks.requested import MaskKey, RequestedPair
+from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS, VOID

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.io.parallel import bounded_map
+from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import PngTree
-from pipeline.masks.requested import MaskKey, RequestedPair
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform
 from schemas.errors import InputError

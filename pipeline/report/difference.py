@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
-from pipeline.evaluation.summary.attributes import spell_out
+from pipeline.evaluation.summary.grouping import spell_out
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.report.page import number, short_path, signed, truncate
 from pipeline.report.pair_plots import PairIds, scatter

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.masks.requested import MaskKey
+from pipeline.masks.pairs_to_score import MaskKey
 from pipeline.report import difference, heat_map, pair_plots
 from pipeline.report.frame_strips import FrameStrip
 from pipeline.report.over_time import frame_spans, over_time

@@ -15,8 +15,8 @@ from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.masks.annotations import Annotations
+from pipeline.masks.pairs_to_score import MaskKey, pairs_from_annotations, pairs_from_manifest, requested_pairs
 from pipeline.masks.predictions import manifest_of, open_predictions
-from pipeline.masks.requested import MaskKey, pairs_from_annotations, pairs_from_manifest, requested_pairs
 from pipeline.report.frame_strips import STRIP_FRAMES, FrameStrip, Thumbnail, draw_thumbnail, read_thumbnails, spread
 from schemas import rle
 from schemas.errors import InputError

@@ -14,7 +14,7 @@ from pipeline.runs.plan import PlanSize
 from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.segment.spool import FRAME_ROWS
-from pipeline.segment.write import frame_rows, pair_rows
+from pipeline.segment.write_stage import frame_rows, pair_rows
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 

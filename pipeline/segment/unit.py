@@ -14,10 +14,10 @@ from pipeline.runs.attempts import AttemptTracker
 from pipeline.runs.commit import Receipt
 from pipeline.segment.channel import run_in_thread
 from pipeline.segment.clips import FrameOptions
-from pipeline.segment.decode import decode_units
+from pipeline.segment.decode_stage import decode_units
 from pipeline.segment.events import DecodeEvent, ModelEvent, UnitJob, UnitStart
-from pipeline.segment.inference import ModelStage
-from pipeline.segment.write import write_unit
+from pipeline.segment.model_stage import ModelStage
+from pipeline.segment.write_stage import write_unit
 
 # Between two threads. A window is one event, a small unit about six. By default a window takes 25 MB at 360x640, and
 # the masks of one pair in it 15 MB at 480p.

@@ -11,7 +11,7 @@ from model.referformer.inference.segmenter import ReferFormerSegmenter, windows
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import Tokenizer
 from model.segmenter import Segmenter
-from pipeline.evaluation.metrics import kernel
+from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.metrics.pair_metrics import j_and_f
 from pipeline.training.recipe import Recipe
 from pipeline.video import Selection, read_frames
@@ -81,7 +81,7 @@ def _score(example: dict, predicted: dict[int, bytes]) -> tuple[float, float]:
     present = [counts is not None for counts in example["counts"]]
     first = np.cumsum([0, *present], dtype=np.int64)
     count = len(annotated)
-    counts, errors = kernel.score_frames(
+    counts, errors = count_pixels.score_frames(
         np.frombuffer(b"".join(strings), np.uint8),
         np.cumsum([0, *map(len, strings)], dtype=np.int64),
         first,

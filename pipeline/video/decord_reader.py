@@ -13,8 +13,8 @@ from typing import Self
 import decord
 import numpy as np
 
-from pipeline.video.file import Damage, Picture
 from pipeline.video.pyav_reader import PyavReader, check_complete
+from pipeline.video.select_frames import Damage, Picture
 from schemas.errors import MediaError
 
 decord.logging.set_level(decord.logging.QUIET)

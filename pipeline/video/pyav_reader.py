@@ -10,8 +10,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from pipeline.video.file import Damage, Picture
 from pipeline.video.matroska import missing_bytes
+from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, check_size
 from schemas.errors import MediaError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from pipeline.io import storage
-from pipeline.video import file, folder, image
+from pipeline.video import folder, image, select_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader
 from schemas.errors import InputError, MediaError, StorageError
@@ -27,9 +27,9 @@ def probe(uri: str) -> VideoHeader:
             return image.probe(uri)
         if storage.is_remote(uri):  # without fetching the whole file
             with storage.open_input(uri) as opened, PyavReader(opened, uri) as video:
-                return file.probe(video, uri)
+                return select_frames.probe(video, uri)
         with PyavReader(storage.absolute(uri), uri) as video:
-            return file.probe(video, uri)
+            return select_frames.probe(video, uri)
 
 
 class LastFile:
@@ -92,10 +92,10 @@ def read_frames(
             return
         files = contextlib.nullcontext(copy) if copy else LastFile()
         with files as opened, _open(opened.path(uri), uri, decoder) as video:
-            yield from file.read(video, uri, selection, allow_short)
+            yield from select_frames.read(video, uri, selection, allow_short)
 
 
-def _open(path: str, uri: str, decoder: str) -> file.VideoReader:
+def _open(path: str, uri: str, decoder: str) -> select_frames.VideoReader:
     if decoder == "pyav":
         return PyavReader(path, uri)
     from pipeline.video.decord_reader import DecordReader  # imported only when chosen

@@ -24,7 +24,7 @@ from pipeline.datasets.synthetic.shape_scenes import (
 )
 from pipeline.datasets.synthetic.shape_sentences import Sentence, sentence_about_nothing, sentences
 from pipeline.datasets.synthetic.shapes import annotation_rows, texture, write_rows
-from pipeline.drawing.video_file import write_mp4
+from pipeline.drawing.write_video import write_mp4
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from schemas.manifest import MANIFEST

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pipeline.evaluation.scoring.match_frames import MaskTable
-from pipeline.evaluation.scoring.pixel_counts import PairMatch
-from pipeline.masks.requested import RequestedPair
+from pipeline.evaluation.scoring.pair_match import PairMatch
+from pipeline.masks.pairs_to_score import RequestedPair
 
 
 def truth_digest(pair: RequestedPair, match: PairMatch, masks: MaskTable) -> bytes:

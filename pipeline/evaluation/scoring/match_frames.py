@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.masks.requested import MaskKey, RequestedFrames, RequestedPair
+from pipeline.masks.pairs_to_score import MaskKey, RequestedFrames, RequestedPair
 from schemas.rle import MAX_SIDE
 
 
@@ -76,7 +76,7 @@ class MaskTable:
         return np.frombuffer(data or b"", np.uint8), starts
 
     def truth_arrays(self, frames: Sequence[MatchedFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return `truth_first`, `truth_rows`, heights and widths of the frames for `kernel.score_frames`."""
+        """Return `truth_first`, `truth_rows`, heights and widths of the frames for `count_pixels.score_frames`."""
         truth = [[row for row in frame.truth if self.present[row]] for frame in frames]
         sizes = np.array([frame.size for frame in frames], np.int64).reshape(-1, 2)
         first = np.cumsum([0, *map(len, truth)], dtype=np.int64)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.evaluation.metrics import kernel
+from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
 
 VISUAL = {
@@ -21,7 +21,7 @@ DESCRIBED = tuple(VISUAL)[1:]  # these need another pass over the masks; the fir
 def visual_attributes(tracks: Sequence[Sequence[MatchedFrame]], masks: MaskTable) -> list[list[float | None]]:
     """Return the attributes of each track, in the order of DESCRIBED; None where undefined."""
     frames = [frame for track in tracks for frame in track]
-    shapes = kernel.describe_frames(*masks.strings(), *masks.truth_arrays(frames))
+    shapes = count_pixels.describe_frames(*masks.strings(), *masks.truth_arrays(frames))
     index = np.array([frame.index for frame in frames], np.int64)
     bounds = np.cumsum([0, *map(len, tracks)]).tolist()
     return [track_attributes(shapes[start:stop], index[start:stop]) for start, stop in pairwise(bounds)]
@@ -34,7 +34,7 @@ def object_size(area: np.ndarray, pixels: np.ndarray) -> float | None:
 
 
 def track_attributes(shapes: np.ndarray, index: np.ndarray) -> list[float | None]:
-    """Return DESCRIBED. shapes: int64 [N, 4] of `kernel.describe_frames`; index: frame_index, int64 [N]."""
+    """Return DESCRIBED. shapes: int64 [N, 4] of `count_pixels.describe_frames`; index: frame_index, int64 [N]."""
     area = shapes[:, 0]
     visible = np.flatnonzero(area)
     if not len(visible):

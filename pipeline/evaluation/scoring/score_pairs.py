@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.evaluation.metrics import kernel
+from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.metrics.pair_metrics import ObjectTrack
 from pipeline.evaluation.protocols import Missing, Protocol
 from pipeline.evaluation.scoring.assignment import UNASSIGNED, assign
 from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame, match_frames
-from pipeline.evaluation.scoring.pixel_counts import PairMatch, count_pixels
+from pipeline.evaluation.scoring.pair_match import PairMatch, fill_counts
 from pipeline.masks.annotations import Annotations
-from pipeline.masks.requested import MaskKey, RequestedPair
+from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
 from schemas.errors import InputError
 from schemas.pair import PairKey
@@ -61,7 +61,7 @@ def score_pairs(
         for pair, keys in zip(pairs, _prediction_keys(pairs, masks, protocol), strict=True)
         for key in keys
     ]
-    problems = problems or count_pixels(matches, masks)
+    problems = problems or fill_counts(matches, masks)
     if problems:
         more = [f"... and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
         raise InputError("\n".join([*sorted(problems)[:MAX_PROBLEMS], *more]))
@@ -180,7 +180,7 @@ def _candidates(match: PairMatch, masks: MaskTable) -> list[dict]:
     """Return the candidates on frames that show the target."""
     rows = []
     for (frame, row), counts in zip(match.candidates, match.counts[len(match.frames) :].tolist(), strict=True):
-        inter, union, area = counts[kernel.INTER], counts[kernel.UNION], counts[kernel.PREDICTED]
+        inter, union, area = counts[count_pixels.INTER], counts[count_pixels.UNION], counts[count_pixels.PREDICTED]
         if inter + union - area > 0:
             score, iou = masks.score[row] or 0.0, inter / union if union else 0.0
             truth_area = inter + union - area

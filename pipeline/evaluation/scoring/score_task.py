@@ -10,8 +10,8 @@ from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, visual_attributes
 from pipeline.evaluation.scoring.score_pairs import PairOutcome, score_pairs
 from pipeline.masks.annotations import Annotations
+from pipeline.masks.pairs_to_score import RequestedPair, requested_pairs
 from pipeline.masks.predictions import Predictions
-from pipeline.masks.requested import RequestedPair, requested_pairs
 from pipeline.masks.tasks import row_groups_of
 from schemas.errors import InputError
 

@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.masks.pairs_to_score import MaskKey, mask_keys
 from pipeline.masks.predictions import Predictions
-from pipeline.masks.requested import MaskKey, mask_keys
 from pipeline.masks.tasks import locate, plan_tasks, row_groups_by_video
 from schemas.errors import InputError, pair_message
 

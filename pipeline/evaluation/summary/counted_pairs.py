@@ -12,9 +12,9 @@ from pipeline.evaluation.protocols import NO_TARGET, RESERVED, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, VISUAL
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.summary.attributes import COMPUTED, Grouping, textual_attributes
-from pipeline.evaluation.summary.breakdown import CountedPairs, warnings
-from pipeline.masks.requested import MaskKey
+from pipeline.evaluation.summary.grouping import COMPUTED, Grouping, textual_attributes
+from pipeline.evaluation.summary.means import CountedPairs, warnings
+from pipeline.masks.pairs_to_score import MaskKey
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
 

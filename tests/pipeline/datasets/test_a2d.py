@@ -9,7 +9,7 @@ import pytest
 from pipeline.datasets import a2d
 from pipeline.datasets.common import dataset_video
 from pipeline.datasets.common.object_masks import OTHER_SIZE
-from pipeline.drawing.video_file import write_mp4
+from pipeline.drawing.write_video import write_mp4
 from schemas import rle
 from schemas.errors import InputError
 

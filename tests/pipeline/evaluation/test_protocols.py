@@ -10,7 +10,7 @@ from jobs import evaluate
 from jobs.config.evaluate import EvaluateConfig
 from pipeline.evaluation.metrics.pair_metrics import METRICS, MetricValue, ObjectTrack
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
-from pipeline.evaluation.summary.attributes import COMPUTED
+from pipeline.evaluation.summary.grouping import COMPUTED
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "protocols.md").read_text()

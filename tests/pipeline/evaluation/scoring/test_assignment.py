@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.evaluation.scoring.assignment import UNASSIGNED, assign
 from pipeline.evaluation.scoring.match_frames import MatchedFrame
-from pipeline.evaluation.scoring.pixel_counts import PairMatch
-from pipeline.masks.requested import RequestedFrames, RequestedPair
+from pipeline.evaluation.scoring.pair_match import PairMatch
+from pipeline.masks.pairs_to_score import RequestedFrames, RequestedPair
 
 
 def work(row, key, overlap):

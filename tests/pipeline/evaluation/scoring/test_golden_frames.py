@@ -13,8 +13,8 @@ from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.masks.annotations import Annotations
+from pipeline.masks.pairs_to_score import pairs_from_annotations
 from pipeline.masks.predictions import ParquetPredictions
-from pipeline.masks.requested import pairs_from_annotations
 
 COUNTS = ("inter", "union", "n_gt", "n_pred", "gt_match", "pred_match")
 
@@ -48,14 +48,14 @@ def test_frames(metrics, scored):
 
 
 def test_counts(metrics):
-    from pipeline.evaluation.metrics import kernel
+    from pipeline.evaluation.metrics import count_pixels
 
     truth, prediction = (pq.read_table(metrics / name) for name in ("gt.parquet", "pred.parquet"))
     expected = pq.read_table(metrics / "expected_frames.parquet")
     rows = len(truth)
     strings = pa.concat_tables([truth, prediction])["counts"].cast(pa.large_binary()).combine_chunks()
     _, starts, data = strings.buffers()
-    counts, errors = kernel.score_frames(
+    counts, errors = count_pixels.score_frames(
         np.frombuffer(data, np.uint8),
         np.frombuffer(starts, np.int64)[: 2 * rows + 1],
         np.arange(rows + 1),

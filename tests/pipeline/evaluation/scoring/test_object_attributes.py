@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.metrics import kernel
+from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, track_attributes
 from schemas import rle
 
@@ -12,7 +12,7 @@ def describe(frames):
     """frames: for each, a list of masks of one size, whose union it is."""
     strings = [rle.encode(mask[None])[0] for masks in frames for mask in masks]
     sizes = np.array([masks[0].shape for masks in frames], np.int64)
-    return kernel.describe_frames(
+    return count_pixels.describe_frames(
         np.frombuffer(b"".join(strings), np.uint8),
         np.cumsum([0, *map(len, strings)], dtype=np.int64),
         np.cumsum([0, *map(len, frames)], dtype=np.int64),

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.evaluation.summary.breakdown import score_rows
 from pipeline.evaluation.summary.leaderboard import Leaderboard
+from pipeline.evaluation.summary.means import score_rows
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from schemas.errors import InputError

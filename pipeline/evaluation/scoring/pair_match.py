@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.evaluation.metrics import kernel
+from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
-from pipeline.masks.requested import MaskKey, RequestedPair
+from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
 
 ScoredMask = tuple[MatchedFrame, int]  # a frame, and the row of the prediction scored on it; -1: an empty mask
@@ -30,7 +30,7 @@ class PairMatch:
         return [*((frame, -1 if self.error else frame.prediction) for frame in self.frames), *self.candidates]
 
 
-def count_pixels(matches: Sequence[PairMatch], masks: MaskTable) -> list[str]:
+def fill_counts(matches: Sequence[PairMatch], masks: MaskTable) -> list[str]:
     """Fill in the counts of all matches; return error texts about annotations.
 
     A corrupt prediction becomes the error of its match, which is then counted as if nothing were predicted.
@@ -44,7 +44,7 @@ def count_pixels(matches: Sequence[PairMatch], masks: MaskTable) -> list[str]:
         start += len(of_match)
         for n in np.flatnonzero(wrong).tolist():
             text = _corrupt_string(*of_match[n], masks, wrong[n])
-            if wrong[n] == kernel.BAD_PREDICTION:
+            if wrong[n] == count_pixels.BAD_PREDICTION:
                 match.error = match.error or text
             else:
                 problems.append(match.pair.message(text))
@@ -58,15 +58,15 @@ def _count(scored_masks: Sequence[ScoredMask], masks: MaskTable) -> tuple[np.nda
     truth_first, truth_rows, heights, widths = masks.truth_arrays([frame for frame, _ in scored_masks])
     predictions = np.array([row for _, row in scored_masks], np.int64)
     void = np.array([masks.void_row(frame) for frame, _ in scored_masks], np.int64)
-    return kernel.score_frames(*masks.strings(), truth_first, truth_rows, predictions, void, heights, widths)
+    return count_pixels.score_frames(*masks.strings(), truth_first, truth_rows, predictions, void, heights, widths)
 
 
 def _corrupt_string(frame: MatchedFrame, prediction: int, masks: MaskTable, error: int) -> str:
     """Describe with `schemas.rle` the string that the kernel could not parse."""
     side, rows = {
-        kernel.BAD_TRUTH: ("annotation", frame.truth),
-        kernel.BAD_PREDICTION: ("prediction", [prediction]),
-        kernel.BAD_VOID: ("void mask", [frame.void]),
+        count_pixels.BAD_TRUTH: ("annotation", frame.truth),
+        count_pixels.BAD_PREDICTION: ("prediction", [prediction]),
+        count_pixels.BAD_VOID: ("void mask", [frame.void]),
     }[error]
     for row in rows:
         counts = masks.counts[row].as_py()

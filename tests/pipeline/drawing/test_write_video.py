@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.drawing.video_file import write_gif, write_mp4
+from pipeline.drawing.write_video import write_gif, write_mp4
 
 RAMP = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None], (48, 64, 3))
 

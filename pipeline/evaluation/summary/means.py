@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
-from pipeline.evaluation.summary.attributes import Grouping, group_rows, spell_out, value_label
+from pipeline.evaluation.summary.grouping import Grouping, group_rows, spell_out, value_label
 from pipeline.evaluation.summary.statistics import clustered_means
 from schemas.scores import SCORES
 

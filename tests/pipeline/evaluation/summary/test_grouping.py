@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.summary.attributes import Grouping, textual_attributes, value_label, value_order
+from pipeline.evaluation.summary.grouping import Grouping, textual_attributes, value_label, value_order
 from schemas.errors import InputError
 
 
