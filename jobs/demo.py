@@ -1,4 +1,5 @@
-"""`rvos demo`: run the whole product on the bundled checkpoint, through the same jobs as any other run."""
+"""`rvos demo`: segment, audit, score and draw synthetic videos with the bundled checkpoint, by the jobs of the other
+commands."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,13 @@ from pipeline.video import probe
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 
-MARK = "demo.txt"  # marks a folder of an earlier demo, which may be replaced
+MARK = "demo.txt"  # marks the folder of an earlier demo, which may be replaced
 SHAPES = SyntheticVideos(videos=24, split="test", frames=(8, 12), expressions=2, seed=7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoResult:
-    """Results of the steps, and the files. `scored` and `reported` are None without truth."""
+    """Results of the steps, and the files. `scored` and `reported` are None for a video of the user."""
 
     out: str
     picture: str
@@ -59,7 +60,7 @@ class DemoResult:
 def run(config: DemoConfig) -> DemoResult:
     """Segment, audit, score and draw in the folder `config.out`.
 
-    Raises InputError if the folder holds anything but an earlier demo, or if the video cannot be read.
+    Raises InputError if the folder is not empty and not of an earlier demo, or if the video cannot be read.
     """
     if config.video is not None:
         try:
@@ -81,15 +82,10 @@ def run(config: DemoConfig) -> DemoResult:
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
     scored = reported = None
     if annotations is not None:
+        scores, by = storage.join(out, "scores"), ("kind", "size", "unseen")
         scored = evaluate.run(
-            evaluate.EvaluateConfig(
-                predictions=segmented.run,
-                annotations=annotations,
-                out=storage.join(out, "scores"),
-                by=("kind", "size", "unseen"),
-            )
+            evaluate.EvaluateConfig(predictions=segmented.run, annotations=annotations, out=scores, by=by)
         )
-        scores = storage.join(out, "scores")
         reported = report.run(report.ReportConfig(scores=scores, out=storage.join(out, "report")))
     picture, film = storage.join(out, "masks.png"), storage.join(out, "masks.mp4")
     draw_run(segmented.run, annotations, picture, film)

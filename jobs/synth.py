@@ -9,13 +9,13 @@ from pipeline.io import output_folder, storage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SynthResult:
-    """What was written."""
+    """URIs and counts of the written data set."""
 
     manifest: str
     annotations: str
     videos: int
     pairs: int
-    kinds: dict[str, int]  # sentences by what they tell shapes apart by
+    kinds: dict[str, int]  # sentences by kind
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -32,17 +32,10 @@ class SynthResult:
 
 
 def run(config: SynthConfig) -> SynthResult:
-    """Render everything. Raises InputError if there is something in `out` already."""
+    """Write the data set to `config.out`. Raises InputError if that folder is not empty."""
     out = storage.absolute(config.out)
     output_folder.require_empty(out)
-    manifest, annotations, kinds = data_set(config).write(out)
-    return SynthResult(
-        manifest=manifest, annotations=annotations, videos=config.videos, pairs=kinds.total(), kinds=dict(kinds)
-    )
-
-
-def data_set(config: SynthConfig) -> SyntheticVideos:
-    return SyntheticVideos(
+    data_set = SyntheticVideos(
         videos=config.videos,
         split=config.split,
         height=config.height,
@@ -53,4 +46,8 @@ def data_set(config: SynthConfig) -> SyntheticVideos:
         focus=config.focus,
         no_target=config.no_target,
         seed=config.seed,
+    )
+    manifest, annotations, kinds = data_set.write(out)
+    return SynthResult(
+        manifest=manifest, annotations=annotations, videos=config.videos, pairs=kinds.total(), kinds=dict(kinds)
     )

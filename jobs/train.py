@@ -5,7 +5,6 @@ import json
 import shutil
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,19 +30,19 @@ from schemas.errors import InfrastructureError, InputError
 from schemas.version import __version__
 
 DOCUMENT = "train.json"
-LOOK_EVERY = 2.0  # seconds, at the log
+LOG_INTERVAL = 2.0  # seconds between two reads of the log
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainResult:
-    """What came out."""
+    """The checkpoint and the last losses and scores."""
 
     out: str
     examples: int
     left_out: dict[str, int]  # manifest rows, by reason
     steps: int
-    loss: float  # mean over the last line of the log
-    heldout: dict[str, float] | None  # of the last epoch
+    loss: float  # mean of the last log entry
+    heldout: dict[str, float] | None  # last scores
 
     @property
     def checkpoint(self) -> str:
@@ -65,10 +64,10 @@ class TrainResult:
 
 
 def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> TrainResult:
-    """Train, or go on with the training in `config.out`; `show` is told each new line of the log.
+    """Train, or resume the training in `config.out`. Passes each new log entry to `show` as text.
 
-    Raises InputError for whatever is wrong with inputs, before anything is computed, or if `out` holds another
-    training; InfrastructureError if the cluster fails.
+    Raises InputError before training starts if an input is invalid or `out` contains another training, and
+    InfrastructureError if the cluster fails.
     """
     recipe = read_recipe(config.config)
     out = storage.absolute(config.out)
@@ -90,20 +89,21 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
 
 
 def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
-    """Write everything that the workers start from; train.json comes last. Or check that it is this training's."""
+    """Write the inputs of the workers, train.json last. If `out` has them, check that they are of this training."""
     try:
-        decides = _decides(config, recipe)
+        inputs = _fingerprint_inputs(config, recipe)
         uri = storage.join(out, DOCUMENT)
         if output_folder.has_marker(out, DOCUMENT, leftovers=(loop.EXAMPLES, loop.HELDOUT, loop.START)):
             document = json.loads(storage.read_bytes(uri))
-            _refuse_other(document["decides"], decides, out)
+            _refuse_other(document["decides"], inputs, out)
             return document
-        examples, left_out = gather_examples(training_sources(config))
+        sources, heldout_source = _sources(config)
+        examples, left_out = gather_examples(sources)
         learned = examples["expression"].to_pylist()
         sentences = set(learned)
         storage.write_table(storage.join(out, loop.EXAMPLES), examples)
-        if held_out := heldout_source(config):
-            heldout, _ = gather_examples([held_out])
+        if heldout_source:
+            heldout, _ = gather_examples([heldout_source])
             sentences |= set(heldout["expression"].to_pylist())
             storage.write_table(storage.join(out, loop.HELDOUT), heldout)
         with tempfile.TemporaryDirectory() as folder:
@@ -114,71 +114,65 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
                 storage.write_bytes(storage.join(out, loop.START, file.name), file.read_bytes())
     except CheckpointError as error:
         raise InputError(str(error)) from None
-    document = {"version": __version__, "decides": decides, "examples": len(examples), "left_out": dict(left_out)}
+    document = {"version": __version__, "decides": inputs, "examples": len(examples), "left_out": dict(left_out)}
     storage.write_bytes(uri, (json.dumps(document, indent=2) + "\n").encode())
     return document
 
 
-def training_sources(config: TrainConfig) -> list[TrainingSource]:
-    """What to learn from."""
-    pairs = zip(config.data, config.annotations, strict=True)
-    return [
+def _sources(config: TrainConfig) -> tuple[list[TrainingSource], TrainingSource | None]:
+    """Return the sources to train on, and the held-out one."""
+    train = [
         TrainingSource(manifest=storage.absolute(m), annotations=storage.absolute(a), min_score=config.min_score)
-        for m, a in pairs
+        for m, a in zip(config.data, config.annotations, strict=True)
     ]
-
-
-def heldout_source(config: TrainConfig) -> TrainingSource | None:
-    """What to score."""
     if config.heldout is None or config.heldout_annotations is None:
-        return None
-    return TrainingSource(
-        manifest=storage.absolute(config.heldout), annotations=storage.absolute(config.heldout_annotations)
-    )
+        return train, None
+    manifest, annotations = storage.absolute(config.heldout), storage.absolute(config.heldout_annotations)
+    return train, TrainingSource(manifest=manifest, annotations=annotations)
 
 
-def _decides(config: TrainConfig, recipe: Recipe) -> dict:
-    """Everything that decides the result, as JSON has it."""
+def _fingerprint_inputs(config: TrainConfig, recipe: Recipe) -> dict:
+    """Return everything that affects the result, in the form that JSON gives back."""
     digest = None
     if config.init is not None:
         with storage.local_folder(config.init) as folder:
             digest = weights_digest(folder)
-    heldout = heldout_source(config)
-    decides = {
-        "sources": [asdict(source) for source in training_sources(config)],
+    sources, heldout = _sources(config)
+    inputs = {
+        "sources": [asdict(source) for source in sources],
         "weight": config.weight,
         "heldout": heldout and asdict(heldout),
         "init": digest,
         "tokenizer": config.tokenizer and storage.absolute(config.tokenizer),
         "recipe": recipe.fingerprint_inputs(),
     }
-    return json.loads(json.dumps(decides))
+    return json.loads(json.dumps(inputs))
 
 
-def _refuse_other(there: dict, here: dict, out: str) -> None:
-    differing = [name for name in here if there.get(name) != here[name]]
+def _refuse_other(earlier: dict, inputs: dict, out: str) -> None:
+    differing = [name for name in inputs if earlier.get(name) != inputs[name]]
     if "recipe" in differing:
-        names = [name for name, value in here["recipe"].items() if there.get("recipe", {}).get(name) != value]
+        names = [name for name, value in inputs["recipe"].items() if earlier.get("recipe", {}).get(name) != value]
         differing[differing.index("recipe")] = f"recipe ({', '.join(names)})"
     if differing:
         raise InputError(
-            f"{out} holds a training with other {', '.join(differing)}; repeat its command, or name another folder"
+            f"{out} holds a training with other {', '.join(differing)}; use the same options, or another --out"
         )
 
 
 def _write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folder: Path) -> None:
-    """The checkpoint to start from: that of --init, or fresh weights of the recipe's model."""
+    """Write the checkpoint to start from: --init, or fresh weights of the recipe's model."""
     if config.init is None:
         if recipe.model is None:
-            raise InputError("there is neither --init nor a [model] in the recipe; give a checkpoint to start from")
+            raise InputError("got neither --init nor a [model] in the recipe; give a checkpoint to start from")
         write_fresh(recipe.model, recipe.seed, config.tokenizer, sentences, folder)
         return
     if config.tokenizer is not None:
-        raise InputError("--tokenizer goes with fresh weights; a checkpoint of --init has its own")
+        raise InputError("--tokenizer needs fresh weights, but the checkpoint of --init has its own; omit one of them")
     with storage.local_folder(config.init) as init:
         model = load_model(init)
         if recipe.model is not None and recipe.model != model.config:
-            raise InputError(f"the recipe's [model] is not the model of {config.init}; leave one of them out")
+            raise InputError(f"the recipe's [model] differs from the model of {config.init}; omit one of them")
         if recipe.fresh_class_heads:
             torch.manual_seed(recipe.seed)
             model.class_embed = class_heads(model.config)
@@ -188,9 +182,9 @@ def _write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], fold
 def write_fresh(
     model: ReferFormerConfig, seed: int, tokenizer: str | None, sentences: Sequence[str], folder: str | Path
 ) -> None:
-    """A checkpoint folder with the weights that `model` starts its training from.
+    """Write a checkpoint folder with fresh weights of `model`.
 
-    tokenizer: a folder with its files; None: one is learned from `sentences`. CheckpointError if it does not fit.
+    tokenizer: a folder with its files; None: build one from `sentences`. Raises CheckpointError if it does not fit.
     """
     with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
         torch.manual_seed(seed)
@@ -199,18 +193,18 @@ def write_fresh(
         else:
             files = stack.enter_context(tempfile.TemporaryDirectory())
             write_tokenizer(files, sentences, model.text.vocab_size)
-        load_tokenizer(files, model.text.vocab_size)  # before the long part
+        load_tokenizer(files, model.text.vocab_size)  # fail before the weights are drawn, which takes longer
         save_checkpoint(folder, model, ReferFormer(model).state_dict(), files)
 
 
 def _refuse_long(sentences: set[str], start: Path) -> None:
-    """Expressions beyond what the text encoder takes."""
+    """Raise InputError if expressions are too long for the text encoder."""
     text = ReferFormerConfig.from_dict(json.loads((start / "config.json").read_text())).text
     tokenizer = load_tokenizer(start, text.vocab_size)
     long = sorted(sentence for sentence in sentences if tokenizer.count(sentence) > text.max_tokens)
     if long:
         raise InputError(
-            f"{len(long)} expressions have more than {text.max_tokens} tokens; shorten them, first: {long[0][:80]!r}"
+            f"{len(long)} expressions have more than {text.max_tokens} tokens; shorten them. First: {long[0][:80]!r}"
         )
 
 
@@ -218,17 +212,18 @@ def _fit(config: TrainConfig, recipe: Recipe, out: str, resources: Mapping[str, 
     gpus, cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus > 0)
     if use_gpu and not gpus:
-        raise InputError("--device cuda, but the cluster has no GPU; use --device cpu or auto")
+        raise InputError("--device cuda needs a GPU, but the cluster has none; use --device cpu or auto")
     workers = config.workers or (gpus if use_gpu else 1)
     if config.address == "local" and workers > (gpus if use_gpu else cpus):
-        raise InputError(f"--workers {workers} are more than this machine's {gpus if use_gpu else cpus}")
+        have = f"{gpus} GPUs" if use_gpu else f"{cpus} CPUs"
+        raise InputError(f"--workers {workers} exceeds the {have} of this machine; use fewer")
     training = loop.Training(
         folder=out,
         recipe=recipe,
         weights=config.weight or None,
         threads=None if use_gpu else max(1, cpus // workers),
     )
-    scratch = tempfile.mkdtemp(prefix="rvos-train-")  # of Ray Train; what counts is in `out`
+    scratch = tempfile.mkdtemp(prefix="rvos-train-")  # Ray Train needs it; the results are in `out`
     try:
         ray.train.torch.TorchTrainer(
             _work,
@@ -245,7 +240,7 @@ def _fit(config: TrainConfig, recipe: Recipe, out: str, resources: Mapping[str, 
 
 
 def _work(options: dict) -> None:
-    """What each process of Ray Train does."""
+    """Train in one process of Ray Train."""
     context = ray.train.get_context()
     device = str(ray.train.torch.get_device()) if options["use_gpu"] else "cpu"
     loop.train(options["training"], context.get_world_rank(), context.get_world_size(), device)
@@ -253,18 +248,18 @@ def _work(options: dict) -> None:
 
 @contextlib.contextmanager
 def _following(out: str, show: Callable[[str], None]) -> Iterator[None]:
-    """Tell `show` each new line of the log while the block runs."""
-    done, shown = threading.Event(), Counter[str]()
-    shown["lines"] = len(read_log(out))
+    """Pass each new log entry to `show` while the block runs."""
+    done, shown = threading.Event(), len(read_log(out))
 
     def follow() -> None:
+        nonlocal shown
         while True:
-            last = done.wait(LOOK_EVERY)
+            last = done.wait(LOG_INTERVAL)
             with contextlib.suppress(OSError):
                 lines = read_log(out)
-                for line in lines[shown["lines"] :]:
-                    show(_in_words(line) + "\n")
-                shown["lines"] = len(lines)
+                for line in lines[shown:]:
+                    show(_line_text(line) + "\n")
+                shown = len(lines)
             if last:
                 return
 
@@ -277,7 +272,7 @@ def _following(out: str, show: Callable[[str], None]) -> Iterator[None]:
         thread.join()
 
 
-def _in_words(line: dict) -> str:
+def _line_text(line: dict) -> str:
     if line["kind"] == "heldout":
         return f"epoch {line['epoch']}  step {line['step']}  held-out J&F {line['J&F']:.4f} on {line['pairs']} pairs"
     return (

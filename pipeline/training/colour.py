@@ -1,8 +1,8 @@
-"""Colour distortion of single frames (Liu et al. 2016, SSD): brightness, contrast, saturation, hue, channel order; and
-other colours for whole clips.
+"""Colour changes: of single frames (Liu et al. 2016, SSD: brightness, contrast, saturation, hue, channel order), and
+of whole clips.
 
-The published code takes RGB for BGR where it turns to hue and saturation, and cuts values off to integers without
-clipping, so that 300 becomes 44 and bright areas show dark specks. Ours does neither, unless it is asked to.
+The published code reads RGB as BGR when it converts to hue and saturation, and converts values to integers without
+clipping, so that 300 becomes 44 and bright areas show dark specks. `published` reproduces both.
 """
 
 import re
@@ -25,7 +25,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = (-32.0, 32.0), (0.5, 1.5), (0.5, 1.5), (
 
 @dataclass(frozen=True, kw_only=True)
 class ColourChange:
-    """The decisions for one frame; None: that step is left out."""
+    """The random choices for one frame; None: skip this step."""
 
     brightness: float | None = None  # added, in grey levels
     contrast: float | None = None  # factor
@@ -36,7 +36,7 @@ class ColourChange:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "ColourChange":
-        """Each step with probability one half."""
+        """Choose each step with probability one half."""
 
         def maybe(limits: tuple[float, float]) -> float | None:
             value, used = rng.uniform(*limits), rng.random() < 0.5
@@ -53,7 +53,7 @@ class ColourChange:
         )
 
     def apply(self, frame: np.ndarray, *, published: bool = False) -> np.ndarray:
-        """uint8 [H, W, 3] RGB -> the same, changed."""
+        """Return a changed copy of a frame, uint8 [H, W, 3] RGB."""
         x = frame.astype(np.float32)
         if self.brightness is not None:
             x += np.float32(self.brightness)
@@ -66,48 +66,40 @@ class ColourChange:
         if self.channels is not None:
             x = x[..., self.channels]
         if published:
-            return x.astype(np.int32).astype(np.uint8)  # by way of int32: the remainder modulo 256
+            return x.astype(np.int32).astype(np.uint8)  # int32 first, to take the remainder modulo 256
         return x.round().clip(0, 255).astype(np.uint8)
 
     def _shift_hue(self, rgb: np.ndarray) -> np.ndarray:
-        hue, saturation, value = _hue_saturation_value(rgb)
+        """Change hue and saturation of float32 [H, W, 3] by way of hue (degrees), saturation (share) and value."""
+        value = rgb.max(-1)
+        spread = value - rgb.min(-1)
+        r, g, b = np.moveaxis(rgb, -1, 0)
+        slope = 60 / (spread + np.finfo(np.float32).eps)
+        hue = np.where(value == r, (g - b) * slope, np.where(value == g, 120 + (b - r) * slope, 240 + (r - g) * slope))
+        hue = hue % 360
+        saturation = spread / (np.abs(value) + np.finfo(np.float32).eps)
         if self.saturation is not None:
             saturation = saturation * np.float32(self.saturation)
         if self.hue is not None:
             hue = (hue + np.float32(self.hue)) % 360
-        return _rgb(hue, saturation, value)
+        channels = []
+        for offset in (5, 3, 1):
+            k = (offset + hue / 60) % 6
+            channels.append(value - value * saturation * np.minimum(k, 4 - k).clip(0, 1))
+        return np.stack(channels, axis=-1).astype(np.float32)
 
 
 def names_colour(sentence: str) -> bool:
-    """Whether other colours could make it untrue: it has an English word for a colour or a tone."""
+    """Return True if the sentence has an English word for a colour or a tone, so that other colours may falsify it."""
     return bool(COLOUR.search(sentence))
 
 
 def other_colours(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 [T, H, W, 3]: the colours of all frames turned alike about grey, by any rotation or reflection.
+    """Turn the colours of all frames about grey by the same random rotation or reflection; uint8 [T, H, W, 3].
 
-    What differed still differs, and what was vivid or dull stays so, but for values that are cut off at 0 and 255.
+    Distances between colours and from grey are kept, except for values clipped at 0 and 255.
     """
     turn, triangle = np.linalg.qr(rng.standard_normal((3, 3)))
     turn = (turn * np.sign(np.diag(triangle))).astype(np.float32)  # all turns are equally likely (Mezzadri 2007)
     turned = (frames - np.float32(GREY)) @ turn + np.float32(GREY)
     return turned.round().clip(0, 255).astype(np.uint8)
-
-
-def _hue_saturation_value(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue in degrees, saturation as a share, value as the largest channel."""
-    value = rgb.max(-1)
-    spread = value - rgb.min(-1)
-    r, g, b = np.moveaxis(rgb, -1, 0)
-    slope = 60 / (spread + np.finfo(np.float32).eps)
-    hue = np.where(value == r, (g - b) * slope, np.where(value == g, 120 + (b - r) * slope, 240 + (r - g) * slope))
-    return hue % 360, spread / (np.abs(value) + np.finfo(np.float32).eps), value
-
-
-def _rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Inverse of `_hue_saturation_value`; saturation may exceed 1."""
-    channels = []
-    for offset in (5, 3, 1):
-        k = (offset + hue / 60) % 6
-        channels.append(value - value * saturation * np.minimum(k, 4 - k).clip(0, 1))
-    return np.stack(channels, axis=-1).astype(np.float32)

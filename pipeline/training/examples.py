@@ -1,7 +1,7 @@
-"""The examples to train on: one row per manifest row that can teach something, checked and ready to be read.
+"""Build the table of training examples: one checked row per usable manifest row.
 
-Manifests, annotations (or pseudo-labels) and the headers of all videos come together here, once, before the start;
-the workers read nothing but this table and the frames.
+It combines manifests, annotations (or pseudo-labels) and the headers of all videos once, before training starts.
+Workers then read only this table and the frames.
 """
 
 from collections import Counter, defaultdict
@@ -24,21 +24,21 @@ from schemas.check import conform, required
 from schemas.errors import InputError, MediaError, pair_message
 from schemas.masks import PREDICTIONS
 
-OPENERS = 16  # videos opened at once; mostly waiting for storage
+OPENERS = 16  # videos opened at once; they mostly wait for storage
 SHOWN = 20  # problems listed in one message
 
 EXAMPLES = pa.schema(
     [
-        pa.field("source", pa.int32()),  # which of the manifests
+        pa.field("source", pa.int32()),  # number of the manifest
         pa.field("video_id", pa.string()),
         pa.field("video_uri", pa.string()),
         pa.field("expression_id", pa.string()),
         pa.field("expression", pa.string()),
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
-        pa.field("frames", pa.list_(pa.int32())),  # all that the row speaks of, as positions in the source sequence
-        pa.field("annotated", pa.list_(pa.int32())),  # those with a mask or a known absence
-        pa.field("counts", pa.list_(pa.binary())),  # of these: the mask of all objects meant; null: absent
+        pa.field("frames", pa.list_(pa.int32())),  # of the row, as positions in the source sequence
+        pa.field("annotated", pa.list_(pa.int32())),  # frames with a mask or a known absence
+        pa.field("counts", pa.list_(pa.binary())),  # of `annotated`: union mask of all target objects; null: absent
     ],
     metadata=required("source", "video_uri", "expression", "frames", "annotated", "counts"),
 )
@@ -50,12 +50,12 @@ class TrainingSource:
 
     manifest: str
     annotations: str
-    min_score: float = 0.0  # of pseudo-labels: pairs with a lower pair_score are left out
+    min_score: float = 0.0  # of pseudo-labels; pairs with a lower pair_score are excluded
 
 
 @dataclass(frozen=True, slots=True)
 class MaskTrack:
-    """Masks of one object or expression by frame; None: known to be absent."""
+    """Masks of one object or expression by frame; None: absent."""
 
     masks: dict[int, bytes | None]
     names: dict[int, str | None]
@@ -66,23 +66,28 @@ MaskTracks = dict[tuple[str, str], MaskTrack]  # by video_id, and object_id or e
 
 
 def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counter[str]]:
-    """EXAMPLES of all sources, and how many manifest rows are left out, by reason.
+    """Return EXAMPLES of all sources, and the number of excluded manifest rows by reason.
 
-    Rows without annotation or whose object never shows are left out. Rows without a target teach that nothing is
-    meant, in the frames in which any object of their video is annotated. Raises InputError with a list of whatever is
-    wrong: bad rows, videos that cannot be opened, masks that are broken or of another size, a source that has nothing
-    to teach.
+    Excludes rows without annotations or whose object is never visible. Rows without a target become examples with empty
+    masks, in the frames in which any object of their video is annotated. Raises InputError that lists invalid rows,
+    videos that cannot be opened, masks that are invalid or of another size, and sources without a usable row.
     """
     rows, left_out = [], Counter[str]()
     for number, source in enumerate(sources):
         manifest = read_manifest(source.manifest).to_pylist()
         tracks, by_object = read_mask_tracks(source, {row["video_id"] for row in manifest})
-        of_video = _by_video(tracks)
+        of_video: dict[str, dict[str, MaskTrack]] = defaultdict(dict)  # by object_id or expression_id
+        for (video, name), track in tracks.items():
+            of_video[video][name] = track
         headers = _open_videos(manifest, source.manifest)
         problems: list[str] = []
         found = 0
         for row in manifest:
-            example = _example(row, headers[row["video_uri"]], of_video[row["video_id"]], by_object, problems)
+            try:
+                example = _example(row, headers[row["video_uri"]], of_video[row["video_id"]], by_object)
+            except (InputError, rle.RleError, MediaError) as error:
+                problems.append(pair_message(row["video_id"], row["expression_id"], str(error)))
+                continue
             if isinstance(example, str):
                 left_out[example] += 1
             else:
@@ -92,33 +97,34 @@ def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counte
         if not found:
             raise InputError(
                 f"{source.manifest} has {len(manifest)} rows, and none of them has an object to learn from in "
-                f"{source.annotations}: {', '.join(f'{n} {reason}' for reason, n in left_out.items())}"
+                f"{source.annotations} ({', '.join(f'{n} {reason}' for reason, n in left_out.items())}); check that "
+                "both belong to the same data set"
             )
     return pa.Table.from_pylist(rows, schema=EXAMPLES), left_out
 
 
 def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[MaskTracks, bool]:
-    """The masks of these videos, and whether they are by object (else by expression)."""
+    """Read the masks of these videos. Returns True as well if they are by object, False if by expression.
+
+    Reads a run as pseudo-labels: its masks with status ok and a pair_score of at least `min_score`.
+    """
     uri = storage.absolute(source.annotations)
-    if is_run(uri):
-        return _group(_pseudo_labels(uri, source.min_score), "expression_id"), False
-    truth = Annotations.open(uri)
-    return _group(truth.rows(videos), truth.key), truth.key == "object_id"
-
-
-def _pseudo_labels(run: str, min_score: float) -> pa.Table:
-    """The good rows of a run's masks."""
-    folder, tables = storage.join(run, "masks"), []
+    if not is_run(uri):
+        truth = Annotations.open(uri)
+        return _group(truth.rows(videos), truth.key), truth.key == "object_id"
+    folder, tables = storage.join(uri, "masks"), []
     names = storage.names(folder) if storage.is_folder(folder) else []
     columns = ["video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts"]
     for name in names:
-        uri = storage.join(folder, name)
-        table = conform(storage.read_table(uri, [*columns, "pair_score", "status"]), PREDICTIONS, uri)
-        good = pc.and_(pc.equal(table["status"], "ok"), pc.greater_equal(table["pair_score"], min_score))
+        part = storage.join(folder, name)
+        table = conform(storage.read_table(part, [*columns, "pair_score", "status"]), PREDICTIONS, part)
+        good = pc.and_(pc.equal(table["status"], "ok"), pc.greater_equal(table["pair_score"], source.min_score))
         tables.append(table.filter(good).select(columns))
     if not any(table.num_rows for table in tables):
-        raise InputError(f"the run {run} has no masks with a pair_score of {min_score} or more; finish it, or lower it")
-    return pa.concat_tables(tables)
+        raise InputError(
+            f"{uri} has no masks with a pair_score of {source.min_score} or more; finish the run or lower --min-score"
+        )
+    return _group(pa.concat_tables(tables), "expression_id"), False
 
 
 def _group(table: pa.Table, key: str) -> MaskTracks:
@@ -127,7 +133,7 @@ def _group(table: pa.Table, key: str) -> MaskTracks:
         index = row["frame_index"]
         track = tracks.setdefault((row["video_id"], row[key]), MaskTrack({}, {}, (row["height"], row["width"])))
         if (row["height"], row["width"]) != track.size:
-            raise InputError(f"video_id={row['video_id']} {key}={row[key]}: masks of two sizes; make all one size")
+            raise InputError(f"video_id={row['video_id']} {key}={row[key]}: its masks differ in size; make them equal")
         counts = row["counts"]
         empty = counts is None or counts == rle.empty(*track.size)
         track.masks[index] = None if empty else counts
@@ -135,16 +141,8 @@ def _group(table: pa.Table, key: str) -> MaskTracks:
     return tracks
 
 
-def _by_video(tracks: MaskTracks) -> dict[str, dict[str, MaskTrack]]:
-    """By video_id, then by object_id or expression_id."""
-    videos: dict[str, dict[str, MaskTrack]] = defaultdict(dict)
-    for (video, name), track in tracks.items():
-        videos[video][name] = track
-    return videos
-
-
 def _open_videos(manifest: list[dict], source: str) -> dict[str, VideoHeader]:
-    """Headers by URI; InputError for all that is wrong with rows and videos."""
+    """Read the video headers by URI. Raises InputError that lists all invalid rows and videos."""
     problems = [
         pair_message(row["video_id"], row["expression_id"], problem)
         for row in manifest
@@ -169,28 +167,22 @@ def _probe(uri: str) -> VideoHeader | MediaError:
         return error
 
 
-def _example(
-    row: dict, header: VideoHeader, tracks: dict[str, MaskTrack], by_object: bool, problems: list[str]
-) -> dict | str:
-    """EXAMPLES but for `source`, or why the row is left out; `tracks` are those of its video. What is wrong with it is
-    added to `problems`."""
+def _example(row: dict, header: VideoHeader, tracks: dict[str, MaskTrack], by_object: bool) -> dict | str:
+    """Return the row of EXAMPLES without `source`, or the reason for excluding it.
+
+    tracks: masks of its video. Raises InputError, RleError or MediaError if the row or its masks are invalid.
+    """
     objects = row.get("object_ids") if by_object else [row["expression_id"]]
     if objects is None:
-        problems.append(_message(row, "object_ids is null, and the annotations are by object; name the objects"))
-        return "bad"
+        raise InputError("object_ids is null, but the annotations are by object; list the objects in object_ids")
     meant = [tracks[name] for name in objects or tracks if name in tracks]
     if not meant:
         return "not annotated"
     size = (header.height, header.width)
     if wrong := next((track.size for track in meant if track.size != size), None):
-        problems.append(_message(row, f"masks are {wrong[0]}x{wrong[1]}, the video is {size[0]}x{size[1]}"))
-        return "bad"
-    try:
-        frames = _frames(row, header, meant)
-        masks = dict(_union(meant, header, _wanted(row, header, frames)))
-    except (rle.RleError, MediaError) as error:
-        problems.append(_message(row, str(error)))
-        return "bad"
+        raise InputError(f"masks are {wrong[0]}x{wrong[1]}, the video is {size[0]}x{size[1]}")
+    frames, wanted = _frames(row, header, meant)
+    masks = dict(_union(meant, header, wanted))
     if not objects:
         masks = dict.fromkeys(masks)
     elif not any(masks.values()):
@@ -206,26 +198,25 @@ def _example(
     }
 
 
-def _frames(row: dict, header: VideoHeader, meant: list[MaskTrack]) -> list[int]:
-    """All frames that the row speaks of. Where a file does not tell its length, it ends with the last annotation."""
-    names, indices = row.get("frames"), row.get("frame_indices")
-    selection = Selection(names and tuple(names), indices and tuple(indices))
-    chosen = selection.resolve(row["video_uri"], header.num_frames, header.names)
+def _frames(row: dict, header: VideoHeader, meant: list[MaskTrack]) -> tuple[list[int], frozenset[int]]:
+    """Return all frames of the row, and the frames among them that may have a target.
+
+    These are all, or `target_frames` if the row has them. A video of unknown length ends with its last annotation.
+    """
+    names, indices, targets = row.get("frames"), row.get("frame_indices"), row.get("target_frames")
+    video = row["video_uri"], header.num_frames, header.names
+    chosen = Selection(names and tuple(names), indices and tuple(indices)).resolve(*video)
     last = max(max(track.masks) for track in meant)
-    return list(chosen if chosen is not None else range(header.num_frames or last + 1))
-
-
-def _wanted(row: dict, header: VideoHeader, frames: list[int]) -> frozenset[int]:
-    """Those of `frames` that may have a target: all, or `target_frames` where the row has some."""
-    targets = row.get("target_frames")
-    if not targets:
-        return frozenset(frames)
-    chosen = Selection(tuple(targets)).resolve(row["video_uri"], header.num_frames, header.names)
-    return frozenset(frames) & frozenset(chosen or ())
+    frames = list(chosen if chosen is not None else range(header.num_frames or last + 1))
+    wanted = Selection(tuple(targets)).resolve(*video) if targets else frames
+    return frames, frozenset(frames) & frozenset(wanted or ())
 
 
 def _union(meant: list[MaskTrack], header: VideoHeader, wanted: frozenset[int]) -> Iterator[tuple[int, bytes | None]]:
-    """Frame and mask of all objects together, in order; frames are found by name where both sides have names."""
+    """Yield each wanted frame with the union mask of all objects, in order.
+
+    Matches frames by name if both the video and the masks have names, else by index.
+    """
     index_of = {name: index for index, name in enumerate(header.names or ())}
     masks: dict[int, list[bytes]] = defaultdict(list)
     for track in meant:
@@ -243,10 +234,6 @@ def _union(meant: list[MaskTrack], header: VideoHeader, wanted: frozenset[int]) 
             size = [header.height, header.width]
             merged: Any = coco.merge([{"size": size, "counts": counts} for counts in masks[place]])
             yield place, merged["counts"]
-
-
-def _message(row: dict, text: str) -> str:
-    return pair_message(row["video_id"], row["expression_id"], text)
 
 
 def _refuse(problems: list[str], source: str) -> None:

@@ -1,7 +1,7 @@
-"""Score a model in training on examples that it does not learn from: J, F and J&F, means over pairs."""
+"""Score a model in training on held-out examples: mean J, F and J&F over pairs."""
 
-from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -17,23 +17,26 @@ from pipeline.training.recipe import Recipe
 from pipeline.video import Selection, read_frames
 from schemas import rle
 
-WINDOW = 36  # frames of one model call, as `rvos segment` has it
+WINDOW = 36  # frames per model call, the default of `rvos segment`
 
 
 def heldout_scores(
     model: ReferFormer, tokenizer: Tokenizer, examples: pa.Table, recipe: Recipe, rank: int = 0, world: int = 1
 ) -> dict[str, float]:
-    """J, F, J&F and pairs over EXAMPLES; each process scores its share, and all get the result.
+    """Return J, F, J&F and the number of pairs of EXAMPLES. Each process scores its share; all get the same result.
 
-    The model is put back into training mode. Raises MediaError if a video cannot be read.
+    Sets the model back to training mode. Raises MediaError if a video cannot be read.
     """
     device = next(model.parameters()).device
     segmenter = ReferFormerSegmenter(
         model, tokenizer, device=str(device), short_side=recipe.short_side, max_size=recipe.max_size
     )
+    frames_of = itemgetter("video_uri", "frames")  # pairs of the same frames are segmented together
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     try:
-        for pairs in _by_video(examples, rank, world):
+        rows = sorted(examples.to_pylist(), key=frames_of)
+        for _, group in islice(groupby(rows, key=frames_of), rank, None, world):
+            pairs = list(group)
             for example, counts in zip(pairs, _segment(segmenter, pairs), strict=True):
                 j, f = _score(example, counts)
                 sums += torch.tensor([j, f, 1.0], dtype=torch.float64, device=device)
@@ -45,19 +48,8 @@ def heldout_scores(
     return {"J&F": (j + f) / 2 / pairs, "J": j / pairs, "F": f / pairs, "pairs": int(pairs)}
 
 
-def _by_video(examples: pa.Table, rank: int, world: int) -> Iterator[list[dict]]:
-    """The examples of this process, those of the same frames together."""
-    groups = groupby(
-        sorted(examples.to_pylist(), key=lambda row: (row["video_uri"], row["frames"])),
-        key=lambda row: (row["video_uri"], row["frames"]),
-    )
-    for number, (_, rows) in enumerate(groups):
-        if number % world == rank:
-            yield list(rows)
-
-
 def _segment(segmenter: Segmenter, pairs: list[dict]) -> list[dict[int, bytes]]:
-    """For each pair, RLE by frame."""
+    """Segment the pairs of one video; return the RLE of each pair by frame."""
     first = pairs[0]
     size = first["height"], first["width"]
     found: list[dict[int, bytes]] = [{} for _ in pairs]
@@ -74,7 +66,7 @@ def _segment(segmenter: Segmenter, pairs: list[dict]) -> list[dict[int, bytes]]:
 
 
 def _score(example: dict, predicted: dict[int, bytes]) -> tuple[float, float]:
-    """J and F of one pair, means over its annotated frames."""
+    """Return the mean J and F of one pair over its annotated frames."""
     annotated = example["annotated"]
     truth = [counts for counts in example["counts"] if counts is not None]
     strings = [*truth, *(predicted[index] for index in annotated)]
@@ -91,6 +83,6 @@ def _score(example: dict, predicted: dict[int, bytes]) -> tuple[float, float]:
         np.full(count, example["height"], np.int64),
         np.full(count, example["width"], np.int64),
     )
-    assert not errors.any(), "masks were checked before"
+    assert not errors.any(), "gather_examples has checked all masks"
     j, f = j_and_f(counts)
     return float(j.mean()), float(f.mean())

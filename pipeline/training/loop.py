@@ -1,9 +1,10 @@
-"""The training loop of one process. It knows nothing of Ray: with `world` above 1 it joins torch's process group.
+"""The training loop of one process. It does not use Ray: with `world` above 1 it needs torch's process group.
 
 FOLDER/start/              the checkpoint that training starts from, with config and tokenizer
-FOLDER/examples.parquet    what is learned from; FOLDER/heldout.parquet: what is scored, if anything
-FOLDER/state.safetensors   what a repetition goes on from
-FOLDER/log.jsonl, log.png  what happened
+FOLDER/examples.parquet    the examples to train on
+FOLDER/heldout.parquet     the examples to score, if any
+FOLDER/state.safetensors   the state to resume from
+FOLDER/log.jsonl, log.png  losses and held-out scores
 FOLDER/checkpoint/         the result
 """
 
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from model.referformer.checkpoint import WEIGHTS, load_model, save_checkpoint
@@ -45,16 +45,16 @@ START, EXAMPLES, HELDOUT, STATE, RESULT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a process is told."""
+    """The inputs of each process."""
 
     folder: str
     recipe: Recipe
     weights: tuple[float, ...] | None = None  # of the sources
-    threads: int | None = None  # of torch on a CPU; None leaves torch's own choice
+    threads: int | None = None  # of torch on a CPU; None: torch chooses
 
 
 def train(training: Training, rank: int = 0, world: int = 1, device: str = "cpu") -> None:
-    """Train to the end, from the last state if there is one. Raises InputError if the loss is no longer finite."""
+    """Train to the end, from the last saved state if any. Raises InputError if the loss is no longer finite."""
     if training.threads:
         torch.set_num_threads(training.threads)
     with ExitStack() as stack:
@@ -69,9 +69,8 @@ class Worker:
     """One process with its copy of the model."""
 
     def __init__(self, training: Training, start: str, rank: int, world: int, device: torch.device) -> None:
-        self.recipe, self.folder, self.rank, self.world, self.device = (
-            training.recipe, training.folder, rank, world, device
-        )  # fmt: skip
+        self.recipe, self.folder = training.recipe, training.folder
+        self.rank, self.world, self.device = rank, world, device
         self.model = load_model(start).to(device).train()
         self.tokenizer = load_tokenizer(start, self.model.config.text.vocab_size)
         freeze(self.model, text_encoder=self.recipe.freeze_text_encoder)
@@ -86,15 +85,15 @@ class Worker:
         self.loader = BatchLoader(examples, self.recipe, self.tokenizer, training.weights)
         self.heldout = storage.read_table(self._uri(HELDOUT)) if storage.exists(self._uri(HELDOUT)) else None
         self.log = TrainingLog(self.folder, self.progress.step)
-        self.recent: dict[str, list[float]] = defaultdict(list)  # since the last line of the log
+        self.recent: dict[str, list[float]] = defaultdict(list)  # since the last log entry
         self.since = time.perf_counter()
 
     def run(self) -> None:
-        """All epochs that are left."""
+        """Train the remaining epochs."""
         for epoch in range(self.progress.epoch, self.recipe.epochs):
             steps, done = self.loader.steps(epoch, self.world), self.progress.batches // self.world
             if not steps:
-                raise InputError("the examples do not fill one batch for each process; take fewer clips or processes")
+                raise InputError("too few examples for one batch per process; lower clips in the recipe, or --workers")
             for batch in self.loader.batches(epoch, rank=self.rank, world=self.world, skip=done):
                 self.step(batch.to(self.device), epoch + done / steps)
                 done += 1
@@ -103,10 +102,14 @@ class Worker:
                 if self.recipe.heldout_steps and self.progress.step % self.recipe.heldout_steps == 0 and done < steps:
                     self._score_heldout()
             self.progress = TrainingProgress(epoch=epoch + 1, step=self.progress.step)
-            self._end_epoch()
+            self._score_heldout()
+            if self.rank == 0:
+                save_state(self._uri(STATE), self.model, self.optimizer, self.scaler, self.progress)
+                self.log.plot()
+            self.since = time.perf_counter()
 
     def step(self, batch: Batch, epochs: float) -> Losses:
-        """One forward and backward pass and one update; `epochs` are done so far."""
+        """Run one forward and backward pass and one update after `epochs` epochs."""
         recipe = self.recipe
         factor = rate_factor(epochs, schedule=recipe.small.schedule, drops=recipe.drops, warmup=recipe.small.warmup)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -121,13 +124,15 @@ class Worker:
                 sizes=batch.sizes,
                 valid_indices=batch.valid_indices,
             )
-        losses = clip_losses(
-            output, batch.targets, recipe.coefficients, self._num_boxes(batch), full_masks=recipe.small.full_masks
-        )
+        boxes = torch.tensor(float(batch.targets.count), device=self.device)  # frames that show their object
+        if self.world > 1:
+            torch.distributed.all_reduce(boxes)
+        num_boxes = boxes.item() / self.world
+        losses = clip_losses(output, batch.targets, recipe.coefficients, num_boxes, full_masks=recipe.small.full_masks)
         if not losses.total.isfinite():
             raise InputError(
-                f"the loss is {losses.total.item()} in step {self.progress.step}; start anew, in another "
-                "folder, with lower rates or another precision"
+                f"the loss is {losses.total.item()} in step {self.progress.step}; train again with another --out "
+                "and lower rates or another precision"
             )
         self.optimizer.zero_grad()
         self.scaler.scale(losses.total).backward()
@@ -135,37 +140,26 @@ class Worker:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._remember(losses, norm, batch)
+        values = {"loss": losses.total.detach(), "gradient_norm": norm, **losses.by_name()}
+        for name, value in values.items():
+            self.recent[name].append(value.item())
+        self.recent["sentences"].append(float(len(batch.ids) * self.world))
         return losses
 
     def write_result(self, start: str) -> None:
-        """The checkpoint folder, as `rvos convert` makes them."""
+        """Write the checkpoint folder, in the form of `rvos convert`."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / RESULT
             state = self.model.state_dict()
             if self.recipe.small.half_weights:
                 state = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
             save_checkpoint(path, self.model.config, state, start, self.recipe.short_side)
-            for file in sorted(
-                path.iterdir(), key=lambda file: file.name == WEIGHTS
-            ):  # what makes it complete comes last
+            # The weights come last: they mark the folder as complete.
+            for file in sorted(path.iterdir(), key=lambda file: file.name == WEIGHTS):
                 put_file(file, storage.join(self._uri(RESULT), file.name))
 
-    def _num_boxes(self, batch: Batch) -> float:
-        """Frames that show their object, the mean over all processes."""
-        count = torch.tensor(float(batch.targets.count), device=self.device)
-        if self.world > 1:
-            torch.distributed.all_reduce(count)
-        return count.item() / self.world
-
-    def _remember(self, losses: Losses, norm: Tensor, batch: Batch) -> None:
-        values = {"loss": losses.total.detach(), "gradient_norm": norm, **losses.by_name()}
-        for name, value in values.items():
-            self.recent[name].append(value.item())
-        self.recent["sentences"].append(float(len(batch.ids) * self.world))
-
     def _record(self, *, last: bool) -> None:
-        """A line of the log, and a state to go on from, when it is time."""
+        """Write a log entry and save the state if the recipe asks for it after this step."""
         if self.rank:
             return
         save = self.progress.step % self.recipe.checkpoint_steps == 0 and not last  # an epoch ends with one anyway
@@ -185,14 +179,7 @@ class Worker:
             self.recent.clear()
             self.since = time.perf_counter()
         if save:
-            self._save()
-
-    def _end_epoch(self) -> None:
-        self._score_heldout()
-        if self.rank == 0:
-            self._save()
-            self.log.plot()
-        self.since = time.perf_counter()
+            save_state(self._uri(STATE), self.model, self.optimizer, self.scaler, self.progress)
 
     def _score_heldout(self) -> None:
         if self.heldout is None:
@@ -202,9 +189,6 @@ class Worker:
         if self.rank == 0:
             self.log.add("heldout", step=self.progress.step, epoch=self.progress.epoch, **scores)
         self.since += time.perf_counter() - start
-
-    def _save(self) -> None:
-        save_state(self._uri(STATE), self.model, self.optimizer, self.scaler, self.progress)
 
     def _uri(self, name: str) -> str:
         return storage.join(self.folder, name)

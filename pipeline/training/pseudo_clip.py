@@ -1,4 +1,4 @@
-"""A clip from a single image: the image and distorted copies of it, in random order (ReferFormer, joint training)."""
+"""Pseudo-clips: an image and distorted copies of it, in random order (ReferFormer, joint training)."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ BLUR, BLUR_KERNELS = 0.25, (9, 11)
 
 
 def pseudo_clip(image: TrainingClip, length: int, rng: np.random.Generator) -> TrainingClip:
-    """A clip of one frame -> one of `length`; what is turned out of the picture is absent there."""
+    """Make a clip of `length` frames from a clip of one. An object moved out of a frame is absent there."""
     copies = [(image.frames[0], image.masks[0])]
     copies += [_distort(*copies[0], rng) for _ in range(length - 1)]
     frames, masks = zip(*(copies[i] for i in rng.permutation(length)), strict=True)
@@ -54,7 +54,7 @@ def _distort(frame: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> t
 
 
 def _homography(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Pillow's eight numbers, from places in the copy to places in the image: turn, shift, and move the corners."""
+    """Draw a rotation, a shift and moves of the corners; return Pillow's eight coefficients from copy to image."""
     corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=float)
     angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION))
     turn = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
@@ -68,7 +68,7 @@ def _homography(height: int, width: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _blur(frame: np.ndarray, kernel: int, angle: float) -> np.ndarray:
-    """The mean along a line of `kernel` pixels in direction `angle`."""
+    """Average along a line of `kernel` pixels in direction `angle`."""
     line, half = torch.zeros(kernel, kernel), kernel // 2
     for step in range(-half, half + 1):
         line[round(half + step * np.sin(angle)), round(half + step * np.cos(angle))] = 1

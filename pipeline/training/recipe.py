@@ -1,6 +1,6 @@
-"""How a model is trained, read from a TOML file: every number that is not a path.
+"""Recipes: the settings of a training, read from a TOML file.
 
-`RECIPES` are the published schedules and those of small models, beside this file; `--config` takes a name or a path.
+RECIPES are the published ones and those of the bundled small model, in recipes/. `--config` takes a name or a path.
 """
 
 import math
@@ -32,10 +32,10 @@ class SmallModelOptions:
     schedule: str = "steps"  # of the learning rates; or "cosine", down to 0 at the last of `drops`
     warmup: float = 0.0  # epochs
     sampling: str = "published"  # how the frames of a clip are chosen; or "consecutive"
-    context: bool = False  # one frame of each clip has a target, only the backbone sees the others, as for A2D
-    sentences: int = 1  # about one clip in one step; they share the backbone's work
-    full_masks: bool = False  # mask losses at the input's size; published: at stride 4
-    half_weights: bool = False  # the result in float16, half the size; models run in float32 all the same
+    context: bool = False  # one frame of each clip has a target, only the backbone uses the others, as for A2D
+    sentences: int = 1  # per clip and step; they share one backbone pass
+    full_masks: bool = False  # mask losses at the input size; published: at stride 4
+    half_weights: bool = False  # write the result in float16, half the size; models run in float32 anyway
 
     def __post_init__(self) -> None:
         if self.sentences < 1:
@@ -49,29 +49,29 @@ class SmallModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Defaults: fine-tuning on Ref-YouTube-VOS as published, for eight processes of one clip each."""
+    """The defaults are those of the published fine-tuning on Ref-YouTube-VOS, for eight processes of one clip each."""
 
     epochs: int = 6
-    drops: tuple[float, ...] = (3, 5)  # epochs after which the rates fall to a tenth
-    clips: int = 1  # of one process in one step
-    frames: int = 5  # of one clip
+    drops: tuple[float, ...] = (3, 5)  # epochs after which the learning rates are divided by ten
+    clips: int = 1  # per process and step
+    frames: int = 5  # per clip
     rates: Rates = field(default_factory=Rates)
     weight_decay: float = 5e-4
     clip_norm: float = 0.1  # of all gradients together
     freeze_text_encoder: bool = True
-    fresh_class_heads: bool = True  # with --init: start the class heads afresh, as published
+    fresh_class_heads: bool = True  # with --init: initialise the class heads again, as published
     coefficients: Coefficients = field(default_factory=Coefficients)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    short_side: int = 360  # of the frames that are scored on the held-out manifest
+    short_side: int = 360  # of held-out frames
     max_size: int = 640
-    precision: str = "fp32"  # or "bf16", "fp16": of what autocast covers; weights and losses stay fp32
-    gradient_checkpointing: bool = False  # compute activations again in the backward pass: slower, far less memory
-    checkpoint_steps: int = 500  # optimizer steps between two states to resume from
+    precision: str = "fp32"  # or "bf16", "fp16", by autocast; weights and losses stay fp32
+    gradient_checkpointing: bool = False  # recompute activations in the backward pass: slower, much less memory
+    checkpoint_steps: int = 500  # optimizer steps between saved states
     log_steps: int = 20
-    heldout_steps: int = 0  # optimizer steps between two scores of the held-out manifest, besides those after epochs
+    heldout_steps: int = 0  # optimizer steps between held-out scores; 0: after each epoch only
     seed: int = 42
     small: SmallModelOptions = field(default_factory=SmallModelOptions)
-    model: ReferFormerConfig | None = None  # without --init: what to build
+    model: ReferFormerConfig | None = None  # the model to build without --init
 
     def __post_init__(self) -> None:
         for name in ("epochs", "clips", "frames", "checkpoint_steps", "log_steps", "short_side", "max_size"):
@@ -103,7 +103,7 @@ class Recipe:
 
 
 def read_recipe(name: str | None) -> Recipe:
-    """The recipe of a name in RECIPES or of a TOML file; the defaults for None. Raises InputError."""
+    """Read a recipe by its name in RECIPES or from a TOML file. None: the defaults. Raises InputError."""
     if name is None:
         return Recipe()
     path = FOLDER / f"{name}.toml" if name in RECIPES else Path(name)
@@ -111,9 +111,9 @@ def read_recipe(name: str | None) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(RECIPES)
-        raise InputError(f"--config {name}: {error.strerror}; give a TOML file or one of {known}") from None
+        raise InputError(f"--config {name}: {error.strerror}; give a TOML file or a recipe: {known}") from None
     except ValueError as error:
-        raise InputError(f"--config {name}: not TOML: {error}") from None
+        raise InputError(f"--config {name} is not TOML: {error}") from None
     try:
         return _build(Recipe, values, "")
     except (TypeError, ValueError) as error:
@@ -125,7 +125,7 @@ def _build(cls: Any, values: Mapping[str, Any], where: str) -> Any:
     if cls is Recipe and (moved := sorted(set(values) & {item.name for item in fields(SmallModelOptions)})):
         raise ValueError(f"{', '.join(moved)} must be in the table [small]; move to below a line '[small]'")
     if unknown := sorted(set(values) - known):
-        raise ValueError(f"unknown {', '.join(where + key for key in unknown)}; known: {', '.join(sorted(known))}")
+        raise ValueError(f"unknown {', '.join(where + key for key in unknown)}; choose from {', '.join(sorted(known))}")
     hints = get_type_hints(cls)
     return cls(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
 

@@ -1,4 +1,4 @@
-"""Which frames make a training clip, and in what order the clips come."""
+"""Choose the frames of training clips, and the order of the clips."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-NEAREST, FARTHEST = 1, 3  # how far the two local frames lie from the anchor
+NEAREST, FARTHEST = 1, 3  # distance of the two local frames from the anchor
 
 
 def clip_frames(count: int, anchor: int, length: int, rng: np.random.Generator) -> list[int]:
-    """`length` of `count` frames around `anchor`, ascending, as published: neighbours near it, the rest from anywhere.
+    """Choose `length` of `count` frames as published: `anchor`, two neighbours, the rest anywhere; in ascending order.
 
-    Frames repeat at the ends of a video and in one that is shorter than the clip.
+    Frames repeat at the ends of a video, and in a video that is shorter than the clip.
     """
     if length == 1:
         return [anchor]
@@ -21,7 +21,7 @@ def clip_frames(count: int, anchor: int, length: int, rng: np.random.Generator) 
     if length <= 3:
         return near[:length]
     wanted = length - 3
-    pool = [*range(near[0]), *range(near[2], count)]  # the last local frame is in it again, as published
+    pool = [*range(near[0]), *range(near[2], count)]  # includes the last local frame again, as published
     if len(pool) <= wanted:
         pool = list(range(count))
     drawn = rng.choice(pool, min(wanted, len(pool)), replace=False).tolist()
@@ -30,9 +30,9 @@ def clip_frames(count: int, anchor: int, length: int, rng: np.random.Generator) 
 
 
 def consecutive_frames(count: int, anchor: int, length: int, rng: np.random.Generator) -> list[int]:
-    """`length` of `count` frames in a row, `anchor` among them: what a model meets that is given whole videos.
+    """Choose `length` consecutive frames of `count`, `anchor` among them, like the windows of `rvos segment`.
 
-    In a shorter video its last frame repeats.
+    The last frame repeats if the video is shorter.
     """
     earliest, latest = max(0, anchor - length + 1), min(anchor, max(0, count - length))
     start = int(rng.integers(min(earliest, latest), latest + 1))
@@ -40,24 +40,24 @@ def consecutive_frames(count: int, anchor: int, length: int, rng: np.random.Gene
 
 
 class Anchor(NamedTuple):
-    """One training sample: an example, and where in its list of annotated frames the clip is taken."""
+    """One training sample: an example, and a position in its list of annotated frames."""
 
     example: int
     frame: int
 
 
 def anchors(annotated: int, length: int) -> range:
-    """Where the clips of one example start: at each `length`-th annotated frame."""
+    """Return the positions of the clips of one example: each `length`-th annotated frame."""
     return range(0, annotated, length)
 
 
 def epoch_order(
     sources: Sequence[Sequence[Anchor]], weights: Sequence[float] | None, rng: np.random.Generator
 ) -> list[Anchor]:
-    """The samples of one epoch, shuffled; as many as all sources have together.
+    """Return the samples of one epoch, shuffled, as many as all sources have together.
 
-    Without weights each comes once. With weights, a source has its share of the epoch: its samples in random order,
-    again from the start when they are used up.
+    Without weights each sample occurs once. With weights, each source fills its share of the epoch with its samples in
+    random order, in several rounds if needed.
     """
     total = sum(map(len, sources))
     shares = [len(samples) for samples in sources]
@@ -72,10 +72,10 @@ def epoch_order(
 
 
 def batches(order: Sequence[Anchor], alone: Sequence[bool], size: int) -> Iterator[list[int]]:
-    """Positions in `order`, `size` at a time, as they come. Incomplete batches at the end are dropped.
+    """Yield positions in `order`, `size` at a time. Drops incomplete batches at the end.
 
-    `alone` says of each example whether only one frame of it is annotated: such clips have their own batches, since
-    the model gives one frame of them and all frames of the others.
+    alone: True for examples with one annotated frame. Their clips are in batches of their own, since the model predicts
+    one frame of them and all frames of the others.
     """
     waiting: dict[bool, list[int]] = defaultdict(list)
     for position, anchor in enumerate(order):

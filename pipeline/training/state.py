@@ -1,6 +1,6 @@
-"""What a training goes on from: weights, moments of AdamW, and how far it came; one file, replaced in one piece.
+"""The state that a training resumes from: weights, moments of AdamW, and progress, in one file.
 
-Nothing random is in it: what is drawn in a step follows from the seed and the step's number.
+It needs no state of a random generator: the random choices of a step depend on the seed and the step number only.
 """
 
 import json
@@ -23,17 +23,17 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of each parameter in AdamW
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingProgress:
-    """How far a training came."""
+    """Progress of a training."""
 
     epoch: int = 0
     batches: int = 0  # done in this epoch, by all processes together
-    step: int = 0  # optimizer steps altogether
+    step: int = 0  # optimizer steps in all epochs
 
 
 def save_state(
     uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, progress: TrainingProgress
 ) -> None:
-    """Write or replace the state at `uri`."""
+    """Write or replace the state at `uri`, atomically."""
     tensors = {f"model.{name}": tensor for name, tensor in _weights(model).items()}
     for name, parameter in model.named_parameters():
         for kind, value in optimizer.state.get(parameter, {}).items():
@@ -49,12 +49,15 @@ def save_state(
 def load_state(
     uri: str, model: ReferFormer, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler
 ) -> TrainingProgress:
-    """Take up the state at `uri`; at the start, if there is none. Raises InputError if it is damaged or another's."""
+    """Load the state at `uri`, if it exists, and return the progress.
+
+    Raises InputError if the state is damaged or belongs to another training.
+    """
     if not storage.exists(uri):
         return TrainingProgress()
     try:
         with storage.local_file(uri) as path, safe_open(path, "pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             document = file.metadata()
         with torch.no_grad():
             for name, tensor in _weights(model).items():
@@ -68,17 +71,17 @@ def load_state(
         scaler.load_state_dict(json.loads(document["scaler"]))
         return TrainingProgress(**json.loads(document["progress"]))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{uri} is not the state of this training ({error}); start anew with another --out") from None
+        raise InputError(f"{uri} is not the state of this training ({error}); train again with another --out") from None
 
 
 def put_file(path: str | Path, uri: str) -> None:
-    """Write or replace `uri`, in one piece, with a copy of a local file."""
+    """Copy a local file to `uri`, atomically."""
     with storage.spool(uri) as spooled:
         shutil.copyfile(path, spooled)
         storage.commit(spooled, uri, replace=True)
 
 
 def _weights(model: ReferFormer) -> dict[str, Tensor]:
-    """Parameters and floating-point buffers, each once."""
+    """Return parameters and floating-point buffers by name."""
     buffers = {name: x for name, x in model.named_buffers() if x.is_floating_point()}
     return dict(model.named_parameters()) | buffers

@@ -1,8 +1,8 @@
-"""Sentences that are true of exactly one shape of a scene, by a small grammar.
+"""Sentences that are true of exactly one shape of a scene, from a small grammar.
 
-A noun names a look ("red circle", "red shape", "circle"). Where it fits several shapes, one more thing is said: a
-size, a motion, a place, a relation to another shape, or that the shape leaves or comes. What is said holds in all
-frames and by a margin, and of no other shape that the noun fits.
+A noun names a look ("red circle", "red shape", "circle"). If it fits several shapes, the sentence adds a size, a
+motion, a position, a relation to another shape, or that the shape leaves or comes. The addition is true in all frames,
+by a margin, and of no other shape that fits the noun.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ import numpy as np
 
 from pipeline.datasets.synthetic.shape_scenes import LOOKS, MOTIONS, STILL, SceneShape, opposite
 
-MARGIN = 0.08  # of the shorter side, by which a place or relation must be clear
+MARGIN = 0.08  # smallest distance along the axis of a position or relation, as a share of the shorter side
 
 APPEARANCE = ("the {noun}", "the {noun} in the video", "{noun}")
 SIZED = ("the {size} {noun}", "the {noun} that is {size}")
 WORDS_OF_SIZE = {"small": ("small", "little"), "large": ("large", "big")}
 MOVING = ("the {noun} moving {motion}", "the {noun} that moves {motion}", "the {noun} going {motion}")
 STAYING = ("the {noun} that stays still", "the {noun} that does not move", "the motionless {noun}")
-PLACES = {  # axis, sign: which end
+POSITIONS = {  # axis, sign: which end
     "left": ((0, -1), ("the leftmost {noun}", "the {noun} on the left")),
     "right": ((0, 1), ("the rightmost {noun}", "the {noun} on the right")),
     "top": ((1, -1), ("the topmost {noun}", "the {noun} at the top")),
@@ -39,7 +39,7 @@ PASSING = {
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence about the shape number `target`; None: about nothing that is there."""
+    """A sentence about shape number `target`; None: no shape fits."""
 
     text: str
     kind: str  # a focus, or "no-target"
@@ -47,14 +47,18 @@ class Sentence:
 
 
 def sentences(actors: list[SceneShape], side: int, rng: np.random.Generator) -> Iterator[Sentence]:
-    """All that can be said, one wording of each."""
+    """Yield all true sentences, each in one random wording."""
 
     def say(wordings: tuple[str, ...], **words: str) -> str:
         return str(rng.choice(wordings)).format(**words)
 
     margin = MARGIN * side
-    unique = {noun: fits[0] for noun, fits in _nouns(actors).items() if len(fits) == 1}
-    for noun, fits in _nouns(actors).items():
+    nouns: dict[str, list[int]] = {}  # the shapes that each noun fits
+    for i, actor in enumerate(actors):
+        for noun in (f"{actor.colour} {actor.form}", f"{actor.colour} shape", actor.form):
+            nouns.setdefault(noun, []).append(i)
+    unique = {noun: fits[0] for noun, fits in nouns.items() if len(fits) == 1}
+    for noun, fits in nouns.items():
         if len(fits) == 1:
             yield Sentence(say(APPEARANCE, noun=noun), "appearance", fits[0])
             continue
@@ -68,7 +72,7 @@ def sentences(actors: list[SceneShape], side: int, rng: np.random.Generator) -> 
                 yield Sentence(say(wordings, noun=noun, motion=actor.motion), "motion", i)
             if actor.passage and all(other.passage != actor.passage for other in others):
                 yield Sentence(say(PASSING[actor.passage], noun=noun), "absence", i)
-            for (axis, sign), wordings in PLACES.values():
+            for (axis, sign), wordings in POSITIONS.values():
                 if all(_clear(actor, other, axis, sign, margin) for other in others):
                     yield Sentence(say(wordings, noun=noun), "position", i)
             for (axis, sign), wordings in RELATIONS.values():
@@ -81,29 +85,20 @@ def sentences(actors: list[SceneShape], side: int, rng: np.random.Generator) -> 
 
 
 def sentence_about_nothing(actors: list[SceneShape], rng: np.random.Generator) -> Sentence:
-    """A sentence about a look that no shape of the scene has."""
-    there = {actor.look for actor in actors}
-    absent = [look for look in LOOKS if look not in there]
+    """Return a sentence about a look that no shape of the scene has."""
+    present = {actor.look for actor in actors}
+    absent = [look for look in LOOKS if look not in present]
     noun = " ".join(absent[int(rng.integers(len(absent)))])
     return Sentence(str(rng.choice(APPEARANCE)).format(noun=noun), "no-target", None)
 
 
 def opposite_direction(text: str) -> str | None:
-    """The sentence with its direction of motion turned round, to test that it is understood; None if it has none."""
+    """Reverse the direction of motion in a sentence, to test a model; None if it has none."""
     words = text.split()
     moving = {"moving", "moves", "going"} & set(words)
     return " ".join([*words[:-1], opposite(words[-1])]) if moving and words[-1] in MOTIONS else None
 
 
-def _nouns(actors: list[SceneShape]) -> dict[str, list[int]]:
-    """Every noun with the shapes that it fits."""
-    nouns: dict[str, list[int]] = {}
-    for i, actor in enumerate(actors):
-        for noun in (f"{actor.colour} {actor.form}", f"{actor.colour} shape", actor.form):
-            nouns.setdefault(noun, []).append(i)
-    return nouns
-
-
 def _clear(actor: SceneShape, other: SceneShape, axis: int, sign: int, margin: float) -> bool:
-    """Whether `actor` is on one side of `other` in all frames; `sign` -1 is left or above."""
+    """Return True if `actor` is on one side of `other` in all frames; `sign` -1 means left or above."""
     return bool((sign * (actor.path[:, axis] - other.path[:, axis]) > margin).all())

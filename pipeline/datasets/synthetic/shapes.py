@@ -1,4 +1,4 @@
-"""Colours and outlines of the shapes, their background texture, and the tables that describe them."""
+"""Colours and outlines of shapes, background textures, and tables of masks."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ COLOURS = {
     "purple": (140, 60, 176),
     "white": (242, 242, 242),
 }
-# Inside or outside, for x and y in radii from the centre (x right, y down).
+# Each function returns True for points inside; x (right) and y (down) from the centre, in radii.
 KINDS = {
     "circle": lambda x, y: x**2 + y**2 <= 1,
     "square": lambda x, y: np.maximum(abs(x), abs(y)) <= 0.85,
@@ -27,7 +27,7 @@ KINDS = {
 
 
 def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 [H, W, 3]: grey-brown blocks of two sizes and fine grain."""
+    """Draw grey-brown blocks of two sizes and fine grain, uint8 [H, W, 3]."""
     image = np.full((height, width, 3), (112.0, 108.0, 100.0))
     for cell, strength in ((24, 14.0), (6, 7.0), (1, 3.0)):
         blocks = rng.normal(0, strength, (-(-height // cell), -(-width // cell), 1))
@@ -38,8 +38,8 @@ def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def annotation_rows(video_id: str, masks: np.ndarray) -> Iterator[dict]:
     """Yield ANNOTATIONS rows for `masks`, bool [N, T, H, W]; an empty mask means that the object is absent."""
     height, width = masks.shape[2:]
-    for number, of_object in enumerate(masks):
-        for index, (mask, counts) in enumerate(zip(of_object, rle.encode(of_object), strict=True)):
+    for number, object_masks in enumerate(masks):
+        for index, (mask, counts) in enumerate(zip(object_masks, rle.encode(object_masks), strict=True)):
             yield {
                 "video_id": video_id,
                 "object_id": str(number),

@@ -1,11 +1,11 @@
-"""A synthetic data set: videos of moving shapes, sentences that are true of one of them, exact masks.
+"""A synthetic data set: videos of moving shapes, sentences about one shape each, exact masks.
 
-Videos of the three splits differ in seed and background; `val` and `test` also show looks that `train` never does.
+The three splits differ in seeds and backgrounds; `val` and `test` also have looks that are not in `train`.
 """
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,14 +31,14 @@ from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
 
 SPLITS = ("train", "val", "test")
-TRIES = 500  # scenes drawn until one allows a sentence of the kind that is due
-LEAST_PIXELS = 12  # of a target in a frame, to count as seen
-LEAST_SHARE = 0.4  # of a target that is seen, mean over the frames that it is in
+TRIES = 500  # scenes drawn until one allows a sentence of the focus
+LEAST_PIXELS = 12  # visible pixels of a target, in its best frame
+LEAST_SHARE = 0.4  # visible share of a target, mean over the frames that contain it
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticVideos:
-    """`videos` scenes of one split; frames and shapes of each lie between two numbers, both included."""
+    """The videos of one split. `frames` and `shapes` are ranges per video that include both ends."""
 
     videos: int
     split: str = "train"
@@ -46,9 +46,9 @@ class SyntheticVideos:
     width: int = 128
     frames: tuple[int, int] = (8, 16)
     shapes: tuple[int, int] = (2, 5)
-    expressions: int = 3  # of each video, at most
-    focus: str | None = None  # all scenes made for this kind of sentence, which comes first; None: each in turn
-    no_target: bool = False  # one more for each video, about a shape that is not there
+    expressions: int = 3  # per video, at most
+    focus: str | None = None  # focus of all scenes, whose sentences come first; None: each focus in turn
+    no_target: bool = False  # add a sentence about a missing shape to each video
     seed: int = 0
 
     def write(self, folder: str) -> tuple[str, str, Counter[str]]:
@@ -57,11 +57,11 @@ class SyntheticVideos:
         Returns the URIs of the manifest and of the annotations, and the number of sentences of each kind.
         """
         pairs, masks = [], []
-        for of_video, of_masks in bounded_map(
+        for video_pairs, video_masks in bounded_map(
             lambda i: self._write_one(folder, i), range(self.videos), os.cpu_count() or 1
         ):
-            pairs += of_video
-            masks += of_masks
+            pairs += video_pairs
+            masks += video_masks
         kinds = Counter(row["kind"] for row in pairs)
         return (
             write_rows(storage.join(folder, "manifest.parquet"), pairs, MANIFEST),
@@ -75,10 +75,27 @@ class SyntheticVideos:
         background = BACKGROUNDS[self.split](self._rng(index, 1), self.height, self.width)
         frames = paint(scene.actors, scene.seen, background)
         write_mp4(storage.join(folder, "videos", f"{video_id}.mp4"), tuple(frames), fps=12)
-        return list(self._manifest_rows(video_id, scene)), list(annotation_rows(video_id, scene.seen))
+        length = len(frames)
+        rows = [
+            {
+                "video_id": video_id,
+                "video_uri": f"videos/{video_id}.mp4",
+                "expression_id": str(number),
+                "expression": sentence.text,
+                "num_frames": length,
+                "object_ids": [] if sentence.target is None else [str(sentence.target)],
+                "split": self.split,
+                "kind": sentence.kind,
+                "objects": len(scene.actors),
+                "length": "short" if length < 10 else "medium" if length < 20 else "long",
+                **scene.attributes(sentence.target),
+            }
+            for number, sentence in enumerate(scene.sentences)
+        ]
+        return rows, list(annotation_rows(video_id, scene.seen))
 
     def scene(self, index: int) -> "SyntheticScene":
-        """SyntheticScene number `index`: its shapes, what is seen of them, its sentences."""
+        """Draw scene number `index`."""
         rng = self._rng(index, 0)
         frames = int(rng.integers(self.frames[0], self.frames[1] + 1))
         focuses = FOCUSES if frames >= FEWEST_FRAMES else STILL_FOCUSES
@@ -92,10 +109,14 @@ class SyntheticVideos:
             new = sorted(UNSEEN)[int(rng.integers(len(UNSEEN)))] if not train and index // len(focuses) % 2 else None
             actors = draw_actors(rng, settings, focus, count, new)
             seen, whole = visible_masks(actors, settings)
-            shown = {i for i in range(count) if _is_shown(seen[i], whole[i])}
-            said = [s for s in sentences(actors, settings.side, rng) if s.target in shown]
-            if any(sentence.kind == focus for sentence in said):
-                chosen = _choose(said, focus, self.expressions, rng, alone=self.focus is not None)
+            shown = set()
+            for i in range(count):
+                shares, pixels = _visible_shares(seen[i], whole[i]), seen[i].sum((1, 2))
+                if len(shares) and shares.mean() >= LEAST_SHARE and pixels.max() >= LEAST_PIXELS:
+                    shown.add(i)
+            possible = [s for s in sentences(actors, settings.side, rng) if s.target in shown]
+            if any(sentence.kind == focus for sentence in possible):
+                chosen = _choose(possible, focus, self.expressions, rng, alone=self.focus is not None)
                 if self.no_target:
                     chosen.append(sentence_about_nothing(actors, rng))
                 return SyntheticScene(actors, seen, whole, chosen)
@@ -104,38 +125,21 @@ class SyntheticVideos:
     def _rng(self, index: int, use: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS.index(self.split), index, use])
 
-    def _manifest_rows(self, video_id: str, scene: "SyntheticScene") -> Iterator[dict]:
-        length = scene.seen.shape[1]
-        for number, sentence in enumerate(scene.sentences):
-            yield {
-                "video_id": video_id,
-                "video_uri": f"videos/{video_id}.mp4",
-                "expression_id": str(number),
-                "expression": sentence.text,
-                "num_frames": length,
-                "object_ids": [] if sentence.target is None else [str(sentence.target)],
-                "split": self.split,
-                "kind": sentence.kind,
-                "objects": len(scene.actors),
-                "length": "short" if length < 10 else "medium" if length < 20 else "long",
-                **scene.attributes(sentence.target),
-            }
-
 
 @dataclass(frozen=True)
 class SyntheticScene:
-    """What one video shows, and what is said of it."""
+    """The shapes, masks and sentences of one video."""
 
     actors: list[SceneShape]
-    seen: np.ndarray  # bool [N, T, H, W]
-    whole: np.ndarray  # bool [N, T, H, W]: if nothing were in front
+    seen: np.ndarray  # bool [N, T, H, W], visible masks
+    whole: np.ndarray  # bool [N, T, H, W], without occlusion
     sentences: list[Sentence]
 
     def attributes(self, target: int | None) -> dict[str, str | None]:
-        """Of a sentence's target; None where it has none."""
+        """Return the attributes of a sentence with this target; None values without a target."""
         if target is None:
             return dict.fromkeys(("size", "movement", "occlusion", "absent", "unseen"))
-        actor, hidden = self.actors[target], 1 - _shares(self.seen[target], self.whole[target])
+        actor, hidden = self.actors[target], 1 - _visible_shares(self.seen[target], self.whole[target])
         worst = hidden.max(initial=0)
         return {
             "size": actor.size,
@@ -146,24 +150,20 @@ class SyntheticScene:
         }
 
 
-def _shares(seen: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """What part of a shape is seen, in each frame that it is in."""
+def _visible_shares(seen: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return the visible share of a shape in each frame that contains it."""
     area = whole.sum((1, 2))
     return seen.sum((1, 2))[area > 0] / area[area > 0]
 
 
-def _is_shown(seen: np.ndarray, whole: np.ndarray) -> bool:
-    """Whether a sentence may be about this shape."""
-    shares = _shares(seen, whole)
-    return bool(len(shares) and shares.mean() >= LEAST_SHARE and seen.sum((1, 2)).max() >= LEAST_PIXELS)
+def _choose(
+    possible: list[Sentence], focus: str, count: int, rng: np.random.Generator, *, alone: bool
+) -> list[Sentence]:
+    """Choose at random: a sentence of the focus, then one of each other kind, then sentences about other targets.
 
-
-def _choose(said: list[Sentence], focus: str, count: int, rng: np.random.Generator, *, alone: bool) -> list[Sentence]:
-    """One of the focus, then one of each other kind, then of other targets; random otherwise.
-
-    alone: as many of the focus as there are come before any other.
+    alone: all sentences of the focus come first.
     """
-    order = [said[i] for i in rng.permutation(len(said))]
+    order = [possible[i] for i in rng.permutation(len(possible))]
     order.sort(key=lambda sentence: sentence.kind != focus)
     if alone:
         return order[:count]
@@ -177,7 +177,7 @@ def _choose(said: list[Sentence], focus: str, count: int, rng: np.random.Generat
 
 
 def _stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Dull stripes in a random direction, with grain."""
+    """Draw dull stripes in a random direction, with grain."""
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
     y, x = np.mgrid[0:height, 0:width]
     wave = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period)
@@ -187,7 +187,7 @@ def _stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Soft dull clouds over a gradient, with grain."""
+    """Draw soft dull clouds over a gradient, with grain."""
     y, x = np.mgrid[0:height, 0:width]
     image = rng.uniform(80, 140) + rng.uniform(-12, 12, 3) + (rng.uniform(-25, 25) * x / width)[..., None]
     for _ in range(6):
@@ -198,13 +198,13 @@ def _clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _blocks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Blocks of two sizes, darker or lighter, tinted or not."""
+    """Draw blocks of two sizes with a random brightness and tint."""
     shift = rng.uniform(-28, 32) + rng.uniform(-12, 12, 3)
     return (texture(rng, height, width) + shift).clip(0, 255).astype(np.uint8)
 
 
 def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """From dark to light in a random direction, with grain."""
+    """Draw a gradient in a random direction, with grain."""
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 40)
     y, x = np.mgrid[0:height, 0:width] / height - 0.5
     image = rng.uniform(80, 140) + rng.uniform(-12, 12, 3)
@@ -213,7 +213,7 @@ def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _discs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Faint discs of all sizes over each other."""
+    """Draw faint overlapping discs of all sizes."""
     y, x = np.mgrid[0:height, 0:width] / height
     image = np.full((height, width, 3), rng.uniform(80, 140)) + rng.uniform(-12, 12, 3)
     for _ in range(int(rng.integers(5, 15))):
@@ -222,12 +222,8 @@ def _discs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return (image + rng.normal(0, 4, (height, width, 1))).clip(0, 255).astype(np.uint8)
 
 
-def _of_training(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    return (_blocks, _ramp, _discs)[int(rng.integers(3))](rng, height, width)
-
-
 BACKGROUNDS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
-    "train": _of_training,
+    "train": lambda rng, height, width: (_blocks, _ramp, _discs)[int(rng.integers(3))](rng, height, width),
     "val": _stripes,
     "test": _clouds,
 }
