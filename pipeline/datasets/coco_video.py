@@ -33,7 +33,7 @@ FILE_NAMES = (
     *("{}.json", "{}/instances.json", "{}/annotations.json"),
     *("annotations_{}.json", "instances_{}.json", "annotations/{}.json"),
 )
-CROWDS = "crowd annotations; they are left out"
+CROWDS = "crowd annotations are skipped"
 VIDEO_KEYS = ("id", "length", "height", "width", "file_names", "expressions", "expression", "exp_id", "expression_id")
 ANNOTATION_KEYS = ("id", "video_id", "category_id", "iscrowd", "area", *VIDEO_KEYS)
 
@@ -101,13 +101,12 @@ def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
             "num_frames": len(sequence),
             "split": split,
         }
-        pairs = _pairs_of_sentences(coco_video) if has_texts else _pairs_of_categories(coco_video)
+        pairs = _sentence_pairs(coco_video) if has_texts else _category_pairs(coco_video)
         video.pairs = [common | pair for pair in pairs]
         _number(video.pairs)
         video.check_texts()
         _add_masks(coco_video, masks, video, sequence)
-        ids = (pair["expression_id"] for pair in video.pairs)
-        video.problems += [problem for problem in map(id_problem, ids) if problem]
+        video.problems += filter(None, (id_problem(pair["expression_id"]) for pair in video.pairs))
         return video
 
     return bounded_map(read_video, videos, VIDEOS_AT_ONCE)
@@ -130,7 +129,7 @@ def _find_file(root: str, split: str | None) -> str:
 
 
 def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
-    """All videos, sorted by id, and the masks of each annotation by its position in the file."""
+    """Read all videos, sorted by id, and the masks of each annotation by its position in the file."""
     masks = json_file.SpooledEntries()
     problems: list[Problem] = []
     categories: dict[Any, str] = {}
@@ -144,7 +143,7 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
             raise InputError(f"{uri}: {kind!r} must be a list, as in YouTube-VIS")
         if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
             problems.append(Problem(f"{uri} {kind}", position, "'id' is missing"))
-        elif any(not _is_text(value[key]) for key in ("expressions", "expression") if key in value):
+        elif not all(_is_text(value.get(key)) for key in ("expressions", "expression")):
             problems.append(Problem(f"{uri} {kind}", position, "its sentences must be a text or a list of texts"))
         elif kind == "categories":
             categories[value["id"]] = str(value.get("name", value["id"]))
@@ -156,7 +155,19 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
             masks.add(str(position), segmentations)
             kept = {key: what for key, what in value.items() if key == "expressions" or not isinstance(what, list)}
             annotations.append((position, kept | {"has_masks": isinstance(segmentations, list)}))
-    of_entry: dict[Any, list[CocoAnnotation]] = {}
+    found = _annotations_by_video(uri, annotations, entries, categories, problems)
+    if problems:
+        raise SchemaError(problems)
+    if not entries:
+        raise InputError(f"{uri} has no list 'videos', as YouTube-VIS has")
+    return _group_by_folder(uri, entries, found), masks
+
+
+def _annotations_by_video(
+    uri: str, annotations: list[tuple[int, dict]], entries: dict, categories: dict, problems: list[Problem]
+) -> dict[Any, list[CocoAnnotation]]:
+    """Return the annotations of each video entry; `annotations` has their positions. Adds errors to `problems`."""
+    found: dict[Any, list[CocoAnnotation]] = {}
     taken: set[str] = set()
     for position, value in annotations:
         name, video, category = str(value["id"]), value.get("video_id"), value.get("category_id")
@@ -168,15 +179,20 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
             problem = f"unknown category {category!r}"
         elif not (problem := id_problem(name)):
             taken.add(name)
-            annotation = _annotation(position, value, categories.get(category, str(category)))
-            of_entry.setdefault(video, []).append(annotation)
+            annotation = CocoAnnotation(
+                position=position,
+                object_id=name,
+                category=categories.get(category, str(category)),
+                category_id=str(category),
+                has_masks=value["has_masks"],
+                crowd=bool(value.get("iscrowd")),
+                texts=_texts(value),
+                attributes=plain_attributes(value, (*ANNOTATION_KEYS, "has_masks")),
+            )
+            found.setdefault(video, []).append(annotation)
             continue
         problems.append(Problem(f"{uri} annotations", position, problem))
-    if problems:
-        raise SchemaError(problems)
-    if not entries:
-        raise InputError(f"{uri} has no list 'videos', as YouTube-VIS has")
-    return _group_by_folder(uri, entries, of_entry), masks
+    return found
 
 
 def _video_problems(entry: dict, others: dict) -> Iterator[str]:
@@ -196,32 +212,19 @@ def _video_problems(entry: dict, others: dict) -> Iterator[str]:
         yield f"{name}: duplicate frame"
 
 
-def _annotation(position: int, value: dict, category: str) -> CocoAnnotation:
-    return CocoAnnotation(
-        position=position,
-        object_id=str(value["id"]),
-        category=category,
-        category_id=str(value.get("category_id")),
-        has_masks=value["has_masks"],
-        crowd=bool(value.get("iscrowd")),
-        texts=_texts(value),
-        attributes=plain_attributes(value, (*ANNOTATION_KEYS, "has_masks")),
-    )
-
-
 def _is_text(value: object) -> bool:
     return value is None or all(isinstance(text, str) for text in (value if isinstance(value, list) else [value]))
 
 
 def _texts(entry: dict) -> Texts:
-    """The sentences of an entry. The number that the entry gives is the id of a single sentence only."""
+    """Return the sentences of an entry. Its number is their id only if the entry has a single sentence."""
     texts = entry.get("expressions", entry.get("expression"))
     texts = [text for text in (texts if isinstance(texts, list) else [texts]) if isinstance(text, str)]
     number = entry.get("exp_id", entry.get("expression_id"))
     return [(str(number) if number is not None and len(texts) == 1 else None, text) for text in texts]
 
 
-def _group_by_folder(uri: str, entries: dict, of_entry: dict[Any, list[CocoAnnotation]]) -> list[CocoVideo]:
+def _group_by_folder(uri: str, entries: dict, annotations: dict[Any, list[CocoAnnotation]]) -> list[CocoVideo]:
     videos: dict[str, CocoVideo] = {}
     for key, entry in entries.items():
         folder = entry["file_names"][0].rpartition("/")[0]
@@ -229,11 +232,11 @@ def _group_by_folder(uri: str, entries: dict, of_entry: dict[Any, list[CocoAnnot
         video = videos.setdefault(folder, CocoVideo(folder, names, entry["height"], entry["width"]))
         if video.names != names:
             raise InputError(f"{uri} videos {key!r}: another entry lists other frames of {folder}; make them equal")
-        video.entries.append(CocoEntry(_texts(entry), plain_attributes(entry, VIDEO_KEYS), of_entry.get(key, [])))
+        video.entries.append(CocoEntry(_texts(entry), plain_attributes(entry, VIDEO_KEYS), annotations.get(key, [])))
     return sorted(videos.values(), key=lambda video: flat_id(video.folder))
 
 
-def _pairs_of_sentences(video: CocoVideo) -> Iterator[dict]:
+def _sentence_pairs(video: CocoVideo) -> Iterator[dict]:
     for entry in video.entries:
         objects = [annotation for annotation in entry.annotations if not annotation.crowd]
         all_known = bool(objects) and all(annotation.has_masks for annotation in objects)
@@ -249,7 +252,7 @@ def _pairs_of_sentences(video: CocoVideo) -> Iterator[dict]:
                 yield pair | entry.attributes | {"category": annotation.category} | annotation.attributes
 
 
-def _pairs_of_categories(video: CocoVideo) -> Iterator[dict]:
+def _category_pairs(video: CocoVideo) -> Iterator[dict]:
     objects = [annotation for annotation in video.annotations() if not annotation.crowd and annotation.has_masks]
     for category_id in dict.fromkeys(annotation.category_id for annotation in objects):
         members = [annotation for annotation in objects if annotation.category_id == category_id]
