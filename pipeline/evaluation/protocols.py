@@ -39,7 +39,8 @@ class Protocol:
     mean_over: str | None = None  # a column: average within each of its values, then over them
     mean_of: tuple[int, ...] = ()  # the values to average over; empty: all
     per_frame: bool = False  # all frames weigh the same, otherwise all pairs
-    unconfirmed: str = ""  # the part of the definition that could not be checked; empty: confirmed
+    unconfirmed: str = ""  # the part of the definition that could not be checked against published code
+    own: bool = False  # this project defines it, so there is no other definition to check against
     notes: tuple[str, ...] = ()
 
     @property
@@ -49,31 +50,41 @@ class Protocol:
 
     def explain(self) -> str:
         """Describe the protocol in lines of up to 80 columns."""
-        frames = "all annotated frames that the pair requests"
+        frames = "the annotated frames that the pair lists in the manifest; all annotated frames if it lists none"
         if self.inner_frames:
-            frames = "all annotated frames but the first and the last"
+            frames += "; the first and the last of them are left out"
         elif self.present_frames:
-            frames += ", if they show its target"
-        matching = "as given: a pair with the union of its objects"
+            frames += "; frames that do not show the target are left out"
+        matching = "each prediction is compared with the union of the pair's objects"
         if self.assigned:
             matching = (
-                "predictions of one video and annotator to its objects by the best total of (mean J + mean F) / 2"
+                "the predictions for one video and annotator are assigned to its objects such that the total of "
+                "(mean J + mean F) / 2 is highest"
             )
         if self.first_frame_objects:
-            matching += "; objects labelled above the highest label of the first annotated frame are excluded"
-        averaging = "over frames" if self.per_frame else "over the frames of a pair, then over pairs with equal weights"
-        if self.mean_over:
-            averaging += f", within each {self.mean_over}; then over those"
+            matching += (
+                "; objects whose id is higher than every id in the first annotated frame are left out (they appear "
+                "later)"
+            )
+        averaging = "mean over the frames of a pair, then over "
+        if self.per_frame:
+            averaging = "all frames of all pairs have the same weight"
+        elif self.mean_over:
+            averaging += f"the pairs of each {self.mean_over}, then over these means"
+        else:
+            averaging += "all pairs"
+        void = "void pixels are set to background in prediction and ground truth"
+        definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
         lines = [f"{self.name}: {self.title}", ""]
         for label, text in (
             ("frames", frames),
-            ("void", "void pixels are background in both masks" if self.void else "void pixels count like any other"),
+            ("void", void if self.void else "void pixels are scored like all others"),
             ("matching", matching),
             ("averaging", averaging),
             ("metrics", ", ".join(self.metrics)),
             ("missing", f"{MISSING[self.missing]}; --missing changes it"),
             ("source", self.source),
-            ("definition", f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "confirmed"),
+            *(() if self.own else [("definition", definition)]),
             *(("note", note) for note in self.notes),
         ):
             wrapped = textwrap.wrap(text, 68, break_long_words=False, break_on_hyphens=False)
@@ -82,11 +93,18 @@ class Protocol:
 
 
 _FRAME_METRICS = "J and F of a frame equal the DAVIS 2017 evaluation to the last bit"
-_NO_TARGET_UNCONFIRMED = "N-acc and T-acc of videos; the definition of GRES is used, by expression"
-_NO_TARGET_NOTE = "an expression without a target has J = F = 1 in a frame where nothing is predicted, else 0"
-_IOU_NOTE = (
-    "the candidate with the highest score is scored, among equal ones the last in file order; IoU is (I + 1e-6) / (U + "
-    "1e-6) in single precision, P@k the share of frames strictly above k, mAP that of COCO over all candidates"
+_NO_TARGET_NOTES = (
+    "in an expression without a target, J = F = 1 for a frame with an empty prediction, else 0",
+    "N-acc is the share of expressions without a target for which all predicted masks are empty; T-acc is the share of "
+    "expressions with a target for which at least one is not",
+)
+_IOU_NOTES = (
+    "if a frame has several candidates (masks of several object queries), the one with the highest score is scored; "
+    "among equal scores, the last in file order",
+    "IoU = (I + 1e-6) / (U + 1e-6) in single precision, with the intersection I and the union U of both masks in a "
+    "frame; overall IoU = sum of I / sum of U; mean IoU is the mean over frames",
+    "P@k is the share of frames with IoU > k",
+    "mAP is the AP of COCO, at IoU 0.5 to 0.95, over all candidates of all frames",
 )
 
 _ALL = (
@@ -94,7 +112,8 @@ _ALL = (
         name="all-frames",
         title="all annotated frames, mean over pairs",
         source=f"this project; {_FRAME_METRICS}",
-        notes=(_NO_TARGET_NOTE,),
+        own=True,
+        notes=_NO_TARGET_NOTES,
     ),
     Protocol(
         name="davis-semisupervised",
@@ -106,30 +125,33 @@ _ALL = (
         first_frame_objects=True,
         missing="empty",
         notes=(
-            "recall is the share of frames above 0.5; decay is the mean of the first quarter minus that of the last",
-            "the published code computes decay with 8-bit frame numbers, which wrap at 256; this one does not",
-            "tracks of one or two frames have no value and are left out",
+            "recall is the share of frames above 0.5; decay is the mean over the first quarter of the frames minus the "
+            "mean over the last quarter",
+            "the published code computes decay with 8-bit frame numbers, which restart at 0 after 255; rvos does not",
+            "objects with only one or two annotated frames have no scored frame and are left out",
         ),
     ),
     Protocol(
         name="ref-davis17",
         title="Ref-DAVIS17 as published, predictions assigned to objects",
-        source="davis2017-evaluation, task unsupervised, per annotator, then the mean",
+        source="davis2017-evaluation, task unsupervised: once for each annotator, then the mean",
         metrics=WITH_DECAY,
         first_frame_objects=True,
         assigned=True,
         missing="empty",
         mean_over="annotator",
         notes=(
-            "the assignment forgives swapped expressions; ref-davis17-strict does not",
-            "the annotator is that of the manifest, else the expression number modulo four, as published",
-            "overlapping masks of one annotator are scored unchanged; the published code merges probabilities first",
+            "the assignment gives full scores to predictions that swap two objects; ref-davis17-strict does not",
+            "the annotator is the manifest column annotator or, without it, the expression_id modulo four, as "
+            "published",
+            "masks of one annotator may overlap; the published inference gives each pixel to its most probable object",
         ),
     ),
     Protocol(
         name="ref-davis17-strict",
         title="Ref-DAVIS17, each expression with its own object",
-        source="as ref-davis17, without the assignment",
+        source="this project: ref-davis17 without the assignment",
+        own=True,
         metrics=WITH_DECAY,
         first_frame_objects=True,
         missing="empty",
@@ -138,17 +160,19 @@ _ALL = (
     Protocol(
         name="ref-youtube-vos",
         title="Ref-YouTube-VOS, validation or test server",
-        source=f"server, as described for the data set; {_FRAME_METRICS}",
+        source=f"the evaluation server, as the data set describes it; {_FRAME_METRICS}",
         unconfirmed="neither the server's code nor its ground truth is public",
+        notes=_NO_TARGET_NOTES,
     ),
     Protocol(
         name="mevis",
         title="MeViS",
         source="MeViS, tools/eval_mevis.py",
-        unconfirmed=_NO_TARGET_UNCONFIRMED,
+        unconfirmed="N-acc and T-acc for videos; rvos computes them by expression, as GRES defines them for images",
         notes=(
-            _NO_TARGET_NOTE,
-            "the published script silently drops an expression that lacks a frame; here --missing decides",
+            *_NO_TARGET_NOTES,
+            "if a frame of an expression is not predicted, the published script leaves the expression out without a "
+            "message; here --missing decides",
         ),
     ),
     Protocol(
@@ -158,7 +182,7 @@ _ALL = (
         metrics=(*SAMPLES, "mAP"),
         present_frames=True,
         per_frame=True,
-        notes=(_IOU_NOTE, "the published code fails for a frame without a prediction; here --missing decides"),
+        notes=(*_IOU_NOTES, "the published code fails if a frame is not predicted; here --missing decides"),
     ),
     Protocol(
         name="jhmdb",
@@ -167,7 +191,7 @@ _ALL = (
         metrics=(*SAMPLES, "mAP"),
         present_frames=True,
         per_frame=True,
-        notes=(_IOU_NOTE,),
+        notes=_IOU_NOTES,
     ),
     Protocol(
         name="revos",
@@ -177,12 +201,14 @@ _ALL = (
         mean_over="type_id",
         mean_of=(0, 1),
         notes=(
-            "overall is the mean of the means of referring (type_id 0) and reasoning (1) expressions; those without a "
-            "target (2) are excluded, as in the published script",
-            "A is the share of equal pixels; R = max(0, 1 - wrongly marked / (foreground + 1e-6)) needs a table "
-            "foreground.parquet next to the annotations and is omitted without it",
-            "the published script feeds A and R with 0/255 masks in 8-bit arithmetic, and rounds each expression to "
-            "two decimals; this one does neither",
+            "the overall score is the mean of two means: over the referring expressions (type_id 0) and over the "
+            "reasoning expressions (type_id 1); expressions without a target (type_id 2) are left out, as published",
+            "A is the share of pixels on which prediction and ground truth agree",
+            "R = max(0, 1 - W / (G + 1e-6)): W is the number of predicted pixels outside the target, G the number of "
+            "pixels of all annotated objects, from foreground.parquet next to the annotations; without it R is left "
+            "out",
+            "the published script computes A and R from masks of 0 and 255 in 8-bit arithmetic, and rounds the scores "
+            "of each expression to two decimals; rvos does neither",
         ),
     ),
     Protocol(
@@ -192,9 +218,10 @@ _ALL = (
         metrics=("J&F", "J", "F", "tIoU", "vIoU"),
         missing="empty",
         notes=(
-            "tIoU = frames where both masks are non-empty / frames where either is",
-            "vIoU = sum of J over the former / number of the latter; both are 1 if there is no such frame",
-            "the published table separates static, dynamic and hybrid expressions: use --by with that column",
+            "tIoU = B / E: B is the number of frames in which both masks are non-empty, E the number of frames in "
+            "which at least one is; it is 1 if E = 0",
+            "vIoU = (sum of J over the B frames) / E; it is 1 if E = 0",
+            "the published table has separate rows for static, dynamic and hybrid expressions: use --by type",
         ),
     ),
 )

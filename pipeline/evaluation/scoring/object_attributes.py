@@ -9,11 +9,11 @@ from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
 
 VISUAL = {
-    "object_size": "area of the true mask over that of the frame, mean over the frames where it is visible",
-    "motion": "distance that the centroid moves per frame, in pixels, mean over steps between visible frames",
-    "disappears": "1 if the object is gone in a frame after it was visible, else 0",
-    "track_length": "frames from the first to the last in which it is visible",
-    "touches_border": "share of the frames where it is visible in which it reaches the frame's border",
+    "object_size": "share of the frame that the object covers, mean over the frames that show it",
+    "motion": "pixels that the centroid of the object moves per frame, mean over the steps between frames that show it",
+    "disappears": "1 if the object is absent in any frame after the first that shows it, else 0",
+    "track_length": "number of scored frames from the first to the last that shows the object",
+    "touches_border": "among the frames that show the object, the share in which it touches the border",
 }
 DESCRIBED = tuple(VISUAL)[1:]  # these need another pass over the masks; the first follows from the scores
 

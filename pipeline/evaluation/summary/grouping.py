@@ -12,8 +12,8 @@ from pipeline.evaluation.scoring.object_attributes import VISUAL
 from schemas.errors import InputError
 
 TEXTUAL = {
-    "words": "number of words of the expression",
-    "expressions_per_video": "expressions of the manifest for the video",
+    "words": "number of words in the expression",
+    "expressions_per_video": "number of expressions that the manifest has for the video",
 }
 COMPUTED = {**VISUAL, **TEXTUAL}
 NO_VALUE = "(none)"  # label of a missing attribute

@@ -21,8 +21,9 @@ def test_explained_in_80_columns_and_in_the_documentation(protocol):
     text = protocol.explain()
     assert max(map(len, text.splitlines())) <= 80
     assert f"## {protocol.name}\n\n```\n{text}\n```" in DOCUMENT
-    for part in ("frames", "void", "matching", "averaging", "metrics", "missing", "source", "definition"):
+    for part in ("frames", "void", "matching", "averaging", "metrics", "missing", "source"):
         assert f"\n{part} " in text
+    assert ("\ndefinition " in text) == (not protocol.own)
     assert ("not confirmed" in text) == bool(protocol.unconfirmed)
 
 
