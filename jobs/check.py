@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.config.check import CheckConfig
+from model.segmenter import CheckpointInfo
 from pipeline.io import storage
+from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import load_manifest, row_problems, table_problems
 from pipeline.io.parallel import bounded_map
 from pipeline.video import Selection, VideoHeader, probe
@@ -63,7 +65,7 @@ class CheckResult:
     def text(self) -> str:
         lines = [f"{self.manifest}: {self.pairs} pairs in {self.videos} videos, {self.frames} frames"]
         if self.without_length:
-            lines.append(f"{self.without_length} videos do not tell their length before they are decoded")
+            lines.append(f"{self.without_length} videos have no length in their header; only decoding them gives it")
         if self.written is not None:
             lines.append(f"num_frames written to {self.written} rows")
         if not self.findings:
@@ -85,14 +87,19 @@ class _Video:
     findings: list[Finding]
 
 
-def run(config: CheckConfig) -> CheckResult:
+def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckResult:
     """Check every row, open every video once (header and first frame, in parallel), and write num_frames if requested.
 
-    Raises InputError if the manifest is unreadable or lacks columns. Memory: the manifest and the findings.
+    checkpoint: limits the length of expressions; by default the one of the config, if any.
+
+    Raises InputError if the manifest or the checkpoint is unreadable or incomplete. Memory: the manifest and the
+    findings.
     """
     uri = storage.absolute(config.manifest)
     table = load_manifest(uri).combine_chunks()
-    findings = []
+    if config.checkpoint is not None:
+        checkpoint = read_checkpoint_info(config.checkpoint)
+    findings = list(_long_expressions(table, checkpoint)) if checkpoint else []
     for problem in table_problems(table, uri):
         row = problem.row or 0
         video_id = table["video_id"][row].as_py()
@@ -125,6 +132,15 @@ def run(config: CheckConfig) -> CheckResult:
         findings=tuple(sorted(findings, key=lambda finding: finding.row)),
         written=written,
     )
+
+
+def _long_expressions(table: pa.Table, checkpoint: CheckpointInfo) -> Iterator[Finding]:
+    limit = checkpoint.max_tokens
+    for row, expression in enumerate(table["expression"].to_pylist()):
+        if (count := checkpoint.count_tokens(expression or "")) > limit:
+            text = f"the expression has {count} tokens, at most {limit} fit; shorten it"
+            video_id = table["video_id"][row].as_py()
+            yield Finding(row=row, video_id=video_id, rows=1, status="bad_row", problem=text)
 
 
 def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool) -> _Video:

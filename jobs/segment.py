@@ -17,17 +17,16 @@ from jobs.config.segment import SegmentConfig
 from jobs.segment_result import SegmentResult
 from jobs.terminal.progress import RunProgress
 from model.bundled import BUNDLED
-from model.errors import CheckpointError
-from model.families import check_checkpoint
 from model.segmenter import CheckpointInfo
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
+from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import manifest_digest, read_manifest
 from pipeline.runs.commit import Receipt
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
-from pipeline.segment.actor import Invocation, ModelOptions, checkpoint_folder, segment_units
+from pipeline.segment.actor import Invocation, ModelOptions, segment_units
 from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.resources import Resources, choose_resources
@@ -162,11 +161,7 @@ def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> str:
 def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
     """Check the checkpoint. Returns the inputs of the fingerprint by name, the fingerprint, and the checkpoint's
     properties. Raises InputError."""
-    with checkpoint_folder(config.checkpoint) as folder:
-        try:
-            checkpoint = check_checkpoint(folder)
-        except CheckpointError as error:
-            raise InputError(f"--checkpoint {config.checkpoint}: {error}") from None
+    checkpoint = read_checkpoint_info(config.checkpoint)
     short_side = config.short_side or checkpoint.short_side
     if config.max_size is not None and config.max_size < short_side:
         raise InputError(f"--max-size {config.max_size} is below --short-side {short_side}")
@@ -181,13 +176,8 @@ def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Tabl
     """Read the manifest. Raises InputError; with --strict also for each row that would become an error row."""
     manifest = read_manifest(config.manifest)
     if config.strict:
-        found = check.run(check.CheckConfig(manifest=config.manifest)).findings
+        found = check.run(check.CheckConfig(manifest=config.manifest), checkpoint).findings
         problems = [Problem(config.manifest, f.row, f.problem) for f in found if f.status != check.STALE]
-        for row, expression in enumerate(manifest["expression"].to_pylist()):
-            count = checkpoint.count_tokens(expression or "")
-            if count > checkpoint.max_tokens:
-                text = f"the expression has {count} tokens, at most {checkpoint.max_tokens} fit; shorten it"
-                problems.append(Problem(config.manifest, row, text))
         if problems:
             raise SchemaError(problems)
     return manifest

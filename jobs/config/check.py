@@ -7,11 +7,19 @@ from jobs.config.options import argument, command_config, option
 class CheckConfig:
     """Validate a manifest and its videos before you pay for GPUs.
 
-    Check every row of MANIFEST, open every video (header and first frame), and list all problems.
+    Checks every row of MANIFEST, opens every video (header and first frame), and lists all problems. The exit code is
+    1 if some pairs would fail, and 2 if no run would start.
 
         rvos check data/manifest.parquet
+        rvos check data/manifest.parquet --checkpoint checkpoint/
         rvos check s3://bucket/manifest.parquet --write --json
     """
 
     manifest: str = argument(is_path=True)
+    checkpoint: str | None = option(
+        default=None,
+        is_path=True,
+        help="Also check that no expression is too long for this checkpoint: a folder, local or s3://, or 'tiny' for "
+        "the bundled one.  [default: not checked]",
+    )
     write: bool = option(default=False, help="Write the number of frames of each video into the column num_frames.")

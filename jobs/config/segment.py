@@ -27,7 +27,8 @@ class SegmentConfig(RunOptions):
     strict: bool = option(
         default=False,
         heading="What to segment",
-        help="Fail before the start if a row is invalid or a video cannot be opened.",
+        help="Fail before the start if 'rvos check --checkpoint' finds an invalid row, an expression with too many "
+        "tokens, or a video that cannot be opened.",
     )
     allow_short: bool = option(
         default=False,

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -12,10 +11,10 @@ import pyarrow as pa
 import ray
 from ray.data import DataContext
 
-from model.bundled import BUNDLED, FOLDER
 from model.families import load_segmenter
 from model.segmenter import Segmenter
 from pipeline.io import storage
+from pipeline.io.checkpoint import checkpoint_folder
 from pipeline.runs.attempts import AttemptTracker, next_retry_step
 from pipeline.runs.commit import Receipt, ReplacedObject
 from pipeline.runs.run import Run, Unit
@@ -26,11 +25,6 @@ from pipeline.segment.unit import segment_jobs
 from schemas.pair import PairKey
 
 MAX_BLOCKS = 4096  # of a run; the driver schedules each, so in a longer run a block holds several units
-
-
-def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
-    """A local path of the checkpoint in a folder or at a URI, or of the bundled one of this installation."""
-    return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else storage.local_folder(checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

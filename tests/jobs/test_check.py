@@ -90,6 +90,25 @@ def test_no_manifest(tmp_path, write_manifest):
         check(path)
 
 
+def test_expressions_too_long_for_a_checkpoint(write_manifest):
+    path = write_manifest(
+        [{"expression": "the red circle"}, {"expression": "circle " * 70}, {"expression": "dog " * 71}]
+    )
+    assert check(path).findings == ()
+    result = check(path, checkpoint="tiny")
+    assert [(finding.row, finding.rows, finding.status) for finding in result.findings] == [
+        (1, 1, "bad_row"),
+        (2, 1, "bad_row"),
+    ]
+    assert result.findings[0].problem == "the expression has 74 tokens, at most 64 fit; shorten it"
+    assert result.exit_code == 1
+
+
+def test_checkpoint_that_cannot_be_read(write_manifest, tmp_path):
+    with pytest.raises(InputError, match=f"--checkpoint {tmp_path}: "):
+        check(write_manifest([{}]), checkpoint=str(tmp_path))
+
+
 def test_write_adds_num_frames_and_keeps_everything_else(write_manifest):
     rows = [{"kind": "cat", "weight": 1.5}, {"kind": "dog", "video_id": "b", "video_uri": "gone"}]
     path = write_manifest(rows, metadata={"made by": "hand"})

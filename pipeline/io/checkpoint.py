@@ -1,0 +1,24 @@
+"""Find and check the checkpoint that an option `--checkpoint` names."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from model.bundled import BUNDLED, FOLDER
+from model.errors import CheckpointError
+from model.families import check_checkpoint
+from model.segmenter import CheckpointInfo
+from pipeline.io import storage
+from schemas.errors import InputError
+
+
+def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
+    """A local path of the checkpoint in a folder or at a URI, or of the bundled one of this installation."""
+    return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else storage.local_folder(checkpoint)
+
+
+def read_checkpoint_info(checkpoint: str) -> CheckpointInfo:
+    """Check a checkpoint without loading its weights into memory. Raises InputError if it is incomplete or damaged."""
+    with checkpoint_folder(checkpoint) as folder:
+        try:
+            return check_checkpoint(folder)
+        except CheckpointError as error:
+            raise InputError(f"--checkpoint {checkpoint}: {error}") from None
