@@ -15,15 +15,9 @@ from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED
 from pipeline.evaluation.scoring.score_task import RESULT, Scorer
 from pipeline.evaluation.scoring.tasks import plan_scoring
-from pipeline.evaluation.summary.counted_pairs import (
-    NOT_SCORED,
-    check_groupings,
-    count_pairs,
-    known_attributes,
-    summarise,
-)
+from pipeline.evaluation.summary.counted_pairs import NOT_SCORED, check_groupings, count_pairs, known_attributes
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
-from pipeline.evaluation.summary.means import score_rows
+from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.io import storage
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.pairs_to_score import pairs_from_annotations, pairs_from_manifest

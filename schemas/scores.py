@@ -16,4 +16,6 @@ SCORES = pa.schema(
     metadata=required("video_id", "metric", "value"),
 )
 
+# Of frame_scores.parquet. Its rows are in order of video_id, row of the manifest (without one: id), frame_index, and
+# metric (J, F, or IoU), for any number of files, row groups and workers.
 FRAME_SCORES = SCORES.insert(4, pa.field("frame_index", pa.int32(), nullable=False))

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from pipeline.masks.label_maps import decode_mask
+from pipeline.masks.label_maps import read_mask
 from schemas.errors import InputError, MediaError, StorageError
 
 DIRECTORY_BYTES = 2**27  # of the directory of the zip, about 1.4 million files
@@ -70,7 +70,7 @@ def read_stored_mask(archive: zipfile.ZipFile, file: zipfile.ZipInfo) -> StoredM
     try:
         with archive.open(file) as opened:
             content = opened.read(file.file_size + 1)  # bounded, even if it would unpack to more than it declares
-        mask = decode_mask(content, "")
+        mask = read_mask("", content)
     except StorageError:
         raise
     except MediaError as error:

@@ -14,24 +14,16 @@ from pipeline.io import storage
 from pipeline.video.folder import MAX_IMAGE_BYTES
 from pipeline.video.types import check_size
 from schemas import rle
-from schemas.errors import MediaError
+from schemas.errors import MediaError, StorageError
 from schemas.masks import ANNOTATIONS, VOID
 
 VOID_ID = 255
 BINARY_MODES = ("P", "L", "1")
 
 
-def _davis_palette() -> bytes:
-    """Return the 256 colours of DAVIS and PASCAL VOC: bits of the index dealt to red, green and blue, highest first."""
-    index = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((index >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    return colours.tobytes()
-
-
-DAVIS_PALETTE = _davis_palette()
+# The 256 colours of DAVIS and PASCAL VOC: bits of the index dealt to red, green and blue, highest first.
+_BITS = np.arange(256)[:, None, None] >> (3 * np.arange(8)[:, None] + np.arange(3)) & 1  # [256, 8, 3]
+DAVIS_PALETTE = (_BITS << (7 - np.arange(8)[:, None])).sum(1).astype(np.uint8).tobytes()
 
 
 def binary_png(mask: np.ndarray) -> bytes:
@@ -53,14 +45,12 @@ def png_bytes(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def read_mask(uri: str) -> np.ndarray:
-    """Read object ids, uint8 [H, W]. Raises MediaError unless it is an intact PNG with a palette or in gray."""
-    return decode_mask(_read(uri), uri)
+def read_mask(uri: str, content: bytes | None = None) -> np.ndarray:
+    """Read object ids, uint8 [H, W], from `uri`, or from the PNG file `content` that `uri` names in errors.
 
-
-def decode_mask(content: bytes, uri: str) -> np.ndarray:
-    """Decode the PNG file `content`; `uri` names it in errors. Raises as `read_mask`."""
-    image = _decode(content, uri)
+    Raises MediaError unless it is an intact PNG with a palette or in gray, and StorageError if the storage fails.
+    """
+    image = _load_png(uri, content)
     if image.mode not in BINARY_MODES:
         raise MediaError(
             "corrupt", f"{uri}: mask of mode {image.mode}; needed is a palette PNG whose values are object ids"
@@ -70,35 +60,27 @@ def decode_mask(content: bytes, uri: str) -> np.ndarray:
 
 def read_binary_mask(uri: str) -> np.ndarray:
     """Read where a mask is not 0, bool [H, W]. Coloured masks, as a few of DAVIS 2016 are, count as well."""
-    image = _decode(_read(uri), uri)
+    image = _load_png(uri)
     if image.mode not in BINARY_MODES:
         image = image.convert("RGB")  # drops alpha, which is opaque everywhere
     return np.asarray(np.atleast_3d(np.asarray(image)).any(2))
 
 
-def _read(uri: str) -> bytes:
+def _load_png(uri: str, content: bytes | None = None) -> Image.Image:
     try:
-        return storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)
-    except Exception as error:
-        raise _unreadable(uri, error) from error
-
-
-def _decode(content: bytes, uri: str) -> Image.Image:
-    try:
+        if content is None:
+            content = storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         check_size(image.width, image.height, uri)
         image.load()
-    except MediaError:
+    except (MediaError, StorageError):
         raise
-    except UnidentifiedImageError as error:  # its own text names an object in memory
-        raise _unreadable(uri, "not a PNG file, or truncated" if content else "the file is empty") from error
     except Exception as error:  # damaged data makes Pillow raise many kinds
-        raise _unreadable(uri, error) from error
+        reason: object = error
+        if isinstance(error, UnidentifiedImageError):  # its own text names an object in memory
+            reason = "not a PNG file, or truncated" if content else "the file is empty"
+        raise MediaError("corrupt", f"{uri}: the mask cannot be read ({reason}); replace it") from error
     return image
-
-
-def _unreadable(uri: str, error: object) -> MediaError:
-    return MediaError("corrupt", f"{uri}: the mask cannot be read ({error}); replace it")
 
 
 class MaskRows:

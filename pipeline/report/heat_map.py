@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.counted_pairs import CountedPairs
 from pipeline.evaluation.summary.grouping import COMPUTED, Grouping, spell_out
-from pipeline.evaluation.summary.means import CountedPairs
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.report.page import interval, interval_of, number, truncate
 from pipeline.report.plots import UNIT, Whisker

@@ -5,7 +5,7 @@ import pytest
 
 from jobs import compare
 from jobs.compare import CompareConfig
-from pipeline.evaluation.summary.means import score_rows
+from pipeline.evaluation.summary.outputs import score_rows
 from pipeline.io import storage
 from schemas.errors import InputError
 

@@ -431,6 +431,24 @@ def test_nothing_in_common(tmp_path):
         )
 
 
+@pytest.mark.parametrize("row_group_size", [1, 3, 100])
+@pytest.mark.parametrize("task_rows", [1, 2048])
+def test_frame_scores_have_one_order(tmp_path, monkeypatch, row_group_size, task_rows):
+    monkeypatch.setattr("pipeline.masks.tasks.TASK_ROWS", task_rows)
+    pairs = [("b", "10"), ("a", "x"), ("b", "2"), ("a", "w")]
+    requested = manifest(tmp_path, [manifest_row(video, expression, ["1"]) for video, expression in pairs])
+    rows = [row for video, expression in pairs for row in predicted(video, expression, [LEFT] * 4)]
+    path = write(tmp_path / "p.parquet", [rows[7 * n % len(rows)] for n in range(len(rows))], PREDICTIONS)
+    pq.write_table(pq.read_table(path), path, row_group_size=row_group_size)
+    run(tmp_path, predictions=path, annotations=annotations(tmp_path, two_objects()), manifest=requested)
+    found = pq.read_table(tmp_path / "out" / "frame_scores.parquet").to_pylist()
+    names = ("video_id", "expression_id", "frame_index", "metric")
+    in_order = [("a", "x"), ("a", "w"), ("b", "10"), ("b", "2")]  # by video, then as in the manifest
+    assert [tuple(row[name] for name in names) for row in found] == [
+        (*pair, frame, metric) for pair in in_order for frame in range(4) for metric in ("J", "F")
+    ]
+
+
 def test_everything_behind_a_uri(tmp_path):
     root = f"memory://{tmp_path.name}"
     for name, rows, schema in (

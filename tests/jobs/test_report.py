@@ -20,7 +20,7 @@ from cli import main
 from jobs import evaluate, report
 from jobs.evaluate import EvaluateConfig
 from jobs.report import ReportConfig
-from pipeline.evaluation.summary.means import score_rows
+from pipeline.evaluation.summary.outputs import score_rows
 from pipeline.io import storage
 from schemas import rle
 from schemas.errors import InputError

@@ -30,7 +30,10 @@ class CollectedScores:
 
 
 def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: str) -> CollectedScores:
-    """Read tables of RESULT one by one; write frame scores to a Parquet file at the local path `frame_scores`."""
+    """Read tables of RESULT one by one; write frame scores to a Parquet file at the local path `frame_scores`.
+
+    Frame scores keep the order of the results, which `plan_scoring` makes that of `schemas.scores.FRAME_SCORES`.
+    """
     tables, values, weights = [], [], []
     digests: dict[str, list[bytes]] = {"truth_digest": [], "prediction_digest": []}
     samples: dict[tuple[str, str, int], list[tuple[int, list[dict]]]] = {}

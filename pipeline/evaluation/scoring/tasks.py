@@ -12,6 +12,7 @@ from schemas.errors import InputError, pair_message
 def plan_scoring(predictions: Predictions, requested: pa.Table) -> tuple[list[pa.Table], list[MaskKey]]:
     """Return tasks that hold every row of REQUESTED once, and the pairs that are predicted but not requested.
 
+    The tasks hold the rows in order of video_id and manifest row, so that results do not depend on the row groups.
     Raises InputError if a requested pair has rows in two tables.
     """
     keys = set(mask_keys(requested))

@@ -1,26 +1,78 @@
-"""Choose the pairs that enter the means, give them their attributes, and summarise their scores."""
+"""The pairs that enter the means, with their attributes, and the means over all of them or over groups."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.evaluation.metrics.average_precision import average_precision
 from pipeline.evaluation.protocols import NO_TARGET, RESERVED, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED, VISUAL
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.summary.grouping import COMPUTED, Grouping, textual_attributes
-from pipeline.evaluation.summary.means import CountedPairs, warnings
-from pipeline.masks.pairs_to_score import MaskKey
+from pipeline.evaluation.summary.grouping import COMPUTED, Grouping, group_rows, textual_attributes, value_label
+from pipeline.evaluation.summary.statistics import clustered_means
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
 
-PAIR_STATUSES = ("scored", "failed", "missing", "misshaped", "unannotated")
 NOT_SCORED = ("failed", "missing", "misshaped")
-LISTED_PAIRS = 1000  # of each kind, in summary.json
+
+
+@dataclass(frozen=True, slots=True)
+class CountedPairs:
+    """The pairs that enter the means: ids, metrics and attributes of each, with the weights [N, M] of `metrics`."""
+
+    pairs: pd.DataFrame
+    metrics: tuple[str, ...]  # of a single pair: neither J&F nor mAP
+    weights: np.ndarray
+    protocol: Protocol
+
+    @property
+    def strata(self) -> np.ndarray | None:
+        """The column values that the protocol averages within; None if the pairs do not have the column."""
+        name = self.protocol.mean_over
+        if name is None or name not in self.pairs.columns:
+            return None
+        return self.pairs[name].astype(str).to_numpy()
+
+    def means(self, rows: np.ndarray | None = None) -> dict[str, Any]:
+        """Return n, videos, the mean of each metric, and `interval` with its two ends (None if unknown).
+
+        rows: numbers of pairs; all by default.
+        """
+        rows = np.arange(len(self.pairs)) if rows is None else rows
+        pairs, weights = self.pairs.iloc[rows], self.weights[rows]
+        values = np.nan_to_num(pairs[list(self.metrics)].to_numpy(np.float64))
+        names = list(self.metrics)
+        if "J&F" in self.protocol.metrics:  # (mean J + mean F) / 2 is the mean of (J + F) / 2
+            names.append("J&F")
+            values = np.column_stack([values, (pairs["J"] + pairs["F"]) / 2])
+            weights = np.column_stack([weights, np.ones(len(rows))])
+        strata = self.strata
+        found = clustered_means(
+            values, weights, pairs["video_id"].to_numpy(str), None if strata is None else strata[rows]
+        )
+        value = dict(zip(names, found.value.tolist(), strict=True))
+        if "J&F" in value:
+            value["J&F"] = (value["J"] + value["F"]) / 2
+        ends = dict(zip(names, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
+        shown = [name for name in self.protocol.metrics if not np.isnan(value.get(name, np.nan))]
+        return {
+            "n": len(rows),
+            "videos": found.videos,
+            **{name: value[name] for name in shown},
+            "interval": {name: None if np.isnan(ends[name][0]) else list(ends[name]) for name in shown},
+        }
+
+    def by(self, grouping: Grouping) -> list[dict[str, Any]]:
+        """Return one row for each value, sorted: `value` and the content of `means`.
+
+        Where a column holds lists, a pair counts once under each of its values, so that rows overlap.
+        """
+        groups = group_rows(grouping.values(self.pairs))
+        return [{"value": value_label(value), **self.means(np.array(rows))} for value, rows in groups.items()]
 
 
 def known_attributes(manifest: pa.Table | None) -> list[str]:
@@ -54,7 +106,7 @@ def count_pairs(collected: CollectedScores, scorer: Scorer, manifest: pa.Table |
     if scorer.missing == "error" and len(incomplete):
         lines = [
             " ".join(f"{name}={row[name]}" for name in SCORE_IDS[:3] if isinstance(row[name], str))
-            + f": {_missing_text(row)}"
+            + f": {missing_text(row)}"
             for row in incomplete.head(20).to_dict("records")
         ]
         raise InputError(
@@ -93,48 +145,8 @@ def _averaged(pairs: pd.DataFrame, protocol: Protocol) -> np.ndarray:
     return averaged
 
 
-def summarise(
-    counted: CountedPairs,
-    collected: CollectedScores,
-    scorer: Scorer,
-    groupings: Sequence[Grouping],
-    extra: Sequence[MaskKey],
-) -> dict:
-    """Return the part of summary.json about scores and pairs. `extra`: pairs that are predicted but not requested."""
-    protocol = scorer.protocol
-    table: Any = collected.pairs
-    by_status: dict[str, Any] = {status: table[table["status"] == status] for status in PAIR_STATUSES}
-    listed = {f"{status}_pairs": by_status[status] for status in PAIR_STATUSES[1:]}
-    listed["incomplete_pairs"] = table[(table["status"] == "scored") & (table["missing_frames"] > 0)]
-    overall = counted.means()
-    if "mAP" in protocol.metrics:
-        overall |= average_precision(collected.samples)
-    by = {grouping.text: counted.by(grouping) for grouping in groupings}
-    notes = [text for name, rows in by.items() for text in warnings(name, rows)]
-    if protocol.mean_over and counted.strata is None:
-        notes.append(f"no column {protocol.mean_over}: all pairs weigh the same in the mean")
-    excluded = int((table["frames"] > 0).sum()) - len(counted.pairs)
-    if protocol.mean_of and excluded:
-        notes.append(f"{excluded} pairs are excluded by their {protocol.mean_over}; all-frames includes them")
-    return {
-        "truth_hash": collected.truth_hash,
-        "predictions_hash": collected.predictions_hash,
-        "void_pixels": protocol.void and scorer.truth.void is not None,
-        "pairs": {status: len(rows) for status, rows in by_status.items()} | {"extra": len(extra)},
-        "frames": {"scored": int(table["frames"].sum()), "missing": int(table["missing_frames"].sum())},
-        "overall": overall,
-        "by": by,
-        "warnings": notes,
-        **{name: [_listed(row) for row in rows.head(LISTED_PAIRS).to_dict("records")] for name, rows in listed.items()},
-        "extra_pairs": [{"video_id": video, "expression_id": thing} for video, thing in extra[:LISTED_PAIRS]],
-    }
-
-
-def _listed(row: dict[Any, Any]) -> dict:
-    return {name: row[name] for name in SCORE_IDS if isinstance(row[name], str)} | {"error": _missing_text(row)}
-
-
-def _missing_text(row: dict[Any, Any]) -> str | None:
+def missing_text(row: dict[Any, Any]) -> str | None:
+    """Return why a row of `CollectedScores.pairs` is not fully predicted; None if it is."""
     if isinstance(row["error"], str):
         return row["error"]
     return f"{row['missing_frames']} of its frames are not predicted" if row["missing_frames"] else None

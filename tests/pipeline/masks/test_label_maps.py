@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.masks.label_maps import MaskRows, read_mask
+from pipeline.io import storage
+from pipeline.masks.label_maps import MaskRows, read_binary_mask, read_mask
 from schemas import rle
 from schemas.check import conform
-from schemas.errors import MediaError
+from schemas.errors import MediaError, StorageError
 from schemas.masks import ANNOTATIONS, VOID
 
 MASK = np.array([[0, 1, 1], [2, 255, 0]], np.uint8)
@@ -31,6 +32,16 @@ def test_what_is_no_mask(tmp_path):
             read_mask(str(path))
     with pytest.raises(MediaError, match=r"b\.png"):
         read_mask(str(tmp_path / "b.png"))
+
+
+@pytest.mark.parametrize("read", [read_mask, read_binary_mask])
+def test_a_storage_that_fails_does_not_make_a_mask_corrupt(monkeypatch, read):
+    def fail(uri, limit):
+        raise StorageError(f"{uri}: no answer")
+
+    monkeypatch.setattr(storage, "read_bytes", fail)
+    with pytest.raises(StorageError, match="no answer"):
+        read("s3://bucket/a.png")
 
 
 def test_rows():

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.evaluation.summary.leaderboard import Leaderboard
-from pipeline.evaluation.summary.means import score_rows
+from pipeline.evaluation.summary.outputs import score_rows
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from schemas.errors import InputError

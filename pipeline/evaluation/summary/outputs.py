@@ -1,0 +1,86 @@
+"""The files of an evaluation: summary.json, and the long table of scores."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.evaluation.metrics.average_precision import average_precision
+from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores
+from pipeline.evaluation.scoring.score_task import Scorer
+from pipeline.evaluation.summary.counted_pairs import NOT_SCORED, CountedPairs, missing_text
+from pipeline.evaluation.summary.grouping import Grouping, spell_out
+from pipeline.masks.pairs_to_score import MaskKey
+from schemas.scores import SCORES
+
+PAIR_STATUSES = ("scored", *NOT_SCORED, "unannotated")
+LISTED_PAIRS = 1000  # of each kind, in summary.json
+FEW_VIDEOS = 10
+UNEVEN = 10  # ratio of group sizes
+
+
+def summarise(
+    counted: CountedPairs,
+    collected: CollectedScores,
+    scorer: Scorer,
+    groupings: Sequence[Grouping],
+    extra: Sequence[MaskKey],
+) -> dict:
+    """Return the part of summary.json about scores and pairs. `extra`: pairs that are predicted but not requested."""
+    protocol = scorer.protocol
+    table: Any = collected.pairs
+    by_status: dict[str, Any] = {status: table[table["status"] == status] for status in PAIR_STATUSES}
+    listed = {f"{status}_pairs": by_status[status] for status in PAIR_STATUSES[1:]}
+    listed["incomplete_pairs"] = table[(table["status"] == "scored") & (table["missing_frames"] > 0)]
+    overall = counted.means()
+    if "mAP" in protocol.metrics:
+        overall |= average_precision(collected.samples)
+    by = {grouping.text: counted.by(grouping) for grouping in groupings}
+    notes = [text for name, rows in by.items() for text in _warnings(name, rows)]
+    if protocol.mean_over and counted.strata is None:
+        notes.append(f"no column {protocol.mean_over}: all pairs weigh the same in the mean")
+    excluded = int((table["frames"] > 0).sum()) - len(counted.pairs)
+    if protocol.mean_of and excluded:
+        notes.append(f"{excluded} pairs are excluded by their {protocol.mean_over}; all-frames includes them")
+    return {
+        "truth_hash": collected.truth_hash,
+        "predictions_hash": collected.predictions_hash,
+        "void_pixels": protocol.void and scorer.truth.void is not None,
+        "pairs": {status: len(rows) for status, rows in by_status.items()} | {"extra": len(extra)},
+        "frames": {"scored": int(table["frames"].sum()), "missing": int(table["missing_frames"].sum())},
+        "overall": overall,
+        "by": by,
+        "warnings": notes,
+        **{name: [_listed(row) for row in rows.head(LISTED_PAIRS).to_dict("records")] for name, rows in listed.items()},
+        "extra_pairs": [{"video_id": video, "expression_id": thing} for video, thing in extra[:LISTED_PAIRS]],
+    }
+
+
+def _listed(row: dict[Any, Any]) -> dict:
+    return {name: row[name] for name in SCORE_IDS if isinstance(row[name], str)} | {"error": missing_text(row)}
+
+
+def _warnings(name: str, groups: Sequence[dict]) -> list[str]:
+    """Return notes about a breakdown that is easily misread."""
+    found = []
+    sizes = [group["n"] for group in groups]
+    if len(groups) > 1 and max(sizes) >= UNEVEN * min(sizes):
+        found.append(f"by {name}: group sizes differ widely, {min(sizes)} to {max(sizes)} pairs; see the intervals")
+    few = [spell_out(group["value"]) for group in groups if group["videos"] < FEW_VIDEOS]
+    if few:
+        more = " ..." if len(few) > 3 else ""
+        found.append(f"by {name}: fewer than {FEW_VIDEOS} videos, rough intervals: {', '.join(few[:3])}{more}")
+    return found
+
+
+def score_rows(pairs: pd.DataFrame, metrics: Sequence[str], attributes: Sequence[str]) -> pa.Table:
+    """Return SCORES followed by the attribute columns: one row for each pair and metric that it has."""
+    names = [*SCORE_IDS, *(name for name in attributes if name not in SCORE_IDS)]
+    parts = [pairs[names].assign(metric=metric, value=pairs[metric]) for metric in metrics]
+    long = pd.concat(parts).sort_index(kind="stable")
+    long = long[long["value"].notna()]
+    declared = pa.Table.from_pandas(long[SCORES.names], SCORES, preserve_index=False)
+    for name in names[len(SCORE_IDS) :]:
+        declared = declared.append_column(name, pa.array(long[name], from_pandas=True))
+    return declared
