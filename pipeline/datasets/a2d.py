@@ -3,7 +3,7 @@
     ROOT/Release/clips320H/VIDEO.mp4                        or CLIPS320
     ROOT/Release/videoset.csv                               no header: video, label, ..., frames, ..., 0 train 1 test
     ROOT/text_annotations/a2d_annotation.txt                CSV with header: video_id, instance_id, query
-                          a2d_missed_videos.txt             videos to leave out
+                          a2d_missed_videos.txt             videos to skip
                           a2d_annotation_with_instances/VIDEO/NNNNN.h5      frame N, counted from 1
 
 The masks are HDF5 (`instance`: ids; `reMask`: masks, transposed); reading them needs the package h5py. For the test
@@ -45,15 +45,15 @@ BROKEN = "clips that cannot be read; their pairs will fail"
 NO_H5PY = "videos whose masks are HDF5; install h5py (extra 'a2d') to read them, or they cannot be scored"
 NO_MASKS = "videos without masks; their sentences have no target frames"
 BEYOND = "videos with masks after the end of their clip; pairs of these frames will fail"
-NO_NUMBER = "sentences whose instance is not a number; left out, as by published loaders"
-NOWHERE = "sentences whose instance is in no annotated frame; they are left out"
+NO_NUMBER = "sentences whose instance is not a number; skipped, as by published loaders"
+NOWHERE = "sentences whose instance is in no annotated frame; they are skipped"
 
 InstanceMasks = dict[tuple[int, str], tuple[bytes | None, Size]]  # by frame, counted from 1, and instance
 
 
 @dataclass(slots=True)
 class A2DFiles:
-    """What all videos of an import share."""
+    """Folders and tables that all videos of an import share."""
 
     clips: str
     masks: str  # folder of HDF5 files
@@ -73,7 +73,11 @@ def read(root: str, split: str | None = None, *, context: int | None = None) -> 
         raise InputError(f"unknown split {split!r} of A2D-Sentences; choose from {', '.join(SPLITS)}")
     at = partial(storage.join, root)
     texts = _first([at("text_annotations"), at("Release"), root], "a2d_annotation.txt")
-    sentences = _read_sentences(storage.join(texts, "a2d_annotation.txt"))
+    annotation = storage.join(texts, "a2d_annotation.txt")
+    header, *instances = _read_required(annotation) or [list(COLUMNS)]
+    if tuple(header) != COLUMNS:
+        raise InputError(f"{annotation} must begin with the header {','.join(COLUMNS)}")
+    sentences = group_by_video(annotation, instances, COLUMNS)  # rows [instance, sentence]
     with suppress(FileNotFoundError):
         missed = storage.read_bytes(storage.join(texts, "a2d_missed_videos.txt"), limit=MAX_TEXT_BYTES)
         for video in missed.decode("latin-1").split():
@@ -96,7 +100,7 @@ def read(root: str, split: str | None = None, *, context: int | None = None) -> 
 
 
 def _first(uris: list[str], file: str = "") -> str:
-    """The first of these that exists, or that holds `file`; if none does, the first of all."""
+    """Return the first URI that exists, or that contains `file`; the first of all if none does."""
     return next((uri for uri in uris if storage.exists(storage.join(uri, file) if file else uri)), uris[0])
 
 
@@ -105,14 +109,6 @@ def _read_required(uri: str) -> list[list[str]]:
         return read_rows(uri)
     except FileNotFoundError:
         raise InputError(f"{uri} does not exist; A2D-Sentences needs it") from None
-
-
-def _read_sentences(uri: str) -> dict[str, list[list[str]]]:
-    """[instance, sentence] rows by video."""
-    rows = _read_required(uri)
-    if rows and tuple(rows[0]) != COLUMNS:
-        raise InputError(f"{uri} must begin with the header {','.join(COLUMNS)}")
-    return group_by_video(uri, rows[1:], COLUMNS)
 
 
 def _read_coco(uri: str, files: A2DFiles) -> None:
@@ -184,7 +180,7 @@ def _add_pairs(
 
 
 def _read_masks(files: A2DFiles, name: str, video: DatasetVideo) -> tuple[InstanceMasks, bool]:
-    """The masks of a video, and False if h5py is missing: then the keys have the frames, but no instances."""
+    """Read the masks of a video. Returns False as well if h5py is missing: the keys then name frames only."""
     masks: InstanceMasks = {}
     for frame, instance in files.coco_keys.get(name, []):
         try:
@@ -217,7 +213,7 @@ def _read_masks(files: A2DFiles, name: str, video: DatasetVideo) -> tuple[Instan
 
 
 def _read_h5(h5py: Any, uri: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Instances of a frame and their masks, bool [H, W]."""
+    """Yield the instances of a frame and their masks, bool [H, W]."""
     with h5py.File(io.BytesIO(storage.read_bytes(uri, limit=MAX_MASK_BYTES)), "r") as file:
         instances, masks = file["instance"], file["reMask"]
         count, shape = int(np.prod(instances.shape)), masks.shape

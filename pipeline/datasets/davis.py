@@ -42,14 +42,14 @@ class DavisSplit:
     categories: dict[str, dict[str, str]]
 
     def list_video(self, video_id: str) -> ListedVideo:
-        """A video without pairs and masks."""
+        """List the frames of a video; it has no pairs and masks yet."""
         video = DatasetVideo(video_id)
         uri = storage.join(self.frames, video_id)
         names = video.list_frames(uri)
         return ListedVideo(video, uri, names, names or self._mask_names(video_id), bool(names))
 
     def add_annotations(self, listed: ListedVideo) -> None:
-        """Fill in the masks, after the pairs."""
+        """Add the masks. Needs the pairs."""
         video = listed.video
         if self.annotations is None:
             return
@@ -131,7 +131,7 @@ def find_split(root: str, split: str | None, masks: tuple[str, ...] = ("Annotati
 
 
 def _list_videos(base: str, split: str | None) -> tuple[str | None, list[str] | None]:
-    """Full name and videos of the split; None if the data set has no splits."""
+    """Return full name and videos of the split; None if the data set has no splits."""
     sets = storage.join(base, "ImageSets")
     folders = storage.names(sets) if storage.is_folder(sets) else []
     splits = [
@@ -142,7 +142,7 @@ def _list_videos(base: str, split: str | None) -> tuple[str | None, list[str] | 
     ]
     if not splits:
         if split is not None:
-            raise InputError(f"{base} has no splits ({sets} not found); leave --split out")
+            raise InputError(f"{base} has no splits ({sets} not found); omit --split")
         return None, None
     if split is not None and "/" not in split:
         matching = [name for name in splits if name.endswith(f"/{split}")]

@@ -43,7 +43,7 @@ def read(root: str, *, expressions: str | None = None) -> Iterator[DatasetVideo]
 
 
 def _find_videos(root: str) -> dict[str, str]:
-    """Paths below `root` of all video files and folders of images, by video id."""
+    """Find all video files and folders of images; return their paths below `root` by video id."""
     found = []
     try:
         for folder, names in storage.walk(root):
@@ -75,7 +75,7 @@ def _stem(path: str) -> str:
 
 
 def _by_video(source: str, rows: list[NumberedRow], paths: dict[str, str]) -> dict[str, list[NumberedRow]]:
-    """Group sentences by video id. Raises InputError that lists those which name no video, or several."""
+    """Group sentences by video id. Raises InputError that lists sentences with an unknown or ambiguous video."""
     names: dict[str, set[str]] = {}
     for video_id, path in paths.items():
         last = path.rpartition("/")[2]

@@ -78,7 +78,7 @@ def read(root: str, *, context: int | None = None) -> Iterator[DatasetVideo]:
 
 
 def _read_samples(uri: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str, int]]:
-    """By video: scored frames, each with its sentence, and the number of frames with masks; empty without the file."""
+    """Return by video the scored frames with their sentences, and the number of masks; empty without the file."""
     try:
         rows = json.loads(storage.read_bytes(uri, limit=MAX_JSON_BYTES))
     except (FileNotFoundError, NotADirectoryError):
@@ -101,7 +101,7 @@ def _read_samples(uri: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str,
 
 
 def _list_actions(uri: str) -> dict[str, str]:
-    """The action whose folder each video is in."""
+    """Return the action of each video, the folder that contains it."""
     actions = {}
     for action in storage.names(uri) if storage.is_folder(uri) else []:
         folder = storage.join(uri, action)
@@ -112,7 +112,7 @@ def _list_actions(uri: str) -> dict[str, str]:
 def _read_sentences(
     uri: str, samples: dict[str, list[tuple[str, str]]], actions: dict[str, str]
 ) -> dict[str, list[list[str]]]:
-    """Sentences by video: those of the text file, or else of the samples.
+    """Read the sentences by video from the text file or, without it, from the samples.
 
     The first line of the file is a header, unless it begins with the name of a video.
     """
@@ -144,7 +144,7 @@ def _add_masks(uri: str, frames: str, names: list[str], video: DatasetVideo) -> 
 
 
 def _read_part_mask(uri: str) -> np.ndarray:
-    """`part_mask` [H, W, T] of a MATLAB file; its size is checked before it is read."""
+    """Read `part_mask` [H, W, T] from a MATLAB file. Raises ValueError if it is missing or too large."""
     content = storage.read_bytes(uri, limit=MAX_MASK_BYTES)
     try:
         shapes = {name: shape for name, shape, _ in scipy.io.whosmat(io.BytesIO(content))}

@@ -1,6 +1,6 @@
 """JSON files of any size: small ones are read whole, large ones entry by entry in constant memory.
 
-The mask files of MeViS, ReVOS and YouTube-VIS have hundreds of megabytes, and several times that as Python objects.
+The mask files of MeViS, ReVOS and YouTube-VIS have hundreds of megabytes, and Python objects take several times that.
 """
 
 import codecs
@@ -142,7 +142,7 @@ def _walk(events: Iterator, first: tuple[str, Any], depth: int, path: tuple) -> 
 
 
 def _build(events: Iterator, event: str, value: Any) -> Any:
-    """The value that begins with an event; takes further events up to its end."""
+    """Build the value that starts with this event; consumes its other events."""
     if event == "start_map":
         built: dict[str, Any] = {}
         for inner, key in events:
@@ -184,7 +184,7 @@ class SpooledEntries:
         self._end += len(content)
 
     def keys(self) -> set[str]:
-        """All keys."""
+        """Return all keys."""
         return set(self._spans)
 
     def __getitem__(self, key: str) -> Any:
