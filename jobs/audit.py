@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from jobs.config.audit import AuditConfig
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest, lines
+from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest
 from pipeline.runs.run import Run
 
 SHOWN = 10  # findings of each kind that are printed
@@ -41,15 +41,16 @@ class AuditResult:
         classes = ", ".join(f"{status} {count}" for status, count in sorted(audit.failed.items()))
         failed = f"{audit.failed.total()} failed{f' ({classes})' if classes else ''}"
         verdict = "clean: every pair is there exactly once" if audit.clean else "NOT clean"
-        return "\n".join(
-            [
-                f"run     {self.run}",
-                f"pairs   {audit.pairs} planned: {audit.with_masks} with masks, {failed}; {audit.frames} masks",
-                "found   " + ", ".join(f"{audit.counts[kind]} {kind}" for kind in KINDS),
-                *lines(audit, SHOWN),
-                verdict,
-            ]
-        )
+        lines = [
+            f"run     {self.run}",
+            f"pairs   {audit.pairs} planned: {audit.with_masks} with masks, {failed}; {audit.frames} masks",
+            "found   " + ", ".join(f"{audit.counts[kind]} {kind}" for kind in KINDS),
+        ]
+        for kind in KINDS:
+            lines += [f"{kind:<11}{text}" for text in audit.listed[kind][:SHOWN]]
+            if audit.counts[kind] > SHOWN:
+                lines.append(f"{kind:<11}... and {audit.counts[kind] - SHOWN} more")
+        return "\n".join([*lines, verdict])
 
 
 def run(config: AuditConfig) -> AuditResult:

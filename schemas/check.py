@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from schemas.errors import InputError
+from schemas.errors import InputError, without_secrets
 
 VERSION_KEY = b"refervos.version"
 
@@ -35,7 +35,7 @@ class SchemaError(InputError):
         shown = [str(problem) for problem in self.problems[:20]]
         if len(self.problems) > len(shown):
             shown.append(f"... and {len(self.problems) - len(shown)} more")
-        return "\n".join(shown)
+        return without_secrets("\n".join(shown))
 
 
 def required(*names: str) -> dict[bytes, bytes]:
@@ -61,19 +61,6 @@ def column_problems(found: pa.Schema, schema: pa.Schema, source: str) -> list[Pr
     return problems
 
 
-def null_problems(table: pa.Table, schema: pa.Schema, source: str) -> list[Problem]:
-    """Find nulls in columns that must not have any: one problem per column, with its first such row."""
-    problems = []
-    for field in schema:
-        if field.nullable or field.name not in table.column_names or not table[field.name].null_count:
-            continue
-        nulls = table[field.name].is_null()
-        row = pc.index(nulls, pa.scalar(True)).as_py()
-        text = f"column '{field.name}' is null in {table[field.name].null_count} rows, this is the first; set a value"
-        problems.append(Problem(source, row, text))
-    return problems
-
-
 def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     """Return `table` with its declared columns cast to the types of `schema`, followed by its other columns unchanged.
 
@@ -81,11 +68,16 @@ def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     duplicate columns, nulls in columns that must not have any, values that do not fit the type.
     """
     problems = column_problems(table.schema, schema, source)
-    if not problems:
-        problems = null_problems(table, schema, source)
     if problems:
         raise SchemaError(problems)
     declared = [field for field in schema if field.name in table.column_names]
+    for field in declared:
+        if not field.nullable and (count := table[field.name].null_count):
+            first = pc.index(table[field.name].is_null(), pa.scalar(True)).as_py()
+            text = f"column '{field.name}' is null in {count} rows, this is the first; set a value"
+            problems.append(Problem(source, first, text))
+    if problems:
+        raise SchemaError(problems)
     columns = {}
     for field in declared:
         try:

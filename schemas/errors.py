@@ -6,8 +6,6 @@ concerns one video and becomes one error row for each of its pairs.
 
 import re
 
-from schemas.pair import PairKey
-
 # How a pair ends: with masks, or in one of the ways to fail.
 FAILURES = ("missing", "corrupt", "short_read", "bad_row", "oom", "timeout", "crash", "nan")
 STATUSES = ("ok", *FAILURES)
@@ -61,8 +59,3 @@ class MediaError(RvosError):
 
     def __str__(self) -> str:
         return without_secrets(self.reason if self.frame is None else f"frame {self.frame}: {self.reason}")
-
-
-def pair_message(video_id: str, expression_id: str, error: object) -> str:
-    """Return the text of an error row: the pair, then the error."""
-    return f"{PairKey(video_id, expression_id)}: {without_secrets(str(error))}"

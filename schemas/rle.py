@@ -73,25 +73,6 @@ def check(counts: bytes, height: int, width: int) -> None:
 def run_lengths(counts: bytes, height: int, width: int) -> np.ndarray:
     """Return the runs of a string, int64, background first. Raises RleError as `check`."""
     _check_size(height, width)
-    numbers = _numbers(counts)
-    runs = numbers.copy()
-    for start in (1, 2):  # from the fourth on, a number is the difference to the run two before
-        np.cumsum(numbers[start::2], out=runs[start::2])
-    if runs.min() < 0:
-        raise RleError(f"run {int(np.argmax(runs < 0))} is negative")
-    total = int(runs.sum())
-    if total != height * width:
-        raise RleError(f"runs total {total}, frame of {height}x{width} has {height * width} pixels")
-    return runs
-
-
-def _check_size(height: int, width: int) -> None:
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        raise RleError(f"frame size {height}x{width} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}")
-
-
-def _numbers(counts: bytes) -> np.ndarray:
-    """Return the signed numbers in the string, int64, at most 35 bits each."""
     groups = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(groups):
         raise RleError("the string is empty")
@@ -107,4 +88,18 @@ def _numbers(counts: bytes) -> np.ndarray:
         raise RleError(f"a number of {lengths.max()} bytes is larger than any frame")
     position = np.arange(len(groups)) - np.repeat(starts, lengths)
     values = np.add.reduceat((groups & 31) << (5 * position), starts)
-    return np.where(groups[ends] & 16, values - (1 << 5 * lengths), values)
+    numbers = np.where(groups[ends] & 16, values - (1 << 5 * lengths), values)
+    runs = numbers.copy()
+    for start in (1, 2):  # from the fourth on, a number is the difference to the run two before
+        np.cumsum(numbers[start::2], out=runs[start::2])
+    if runs.min() < 0:
+        raise RleError(f"run {int(np.argmax(runs < 0))} is negative")
+    total = int(runs.sum())
+    if total != height * width:
+        raise RleError(f"runs total {total}, frame of {height}x{width} has {height * width} pixels")
+    return runs
+
+
+def _check_size(height: int, width: int) -> None:
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise RleError(f"frame size {height}x{width} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}")

@@ -12,8 +12,9 @@ from pipeline.masks.by_video import MaskSource, PairMasks, frame_name, names_by_
 from pipeline.runs.run import is_run, read_run_json
 from pipeline.video import VideoHeader, probe
 from schemas import rle
-from schemas.errors import InputError, MediaError, pair_message
+from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 MissingMasks = Literal["error", "empty"]
 FRAME_LISTS = ("target_frames", "frames", "frame_indices")  # columns of a manifest; the first that is set counts
@@ -85,7 +86,7 @@ def listed_frames(row: dict) -> list[str] | list[int] | None:
     frames = next((row[name] for name in FRAME_LISTS if row.get(name)), None)
     if frames and None in frames:
         text = "its list of frames holds a null; correct the manifest"
-        raise InputError(pair_message(row["video_id"], row["expression_id"], text))
+        raise InputError(f"{PairKey.of(row)}: {text}")
     return frames
 
 

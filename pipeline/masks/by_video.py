@@ -21,7 +21,7 @@ from pipeline.masks.tasks import locate, row_groups_by_video
 from pipeline.runs.compact import by_pair, sorted_rows
 from pipeline.runs.run import Run, is_run
 from schemas import rle
-from schemas.errors import InputError, pair_message
+from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 
@@ -68,7 +68,7 @@ class PairMasks:
 
     def message(self, error: object, frame: str | None = None) -> str:
         """An error text that names the pair, and the frame if it is about one."""
-        return pair_message(self.video_id, self.expression_id, error if frame is None else f"frame {frame}: {error}")
+        return f"{self.key}: {error}" if frame is None else f"{self.key}: frame {frame}: {error}"
 
     def file_name(self, name: str, frame: str) -> str:
         """Return `name`, of a file for that frame. Raises InputError if no file can have it."""

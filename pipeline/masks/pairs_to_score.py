@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.errors import InputError, pair_message
+from schemas.errors import InputError
+from schemas.pair import PairKey
 
 MaskKey = tuple[str, str]  # video_id, and expression_id or object_id
 
@@ -63,7 +64,7 @@ class RequestedPair:
         """An error text that names the pair."""
         if self.expression_id is None:
             return f"video_id={self.video_id} object_id={self.object_id}: {error}"
-        return pair_message(self.video_id, self.expression_id, error)
+        return f"{PairKey(self.video_id, self.expression_id)}: {error}"
 
 
 def pairs_from_manifest(manifest: pa.Table, annotated: Mapping[str, frozenset[str]], annotation_key: str) -> pa.Table:
@@ -83,7 +84,7 @@ def pairs_from_manifest(manifest: pa.Table, annotated: Mapping[str, frozenset[st
         for row in without_objects.select(["video_id", "expression_id"]).to_pylist():
             if row["video_id"] in annotated:
                 text = "object_ids is null, but the annotations are by object; add object_ids to the manifest"
-                raise InputError(pair_message(row["video_id"], row["expression_id"], text))
+                raise InputError(f"{PairKey.of(row)}: {text}")
     return requested
 
 

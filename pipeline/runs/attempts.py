@@ -47,15 +47,12 @@ class Marker:
 
     @classmethod
     def read(cls, uri: str) -> "Marker":
-        """Raises InputError if the file at `uri` is not a marker."""
+        """Read the marker at `uri`. Raises InputError if the file is not one."""
         try:
             values = json.loads(storage.read_bytes(uri, limit=100_000))
             return cls(**values | {"pair": PairKey(*values["pair"]) if values["pair"] else None})
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{uri} is not the marker of an attempt: {error}; remove it") from None
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
 
 
 @dataclass(eq=False)
@@ -86,7 +83,7 @@ class Attempt:
 
     def _time_out(self) -> None:
         try:
-            storage.write_bytes(self.uri, replace(self.marker, timed_out=True).to_json())
+            storage.write_bytes(self.uri, json.dumps(asdict(replace(self.marker, timed_out=True))).encode())
         finally:
             os._exit(1)
 
@@ -116,7 +113,7 @@ class AttemptTracker:
                 raise TrackerClosedError
             marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self._timeout)
             attempt = Attempt(storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json"), marker)
-            storage.create_bytes(attempt.uri, marker.to_json())
+            storage.create_bytes(attempt.uri, json.dumps(asdict(marker)).encode())
             self._in_flight.add(attempt)
             self._exclusive = exclusive
             return attempt
@@ -137,7 +134,7 @@ class AttemptTracker:
             self.end(attempt)
 
     def deaths(self, unit_id: str) -> list[Marker]:
-        """Markers of the attempts that count against a unit."""
+        """Return the markers of the attempts that count against a unit."""
         folder, counted = storage.join(self.folder, unit_id), []
         for name in storage.names(folder) if storage.is_folder(folder) else []:
             with contextlib.suppress(FileNotFoundError):  # an attempt of another driver, which has just ended
@@ -163,7 +160,7 @@ class RetryStep:
 
 
 def next_retry_step(deaths: list[Marker]) -> RetryStep:
-    """The step of the ladder after these deaths of one unit."""
+    """Return the step of the ladder after these deaths of one unit."""
     of_pairs = [marker for marker in deaths if marker.pair is not None]
     if len(deaths) - len(of_pairs) < MAX_DEATHS:
         return RetryStep(exclusive=bool(deaths))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -70,7 +71,7 @@ class _UnitContent:
         for group in rows.group_by([*KEYS, "status"]).aggregate([([], "count_all")]).to_pylist():
             content.rows.setdefault(PairKey.of(group), Counter())[group["status"]] += group["count_all"]
         frames = rows.group_by([*KEYS, "frame_index"]).aggregate([([], "count_all")])
-        for group in frames.filter(pa.compute.field("count_all") > 1).to_pylist():
+        for group in frames.filter(pc.field("count_all") > 1).to_pylist():
             content.repeated.add(PairKey.of(group))
         return content
 
@@ -123,10 +124,10 @@ def _audit_unit(
 
 def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
     """Add to `audit` the pairs that only `manifest` or only the plan has."""
-    asked, planned = manifest.select(KEYS), run.manifest().select(KEYS)
+    wanted, planned = manifest.select(KEYS), run.manifest().select(KEYS)
     for kind, here, other, text in (
-        ("missing", asked, planned, "is in the manifest but not in the plan; run 'rvos segment' again"),
-        ("orphan", planned, asked, "is in the plan but not in the manifest"),
+        ("missing", wanted, planned, "is in the manifest but not in the plan; run 'rvos segment' again"),
+        ("orphan", planned, wanted, "is in the plan but not in the manifest"),
     ):
         for pair in here.join(other, KEYS, join_type="left anti").to_pylist():
             audit.find(kind, f"{PairKey.of(pair)} {text}")
@@ -167,12 +168,3 @@ def _readable_rows(audit: Audit, out: str, parts: Sequence[Part]) -> Iterator[pa
             raise
         except (OSError, InputError) as error:
             audit.find("unreadable", f"{out}: {error}")
-
-
-def lines(audit: Audit, each: int) -> Iterator[str]:
-    """Yield the text of up to `each` findings of each kind."""
-    for kind in KINDS:
-        for text in audit.listed[kind][:each]:
-            yield f"{kind:<11}{text}"
-        if audit.counts[kind] > each:
-            yield f"{kind:<11}... and {audit.counts[kind] - each} more"

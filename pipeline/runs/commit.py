@@ -7,7 +7,7 @@ object that has error rows, also in one step: readers see either the old object 
 import contextlib
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
@@ -50,10 +50,6 @@ class Receipt:
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "Receipt":
-        return cls(**json.loads(text))
-
 
 @dataclass(frozen=True, slots=True)
 class ReplacedObject:
@@ -76,29 +72,18 @@ class ReplacedObject:
             receipt = receipt_of(file, uri)
             ids = file.read(["video_id", "expression_id", "status"])
         failed = ids.filter(pc.is_in(ids["status"], pa.array(list(statuses), pa.string())))
-        pairs = PairKey.of_all(failed)
-        return cls(uri, version, receipt, frozenset(pairs))
-
-    def kept(self) -> Iterator[pa.Table]:
-        """The rows to copy, one row group at a time; each holds rows of one pair."""
-        with storage.open_parquet(self.uri) as file:
-            for number in range(file.num_row_groups):
-                rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
-                if pair_key(rows) not in self.again:
-                    yield rows
+        return cls(uri, version, receipt, frozenset(PairKey.of_all(failed)))
 
 
 class UnitWriter:
-    """Write the rows of one unit, then commit them. Memory is one row group, whatever the unit's length.
+    """Write the rows of one unit, then commit them. Memory is one row group, for units of any length.
 
     With `replaced`, the new object also holds the rows of that object that are kept, and takes its place. A context
     manager: leaving it without `commit` leaves no file behind.
     """
 
     def __init__(self, uri: str, receipt: Receipt, replaced: ReplacedObject | None = None):
-        self.uri = uri
-        self.receipt = receipt
-        self.replaced = replaced
+        self.uri, self.receipt, self.replaced = uri, receipt, replaced
         self._pairs: set[PairKey] = set()
         self._began = time.monotonic()
         receipt.started = time.time()
@@ -108,8 +93,11 @@ class UnitWriter:
         self._path = self._spool.__enter__()
         self._writer = pq.ParquetWriter(self._path, PREDICTIONS, compression="zstd")
         if self.replaced:
-            for rows in self.replaced.kept():
-                self.write(rows)
+            with storage.open_parquet(self.replaced.uri) as file:
+                for number in range(file.num_row_groups):  # each holds rows of one pair
+                    rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
+                    if pair_key(rows) not in self.replaced.again:
+                        self.write(rows)
             self.receipt.generation = self.replaced.receipt.generation + 1
             self.receipt.kept_pairs, self.receipt.kept_frames = self.receipt.pairs, self.receipt.frames
         return self
@@ -157,28 +145,25 @@ class UnitWriter:
 
 
 def read_receipt(uri: str) -> Receipt:
-    """The receipt in the footer of a committed unit, with `fresh` False."""
+    """Return the receipt in the footer of a committed unit, with `fresh` False."""
     with storage.open_parquet(uri) as file:
         return receipt_of(file, uri)
 
 
 def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
-    """As `read_receipt`, from an open file. Raises InfrastructureError if it has no receipt."""
+    """Return the receipt as `read_receipt`, from an open file. Raises InfrastructureError if it has no receipt."""
     text = (file.metadata.metadata or {}).get(RECEIPT_KEY)
     if text is None:
         raise InfrastructureError(f"{uri} has no receipt in its footer: it was not written by 'rvos segment'")
-    receipt = Receipt.from_json(text)
-    receipt.fresh = False
-    return receipt
+    return Receipt(**json.loads(text) | {"fresh": False})
 
 
 def unit_pairs(uri: str) -> set[PairKey]:
-    """The pairs in a committed unit."""
+    """Return the pairs in a committed unit."""
     table = storage.read_table(uri, ["video_id", "expression_id"])
-    groups = table.group_by(["video_id", "expression_id"]).aggregate([])
-    return set(PairKey.of_all(groups))
+    return set(PairKey.of_all(table.group_by(table.column_names).aggregate([])))
 
 
 def pair_key(rows: pa.Table) -> PairKey:
-    """The pair of these rows, which all belong to one."""
+    """Return the pair of these rows, which all belong to one."""
     return PairKey(rows["video_id"][0].as_py(), rows["expression_id"][0].as_py())

@@ -70,13 +70,13 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
     """
     output_folder.require_outside(out, run.folder)
     content = run_content(run)
-    there = read_document(out) if output_folder.has_marker(out, DOCUMENT, leftovers=["part-*.parquet"]) else None
-    if there is not None:
-        if (there.fingerprint, there.content) != (run.fingerprint, content):
+    existing = read_document(out) if output_folder.has_marker(out, DOCUMENT, leftovers=["part-*.parquet"]) else None
+    if existing is not None:
+        if (existing.fingerprint, existing.content) != (run.fingerprint, content):
             raise InputError(
                 f"{out} was made from another run, or from this one before it changed; choose a new folder"
             )
-        return there, True
+        return existing, True
     parts = tuple(_write_parts(out, sorted_rows(run)))
     for name in set(storage.names(out)) - {part.name for part in parts}:  # of an interrupted try, before the run grew
         storage.remove(storage.join(out, name))
@@ -86,7 +86,7 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
 
 
 def read_document(out: str) -> Compacted | None:
-    """Read DOCUMENT; None if there is none. Raises InputError if it is damaged."""
+    """Read DOCUMENT, or return None if it is missing. Raises InputError if it is damaged."""
     uri = storage.join(out, DOCUMENT)
     try:
         values = json.loads(storage.read_bytes(uri, limit=100_000_000))
@@ -186,21 +186,19 @@ class _UnitReader:
 
 def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:
     """Write files of about FILE_BYTES, split between videos."""
-    remaining = _with_video_ends(tables)
-    for number in itertools.count():
-        first = next(remaining, None)
-        if first is None:
-            return
-        name = f"part-{number:05d}.parquet"
+    videos = itertools.groupby(tables, lambda table: pair_key(table).video_id)
+    number = itertools.count()
+    for first in videos:
+        name = f"part-{next(number):05d}.parquet"
         with storage.spool(storage.join(out, name)) as path:
-            pairs, rows = _write_part(path, itertools.chain([first], remaining))
+            pairs, rows = _write_part(path, itertools.chain([first], videos))
             size = os.path.getsize(path)
             storage.commit(path, storage.join(out, name), replace=True)
         yield Part(name, pairs, rows, size)
 
 
-def _write_part(path: str, tables: Iterable[tuple[pa.Table, bool]]) -> tuple[int, int]:
-    """Take tables until the file is large enough and its last video ends. Memory is one row group.
+def _write_part(path: str, videos: Iterable[tuple[str, Iterable[pa.Table]]]) -> tuple[int, int]:
+    """Write whole videos until the file is large enough. Memory is one row group.
 
     Returns the number of pairs and rows.
     """
@@ -208,26 +206,17 @@ def _write_part(path: str, tables: Iterable[tuple[pa.Table, bool]]) -> tuple[int
     pairs = rows = group_bytes = 0
     last = None
     with pa.OSFile(path, "wb") as sink, pq.ParquetWriter(sink, PREDICTIONS, compression="zstd") as writer:
-        for table, ends_video in tables:
-            group.append(table)
-            group_bytes += table.nbytes
-            rows += len(table)
-            pairs += pair_key(table) != last
-            last = pair_key(table)
-            full = ends_video and sink.tell() + group_bytes >= FILE_BYTES
-            if full or group_bytes >= GROUP_BYTES:
-                writer.write_table(pa.concat_tables(group))
-                group, group_bytes = [], 0
-            if full:
+        for _, tables in videos:
+            for table in tables:
+                if group_bytes >= GROUP_BYTES:
+                    writer.write_table(pa.concat_tables(group))
+                    group, group_bytes = [], 0
+                group.append(table)
+                group_bytes += table.nbytes
+                rows += len(table)
+                pairs += pair_key(table) != last
+                last = pair_key(table)
+            if sink.tell() + group_bytes >= FILE_BYTES:
                 break
-        if group:
-            writer.write_table(pa.concat_tables(group))
+        writer.write_table(pa.concat_tables(group))
     return pairs, rows
-
-
-def _with_video_ends(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
-    """Yield each table, and True if it is the last of its video."""
-    following = itertools.chain(tables, [None])
-    for table, after in itertools.pairwise(following):
-        assert table is not None
-        yield table, after is None or pair_key(after)[0] != pair_key(table)[0]

@@ -161,19 +161,12 @@ class Run:
         """Written by an audit that found every pair exactly once; removed when the plan grows."""
         return storage.join(self.folder, "_SUCCESS")
 
-    @property
-    def attempts_folder(self) -> str:
-        return storage.join(self.folder, "attempts")
-
     def masks_uri(self, unit_id: str) -> str:
         return storage.join(self.folder, "masks", f"{unit_id}.parquet")
 
-    def receipt(self, unit_id: str) -> Receipt:
-        return read_receipt(self.masks_uri(unit_id))
-
     def receipts(self, unit_ids: Iterable[str]) -> Iterator[Receipt]:
         """Yield the receipts of committed units in the order of `unit_ids`."""
-        return bounded_map(self.receipt, unit_ids, RECEIPT_READERS)
+        return bounded_map(lambda unit_id: read_receipt(self.masks_uri(unit_id)), unit_ids, RECEIPT_READERS)
 
     def write_log(self, invocation: str, document: dict) -> None:
         """Write log/<invocation>.json, the record of one invocation."""

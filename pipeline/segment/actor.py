@@ -78,7 +78,7 @@ class UnitSegmenter:
         self.again = invocation.again
         node = ray.get_runtime_context().get_node_id()
         self.tracker = AttemptTracker(
-            run.attempts_folder,
+            storage.join(run.folder, "attempts"),
             invocation.name,
             node,
             is_alive=lambda node: any(found["NodeID"] == node and found["Alive"] for found in ray.nodes()),
@@ -96,7 +96,7 @@ class UnitSegmenter:
         (row,) = batch.to_pylist()
         unit, since = Unit(**row), time.perf_counter()
         uri = self.run.masks_uri(unit.unit_id)
-        receipt = self.run.receipt(unit.unit_id) if storage.exists(uri) else None
+        receipt = read_receipt(uri) if storage.exists(uri) else None
         if receipt is None or receipt.generation < unit.generation:
             replaced = ReplacedObject.read(uri, self.again) if receipt else None
             rows = self.run.rows(unit).to_pylist()
@@ -156,4 +156,4 @@ def segment_units(
     # Prefetching would hold back each receipt until the next one comes.
     for batch in receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
         for text in batch["receipt"].to_pylist():
-            yield Receipt.from_json(text)
+            yield Receipt(**json.loads(text))

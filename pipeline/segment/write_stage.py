@@ -13,8 +13,9 @@ from pipeline.segment.clips import Window
 from pipeline.segment.events import Answer, AttemptEnd, ClipDone, ModelEvent, UnitDone, UnitStart
 from pipeline.segment.spool import FrameSpool
 from schemas import rle
-from schemas.errors import pair_message
+from schemas.errors import without_secrets
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 
 def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
@@ -107,5 +108,5 @@ def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
 def error_row(row: dict, status: str, error: str) -> pa.Table:
     """The one row (PREDICTIONS) of a pair that failed."""
     ids = {name: row[name] for name in ("video_id", "expression_id")}
-    failure = {"status": status, "error": pair_message(row["video_id"], row["expression_id"], error)}
+    failure = {"status": status, "error": without_secrets(f"{PairKey.of(row)}: {error}")}
     return pa.Table.from_pylist([ids | failure], schema=PREDICTIONS)

@@ -21,8 +21,9 @@ from pipeline.runs.run import is_run
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
 from schemas.check import conform, required
-from schemas.errors import InputError, MediaError, pair_message
+from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 
 OPENERS = 16  # videos opened at once; they mostly wait for storage
 SHOWN = 20  # problems listed in one message
@@ -143,11 +144,7 @@ def _group(table: pa.Table, key: str) -> MaskTracks:
 
 def _open_videos(manifest: list[dict], source: str) -> dict[str, VideoHeader]:
     """Read the video headers by URI. Raises InputError that lists all invalid rows and videos."""
-    problems = [
-        pair_message(row["video_id"], row["expression_id"], problem)
-        for row in manifest
-        for problem in row_problems(row)
-    ]
+    problems = [f"{PairKey.of(row)}: {problem}" for row in manifest for problem in row_problems(row)]
     _refuse(problems, source)
     uris = sorted({row["video_uri"] for row in manifest})
     headers: dict[str, VideoHeader] = {}

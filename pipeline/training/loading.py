@@ -26,7 +26,8 @@ from pipeline.training.recipe import SAMPLINGS, Recipe
 from pipeline.training.sampling import Anchor, anchors, batches, epoch_order
 from pipeline.video import Selection, read_frames
 from schemas import rle
-from schemas.errors import InputError, MediaError, pair_message
+from schemas.errors import InputError, MediaError
+from schemas.pair import PairKey
 
 DIVISOR = 32  # clips are padded to multiples of it
 ATTEMPTS = 20  # samples tried for one position in an epoch
@@ -125,7 +126,7 @@ class BatchLoader:
                 problem = "the object is too small"
             except MediaError as error:
                 problem = str(error)
-            self.skipped[pair_message(example["video_id"], example["expression_id"], problem)] += 1
+            self.skipped[f"{PairKey.of(example)}: {problem}"] += 1
             same = [other for source in self.sources for other in source if self.alone[other.example] == alone]
             anchor = same[int(rng.integers(len(same)))]
         raise InputError(f"{ATTEMPTS} samples in a row cannot be used; check the videos. The last one: {problem}")

@@ -6,7 +6,8 @@ import pyarrow.compute as pc
 from pipeline.masks.pairs_to_score import MaskKey, mask_keys
 from pipeline.masks.predictions import Predictions
 from pipeline.masks.tasks import locate, plan_tasks, row_groups_by_video
-from schemas.errors import InputError, pair_message
+from schemas.errors import InputError
+from schemas.pair import PairKey
 
 
 def plan_scoring(predictions: Predictions, requested: pa.Table) -> tuple[list[pa.Table], list[MaskKey]]:
@@ -23,6 +24,6 @@ def plan_scoring(predictions: Predictions, requested: pa.Table) -> tuple[list[pa
     for key, row_groups in located.items():
         if row_groups[0].uri != row_groups[-1].uri:
             text = f"predicted in both {row_groups[0].uri} and {row_groups[-1].uri}; write each pair into one table"
-            raise InputError(pair_message(*key, text))
+            raise InputError(f"{PairKey(*key)}: {text}")
     in_order = pc.sort_indices(requested, sort_keys=[("video_id", "ascending"), ("row", "ascending")])
     return plan_tasks(requested.take(in_order), row_groups=row_groups_by_video(located)), extra
