@@ -4,24 +4,26 @@ import re
 
 from schemas.errors import RvosError
 
-RAY_ADVICE = re.compile(r"\s*(To change retry attempts|Failed to apply UDF)")  # lines about settings of Ray
+RAY_ADVICE = re.compile(
+    r"^[ \t]*(To change retry attempts|Failed to apply UDF).*\n?", re.MULTILINE
+)  # lines about settings of Ray
 
 
 def find_own_error(error: BaseException) -> RvosError | None:
-    """The error of this project that a worker raised, without Ray's traceback and advice; None if it was another."""
+    """Return the error of this project that a worker raised, without Ray's advice; None if it raised another one."""
     for wrapped in _wrapped_errors(error):
         if isinstance(wrapped, RvosError):
-            wrapped.args = (_without_advice(str(wrapped)),)
+            wrapped.args = (RAY_ADVICE.sub("", str(wrapped)).rstrip("\n"),)
             return wrapped
     return None
 
 
 def describe_cause(error: BaseException) -> str:
-    """One line about the error that a worker or Ray itself raised."""
+    """Describe in one line the error that a worker or Ray itself raised."""
     cause, *_ = _wrapped_errors(error)
     if not str(cause).strip():  # Ray's SystemException has no text, only its cause has
         cause = error
-    lines = [line.strip() for line in _without_advice(str(cause)).splitlines() if line.strip()]
+    lines = [line.strip() for line in RAY_ADVICE.sub("", str(cause)).splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("schemas.errors.")]
     if ours:
         return ours[-1].partition(": ")[2]
@@ -29,10 +31,6 @@ def describe_cause(error: BaseException) -> str:
 
 
 def _wrapped_errors(error: BaseException) -> list[BaseException]:
-    """The causes first, then the errors around them. Ray Train collects those of its workers in `worker_failures`."""
+    """Return the causes, then the errors around them. Ray Train collects the errors of workers in `worker_failures`."""
     failures = list((getattr(error, "worker_failures", None) or {}).values()) or [error]
     return [getattr(failure, "cause", None) or failure.__cause__ or failure for failure in failures] + failures
-
-
-def _without_advice(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not RAY_ADVICE.match(line))

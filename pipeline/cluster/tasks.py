@@ -27,37 +27,31 @@ def run_tasks(
         yield from map(function, tasks)
         return
     with connect_to_ray(address or "local"):
-        yield from _map_on_ray(function, tasks, schema)
+        import ray  # takes seconds, which small work in this process does not need
+        from ray.data import DataContext
 
-
-def _map_on_ray(
-    function: Callable[[pa.Table], pa.Table], tasks: Sequence[pa.Table], schema: pa.Schema
-) -> Iterator[pa.Table]:
-    import ray  # takes seconds, which small work in this process does not need
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1
-    keeps_order = context.execution_options.preserve_order
-    context.execution_options.preserve_order = True
-    try:
-        results = ray.data.from_arrow(list(tasks)).map_batches(
-            _apply,  # pyright: ignore[reportArgumentType]
-            # In a list, or Ray would send the content of the reference with every task.
-            fn_kwargs={"function": [ray.put(function)], "schema": schema.append(ERROR)},
-            batch_format="pyarrow",
-            batch_size=None,
-            num_cpus=1,
-        )
-    finally:
-        context.execution_options.preserve_order = keeps_order  # a data set copies the context when it is made
-    for table in results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        error = table[ERROR.name][0].as_py()
-        if error is not None:
-            raise InputError(error)
-        yield table.select(schema.names)
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.execution_no_progress_timeout_s = -1
+        keeps_order = context.execution_options.preserve_order
+        context.execution_options.preserve_order = True
+        try:
+            results = ray.data.from_arrow(list(tasks)).map_batches(
+                _apply,  # pyright: ignore[reportArgumentType]
+                # In a list, or Ray would send the content of the reference with every task.
+                fn_kwargs={"function": [ray.put(function)], "schema": schema.append(ERROR)},
+                batch_format="pyarrow",
+                batch_size=None,
+                num_cpus=1,
+            )
+        finally:
+            context.execution_options.preserve_order = keeps_order  # a data set copies the context when it is made
+        for table in results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+            error = table[ERROR.name][0].as_py()
+            if error is not None:
+                raise InputError(error)
+            yield table.select(schema.names)
 
 
 def _apply(task: pa.Table, function: list, schema: pa.Schema) -> pa.Table:

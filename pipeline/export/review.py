@@ -15,8 +15,7 @@ from pipeline.export.coco_video import box_and_area, segmentation
 from pipeline.export.exported import Exported
 from pipeline.io import output_folder, storage
 from pipeline.masks.by_video import MaskSource, PairMasks
-from pipeline.video.folder import list_frames
-from pipeline.video.image import is_image
+from pipeline.video.folder import is_image, list_frames
 from schemas.errors import InputError, MediaError
 
 

@@ -42,8 +42,8 @@ def require_empty(out: str) -> None:
 def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
     """Return True if the folder `out` holds the file `marker`, False if it is new or empty.
 
-    `leftovers` are file name patterns, as in `*.parquet`: a folder that holds only such files counts as empty, since an
-    interrupted command of the same kind left them. Raises InputError if `out` is a file or holds other files.
+    `leftovers` are file name patterns such as `*.parquet`: a folder that holds only such files counts as empty, since
+    an interrupted command of the same kind left them. Raises InputError if `out` is a file or holds other files.
     """
     require_folder(out)
     if storage.exists(storage.join(out, marker)):  # a listing of a large folder takes longer

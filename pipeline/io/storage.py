@@ -1,14 +1,13 @@
 """Read and write every file of the project, by local path or by URI.
 
-Local paths are plain strings. A URI with `scheme://` is served by `remote`. Every function raises OSError whatever the
-backend: FileNotFoundError and so on for what concerns one file, StorageError if the storage itself fails (no answer
-after all retries, access denied, disk full).
+Local paths are plain strings. A URI with `scheme://` is served by `remote`. Every function raises OSError with any
+backend: FileNotFoundError and so on for one file, StorageError if the storage itself fails (no answer after all
+retries, access denied, disk full).
 """
 
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -91,7 +90,7 @@ def size(uri: str) -> int:
 def names(folder: str, *, missing_ok: bool = False) -> list[str]:
     """Return the sorted names of the files and folders directly in `folder`, without hidden ones (leading dot).
 
-    Raises FileNotFoundError if there is no such folder; with `missing_ok`, returns an empty list.
+    Raises FileNotFoundError if the folder does not exist; with `missing_ok`, returns an empty list.
     """
     try:
         found = remote.names(folder) if is_remote(folder) else os.listdir(folder)
@@ -106,7 +105,7 @@ def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
     """Yield `folder` and every folder below it: the relative path ('' for `folder`), and the sorted file names.
 
     Hidden folders and files are left out. Links to folders are followed, except links to a folder that contains them.
-    Raises FileNotFoundError if there is no such folder.
+    Raises FileNotFoundError if the folder does not exist.
     """
     names(folder)  # raises if the folder is missing; a walk would yield nothing
     for path, files in remote.walk(folder) if is_remote(folder) else local.walk(folder):
@@ -120,12 +119,6 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
     if limit is not None and total > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
     return b"".join(blocks) if blocks else Path(uri).read_bytes()
-
-
-def digest(uri: str) -> str:
-    """Return the SHA-256 of the content of a file."""
-    with open_input(uri) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
 
 
 @contextlib.contextmanager
@@ -220,18 +213,11 @@ def swap(path: str, uri: str, replaced: str) -> bool:
         return os.path.exists(uri) and version(uri) == replaced and commit(path, uri, replace=True)
 
 
-def create_bytes(uri: str, data: bytes) -> bool:
-    """Write a new file in one step. Returns False, changing nothing, if it exists."""
+def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> bool:
+    """Write a file in one step. Returns and replaces as `commit`."""
     with spool(uri) as path:
         Path(path).write_bytes(data)
-        return commit(path, uri)
-
-
-def write_bytes(uri: str, data: bytes) -> None:
-    """Write or replace a file in one step."""
-    with spool(uri) as path:
-        Path(path).write_bytes(data)
-        commit(path, uri, replace=True)
+        return commit(path, uri, replace=replace)
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ class AttemptTracker:
                 raise TrackerClosedError
             marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self._timeout)
             attempt = Attempt(storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json"), marker)
-            storage.create_bytes(attempt.uri, json.dumps(asdict(marker)).encode())
+            storage.write_bytes(attempt.uri, json.dumps(asdict(marker)).encode(), replace=False)
             self._in_flight.add(attempt)
             self._exclusive = exclusive
             return attempt

@@ -125,16 +125,18 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
             found.setdefault(row["unit_id"], PairKey.of(row))
     firsts = deque(sorted((key, unit_id) for unit_id, key in found.items()))
     contents = bounded_map(lambda unit: storage.read_bytes(run.masks_uri(unit[1])), tuple(firsts), READERS)
-    opened: list[tuple[PairKey, str, _UnitReader]] = []  # a heap
+    opened: list[tuple[PairKey, str, pq.ParquetFile, deque]] = []  # a heap, by the next pair of each unit
     while firsts or opened:
         while firsts and (not opened or firsts[0][0] <= opened[0][0]):
             unit_id = firsts.popleft()[1]
-            reader = _UnitReader(run.masks_uri(unit_id), next(contents))
-            heapq.heappush(opened, (reader.key, unit_id, reader))
-        _, unit_id, reader = heapq.heappop(opened)
-        yield from reader.next_pair()
-        if reader.pairs:
-            heapq.heappush(opened, (reader.key, unit_id, reader))
+            file = pq.ParquetFile(io.BytesIO(next(contents)))
+            pairs = deque(sorted(_row_groups(file, run.masks_uri(unit_id)).items()))
+            heapq.heappush(opened, (pairs[0][0], unit_id, file, pairs))
+        _, unit_id, file, pairs = heapq.heappop(opened)
+        for number in pairs.popleft()[1]:
+            yield add_missing_columns(file.read_row_group(number), PREDICTIONS)
+        if pairs:
+            heapq.heappush(opened, (pairs[0][0], unit_id, file, pairs))
 
 
 def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
@@ -160,28 +162,15 @@ def by_pair(tables: Iterable[pa.Table]) -> Iterator[tuple[PairKey, pa.Table]]:
         yield key, pa.concat_tables(group)
 
 
-class _UnitReader:
-    """The object of one unit in memory, compressed; its pairs are read in order, row group by row group."""
-
-    def __init__(self, uri: str, content: bytes):
-        self.uri = uri
-        self._file = pq.ParquetFile(io.BytesIO(content))
-        groups: dict[PairKey, list[int]] = {}
-        for number in range(self._file.num_row_groups):
-            ids = self._file.read_row_group(number, ["video_id", "expression_id"])
-            if len(ids.group_by(ids.column_names).aggregate([])) != 1:
-                raise InfrastructureError(f"{uri} has two pairs in one row group: it was not written by 'rvos segment'")
-            groups.setdefault(pair_key(ids), []).append(number)
-        self.pairs = deque(sorted(groups.items()))
-
-    @property
-    def key(self) -> PairKey:
-        """The key of the next pair."""
-        return self.pairs[0][0]
-
-    def next_pair(self) -> Iterator[pa.Table]:
-        for number in self.pairs.popleft()[1]:
-            yield add_missing_columns(self._file.read_row_group(number), PREDICTIONS)
+def _row_groups(file: pq.ParquetFile, uri: str) -> dict[PairKey, list[int]]:
+    """Return the numbers of the row groups of each pair in the object of a unit."""
+    groups: dict[PairKey, list[int]] = {}
+    for number in range(file.num_row_groups):
+        ids = file.read_row_group(number, ["video_id", "expression_id"])
+        if len(ids.group_by(ids.column_names).aggregate([])) != 1:
+            raise InfrastructureError(f"{uri} has two pairs in one row group: it was not written by 'rvos segment'")
+        groups.setdefault(pair_key(ids), []).append(number)
+    return groups
 
 
 def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:

@@ -57,7 +57,7 @@ class Run:
         if not cls.is_there(folder, fingerprint, decides):
             document = {"fingerprint": fingerprint, "decides": decides, **record}
             text = json.dumps(document, indent=2, sort_keys=True) + "\n"
-            storage.create_bytes(storage.join(folder, RUN_JSON), text.encode())
+            storage.write_bytes(storage.join(folder, RUN_JSON), text.encode(), replace=False)
             cls.is_there(folder, fingerprint, decides)  # another process may have created it first
         return cls(folder, fingerprint)
 

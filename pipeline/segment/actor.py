@@ -1,5 +1,6 @@
 """The chain on Ray: units in, receipts out. Each actor holds one model; frames and masks never travel through Ray."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from model.segmenter import Segmenter
 from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
 from pipeline.runs.attempts import AttemptTracker, next_retry_step
-from pipeline.runs.commit import Receipt, ReplacedObject
+from pipeline.runs.commit import Receipt, ReplacedObject, read_receipt
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob

@@ -8,7 +8,6 @@ a broken one varies: such a file fails as a whole.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Self
 
 import decord
 import numpy as np
@@ -20,7 +19,7 @@ from schemas.errors import MediaError
 decord.logging.set_level(decord.logging.QUIET)
 
 
-class DecordReader:
+class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
     """Decode the stream that PyavReader would choose, with decord. Raises MediaError as PyavReader."""
 
     def __init__(self, path: str, uri: str):
@@ -32,9 +31,6 @@ class DecordReader:
         except (RuntimeError, decord.DECORDError) as error:
             reason = f"decord cannot open {uri}; it lacks newer codecs (AV1): use --decoder pyav"
             raise MediaError("corrupt", reason) from error
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         del self._reader

@@ -1,4 +1,4 @@
-"""Read a folder of JPEG or PNG files as a video.
+"""Read a folder of JPEG or PNG files, or one such file (RefCOCO as pseudo-clips), as a video.
 
 Images are converted to 8-bit RGB as the field's data loaders do it (`Image.convert("RGB")`: palettes resolved, alpha
 dropped, CMYK and gray converted); 16-bit gray keeps its high byte. EXIF orientation is ignored, since the masks of such
@@ -44,22 +44,24 @@ def list_frames(uri: str) -> dict[str, str]:
     return {stem: stems[stem] for stem in sorted(stems, key=lambda stem: (int(stem) if numbers else 0, stem))}
 
 
-def probe(uri: str) -> VideoHeader:
-    """Return the header of the folder, from its listing and the size of the first image."""
-    frames = list_frames(uri)
-    first = next(iter(frames))
-    content = storage.read_bytes(storage.join(uri, frames[first]), limit=MAX_IMAGE_BYTES)
-    image = open_image(content, uri, first)
-    return VideoHeader(len(frames), image.height, image.width, tuple(frames))
+def is_image(uri: str) -> bool:
+    """Return True if the file name ends as that of an image."""
+    return storage.file_name(uri).lower().endswith(SUFFIXES)
 
 
-def read(uri: str, selection: Selection) -> Iterator[Frame]:
-    """Yield the selected frames of the folder; see `pipeline.video.read_frames`."""
-    frames = list_frames(uri)
-    names = tuple(frames)
+def probe(uri: str, images: dict[str, str]) -> VideoHeader:
+    """Return the header of the folder `uri` with `images` (frame name -> URI), from the size of the first one."""
+    name, path = next(iter(images.items()))
+    image = open_image(storage.read_bytes(path, limit=MAX_IMAGE_BYTES), uri, name)
+    return VideoHeader(len(images), image.height, image.width, tuple(images))
+
+
+def read(uri: str, images: dict[str, str], selection: Selection) -> Iterator[Frame]:
+    """Yield the selected frames of the folder `uri` with `images`; see `pipeline.video.read_frames`."""
+    names = tuple(images)
     indices = selection.resolve(uri, len(names), names) or range(0, len(names), selection.step)
     workers = REMOTE_READERS if storage.is_remote(uri) else 1
-    paths = [storage.join(uri, frames[names[index]]) for index in indices]
+    paths = [images[names[index]] for index in indices]
     contents = bounded_map(lambda path: storage.read_bytes(path, limit=MAX_IMAGE_BYTES), paths, workers)
     size = None
     for index, content in zip(indices, contents, strict=True):

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -18,7 +18,7 @@ from schemas.errors import MediaError
 _NOT_VIDEO = ("tty", "image2", "concat", "hls", "dash")  # demuxers of texts, single images or lists of other files
 
 
-class PyavReader:
+class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
     """The best video stream (FFmpeg's choice: size, frame rate, disposition) of a local path or an open file.
 
     `uri` names the file in errors. Raises MediaError if it cannot be decoded.
@@ -33,9 +33,6 @@ class PyavReader:
         except BaseException:
             self._container.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._container.close()

@@ -1,11 +1,10 @@
 """Read a video of any kind: folder, image or video file, local or remote."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Callable, Iterator
 
 from pipeline.io import storage
-from pipeline.video import folder, image, select_frames
+from pipeline.video import folder, select_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader
 from schemas.errors import InputError, MediaError, StorageError
@@ -21,27 +20,23 @@ def probe(uri: str) -> VideoHeader:
     Raises MediaError as `read_frames`, for problems that these show.
     """
     with _media_errors(uri):
-        if _is_folder(uri):
-            return folder.probe(uri)
-        if image.is_image(uri):
-            return image.probe(uri)
-        if storage.is_remote(uri):  # without fetching the whole file
-            with storage.open_input(uri) as opened, PyavReader(opened, uri) as video:
-                return select_frames.probe(video, uri)
-        with PyavReader(storage.absolute(uri), uri) as video:
-            return select_frames.probe(video, uri)
+        images = _images(uri)
+        if images is not None:
+            return folder.probe(uri, images)
+        # A remote file is not fetched as a whole.
+        opened = storage.open_input(uri) if storage.is_remote(uri) else contextlib.nullcontext(storage.absolute(uri))
+        with opened as source, PyavReader(source, uri) as video:
+            frame = next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
+            return VideoHeader(video.num_frames, *frame.image.shape[:2])  # only frames contain the rotation
 
 
-class LastFile:
+class LastFile(contextlib.AbstractContextManager["LastFile"]):
     """A context manager that keeps the local copy of the last remote file, for repeated reading."""
 
     def __init__(self) -> None:
         self._uri: str | None = None
         self._path = ""
         self._copy = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._uri = None
@@ -84,30 +79,28 @@ def read_frames(
     if decoder not in DECODERS:
         raise InputError(f"unknown decoder '{decoder}'; choose from {', '.join(DECODERS)}")
     with _media_errors(uri):
-        if _is_folder(uri):
-            yield from folder.read(uri, selection)
+        images = _images(uri)
+        if images is not None:
+            yield from folder.read(uri, images, selection)
             return
-        if image.is_image(uri):
-            yield from image.read(uri, selection)
-            return
+        reader: Callable[[str, str], select_frames.VideoReader] = PyavReader
+        if decoder == "decord":
+            from pipeline.video.decord_reader import DecordReader  # imported only when chosen
+
+            reader = DecordReader
         files = contextlib.nullcontext(copy) if copy else LastFile()
-        with files as opened, _open(opened.path(uri), uri, decoder) as video:
+        with files as opened, reader(opened.path(uri), uri) as video:
             yield from select_frames.read(video, uri, selection, allow_short)
 
 
-def _open(path: str, uri: str, decoder: str) -> select_frames.VideoReader:
-    if decoder == "pyav":
-        return PyavReader(path, uri)
-    from pipeline.video.decord_reader import DecordReader  # imported only when chosen
-
-    return DecordReader(path, uri)
-
-
-def _is_folder(uri: str) -> bool:
-    is_file = image.is_image(uri) or storage.file_name(uri).lower().endswith(FILE_SUFFIXES)
-    if storage.is_remote(uri) and is_file:
-        return False  # saves a request; over HTTP, listing would fetch the file
-    return storage.is_folder(uri)
+def _images(uri: str) -> dict[str, str] | None:
+    """Return the URI of each frame of a folder or an image, by frame name and in order; None for a video file."""
+    is_image = folder.is_image(uri)
+    is_file = is_image or storage.file_name(uri).lower().endswith(FILE_SUFFIXES)
+    # By its name, a remote file needs no request. Over HTTP, listing it would fetch it.
+    if not (is_file and storage.is_remote(uri)) and storage.is_folder(uri):
+        return {name: storage.join(uri, image) for name, image in folder.list_frames(uri).items()}
+    return {storage.file_name(uri).rpartition(".")[0]: uri} if is_image else None
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
 """Select frames from a sequential decode of a video file, and detect files that end too early."""
 
-from collections.abc import Callable, Iterator
-from typing import Protocol, Self
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 
-from pipeline.video.types import Frame, Selection, VideoHeader, check_same_size
+from pipeline.video.types import Frame, Selection, check_same_size
 from schemas.errors import MediaError
 
 Picture = Callable[[], np.ndarray]  # converts a decoded picture to uint8 [H, W, 3] RGB, rotated for display
@@ -15,25 +16,14 @@ class Damage(Exception):  # noqa: N818 - not an error if all wanted frames come 
     """Decoding cannot continue; the text gives the reason."""
 
 
-class VideoReader(Protocol):
-    """An open video file. `num_frames` is the frame count of its header, None if it has none."""
+class VideoReader(Iterable[Picture], AbstractContextManager, Protocol):
+    """An open video file, which yields all pictures in presentation order.
+
+    Iteration raises Damage where the file is broken or truncated. `num_frames` is the frame count of its header, None
+    if it has none.
+    """
 
     num_frames: int | None
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def __iter__(self) -> Iterator[Picture]:
-        """Yield all pictures in presentation order. Raises Damage where the file is broken or truncated."""
-        ...
-
-
-def probe(video: VideoReader, uri: str) -> VideoHeader:
-    """Return the header of an open file. Decodes one frame, since only frames contain the rotation."""
-    for frame in read(video, uri, Selection(indices=(0,)), allow_short=False):
-        return VideoHeader(video.num_frames, *frame.image.shape[:2])
-    raise AssertionError("reading frame 0 yields it or raises")
 
 
 def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) -> Iterator[Frame]:

@@ -138,10 +138,13 @@ def test_what_goes_to_and_comes_from_s3(s3, small_disk, monkeypatch, tmp_path):
     storage.write_bytes(uri, content)
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     filler = fill(small_disk)
-    for call in (lambda: storage.create_bytes(f"{uri}2", content), lambda: storage.local_file(uri).__enter__()):
+    for call in (
+        lambda: storage.write_bytes(f"{uri}2", content, replace=False),
+        lambda: storage.local_file(uri).__enter__(),
+    ):
         with pytest.raises(StorageError, match=r"u2?: cannot write to .*/disk \(.*set TMPDIR to a larger disk"):
             call()
     filler.unlink()
     assert not storage.exists(f"{uri}2")
-    assert storage.create_bytes(f"{uri}2", content)
+    assert storage.write_bytes(f"{uri}2", content, replace=False)
     assert os.listdir(small_disk) == []

@@ -237,8 +237,8 @@ def test_failed_pairs_are_done_again_when_asked(shapes, checkpoint, tmp_path, pl
     assert after.filter(pa.compute.equal(after["status"], "ok")).num_rows == 24
     result = run(manifest, folder, checkpoint, retry_errors="all")
     assert (result.failed, result.frames) == ({"bad_row": 1}, 0)
-    (unit,) = Run.open(folder).units()
-    assert Run.open(folder).receipt(unit.unit_id).generation == 2
+    (receipt,) = Run.open(folder).receipts(Run.open(folder).committed())
+    assert receipt.generation == 2
 
 
 def test_an_unchanged_manifest_is_not_compared_again(shapes, checkpoint, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pipeline.io import storage
-from pipeline.video import folder
+from pipeline.video import folder, probe
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, VOID
@@ -69,7 +69,7 @@ class DatasetVideo:
     def frame_size(self, uri: str) -> tuple[int, int] | None:
         """Height and width of the frames in the folder `uri`; None, with a problem, if the first one is damaged."""
         try:
-            header = folder.probe(uri)
+            header = probe(uri)
         except MediaError as error:
             self.problems.append(str(error))
             return None

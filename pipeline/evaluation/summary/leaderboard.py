@@ -96,7 +96,7 @@ class Leaderboard:
         rule = {key: summary[key] for key in RULE}
         if not output_folder.has_marker(folder, "leaderboard.json"):
             document = json.dumps({"form": FORM} | rule, indent=2) + "\n"
-            storage.create_bytes(storage.join(folder, "leaderboard.json"), document.encode())
+            storage.write_bytes(storage.join(folder, "leaderboard.json"), document.encode(), replace=False)
         board = cls.open(folder)
         board.require_same_rule(rule, scored.folder)
         added = datetime.now(UTC).isoformat(timespec="seconds")

@@ -40,8 +40,8 @@ def folder(request, tmp_path):
 
 def test_the_first_writer_wins(folder):
     uri = storage.join(folder, "masks", "u.parquet")
-    assert storage.create_bytes(uri, b"first")
-    assert not storage.create_bytes(uri, b"second")
+    assert storage.write_bytes(uri, b"first", replace=False)
+    assert not storage.write_bytes(uri, b"second", replace=False)
     assert storage.read_bytes(uri) == b"first"
     storage.write_bytes(uri, b"third")
     assert storage.read_bytes(uri) == b"third"
@@ -157,8 +157,8 @@ def test_unknown_scheme():
 def test_large_files_go_up_in_parts_and_the_first_still_wins(s3, tmp_path):
     uri = f"{s3}/{tmp_path.name}/large"
     content = os.urandom(2 * remote.PART_BYTES + 5)
-    assert storage.create_bytes(uri, content)
-    assert not storage.create_bytes(uri, content[::-1])
+    assert storage.write_bytes(uri, content, replace=False)
+    assert not storage.write_bytes(uri, content[::-1], replace=False)
     assert storage.read_bytes(uri) == content
 
 

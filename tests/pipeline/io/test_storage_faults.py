@@ -71,9 +71,9 @@ def test_everyday_faults_are_borne(disturbed, s3, tmp_path, fault):
     folder = f"{s3}/{tmp_path.name}"
     contents = {f"{i}": os.urandom(2000) for i in range(8)}
     for name, content in contents.items():
-        first = storage.create_bytes(f"{folder}/{name}", content)
+        first = storage.write_bytes(f"{folder}/{name}", content, replace=False)
         assert first or fault == "lost_answer"
-        assert not storage.create_bytes(f"{folder}/{name}", b"second")
+        assert not storage.write_bytes(f"{folder}/{name}", b"second", replace=False)
     assert storage.names(folder) == sorted(contents)
     assert {name: storage.read_bytes(f"{folder}/{name}") for name in contents} == contents
     assert not storage.exists(f"{folder}/none")
@@ -85,7 +85,7 @@ def test_everyday_faults_are_borne(disturbed, s3, tmp_path, fault):
 def test_a_large_file_crosses_a_bad_line_in_both_directions(disturbed, s3, tmp_path):
     disturbed.choose = proxy.at_random(seed=5)
     content, uri = os.urandom(LARGE), f"{s3}/{tmp_path.name}/large"
-    storage.create_bytes(uri, content)
+    storage.write_bytes(uri, content, replace=False)
     assert storage.read_bytes(uri) == content
     with storage.open_input(uri) as file:
         file.seek(-100, os.SEEK_END)
@@ -101,8 +101,8 @@ def test_a_large_file_crosses_a_bad_line_in_both_directions(disturbed, s3, tmp_p
 def test_two_writers_at_the_same_moment(disturbed, s3, tmp_path, size):
     uri = f"{s3}/{tmp_path.name}/u"
     disturbed.choose = once("conflict", "POST" if size == LARGE else "PUT", "uploadId" if size == LARGE else "")
-    assert storage.create_bytes(uri, b"1" * size)
-    assert not storage.create_bytes(uri, b"2" * size)
+    assert storage.write_bytes(uri, b"1" * size, replace=False)
+    assert not storage.write_bytes(uri, b"2" * size, replace=False)
     assert disturbed.faults == {"conflict": 1}
     assert storage.read_bytes(uri) == b"1" * size
 
@@ -124,7 +124,7 @@ def test_a_commit_whose_answer_was_lost_is_ours_all_the_same(disturbed, s3, tmp_
 def test_a_large_commit_whose_answer_was_lost(disturbed, s3, tmp_path):
     uri, content = f"{s3}/{tmp_path.name}/u", os.urandom(LARGE)
     disturbed.choose = once("lost_answer", "POST", "uploadId")
-    storage.create_bytes(uri, content)
+    storage.write_bytes(uri, content, replace=False)
     assert disturbed.faults == {"lost_answer": 1}
     assert storage.read_bytes(uri) == content
     assert uploads(s3) == []
@@ -150,10 +150,10 @@ def test_a_plan_part_whose_answer_was_lost_is_not_planned_twice(disturbed, s3, t
 def test_attempts_are_bounded_and_the_end_is_told(disturbed, impatient, s3, tmp_path, fault):
     """Layers of retries do not multiply; only aiohttp asks once more by itself where a connection breaks."""
     uri = f"{s3}/{tmp_path.name}/u"
-    storage.create_bytes(uri, b"content")
+    storage.write_bytes(uri, b"content", replace=False)
     disturbed.requests, disturbed.choose = 0, lambda _: fault
     with pytest.raises(StorageError) as told:
-        storage.create_bytes(f"{uri}2", b"more") if fault == "cut_upload" else storage.read_bytes(uri)
+        storage.write_bytes(f"{uri}2", b"more", replace=False) if fault == "cut_upload" else storage.read_bytes(uri)
     assert disturbed.requests <= impatient * (1 if fault in ("slow_down", "hang", "cut_download") else 2)
     assert uri in str(told.value)
     assert f"http://127.0.0.1:{disturbed.port}" in str(told.value)
@@ -213,7 +213,7 @@ def test_an_upload_that_fails_is_taken_back(disturbed, impatient, s3, tmp_path):
     uri = f"{s3}/{tmp_path.name}/u"
     disturbed.choose = lambda request: "slow_down" if "partNumber=2" in request.path else None
     with pytest.raises(StorageError):
-        storage.create_bytes(uri, bytes(LARGE))
+        storage.write_bytes(uri, bytes(LARGE), replace=False)
     disturbed.choose = lambda _: None
     assert uploads(s3) == []
     assert not storage.exists(uri)
@@ -232,7 +232,7 @@ def test_a_killed_upload_shows_nothing(disturbed, s3, tmp_path):
         return "hang"
 
     disturbed.choose = choose
-    code = "import sys; from pipeline.io import storage as s; s.create_bytes(sys.argv[1], bytes(int(sys.argv[2])))"
+    code = "import sys; from pipeline.io.storage import write_bytes as w; w(sys.argv[1], bytes(int(sys.argv[2])))"
     writer = subprocess.Popen([sys.executable, "-c", code, uri, str(LARGE)], stderr=subprocess.PIPE)
     assert reached.wait(60), writer.communicate()
     writer.send_signal(signal.SIGKILL)
@@ -240,7 +240,7 @@ def test_a_killed_upload_shows_nothing(disturbed, s3, tmp_path):
     disturbed.choose = lambda _: None
     assert not storage.exists(uri)
     assert [upload["Key"] for upload in uploads(s3)] == [f"{tmp_path.name}/u"]  # a lifecycle rule removes it
-    assert storage.create_bytes(uri, b"next")
+    assert storage.write_bytes(uri, b"next", replace=False)
     fsspec.filesystem("s3").clear_multipart_uploads("tests")
 
 

@@ -24,7 +24,9 @@ def die(attempts: AttemptTracker, pair=None, **changes) -> None:
     """Leave the marker of an attempt whose process is gone."""
     marker = Marker(invocation=attempts.invocation, node=attempts.node, pid=2**22 + 1, pair=pair)
     marker = replace(marker, **changes)
-    storage.create_bytes(f"{attempts.folder}/{UNIT}/{os.urandom(4).hex()}.json", json.dumps(asdict(marker)).encode())
+    storage.write_bytes(
+        f"{attempts.folder}/{UNIT}/{os.urandom(4).hex()}.json", json.dumps(asdict(marker)).encode(), replace=False
+    )
 
 
 def markers(attempts: AttemptTracker) -> list[str]:

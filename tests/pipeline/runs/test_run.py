@@ -142,7 +142,7 @@ def test_an_object_of_other_content_is_not_trusted(run, fingerprint, expression)
 def test_a_file_without_receipt_is_named(run):
     storage.write_table(run.masks_uri("u"), rows_of("a", "0", 1))
     with pytest.raises(InfrastructureError, match="no receipt"):
-        run.receipt("u")
+        read_receipt(run.masks_uri("u"))
 
 
 def test_logs_are_kept(run):
