@@ -4,9 +4,8 @@ import re
 
 from schemas.errors import RvosError
 
-RAY_ADVICE = re.compile(
-    r"^[ \t]*(To change retry attempts|Failed to apply UDF).*\n?", re.MULTILINE
-)  # lines about settings of Ray
+# Lines about settings of Ray.
+RAY_ADVICE = re.compile(r"^[ \t]*(To change retry attempts|Failed to apply UDF).*\n?", re.MULTILINE)
 
 
 def find_own_error(error: BaseException) -> RvosError | None:
