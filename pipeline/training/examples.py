@@ -87,7 +87,7 @@ def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counte
             try:
                 example = _example(row, headers[row["video_uri"]], of_video[row["video_id"]], by_object)
             except (InputError, rle.RleError, MediaError) as error:
-                problems.append(pair_message(row["video_id"], row["expression_id"], str(error)))
+                problems.append(f"{PairKey.of(row)}: {error}")
                 continue
             if isinstance(example, str):
                 left_out[example] += 1
