@@ -45,7 +45,7 @@ class DemoResult:
         return {"out": self.out, "picture": self.picture, "film": self.film, **steps}
 
     def text(self) -> str:
-        truth = ", white line: truth" if self.scored else ""
+        truth = ", white line: ground truth" if self.scored else ""
         steps = [self.segmented.text(), self.audited.text(), *([self.scored.text()] if self.scored else [])]
         places = [
             f"masks    {self.out}/run/masks/",

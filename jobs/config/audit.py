@@ -7,8 +7,8 @@ from jobs.config.options import argument, command_config, option
 class AuditConfig:
     """Verify that every pair of a run was written exactly once.
 
-    List missing, duplicate, unknown and corrupt pairs and stale units. Write RUN/_SUCCESS if there are none; else the
-    exit code is 1.
+    List missing, duplicate and orphan pairs, and stale and unreadable units. Write RUN/_SUCCESS if there are none; else
+    the exit code is 1.
 
         rvos audit runs/first --manifest data/manifest.parquet
     """

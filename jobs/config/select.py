@@ -8,9 +8,9 @@ from schemas.errors import InputError
 class SelectConfig:
     """Select pairs of a run as labels to train on.
 
-    Measure the masks of each pair of RUN and keep the pairs that pass all rules. pairs.parquet lists every pair with
-    its measures and the reason if it is dropped, manifest.parquet the kept pairs; report.html shows pairs on both
-    sides of each rule. Measures: frames, mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker,
+    Compute quality signals of each pair of RUN and keep the pairs that pass all rules. pairs.parquet lists every pair
+    with its signals and the reason if it is dropped, manifest.parquet the kept pairs; report.html shows pairs on both
+    sides of each rule. Signals: frames, mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker,
     area, area_jump, centroid_jump, fragments, border, empty, repeats, paraphrases, other_run.
 
         rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"
@@ -27,7 +27,7 @@ class SelectConfig:
         metavar="RUN",
         is_path=True,
         heading="Pairs",
-        help="Another run of the same pairs, for the measure other_run: the agreement of both.",
+        help="Another run of the same pairs, for the signal other_run: the agreement of both.",
     )
     rule: tuple[str, ...] = option(
         default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'; repeatable."
@@ -46,7 +46,7 @@ class SelectConfig:
         default=None,
         metavar="NAME",
         heading="Calibration",
-        help="Measure to find a threshold for.  [default: the one that correlates best with J&F]",
+        help="Signal to find a threshold for.  [default: the one that correlates best with J&F]",
     )
     good: float = option(default=0.7, least=0, most=1, heading="Calibration", help="J&F from which a pair is good.")
     precision: float = option(

@@ -24,8 +24,8 @@ def test_counts_of_the_docs():
     ]
 
 
-def test_every_data_set_is_told():
-    for heading in ("## Layouts", "## What becomes what"):
+def test_every_data_set_is_documented():
+    for heading in ("## Layouts", "## Objects and attributes"):
         table = TEXT.partition(heading)[2].partition("\n\n")[2].partition("\n\n")[0]
         names = [name for line in table.splitlines() for name in re.findall("`([a-z0-9-]+)`", line.split("|")[1])]
         assert names == list(DATASETS)
