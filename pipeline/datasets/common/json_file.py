@@ -94,7 +94,8 @@ def _refuse_lone_surrogates(text: str, limit: int) -> int:
         if escape.start() >= limit:
             return escape.start()
         if escape[2]:
-            raise ValueError(f"{escape[2]} is half of a surrogate pair; write the whole character")
+            before = text[max(0, escape.start() - 40) : escape.start()]
+            raise ValueError(f"{escape[2]} after {before!r} is half of a surrogate pair; write the whole character")
     return len(text)
 
 
