@@ -147,15 +147,15 @@ EVALUATE.params.append(
         is_eager=True,
         expose_value=False,
         callback=_explain,
-        help="Describe a protocol and its source, and exit; needs no other option.",
+        help="Describe a protocol and its source, and exit; no other option or argument is needed.",
     )
 )
 
 LEADERBOARD = SectionedGroup(
     {"Commands": {"add": job(AddConfig), "show": job(ShowConfig), "export": job(LeaderboardExportConfig)}},
-    help="""Rank scores in a folder that many people can write to.
+    help="""Rank scores in a shared folder.
 
-    All entries of a leaderboard have the same protocol and the same annotations.
+    All entries of a leaderboard have the same protocol, the same --missing rule and the same annotations.
 
         rvos leaderboard add s3://bucket/mevis scores/ --name "ReferFormer, Video-Swin-T"
         rvos leaderboard show s3://bucket/mevis
@@ -171,10 +171,10 @@ def export_group() -> SectionedGroup:
             "Formats": {form.name: job(form.config, "export") for form in FORMATS},
             "Checks": {"validate": job(ValidateConfig)},
         },
-        help="""Write masks for servers, viewers and trainers.
+        help="""Write masks for evaluation servers, viewers and training tools.
 
-        RUN is a finished run, or a Parquet file or folder of masks from 'rvos compact' or another tool. The same masks
-        give the same bytes. The exit code is 1 if pairs without masks were left out.
+        RUN is a finished run, or a Parquet file or folder of masks from 'rvos compact' or another tool. Output is
+        reproducible byte for byte. The exit code is 1 if pairs without masks were left out.
 
             rvos export submission runs/first --for ref-youtube-vos --out submission.zip
             rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
@@ -206,17 +206,17 @@ SECTIONS = {
 main = SectionedGroup(
     SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="""Segment the objects that sentences describe, in large video corpora.
+    help="""Segment objects that are described in words, in large video corpora.
 
-    Videos and expressions in, one RLE mask per frame out (Parquet), scored by J&F.
+    Reads videos and expressions, writes one RLE mask per frame (Parquet), and scores masks by J&F.
 
-        rvos import ref-youtube-vos DAVIS/ --out data/
+        rvos import ref-davis17 /data/ref-davis17 --split valid --out data/
         rvos convert refdavis.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
-        rvos evaluate runs/first data/annotations.parquet --out scores/ --by annotator
+        rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
 
-    Exit codes: 0 success, 1 some pairs failed or a check found problems, 2 wrong use or bad input, 3 storage or cluster
-    failed, 130 or 143 interrupted.
+    Exit codes: 0 success; 1 some pairs failed, or a check found problems; 2 wrong options or invalid input; 3 storage
+    or the cluster failed; 130 or 143 interrupted.
     """,
 )
 click.version_option(__version__, prog_name="rvos")(main)

@@ -7,8 +7,8 @@ from jobs.config.options import argument, command_config, option
 class AuditConfig:
     """Verify that every pair of a run was written exactly once.
 
-    List missing, duplicate and orphan pairs, and stale and unreadable units. Write RUN/_SUCCESS if there are none; else
-    the exit code is 1.
+    Lists pairs that are missing, duplicate or orphan (written, but not planned), and units that are stale (written with
+    other weights or options) or unreadable. If nothing is found, writes RUN/_SUCCESS. Otherwise the exit code is 1.
 
         rvos audit runs/first --manifest data/manifest.parquet
     """
@@ -21,5 +21,5 @@ class AuditConfig:
         default=None,
         metavar="DIR",
         is_path=True,
-        help="Also verify that the data set in DIR, written by 'rvos compact', equals the run.",
+        help="Also verify that DIR, written by 'rvos compact', holds the same masks as the run.",
     )

@@ -7,8 +7,8 @@ from jobs.config.options import argument, command_config, option
 class CompactConfig:
     """Copy the masks of a finished run into a few large files.
 
-    The Parquet files have about 128 MB each and are sorted by video. RUN is not changed. Compare the two with
-    'rvos audit RUN --compacted DIR'.
+    Writes Parquet files of about 128 MB, sorted by video, and does not change RUN. 'rvos audit RUN --compacted DIR'
+    verifies the copy.
 
         rvos compact s3://bucket/runs/first --out s3://bucket/masks/first
     """

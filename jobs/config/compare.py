@@ -9,9 +9,9 @@ from schemas.errors import InputError
 class CompareConfig:
     """Compare scores with those of a baseline.
 
-    A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Pairs are compared one by one: mean
-    change with its interval, permutation test by video, smallest change that this set can detect, Holm's correction
-    over groups, and the pairs that changed most.
+    A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Compares pair by pair, and prints the
+    mean change with its 95 % interval, the p-value of a permutation test over videos, the smallest change that this set
+    can detect, and the pairs that changed most. With several comparisons or groups, p-values are corrected (Holm).
 
         rvos compare scores/baseline scores/new --by object_size:q4
     """
@@ -21,10 +21,10 @@ class CompareConfig:
     by: tuple[str, ...] = option(
         default=(),
         metavar="ATTRIBUTE",
-        help="Also compare within groups, in the forms of 'rvos evaluate --by'; repeatable.",
+        help="Also compare within groups, as in 'rvos evaluate --by'. Repeatable.",
     )
 
     def __post_init__(self) -> None:
         if len(self.scores) < 2:
-            raise InputError("compare needs at least two folders of scores: a baseline, and scores to compare with it")
+            raise InputError("got one folder of scores; give at least two, the baseline first")
         check_groupings(self.by)

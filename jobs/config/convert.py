@@ -8,7 +8,8 @@ from model.referformer.config import PUBLISHED
 class ConvertConfig:
     """Convert a published ReferFormer checkpoint (.pth).
 
-    The result is a folder for --checkpoint and --init. No code in CHECKPOINT is executed. All paths are local.
+    Writes a folder for --checkpoint of 'rvos segment', 'rvos plan' and 'rvos check', and for 'rvos train --init'. Never
+    runs code from CHECKPOINT. All paths are local.
 
         rvos convert ytvos_joint_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
     """
@@ -17,7 +18,9 @@ class ConvertConfig:
     backbone: str = option(
         choices=tuple(PUBLISHED), metavar="NAME", help=f"Backbone of the checkpoint: {', '.join(PUBLISHED)}."
     )
-    tokenizer: str = option(is_path=True, help="Folder with vocab.json and merges.txt of roberta-base.")
+    tokenizer: str = option(
+        is_path=True, help="Folder with the tokenizer of roberta-base: tokenizer.json, or vocab.json and merges.txt."
+    )
     out: str = option(is_path=True, help="New folder for config.json, model.safetensors and the tokenizer.")
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jobs.config.options import argument, command_config, option, require_choice
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 
 
@@ -10,7 +10,8 @@ from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 class EvaluateConfig:
     """Score predicted masks against annotations.
 
-    PREDICTIONS: a run, a Parquet file or folder, or a tree of PNGs. ANNOTATIONS: Parquet or a tree of PNGs.
+    PREDICTIONS is a run, a Parquet file or folder of masks, or a tree of PNGs. ANNOTATIONS is the ground truth, as
+    Parquet or a tree of PNGs.
 
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
         rvos evaluate Results/ data/annotations.parquet --out scores/ --by object_size:q4 --by words,motion
@@ -21,7 +22,10 @@ class EvaluateConfig:
     annotations: str = argument(is_path=True)
     out: str = option(is_path=True, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")
     manifest: str | None = option(
-        default=None, is_path=True, help="Manifest with objects and attributes.  [default: the run's own]"
+        default=None,
+        is_path=True,
+        help="Manifest with the pairs to score, their objects and attributes.  [default: the run's own, else all "
+        "annotated pairs]",
     )
     protocol: str = option(
         default="all-frames",
@@ -33,18 +37,20 @@ class EvaluateConfig:
         default=(),
         metavar="ATTRIBUTE",
         help="Group scores by a manifest column, or by object_size, motion, disappears, track_length, touches_border, "
-        "words or expressions_per_video. size:q4 groups by quartiles, words:4/8 by edges, a,b by both; repeatable.",
+        "words or expressions_per_video. NAME:q4 forms quartiles, NAME:4/8 forms bins with these edges, and A,B "
+        "combines two attributes. Repeatable.",
     )
     missing: str | None = option(
         default=None,
         choices=tuple(MISSING),
-        help="Masks that are not predicted score zero, count as empty, stop the evaluation, or are left out.  "
-        "[default: the protocol's]",
+        help="Frames without a prediction: zero = score 0; empty = scored as an empty mask, so right where there is "
+        "no object; error = fail; skip = leave out.  [default: the protocol's]",
     )
     address: str | None = option(
         default=None,
-        metavar="local|auto|HOST:PORT",
-        help="Ray cluster to score on.  [default: this process, or local if predictions exceed 96 MiB]",
+        metavar=ADDRESS,
+        help=f"Ray cluster to score on. {ADDRESS_HELP}  [default: none, scores in this process; local if the "
+        "predictions exceed 96 MiB]",
     )
 
     def __post_init__(self) -> None:

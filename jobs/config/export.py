@@ -20,7 +20,7 @@ class ExportConfig:
     run: str = argument(is_path=True)
     out: str = option(is_path=True, help="File or folder to write, local or s3://.")
     manifest: str | None = option(
-        default=None, is_path=True, help="Manifest that selects pairs.  [default: the run's own]"
+        default=None, is_path=True, help="Use only the pairs of this manifest.  [default: the run's own]"
     )
 
 
@@ -34,7 +34,7 @@ class SubmissionConfig(ExportConfig):
         rvos export submission s3://b/masks --manifest m.parquet --for mevis --out s3://b/mevis.zip --missing empty
     """
 
-    out: str = option(is_path=True, help="Zip to write, local or s3://.")
+    out: str = option(is_path=True, help="Zip file to write, local or s3://.")
     server: str = option(flag="--for", choices=tuple(SERVERS), help="Server that takes the zip.")
     missing: Literal["error", "empty"] = option(default="error", help=MISSING_HELP)
 
@@ -46,8 +46,9 @@ class SubmissionConfig(ExportConfig):
 class DavisConfig(ExportConfig):
     """Write label maps in the layout of DAVIS.
 
-    The objects of each annotator are merged into OUT/anno_0/VIDEO/FRAME.png. Annotators and objects come from the
-    manifest or from the published numbering. Where masks overlap, the one with the higher frame score wins.
+    Merges the objects of each annotator into OUT/anno_0/VIDEO/FRAME.png and so on. Takes annotator and object from the
+    columns annotator and object_ids of the manifest or, without these columns, from the expression ids
+    (4 * object + annotator, both counted from 0). Where masks overlap, the one with the higher frame score wins.
 
         rvos export davis runs/davis --out results/
     """
@@ -58,9 +59,11 @@ class DavisConfig(ExportConfig):
 
 @command_config
 class CocoVideoConfig(ExportConfig):
-    """Write one JSON of RLEs in the format of YouTube-VIS.
+    """Write one JSON file of RLE masks, in YouTube-VIS format.
 
-    rvos export coco-video runs/first --out masks.json
+    Each pair is an annotation with a mask for each frame of its video; empty masks are null.
+
+        rvos export coco-video runs/first --out masks.json
     """
 
     out: str = option(is_path=True, help="JSON file to write, local or s3://.")
@@ -68,9 +71,9 @@ class CocoVideoConfig(ExportConfig):
 
 @command_config
 class ReviewConfig(ExportConfig):
-    """Write COCO instances for review in FiftyOne or CVAT.
+    """Write COCO instances for FiftyOne and CVAT.
 
-    Each video gets a JSON file; correct its masks there.
+    Writes one JSON file per video, for correcting masks in FiftyOne or CVAT.
 
         rvos export review runs/first --out review/
     """
@@ -82,7 +85,7 @@ class ReviewConfig(ExportConfig):
 class OverlayConfig(ExportConfig):
     """Draw the masks over the videos.
 
-    Write a video for each pair, and for each video a sheet with a few frames of all its pairs.
+    Writes a video for each pair, and for each input video a sheet that shows a few frames with all its pairs.
 
         rvos export overlay runs/first --out overlays/ --limit 20
         rvos export overlay runs/first --out overlays/ --as gif --fps 6
@@ -99,7 +102,7 @@ class OverlayConfig(ExportConfig):
 class WebDatasetConfig(ExportConfig):
     """Write videos and masks as WebDataset shards.
 
-    Each video is a sample; a manifest for training refers to the shards.
+    Each video and its masks are one sample. Also writes a manifest of the pairs in the shards, for 'rvos train --data'.
 
         rvos export webdataset runs/first --out shards/
         rvos train --data shards/manifest.parquet --annotations runs/first --init checkpoint/ --out student/
@@ -108,15 +111,15 @@ class WebDatasetConfig(ExportConfig):
     out: str = option(
         is_path=True, help="New folder for shard-00000.tar, index.json and manifest.parquet, local or s3://."
     )
-    shard_mb: int = option(default=256, least=1, help="Size in MB at which a shard is closed.")
+    shard_mb: int = option(default=256, least=1, help="Close a shard when it has this size, in MB.")
 
 
 @command_config
 class ValidateConfig:
-    """Find mistakes in a zip before a server does.
+    """Check a submission zip for mistakes.
 
-    Check any ZIP for a wrong root, missing frames, wrong sizes, grey values and extra files, without unpacking it to
-    disk. The exit code is 1 if there are mistakes.
+    Checks any ZIP for a wrong top-level folder, missing frames, wrong sizes, grey values and extra files, without
+    unpacking it to disk. The exit code is 1 if it has mistakes.
 
         rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
     """

@@ -10,33 +10,44 @@ class ImportConfig:
     """Convert a data set into a manifest and annotations.
 
     DATASET names the layout of the folder ROOT: a published data set, coco-video (the JSON of YouTube-VIS), or folder
-    (any tree of videos with a file of sentences). The counts are printed next to the published ones.
+    (any tree of videos, with a file of expressions). Prints the number of videos and expressions next to the published
+    numbers.
 
         rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/
         rvos import mevis s3://bucket/mevis --split valid_u --out s3://bucket/manifests/mevis
         rvos import a2d /data/a2d_sentences --split test --context 5 --out data/
         rvos import folder /data/clips --expressions sentences.csv --out data/
 
-    Files of sentences:
+    Files of expressions:
 
-        sentences.csv    columns expression; optional video (path below ROOT; all videos
-                         without it), expression_id, and any attributes
-        sentences.txt    one sentence per line, for all videos
+        name.csv      a header with expression; optional columns: video (path below ROOT;
+                      if absent, the row is for all videos), expression_id, attributes
+        name.jsonl    one JSON object per line, with the same keys
+        name.txt      one expression per line, for all videos
     """
 
     dataset: str = argument(metavar="DATASET", choices=tuple(DATASETS))
     root: str = argument(is_path=True)
-    out: str = option(is_path=True, help="Folder for manifest.parquet, annotations.parquet and so on.")
+    out: str = option(
+        is_path=True,
+        help="Folder for manifest.parquet, annotations.parquet, void.parquet (pixels that are not scored) and "
+        "foreground.parquet (pixels of any object), each only if it has rows.",
+    )
     split: str | None = option(
-        default=None, help="Split as named by the data set: train, valid, 2017/val ...; an unknown name lists all."
+        default=None,
+        help="Split as named by the data set: train, valid, 2017/val ...; an unknown name fails and lists the splits.",
     )
     expressions: str | None = option(
-        default=None, metavar="FILE", is_path=True, help="Sentences for 'folder': .csv, .jsonl or .txt, local or s3://."
+        default=None,
+        metavar="FILE",
+        is_path=True,
+        help="File of expressions for 'folder': .csv, .jsonl or .txt, local or s3://.",
     )
     context: int | None = option(
         default=None,
         least=1,
-        help="For a2d and jhmdb: one pair per annotated frame, in the middle of N frames (published: 5).",
+        help="For a2d and jhmdb: one pair per annotated frame, in the middle of N frames (the published evaluation "
+        "uses 5).",
     )
 
     def __post_init__(self) -> None:

@@ -11,22 +11,23 @@ class AddConfig:
     """Add scores to a leaderboard.
 
     SCORES is a folder written by 'rvos evaluate --out'. The first entry creates the leaderboard in the folder STORE
-    and fixes its protocol, missing rule and annotations; entries that differ in these fail. Stored are scores by pair,
-    counts, versions, the run's fingerprint, and hashes of annotations and predictions.
+    and fixes its protocol, its --missing rule and its annotations; adding scores with others fails. An entry holds the
+    scores of each pair, counts, versions, the run's fingerprint, and hashes of annotations and predictions.
 
         rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
     """
 
     store: str = argument(is_path=True)
     scores: str = argument(is_path=True)
-    name: str = option(help="Name of the entry, which must be new.")
+    name: str = option(help="Name of the new entry.")
 
 
 @command_config
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Each entry of STORE is compared with the first: p is the probability of so large a difference by chance.
+    Compares each entry of STORE with the best one. p is the probability of a difference at least as large if both were
+    equally good (permutation test over videos, corrected for the number of entries).
 
         rvos leaderboard show boards/davis
     """
@@ -38,7 +39,7 @@ class ShowConfig:
 class LeaderboardExportConfig:
     """Write a leaderboard as a page, table or JSON.
 
-    The extension of FILE selects the form: .html, .md or .json.
+    The extension of FILE selects the format: .html, .md or .json.
 
         rvos leaderboard export boards/davis leaderboard.html
         rvos leaderboard export s3://bucket/mevis s3://bucket/public/mevis.md

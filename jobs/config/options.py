@@ -12,6 +12,11 @@ from typing import Any, dataclass_transform
 from schemas.errors import InputError
 
 KEY = "option"  # in the metadata of a field
+ADDRESS = "local|auto|HOST:PORT"
+ADDRESS_HELP = (  # after a sentence about a Ray cluster
+    "local: a new one on this machine; auto: the one that this machine belongs to; HOST:PORT: the one "
+    "with this head node."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

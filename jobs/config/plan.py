@@ -11,8 +11,8 @@ from jobs.config.segment import SegmentConfig
 class PlanConfig(RunOptions):
     """Estimate time, size and cost of a run.
 
-    Count the units, masks and bytes that MANIFEST takes, and the hours. A few videos are segmented on this machine to
-    measure; with --frames-per-second they are only decoded. Nothing is written.
+    Estimates the units, masks, bytes and hours that MANIFEST takes. Segments a few videos on this machine to measure
+    its speed; with --frames-per-second, only decodes them. Writes nothing.
 
         rvos plan data/manifest.parquet --checkpoint checkpoint/
         rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
@@ -23,16 +23,20 @@ class PlanConfig(RunOptions):
         default=None,
         above=0,
         heading="Estimate",
-        help="Masks per second of one GPU, as 'rvos segment' reports.  [default: measured on this machine]",
+        help="Speed of one GPU in masks (pair-frames) per second: the frames/s that 'rvos segment' prints.  [default: "
+        "measured on this machine]",
     )
     gpu: str | None = option(
-        default=None, metavar="NAME", heading="Estimate", help="GPU that --frames-per-second and --price refer to."
+        default=None,
+        metavar="NAME",
+        heading="Estimate",
+        help="Name of the GPU that --frames-per-second and --price refer to.",
     )
     price: float | None = option(
-        default=None, least=0, heading="Estimate", help="Price of one hour of this machine, in any currency."
+        default=None, least=0, heading="Estimate", help="Price of one hour of a machine with this GPU, in any currency."
     )
     probe: int = option(
-        default=3, least=1, heading="Estimate", help="Number of videos to measure, spread over long and short ones."
+        default=3, least=1, heading="Estimate", help="Number of videos to measure, chosen from short to long."
     )
 
     def segment(self) -> SegmentConfig:

@@ -7,9 +7,9 @@ from jobs.config.options import argument, command_config, option
 class ReportConfig:
     """Write scores as one HTML page that works offline.
 
-    SCORES is a folder written by 'rvos evaluate --out'. The page shows means with intervals, attributes, J against F,
-    J over time, length and size, and frames of the best and worst pairs. Predictions, annotations and videos that
-    cannot be read are listed in the page and left out.
+    SCORES is a folder written by 'rvos evaluate --out'. The page shows means with intervals, scores by attribute, J
+    against F, J over time, scores by length and size, and frames of the best and worst pairs. It leaves out
+    predictions, annotations and videos that cannot be read, and lists them.
 
         rvos report scores/ --out report/
         rvos report scores/new --out report/ --against scores/baseline
@@ -19,13 +19,16 @@ class ReportConfig:
     scores: str = argument(is_path=True)
     out: str = option(is_path=True, help="Folder for report.html.")
     against: str | None = option(
-        default=None, metavar="SCORES", is_path=True, help="Baseline to compare with: changes and their significance."
+        default=None,
+        metavar="SCORES",
+        is_path=True,
+        help="Baseline to compare with; adds the changes and their significance.",
     )
     predictions: str | None = option(
-        default=None, is_path=True, help="Current place of the predictions.  [default: as scored]"
+        default=None, is_path=True, help="Location of the predictions, if they were moved.  [default: as scored]"
     )
     annotations: str | None = option(
-        default=None, is_path=True, help="Current place of the annotations.  [default: as scored]"
+        default=None, is_path=True, help="Location of the annotations, if they were moved.  [default: as scored]"
     )
     manifest: str | None = option(
         default=None,
@@ -36,5 +39,6 @@ class ReportConfig:
         default=None,
         metavar="DIR",
         is_path=True,
-        help="Folder with the frames or file of each video as DIR/VIDEO_ID; tried before the manifest's URI.",
+        help="Folder with the videos: a folder of frames DIR/VIDEO_ID, or a file of that name with any suffix. Used "
+        "first; videos that it lacks are read from the manifest's URI.",
     )

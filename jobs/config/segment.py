@@ -2,7 +2,7 @@
 
 import re
 
-from jobs.config.options import argument, command_config, option
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option
 from jobs.config.run_options import RunOptions
 from model.bundled import BUNDLED
 from schemas.errors import FAILURES, InputError
@@ -14,8 +14,8 @@ ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
 class SegmentConfig(RunOptions):
     """Segment every pair of a manifest: one RLE mask per frame.
 
-    Masks are written to the folder RUN. After an interruption repeat the command: committed units are kept. Failed
-    pairs stay failed until --retry-errors.
+    Writes the masks to the folder RUN. After an interruption, repeat the command: finished work is kept. Failed pairs
+    are not tried again unless --retry-errors is given.
 
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/ --retry-errors
@@ -35,41 +35,49 @@ class SegmentConfig(RunOptions):
         heading="What to segment",
         help="Segment the readable part of a video that is shorter than its header says.",
     )
-    threshold: float = option(default=0.5, heading="Model", help="Probability from which a pixel belongs to the mask.")
+    threshold: float = option(
+        default=0.5, heading="Model", help="A pixel belongs to the mask if its probability is above X."
+    )
     max_whole_frames: int = option(
-        default=300, least=1, heading="Frames", help="With --window whole: longer videos become error rows."
+        default=300,
+        least=1,
+        heading="Frames",
+        help="With --window whole: maximum number of frames of a video; pairs of longer videos become error rows.",
     )
     actors: str | None = option(
         default=None,
-        metavar="N|LEAST:MOST",
+        metavar="N|MIN:MAX",
         heading="Resources",
-        help="Number of models that run in parallel.  [default: one per GPU, else 1]",
+        help="Number of workers (actors), each with its own copy of the model; with MIN:MAX, as many as the cluster "
+        "can run.  [default: one per GPU, else 1]",
     )
     gpus_per_actor: float | None = option(
         default=None,
         least=0,
         heading="Resources",
-        help="GPUs of each actor; a fraction shares one.  [default: 1 if there are GPUs]",
+        help="GPUs per worker (actor); 0.5 lets two actors share a GPU.  [default: 1 if there are GPUs, else 0]",
     )
     unit_frames: int | None = option(
         default=None,
         least=1,
         heading="Resources",
-        help="Pair-frames of one unit: the work that a kill loses.  [default: 64 to 4096, by size of the manifest]",
+        help="Approximate size of a unit in masks. A unit is computed and written as a whole, so a killed process "
+        "loses at most its unfinished units.  [default: 64 to 4096, by size of the manifest]",
     )
     unit_timeout: float | None = option(
         default=None,
         above=0,
         heading="Resources",
-        help="Seconds after which an attempt at a unit counts as hanging.  [default: none]",
+        help="Seconds that the model may take for a unit. Then its process is killed and the unit is tried again, at "
+        "last pair by pair; a pair that takes longer even on its own becomes an error row.  [default: none]",
     )
     address: str = option(
-        default="local", metavar="local|auto|HOST:PORT", heading="Resources", help="Ray cluster to run on."
+        default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to run on. {ADDRESS_HELP}"
     )
     retry_errors: str | None = option(
         default=None,
         value_if_bare="all",
-        metavar="[CLASS,...]",
+        metavar="[STATUS,...]",
         heading="Retrying",
         help="Segment failed pairs again: all, or those with these statuses, as in --retry-errors=oom,timeout.",
     )
@@ -94,7 +102,7 @@ class SegmentConfig(RunOptions):
         if not 0 < self.threshold < 1:
             raise InputError(f"--threshold must be between 0 and 1, got {self.threshold}")
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
-            raise InputError(f"--actors must be a number, or least and most as in 1:16, got {self.actors!r}")
+            raise InputError(f"--actors must be a number, or MIN:MAX as in 1:16, got {self.actors!r}")
         if unknown := set(self.again) - set(FAILURES):
             raise InputError(
                 f"--retry-errors {', '.join(sorted(unknown))}: choose from {', '.join(FAILURES)}, separated by commas, "

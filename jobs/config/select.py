@@ -1,6 +1,6 @@
 """Options of `rvos select`."""
 
-from jobs.config.options import argument, command_config, option, require_choice
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
 from schemas.errors import InputError
 
 
@@ -8,10 +8,11 @@ from schemas.errors import InputError
 class SelectConfig:
     """Select pairs of a run as labels to train on.
 
-    Compute quality signals of each pair of RUN and keep the pairs that pass all rules. pairs.parquet lists every pair
-    with its signals and the reason if it is dropped, manifest.parquet the kept pairs; report.html shows pairs on both
-    sides of each rule. Signals: frames, mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker,
-    area, area_jump, centroid_jump, fragments, border, empty, repeats, paraphrases, other_run.
+    Computes quality signals for each pair of RUN and keeps the pairs that pass all rules. pairs.parquet lists every
+    pair with its signals, and the reason if it is dropped. manifest.parquet lists the kept pairs. report.html shows
+    pairs on both sides of each rule. Signals (defined in docs/selection.md): frames, mean_score, lowest_score, margin,
+    temporal_iou, lowest_temporal_iou, flicker, area, area_jump, centroid_jump, fragments, border, empty, repeats,
+    paraphrases, other_run.
 
         rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"
         rvos select runs/first --out kept/ --calibrate labelled/annotations.parquet --precision 0.9
@@ -20,17 +21,20 @@ class SelectConfig:
 
     run: str = argument(is_path=True)
     manifest: str | None = option(
-        default=None, is_path=True, heading="Pairs", help="Manifest that selects pairs.  [default: the run's own]"
+        default=None,
+        is_path=True,
+        heading="Pairs",
+        help="Use only the pairs of this manifest.  [default: the run's own]",
     )
     against: str | None = option(
         default=None,
         metavar="RUN",
         is_path=True,
         heading="Pairs",
-        help="Another run of the same pairs, for the signal other_run: the agreement of both.",
+        help="Another run with the same pairs; adds the signal other_run, the mean IoU of its masks with those of RUN.",
     )
     rule: tuple[str, ...] = option(
-        default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'; repeatable."
+        default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'. Repeatable."
     )
     rules: str | None = option(
         default=None, metavar="FILE", is_path=True, heading="Rules", help="File of rules, one per line; # is a comment."
@@ -40,7 +44,8 @@ class SelectConfig:
         metavar="ANNOTATIONS",
         is_path=True,
         heading="Calibration",
-        help="Annotations of some pairs; find the threshold of --measure that reaches --precision on them.",
+        help="Annotations of some pairs. Adds a rule: the loosest threshold on one signal that reaches --precision on "
+        "them.",
     )
     measure: str | None = option(
         default=None,
@@ -48,15 +53,22 @@ class SelectConfig:
         heading="Calibration",
         help="Signal to find a threshold for.  [default: the one that correlates best with J&F]",
     )
-    good: float = option(default=0.7, least=0, most=1, heading="Calibration", help="J&F from which a pair is good.")
+    good: float = option(
+        default=0.7, least=0, most=1, heading="Calibration", help="A pair is good if its J&F is at least X."
+    )
     precision: float = option(
-        default=0.9, least=0, most=1, heading="Calibration", help="Share of good pairs among the kept ones to reach."
+        default=0.9,
+        least=0,
+        most=1,
+        heading="Calibration",
+        help="Share of good pairs among the kept pairs that --calibrate aims at.",
     )
     address: str | None = option(
         default=None,
-        metavar="local|auto|HOST:PORT",
+        metavar=ADDRESS,
         heading="Resources",
-        help="Ray cluster to measure on.  [default: this process, or local from 20,000 masks]",
+        help=f"Ray cluster to compute signals on. {ADDRESS_HELP}  [default: none, computes in this process; local "
+        "above 20,000 masks]",
     )
     out: str = option(
         is_path=True,
@@ -71,7 +83,7 @@ class SelectConfig:
         if self.measure is not None:
             require_choice("--measure", self.measure, QUALITY_SIGNALS)
             if self.calibrate is None:
-                raise InputError("--measure names the measure that --calibrate finds a threshold for; give both")
+                raise InputError("--measure needs --calibrate, which finds a threshold for it; give both")
         for name, value in (("--good", self.good), ("--precision", self.precision)):
             if not 0 <= value <= 1:
                 raise InputError(f"{name} must be between 0 and 1, got {value}")

@@ -5,9 +5,9 @@ from jobs.config.options import argument, command_config
 
 @command_config
 class StatusConfig:
-    """Show how far a run is, from its folder alone.
+    """Show the progress of a run.
 
-    Counts pairs done and failed, pace, and time to go. Works on any machine that can read RUN.
+    Reads only the folder RUN, so it works on any machine. Prints pairs done and failed, pace and remaining time.
 
         rvos status s3://bucket/runs/first
     """

@@ -16,32 +16,37 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 class SubmitConfig:
     """Run any other command on a Ray cluster and follow it.
 
-    Submit COMMAND as a job, print its log, and end with its exit code. Repeat the command to follow a running job
-    again; a job that has ended is run again. With --status, --logs or --stop, COMMAND may be the id of the job.
+    Submits COMMAND as a job, prints its log until it ends, and returns its exit code. Repeat the command to follow a
+    running job again; a job that has ended is run again. With --status, --logs or --stop, COMMAND may be the id of the
+    job.
 
         rvos submit --address http://127.0.0.1:8265 -- segment s3://b/m.parquet s3://b/runs/1 --checkpoint s3://b/ckpt
         rvos submit --address http://127.0.0.1:8265 --stop rvos-segment-1-0a1b2c3d
     """
 
     command: tuple[str, ...] = argument(metavar="[--] COMMAND...")
-    address: str = option(metavar="http://HOST:8265", help="Job server of the cluster.")
+    address: str = option(metavar="http://HOST:8265", help="Job server of the cluster (Ray dashboard).")
     working_dir: str | None = option(
         default=None,
         metavar="DIR|none",
-        help="Checkout to send; 'none' uses the package installed on the nodes.  [default: this checkout, else none]",
+        help="Checkout of refervos to upload to the cluster; 'none' uses the package installed on the nodes.  "
+        "[default: the checkout that this command runs from, else none]",
     )
-    mounted: bool = option(default=False, help="Local paths in COMMAND are the same on every node (NFS, EFS).")
-    detach: bool = option(default=False, help="Submit and return without following the job.")
+    mounted: bool = option(
+        default=False,
+        help="Allow local paths in COMMAND: the same folders are mounted on every node (NFS, EFS).",
+    )
+    detach: bool = option(default=False, help="Submit, and return without following the job.")
     status: bool = option(default=False, help="Print the state of the job of this COMMAND; submit nothing.")
     logs: bool = option(default=False, help="Print the log of the job so far; submit nothing.")
-    stop: bool = option(default=False, help="Stop the job; committed units are kept.")
+    stop: bool = option(default=False, help="Stop the job; finished work is kept.")
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"--address must be a job server as in http://HOST:8265, got {self.address!r}")
         if self.status + self.logs + self.stop > 1:
-            raise InputError("--status, --logs and --stop exclude one another; give one of them")
+            raise InputError("got several of --status, --logs and --stop; give one of them")
         local = [word.removeprefix(LOCAL) for word in self.command if word.startswith(LOCAL)]
         if local and not self.mounted and parts.hostname not in LOOPBACK:
             raise InputError(

@@ -14,7 +14,7 @@ MOST_PIXELS = 2**28  # of one video, which is drawn in memory with a mask for ea
 class SynthConfig:
     """Make a synthetic data set of moving shapes.
 
-    Videos, true sentences about their shapes, exact masks, and attributes.
+    Writes videos, expressions that each fit exactly one shape, exact masks, and attributes.
 
         rvos synth --out shapes/train --videos 2000
         rvos synth --out shapes/test --videos 150 --split test --frames 12
@@ -27,17 +27,20 @@ class SynthConfig:
         choices=SPLITS,
         help="Splits differ in scenes and backgrounds; val and test also have appearances that train never shows.",
     )
-    frames: str = option(default="8:16", metavar="N|LEAST:MOST", help="Frames per video.")
-    shapes: str = option(default="2:5", metavar="N|LEAST:MOST", help="Shapes per video, 2 to 8.")
-    height: int = option(default=96, help="Height of the videos in pixels, an even number from 64.")
-    width: int = option(default=128, help="Width of the videos in pixels, an even number from 64.")
-    expressions: int = option(default=3, least=1, help="Largest number of sentences per video.")
+    frames: str = option(default="8:16", metavar="N|MIN:MAX", help="Frames per video.")
+    shapes: str = option(default="2:5", metavar="N|MIN:MAX", help="Shapes per video, 2 to 8.")
+    height: int = option(default=96, help="Height of the videos in pixels, even, at least 64.")
+    width: int = option(default=128, help="Width of the videos in pixels, even, at least 64.")
+    expressions: int = option(default=3, least=1, help="Maximum number of expressions per video.")
     focus: str | None = option(
         default=None,
         choices=FOCUSES,
-        help="Make all scenes and, where possible, all sentences of this kind.  [default: all kinds in turn]",
+        help="Make all scenes and, where possible, all expressions of this kind.  [default: all kinds in turn]",
     )
-    no_target: bool = option(default=False, help="Add a sentence about a missing shape to each video.")
+    no_target: bool = option(
+        default=False,
+        help="Also add, for each video, an expression about a shape that is not in it.",
+    )
     seed: int = option(default=0, least=0, help="Seed of all random choices.")
 
     def __post_init__(self) -> None:

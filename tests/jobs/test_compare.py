@@ -70,7 +70,7 @@ def test_wrong_use(folders, tmp_path):
     save(tmp_path / "d", rows.assign(size="small"), protocol="a2d")
     save(tmp_path / "e", rows.assign(size="small"))
     for scores, options, message in [
-        ((folders[0],), {}, "two folders"),
+        ((folders[0],), {}, "one folder of scores; give at least two"),
         ((folders[0], str(tmp_path)), {}, "holds no scores"),
         ((folders[0], str(tmp_path / "d")), {}, "protocol is a2d in"),
         ((folders[0], str(tmp_path / "e")), {}, "shares no pair"),

@@ -25,7 +25,7 @@ def test_other_folders_are_left_alone(tmp_path, what):
 
 
 def test_a_video_needs_its_sentence():
-    with pytest.raises(InputError, match="--video and --expression need each other"):
+    with pytest.raises(InputError, match="got only one of --video and --expression; give both"):
         DemoConfig(video="clip.mp4")
 
 

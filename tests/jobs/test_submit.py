@@ -246,7 +246,7 @@ def test_the_address_must_be_a_job_server(address):
 
 
 def test_two_questions_at_once_are_refused():
-    with pytest.raises(InputError, match="exclude one another"):
+    with pytest.raises(InputError, match="got several of --status, --logs and --stop; give one"):
         submit.SubmitConfig(command=("rvos-x",), address="http://head:8265", logs=True, stop=True)
 
 

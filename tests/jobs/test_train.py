@@ -95,7 +95,7 @@ def test_a_tokenizer_beside_a_checkpoint_is_refused(config, checkpoint):
         ({"annotations": ()}, "got 1 --data, but 0 --annotations"),
         ({"weight": (1.0, 2.0)}, "got 1 --data, but 2 --weight"),
         ({"weight": (0.0,)}, "above 0"),
-        ({"heldout": "m.parquet"}, "need each other"),
+        ({"heldout": "m.parquet"}, "got only one of --heldout and --heldout-annotations; give both"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(config, changes, message):
