@@ -78,15 +78,6 @@ class CheckResult:
         return "\n".join([*lines, f"{len(self.findings)} problems"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Video:
-    """The rows that share one URI, and the result of opening it."""
-
-    rows: np.ndarray
-    num_frames: int | None
-    findings: list[Finding]
-
-
 def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckResult:
     """Check every row, open every video once (header and first frame, in parallel), and write num_frames if requested.
 
@@ -106,27 +97,27 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         findings.append(Finding(row=row, video_id=video_id, rows=1, status=REFUSED, problem=problem.text))
     columns = table.select([name for name in MANIFEST.names if name in table.column_names])
     num_frames = np.full(table.num_rows, -1, np.int64)  # -1: unknown
-    frames = videos = without_length = 0
+    frames = without_length = 0
 
     codes = table["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     rows_by_uri = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-
-    def check(rows: np.ndarray) -> _Video:
-        return _check_video(columns.take(pa.array(rows)).to_pylist(), rows, lengths_matter=not config.write)
-
-    for video in bounded_map(check, rows_by_uri, WORKERS):
-        findings += video.findings
-        videos += 1
-        frames += video.num_frames or 0
-        without_length += video.num_frames is None and not video.findings
-        if video.num_frames is not None:
-            num_frames[video.rows] = video.num_frames
+    checked = bounded_map(
+        lambda rows: _check_video(columns.take(pa.array(rows)).to_pylist(), rows, lengths_matter=not config.write),
+        rows_by_uri,
+        WORKERS,
+    )
+    for rows, (length, problems) in zip(rows_by_uri, checked, strict=True):
+        findings += problems
+        frames += length or 0
+        without_length += length is None and not problems
+        if length is not None:
+            num_frames[rows] = length
     written = _write_num_frames(uri, num_frames) if config.write else None
     return CheckResult(
         manifest=uri,
         pairs=table.num_rows,
-        videos=videos,
+        videos=len(rows_by_uri),
         frames=frames,
         without_length=without_length,
         findings=tuple(sorted(findings, key=lambda finding: finding.row)),
@@ -143,8 +134,11 @@ def _long_expressions(table: pa.Table, checkpoint: CheckpointInfo) -> Iterator[F
             yield Finding(row=row, video_id=video_id, rows=1, status="bad_row", problem=text)
 
 
-def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool) -> _Video:
-    """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers."""
+def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool) -> tuple[int | None, list[Finding]]:
+    """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers.
+
+    Returns the frame count of the video, None if unknown, and the findings.
+    """
     header, problems = None, {}  # (status, text) -> indices into rows
     try:
         header = probe(rows[0]["video_uri"])
@@ -157,7 +151,7 @@ def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool)
         Finding(row=int(numbers[at[0]]), video_id=rows[at[0]]["video_id"], rows=len(at), status=status, problem=text)
         for (status, text), at in problems.items()
     ]
-    return _Video(numbers, header.num_frames if header else None, findings)
+    return header.num_frames if header else None, findings
 
 
 def _row_findings(row: dict, header: VideoHeader | None, lengths_matter: bool) -> Iterator[tuple[str, str]]:

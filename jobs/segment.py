@@ -114,7 +114,7 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
     inputs, fingerprint, checkpoint = check_model(config)
     folder = run_folder(config, fingerprint, inputs)
     the_run = Run(folder, fingerprint)
-    exists = Run.is_there(folder, fingerprint, inputs)
+    exists = Run.exists(folder, fingerprint, inputs)
     if config.strict or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
         paths = ("manifest", "run") if config.embedded else ("manifest", "run", "checkpoint")
@@ -149,12 +149,12 @@ def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> str:
     """RUN, or --new-run if RUN has another fingerprint. Raises InputError if neither can take this run."""
     folder = storage.absolute(config.run)
     try:
-        Run.is_there(folder, fingerprint, inputs)
+        Run.exists(folder, fingerprint, inputs)
     except OtherRunError:
         if config.new_run is None:
             raise
         folder = storage.absolute(config.new_run)
-        Run.is_there(folder, fingerprint, inputs)
+        Run.exists(folder, fingerprint, inputs)
     return folder
 
 

@@ -52,11 +52,11 @@ def run(config: StatusConfig) -> StatusResult:
     """Read the plan and the footers of all committed units. Raises InputError if the folder is not a run."""
     the_run = Run.open(storage.absolute(config.run))
     units = {unit.unit_id: unit for unit in the_run.units()}
-    there = sorted(the_run.committed() & units.keys())
+    committed = sorted(the_run.committed() & units.keys())
     failed: Counter[str] = Counter()
     pairs_done = frames = 0
     done: list[tuple[float, float, int, int]] = []  # ended, started, frames, planned pair-frames
-    for receipt in the_run.receipts(there):
+    for receipt in the_run.receipts(committed):
         failed.update(receipt.failed)
         pairs_done += receipt.pairs
         frames += receipt.frames
@@ -65,7 +65,7 @@ def run(config: StatusConfig) -> StatusResult:
     left = sum(unit.pair_frames for unit in units.values()) - sum(planned for *_, planned in done)
     recent = sorted(done)[-RECENT_UNITS:]
     rate, eta = _pace(recent, left)
-    finished = len(there) == len(units)
+    finished = len(committed) == len(units)
     audited = finished and storage.exists(the_run.success_uri)
     return StatusResult(
         run=the_run.folder,
@@ -74,7 +74,7 @@ def run(config: StatusConfig) -> StatusResult:
         pairs_done=pairs_done,
         failed=dict(failed),
         units=len(units),
-        units_done=len(there),
+        units_done=len(committed),
         frames=frames,
         frames_per_second=None if finished else rate,
         eta=None if finished else eta,

@@ -136,7 +136,7 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def _find_job(client: JobSubmissionClient, name: str) -> tuple[str | None, str]:
-    """Return the latest of the jobs `name`, `name-2`, `name-3`, ... (None if there is none), and the next free name."""
+    """Return the latest of the jobs `name`, `name-2`, `name-3`, ... (None without any), and the next free name."""
     names = {job.submission_id for job in client.list_jobs()}
     latest, next_name, number = None, name, 1
     while next_name in names:

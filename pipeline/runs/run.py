@@ -54,21 +54,21 @@ class Run:
         `decides` holds the options that the fingerprint is the hash of. Raises InputError if the folder holds other
         files, OtherRunError, which lists the differences, if it holds a run with another fingerprint.
         """
-        if not cls.is_there(folder, fingerprint, decides):
+        if not cls.exists(folder, fingerprint, decides):
             document = {"fingerprint": fingerprint, "decides": decides, **record}
             text = json.dumps(document, indent=2, sort_keys=True) + "\n"
             storage.write_bytes(storage.join(folder, RUN_JSON), text.encode(), replace=False)
-            cls.is_there(folder, fingerprint, decides)  # another process may have created it first
+            cls.exists(folder, fingerprint, decides)  # another process may have created it first
         return cls(folder, fingerprint)
 
     @classmethod
-    def is_there(cls, folder: str, fingerprint: str, decides: dict) -> bool:
+    def exists(cls, folder: str, fingerprint: str, decides: dict) -> bool:
         """Return True if `folder` holds this run, False if it is new or empty. Raises as `start`."""
         if not output_folder.has_marker(folder, RUN_JSON):
             return False
-        there = read_run_json(folder)
-        if there["fingerprint"] != fingerprint:
-            reason = output_folder.differences(there.get("decides", {}), decides) or "the fingerprint"
+        existing = read_run_json(folder)
+        if existing["fingerprint"] != fingerprint:
+            reason = output_folder.differences(existing.get("decides", {}), decides) or "the fingerprint"
             raise OtherRunError(
                 f"{folder} was created with different options ({reason}); "
                 "use the same options, or choose another folder with --new-run"
