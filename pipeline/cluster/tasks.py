@@ -33,6 +33,7 @@ def run_tasks(
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        context.raise_original_map_exception = True  # instead of Ray's own, which does not carry the text
         context.execution_no_progress_timeout_s = -1
         keeps_order = context.execution_options.preserve_order
         context.execution_options.preserve_order = True

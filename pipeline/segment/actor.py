@@ -139,6 +139,7 @@ def segment_units(
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # instead of Ray's own, which does not carry the text
     context.target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
     context.execution_no_progress_timeout_s = -1  # nodes may take hours to come, and so may a unit
     columns = [{name: getattr(unit, name) for name in Unit.__slots__} for unit in units]
