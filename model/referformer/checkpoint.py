@@ -33,8 +33,8 @@ PUBLISHED_SHORT_SIDE = 360
 
 # The published names are the model's own. The box heads are stored under two names; the first one is dropped.
 RENAMED = {"transformer.decoder.bbox_embed.": "bbox_embed."}
-# Endings of names that no forward pass reads: those of a FLOP counter, and a buffer of older text encoders.
-UNUSED = ("total_params", "total_ops", "embeddings.position_ids")
+# Endings of names that no forward pass reads: those of a FLOP counter, and constants of other text encoders.
+UNUSED = ("total_params", "total_ops", "embeddings.position_ids", "embeddings.token_type_ids")
 
 
 @dataclass(frozen=True)

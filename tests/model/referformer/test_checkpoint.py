@@ -77,6 +77,7 @@ def as_published(model, tmp_path, change=lambda state: None, zipped=True):
     """A file as the authors write them, from the model's weights after `change`."""
     state = model.state_dict()
     state[POSITION_IDS] = torch.arange(model.config.text.max_positions)[None]
+    state[POSITION_IDS.replace("position", "token_type")] = torch.zeros(1, 4, dtype=torch.int64)
     change(state)
     content = {"model": state, "optimizer": {"state": {}}, "epoch": 5, "args": argparse.Namespace(lr=1e-4)}
     torch.save(content, tmp_path / "published.pth", _use_new_zipfile_serialization=zipped)
@@ -109,6 +110,7 @@ def test_what_is_tolerated_is_told(video_swin, tmp_path):
     tables = [name for name in video_swin.state_dict() if name.endswith("relative_position_index")]
     assert set(published.tolerated["that nothing reads"]) == {
         POSITION_IDS,
+        POSITION_IDS.replace("position", "token_type"),
         "backbone.0.body.total_params",
         "total_ops",
     }
