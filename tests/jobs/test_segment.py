@@ -253,7 +253,7 @@ def test_another_model_writes_where_new_run_says(done, shapes, checkpoint, tmp_p
     assert result.run == str(tmp_path / "new")
     assert run(shapes[0], folder, checkpoint, new_run=str(tmp_path / "unused")).run == folder
     assert not (tmp_path / "unused").exists()
-    with pytest.raises(InputError, match="say with --new-run where to write instead"):
+    with pytest.raises(InputError, match="choose another folder with --new-run"):
         run(shapes[0], folder, checkpoint, threshold=0.3)
     with pytest.raises(InputError, match="threshold: 0.4, now 0.3"):
         run(shapes[0], folder, checkpoint, threshold=0.3, new_run=str(tmp_path / "new"))
@@ -310,7 +310,7 @@ def test_frames_are_as_large_as_the_checkpoint_wants_them(checkpoint):
 
 def test_an_actor_that_cannot_start_gives_one_line(shapes, checkpoint, tmp_path, monkeypatch):
     info = check_checkpoint(checkpoint)
-    monkeypatch.setattr(segment, "check_checkpoint", lambda folder: info)
+    monkeypatch.setattr(segment, "read_checkpoint_info", lambda checkpoint: info)
     broken = tmp_path / "checkpoint"
     broken.mkdir()
     with pytest.raises(InfrastructureError, match="the cluster gave up after 0 of 3 units: .*config.json"):
