@@ -81,17 +81,18 @@ class Layer(nn.Module):
 class SelfAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.heads, self.dropout = config.heads, config.dropout
+        self.heads = config.heads
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)  # of the attention weights; read below, never called
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """x [N, L, C]; mask [N, 1, L, L] bool, True where a token may look; None: everywhere."""
         query, key, value = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
-        dropout = self.dropout if self.training else 0.0
+        dropout = self.dropout.p if self.training else 0.0
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         return attended.transpose(1, 2).flatten(2)
 
