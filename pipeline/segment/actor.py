@@ -25,7 +25,7 @@ from pipeline.segment.resources import Resources
 from pipeline.segment.unit import segment_jobs
 from schemas.pair import PairKey
 
-MAX_BLOCKS = 4096  # of a run; the driver schedules each, so in a longer run a block holds several units
+UNITS_PER_BLOCK = 8  # the driver schedules blocks, at some milliseconds each; few units, to spread the work to the end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +143,7 @@ def segment_units(
     context.target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
     context.execution_no_progress_timeout_s = -1  # nodes may take hours to come, and so may a unit
     columns = [{name: getattr(unit, name) for name in Unit.__slots__} for unit in units]
-    per_block = -(-len(units) // MAX_BLOCKS)
+    per_block = max(1, min(UNITS_PER_BLOCK, len(units) // (8 * resources.actors)))
     blocks = [pa.Table.from_pylist(columns[i : i + per_block]) for i in range(0, len(units), per_block)]
     # An actor that dies is restarted and its call repeated, as often as it takes: the ladder of attempts ends that.
     receipts = ray.data.from_arrow(blocks).map_batches(
