@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.masks.by_video import MaskSource, PairMasks, frame_name, names_by_index
+from pipeline.masks.by_video import MaskSource, PairMasks, frame_name
 from pipeline.runs.run import is_run, read_run_json
 from pipeline.video import VideoHeader, probe
 from schemas import rle
@@ -52,7 +52,8 @@ def with_all_frames(
     the video has; else all frames of the video. With `missing` "error" no mask is added, and pairs that lack one go to
     `incomplete`. Raises InputError if a frame name or a size is needed and the video cannot be opened.
     """
-    indices = {name: index for pair in video for index, name in names_by_index(pair.frames).items()}
+    named = [row for pair in video for row in pair.frames.select(["frame_index", "frame_name"]).to_pylist()]
+    indices = {frame_name(row): row["frame_index"] for row in named}
     indices = dict(sorted(indices.items(), key=lambda item: item[1]))
     completed, added = [], 0
     for pair in video:

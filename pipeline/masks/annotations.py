@@ -1,6 +1,6 @@
 """Annotated masks: Parquet tables or a tree of PNGs, read by video."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,12 +11,13 @@ from pipeline.io import storage
 from pipeline.masks.png_trees import PngTree
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
-from schemas.masks import ANNOTATIONS, VOID
+from schemas.masks import ANNOTATIONS
 
 BY_EXPRESSION = pa.schema(
     [pa.field("expression_id", pa.string(), nullable=False) if f.name == "object_id" else f for f in ANNOTATIONS],
     metadata=required("video_id", "expression_id", "frame_index", "height", "width", "counts"),
 )
+SCHEMAS = {"object_id": ANNOTATIONS, "expression_id": BY_EXPRESSION}
 COMPANIONS = ("void.parquet", "foreground.parquet")  # in the folder of the annotations
 
 
@@ -58,50 +59,36 @@ class Annotations:
             if not key:
                 by_expression = "object_id" not in columns.names and "expression_id" in columns.names
                 key = "expression_id" if by_expression else "object_id"
-            problems = column_problems(columns, ANNOTATIONS if key == "object_id" else BY_EXPRESSION, table_uri)
+            problems = column_problems(columns, SCHEMAS[key], table_uri)
             if problems:
                 raise SchemaError(problems)
         companions = [storage.join(folder, name) for name in COMPANIONS]
         return cls(key, tuple(uris), *(uri if storage.exists(uri) else None for uri in companions))
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema of `tables`."""
-        return ANNOTATIONS if self.key == "object_id" else BY_EXPRESSION
-
     def keys_by_video(self) -> dict[str, frozenset[str]]:
         """Return the annotated object or expression ids of each video. Of Parquet files, only the ids are read."""
-        ids = pa.schema([self.schema.field(name) for name in ("video_id", self.key)], required("video_id", self.key))
+        names = ["video_id", self.key]
+        schema = pa.schema([SCHEMAS[self.key].field(name) for name in names], required(*names))
         keys: dict[str, set[str]] = {}
-
-        def add(table: pa.Table) -> None:
-            for row in table.group_by(ids.names).aggregate([]).to_pylist():
-                keys.setdefault(row["video_id"], set()).add(row[self.key])
-
         for table in self.tables:
-            if isinstance(table, pa.Table):
-                add(table)
-                continue
-            with storage.open_parquet(table) as file:
-                for group in range(file.num_row_groups):
-                    add(conform(file.read_row_group(group, ids.names), ids, table))
+            for part in [table] if isinstance(table, pa.Table) else _read_row_groups(table, schema):
+                for row in part.group_by(names).aggregate([]).to_pylist():
+                    keys.setdefault(row["video_id"], set()).add(row[self.key])
         return {video: frozenset(of_video) for video, of_video in keys.items()}
 
     def rows(self, videos: Collection[str]) -> pa.Table:
         """Return all annotation rows of these videos."""
-        tables = (_rows_of_videos(table, self.schema, videos) for table in self.tables)
+        tables = (rows_of_videos(table, SCHEMAS[self.key], videos) for table in self.tables)
         return pa.concat_tables(tables, promote_options="default")
 
-    def void_rows(self, videos: Collection[str]) -> pa.Table | None:
-        """Return the void pixels of these videos, if the annotations include them."""
-        return None if self.void is None else _rows_of_videos(self.void, VOID, videos)
 
-    def foreground_rows(self, videos: Collection[str]) -> pa.Table | None:
-        """Return the pixels of any object in these videos, if the annotations include them."""
-        return None if self.foreground is None else _rows_of_videos(self.foreground, VOID, videos)
+def _read_row_groups(uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    with storage.open_parquet(uri) as file:
+        for group in range(file.num_row_groups):
+            yield conform(file.read_row_group(group, schema.names), schema, uri)
 
 
-def _rows_of_videos(source: str | pa.Table, schema: pa.Schema, videos: Collection[str]) -> pa.Table:
+def rows_of_videos(source: str | pa.Table, schema: pa.Schema, videos: Collection[str]) -> pa.Table:
     """Return the rows of some videos, declared columns only; skip row groups that cannot contain them."""
     table = source
     if not isinstance(table, pa.Table):

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from pipeline.masks.predictions import ParquetPredictions, RowGroup, open_predictions, read_row_groups
+from pipeline.masks.predictions import ParquetPredictions, open_predictions
+from pipeline.masks.row_groups import read_row_groups
 from pipeline.masks.tasks import locate, row_groups_by_video
 from pipeline.runs.compact import by_pair, sorted_rows
 from pipeline.runs.run import Run, is_run
@@ -49,7 +50,9 @@ class PairMasks:
         indices = frames["frame_index"].to_numpy()
         if len(repeated := indices[1:][indices[1:] == indices[:-1]]):
             raise InputError(pair.message(f"duplicate frame_index {repeated[0]}; keep one mask for each frame"))
-        name, count = Counter(names_by_index(frames).values()).most_common(1)[0]
+        name, count = Counter(map(frame_name, frames.select(["frame_index", "frame_name"]).to_pylist())).most_common(1)[
+            0
+        ]
         if count > 1:
             raise InputError(pair.message(f"{count} frames have this name; names must be unique", name))
         return pair
@@ -100,17 +103,13 @@ def frame_name(row: dict) -> str:
     return row["frame_name"] if row["frame_name"] is not None else f"{row['frame_index']:05d}"
 
 
-def names_by_index(frames: pa.Table) -> dict[int, str]:
-    """Map frame_index to the name of the frame, for a table of PREDICTIONS."""
-    return {row["frame_index"]: frame_name(row) for row in frames.select(["frame_index", "frame_name"]).to_pylist()}
-
-
 @dataclass(frozen=True, slots=True)
 class MaskSource:
     """A run, or predictions in Parquet. `manifest` is the one given, else the run's own, or None."""
 
     uri: str
     manifest: pa.Table | None
+    predictions: ParquetPredictions
 
     @classmethod
     def open(cls, uri: str, manifest: str | None = None) -> "MaskSource":
@@ -119,23 +118,17 @@ class MaskSource:
         Raises InputError if `uri` is neither a finished run nor Parquet with masks, or the manifest is not valid.
         """
         uri = storage.absolute(uri)
-        given = None if manifest is None else read_manifest(manifest)
+        pairs = None if manifest is None else read_manifest(manifest)
         if is_run(uri):
             run = Run.open(uri)
             missing = {unit.unit_id for unit in run.units()} - run.committed()
             if missing:
                 raise InputError(f"{uri} is not finished: {len(missing)} units are missing; segment it first")
-            return cls(uri, run.manifest() if given is None else given)
-        source = cls(uri, given)
-        source.predictions()
-        return source
-
-    def predictions(self) -> ParquetPredictions:
-        """Return the reader of the masks. Raises InputError if they are a tree of PNGs."""
-        predictions = open_predictions(self.uri)
+            pairs = run.manifest() if pairs is None else pairs
+        predictions = open_predictions(uri)
         if not isinstance(predictions, ParquetPredictions):
-            raise InputError(f"{self.uri} is a tree of PNGs; give a run, a Parquet file or a folder of Parquet files")
-        return predictions
+            raise InputError(f"{uri} is a tree of PNGs; give a run, a Parquet file or a folder of Parquet files")
+        return cls(uri, pairs, predictions)
 
     def require_manifest(self) -> pa.Table:
         """Return the manifest. Raises InputError if the source has none."""
@@ -148,9 +141,14 @@ class MaskSource:
 
         Raises InputError for a duplicate frame or frame name, and for a frame without a mask.
         """
-        rows = None if self.manifest is None else _sorted_manifest_rows(self.manifest)
+        rows = None
+        if (manifest := self.manifest) is not None:
+            order = pc.sort_indices(manifest, sort_keys=[(name, "ascending") for name in PAIR_IDS.names])
+            parts = (order.slice(start, MANIFEST_ROWS) for start in range(0, len(order), MANIFEST_ROWS))
+            rows = itertools.chain.from_iterable(manifest.take(part).to_pylist() for part in parts)
         tables = by_pair(sorted_rows(Run.open(self.uri))) if is_run(self.uri) else self._sorted_pairs()
-        return by_video(pair_masks(rows, tables))
+        for _, pairs in itertools.groupby(pair_masks(rows, tables), lambda pair: pair.video_id):
+            yield list(pairs)
 
     def some(self, keys: Collection[PairKey]) -> Iterator[PairMasks]:
         """Yield those of a few pairs that have rows; of other pairs only the ids are read."""
@@ -164,17 +162,12 @@ class MaskSource:
 
     def _sorted_pairs(self, only: set[PairKey] | None = None) -> Iterator[tuple[PairKey, pa.Table]]:
         """Yield the rows of each pair, in order of pairs. Row groups are read for the videos that they hold."""
-        located = locate(self.predictions())
+        located = locate(self.predictions)
         wanted = {key: groups for key, groups in located.items() if only is None or key in only}
-
-        @functools.lru_cache(CACHED_ROW_GROUPS)
-        def read(row_group: RowGroup) -> pa.Table:
-            return read_row_groups([row_group])
-
+        read = functools.lru_cache(CACHED_ROW_GROUPS)(lambda row_group: read_row_groups([row_group]))
         for video, row_groups in sorted(row_groups_by_video(wanted).items()):
-            table = pa.concat_tables(
-                [read(row_group).filter(pc.field("video_id") == video) for row_group in row_groups]
-            )
+            of_video = pc.field("video_id") == video
+            table = pa.concat_tables([read(row_group).filter(of_video) for row_group in row_groups])
             for key, rows in sorted_pairs(table):
                 if only is None or key in only:
                     yield key, rows
@@ -209,15 +202,3 @@ def pair_masks(rows: Iterable[dict] | None, pairs: Iterator[tuple[PairKey, pa.Ta
             yield PairMasks.of(row, table)
         else:
             yield PairMasks(row, PREDICTIONS.empty_table(), "the predictions do not contain this pair")
-
-
-def by_video(pairs: Iterable[PairMasks]) -> Iterator[list[PairMasks]]:
-    """Group consecutive pairs of the same video."""
-    for _, group in itertools.groupby(pairs, lambda pair: pair.video_id):
-        yield list(group)
-
-
-def _sorted_manifest_rows(manifest: pa.Table) -> Iterator[dict]:
-    order = pc.sort_indices(manifest, sort_keys=[(name, "ascending") for name in PAIR_IDS.names])
-    for start in range(0, len(order), MANIFEST_ROWS):
-        yield from manifest.take(order.slice(start, MANIFEST_ROWS)).to_pylist()

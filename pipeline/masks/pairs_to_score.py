@@ -110,24 +110,13 @@ def pairs_from_annotations(
     return pa.Table.from_pylist(rows, schema=REQUESTED)
 
 
-def mask_keys(requested: pa.Table) -> list[MaskKey]:
-    """Return `RequestedPair.key` of each row of REQUESTED."""
-    columns = (requested[name].to_pylist() for name in ("video_id", "expression_id", "object_ids"))
-    return [
-        (video, (objects or [""])[0] if expression is None else expression)
-        for video, expression, objects in zip(*columns, strict=True)
-    ]
-
-
 def requested_pairs(requested: pa.Table, annotation_key: str, frame_step: int) -> list[RequestedPair]:
     """Convert the rows of REQUESTED, in their order."""
-
-    def as_set(values: list | None) -> frozenset | None:
-        return None if values is None else frozenset(values)
-
     pairs = []
     for row in requested.select(REQUESTED.names).to_pylist():
         objects = row["object_ids"] or []
+        columns = {"names": "frames", "indices": "frame_indices", "targets": "target_frames"}
+        listed = {name: frozenset(row[column]) for name, column in columns.items() if row[column] is not None}
         pair = RequestedPair(
             row=row["row"],
             video_id=row["video_id"],
@@ -135,12 +124,7 @@ def requested_pairs(requested: pa.Table, annotation_key: str, frame_step: int) -
             object_id=objects[0] if len(objects) == 1 else None,
             annotation_keys=(row["expression_id"],) if annotation_key == "expression_id" else tuple(objects),
             annotator=row["annotator"],
-            frames=RequestedFrames(
-                names=as_set(row["frames"]),
-                indices=as_set(row["frame_indices"]),
-                targets=as_set(row["target_frames"]),
-                step=frame_step,
-            ),
+            frames=RequestedFrames(step=frame_step, **listed),
         )
         pairs.append(pair)
     return pairs

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.masks.pairs_to_score import MaskKey
-from pipeline.masks.predictions import Predictions, RowGroup
+from pipeline.masks.predictions import Predictions
+from pipeline.masks.row_groups import RowGroup
 
 TASK_ROWS = 2048  # rows of masks in a task: many enough to pay for its overhead, few enough to balance the load
 TASK_PAIRS = 500  # in a task that reads little

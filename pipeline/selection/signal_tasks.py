@@ -3,10 +3,12 @@
 A task is a table with the pairs of some whole videos and the row groups of their masks, which workers read themselves.
 """
 
+import itertools
+
 import pyarrow as pa
 
-from pipeline.masks.by_video import PAIR_IDS, MaskSource, by_video, pair_masks, sorted_pairs
-from pipeline.masks.predictions import read_row_groups
+from pipeline.masks.by_video import PAIR_IDS, MaskSource, pair_masks, sorted_pairs
+from pipeline.masks.row_groups import read_row_groups
 from pipeline.masks.tasks import locate, plan_tasks, row_groups_by_video, row_groups_of
 from pipeline.selection.quality_signals import SIGNAL_COLUMNS, agreement, measure_masks, paraphrase_agreement
 from pipeline.selection.repeats import count_repeats
@@ -24,13 +26,13 @@ MEASURED = pa.schema(
 
 def plan_signal_tasks(source: MaskSource, against: MaskSource | None) -> tuple[list[pa.Table], int]:
     """Return tasks that hold each pair of `source` once, in order, and the number of their masks."""
-    located = locate(source.predictions())
+    located = locate(source.predictions)
     if source.manifest is None:
         pairs = pa.Table.from_pylist([PairKey(*key)._asdict() for key in sorted(located)], schema=PAIR_IDS)
     else:
         pairs = source.manifest.select([name for name in PAIR_COLUMNS if name in source.manifest.column_names])
         pairs = pairs.sort_by([(name, "ascending") for name in PAIR_IDS.names])
-    others = {} if against is None else locate(against.predictions())
+    others = {} if against is None else locate(against.predictions)
     tasks = plan_tasks(pairs, row_groups=row_groups_by_video(located), other_row_groups=row_groups_by_video(others))
     row_groups = {row_group for of_pair in located.values() for row_group in of_pair}
     return tasks, sum(row_group.rows for row_group in row_groups)
@@ -45,7 +47,8 @@ def measure_task(task: pa.Table, *, with_manifest: bool) -> pa.Table:
     other_pairs = {pair.key: pair for pair in pair_masks(None, others)}
     manifest = task.drop_columns(["row_groups", "other_row_groups"]).to_pylist() if with_manifest else None
     rows = []
-    for video in by_video(pair_masks(manifest, found)):
+    for _, of_video in itertools.groupby(pair_masks(manifest, found), lambda pair: pair.video_id):
+        video = list(of_video)
         for pair, repeats, paraphrases in zip(video, count_repeats(video), paraphrase_agreement(video), strict=True):
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "problem": pair.problem}
             if pair.frames.num_rows:

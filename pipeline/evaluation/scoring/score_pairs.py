@@ -15,10 +15,11 @@ from pipeline.evaluation.scoring.assignment import UNASSIGNED, assign
 from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame, match_frames
 from pipeline.evaluation.scoring.pair_match import PairMatch, fill_counts
-from pipeline.masks.annotations import Annotations
+from pipeline.masks.annotations import Annotations, rows_of_videos
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
 from schemas.errors import InputError
+from schemas.masks import VOID
 from schemas.pair import PairKey
 
 MAX_PROBLEMS = 20  # listed in an error text
@@ -48,13 +49,11 @@ def score_pairs(
 ) -> tuple[list[PairOutcome], MaskTable]:
     """Return the outcomes of `pairs`, in their order. Raises InputError that lists the problems of the annotations."""
     videos = {pair.video_id for pair in pairs}
-    masks = MaskTable(
-        predictions,
-        truth.rows(videos),
-        truth.key,
-        truth.void_rows(videos) if protocol.void else None,
-        truth.foreground_rows(videos) if "R" in protocol.metrics else None,
+    void, foreground = (
+        None if table is None else rows_of_videos(table, VOID, videos)
+        for table in (truth.void if protocol.void else None, truth.foreground if "R" in protocol.metrics else None)
     )
+    masks = MaskTable(predictions, truth.rows(videos), truth.key, void, foreground)
     problems: list[str] = []
     matches = [
         _match(pair, key, masks, protocol, problems)

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.masks.pairs_to_score import MaskKey, mask_keys
+from pipeline.masks.pairs_to_score import MaskKey
 from pipeline.masks.predictions import Predictions
 from pipeline.masks.tasks import locate, plan_tasks, row_groups_by_video
 from schemas.errors import InputError
@@ -16,7 +16,11 @@ def plan_scoring(predictions: Predictions, requested: pa.Table) -> tuple[list[pa
     The tasks hold the rows in order of video_id and manifest row, so that results do not depend on the row groups.
     Raises InputError if a requested pair has rows in two tables.
     """
-    keys = set(mask_keys(requested))
+    columns = (requested[name].to_pylist() for name in ("video_id", "expression_id", "object_ids"))
+    keys: set[MaskKey] = {  # `RequestedPair.key` of each row
+        (video, (objects or [""])[0] if expression is None else expression)
+        for video, expression, objects in zip(*columns, strict=True)
+    }
     located = locate(predictions, sorted(keys))
     extra = sorted(located.keys() - keys)
     for key in extra:

@@ -16,7 +16,8 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from pipeline.masks.png_trees import PngTree
-from pipeline.masks.predictions import open_predictions, read_row_groups
+from pipeline.masks.predictions import open_predictions
+from pipeline.masks.row_groups import read_row_groups
 from schemas import rle
 from schemas.errors import InputError
 from tests.handmade import error_of, rows_of, run_of_truth

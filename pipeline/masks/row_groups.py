@@ -1,0 +1,71 @@
+"""Read predicted masks from Parquet by row group."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.io import storage
+from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform
+from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
+
+
+class RowGroup(NamedTuple):
+    """The masks that are read at once: a row group of a Parquet file, or one video of a PNG tree.
+
+    Of a tree, `uri` is the video_id, and `group` and `rows` are 0.
+    """
+
+    uri: str
+    group: int
+    rows: int = 0
+
+
+def read_row_groups(
+    row_groups: Iterable[RowGroup],
+    videos: Collection[str] | None = None,
+    columns: Sequence[str] = tuple(PREDICTIONS.names),
+) -> pa.Table:
+    """Return the rows of some or all videos in Parquet row groups: `columns` of PREDICTIONS, null where absent.
+
+    Raises InputError if a table is not valid, or a row with a frame has no size or mask.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row_group in row_groups:
+        groups[row_group.uri].append(row_group.group)
+    schema = pa.schema([PREDICTIONS.field(name) for name in columns], metadata=PREDICTIONS.metadata)
+    tables = [schema.empty_table()]
+    for uri, numbers in groups.items():
+        with storage.open_parquet(uri) as file:
+            stored = [name for name in columns if name in file.schema_arrow.names]
+            table = conform(file.read_row_groups(sorted(numbers), stored), schema, uri)
+        has_frame = pc.is_valid(table["frame_index"])
+        for name in ("height", "width", "counts"):
+            row = pc.index(pc.and_(has_frame, pc.is_null(table[name])), True).as_py()  # pyright: ignore
+            if row >= 0:
+                text = f"column '{name}' is null but the row has a frame; store an empty mask as an all-background RLE"
+                raise SchemaError([Problem(uri, row, text)])
+        if videos is not None:
+            table = table.filter(pc.is_in(table["video_id"], pa.array(sorted(videos), pa.string())))
+        tables.append(add_missing_columns(table, schema))
+    return pa.concat_tables(tables)
+
+
+def list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
+    """List the row groups of one Parquet file with the pairs that have rows in each."""
+    found = []
+    with storage.open_parquet(uri) as file:
+        problems = column_problems(file.schema_arrow, PREDICTIONS, uri)
+        if problems:
+            raise SchemaError(problems)
+        for group in range(file.num_row_groups):
+            ids = file.read_row_group(group, ["video_id", "expression_id"])
+            for name in ids.column_names:
+                if ids[name].null_count:
+                    raise SchemaError([Problem(uri, None, f"column '{name}' has nulls; every row needs its ids")])
+            rows = ids.group_by(ids.column_names, use_threads=False).aggregate([]).to_pylist()
+            found.append((RowGroup(uri, group, len(ids)), [PairKey.of(row) for row in rows]))
+    return found
