@@ -50,9 +50,8 @@ class PairMasks:
         indices = frames["frame_index"].to_numpy()
         if len(repeated := indices[1:][indices[1:] == indices[:-1]]):
             raise InputError(pair.message(f"duplicate frame_index {repeated[0]}; keep one mask for each frame"))
-        name, count = Counter(map(frame_name, frames.select(["frame_index", "frame_name"]).to_pylist())).most_common(1)[
-            0
-        ]
+        named = frames.select(["frame_index", "frame_name"]).to_pylist()
+        name, count = Counter(map(frame_name, named)).most_common(1)[0]
         if count > 1:
             raise InputError(pair.message(f"{count} frames have this name; names must be unique", name))
         return pair

@@ -153,11 +153,6 @@ def frame_mean(values: np.ndarray) -> MetricValue:
     return MetricValue(float(values.mean()), float(len(values)))
 
 
-def precision_at(threshold: float, track: ObjectTrack) -> MetricValue:
-    """The share of frames with an IoU above the threshold."""
-    return frame_mean(iou32(track) > threshold)
-
-
 METRICS: dict[str, Callable[[ObjectTrack], MetricValue]] = {  # all but J&F, the mean of J and F, and mAP
     "J": lambda track: pair_mean(track.j),
     "F": lambda track: pair_mean(track.f),
@@ -173,5 +168,5 @@ METRICS: dict[str, Callable[[ObjectTrack], MetricValue]] = {  # all but J&F, the
     "T-acc": target_accuracy,
     "overall IoU": overall_iou,
     "mean IoU": lambda track: frame_mean(iou32(track)),
-    **{f"P@{threshold}": functools.partial(precision_at, threshold) for threshold in PRECISION_AT},
+    **{f"P@{k}": lambda track, k=k: frame_mean(iou32(track) > k) for k in PRECISION_AT},
 }

@@ -18,10 +18,11 @@ from pipeline.masks.pairs_to_score import RequestedPair
 
 def truth_digest(pair: RequestedPair, match: PairMatch, masks: MaskTable) -> bytes:
     """Return the SHA-256 of a pair, its frames, and their annotations with void pixels."""
-    digest = _start([*pair.key, pair.annotator, bool(pair.annotation_keys)])
+    ids = [*pair.key, pair.annotator, bool(pair.annotation_keys)]
+    digest = hashlib.sha256(json.dumps(ids).encode() + b"\n")
     first, rows, _, _ = masks.truth_arrays(match.frames)
-    digest.update(_integers(frame.size for frame in match.frames))
-    digest.update(_integers(np.diff(first)))
+    digest.update(np.array([frame.size for frame in match.frames], "<i8").tobytes())
+    digest.update(np.diff(first).astype("<i8").tobytes())
     _add_strings(digest, rows, masks)
     _add_strings(digest, [masks.void_row(frame) for frame in match.frames], masks)
     return digest.digest()
@@ -29,9 +30,9 @@ def truth_digest(pair: RequestedPair, match: PairMatch, masks: MaskTable) -> byt
 
 def prediction_digest(pair: RequestedPair, matches: Sequence[PairMatch], masks: MaskTable) -> bytes:
     """Return the SHA-256 of a pair and the masks compared with it; with assignment, those of its whole group."""
-    digest = _start(list(pair.key))
+    digest = hashlib.sha256(json.dumps(pair.key).encode() + b"\n")
     for match in matches:
-        digest.update(_integers([len(match.frames)]))
+        digest.update(np.array([len(match.frames)], "<i8").tobytes())
         rows = [frame.prediction for frame in match.frames] + [row for _, row in match.candidates]
         _add_strings(digest, rows, masks)
         digest.update(np.array([masks.score[row] or 0.0 for _, row in match.candidates], "<f8").tobytes())
@@ -41,14 +42,6 @@ def prediction_digest(pair: RequestedPair, matches: Sequence[PairMatch], masks: 
 def combine(digests: Iterable[bytes]) -> str:
     """Return one hash of the digests of all pairs, independent of their order."""
     return "sha256:" + hashlib.sha256(b"".join(sorted(digests))).hexdigest()
-
-
-def _start(ids: list) -> "hashlib._Hash":
-    return hashlib.sha256(json.dumps(ids).encode() + b"\n")
-
-
-def _integers(values: Iterable) -> bytes:
-    return np.array(list(values), "<i8").tobytes()
 
 
 def _add_strings(digest: "hashlib._Hash", rows: Sequence[int] | np.ndarray, masks: MaskTable) -> None:

@@ -128,21 +128,14 @@ def count_pairs(collected: CollectedScores, scorer: Scorer, manifest: pa.Table |
         computed: Any = textual_attributes(manifest.select(["video_id", "expression"]).to_pandas())
         for name, column in (given | {name: computed[name] for name in computed if name not in given}).items():
             pairs[name] = column.iloc[pairs["row"]].array
-    averaged = _averaged(pairs, scorer.protocol)
+    averaged, column = np.ones(len(pairs), bool), scorer.protocol.mean_over
+    if scorer.protocol.mean_of and column in pairs:
+        values: Any = pd.to_numeric(pairs[column], errors="coerce")
+        averaged = values.isin(scorer.protocol.mean_of).to_numpy()
+        if len(pairs) and not averaged.any():
+            wanted = " or ".join(map(str, scorer.protocol.mean_of))
+            raise InputError(f"no pair has {column} {wanted}, and {scorer.protocol.name} averages over no others")
     return CountedPairs(pairs[averaged].reset_index(drop=True), metrics, weights[averaged], scorer.protocol)
-
-
-def _averaged(pairs: pd.DataFrame, protocol: Protocol) -> np.ndarray:
-    """Return which pairs the protocol averages over, bool [N]. Raises InputError if it is none of them."""
-    column = protocol.mean_over
-    if not protocol.mean_of or column not in pairs:
-        return np.ones(len(pairs), bool)
-    values: Any = pd.to_numeric(pairs[column], errors="coerce")
-    averaged = values.isin(protocol.mean_of).to_numpy()
-    if len(pairs) and not averaged.any():
-        wanted = " or ".join(map(str, protocol.mean_of))
-        raise InputError(f"no pair has {column} {wanted}, and {protocol.name} averages over no others")
-    return averaged
 
 
 def missing_text(row: dict[Any, Any]) -> str | None:

@@ -7,7 +7,6 @@ Both are created atomically and only if absent, so the first writer wins. To wit
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -149,7 +148,14 @@ class Leaderboard:
             return []
         others: list[float] | list[None] = [None] * (len(entries) - 1)
         if others and not self.protocol.per_frame:
-            others = holm(_p_values(entries, metric))
+            first = entries[0].values(metric)
+            videos = first.index.get_level_values("video_id").to_numpy(str)
+            p_values = []
+            for entry in entries[1:]:
+                change = (entry.values(metric).reindex(first.index) - first).to_numpy()
+                known = ~np.isnan(change)
+                p_values.append(paired_difference(change[known], videos[known]).p if known.any() else 1.0)
+            others = holm(p_values)
         return [
             {
                 "rank": 1 + sum(other.mean(metric) > entry.mean(metric) for other in entries),
@@ -193,15 +199,3 @@ def _read_entry(uri: str) -> LeaderboardEntry:
     if not uri.endswith(f"/{document['name']}.parquet"):
         raise InputError(f"{uri} is the file of an entry {document['name']!r}; restore that file name, or remove it")
     return LeaderboardEntry(uri, document)
-
-
-def _p_values(entries: Sequence[LeaderboardEntry], metric: str) -> list[float]:
-    """Return the p-value of each further entry against the first."""
-    first = entries[0].values(metric)
-    videos = first.index.get_level_values("video_id").to_numpy(str)
-    p_values = []
-    for entry in entries[1:]:
-        change = (entry.values(metric).reindex(first.index) - first).to_numpy()
-        known = ~np.isnan(change)
-        p_values.append(paired_difference(change[known], videos[known]).p if known.any() else 1.0)
-    return p_values

@@ -31,8 +31,15 @@ def summarise(
     protocol = scorer.protocol
     table: Any = collected.pairs
     by_status: dict[str, Any] = {status: table[table["status"] == status] for status in PAIR_STATUSES}
-    listed = {f"{status}_pairs": by_status[status] for status in PAIR_STATUSES[1:]}
-    listed["incomplete_pairs"] = table[(table["status"] == "scored") & (table["missing_frames"] > 0)]
+    to_list = {f"{status}_pairs": by_status[status] for status in PAIR_STATUSES[1:]}
+    to_list["incomplete_pairs"] = table[(table["status"] == "scored") & (table["missing_frames"] > 0)]
+    listed = {
+        name: [
+            {key: row[key] for key in SCORE_IDS if isinstance(row[key], str)} | {"error": missing_text(row)}
+            for row in rows.head(LISTED_PAIRS).to_dict("records")
+        ]
+        for name, rows in to_list.items()
+    }
     overall = counted.means()
     if "mAP" in protocol.metrics:
         overall |= average_precision(collected.samples)
@@ -52,13 +59,9 @@ def summarise(
         "overall": overall,
         "by": by,
         "warnings": notes,
-        **{name: [_listed(row) for row in rows.head(LISTED_PAIRS).to_dict("records")] for name, rows in listed.items()},
+        **listed,
         "extra_pairs": [{"video_id": video, "expression_id": thing} for video, thing in extra[:LISTED_PAIRS]],
     }
-
-
-def _listed(row: dict[Any, Any]) -> dict:
-    return {name: row[name] for name in SCORE_IDS if isinstance(row[name], str)} | {"error": missing_text(row)}
 
 
 def _warnings(name: str, groups: Sequence[dict]) -> list[str]:
