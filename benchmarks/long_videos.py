@@ -95,7 +95,7 @@ def child(folder: str, length: int, overlap: int) -> None:
 
 
 def segmented(rows: list[dict], segmenter: Segmenter, overlap: int, out: str) -> str:
-    """What `rvos segment` does for one unit, in this process."""
+    """Segment one unit as `rvos segment` does, in this process."""
     options = FrameOptions(window=WINDOW, overlap=overlap)
     receipt = segment_unit(UnitJob(unit_id="unit", fingerprint="benchmark", uri=out, rows=rows), segmenter, options)
     if receipt.failed:

@@ -80,7 +80,7 @@ def write_many(tables: dict[str, pa.Table], copies: int, folder: Path) -> tuple[
 
 
 def evaluate(predictions: str, annotations: str, folder: Path) -> None:
-    """What `rvos evaluate` does up to frame_scores.parquet."""
+    """Score as `rvos evaluate` does, up to frame_scores.parquet."""
     scorer, tasks = plan(predictions, annotations)
     collect(map(scorer, tasks), scorer.metrics, str(folder / "frame_scores.parquet"))
 
@@ -235,7 +235,7 @@ def memory(folder: Path) -> None:
 
 
 def peak_megabytes() -> int:
-    """Of this process alone: getrusage knows the parent's too."""
+    """Return the peak memory of this process alone; getrusage includes the peak of its parent."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
 
 

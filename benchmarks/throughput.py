@@ -143,7 +143,7 @@ def one_by_one(
 
 
 def timed(model: nn.Module, run: Callable[[Seconds], T]) -> tuple[T, Seconds]:
-    """What `run` gives, and its seconds by part."""
+    """Return the result of `run` and its seconds by part."""
     clock: Seconds = defaultdict(float)
     handles = [handle for name, path in PARTS.items() for handle in watch(model.get_submodule(path), name, clock)]
     wall, cpu = time.perf_counter(), time.process_time()

@@ -1,5 +1,6 @@
-"""What the bundled checkpoint can do: J&F on unseen moving shapes by kind of sentence, in both published modes, and
-two controls that must cost it: sentences of other videos, and the opposite direction of motion.
+"""Score the bundled checkpoint on unseen moving shapes: J&F by kind of sentence, in both published modes.
+
+Two controls must lower the score: sentences of other videos, and the opposite direction of motion.
 
 python benchmarks/tiny.py --out tiny-scores [--checkpoint DIR]
 """

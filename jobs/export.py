@@ -13,7 +13,7 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportResult:
-    """What was written where. `counts` of "failed" and "unseen" pairs, which were left out, make the exit code 1."""
+    """Result of an export. The exit code is 1 if pairs were left out: those that failed or have no masks."""
 
     form: str
     out: str

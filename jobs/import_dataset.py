@@ -14,7 +14,7 @@ MAX_PROBLEMS = 1000  # reading stops after so many
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportResult:
-    """What was written (URIs, None for what the data set does not have) and what to know about it."""
+    """Result of an import: URIs of the files written (None: the data set has none), counts and warnings."""
 
     manifest: str | None
     annotations: str | None

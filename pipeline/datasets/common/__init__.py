@@ -1,1 +1,1 @@
-"""What several data set readers share."""
+"""Code that several data set readers share."""

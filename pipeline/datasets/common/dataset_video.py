@@ -1,4 +1,4 @@
-"""What every data set reader yields, whatever its layout: one `DatasetVideo` at a time."""
+"""`DatasetVideo`, one video with its pairs and masks: every data set reader yields these, one at a time."""
 
 from dataclasses import dataclass, field
 

@@ -95,7 +95,10 @@ def _percentiles(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of two paired sets. `smallest`: the true difference that a test at 5 % would find in 80 of 100 such sets."""
+    """Comparison of two paired sets.
+
+    `smallest` is the true difference that a test at 5 % would find in 80 of 100 such sets.
+    """
 
     value: float
     low: float

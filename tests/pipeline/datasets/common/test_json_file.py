@@ -21,7 +21,7 @@ VALUES = st.recursive(
 
 
 def walk(value, depth, path=()):
-    """What `entries` is to give, by the whole content."""
+    """Return what `entries` must yield, computed from the whole content."""
     if depth == 0 or not isinstance(value, dict | list):
         yield path, value
         return
