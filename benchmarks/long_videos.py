@@ -117,25 +117,25 @@ QUERIES = 5
 
 @dataclass(frozen=True)
 class Trap:
-    """A kind of scene, and what the simulated model knows of it."""
+    """A kind of scene, and the scores and embeddings of the simulated model in it."""
 
     meetings: str
-    alike: float  # cosine of what tells the two objects' embeddings apart
-    told: bool  # the first window's scores tell which one is meant; else they are as close as those of the others
+    alike: float  # cosine between the distinctive parts of the two embeddings
+    clear: bool  # the scores of the first window are clearly different; in all other windows they are close
 
     @property
     def name(self) -> str:
         hidden = "hidden in all shared frames" if self.meetings == "long" else "hidden in some shared frames"
         looks = "same looks" if self.alike == 1 else "like looks"
-        return f"{hidden}, {looks}{'' if self.told else ', never clearly told'}"
+        return f"{hidden}, {looks}{'' if self.clear else ', never clear'}"
 
 
 TRAPS = [
-    Trap("short", 0.5, told=True),
-    Trap("short", 1.0, told=True),
-    Trap("long", 0.5, told=True),
-    Trap("long", 1.0, told=True),
-    Trap("short", 0.5, told=False),
+    Trap("short", 0.5, clear=True),
+    Trap("short", 1.0, clear=True),
+    Trap("long", 0.5, clear=True),
+    Trap("long", 1.0, clear=True),
+    Trap("short", 0.5, clear=False),
 ]
 
 
@@ -176,7 +176,7 @@ class SimulatedModel(torch.nn.Module):
     """Candidate queries made from the truth, where Segmenter expects ReferFormer.
 
     Frames carry their number as a colour, sentences the number of their scene. In each window, at random: the order of
-    the queries; a score for each object (0.75 and 0.35 where the sentence tells them apart, else about 0.55 and 0.5
+    the queries; a score for each object (0.75 and 0.35 where the scores are clear, else about 0.55 and 0.5
     with a deviation of 0.12); masks a pixel off, with noise. In frames where an object is hidden its query has a low
     score, and in half of the windows its mask has slipped onto the other object. The other queries: both objects in
     one, and patches of background. Embeddings: a common part four times as strong as what is the query's own, noise in
@@ -217,8 +217,8 @@ def simulated(meeting: Meeting, places: np.ndarray, rng: np.random.Generator) ->
     """Mask logits [T, Q, h, w], scores [T, Q] and embeddings [T, Q, C] of one window."""
     truth = meeting.masks[:, places]
     seen = truth.sum((2, 3)) > 0.5 * math.pi * 13**2  # [2, T]
-    told = meeting.trap.told and places[0] == 0
-    levels = [0.75, 0.35] if told else rng.normal((0.55, 0.5), 0.12)
+    clear = meeting.trap.clear and places[0] == 0
+    levels = [0.75, 0.35] if clear else rng.normal((0.55, 0.5), 0.12)
     slipped = rng.random(2) < 0.5
     masks = [np.where((slipped[i] & ~seen[i])[:, None, None], truth[1 - i], truth[i]) for i in range(2)]
     patches = [np.roll(truth[i], (int(rng.integers(30, 60)), int(rng.integers(40, 90))), (1, 2)) for i in range(2)]
@@ -291,8 +291,9 @@ def identity_of(trap: Trap, scenes: int, overlap: int, folder: str) -> tuple[flo
 
 
 def switches_of(counts: Iterable[bytes], meeting: Meeting) -> int:
-    """How often the mask goes over to the other object: changes of the object that it covers with an IoU above 0.5,
-    among the frames in which it covers one and both are seen."""
+    """Count identity switches: changes of the object that the mask covers with an IoU above 0.5.
+
+    Frames count if both objects are visible and the mask covers one of them."""
     on = []
     for index, one in enumerate(counts):
         mask, truth = rle.decode(one, HEIGHT, WIDTH), meeting.masks[:, index]

@@ -138,7 +138,7 @@ def in_turn(size: str, options: argparse.Namespace, folder: Path) -> None:
 
 
 def stages(predictions: str, annotations: str, folder: Path, count: int) -> None:
-    """Where the CPU time goes, in microseconds per object-frame; stages of the kernel by stopping after each."""
+    """Print the CPU time of each stage in microseconds per object-frame, by stopping the kernel after each."""
     strings = pa.concat_tables([pq.read_table(path) for path in (annotations, predictions)], promote_options="default")
     _, offsets, content = strings["counts"].cast(pa.large_binary()).combine_chunks().buffers()
     data, starts = np.frombuffer(content, np.uint8), np.frombuffer(offsets, np.int64)[: len(strings) + 1]

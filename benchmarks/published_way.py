@@ -71,12 +71,12 @@ def sample_by_level(value: Tensor, shapes: list[tuple[int, int]], locations: Ten
 
 
 def at_once(function: Any, *tokens: Tensor, width: int) -> Tensor:
-    """As `model.mlp.token_wise`, with all tokens in one piece."""
+    """Replace `token_wise`: apply `function` to all tokens at once."""
     return function(*tokens)
 
 
 def unfolded(attention: nn.MultiheadAttention, keys: Tensor, values: Tensor, padding: Tensor) -> Any:
-    """As `model.word_attention` does it with many words."""
+    """Replace the folded projections of `word_attention` by plain attention."""
     return lambda x: attention(x, keys, values, key_padding_mask=padding)[0]
 
 
@@ -89,7 +89,7 @@ def with_weights(self: nn.MultiheadAttention, *args: Any, **options: Any) -> tup
 
 
 def grouped_convolutions(self: DynamicMaskHead, features: Tensor, parameters: Tensor, centres: Tensor) -> Tensor:
-    """As `DynamicMaskHead.forward`."""
+    """Replace `DynamicMaskHead.forward` by grouped convolutions."""
     (n, dim, h, w), queries = features.shape, parameters.shape[1]
     offsets = self._offsets(centres, h, w).view(n, queries, 2, h, w)
     x = torch.cat((features[:, None].expand(-1, queries, -1, -1, -1), offsets), dim=2)

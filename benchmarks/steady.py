@@ -185,7 +185,7 @@ def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) 
 
 
 def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: int = 1) -> Steady:
-    """As `rvos segment` does it."""
+    """Segment the units as `rvos segment` does."""
     started = time.time()
     invocation, resources = Invocation(name=uuid.uuid4().hex), Resources(actors=actors, least=actors)
     receipts = list(segment_units(units, run, model, OPTIONS, resources, invocation))  # pyright: ignore[reportArgumentType]
@@ -307,7 +307,7 @@ def resident_megabytes(pid: str) -> float:
 
 
 def object_store_megabytes() -> float:
-    """In use on all nodes, as Ray counts it."""
+    """Return the object store memory in use on all nodes, as Ray counts it."""
     from ray._private.internal_api import memory_summary
 
     text = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)

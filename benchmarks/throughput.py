@@ -77,9 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--baseline", type=int, default=8, help="expressions of the baseline; each costs the same")
-    parser.add_argument(
-        "--threads", type=int, help="of torch; one where other work goes on, since threads that wait spin"
-    )
+    parser.add_argument("--threads", type=int, help="of torch; use 1 on a busy machine, since waiting threads spin")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -130,7 +128,7 @@ def segment_all(segmenter: Segmenter, video: str, sentences: list[str], clock: S
 def one_by_one(
     model: ReferFormer, segmenter: Segmenter, video: str, sentences: list[str], clock: Seconds
 ) -> list[tuple[np.ndarray, torch.Tensor]]:
-    """The published way: everything anew for each expression."""
+    """Segment in the published way: compute everything again for each expression."""
     found = []
     for sentence in sentences:
         with part(clock, "decode and resize"):

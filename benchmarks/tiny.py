@@ -33,7 +33,7 @@ def shuffled(rows: list[dict]) -> list[dict]:
 
 
 def directed(rows: list[dict]) -> list[dict]:
-    """The pairs whose sentence tells a direction of motion."""
+    """Return the pairs whose sentence names a direction of motion."""
     return [row for row in rows if row["kind"] == "motion" and opposite_direction(row["expression"])]
 
 
@@ -74,7 +74,7 @@ def scored(
     name: str, rows: list[dict], schema: pa.Schema, window: str, annotations: str, out: Path, checkpoint: str
 ) -> dict:
     """The summary of `rvos evaluate` on what `rvos segment` makes of these rows."""
-    manifest = out / "data" / f"{name.replace(' ', '-')}.parquet"  # beside the videos
+    manifest = out / "data" / f"{name.replace(' ', '-')}.parquet"  # next to the videos
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), manifest)
     run = str(out / "runs" / manifest.stem)
     segment(SegmentConfig(manifest=str(manifest), run=run, checkpoint=checkpoint, window=window))
@@ -83,7 +83,7 @@ def scored(
 
 
 def report(summaries: dict[str, dict]) -> list[str]:
-    """As Markdown."""
+    """Format the scores as Markdown."""
     lines = ["| | pairs | J&F | 95 % interval | J | F |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [_line(name, summary["overall"]) for name, summary in summaries.items()]
     first = next(iter(summaries.values()))

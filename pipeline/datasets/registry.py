@@ -30,7 +30,7 @@ class PublishedCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """How a data set is read, and how large its authors say it is."""
+    """A data set: its reader, and its published size."""
 
     reader: str  # "module:function"
     layout: str  # of the folder ROOT, in one line

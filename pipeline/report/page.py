@@ -28,7 +28,7 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """As `number`, with a sign."""
+    """Format a number like `number`, with its sign."""
     return "–" if value is None or value != value else f"{value:+.4f}".replace("-", "−")
 
 

@@ -113,7 +113,7 @@ def precision_curve(pairs: SelectedPairs, found: Calibration) -> Plot:
 
 
 def _failing(pairs: SelectedPairs, rule: Rule) -> Any:
-    """Which pairs the rule drops, bool [N]; a pair without the signal is kept."""
+    """Return the pairs that the rule drops, bool [N]; it keeps a pair without the signal."""
     values = [None if math.isnan(value) else value for value in pairs[rule.measure]]
     return pd.Series([rule.reason({rule.measure: value}) is not None for value in values], pairs.index, dtype=bool)
 

@@ -149,7 +149,7 @@ class AttemptTracker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryStep:
-    """How to try a unit next: as a whole, or pair by pair without the pairs that failed.
+    """The next attempt at a unit: as a whole, or pair by pair without the pairs that failed.
 
     `exclusive`: with no other attempt in flight in the process, so that a death shows who caused it.
     """

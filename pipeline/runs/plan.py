@@ -26,7 +26,7 @@ HASHED_COLUMNS = ("video_id", "video_uri", "expression_id", "expression", "frame
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanOptions:
-    """How units are formed. Only `frame_step`, an option of the run, decides the masks."""
+    """Options of planning. Only `frame_step` affects the masks."""
 
     frame_step: int = 1
     unit_frames: int | None = None  # target of a unit in pair-frames; None: chosen by the size of the manifest

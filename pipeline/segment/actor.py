@@ -30,7 +30,7 @@ UNITS_PER_BLOCK = 8  # the driver schedules blocks, at some milliseconds each; f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelOptions:
-    """How an actor builds its segmenter."""
+    """Options with which an actor builds its segmenter."""
 
     checkpoint: str  # absolute, or BUNDLED
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""From the plan rows of a unit to the windows of frames that the model sees."""
+"""Read the videos of a unit as windows of frames for the model."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Prepare = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] to [h, w, 3]; Va
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameOptions:
-    """How to read frames and cut them into windows. Masks depend on all of it."""
+    """Options to read frames and cut them into windows. Masks depend on all of them."""
 
     window: int | None = 36  # frames of one model call; None: the whole video
     overlap: int = 0  # frames that a window shares with the next one, below `window`

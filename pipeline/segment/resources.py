@@ -1,4 +1,4 @@
-"""How many actors a run asks for, and the share of the cluster that each takes."""
+"""Size of the actor pool of a run, and the share of the cluster that each actor takes."""
 
 import os
 from collections.abc import Mapping, Sequence

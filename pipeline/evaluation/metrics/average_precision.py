@@ -1,4 +1,4 @@
-"""mAP over all samples (A2D, JHMDB): COCO's evaluation, fed with overlaps that are known already."""
+"""mAP over all samples (A2D, JHMDB): the COCO evaluation, given the overlaps instead of masks."""
 
 import contextlib
 import io
@@ -12,10 +12,12 @@ NAMES = ("mAP", "AP@0.5", "AP@0.75", "AP small", "AP medium", "AP large")
 
 
 def average_precision(samples: Sequence[tuple[int, Sequence[Mapping]]]) -> dict[str, float | None]:
-    """Each sample is the area of its one true mask and its candidates: `score`, `area`, `iou` with the truth.
+    """Return COCO average precision.
 
-    Precision averaged over IoU 0.5 to 0.95, at 0.5, at 0.75, and by area of the truth (under 32^2, 96^2, above);
-    None where there is no such object.
+    A sample is the area of its one annotated mask, in pixels, and its candidates: `score`, `area`, `iou` with it.
+
+    The values: averaged over IoU 0.5 to 0.95; at 0.5; at 0.75; and for annotated masks below 32^2 pixels, below 96^2
+    and above. None if no sample has such a mask.
     """
     truth = [_annotation(n, area) for n, (area, _) in enumerate(samples)]
     found = [
@@ -25,7 +27,7 @@ def average_precision(samples: Sequence[tuple[int, Sequence[Mapping]]]) -> dict[
     ]
     for number, annotation in enumerate(found):
         annotation["id"] = number + 1
-    with contextlib.redirect_stdout(io.StringIO()):  # COCO tells its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # COCO prints its progress
         evaluation = _KnownOverlaps(_coco(truth, len(samples)), _coco(found, len(samples)), "bbox")
         evaluation.params.useCats = 0
         evaluation.evaluate()
@@ -35,7 +37,7 @@ def average_precision(samples: Sequence[tuple[int, Sequence[Mapping]]]) -> dict[
 
 
 class _KnownOverlaps(COCOeval):
-    """Takes the IoU that each found annotation carries."""
+    """COCOeval that takes the IoU from the key `iou` of each candidate."""
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list:  # noqa: N802, N803  (COCO's names)
         found = self._dts[imgId, 1]

@@ -1,4 +1,4 @@
-"""How sure a mean is, when the pairs of one video are alike: everything here resamples or flips whole videos.
+"""Intervals and tests for means over pairs. The pairs of one video are alike, so whole videos are resampled or flipped.
 
 Bootstrap of a ratio of sums over clusters with percentile intervals: Davison and Hinkley, Bootstrap Methods and their
 Application, 3.8 and 5.3. Sign-flip permutation test: Good, Permutation, Parametric and Bootstrap Tests, 3.2. Holm,
@@ -20,7 +20,7 @@ _EXACT_VIDEOS = 13  # up to so many, all sign flips are tried
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """Weighted means of M metrics, each the mean over strata of the mean within; NaN where there is no weight."""
+    """Weighted means of M metrics: the mean of the means of the strata. NaN if all weights are zero."""
 
     value: np.ndarray  # float64 [M]
     low: np.ndarray  # 95 % interval; NaN with fewer than two videos
@@ -28,7 +28,7 @@ class Means:
     videos: int
 
     def interval(self, n: int) -> tuple[float, float] | None:
-        """Both ends of the interval of metric `n`; None where there is none."""
+        """Return both ends of the interval of metric `n`, or None with fewer than two videos."""
         low, high = float(self.low[n]), float(self.high[n])
         return None if np.isnan(low) else (low, high)
 
@@ -42,9 +42,9 @@ def clustered_means(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Means:
-    """Means of values [N, M] by weights [N, M] with intervals by bootstrap over `videos` [N], any ids.
+    """Return means of values [N, M] by weights [N, M], with bootstrap intervals over `videos` [N], ids of any type.
 
-    strata [N]: ids of groups that weigh the same, each with its own mean.
+    strata [N]: ids of groups. Each group has its own mean, and all groups weigh the same.
     """
     names, cluster = np.unique(videos, return_inverse=True)
     layers, layer = np.unique(np.zeros(len(values)) if strata is None else strata, return_inverse=True)
@@ -61,7 +61,7 @@ def clustered_means(
 
 
 def resample(sums: np.ndarray, *, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """Totals [B, K] of as many rows of `sums` [V, K] as there are, drawn with replacement B times."""
+    """Draw V rows of `sums` [V, K] with replacement, B times. Returns the total of each draw, [B, K]."""
     clusters = len(sums)
     resamples = min(resamples, max(LEAST, MAX_DRAWS // clusters))
     rng = np.random.default_rng(seed)
@@ -77,7 +77,7 @@ def resample(sums: np.ndarray, *, resamples: int = RESAMPLES, seed: int = SEED) 
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
-    """Means [B, M] from sums [B, strata, 2, M]."""
+    """Return means [B, M] of sums [B, strata, 2, M]."""
     weight = sums[:, :, 1]
     ratio = np.divide(sums[:, :, 0], weight, out=np.zeros_like(weight), where=weight > 0)
     strata = (weight > 0).sum(axis=1)
@@ -112,9 +112,10 @@ class Difference:
 def paired_difference(
     differences: np.ndarray, videos: np.ndarray, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Difference:
-    """Mean of `differences` [N], its interval by bootstrap over videos, and the p-value of its being chance.
+    """Return the mean of `differences` [N], its bootstrap interval over videos, and a p-value.
 
-    The test flips the sign of all differences of a video together: all ways if there are few videos, else at random.
+    The permutation test flips the signs of all differences of a video together: every combination if the videos are
+    few, random ones otherwise.
     """
     names, cluster = np.unique(videos, return_inverse=True)
     sums = np.stack([np.bincount(cluster, differences), np.bincount(cluster)], axis=1).astype(np.float64)
@@ -133,7 +134,7 @@ def paired_difference(
 
 
 def _flipped_totals(sums: np.ndarray, flips: int, seed: int) -> tuple[np.ndarray, bool]:
-    """Sums over videos under sign flips, and whether these are all there are."""
+    """Return the sums over videos under sign flips, and True if these are all combinations."""
     videos = len(sums)
     if videos <= _EXACT_VIDEOS:
         signs = 1 - 2 * (np.arange(2**videos)[:, None] >> np.arange(videos) & 1)
@@ -149,7 +150,7 @@ def _flipped_totals(sums: np.ndarray, flips: int, seed: int) -> tuple[np.ndarray
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values corrected for being several, in their order."""
+    """Return p-values corrected for multiple tests by the method of Holm, in the order of `p`."""
     corrected = [0.0] * len(p)
     highest = 0.0
     for rank, n in enumerate(sorted(range(len(p)), key=lambda n: p[n])):
