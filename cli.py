@@ -77,7 +77,7 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     click.echo(json.dumps(result.to_json(), indent=2) if as_json else result.text())
-    sys.exit(getattr(result, "exit_code", 0))
+    sys.exit(result.exit_code)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from jobs.config.audit import AuditConfig
+from jobs.result import JobResult
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest
@@ -14,7 +15,7 @@ SHOWN = 10  # findings of each kind that are printed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AuditResult:
+class AuditResult(JobResult):
     """The findings; see `pipeline.runs.audit.Audit`."""
 
     run: str

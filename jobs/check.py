@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.config.check import CheckConfig
+from jobs.result import JobResult
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
@@ -37,7 +38,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckResult:
+class CheckResult(JobResult):
     """The size of the manifest, and every problem, sorted by row.
 
     `without_length` counts videos without problems whose header has no frame count; `written` is the number of rows
@@ -58,9 +59,6 @@ class CheckResult:
         if any(finding.status == REFUSED for finding in self.findings):
             return 2
         return 1 if self.findings else 0
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         lines = [f"{self.manifest}: {self.pairs} pairs in {self.videos} videos, {self.frames} frames"]

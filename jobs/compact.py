@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass
 
 from jobs.config.compact import CompactConfig
+from jobs.result import JobResult
 from pipeline.io import storage
 from pipeline.runs.compact import Compacted, compact_run
 from pipeline.runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CompactResult:
+class CompactResult(JobResult):
     """The data set in `out`; `fresh` is False if it existed before."""
 
     out: str

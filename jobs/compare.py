@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jobs.config.compare import CompareConfig
+from jobs.result import JobResult
 from jobs.terminal.tables import shorten
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.grouping import Grouping, group_rows, spell_out, value_label
@@ -20,7 +21,7 @@ VALUE_COLUMNS = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CompareResult:
+class CompareResult(JobResult):
     """One comparison with the baseline for each further folder."""
 
     baseline: str
@@ -28,9 +29,6 @@ class CompareResult:
     metric: str
     comparisons: list[dict]
     warnings: list[str]
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         lines = [f"baseline  {self.baseline}", f"protocol  {self.protocol}, metric {self.metric}"]

@@ -1,9 +1,10 @@
 """`rvos convert`: convert a published `.pth` checkpoint to a checkpoint folder, without running code from it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.config.convert import ConvertConfig
+from jobs.result import JobResult
 from model.referformer.checkpoint import (
     CheckpointError,
     load_published,
@@ -17,7 +18,7 @@ from schemas.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvertResult:
+class ConvertResult(JobResult):
     """The checkpoint that was written."""
 
     out: str
@@ -27,9 +28,6 @@ class ConvertResult:
     megabytes: float  # of model.safetensors
     tolerated: dict[str, list[str]]  # reason -> names of tensors in the file that were left out
     digest: str
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         lines = [

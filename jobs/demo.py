@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jobs import audit, evaluate, report, segment
 from jobs.config.demo import DemoConfig
+from jobs.result import JobResult
 from jobs.segment_result import SegmentResult
 from pipeline.datasets.synthetic.shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
@@ -20,7 +21,7 @@ SHAPES = SyntheticVideos(videos=24, split="test", frames=(8, 12), expressions=2,
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DemoResult:
+class DemoResult(JobResult):
     """Results of the steps, and the files. `scored` and `reported` are None for a video of the user."""
 
     out: str

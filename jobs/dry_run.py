@@ -1,16 +1,17 @@
 """`rvos segment --dry-run`: run all checks and count the work, without writing anything."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from jobs.config.segment import SegmentConfig
+from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model, plan_options, run_folder, to_retry
 from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DryRunResult:
+class DryRunResult(JobResult):
     """The work of `rvos segment`. `pairs`, `units` and `frames` (masks) count what is not committed yet."""
 
     run: str
@@ -23,9 +24,6 @@ class DryRunResult:
     retried_pairs: int
     assumed_pairs: int  # new pairs without a known number of frames
     assumed_frames: int  # for each of them
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         lines = [

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from jobs.config.evaluate import EvaluateConfig
+from jobs.result import JobResult
 from jobs.terminal.tables import score_table
 from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
@@ -31,7 +32,7 @@ LOCAL_BYTES = 96 * 2**20  # of predictions; larger ones are scored on Ray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateResult:
+class EvaluateResult(JobResult):
     """The scores. `pairs`: ids, metrics and attributes of each pair that enters the means."""
 
     summary: dict

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field, fields
 
 from jobs.config.export import FORMATS, ExportConfig, ValidateConfig
+from jobs.result import JobResult
 from pipeline.export.servers import SERVERS, find_server
 from pipeline.export.validation import FAULT_KINDS, Findings, validate_submission
 from pipeline.io import output_folder, storage
@@ -12,7 +13,7 @@ from schemas.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportResult:
+class ExportResult(JobResult):
     """Result of an export. The exit code is 1 if pairs were left out: those that failed or have no masks."""
 
     form: str
@@ -24,9 +25,6 @@ class ExportResult:
     def exit_code(self) -> int:
         return int(self.counts.get("failed", 0) > 0 or self.counts.get("unseen", 0) > 0)
 
-    def to_json(self) -> dict:
-        return asdict(self)
-
     def text(self) -> str:
         lines = [f"{'out':<12}{self.out}", f"{'form':<12}{self.form}"]
         lines += [f"{name:<12}{count:,}" for name, count in self.counts.items()]
@@ -34,7 +32,7 @@ class ExportResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValidateResult:
+class ValidateResult(JobResult):
     """The mistakes of a submission, by kind."""
 
     zip: str

@@ -1,8 +1,9 @@
 """`rvos import`: the folder of a data set becomes a manifest and, if it has masks, annotations."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from jobs.config.import_dataset import ImportConfig
+from jobs.result import JobResult
 from pipeline.datasets.registry import DATASETS
 from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
@@ -13,7 +14,7 @@ MAX_PROBLEMS = 1000  # reading stops after so many
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImportResult:
+class ImportResult(JobResult):
     """Result of an import: URIs of the files written (None: the data set has none), counts and warnings."""
 
     manifest: str | None
@@ -26,9 +27,6 @@ class ImportResult:
     mask_rows: int
     published: tuple[str, ...]
     warnings: tuple[str, ...]
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         lines = [

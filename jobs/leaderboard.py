@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
+from jobs.result import JobResult
 from jobs.terminal.tables import shorten
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
@@ -16,7 +17,7 @@ HASH_CHARACTERS = 19
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standings:
+class Standings(JobResult):
     """The leaderboard. `entries`: as `Leaderboard.standings` returns them."""
 
     store: str

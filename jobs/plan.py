@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 
 from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
+from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model, frame_options, model_options, plan_options
 from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.segment.probe import ProbeTotals, probe_videos
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlanResult:
+class PlanResult(JobResult):
     """The size of the run, and what it takes on one `machine`; more machines take fewer hours.
 
     `output_bytes` and `cost` are None where nothing was measured or stated to compute them from.

@@ -1,11 +1,12 @@
 """`rvos report`: show one set of scores as a page that works offline."""
 
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from jobs import compare
 from jobs.config.compare import CompareConfig
 from jobs.config.report import ReportConfig
+from jobs.result import JobResult
 from pipeline.evaluation.summary.grouping import Grouping
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
@@ -13,16 +14,13 @@ from pipeline.report.score_report import build_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReportResult:
+class ReportResult(JobResult):
     """The page, its size, the number of frames in it, and notes on frames that could not be shown."""
 
     page: str
     bytes: int
     pictures: int
     notes: list[str]
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         lines = [f"report  {self.page}", f"size    {self.bytes / 1e6:.1f} MB, {self.pictures} frames shown"]

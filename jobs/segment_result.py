@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 
+from jobs.result import JobResult
 from jobs.terminal.progress import clock
 from model.bundled import NOTE
 from pipeline.runs.commit import SECONDS
@@ -9,7 +10,7 @@ from pipeline.segment.bottleneck import Bottleneck
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SegmentResult:
+class SegmentResult(JobResult):
     """The content of the run, and the work of this invocation."""
 
     run: str

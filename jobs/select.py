@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from jobs import evaluate
 from jobs.config.evaluate import EvaluateConfig
 from jobs.config.select import SelectConfig
+from jobs.result import JobResult
 from pipeline.cluster.tasks import run_tasks
 from pipeline.io import output_folder, storage
 from pipeline.masks.by_video import MaskSource
@@ -30,7 +31,7 @@ CORRELATIONS_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SelectResult:
+class SelectResult(JobResult):
     """Numbers of kept pairs, and of dropped pairs by rule; a pair that fails several rules counts for each."""
 
     out: str
@@ -41,9 +42,6 @@ class SelectResult:
     rules: list[str]
     calibration: Calibration | None
     notes: list[str]
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         lines = [f"{'out':<12}{self.out}", f"{'report':<12}{self.report}"]

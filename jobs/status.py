@@ -3,9 +3,10 @@
 import math
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from jobs.config.status import StatusConfig
+from jobs.result import JobResult
 from jobs.terminal.progress import clock
 from pipeline.io import storage
 from pipeline.runs.run import Run
@@ -15,7 +16,7 @@ QUIET_UNITS = 5  # times the longest recent unit; without a commit for so long, 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StatusResult:
+class StatusResult(JobResult):
     """Counts of pairs and units; `frames_per_second` and `eta` are None until two units are committed."""
 
     run: str
@@ -29,9 +30,6 @@ class StatusResult:
     frames_per_second: float | None
     eta: float | None  # seconds
     last_commit: float | None  # seconds ago
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         classes = ", ".join(f"{status} {count}" for status, count in sorted(self.failed.items()))

@@ -15,6 +15,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from jobs.config.submit import SubmitConfig
+from jobs.result import JobResult
 from pipeline.cluster.session import storage_settings
 from schemas.errors import InfrastructureError, InputError
 
@@ -28,7 +29,7 @@ NOT_READY = "No available agent"  # answer of a head node that is still starting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SubmitResult:
+class SubmitResult(JobResult):
     """The state of the job. `logs` is set only if requested."""
 
     submission_id: str

@@ -1,14 +1,15 @@
 """`rvos synth`: a synthetic data set of moving shapes, with sentences, exact masks and attributes."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from jobs.config.synth import SynthConfig
+from jobs.result import JobResult
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.io import output_folder, storage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SynthResult:
+class SynthResult(JobResult):
     """URIs and counts of the written data set."""
 
     manifest: str
@@ -16,9 +17,6 @@ class SynthResult:
     videos: int
     pairs: int
     kinds: dict[str, int]  # sentences by kind
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
     def text(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))

@@ -14,6 +14,7 @@ import ray.train.torch
 import torch
 
 from jobs.config.train import TrainConfig
+from jobs.result import JobResult
 from model.errors import CheckpointError
 from model.referformer.checkpoint import WEIGHTS, load_model, save_checkpoint, weights_digest
 from model.referformer.config import ReferFormerConfig
@@ -34,7 +35,7 @@ LOG_INTERVAL = 2.0  # seconds between two reads of the log
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainResult:
+class TrainResult(JobResult):
     """The checkpoint and the last losses and scores."""
 
     out: str
