@@ -88,7 +88,7 @@ def run(config: PlanConfig) -> PlanResult:
     return PlanResult(
         manifest=config.manifest,
         extent=size,
-        machine=(config.gpu or "GPU so fast") if stated else f"machine like this ({probe.device})",
+        machine=(config.gpu or "GPU of the stated speed") if stated else f"machine like this ({probe.device})",
         probed_videos=probe.videos,
         probed_frames=probe.frames,
         decode_hours=decode,

@@ -98,7 +98,7 @@ def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
 
 
 def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> dict:
-    """Everything that the masks depend on, by name. The fingerprint is its hash."""
+    """Return the weights and the options that decide the masks, by name. The fingerprint is their hash."""
     names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
     options = {"short_side": short_side} | {name: getattr(config, name) for name in names}
     if config.window == "whole":

@@ -24,7 +24,7 @@ class SynthResult(JobResult):
             [
                 f"manifest     {self.manifest}",
                 f"annotations  {self.annotations}",
-                f"{self.pairs} sentences in {self.videos} videos: {kinds}",
+                f"{self.pairs} expressions for {self.videos} videos: {kinds}",
             ]
         )
 

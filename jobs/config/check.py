@@ -8,7 +8,7 @@ class CheckConfig:
     """Validate a manifest and its videos before you pay for GPUs.
 
     Checks every row of MANIFEST, opens every video (header and first frame), and lists all problems. The exit code is
-    1 if some pairs would fail, and 2 if no run would start.
+    1 if it finds a problem, and 2 if no run would start.
 
         rvos check data/manifest.parquet
         rvos check data/manifest.parquet --checkpoint checkpoint/

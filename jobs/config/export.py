@@ -46,9 +46,10 @@ class SubmissionConfig(ExportConfig):
 class DavisConfig(ExportConfig):
     """Write label maps in the layout of DAVIS.
 
-    Merges the objects of each annotator into OUT/anno_0/VIDEO/FRAME.png and so on. Takes annotator and object from the
-    columns annotator and object_ids of the manifest or, without these columns, from the expression ids
-    (4 * object + annotator, both counted from 0). Where masks overlap, the one with the higher frame score wins.
+    Writes one tree of label maps per annotator: OUT/anno_0/VIDEO/FRAME.png, OUT/anno_1/ and so on. Takes annotator
+    and object from the columns annotator and object_ids of the manifest or, without these columns, from the
+    expression ids (4 * object + annotator, both counted from 0). Where masks overlap, the one with the higher frame
+    score wins.
 
         rvos export davis runs/davis --out results/
     """
@@ -129,7 +130,8 @@ class ValidateConfig:
     manifest: str | None = option(
         default=None,
         is_path=True,
-        help="Manifest with the expected pairs.  [default: compare the expressions of a video with each other]",
+        help="Manifest with the expected pairs. Without it, expressions and frames are only compared within each video "
+        "of the zip.",
     )
 
     def __post_init__(self) -> None:

@@ -11,8 +11,8 @@ class AddConfig:
     """Add scores to a leaderboard.
 
     SCORES is a folder written by 'rvos evaluate --out'. The first entry creates the leaderboard in the folder STORE
-    and fixes its protocol, its --missing rule and its annotations; adding scores with others fails. An entry holds the
-    scores of each pair, counts, versions, the run's fingerprint, and hashes of annotations and predictions.
+    and fixes its protocol, its --missing rule and its annotations; scores with another one are refused. An entry holds
+    the scores of each pair, counts, versions, the run's fingerprint, and hashes of annotations and predictions.
 
         rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
     """

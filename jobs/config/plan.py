@@ -23,7 +23,7 @@ class PlanConfig(RunOptions):
         default=None,
         above=0,
         heading="Estimate",
-        help="Speed of one GPU in masks (pair-frames) per second: the frames/s that 'rvos segment' prints.  [default: "
+        help="Masks per second of one GPU: the frames/s that 'rvos segment' prints for a run on one GPU.  [default: "
         "measured on this machine]",
     )
     gpu: str | None = option(

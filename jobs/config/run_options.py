@@ -15,7 +15,7 @@ class RunOptions:
         default=1,
         least=1,
         heading="What to segment",
-        help="Take every N-th frame of the videos; rows that list their frames are not affected.",
+        help="Take every N-th frame of the videos, except for rows with frames or frame_indices.",
     )
     checkpoint: str = option(
         default=BUNDLED,

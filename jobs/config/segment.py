@@ -27,8 +27,7 @@ class SegmentConfig(RunOptions):
     strict: bool = option(
         default=False,
         heading="What to segment",
-        help="Fail before the start if 'rvos check --checkpoint' finds an invalid row, an expression with too many "
-        "tokens, or a video that cannot be opened.",
+        help="Check all rows and videos first, as 'rvos check --checkpoint' does, and fail if a pair would fail.",
     )
     allow_short: bool = option(
         default=False,
@@ -49,7 +48,7 @@ class SegmentConfig(RunOptions):
         metavar="N|MIN:MAX",
         heading="Resources",
         help="Number of workers (actors), each with its own copy of the model; with MIN:MAX, as many as the cluster "
-        "can run.  [default: one per GPU, else 1]",
+        "can run.  [default: as many as the GPUs hold, else 1]",
     )
     gpus_per_actor: float | None = option(
         default=None,
@@ -69,7 +68,7 @@ class SegmentConfig(RunOptions):
         above=0,
         heading="Resources",
         help="Seconds that the model may take for a unit. Then its process is killed and the unit is tried again, at "
-        "last pair by pair; a pair that takes longer even on its own becomes an error row.  [default: none]",
+        "last pair by pair; a pair that takes longer twice, even on its own, becomes an error row.  [default: none]",
     )
     address: str = option(
         default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to run on. {ADDRESS_HELP}"
@@ -86,7 +85,7 @@ class SegmentConfig(RunOptions):
         metavar="DIR",
         is_path=True,
         heading="Retrying",
-        help="Folder to use instead if RUN was created with other weights or options.",
+        help="Folder to use instead if RUN was created with other weights, or other options that decide masks.",
     )
     dry_run: bool = option(
         default=False, heading="Output", help="Check all inputs and print the work to do; write nothing."

@@ -44,8 +44,8 @@ class SelectConfig:
         metavar="ANNOTATIONS",
         is_path=True,
         heading="Calibration",
-        help="Annotations of some pairs. Adds a rule: the loosest threshold on one signal that reaches --precision on "
-        "them.",
+        help="Annotations of some pairs. On these pairs, find the loosest threshold of one signal (--measure) that "
+        "reaches --precision, and add it as a rule.",
     )
     measure: str | None = option(
         default=None,
@@ -61,7 +61,7 @@ class SelectConfig:
         least=0,
         most=1,
         heading="Calibration",
-        help="Share of good pairs among the kept pairs that --calibrate aims at.",
+        help="Target of --calibrate: the share of good pairs among those that it keeps.",
     )
     address: str | None = option(
         default=None,

@@ -168,7 +168,7 @@ _ALL = (
         name="mevis",
         title="MeViS",
         source="MeViS, tools/eval_mevis.py",
-        unconfirmed="N-acc and T-acc for videos; rvos computes them by expression, as GRES defines them for images",
+        unconfirmed="N-acc and T-acc, which rvos computes by expression, as GRES does for images; J and F are checked",
         notes=(
             *_NO_TARGET_NOTES,
             "if a frame of an expression is not predicted, the published script leaves the expression out without a "

@@ -16,7 +16,7 @@ TEXT = (Path(__file__).resolve().parents[3] / "docs/datasets.md").read_text()
 
 
 def test_counts_of_the_docs():
-    table = TEXT.partition("## Is the download complete?")[2].partition("\n\nThe rows of")[0]
+    table = TEXT.partition("## Is the download complete?")[2].partition("\n\nThe published numbers of")[0]
     rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in table.splitlines()[6:]]
     published = [counts for dataset in DATASETS.values() for counts in dataset.published]
     assert rows == [
