@@ -55,7 +55,7 @@ class S3Server:
                     str(self.weed), "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
                     "-master.volumeSizeLimitMB=256", "-volume.max=50", "-filer=true", "-s3=true",
                     f"-s3.config={self.folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                    "-master.telemetry=false", *(f"-{name}.port={port}" for name, port in self.ports.items()),
+                    "-master.telemetry=false", "-master.electionTimeout=1s", *(f"-{name}.port={port}" for name, port in self.ports.items()),
                 ],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
