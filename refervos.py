@@ -31,4 +31,4 @@ def main() -> None:
     use_own_modules()
     from cli import main as command
 
-    command()
+    command(prog_name="rvos")

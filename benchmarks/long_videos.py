@@ -45,11 +45,11 @@ from pipeline.drawing.write_video import write_mp4
 from pipeline.io import storage
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from pipeline.segment.unit import segment_unit
 from schemas import rle
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
 from tests.moving_shapes import MovingScene
+from tests.one_unit import segment_unit
 
 WINDOW, OVERLAP = 36, 8
 WAYS = {f"--window {WINDOW}": 0, f"--window {WINDOW} --overlap {OVERLAP}": OVERLAP}

@@ -187,7 +187,7 @@ def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) 
 def chain(run: Run, units: list[Unit], model: ModelOptions | Sleeping, actors: int = 1) -> Steady:
     """Segment the units as `rvos segment` does."""
     started = time.time()
-    invocation, resources = Invocation(name=uuid.uuid4().hex), Resources(actors=actors, least=actors)
+    invocation, resources = Invocation(name=uuid.uuid4().hex), Resources(max_actors=actors, min_actors=actors)
     receipts = list(segment_units(units, run, model, OPTIONS, resources, invocation))  # pyright: ignore[reportArgumentType]
     receipts.sort(key=lambda receipt: receipt.ended)
     first, steady = receipts[actors - 1], receipts[actors:]  # from when all actors work

@@ -12,7 +12,7 @@ from jobs.result import JobResult
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
-from pipeline.io.manifest import load_manifest, row_problems, table_problems
+from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems
 from pipeline.io.parallel import bounded_map
 from pipeline.video import Selection, VideoHeader, probe
 from schemas.errors import MediaError
@@ -88,7 +88,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
     table = load_manifest(uri).combine_chunks()
     if config.checkpoint is not None:
         checkpoint = read_checkpoint_info(config.checkpoint)
-    findings = list(_long_expressions(table, checkpoint)) if checkpoint else []
+    findings = []
     for problem in table_problems(table, uri):
         row = problem.row or 0
         video_id = table["video_id"][row].as_py()
@@ -101,7 +101,9 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
     order = np.argsort(codes, kind="stable")
     rows_by_uri = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
     checked = bounded_map(
-        lambda rows: _check_video(columns.take(pa.array(rows)).to_pylist(), rows, lengths_matter=not config.write),
+        lambda rows: _check_video(
+            columns.take(pa.array(rows)).to_pylist(), rows, checkpoint, lengths_matter=not config.write
+        ),
         rows_by_uri,
         WORKERS,
     )
@@ -123,16 +125,9 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
     )
 
 
-def _long_expressions(table: pa.Table, checkpoint: CheckpointInfo) -> Iterator[Finding]:
-    limit = checkpoint.max_tokens
-    for row, expression in enumerate(table["expression"].to_pylist()):
-        if (count := checkpoint.count_tokens(expression or "")) > limit:
-            text = f"the expression has {count} tokens, at most {limit} fit; shorten it"
-            video_id = table["video_id"][row].as_py()
-            yield Finding(row=row, video_id=video_id, rows=1, status="bad_row", problem=text)
-
-
-def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool) -> tuple[int | None, list[Finding]]:
+def _check_video(
+    rows: list[dict], numbers: np.ndarray, checkpoint: CheckpointInfo | None, *, lengths_matter: bool
+) -> tuple[int | None, list[Finding]]:
     """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers.
 
     Returns the frame count of the video, None if unknown, and the findings.
@@ -143,7 +138,7 @@ def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool)
     except MediaError as error:
         problems[error.status, str(error)] = list(range(len(rows)))
     for index, row in enumerate(rows):
-        for status, text in _row_findings(row, header, lengths_matter):
+        for status, text in _row_findings(row, header, checkpoint, lengths_matter):
             problems.setdefault((status, text), []).append(index)
     findings = [
         Finding(row=int(numbers[at[0]]), video_id=rows[at[0]]["video_id"], rows=len(at), status=status, problem=text)
@@ -152,8 +147,13 @@ def _check_video(rows: list[dict], numbers: np.ndarray, *, lengths_matter: bool)
     return header.num_frames if header else None, findings
 
 
-def _row_findings(row: dict, header: VideoHeader | None, lengths_matter: bool) -> Iterator[tuple[str, str]]:
-    bad = [f"expression_id={row['expression_id']}: {problem}" for problem in row_problems(row)]
+def _row_findings(
+    row: dict, header: VideoHeader | None, checkpoint: CheckpointInfo | None, lengths_matter: bool
+) -> Iterator[tuple[str, str]]:
+    problems = list(row_problems(row))
+    if checkpoint and not problems and (too_long := length_problem(row["expression"], checkpoint)):
+        problems.append(too_long)
+    bad = [f"expression_id={row['expression_id']}: {problem}" for problem in problems]
     yield from (("bad_row", problem) for problem in bad)
     if header is None or bad:
         return

@@ -16,7 +16,8 @@ from pipeline.video import probe
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 
-MARK = "demo.txt"  # marks the folder of an earlier demo, which may be replaced
+MARK = "demo.txt"  # marks the folder of an earlier demo, whose files may be replaced
+FOLDERS, FILES = ("data", "run", "scores", "report"), ("manifest.parquet", "masks.png", "masks.mp4")  # of a demo
 SHAPES = SyntheticVideos(videos=24, split="test", frames=(8, 12), expressions=2, seed=7)
 
 
@@ -70,8 +71,11 @@ def run(config: DemoConfig) -> DemoResult:
             raise InputError(f"--video {config.video}: {error}") from None
     out = storage.absolute(config.out)
     if output_folder.has_marker(out, MARK):
-        storage.remove_folder(out)
-    storage.write_bytes(storage.join(out, MARK), b"Written by 'rvos demo'; the next demo replaces this folder.\n")
+        for name in FOLDERS:
+            storage.remove_folder(storage.join(out, name))
+        for name in FILES:
+            storage.remove(storage.join(out, name))
+    storage.write_bytes(storage.join(out, MARK), b"Written by 'rvos demo'; the next demo replaces its files.\n")
     if config.video is None:
         manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
     else:

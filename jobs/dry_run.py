@@ -57,7 +57,7 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
         new = PlanSize.of(plan_part(rows, fingerprint, plan_options(config)))
     planned, committed = the_run.units(), the_run.committed()
     open_units = [unit for unit in planned if unit.unit_id not in committed]
-    retried = [receipt for _, receipt in to_retry(the_run, planned, committed, config.again)]
+    retried = [receipt for _, receipt in to_retry(the_run, planned, committed, config.retry_statuses)]
     return DryRunResult(
         run=folder,
         exists=exists,
@@ -66,7 +66,7 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
         frames=new.pair_frames + sum(unit.pair_frames for unit in open_units),
         committed_units=len(planned) - len(open_units),
         retried_units=len(retried),
-        retried_pairs=sum(receipt.failed.get(status, 0) for receipt in retried for status in config.again),
+        retried_pairs=sum(receipt.failed.get(status, 0) for receipt in retried for status in config.retry_statuses),
         assumed_pairs=new.assumed_pairs,
         assumed_frames=config.assume_frames,
     )

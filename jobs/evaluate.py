@@ -14,7 +14,7 @@ from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.object_attributes import DESCRIBED
-from pipeline.evaluation.scoring.score_task import RESULT, Scorer
+from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.evaluation.summary.counted_pairs import NOT_SCORED, check_groupings, count_pairs, known_attributes
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
@@ -108,7 +108,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     out = storage.absolute(config.out)
     frame_scores = storage.join(out, "frame_scores.parquet")
     with storage.spool(frame_scores) as path:
-        results = run_tasks(scorer, tasks, RESULT, address=config.address, large=source.size > LOCAL_BYTES)
+        results = run_tasks(scorer, tasks, address=config.address, large=source.size > LOCAL_BYTES)
         collected = collect(results, scorer.metrics, path)
         counted = count_pairs(collected, scorer, manifest)
         if not len(counted.pairs):

@@ -49,7 +49,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
     invocation = Invocation(
         name=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         timeout=config.unit_timeout,
-        again=config.again,
+        retry_statuses=config.retry_statuses,
     )
     the_run, units, todo = prepare(config)
     totals, pool = RunTotals(), Resources()
@@ -86,7 +86,7 @@ def plan_options(config: SegmentConfig) -> PlanOptions:
 
 def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
     return ModelOptions(
-        checkpoint=BUNDLED if config.embedded else storage.absolute(config.checkpoint),
+        checkpoint=BUNDLED if config.is_bundled else storage.absolute(config.checkpoint),
         device=config.device,
         threads=threads,
         short_side=config.short_side,
@@ -117,7 +117,7 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
     exists = Run.exists(folder, fingerprint, inputs)
     if config.strict or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
-        paths = ("manifest", "run") if config.embedded else ("manifest", "run", "checkpoint")
+        paths = ("manifest", "run") if config.is_bundled else ("manifest", "run", "checkpoint")
         absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in paths}
         versions = {"python": platform.python_version(), "refervos": __version__}
         record = {  # enough to repeat the run
@@ -126,27 +126,27 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
             "versions": versions | {name: version(name) for name in RECORDED_PACKAGES},
         }
         the_run = Run.start(folder, fingerprint, inputs, record)
-        the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, origin=digest)
+        the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
     units, committed = the_run.units(), the_run.committed()
     todo = [unit for unit in units if unit.unit_id not in committed]
-    todo += [unit for unit, _ in to_retry(the_run, units, committed, config.again)]
+    todo += [unit for unit, _ in to_retry(the_run, units, committed, config.retry_statuses)]
     return the_run, units, sorted(todo, key=lambda unit: -unit.pair_frames)
 
 
 def to_retry(
-    the_run: Run, units: list[Unit], committed: set[str], again: tuple[str, ...]
+    the_run: Run, units: list[Unit], committed: set[str], retry_statuses: tuple[str, ...]
 ) -> Iterator[tuple[Unit, Receipt]]:
-    """The committed units that have pairs with one of these statuses, as their next generation."""
-    if not again:
+    """Yield the next generation of each committed unit with pairs of these statuses, and its present receipt."""
+    if not retry_statuses:
         return
     done = [unit for unit in units if unit.unit_id in committed]
     for unit, receipt in zip(done, the_run.receipts(unit.unit_id for unit in done), strict=True):
-        if not receipt.failed.keys().isdisjoint(again):
+        if not receipt.failed.keys().isdisjoint(retry_statuses):
             yield replace(unit, generation=receipt.generation + 1), receipt
 
 
 def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> str:
-    """RUN, or --new-run if RUN has another fingerprint. Raises InputError if neither can take this run."""
+    """Return RUN, or --new-run if RUN has another fingerprint. Raises InputError if neither fits."""
     folder = storage.absolute(config.run)
     try:
         Run.exists(folder, fingerprint, inputs)
@@ -232,9 +232,9 @@ def _sum_up(
         frames=totals.frames,
         seconds=round(seconds, 3),
         startup_seconds=round(wall_seconds - seconds, 3),
-        embedded=config.embedded,
+        is_bundled=config.is_bundled,
         stages={name: round(value, 3) for name, value in totals.stages.items()},
         parity=totals.parity,
         halvings=totals.halvings,
-        bound=find_bottleneck(totals.stages, seconds, pool.actors, pool.gpus_per_actor > 0) if seconds else None,
+        bound=find_bottleneck(totals.stages, seconds, pool.max_actors, pool.gpus_per_actor > 0) if seconds else None,
     )

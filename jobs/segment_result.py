@@ -21,7 +21,7 @@ class SegmentResult(JobResult):
     frames: int  # pair-frames made by this invocation
     seconds: float  # from the start of the first unit to the last commit
     startup_seconds: float  # the rest: reading, planning, starting actors, summing up
-    embedded: bool = False  # True: masks of the bundled checkpoint
+    is_bundled: bool = False  # True: masks of the bundled checkpoint
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
     bound: Bottleneck | None = None  # None if no unit was made
     parity: float | None = None  # largest share of mask pixels of a first unit that differ from plain float32
@@ -53,6 +53,6 @@ class SegmentResult(JobResult):
             lines.append(f"parity  {self.parity:.2%} of the masks' pixels differ from plain fp32 in a first unit")
         if self.halvings:
             lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
-        if self.embedded:
+        if self.is_bundled:
             lines.append(f"note    {NOTE}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])

@@ -22,7 +22,7 @@ from pipeline.report.selected import border, rules_with_frames, selection_html
 from pipeline.selection.calibration import Calibration, calibrate
 from pipeline.selection.decisions import collect_pairs, decide, missing_signal_notes
 from pipeline.selection.rules import Rule, read_rules
-from pipeline.selection.signal_tasks import MEASURED, measure_task, plan_signal_tasks
+from pipeline.selection.signal_tasks import measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
 from schemas.pair import PairKey
 
@@ -68,7 +68,7 @@ def run(config: SelectConfig) -> SelectResult:
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     output_folder.claim(out, made_of)
     measure = functools.partial(measure_task, with_manifest=source.manifest is not None)
-    pairs = collect_pairs(run_tasks(measure, tasks, MEASURED, address=config.address, large=masks > MASKS_HERE))
+    pairs = collect_pairs(run_tasks(measure, tasks, address=config.address, large=masks > MASKS_HERE))
     calibration, notes = None, []
     if config.calibrate is not None:
         pairs, calibration, notes = _calibrate(config, pairs, storage.join(out, "calibration"))

@@ -16,7 +16,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from jobs.config.submit import SubmitConfig
 from jobs.result import JobResult
-from pipeline.cluster.session import storage_settings
+from pipeline.cluster.session import SETUP_HOOK, storage_settings
 from schemas.errors import InfrastructureError, InputError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -149,7 +149,7 @@ def _find_job(client: JobSubmissionClient, name: str) -> tuple[str | None, str]:
 def _submit(client: JobSubmissionClient, config: SubmitConfig, name: str) -> str:
     runtime_env: dict = {
         "env_vars": {"PYTHONUNBUFFERED": "1", **storage_settings()},
-        "worker_process_setup_hook": "refervos.use_own_modules",
+        "worker_process_setup_hook": SETUP_HOOK,
     }
     code = _code(config.working_dir)
     if code:

@@ -7,6 +7,9 @@ if TYPE_CHECKING:  # cli.py imports this module, and its help must start fast
     import pyarrow as pa
 
 
+PAIR_COLUMNS = ["video_id", "expression_id"]
+
+
 class PairKey(NamedTuple):
     """A video and an expression about it. `str` gives the form that messages use."""
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+import refervos
 from cli import export_group, main
 from jobs.config.export import FORMATS, ExportConfig, Format
 from jobs.config.options import command_config, option
@@ -215,3 +216,10 @@ def test_input_errors_keep_their_text(monkeypatch):
     monkeypatch.setattr(jobs.check, "run", refuse)
     result = CliRunner().invoke(main, ["check", "m.parquet"])
     assert (result.exit_code, result.output) == (2, "Error: row 7 is bad\n")
+
+
+def test_messages_call_the_command_by_its_name(monkeypatch):
+    called = {}
+    monkeypatch.setattr("cli.main", lambda **options: called.update(options))
+    refervos.main()
+    assert called == {"prog_name": "rvos"}

@@ -28,7 +28,7 @@ def run(shapes, checkpoint, tmp_path) -> Path:
     from model.families import load_segmenter
     from pipeline.segment.clips import FrameOptions
     from pipeline.segment.events import UnitJob
-    from pipeline.segment.unit import segment_unit
+    from tests.one_unit import segment_unit
 
     folder = Path(shapes[0]).parent
     rows = pq.read_table(shapes[0]).slice(0, 1).to_pylist()

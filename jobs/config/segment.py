@@ -102,7 +102,7 @@ class SegmentConfig(RunOptions):
             raise InputError(f"--threshold must be between 0 and 1, got {self.threshold}")
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
             raise InputError(f"--actors must be a number, or MIN:MAX as in 1:16, got {self.actors!r}")
-        if unknown := set(self.again) - set(FAILURES):
+        if unknown := set(self.retry_statuses) - set(FAILURES):
             raise InputError(
                 f"--retry-errors {', '.join(sorted(unknown))}: choose from {', '.join(FAILURES)}, separated by commas, "
                 "or give no status to retry all failed pairs"
@@ -120,14 +120,14 @@ class SegmentConfig(RunOptions):
         return window / (window - self.overlap) if window else 1.0
 
     @property
-    def again(self) -> tuple[str, ...]:
+    def retry_statuses(self) -> tuple[str, ...]:
         """Statuses of the pairs to segment again."""
         if self.retry_errors is None:
             return ()
         return FAILURES if self.retry_errors == "all" else tuple(self.retry_errors.split(","))
 
     @property
-    def embedded(self) -> bool:
+    def is_bundled(self) -> bool:
         """True if the bundled checkpoint is used."""
         return self.checkpoint == BUNDLED
 

@@ -20,7 +20,7 @@ def find_own_error(error: BaseException) -> RvosError | None:
 def describe_cause(error: BaseException) -> str:
     """Describe in one line the error that a worker or Ray itself raised."""
     cause, *_ = _wrapped_errors(error)
-    if not str(cause).strip():  # Ray's SystemException has no text, only its cause has
+    if not str(cause).strip():  # Ray's SystemException is an empty cause; the error around it has the text
         cause = error
     lines = [line.strip() for line in RAY_ADVICE.sub("", str(cause)).splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("schemas.errors.")]

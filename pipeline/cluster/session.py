@@ -16,6 +16,7 @@ STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AW
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's job server sets it for the commands that it starts
 START_TRIES = 3
 REACH_SECONDS = 10
+SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
 WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's waiting threads must not take cores from decoding
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -66,7 +67,7 @@ def _start(address: str, empty_folder: str) -> None:
         options["runtime_env"] = {
             "working_dir": empty_folder,
             "env_vars": {**WORKERS, **storage_settings()},
-            "worker_process_setup_hook": "refervos.use_own_modules",
+            "worker_process_setup_hook": SETUP_HOOK,
         }
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}

@@ -11,7 +11,7 @@ from schemas.errors import InputError
 
 
 def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
-    """A local path of the checkpoint in a folder or at a URI, or of the bundled one of this installation."""
+    """Yield a local path of a checkpoint: of a folder, of a copy of a remote folder, or of the bundled checkpoint."""
     return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else storage.local_folder(checkpoint)
 
 

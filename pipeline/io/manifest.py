@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.segmenter import CheckpointInfo, Segmenter
 from pipeline.io import storage
 from schemas.check import Problem, SchemaError, conform
 from schemas.errors import InputError, StorageError
 from schemas.manifest import MANIFEST
-from schemas.pair import PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey
 
 MAX_EXPRESSION_BYTES = 16_384  # far above 512 tokens of any text; a longer text is not even tokenised
 
@@ -72,8 +73,8 @@ def _report_unreadable(uri: str) -> Iterator[None]:
 def table_problems(table: pa.Table, source: str) -> list[Problem]:
     """Find problems across rows: duplicate pairs, and videos with two URIs. Lists at most 1000 of each."""
     numbers = pa.array(range(table.num_rows))
-    rows = table.select(["video_id", "expression_id"]).append_column("row", numbers)
-    counts = rows.group_by(["video_id", "expression_id"]).aggregate([("row", "count"), ("row", "max")])
+    rows = table.select(PAIR_COLUMNS).append_column("row", numbers)
+    counts = rows.group_by(PAIR_COLUMNS).aggregate([("row", "count"), ("row", "max")])
     duplicates = counts.filter(pc.greater(counts["row_count"], 1)).sort_by("row_max").slice(0, 1000)
     problems = [
         Problem(
@@ -92,6 +93,12 @@ def table_problems(table: pa.Table, source: str) -> list[Problem]:
         text = f"video_id={video['video_id']} has {len(uris)} URIs ({', '.join(uris[:3])}); use one id per video"
         problems.append(Problem(source, video["row_min_max"], text))
     return problems
+
+
+def length_problem(expression: str, model: Segmenter | CheckpointInfo) -> str | None:
+    """Return the problem of an expression that is too long for `model`, or None."""
+    count, limit = model.count_tokens(expression), model.max_tokens
+    return f"the expression has {count} tokens, at most {limit} fit; shorten it" if count > limit else None
 
 
 def row_problems(row: dict) -> Iterator[str]:

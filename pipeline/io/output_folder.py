@@ -2,7 +2,7 @@
 
 A command may fill a new or empty folder, or one that it made before from the same inputs. A marker file in the folder
 identifies the command: run.json of a run, train.json of a training, and so on. Exports and selections have DOCUMENT,
-which records their inputs and becomes `complete` once every file is written.
+which records their inputs and becomes `complete` once every file is written. Hidden files, such as `.git`, count too.
 """
 
 import json
@@ -35,7 +35,7 @@ def require_outside(out: str, source: str) -> None:
 def require_empty(out: str) -> None:
     """Raise InputError unless the folder `out` is new or empty."""
     require_folder(out)
-    if found := storage.names(out, missing_ok=True):
+    if found := storage.names(out, missing_ok=True, hidden=True):
         raise InputError(f"{out} is not empty (it holds {found[0]}); choose a new or empty folder")
 
 
@@ -48,7 +48,7 @@ def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
     require_folder(out)
     if storage.exists(storage.join(out, marker)):  # a listing of a large folder takes longer
         return True
-    found = storage.names(out, missing_ok=True)
+    found = storage.names(out, missing_ok=True, hidden=True)
     for name in found if marker not in found else ():  # unless another process was faster
         if not any(fnmatch(name, pattern) for pattern in leftovers):
             raise InputError(f"{out} is not empty and has no {marker} (it holds {name}); choose a new or empty folder")
@@ -72,7 +72,7 @@ def claim(out: str, inputs: dict) -> None:
             document = dict(json.loads(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000)))
         except (ValueError, TypeError):
             raise InputError(f"{storage.join(out, DOCUMENT)} is damaged; choose a new folder") from None
-        failed = document.get("complete") is False and storage.names(out) == [DOCUMENT]
+        failed = document.get("complete") is False and storage.names(out, hidden=True) == [DOCUMENT]
         before = {name: value for name, value in document.items() if name not in PROGRESS}
         if not failed and before != inputs:
             reason = differences(before, inputs)

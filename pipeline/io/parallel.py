@@ -1,7 +1,7 @@
 """A parallel map that holds only a few items at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,10 +9,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def bounded_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Results of `function` in the order of `items`, from `workers` threads, at most 2 x `workers` ahead of the reader.
+def bounded_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """Yield the results of `function` in the order of `items`, from `workers` threads.
 
-    The first exception is raised in its turn; what has not started by then, or when the reader stops, never starts.
+    At most 2 x `workers` items are ahead of the reader. The first exception is raised in its turn. Items that are
+    waiting then, or when the reader stops, never start.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:

@@ -12,12 +12,11 @@ import contextlib
 import errno
 import functools
 import io
-import itertools
 import os
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO
 
 import fsspec
@@ -42,7 +41,7 @@ ACCESS_CODES = {
     "SignatureDoesNotMatch", "TokenRefreshRequired",
 }  # fmt: skip
 CONFLICT_CODES = {"ConditionalRequestConflict", "NoSuchUpload", "OperationAborted"}
-KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, use a profile, or give the machine a role"
+KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, use a profile, or give the machine a role"
 ERRNOS = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, FileExistsError: errno.EEXIST}
 
 
@@ -61,11 +60,17 @@ def filesystem(uri: str) -> Iterator[fsspec.AbstractFileSystem]:
     for text in (uri, *(os.environ.get(name, "") for name in ENDPOINTS if is_s3)):
         if "@" in re.split("[/?#]", text.partition("://")[2])[0]:
             where = "AWS_ENDPOINT_URL" if text != uri else uri
-            raise InputError(f"{where}: do not put user names and keys into a URI, where logs would show them; {KEYS}")
+            raise InputError(
+                f"{where}: do not put user names and keys into a URI, where logs would show them; {KEYS_HINT}"
+            )
     try:
         fs = fsspec.filesystem(scheme, **(_s3_options() if is_s3 else {}))
     except (ValueError, ImportError, TypeError) as error:  # TypeError: the backend needs more than a URI
         raise InputError(f"{uri}: no storage backend for '{scheme}://': {error}") from None
+    except Exception as error:
+        if not _is_backend(error):
+            raise
+        raise StorageError(f"{uri}: the AWS settings are not usable: {error}; {KEYS_HINT}") from None
     if is_s3:
         fs.retries = 1  # botocore repeats requests; s3fs would multiply them, up to 25 times
     try:
@@ -73,8 +78,7 @@ def filesystem(uri: str) -> Iterator[fsspec.AbstractFileSystem]:
     except (InputError, StorageError):
         raise
     except Exception as error:
-        backend = type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "s3fs"))
-        if not backend and not isinstance(error, OSError):
+        if not _is_backend(error) and not isinstance(error, OSError):
             raise
         cause = error
         if is_s3 and _answer(error)[0] in ("400", "403"):  # HEAD gives no reason, GET does
@@ -83,6 +87,10 @@ def filesystem(uri: str) -> Iterator[fsspec.AbstractFileSystem]:
             except Exception as fuller:
                 cause = fuller
         raise _translated(cause, uri) from None
+
+
+def _is_backend(error: Exception) -> bool:
+    return type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "s3fs"))
 
 
 @functools.cache
@@ -128,24 +136,31 @@ def size(uri: str) -> int:
         return int(fs.size(uri) or 0)
 
 
-def download(uri: str) -> tuple[int, Iterator[bytes]]:
-    """Return the size of a file, and its content block by block. Fetches at most one block before the first is read."""
+def download(uri: str) -> tuple[int, Generator[bytes, None, None]]:
+    """Return the size of a file, and its content block by block. Fetches at most one block before the first is read.
+
+    Close the blocks to end the requests ahead of the reader.
+    """
     if not uri.startswith(S3):
         return size(uri), _blocks(uri)
     first = _read_range(uri, 0, BLOCK_BYTES)
     total = size(uri) if len(first) == BLOCK_BYTES else len(first)
-    rest = bounded_map(
+    return total, _blocks_of_s3(uri, first, total)
+
+
+def _blocks(uri: str) -> Generator[bytes, None, None]:
+    with open_input(uri) as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
+def _blocks_of_s3(uri: str, first: bytes, total: int) -> Generator[bytes, None, None]:
+    yield first
+    yield from bounded_map(
         lambda start: _read_range(uri, start, min(start + BLOCK_BYTES, total)),
         range(BLOCK_BYTES, total, BLOCK_BYTES),
         DOWNLOADS,
     )
-    return total, itertools.chain([first], rest)
-
-
-def _blocks(uri: str) -> Iterator[bytes]:
-    with open_input(uri) as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block
 
 
 def _read_range(uri: str, start: int, stop: int) -> bytes:
@@ -242,7 +257,7 @@ def _translated(error: Exception, uri: str) -> OSError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     (code, status), name = _answer(error), type(error).__name__
     if code in ACCESS_CODES or name in ("NoCredentialsError", "PartialCredentialsError"):
-        return StorageError(f"{uri}: the storage denies access: {reason} ({code or 'no keys'}); {KEYS}")
+        return StorageError(f"{uri}: the storage denies access: {reason} ({code or 'no keys'}); {KEYS_HINT}")
     known = next((number for kind, number in ERRNOS.items() if isinstance(error, kind)), None)
     busy = status >= 500 or status == 429 or code == "RequestTimeout"
     if known or (status and not busy) or name == "ParamValidationError" or not uri.startswith(S3):

@@ -22,6 +22,8 @@ from pipeline.io import local, remote
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError
 
+SWAP_LOCK = ".swap.lock"
+
 
 def absolute(uri: str, base: str | None = None) -> str:
     """Return `uri` in a form that every process understands: local paths absolute, relative to `base` or the cwd."""
@@ -87,10 +89,11 @@ def size(uri: str) -> int:
     return remote.size(uri) if is_remote(uri) else os.path.getsize(uri)
 
 
-def names(folder: str, *, missing_ok: bool = False) -> list[str]:
+def names(folder: str, *, missing_ok: bool = False, hidden: bool = False) -> list[str]:
     """Return the sorted names of the files and folders directly in `folder`, without hidden ones (leading dot).
 
-    Raises FileNotFoundError if the folder does not exist; with `missing_ok`, returns an empty list.
+    `hidden` adds those, except temporary files of this module. Raises FileNotFoundError if the folder does not exist;
+    with `missing_ok`, returns an empty list.
     """
     try:
         found = remote.names(folder) if is_remote(folder) else os.listdir(folder)
@@ -98,7 +101,12 @@ def names(folder: str, *, missing_ok: bool = False) -> list[str]:
         if not missing_ok:
             raise
         return []
-    return sorted(name for name in found if name and not name.startswith("."))
+    return sorted(name for name in found if name and (not name.startswith(".") or (hidden and not _is_ours(name))))
+
+
+def _is_ours(name: str) -> bool:
+    """Return True for a hidden file that a killed `commit` or a `swap` leaves behind."""
+    return name.endswith(".part") or name == SWAP_LOCK
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
@@ -145,7 +153,7 @@ def local_file(uri: str) -> Iterator[str]:
         if total > disk.total:
             reason = f"{total} bytes are more than {folder} could hold; set TMPDIR to a larger disk"
             raise OSError(errno.EFBIG, reason, uri)
-        with local.report_full_disk(uri, folder), open(path, "wb") as file:
+        with local.report_full_disk(uri, folder), contextlib.closing(blocks), open(path, "wb") as file:
             if total > disk.free:
                 raise OSError(errno.ENOSPC, f"{total} bytes to fetch, {disk.free} free")
             for block in blocks:
@@ -208,7 +216,7 @@ def swap(path: str, uri: str, replaced: str) -> bool:
     """
     if is_remote(uri):
         return remote.put(path, uri, {"IfMatch": replaced})
-    with open(join(parent(uri), ".swap.lock"), "ab") as lock:
+    with open(join(parent(uri), SWAP_LOCK), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return os.path.exists(uri) and version(uri) == replaced and commit(path, uri, replace=True)
 

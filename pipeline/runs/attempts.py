@@ -94,7 +94,7 @@ class AttemptTracker:
     def __init__(
         self, folder: str, invocation: str, node: str, is_alive: Callable[[str], bool], timeout: float | None = None
     ) -> None:
-        """folder: RUN/attempts; is_alive: returns True for the id of a node that is still up; timeout: in seconds."""
+        """folder: RUN/attempts; is_alive: takes the id of a node, returns True if it is up; timeout: in seconds."""
         self.folder, self.invocation, self.node = folder, invocation, node
         self._is_alive, self._timeout = is_alive, timeout
         self._in_flight: set[Attempt] = set()
@@ -130,13 +130,14 @@ class AttemptTracker:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for attempt in list(self._in_flight):
-            self.end(attempt)
+        with contextlib.ExitStack() as stack:  # each of them, also if another one fails
+            for attempt in list(self._in_flight):
+                stack.callback(self.end, attempt)
 
     def deaths(self, unit_id: str) -> list[Marker]:
         """Return the markers of the attempts that count against a unit."""
         folder, counted = storage.join(self.folder, unit_id), []
-        for name in storage.names(folder) if storage.is_folder(folder) else []:
+        for name in storage.names(folder, missing_ok=True):
             with contextlib.suppress(FileNotFoundError):  # an attempt of another driver, which has just ended
                 marker = Marker.read(storage.join(folder, name))
                 runs_here = marker.host == socket.gethostname() and os.path.exists(f"/proc/{marker.pid}")

@@ -13,15 +13,14 @@ import pyarrow.compute as pc
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import receipt_of
-from pipeline.runs.compact import DOCUMENT, Part, by_pair, compacted_rows, read_document, sorted_rows
+from pipeline.runs.compact import DOCUMENT, CompactedFile, by_pair, compacted_rows, read_document, sorted_rows
 from pipeline.runs.run import Run
 from schemas.check import SchemaError, conform
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
-from schemas.pair import PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey
 
 KINDS = ("missing", "duplicate", "orphan", "stale", "unreadable")
-KEYS = ["video_id", "expression_id"]
 LISTED = 100  # findings of each kind that are listed, the others are counted
 READERS = 16  # units read in parallel
 
@@ -68,9 +67,9 @@ class _UnitContent:
             raise  # says nothing about the unit
         except (OSError, SchemaError, InputError, InfrastructureError, pa.ArrowInvalid) as error:
             return cls(problem=str(error))
-        for group in rows.group_by([*KEYS, "status"]).aggregate([([], "count_all")]).to_pylist():
+        for group in rows.group_by([*PAIR_COLUMNS, "status"]).aggregate([([], "count_all")]).to_pylist():
             content.rows.setdefault(PairKey.of(group), Counter())[group["status"]] += group["count_all"]
-        frames = rows.group_by([*KEYS, "frame_index"]).aggregate([([], "count_all")])
+        frames = rows.group_by([*PAIR_COLUMNS, "frame_index"]).aggregate([([], "count_all")])
         for group in frames.filter(pc.field("count_all") > 1).to_pylist():
             content.repeated.add(PairKey.of(group))
         return content
@@ -124,12 +123,12 @@ def _audit_unit(
 
 def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
     """Add to `audit` the pairs that only `manifest` or only the plan has."""
-    wanted, planned = manifest.select(KEYS), run.manifest().select(KEYS)
+    wanted, planned = manifest.select(PAIR_COLUMNS), run.manifest().select(PAIR_COLUMNS)
     for kind, here, other, text in (
         ("missing", wanted, planned, "is in the manifest but not in the plan; run 'rvos segment' again"),
         ("orphan", planned, wanted, "is in the plan but not in the manifest"),
     ):
-        for pair in here.join(other, KEYS, join_type="left anti").to_pylist():
+        for pair in here.join(other, PAIR_COLUMNS, join_type="left anti").to_pylist():
             audit.find(kind, f"{PairKey.of(pair)} {text}")
 
 
@@ -160,7 +159,7 @@ def compare_with_compacted(audit: Audit, run: Run, out: str) -> None:
             last, here, there = there[0], next(mine, None), next(theirs, None)
 
 
-def _readable_rows(audit: Audit, out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
+def _readable_rows(audit: Audit, out: str, parts: Sequence[CompactedFile]) -> Iterator[pa.Table]:
     for part in parts:
         try:
             yield from compacted_rows(out, [part])

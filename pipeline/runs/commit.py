@@ -19,7 +19,7 @@ from pipeline.io import storage
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError
 from schemas.masks import PREDICTIONS
-from schemas.pair import PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey
 
 RECEIPT_KEY = b"refervos.receipt"
 SECONDS = ("decode", "model", "encode", "write")  # in three threads; encode and write share one
@@ -55,14 +55,14 @@ class Receipt:
 class ReplacedObject:
     """A committed object that a later generation will replace.
 
-    `version` (of `storage.version`) is the one that was read; `again` holds the pairs to retry, whose error rows are
-    not copied.
+    `version` (of `storage.version`) is the one that was read; `retried_pairs` holds the pairs to retry, whose error
+    rows are not copied.
     """
 
     uri: str
     version: str
     receipt: Receipt
-    again: frozenset[PairKey]
+    retried_pairs: frozenset[PairKey]
 
     @classmethod
     def read(cls, uri: str, statuses: Collection[str]) -> Self:
@@ -70,7 +70,7 @@ class ReplacedObject:
         version = storage.version(uri)  # first, so that a swap after this is noticed
         with storage.open_parquet(uri) as file:
             receipt = receipt_of(file, uri)
-            ids = file.read(["video_id", "expression_id", "status"])
+            ids = file.read([*PAIR_COLUMNS, "status"])
         failed = ids.filter(pc.is_in(ids["status"], pa.array(list(statuses), pa.string())))
         return cls(uri, version, receipt, frozenset(PairKey.of_all(failed)))
 
@@ -96,7 +96,7 @@ class UnitWriter:
             with storage.open_parquet(self.replaced.uri) as file:
                 for number in range(file.num_row_groups):  # each holds rows of one pair
                     rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
-                    if pair_key(rows) not in self.replaced.again:
+                    if pair_key(rows) not in self.replaced.retried_pairs:
                         self.write(rows)
             self.receipt.generation = self.replaced.receipt.generation + 1
             self.receipt.kept_pairs, self.receipt.kept_frames = self.receipt.pairs, self.receipt.frames
@@ -160,7 +160,7 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
 
 def unit_pairs(uri: str) -> set[PairKey]:
     """Return the pairs in a committed unit."""
-    table = storage.read_table(uri, ["video_id", "expression_id"])
+    table = storage.read_table(uri, PAIR_COLUMNS)
     return set(PairKey.of_all(table.group_by(table.column_names).aggregate([])))
 
 

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,11 +21,12 @@ import pyarrow.parquet as pq
 from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import pair_key
+from pipeline.runs.plan import run_starts
 from pipeline.runs.run import Run
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
-from schemas.pair import PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey
 
 DOCUMENT = "_compact.json"
 FILE_BYTES = 128 * 2**20
@@ -35,7 +35,7 @@ READERS = 4  # units read ahead, in compressed form
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CompactedFile:
     """One file of the data set."""
 
     name: str
@@ -51,7 +51,7 @@ class Compacted:
     run: str
     fingerprint: str
     content: str
-    parts: tuple[Part, ...]
+    parts: tuple[CompactedFile, ...]
 
     @property
     def pairs(self) -> int:
@@ -90,7 +90,7 @@ def read_document(out: str) -> Compacted | None:
     uri = storage.join(out, DOCUMENT)
     try:
         values = json.loads(storage.read_bytes(uri, limit=100_000_000))
-        return Compacted(**values | {"parts": tuple(Part(**part) for part in values["parts"])})
+        return Compacted(**values | {"parts": tuple(CompactedFile(**part) for part in values["parts"])})
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
@@ -118,10 +118,9 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
     """
     found: dict[str, PairKey] = {}  # unit_id -> its first pair, since the plan is sorted within a unit
     for part in run.parts():
-        plan = run.read_part(part, ["unit_id", "video_id", "expression_id"])
+        plan = run.read_part(part, ["unit_id", *PAIR_COLUMNS])
         ids = plan["unit_id"].combine_chunks()
-        starts = np.flatnonzero(np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)))
-        for row in plan.take(starts).to_pylist():
+        for row in plan.take(run_starts(ids)).to_pylist():
             found.setdefault(row["unit_id"], PairKey.of(row))
     firsts = deque(sorted((key, unit_id) for unit_id, key in found.items()))
     contents = bounded_map(lambda unit: storage.read_bytes(run.masks_uri(unit[1])), tuple(firsts), READERS)
@@ -139,7 +138,7 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
             heapq.heappush(opened, (pairs[0][0], unit_id, file, pairs))
 
 
-def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
+def compacted_rows(out: str, parts: Sequence[CompactedFile]) -> Iterator[pa.Table]:
     """Yield all rows of a data set in order, one table per pair. Raises InputError if a file is unreadable."""
     for part in parts:
         with storage.open_parquet(storage.join(out, part.name)) as file:
@@ -151,8 +150,7 @@ def compacted_rows(out: str, parts: Sequence[Part]) -> Iterator[pa.Table]:
                 except (OSError, pa.ArrowInvalid) as error:
                     raise InputError(f"cannot read {part.name}: {error}") from None
                 ids = pc.binary_join_element_wise(rows["video_id"], rows["expression_id"], "\x1f").combine_chunks()
-                changes = np.flatnonzero(pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)) + 1
-                for start, stop in itertools.pairwise([0, *changes.tolist(), len(rows)]):
+                for start, stop in itertools.pairwise([*run_starts(ids).tolist(), len(rows)]):
                     yield rows.slice(start, stop - start)
 
 
@@ -166,14 +164,14 @@ def _row_groups(file: pq.ParquetFile, uri: str) -> dict[PairKey, list[int]]:
     """Return the numbers of the row groups of each pair in the object of a unit."""
     groups: dict[PairKey, list[int]] = {}
     for number in range(file.num_row_groups):
-        ids = file.read_row_group(number, ["video_id", "expression_id"])
+        ids = file.read_row_group(number, PAIR_COLUMNS)
         if len(ids.group_by(ids.column_names).aggregate([])) != 1:
             raise InfrastructureError(f"{uri} has two pairs in one row group: it was not written by 'rvos segment'")
         groups.setdefault(pair_key(ids), []).append(number)
     return groups
 
 
-def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:
+def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[CompactedFile]:
     """Write files of about FILE_BYTES, split between videos."""
     videos = itertools.groupby(tables, lambda table: pair_key(table).video_id)
     number = itertools.count()
@@ -183,7 +181,7 @@ def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[Part]:
             pairs, rows = _write_part(path, itertools.chain([first], videos))
             size = os.path.getsize(path)
             storage.commit(path, storage.join(out, name), replace=True)
-        yield Part(name, pairs, rows, size)
+        yield CompactedFile(name, pairs, rows, size)
 
 
 def _write_part(path: str, videos: Iterable[tuple[str, Iterable[pa.Table]]]) -> tuple[int, int]:

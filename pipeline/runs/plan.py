@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
-from schemas.pair import PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey
 
 SMALLEST_TARGET, LARGEST_TARGET, UNITS_AIMED_AT = 64, 4096, 2000
 VIDEO_TARGETS = 4  # a video of more targets than this is split by expressions
@@ -38,7 +38,7 @@ def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.
 
     The order is computed from ids and lengths alone, so that the rows are copied once.
     """
-    keys = manifest.select(["video_id", "expression_id"])
+    keys = manifest.select(PAIR_COLUMNS)
     by_key = pc.sort_indices(keys, [("video_id", "ascending"), ("expression_id", "ascending")]).to_numpy()
     keys = keys.take(by_key)
     lengths = pair_frames(manifest, options).to_numpy()[by_key]
@@ -105,6 +105,11 @@ def pair_frames(manifest: pa.Table, options: PlanOptions) -> pa.ChunkedArray:
     return pc.cast(pc.max_element_wise(counts, 1), pa.int32())
 
 
+def run_starts(ids: pa.Array) -> np.ndarray:
+    """Return the position of the first of each run of equal ids, int64 [runs]."""
+    return np.flatnonzero(np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)))
+
+
 def row_hashes(manifest: pa.Table) -> pa.Array:
     """Return an 8-byte hash of HASHED_COLUMNS for each row, binary [rows]. An absent column counts as null."""
     hashes = bytearray()
@@ -124,10 +129,11 @@ def compare_with_plan(manifest: pa.Table, planned: pa.Table, source: str) -> pa.
 
     Raises InputError, which lists pairs, if a planned row was changed or removed.
     """
-    keys = ["video_id", "expression_id"]
-    rows = manifest.select(keys).append_column("row_hash", row_hashes(manifest))
+    rows = manifest.select(PAIR_COLUMNS).append_column("row_hash", row_hashes(manifest))
     rows = rows.append_column("row", pa.array(np.arange(manifest.num_rows)))
-    joined = rows.join(planned.select([*keys, "row_hash"]), keys, right_suffix="_planned", join_type="full outer")
+    joined = rows.join(
+        planned.select([*PAIR_COLUMNS, "row_hash"]), PAIR_COLUMNS, right_suffix="_planned", join_type="full outer"
+    )
     changed = joined.filter(pc.not_equal(joined["row_hash"], joined["row_hash_planned"]))
     removed = joined.filter(pc.is_null(joined["row"]))
     faults = []

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.io import output_folder, storage
@@ -14,11 +13,12 @@ from pipeline.io.parallel import bounded_map
 from pipeline.runs import plan
 from pipeline.runs.commit import Receipt, read_receipt
 from schemas.errors import InputError, StorageError
+from schemas.pair import PAIR_COLUMNS
 
 RUN_JSON = "run.json"
 PLAN_ROW_GROUP = 4096  # rows; a worker reads only the row groups of its unit
 RECEIPT_READERS = 32  # footers read in parallel, which is mostly waiting for storage
-ORIGIN_KEY = b"refervos.origin"
+MANIFEST_DIGEST_KEY = b"refervos.origin"
 
 
 class OtherRunError(InputError):
@@ -48,27 +48,27 @@ class Run:
     fingerprint: str
 
     @classmethod
-    def start(cls, folder: str, fingerprint: str, decides: dict, record: dict) -> "Run":
+    def start(cls, folder: str, fingerprint: str, fingerprint_inputs: dict, record: dict) -> "Run":
         """Open the run in `folder`, or create it with `record` in its run.json.
 
-        `decides` holds the options that the fingerprint is the hash of. Raises InputError if the folder holds other
-        files, OtherRunError, which lists the differences, if it holds a run with another fingerprint.
+        `fingerprint_inputs` holds the options that the fingerprint is the hash of. Raises InputError if the folder
+        holds other files, OtherRunError, which lists the differences, if it holds a run with another fingerprint.
         """
-        if not cls.exists(folder, fingerprint, decides):
-            document = {"fingerprint": fingerprint, "decides": decides, **record}
+        if not cls.exists(folder, fingerprint, fingerprint_inputs):
+            document = {"fingerprint": fingerprint, "decides": fingerprint_inputs, **record}
             text = json.dumps(document, indent=2, sort_keys=True) + "\n"
             storage.write_bytes(storage.join(folder, RUN_JSON), text.encode(), replace=False)
-            cls.exists(folder, fingerprint, decides)  # another process may have created it first
+            cls.exists(folder, fingerprint, fingerprint_inputs)  # another process may have created it first
         return cls(folder, fingerprint)
 
     @classmethod
-    def exists(cls, folder: str, fingerprint: str, decides: dict) -> bool:
+    def exists(cls, folder: str, fingerprint: str, fingerprint_inputs: dict) -> bool:
         """Return True if `folder` holds this run, False if it is new or empty. Raises as `start`."""
         if not output_folder.has_marker(folder, RUN_JSON):
             return False
         existing = read_run_json(folder)
         if existing["fingerprint"] != fingerprint:
-            reason = output_folder.differences(existing.get("decides", {}), decides) or "the fingerprint"
+            reason = output_folder.differences(existing.get("decides", {}), fingerprint_inputs) or "the fingerprint"
             raise OtherRunError(
                 f"{folder} was created with different options ({reason}); "
                 "use the same options, or choose another folder with --new-run"
@@ -87,12 +87,12 @@ class Run:
         options: plan.PlanOptions,
         *,
         limit: int | None = None,
-        origin: str = "",
+        manifest_digest: str = "",
     ) -> None:
         """Add a part to the plan with the pairs of `manifest` (its first `limit` rows) that are not planned yet.
 
-        `origin` identifies the manifest's content and limit, for `is_planned_from`. Raises InputError if a planned row
-        was changed in, or removed from, the manifest.
+        `manifest_digest` identifies the manifest's content and limit, for `is_planned_from`. Raises InputError if a
+        planned row was changed in, or removed from, the manifest.
         """
         parts = self.parts()
         new = self.new_rows(manifest, source, limit)
@@ -100,18 +100,18 @@ class Run:
             return
         storage.remove(self.success_uri)
         part = plan.plan_part(new, self.fingerprint, options)
-        part = part.replace_schema_metadata({ORIGIN_KEY: origin.encode()})
+        part = part.replace_schema_metadata({MANIFEST_DIGEST_KEY: manifest_digest.encode()})
         uri = self._part_uri(parts[-1] + 1 if parts else 0)
         if not storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP):
-            self.extend_plan(manifest, source, options, limit=limit, origin=origin)
+            self.extend_plan(manifest, source, options, limit=limit, manifest_digest=manifest_digest)
 
-    def is_planned_from(self, origin: str) -> bool:
-        """Return True if the latest part was planned from `origin`: no rows need to be compared."""
+    def is_planned_from(self, manifest_digest: str) -> bool:
+        """Return True if the latest part was planned from `manifest_digest`: no rows need to be compared."""
         parts = self.parts()
         if not parts:
             return False
         with storage.open_parquet(self._part_uri(parts[-1])) as file:
-            return (file.schema_arrow.metadata or {}).get(ORIGIN_KEY, b"").decode() == origin
+            return (file.schema_arrow.metadata or {}).get(MANIFEST_DIGEST_KEY, b"").decode() == manifest_digest
 
     def new_rows(self, manifest: pa.Table, source: str, limit: int | None) -> pa.Table:
         """Return the rows of `manifest` (of its first `limit`) that are not planned yet. Raises as `extend_plan`."""
@@ -120,7 +120,7 @@ class Run:
         parts = self.parts()
         if not parts:
             return manifest.slice(0, limit)
-        planned = pa.concat_tables(self.read_part(part, ["video_id", "expression_id", "row_hash"]) for part in parts)
+        planned = pa.concat_tables(self.read_part(part, [*PAIR_COLUMNS, "row_hash"]) for part in parts)
         new = plan.compare_with_plan(manifest, planned, source)
         return new if limit is None else new.slice(0, max(0, limit - planned.num_rows))
 
@@ -186,9 +186,8 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
     row, last = 0, Unit("", part, 0, 0, 0)
     for batch in file.iter_batches(16 * PLAN_ROW_GROUP, columns=["unit_id", "pair_frames"]):
         ids, frames = batch["unit_id"], batch["pair_frames"].to_numpy()
-        changes = np.flatnonzero(pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)) + 1
-        starts = np.concatenate([[0], changes])
-        stops = row + np.append(changes, len(ids))
+        starts = plan.run_starts(ids)
+        stops = row + np.append(starts[1:], len(ids))
         sums = np.add.reduceat(frames, starts, dtype=np.int64)
         names = ids.take(pa.array(starts)).to_pylist()
         for unit_id, start, stop, total in zip(

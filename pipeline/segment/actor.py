@@ -10,19 +10,20 @@ from queue import SimpleQueue
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext
+import ray.data
 
 from model.families import load_segmenter
 from model.segmenter import Segmenter
+from pipeline.cluster.tasks import data_context
 from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
 from pipeline.runs.attempts import AttemptTracker, next_retry_step
 from pipeline.runs.commit import Receipt, ReplacedObject, read_receipt
 from pipeline.runs.run import Run, Unit
+from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.resources import Resources
-from pipeline.segment.unit import segment_jobs
 from schemas.pair import PairKey
 
 UNITS_PER_BLOCK = 8  # the driver schedules blocks, at some milliseconds each; few units, to spread the work to the end
@@ -64,7 +65,7 @@ class Invocation:
 
     name: str  # unique among all invocations of the run
     timeout: float | None = None  # seconds that one attempt may take
-    again: tuple[str, ...] = ()  # statuses of the pairs to retry
+    retry_statuses: tuple[str, ...] = ()  # statuses of the pairs to retry
 
 
 class UnitSegmenter:
@@ -76,7 +77,7 @@ class UnitSegmenter:
 
     def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, invocation: Invocation):
         self.run = run
-        self.again = invocation.again
+        self.retry_statuses = invocation.retry_statuses
         node = ray.get_runtime_context().get_node_id()
         self.tracker = AttemptTracker(
             storage.join(run.folder, "attempts"),
@@ -99,13 +100,13 @@ class UnitSegmenter:
         uri = self.run.masks_uri(unit.unit_id)
         receipt = read_receipt(uri) if storage.exists(uri) else None
         if receipt is None or receipt.generation < unit.generation:
-            replaced = ReplacedObject.read(uri, self.again) if receipt else None
+            replaced = ReplacedObject.read(uri, self.retry_statuses) if receipt else None
             rows = self.run.rows(unit).to_pylist()
             job = UnitJob(
                 unit_id=unit.unit_id,
                 fingerprint=self.run.fingerprint,
                 uri=uri,
-                rows=[row for row in rows if PairKey.of(row) in replaced.again] if replaced else rows,
+                rows=[row for row in rows if PairKey.of(row) in replaced.retried_pairs] if replaced else rows,
                 step=next_retry_step(self.tracker.deaths(unit.unit_id)),
                 replaced=replaced,
                 since=since,
@@ -135,15 +136,10 @@ def segment_units(
     resources: Resources,
     invocation: Invocation,
 ) -> Iterator[Receipt]:
-    """Segment `units` on the running Ray session. Yields receipts as units are committed, in any order."""
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True  # instead of Ray's own, which does not carry the text
-    context.target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
-    context.execution_no_progress_timeout_s = -1  # nodes may take hours to come, and so may a unit
+    """Segment `units` on the running Ray session. Yield receipts as units are committed, in any order."""
+    data_context().target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
     columns = [{name: getattr(unit, name) for name in Unit.__slots__} for unit in units]
-    per_block = max(1, min(UNITS_PER_BLOCK, len(units) // (8 * resources.actors)))
+    per_block = max(1, min(UNITS_PER_BLOCK, len(units) // (8 * resources.max_actors)))
     blocks = [pa.Table.from_pylist(columns[i : i + per_block]) for i in range(0, len(units), per_block)]
     # An actor that dies is restarted and its call repeated, as often as it takes: the ladder of attempts ends that.
     receipts = ray.data.from_arrow(blocks).map_batches(

@@ -6,18 +6,19 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+Put = Callable[..., None]  # put(item, bytes=0)
 
 
 class Closed(Exception):  # noqa: N818 - not a failure: the reader has stopped
     """Raised by `put` when the reader takes no more items."""
 
 
-def run_in_thread(work: Callable[[Callable[..., None]], None], items: int, size: int) -> Generator[Any, None, None]:
+def run_in_thread(work: Callable[[Put], None], items: int, size: int) -> Generator[Any, None, None]:
     """Yield what `work(put)` puts, in order, while it runs in its own thread.
 
-    `put(item, bytes)` waits while `items` are ready, or while they and the item in the reader's hand have more than
-    `size` bytes together. An item that is larger than `size` passes on its own; items of 0 bytes are only counted. So
-    memory holds `size` bytes, or one large item, and the item that `work` is about to put.
+    `put(item, bytes)` waits while `items` are ready, or while they and the item that the reader holds have more than
+    `size` bytes together. An item larger than `size` passes alone. Items of 0 bytes are only counted. Memory therefore
+    holds at most `size` bytes, or one large item, plus the item that `work` is about to put.
 
     An exception of `work` is raised here, after the items before it. Closing this generator makes the next `put` raise
     Closed, which ends the thread.

@@ -64,7 +64,7 @@ class ClipEnd:
 
 
 def split_rows(rows: list[dict], frame_step: int) -> tuple[list[Clip], list[tuple[dict, str]]]:
-    """Group plan rows into the clips to decode; and the rows that cannot be done, with their problems."""
+    """Group plan rows into clips to decode. Also returns the rows that cannot be segmented, with their problems."""
     clips: dict[tuple, Clip] = {}
     bad = []
     for row in rows:
@@ -103,7 +103,7 @@ def read_windows(clips: list[Clip], options: FrameOptions, prepare: Prepare) -> 
 
 
 def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, copy: LastFile) -> Iterator[Window]:
-    """The windows of a clip.
+    """Yield the windows of a clip.
 
     With an overlap each begins with the last frames of the one before, the last one with so many that it is full too.
     Without, the last one may be shorter.
@@ -137,7 +137,7 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, copy: LastFile) ->
 
 
 def _join(last: Window | None, new: Window, length: int | None) -> Window:
-    """The new frames, after as many frames of the last window as make `length` frames together."""
+    """Return a window of `length` frames: the last frames of the window before, then the new ones."""
     if last is None or length is None:
         return new
     first = len(new.frames)
@@ -152,7 +152,7 @@ def _join(last: Window | None, new: Window, length: int | None) -> Window:
 
 
 def _set_final(windows: Iterator[Window]) -> Iterator[Window]:
-    """Windows that overlap, each one as soon as the start of the next one is known."""
+    """Yield overlapping windows, each as soon as the start of the next one is known."""
     window = next(windows, None)
     while window:
         following = next(windows, None)
@@ -162,7 +162,7 @@ def _set_final(windows: Iterator[Window]) -> Iterator[Window]:
 
 
 def _frames(clip: Clip, options: FrameOptions, copy: LastFile) -> Iterator[Frame]:
-    """The frames of a clip. Raises MediaError at the end if a target frame was not among them."""
+    """Yield the frames of a clip. Raises MediaError at the end if a target frame was not among them."""
     missing = {name for targets in clip.targets for name in targets or ()}
     frames = read_frames(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short, copy=copy)
     for frame in frames:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from model.segmenter import Segmenter
 from pipeline.runs.attempts import AttemptTracker
+from pipeline.segment.channel import Put
 from pipeline.segment.clips import Clip, FrameOptions, Window, read_windows, split_rows
-from pipeline.segment.events import AttemptEnd, AttemptStart, Put, UnitEnd, UnitJob, UnitStart
+from pipeline.segment.events import AttemptEnd, AttemptStart, UnitEnd, UnitJob, UnitStart
 from schemas.pair import PairKey
 
 
@@ -20,9 +21,9 @@ def decode_units(
         attempts: list[tuple[PairKey | None, list[Clip]]] = [(None, clips)] if clips else []
         if job.step.pair_by_pair:
             pairs = [(PairKey.of(row), row, clip) for clip in clips for row in clip.pairs]
-            dead = job.step.failed_pairs
-            failed += [(row, *dead[pair]) for pair, row, _ in pairs if pair in dead]
-            attempts = [(pair, [replace(clip, pairs=[row])]) for pair, row, clip in pairs if pair not in dead]
+            failed_pairs = job.step.failed_pairs
+            failed += [(row, *failed_pairs[pair]) for pair, row, _ in pairs if pair in failed_pairs]
+            attempts = [(pair, [replace(clip, pairs=[row])]) for pair, row, clip in pairs if pair not in failed_pairs]
         put(UnitStart(job, failed))
         for pair, together in attempts:
             attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)

@@ -5,15 +5,13 @@ model -> write:   UnitStart ((Answer* ClipDone)* AttemptEnd)* UnitDone
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from model.segmenter import Segmentation, SegmenterStats
 from pipeline.runs.attempts import Attempt, RetryStep
 from pipeline.runs.commit import ReplacedObject
 from pipeline.segment.clips import ClipEnd, Window
-
-Put = Callable[..., None]  # put(event, bytes=0), see pipeline.segment.channel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

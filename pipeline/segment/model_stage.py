@@ -10,7 +10,9 @@ from dataclasses import replace
 from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
 from model.segmenter import Overlap, Segmentation, Segmenter
+from pipeline.io.manifest import length_problem
 from pipeline.runs.attempts import Attempt
+from pipeline.segment.channel import Put
 from pipeline.segment.clips import Clip, ClipEnd, Window
 from pipeline.segment.events import (
     Answer,
@@ -20,7 +22,6 @@ from pipeline.segment.events import (
     DecodeEvent,
     ModelEvent,
     PairState,
-    Put,
     UnitDone,
     UnitEnd,
     UnitStart,
@@ -96,12 +97,11 @@ class ModelStage:
         self.timings.blocked += time.perf_counter() - started
 
     def _start_pairs(self, clip: Clip) -> list[PairState]:
-        """The pairs of a clip before its first window. Too long expressions fail here."""
+        """Return the pairs of a clip before its first window. Expressions that are too long fail here."""
         pairs = [PairState(number, row) for number, row in enumerate(clip.pairs)]
         for pair in pairs:
-            count = self.segmenter.count_tokens(pair.row["expression"])
-            if count > (limit := self.segmenter.max_tokens):
-                pair.failure = "bad_row", f"the expression has {count} tokens, at most {limit} fit; shorten it"
+            if problem := length_problem(pair.row["expression"], self.segmenter):
+                pair.failure = "bad_row", problem
         return pairs
 
     def _segment(self, window: Window) -> None:

@@ -13,21 +13,21 @@ CALLS_AT_ONCE = 4  # of one actor, each with one unit: one decoded, one at the m
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """The actor pool of a run: at least `least` actors, up to `actors`.
+    """The actor pool of a run: at least `min_actors` actors, up to `max_actors`.
 
-    All are asked for at once, since pending actors make a cluster grow. With `least` below `actors`, those that find
-    no more work are given back before the end.
+    All are requested at once, since pending actors make a cluster grow. With `min_actors` below `max_actors`, idle
+    actors are released before the end.
     """
 
-    actors: int = 1
-    least: int = 1
+    max_actors: int = 1
+    min_actors: int = 1
     gpus_per_actor: float = 0.0
 
     def pool(self) -> ActorPoolStrategy:
         return ActorPoolStrategy(
-            min_size=self.least,
-            max_size=self.actors,
-            initial_size=self.actors,
+            min_size=self.min_actors,
+            max_size=self.max_actors,
+            initial_size=self.max_actors,
             max_tasks_in_flight_per_actor=CALLS_AT_ONCE,
             max_concurrent_calls_per_actor=CALLS_AT_ONCE,
             enable_true_multi_threading=True,  # calls only queue their unit and wait: the model has one thread
@@ -37,7 +37,7 @@ class Resources:
 def choose_resources(
     cluster: Mapping[str, float], address: str, device: str, pool_size: Sequence[int], gpus_per_actor: float | None
 ) -> tuple[Resources, int | None]:
-    """The actor pool for a cluster with these resources, and torch threads per actor (None on GPUs).
+    """Return the actor pool for a cluster with these resources, and torch threads per actor (None on GPUs).
 
     `pool_size` holds the one or two numbers of --actors, or none. On this machine ("local") the actors must fit.
     Elsewhere nodes may still be on their way, so --actors is taken as it is. Raises InputError.
@@ -48,14 +48,14 @@ def choose_resources(
         share = 1.0 if device == "cuda" or (gpus and device != "cpu") else 0.0
     if device == "cuda" and not share:
         raise InputError("--device cuda needs a share of a GPU; leave out --gpus-per-actor 0")
-    fitting = int(gpus / share + 1e-6) if share else cpus
-    asked = pool_size or [max(1, fitting) if share else 1]
+    capacity = int(gpus / share + 1e-6) if share else cpus
+    requested = pool_size or [max(1, capacity) if share else 1]
     may_grow = address != "local" and pool_size
-    if asked[0] > fitting and not may_grow:
+    if requested[0] > capacity and not may_grow:
         each = f"{share:g} GPUs" if share else "one CPU"
         hint = "" if address == "local" else "; if nodes are added when work waits, give --actors"
         has = f"{gpus:g} GPUs and {cpus} CPUs"
-        raise InputError(f"--actors {asked[0]} with {each} each, but the cluster at {address} has {has}{hint}")
-    actors = asked[-1] if may_grow else min(asked[-1], fitting)
+        raise InputError(f"--actors {requested[0]} with {each} each, but the cluster at {address} has {has}{hint}")
+    actors = requested[-1] if may_grow else min(requested[-1], capacity)
     threads = None if share else max(1, min(cpus, os.cpu_count() or 1) // actors)
-    return Resources(actors=actors, least=asked[0], gpus_per_actor=share), threads
+    return Resources(max_actors=actors, min_actors=requested[0], gpus_per_actor=share), threads

@@ -54,7 +54,7 @@ class FrameSpool:
             self._file.flush()
 
     def read(self, pair: int) -> Iterator[pa.Table]:
-        """The rows (FRAME_ROWS) of one pair, about ROWS_AT_ONCE at a time."""
+        """Yield the rows (FRAME_ROWS) of one pair, about ROWS_AT_ONCE at a time."""
         reader = pa.ipc.open_file(self._file)
         waiting: list[pa.RecordBatch] = []
         for number in self._batches[pair]:

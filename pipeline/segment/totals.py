@@ -1,4 +1,4 @@
-"""The receipts of a run, summed up."""
+"""Sums over the receipts of a run."""
 
 import math
 import time

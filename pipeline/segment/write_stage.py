@@ -19,7 +19,7 @@ from schemas.pair import PairKey
 
 
 def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
-    """Write and commit one unit from its events up to UnitDone; the receipt of the object that is at its URI then."""
+    """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI."""
     job = start.job
     receipt = Receipt(job.unit_id, job.fingerprint)
     with UnitWriter(job.uri, receipt, job.replaced) as writer:
@@ -70,7 +70,7 @@ def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], wr
 
 
 def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict[str, list]:
-    """Columns (FRAME_ROWS) of one answer, with its masks encoded.
+    """Return the columns (FRAME_ROWS) of one answer, with its masks encoded.
 
     Where windows overlap, `query` and `window` are those of the last window that saw the frame.
     """
@@ -91,7 +91,7 @@ def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict
 
 
 def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
-    """Rows (PREDICTIONS) of one pair: its spooled rows (FRAME_ROWS) with the columns that all of them share."""
+    """Return the rows (PREDICTIONS) of one pair: its spooled rows (FRAME_ROWS) with the columns that they share."""
     shared = {
         "video_id": row["video_id"],
         "expression_id": row["expression_id"],
@@ -106,7 +106,7 @@ def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
 
 
 def error_row(row: dict, status: str, error: str) -> pa.Table:
-    """The one row (PREDICTIONS) of a pair that failed."""
+    """Return the one row (PREDICTIONS) of a pair that failed."""
     ids = {name: row[name] for name in ("video_id", "expression_id")}
-    failure = {"status": status, "error": without_secrets(f"{PairKey.of(row)}: {error}")}
+    failure = {"status": status, "error": f"{PairKey.of(row)}: {without_secrets(error)}"}
     return pa.Table.from_pylist([ids | failure], schema=PREDICTIONS)

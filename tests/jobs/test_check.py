@@ -100,8 +100,15 @@ def test_expressions_too_long_for_a_checkpoint(write_manifest):
         (1, 1, "bad_row"),
         (2, 1, "bad_row"),
     ]
-    assert result.findings[0].problem == "the expression has 74 tokens, at most 64 fit; shorten it"
+    assert result.findings[0].problem == "expression_id=1: the expression has 74 tokens, at most 64 fit; shorten it"
     assert result.exit_code == 1
+
+
+def test_an_expression_is_rejected_once(write_manifest):
+    long = "circle " * 20_000
+    result = check(write_manifest([{"expression": long}, {"expression": ""}]), checkpoint="tiny")
+    assert [(finding.row, finding.status) for finding in result.findings] == [(0, "bad_row"), (1, "bad_row")]
+    assert "bytes" in result.findings[0].problem
 
 
 def test_checkpoint_that_cannot_be_read(write_manifest, tmp_path):

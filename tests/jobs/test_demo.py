@@ -14,6 +14,17 @@ from pipeline.video import probe
 from schemas.errors import InputError
 
 
+def test_a_second_demo_removes_only_files_of_the_first(tmp_path, monkeypatch):
+    for name in (demo.MARK, "run/masks/u", "scores/x", "masks.png", ".git/HEAD", "mine.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(demo.segment, "run", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo.run(DemoConfig(out=str(tmp_path), video="docs/demo.png", expression="x"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "demo.txt", "manifest.parquet", "mine.txt"]
+    assert (tmp_path / ".git/HEAD").exists()
+
+
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_other_folders_are_left_alone(tmp_path, what):
     mine = tmp_path / "out" / "mine.txt" if what == "folder" else tmp_path / "out"
@@ -49,7 +60,7 @@ def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
     assert result.segmented.there_before == 0
     assert result.scored is not None
     assert result.scored.summary["overall"]["J&F"] > 0.5
-    assert json.loads(json.dumps(result.to_json()))["segment"]["embedded"]
+    assert json.loads(json.dumps(result.to_json()))["segment"]["is_bundled"]
     assert result.reported is not None
     assert "<h1" in Path(result.reported.page).read_text()
     text = result.text()

@@ -19,9 +19,10 @@ from model.families import check_checkpoint, load_segmenter
 from model.segmenter import Overlap
 from pipeline.io import storage
 from pipeline.runs.run import Run
+from pipeline.segment.totals import RunTotals
 from pipeline.video import Selection, read_frames
 from schemas import rle
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -195,7 +196,7 @@ def test_bad_rows_become_error_rows_and_cost_nothing_else(shapes, checkpoint, tm
     with pytest.raises(InputError) as refused:
         run(manifest, tmp_path / "strict", checkpoint, strict=True)
     assert "m.parquet row 1" in str(refused.value)
-    assert "m.parquet row 2: the expression has 3002 tokens, at most 512 fit" in str(refused.value)
+    assert "m.parquet row 2: expression_id=2: the expression has 3002 tokens, at most 512 fit" in str(refused.value)
     assert "broken.mp4" in str(refused.value)
     assert "absent.mp4" in str(refused.value)
     assert not (tmp_path / "strict").exists()
@@ -301,11 +302,27 @@ def test_wrong_options_are_refused_before_work_starts(shapes, checkpoint, tmp_pa
 
 def test_frames_are_as_large_as_the_checkpoint_wants_them(checkpoint):
     tiny, other = (segment.SegmentConfig(manifest="m", run="r", **named) for named in ({}, {"checkpoint": checkpoint}))
-    assert (tiny.embedded, other.embedded) == (True, False)
+    assert (tiny.is_bundled, other.is_bundled) == (True, False)
     assert segment.check_model(tiny)[0]["short_side"] == 96
     assert segment.check_model(other)[0]["short_side"] == 360
     assert segment.check_model(segment.SegmentConfig(manifest="m", run="r", short_side=128))[0]["short_side"] == 128
     assert segment.model_options(tiny, 1).checkpoint == "tiny"
+
+
+@pytest.mark.parametrize(("actors", "sizes"), [(None, []), ("3", [3]), ("1:16", [1, 16])])
+def test_actors_are_one_number_or_two(actors, sizes):
+    assert segment.SegmentConfig(manifest="m", run="r", actors=actors).pool_size == sizes
+
+
+def test_the_error_of_a_worker_keeps_its_kind():
+    def receipts():
+        error = RuntimeError("pages of Ray")
+        error.__cause__ = StorageError("s3://b: no answer")
+        raise error
+        yield
+
+    with pytest.raises(StorageError, match="^s3://b: no answer$"):
+        segment._follow(receipts(), [], RunTotals(), lambda _: None)
 
 
 def test_an_actor_that_cannot_start_gives_one_line(shapes, checkpoint, tmp_path, monkeypatch):
@@ -370,7 +387,7 @@ def test_a_sentence_longer_than_the_checkpoint_takes_costs_one_row(shapes, tmp_p
     command = ["segment", str(tmp_path / "manifest.parquet"), str(tmp_path / "run")]
     refused = CliRunner().invoke(main, [*command, "--strict"])
     assert refused.exit_code == 2
-    assert "row 1: the expression has" in refused.output
+    assert ": the expression has" in refused.output
     assert "tokens, at most 64 fit; shorten it" in refused.output
     result = CliRunner().invoke(main, [*command, "--json"])
     assert result.exit_code == 1, result.output

@@ -17,8 +17,8 @@ from model.families import FAMILIES, check_checkpoint, load_segmenter
 from model.segmenter import CheckpointInfo, Segmentation, SegmenterStats
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from pipeline.segment.unit import segment_unit
 from schemas import rle
+from tests.one_unit import segment_unit
 
 
 class Brightness:

@@ -53,6 +53,18 @@ def test_other_folders_are_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_hidden_files_count_as_content_but_our_own_temporary_files_do_not(tmp_path):
+    for name in (".0123.part", ".swap.lock"):
+        (tmp_path / name).touch()
+    output_folder.require_empty(str(tmp_path))
+    assert not output_folder.has_marker(str(tmp_path), "_done.json")
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(InputError, match=r"it holds .git"):
+        output_folder.require_empty(str(tmp_path))
+    with pytest.raises(InputError, match=r"it holds .git"):
+        output_folder.claim(str(tmp_path), {"form": "davis"})
+
+
 def test_leftovers_of_the_same_command_are_no_obstacle(tmp_path):
     out = str(tmp_path)
     (tmp_path / "part-1.parquet").touch()

@@ -1,5 +1,6 @@
 """What a server or a disk does wrong: borne where that helps, told with the way out where not, and never half done."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -9,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pyarrow as pa
@@ -139,7 +141,7 @@ def test_a_plan_part_whose_answer_was_lost_is_not_planned_twice(disturbed, s3, t
     rows = [{"video_id": f"v{i}", "video_uri": "/v", "expression_id": "0", "expression": "x"} for i in range(4)]
     run = Run.start(f"{s3}/{tmp_path.name}", "f", {}, {})
     disturbed.choose = once("lost_answer", "PUT", "plan")
-    run.extend_plan(pa.Table.from_pylist(rows), "m", PlanOptions(), limit=None, origin="m")
+    run.extend_plan(pa.Table.from_pylist(rows), "m", PlanOptions(), limit=None, manifest_digest="m")
     assert disturbed.faults == {"lost_answer": 1}
     assert run.parts() == [0]
     assert run.manifest().num_rows == 4
@@ -322,6 +324,51 @@ def test_keys_in_a_uri_are_refused_and_not_repeated(uri):
         with pytest.raises(InputError, match=r"://\*\*\*@") as told:
             call(uri)
         assert "secret-value" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_ACCESS_KEY_ID", "only-half"), ("AWS_PROFILE", "nope"), ("AWS_CONFIG_FILE", "broken")]
+)
+def test_unusable_aws_settings_are_one_line(tmp_path, monkeypatch, name, value):
+    (tmp_path / "broken").write_text("[[[")
+    for other in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, str(tmp_path / value) if name == "AWS_CONFIG_FILE" else value)
+    _forget_clients()
+    try:
+        with pytest.raises(StorageError, match="s3://bucket/x: the AWS settings are not usable: .*set AWS_ACCESS_KEY"):
+            storage.exists("s3://bucket/x")
+    finally:
+        _forget_clients()
+
+
+@pytest.mark.s3
+def test_a_disk_that_fills_up_ends_the_requests_ahead(s3, tmp_path, monkeypatch):
+    uri = f"{s3}/{tmp_path.name}/v.mp4"
+    storage.write_bytes(uri, bytes(LARGE))
+    closed = []
+    download = remote.download
+
+    def watched(uri):
+        total, blocks = download(uri)
+
+        def content():
+            try:
+                yield from blocks
+            finally:
+                closed.append(True)
+
+        return total, content()
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(remote, "download", watched)
+    full = contextlib.nullcontext(SimpleNamespace(write=fail))
+    monkeypatch.setattr(storage, "open", lambda path, mode: full, raising=False)
+    with pytest.raises(StorageError, match="full"), storage.local_file(uri):
+        pass
+    assert closed == [True]
 
 
 def test_keys_in_the_endpoint_are_refused(monkeypatch):

@@ -56,7 +56,7 @@ def test_only_deaths_that_driver_and_node_outlived_count(attempts):
 def test_an_attempt_of_another_driver_may_end_while_markers_are_read(attempts, monkeypatch):
     die(attempts)
     there = storage.names(f"{attempts.folder}/{UNIT}")
-    monkeypatch.setattr(storage, "names", lambda folder: ["done-since.json", *there])
+    monkeypatch.setattr(storage, "names", lambda folder, missing_ok: ["done-since.json", *there])
     assert len(attempts.deaths(UNIT)) == 1
 
 
@@ -140,6 +140,23 @@ def test_an_exclusive_attempt_is_alone_in_its_process(attempts, first, second):
     assert begun.wait(60)
     assert not storage.names(f"{attempts.folder}/a")
     assert storage.names(f"{attempts.folder}/b")
+
+
+def test_closing_ends_every_attempt_also_if_one_fails(attempts, monkeypatch):
+    for unit in "abc":
+        attempts.begin(unit)
+    remove, failed = storage.remove, []
+
+    def fail_once(uri):
+        if not failed:
+            failed.append(uri)
+            raise OSError("disk gone")
+        remove(uri)
+
+    monkeypatch.setattr(storage, "remove", fail_once)
+    with pytest.raises(OSError, match="disk gone"):
+        attempts.close()
+    assert sum(len(storage.names(f"{attempts.folder}/{unit}")) for unit in "abc") == 1
 
 
 def test_closing_wakes_an_attempt_that_waits(attempts):

@@ -7,7 +7,7 @@ import torch
 from model.segmenter import Segmentation, SegmenterStats
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from pipeline.segment.unit import segment_unit
+from tests.one_unit import segment_unit
 
 
 def unit_job(uri, rows, **options) -> UnitJob:

@@ -25,7 +25,7 @@ def choose(options: dict, cluster: dict) -> tuple[Resources, int | None]:
 )
 def test_actors_fit_the_cluster(options, cluster, expected):
     resources, threads = choose(options, cluster)
-    assert (resources.least, resources.actors, resources.gpus_per_actor) == expected
+    assert (resources.min_actors, resources.max_actors, resources.gpus_per_actor) == expected
     assert (threads is None) == (expected[2] > 0)
 
 
@@ -45,5 +45,5 @@ def test_actors_that_do_not_fit_raise(options, cluster, text):
 
 
 def test_the_pool_starts_at_its_largest():
-    pool = Resources(actors=16, least=1).pool()
+    pool = Resources(max_actors=16, min_actors=1).pool()
     assert (pool.min_size, pool.initial_size, pool.max_size) == (1, 16, 16)

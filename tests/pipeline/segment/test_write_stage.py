@@ -5,9 +5,11 @@ import pyarrow.parquet as pq
 
 from pipeline.runs.commit import ReplacedObject, unit_pairs
 from pipeline.segment.clips import FrameOptions
-from pipeline.segment.unit import segment_unit
+from pipeline.segment.write_stage import error_row
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 from tests.handmade import make_older
+from tests.one_unit import segment_unit
 from tests.pipeline.segment.fake import FakeSegmenter, segment, unit_job
 
 
@@ -25,7 +27,7 @@ def test_errors_are_done_again_and_the_good_rows_are_copied(tmp_path, video):
     assert receipt.failed == {"nan": 1, "bad_row": 1}
     uri = str(tmp_path / "u.parquet")
     replaced = ReplacedObject.read(uri, ["nan"])
-    assert replaced.again == {("v", "1")}
+    assert replaced.retried_pairs == {("v", "1")}
     rows = [{"video_id": "v", "video_uri": video, "expression_id": "1", "expression": "a"}]
     segmenter = FakeSegmenter()
     receipt = segment_unit(unit_job(uri, rows, replaced=replaced), segmenter, FrameOptions(window=3))
@@ -62,6 +64,13 @@ def test_only_one_of_two_retries_replaces_the_unit(tmp_path, video):
     ]
     assert [receipt.fresh for receipt in receipts] == [True, False]
     assert [receipt.generation for receipt in receipts] == [1, 1]
+
+
+def test_an_error_row_masks_secrets_in_the_error_and_not_in_the_ids():
+    row = {"video_id": "https://host/v?part=1", "expression_id": "0"}
+    (made,) = error_row(row, "missing", "cannot read https://host/v?signature=secret").to_pylist()
+    assert made["video_id"] == row["video_id"]
+    assert made["error"] == f"{PairKey.of(row)}: cannot read https://host/v?***"
 
 
 def test_the_order_of_pairs_does_not_matter_to_which_unit_is_first(tmp_path, video):

@@ -9,10 +9,11 @@ from model.errors import FastModeError
 from model.segmenter import SegmenterStats
 from pipeline.runs.attempts import AttemptTracker, RetryStep
 from pipeline.runs.commit import read_receipt
+from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from pipeline.segment.unit import segment_jobs, segment_unit
 from schemas.errors import InputError
+from tests.one_unit import segment_unit
 from tests.pipeline.segment.fake import FakeSegmenter, unit_job
 
 

@@ -1,11 +1,10 @@
-"""The chain without Ray: decode, run the model and write, each in its own thread.
+"""The chain of one actor, without Ray: decode, run the model and write, each in its own thread.
 
     jobs ─► decode ─ windows ─► model ─ answers ─► write ─► receipts
 
 While the model is at one unit, the next is decoded and the one before is written.
 """
 
-import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
@@ -43,11 +42,3 @@ def segment_jobs(
         for event in events:
             assert isinstance(event, UnitStart)
             yield write_unit(event, events, tracker)
-
-
-def segment_unit(job: UnitJob, segmenter: Segmenter, options: FrameOptions) -> Receipt:
-    """`segment_jobs` for one unit outside of a run."""
-    with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
-        tracker = AttemptTracker(folder, invocation="", node="", is_alive=lambda node: True)
-        with closing(segment_jobs([job], segmenter, options, tracker)) as receipts:
-            return next(receipts)

@@ -1,0 +1,70 @@
+"""An actor without Ray: units in, receipts out, each unit made once."""
+
+import json
+import threading
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from pipeline.io import storage
+from pipeline.runs.plan import PlanOptions
+from pipeline.runs.run import Run, Unit
+from pipeline.segment import actor
+from pipeline.segment.actor import Invocation, ModelOptions, UnitSegmenter
+from pipeline.segment.clips import FrameOptions
+from tests.pipeline.segment.fake import FakeSegmenter
+
+
+@pytest.fixture
+def run(tmp_path, video) -> Run:
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": str(n), "expression": "a"} for n in range(2)]
+    run = Run.start(str(tmp_path / "run"), "f", {}, {})
+    run.extend_plan(pa.Table.from_pylist(rows), "m", PlanOptions())
+    return run
+
+
+@pytest.fixture
+def segmenter(monkeypatch) -> FakeSegmenter:
+    segmenter = FakeSegmenter()
+    monkeypatch.setattr(ModelOptions, "load", lambda options: segmenter)
+    monkeypatch.setattr(actor.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
+    monkeypatch.setattr(actor.ray, "nodes", lambda: [{"NodeID": "node", "Alive": True}])
+    return segmenter
+
+
+def call(made: UnitSegmenter, unit: Unit) -> dict:
+    batch = pa.Table.from_pylist([{name: getattr(unit, name) for name in Unit.__slots__}])
+    return json.loads(made(batch)["receipt"][0].as_py())
+
+
+def unit_segmenter(run: Run, **options) -> UnitSegmenter:
+    return UnitSegmenter(run, ModelOptions(checkpoint="c"), FrameOptions(window=3), Invocation(name="i", **options))
+
+
+def test_a_unit_that_comes_twice_is_made_once(run, segmenter):
+    (unit,) = run.units()
+    made = unit_segmenter(run)
+    first, second = call(made, unit), call(made, unit)
+    assert (first["pairs"], first["frames"], first["fresh"]) == (2, 10, True)
+    assert second == first | {"fresh": False, "seconds": second["seconds"]}  # with the time of the commit
+    assert len(segmenter.calls) == 2  # windows
+    assert not storage.names(storage.join(run.folder, "attempts", unit.unit_id))
+
+
+def test_the_clock_of_an_attempt_runs_while_the_model_works(run, segmenter):
+    running = []
+    segment = segmenter.segment
+
+    def watched(*args):
+        running.append(timers())
+        yield from segment(*args)
+
+    def timers() -> int:
+        return sum(isinstance(thread, threading.Timer) for thread in threading.enumerate())
+
+    segmenter.segment = watched
+    before = timers()
+    call(unit_segmenter(run, timeout=600.0), *run.units())
+    assert running == [before + 1] * 2
+    assert timers() == before
