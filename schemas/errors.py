@@ -44,6 +44,10 @@ class StorageError(InfrastructureError, OSError):
     """The storage as a whole failed, not one file: no answer after all retries, access denied, disk full."""
 
 
+class ReplacedError(StorageError):
+    """A file was replaced by another process while it was read. Reading it again helps."""
+
+
 class MediaError(RvosError):
     """A video cannot be read as requested.
 

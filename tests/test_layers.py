@@ -149,7 +149,7 @@ def test_the_command_line_imports_jobs_and_pure_data():
 @pytest.mark.parametrize("library", ["fsspec", "s3fs", "pickle", "torchvision"])
 def test_who_may_use(library):
     users = {str(path.relative_to(ROOT)) for path in SOURCES if library in tops(path)}
-    assert users <= ({"pipeline/io/remote.py"} if library == "fsspec" else set())
+    assert users <= ({"pipeline/io/filesystem.py"} if library == "fsspec" else set())
 
 
 def tops(path: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -10,6 +11,11 @@ from pathlib import Path
 
 from schemas.errors import StorageError
 
+# Errors that concern one path. All others concern the machine or its mounts: another file would fail likewise.
+PATH_ERRNOS = {
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL,
+    errno.EFBIG, errno.EILSEQ, errno.EEXIST, errno.ENXIO, errno.ENODEV, errno.EOVERFLOW,
+}  # fmt: skip
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,6 +37,19 @@ def nameless_file(folder: str) -> Iterator[str]:
         yield f"/proc/self/fd/{handle}"
     finally:
         os.close(handle)
+
+
+def machine_failure(error: OSError, uri: str) -> StorageError | None:
+    """Return a StorageError if `error`, of reading `uri`, does not concern this file alone; None if it does."""
+    if isinstance(error, StorageError):
+        return error
+    if error.errno is None or error.errno in PATH_ERRNOS:
+        return None
+    reason = error.strerror or os.strerror(error.errno)
+    return StorageError(
+        f"{uri}: cannot read on host {socket.gethostname()}: {reason}; check this machine and its mounts, then repeat "
+        "the command"
+    )
 
 
 @contextlib.contextmanager

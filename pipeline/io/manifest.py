@@ -107,8 +107,8 @@ def row_problems(row: dict) -> Iterator[str]:
         yield "the expression is empty; write a sentence"
     elif len(row["expression"].encode()) > MAX_EXPRESSION_BYTES:
         yield f"the expression has more than {MAX_EXPRESSION_BYTES} bytes; shorten it"
-    if not row["video_uri"].strip():
-        yield "video_uri is empty"
+    if not row["video_uri"].strip() or "\0" in row["video_uri"]:
+        yield "video_uri is empty or contains a null byte"
     names, indices, targets = row.get("frames"), row.get("frame_indices"), row.get("target_frames")
     if names is not None and indices is not None:
         yield "frames and frame_indices are both set; keep one of them"

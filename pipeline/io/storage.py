@@ -11,18 +11,22 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.io import local, remote
+from pipeline.io.filesystem import filesystem
 from pipeline.io.remote import is_remote
-from schemas.errors import InputError
+from schemas.errors import InputError, ReplacedError
 
 SWAP_LOCK = ".swap.lock"
+READ_TRIES = 5  # of a file that is replaced while it is read
+
+Result = TypeVar("Result")
 
 
 def absolute(uri: str, base: str | None = None) -> str:
@@ -71,17 +75,11 @@ def is_text(value: str) -> bool:
 
 
 def exists(uri: str) -> bool:
-    if not is_remote(uri):
-        return os.path.exists(uri)
-    with remote.filesystem(uri) as fs:
-        return fs.exists(uri)
+    return remote.exists(uri) if is_remote(uri) else os.path.exists(uri)
 
 
 def is_folder(uri: str) -> bool:
-    if not is_remote(uri):
-        return os.path.isdir(uri)
-    with remote.filesystem(uri) as fs:
-        return fs.isdir(uri)
+    return remote.is_folder(uri) if is_remote(uri) else os.path.isdir(uri)
 
 
 def size(uri: str) -> int:
@@ -121,8 +119,20 @@ def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
             yield path, sorted(name for name in files if name and not name.startswith("."))
 
 
+def read_again(read: Callable[[], Result]) -> Result:
+    """Return the result of `read`, repeated if a file is replaced while `read` reads it."""
+    for _ in range(READ_TRIES - 1):
+        with contextlib.suppress(ReplacedError):
+            return read()
+    return read()
+
+
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
     """Return the content of a file. Raises OSError (EFBIG) before it takes memory if it has more than `limit` bytes."""
+    return read_again(lambda: _read_bytes(uri, limit))
+
+
+def _read_bytes(uri: str, limit: int | None) -> bytes:
     total, blocks = remote.download(uri) if is_remote(uri) else (os.path.getsize(uri), None)
     if limit is not None and total > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
@@ -203,7 +213,7 @@ def commit(path: str, uri: str, *, replace: bool = False) -> bool:
 def version(uri: str) -> str:
     """Return a value that changes with the content of a file, for `swap`: the ETag, locally inode, time and size."""
     if is_remote(uri):
-        with remote.filesystem(uri) as fs:
+        with filesystem(uri) as fs:
             return str(fs.info(uri)["ETag"])
     stat = os.stat(uri)
     return f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}"
@@ -242,8 +252,12 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
 
 def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file. Raises as `open_parquet`."""
-    with open_parquet(uri) as file:
-        return file.read(columns)
+
+    def read() -> pa.Table:
+        with open_parquet(uri) as file:
+            return file.read(columns)
+
+    return read_again(read)
 
 
 def write_table(uri: str, table: pa.Table, *, replace: bool = True, row_group_size: int = 100_000) -> bool:
@@ -259,7 +273,7 @@ def remove(uri: str) -> None:
         if not is_remote(uri):
             os.unlink(uri)
             return
-        with remote.filesystem(uri) as fs:
+        with filesystem(uri) as fs:
             fs.rm_file(uri)
 
 
@@ -269,5 +283,5 @@ def remove_folder(uri: str) -> None:
         if not is_remote(uri):
             shutil.rmtree(uri)
             return
-        with remote.filesystem(uri) as fs:
+        with filesystem(uri) as fs:
             fs.rm(uri, recursive=True)

@@ -146,8 +146,12 @@ class UnitWriter:
 
 def read_receipt(uri: str) -> Receipt:
     """Return the receipt in the footer of a committed unit, with `fresh` False."""
-    with storage.open_parquet(uri) as file:
-        return receipt_of(file, uri)
+
+    def read() -> Receipt:
+        with storage.open_parquet(uri) as file:
+            return receipt_of(file, uri)
+
+    return storage.read_again(read)
 
 
 def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:

@@ -6,15 +6,20 @@ from dataclasses import replace
 from model.segmenter import Segmenter
 from pipeline.runs.attempts import AttemptTracker
 from pipeline.segment.channel import Put
-from pipeline.segment.clips import Clip, FrameOptions, Window, read_windows, split_rows
+from pipeline.segment.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.segment.events import AttemptEnd, AttemptStart, UnitEnd, UnitJob, UnitStart
+from pipeline.segment.reachable import Reachable
 from schemas.pair import PairKey
 
 
 def decode_units(
     jobs: Iterable[UnitJob], segmenter: Segmenter, options: FrameOptions, tracker: AttemptTracker, put: Put
 ) -> None:
-    """Put the events of each unit (`DecodeEvent`); a window counts with the bytes of its frames."""
+    """Put the events of each unit (`DecodeEvent`); a window counts with the bytes of its frames.
+
+    Raises StorageError if this machine, not a video, is the likely cause of missing videos.
+    """
+    reachable = Reachable()
     for job in jobs:
         clips, bad = split_rows(job.rows, options.frame_step)
         failed = [(row, "bad_row", problem) for row, problem in bad]
@@ -29,6 +34,8 @@ def decode_units(
             attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)
             put(AttemptStart(attempt))
             for event in read_windows(together, options, segmenter.prepare):
+                if isinstance(event, ClipEnd):
+                    reachable.check(event.clip.uri, event.error)
                 put(event, sum(frame.nbytes for frame in event.frames) if isinstance(event, Window) else 0)
             put(AttemptEnd(attempt))
         put(UnitEnd())

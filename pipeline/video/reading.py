@@ -3,11 +3,11 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from pipeline.io import storage
+from pipeline.io import local, storage
 from pipeline.video import folder, select_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader
-from schemas.errors import InputError, MediaError, StorageError
+from schemas.errors import InputError, MediaError
 
 DECODERS = ("pyav", "decord")
 
@@ -108,9 +108,9 @@ def _media_errors(uri: str) -> Iterator[None]:
     """Convert storage errors that concern this video to MediaError."""
     try:
         yield
-    except StorageError:
-        raise
     except FileNotFoundError:
         raise MediaError("missing", f"{uri} does not exist; correct video_uri or copy the file there") from None
     except (OSError, InputError) as error:
+        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
+            raise failure from None
         raise MediaError("missing", f"cannot read {uri}: {error}") from error

@@ -40,7 +40,7 @@ def test_a_run_with_errors_in_workers(case, cluster):
     uris = [
         storage.join(base, rows[0]["video_uri"]),
         f"{base}/gone.mp4",
-        "https://127.0.0.1:1/a.mp4?sig=signature-value",
+        f"{os.environ['AWS_ENDPOINT_URL']}/public/a.mp4?sig=signature-value",
         "s3://u:user-password@b/c.mp4",
     ]
     rows = [row | {"video_id": f"v{i}", "video_uri": uris[i]} for i, row in enumerate(rows)]

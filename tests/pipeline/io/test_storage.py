@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.io import remote, storage
+from pipeline.io import s3, storage
 from schemas.errors import InputError
 
 
@@ -49,10 +49,11 @@ def test_the_first_writer_wins(folder):
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_a_swap_needs_the_version_that_was_read(folder, large):
+def test_a_swap_needs_the_version_that_was_read(folder, large, monkeypatch):
     """Large ones go up in parts on S3."""
+    monkeypatch.setattr(s3, "SINGLE_PUT_BYTES", 2**24)
     uri = storage.join(folder, "u")
-    first, second, third = (os.urandom(2 * remote.PART_BYTES + 5 if large else 10) for _ in range(3))
+    first, second, third = (os.urandom(2**24 + 5 if large else 10) for _ in range(3))
     storage.write_bytes(uri, first)
     seen = storage.version(uri)
     for content, swapped in ((second, True), (third, False)):
@@ -156,7 +157,7 @@ def test_unknown_scheme():
 @pytest.mark.s3
 def test_large_files_go_up_in_parts_and_the_first_still_wins(s3, tmp_path):
     uri = f"{s3}/{tmp_path.name}/large"
-    content = os.urandom(2 * remote.PART_BYTES + 5)
+    content = os.urandom(2**24 + 5)
     assert storage.write_bytes(uri, content, replace=False)
     assert not storage.write_bytes(uri, content[::-1], replace=False)
     assert storage.read_bytes(uri) == content

@@ -1,0 +1,157 @@
+"""Read files over HTTP and HTTPS.
+
+A server may refuse for a moment, or for good (expired signatures, wrong certificates, unknown hosts). Both are failures
+of the storage: a request is repeated, then StorageError ends the command. Only 404 means that a file does not exist.
+"""
+
+import contextlib
+import errno
+import functools
+import http.client
+import io
+import random
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, BinaryIO, TypeVar
+
+from pipeline.io import local
+from schemas.errors import StorageError
+
+HTTP = ("http://", "https://")
+TRIES = 8
+FIRST_PAUSE = 0.2  # seconds, doubled after each try: 25 s of waiting on average, 51 at most
+TIMEOUT = 30.0  # seconds without an answer or a byte
+BLOCK_BYTES = 2**20
+SAFE = "%/:=&?~#+!$,;'@()*[]"  # characters of a URL that need no escape
+
+Result = TypeVar("Result")
+
+
+def repeat(uri: str, request: Callable[[], Result]) -> Result:
+    """Return the result of `request`, repeated while the server fails. Raises StorageError after TRIES.
+
+    FileNotFoundError (404), and OSError for a URL that is none, are raised at once.
+    """
+    for tries in range(1, TRIES + 1):
+        try:
+            return request()
+        except FileNotFoundError:
+            raise
+        except (http.client.InvalidURL, ValueError) as error:
+            raise OSError(errno.EINVAL, f"not a valid URL: {error}", uri) from None
+        except Exception as error:
+            status = getattr(error, "status", None)  # of urllib and of aiohttp
+            if status == 404:
+                raise FileNotFoundError(errno.ENOENT, "not found", uri) from None
+            if not isinstance(error, (OSError, http.client.HTTPException)) and status is None:
+                raise
+            reason = f"HTTP {status}" if status else str(getattr(error, "reason", "") or error) or type(error).__name__
+        if tries < TRIES:
+            time.sleep(random.random() * FIRST_PAUSE * 2**tries)
+    hint = "renew the signature or the keys of the URL" if status in (401, 403) else "check the server and the network"
+    raise StorageError(f"{uri}: the server failed {TRIES} times: {reason}; {hint}, then repeat the command")
+
+
+def size(uri: str) -> int:
+    """Return the size of a file in bytes."""
+    with contextlib.closing(repeat(uri, lambda: _get(uri, 0))) as answer:
+        return _total(answer)
+
+
+@contextlib.contextmanager
+def open_input(uri: str) -> Iterator[BinaryIO]:
+    """Open a file for reading, seekable. A server without range requests sends the whole file first."""
+    with contextlib.closing(repeat(uri, lambda: _get(uri, 0))) as answer:
+        ranges, total = answer.status == 206, _total(answer)
+    if ranges:
+        with io.BufferedReader(_RangeFile(uri, total), BLOCK_BYTES) as file:
+            yield file  # pyright: ignore[reportReturnType]
+        return
+    with tempfile.TemporaryFile(prefix="rvos-") as file, local.report_full_disk(uri, tempfile.gettempdir()):
+        with contextlib.closing(download(uri)[1]) as blocks:
+            file.writelines(blocks)
+        file.seek(0)
+        yield file  # pyright: ignore[reportReturnType]
+
+
+def download(uri: str) -> tuple[int, Generator[bytes, None, None]]:
+    """Return the size of a file (0 if the server does not state it), and its content block by block."""
+    answer = repeat(uri, lambda: _get(uri, 0))
+    return _total(answer), _blocks(uri, answer)
+
+
+def _blocks(uri: str, answer: Any) -> Generator[bytes, None, None]:
+    """Yield the body. After an interruption, ask again for the bytes that are still to come."""
+    total, at, tries = _total(answer), 0, 0
+    while True:
+        try:
+            with contextlib.closing(answer):
+                skip = at if answer.status != 206 else 0  # the server has sent the file from its start
+                while skip and (block := answer.read(min(skip, BLOCK_BYTES))):
+                    skip -= len(block)
+                while block := answer.read(BLOCK_BYTES):
+                    at, tries = at + len(block), 0
+                    yield block
+            if at >= total:
+                return
+            reason = f"the answer ends after {at} of {total} bytes"
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+        tries += 1
+        if tries == TRIES:
+            raise StorageError(f"{uri}: {reason}; check the server and the network, then repeat the command")
+        time.sleep(random.random() * FIRST_PAUSE * 2**tries)
+        answer = repeat(uri, functools.partial(_get, uri, at))
+
+
+def _get(uri: str, start: int, stop: int | None = None) -> Any:
+    """Return the open answer for bytes start..stop-1 of a file."""
+    wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+    request = urllib.request.Request(urllib.parse.quote(uri, safe=SAFE), headers=wanted)
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # an empty file, or one that ends before `start`
+            return io.BytesIO()
+        raise
+
+
+def _total(answer: Any) -> int:
+    headers = getattr(answer, "headers", {})
+    stated = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    return int(stated) if stated.isdigit() else 0
+
+
+class _RangeFile(io.RawIOBase):
+    """A file as a seekable stream. Each read is one request."""
+
+    def __init__(self, uri: str, total: int):
+        self._uri, self._total, self._at = uri, total, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._total}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._at + len(buffer), self._total)
+        content = repeat(self._uri, lambda: self._fetch(stop)) if stop > self._at else b""
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def _fetch(self, stop: int) -> bytes:
+        with contextlib.closing(_get(self._uri, self._at, stop)) as answer:
+            content = answer.read(stop - self._at)
+        if len(content) < stop - self._at:
+            raise http.client.IncompleteRead(content, stop - self._at - len(content))
+        return content

@@ -1,0 +1,67 @@
+"""Machines that cannot reach the videos end the command; videos that do not exist become error rows."""
+
+import errno
+import os
+
+import pytest
+
+from pipeline.io import local
+from pipeline.segment.reachable import MISSING_AT_START, Reachable
+from pipeline.video import Selection, read_frames
+from schemas.errors import MediaError, StorageError
+from tests.pipeline.segment.fake import segment
+
+MISSING = MediaError("missing", "gone")
+MACHINE = ("EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EREMOTEIO", "ENOLCK")
+
+
+@pytest.mark.parametrize("name", MACHINE)
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_failing_disk_or_mount_is_no_error_row(tmp_path, video, monkeypatch, name, kind):
+    number = getattr(errno, name)
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "v.mp4").write_bytes(b"x")
+    monkeypatch.setattr("os.path.getsize", fail)
+    uri = video if kind == "folder" else str(tmp_path / "v.mp4")
+    with pytest.raises(StorageError, match=f"cannot read on host .*{os.strerror(number)}") as told:
+        next(read_frames(uri, Selection()))
+    assert told.value.exit_code == 3
+
+
+@pytest.mark.parametrize("number", sorted(local.PATH_ERRNOS))
+def test_errors_of_one_path_cost_its_row(tmp_path, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.path.getsize", fail)
+    with pytest.raises(MediaError) as told:
+        next(read_frames(str(tmp_path / "v.mp4"), Selection()))
+    assert told.value.status == "missing"
+
+
+def test_a_video_without_its_folder_ends_the_command(tmp_path):
+    with pytest.raises(StorageError, match=f"the folder {tmp_path}/mount does not exist on host"):
+        segment(tmp_path, str(tmp_path / "mount" / "v.mp4"), ["a"])
+    assert not (tmp_path / "u.parquet").exists()
+    (tmp_path / "mount").mkdir()  # the way out that the message names
+    _, receipt, _ = segment(tmp_path, str(tmp_path / "mount" / "v.mp4"), ["a"])
+    assert receipt.failed == {"missing": 1}
+
+
+def test_many_missing_videos_before_any_was_read_end_the_command(tmp_path):
+    reachable, uri = Reachable(), str(tmp_path / "v.mp4")
+    for _ in range(MISSING_AT_START - 1):
+        reachable.check(uri, MISSING)
+    with pytest.raises(StorageError, match="has found none of the first 10 videos"):
+        reachable.check(uri, MISSING)
+
+
+@pytest.mark.parametrize("error", [None, MediaError("corrupt", "x"), MediaError("missing", "target frame", "00003")])
+def test_missing_videos_after_one_that_was_read_are_error_rows(tmp_path, error):
+    reachable, uri = Reachable(), str(tmp_path / "v.mp4")
+    reachable.check(uri, error)
+    for _ in range(5 * MISSING_AT_START):
+        reachable.check(uri, MISSING)
