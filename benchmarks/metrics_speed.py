@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.metrics import count_pixels
+from pipeline.evaluation.metrics import bit_canvas
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.score_task import Scorer
@@ -40,7 +40,9 @@ GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "metrics"
 REAL = ["bike-packing", "judo", "libby", "shooting"]  # 480p tracks of the golden figures
 GROUP = 128  # rows of a row group: about a pair, as `rvos segment` writes them
 SIZES = {"480p": None, "1080p": (1080, 1920)}
-MAIN = "import time; t = time.perf_counter(); from pipeline.evaluation.metrics import kernel; import numpy as np; "
+MAIN = (
+    "import time; t = time.perf_counter(); from pipeline.evaluation.metrics import count_pixels; import numpy as np; "
+)
 FIRST_USE = MAIN + (
     "from schemas import rle; s = np.frombuffer(rle.empty(4, 4), np.uint8); z = np.zeros(1, np.int64); "
     "count_pixels.score_frames(s, np.array([0, len(s)]), np.array([0, 1]), z, z, z - 1, z + 4, z + 4); "
@@ -87,7 +89,7 @@ def evaluate(predictions: str, annotations: str, folder: Path) -> None:
 
 def plan(predictions: str, annotations: str) -> tuple[Scorer, list[pa.Table]]:
     truth, source = Annotations.open(annotations), open_predictions(predictions)
-    tasks, _ = plan_scoring(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False))
+    tasks, _ = plan_scoring(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False)
     return Scorer(source=source, truth=truth, protocol=PROTOCOLS["all-frames"]), tasks
 
 
@@ -167,23 +169,23 @@ def until(strings, starts, heights, widths, last):
     for n in range(frames):
         if last == 0:
             for row in (n, frames + n):
-                counts[n, 0] += count_pixels._parse(strings, starts, row, heights[n] * widths[n]).size
+                counts[n, 0] += bit_canvas._parse(strings, starts, row, heights[n] * widths[n]).size
             continue
         if height != heights[n] or width != widths[n]:
             height, width = heights[n], widths[n]
-            radius = np.int64(np.ceil(count_pixels.BOUND * np.sqrt(np.float64(height * height + width * width))))
+            radius = np.int64(np.ceil(bit_canvas.BOUND * np.sqrt(np.float64(height * height + width * width))))
             canvas = np.zeros(
-                (6, (height >> 6) + 2 + 2 * count_pixels._margin(radius), width + 1 + 2 * radius), np.uint64
+                (6, (height >> 6) + 2 + 2 * bit_canvas._margin(radius), width + 1 + 2 * radius), np.uint64
             )
         box[0], box[1], box[2], box[3] = canvas.shape[1], 0, canvas.shape[2], 0
-        count_pixels._paint(strings, starts, n, height, width, radius, canvas[0], canvas[1], box)
-        count_pixels._paint(strings, starts, frames + n, height, width, radius, canvas[0], canvas[2], box)
+        bit_canvas._paint(strings, starts, n, height, width, radius, canvas[0], canvas[1], box)
+        bit_canvas._paint(strings, starts, frames + n, height, width, radius, canvas[0], canvas[2], box)
         if last == 2:
-            count_pixels._draw_boundaries(canvas, box, height, width, radius, counts[n])
+            bit_canvas._draw_boundaries(canvas, box, height, width, radius, counts[n])
         elif last == 3:
-            count_pixels._score_frame(canvas, box, height, width, radius, counts[n])
+            bit_canvas._score_frame(canvas, box, height, width, radius, counts[n])
         for plane in range(1, 6):
-            count_pixels._clear(canvas[plane], box[0], box[1], box[2], box[3] + 1)
+            bit_canvas._clear(canvas[plane], box[0], box[1], box[2], box[3] + 1)
     return counts
 
 

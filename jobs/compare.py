@@ -8,11 +8,11 @@ import pandas as pd
 
 from jobs.config.compare import CompareConfig
 from jobs.result import JobResult
-from jobs.terminal.tables import shorten
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.grouping import Grouping, group_rows, spell_out, value_label
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import holm, paired_difference
+from pipeline.report.page import truncate
 from schemas.errors import InputError
 
 CHANGED_PAIRS = 10  # listed in each direction
@@ -150,11 +150,11 @@ def _overall_lines(comparison: dict) -> list[str]:
 
 def _table(title: str, rows: Sequence[dict]) -> list[str]:
     wide = min(VALUE_COLUMNS, max(len(title), *(len(spell_out(row["value"])) for row in rows)))
-    lines = [f"{shorten(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
+    lines = [f"{truncate(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
     for row in rows:
         ends = _interval(row).strip() or "-"
         cells = f"{row['difference']:+7.4f}  {ends:^18}  {row['p']:6.4f}  {row['p_corrected']:6.4f}"
-        lines.append(f"{shorten(spell_out(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
+        lines.append(f"{truncate(spell_out(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -13,16 +13,15 @@ from jobs.terminal.tables import score_table
 from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 from pipeline.evaluation.scoring.collect import collect
-from pipeline.evaluation.scoring.object_attributes import DESCRIBED
+from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES
+from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.scoring.tasks import plan_scoring
-from pipeline.evaluation.summary.counted_pairs import NOT_SCORED, check_groupings, count_pairs, known_attributes
+from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
+from pipeline.evaluation.summary.counted_pairs import check_groupings, count_pairs, known_attributes
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
 from pipeline.evaluation.summary.outputs import score_rows, summarise
+from pipeline.evaluation.summary.score_folder import NOT_METRICS
 from pipeline.io import storage
-from pipeline.masks.annotations import Annotations
-from pipeline.masks.pairs_to_score import pairs_from_annotations, pairs_from_manifest
-from pipeline.masks.predictions import manifest_of, open_predictions
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.version import __version__
@@ -40,14 +39,14 @@ class EvaluateResult(JobResult):
 
     @property
     def exit_code(self) -> int:
-        return 1 if any(self.summary["pairs"][status] for status in NOT_SCORED) else 0
+        return 1 if any(self.summary["pairs"][status] for status in NOT_PREDICTED) else 0
 
     def to_json(self) -> dict:
         return self.summary
 
     def text(self) -> str:
         summary, overall = self.summary, self.summary["overall"]
-        metrics = [name for name in overall if name not in ("n", "videos", "interval")]
+        metrics = [name for name in overall if name not in NOT_METRICS]
         shown = [name for name in PROTOCOLS[summary["protocol"]].shown if name in metrics]
         others = [name for name in metrics if name not in shown]
         counts = ", ".join(f"{count} {kind}" for kind, count in summary["pairs"].items() if count or kind == "scored")
@@ -71,7 +70,7 @@ class EvaluateResult(JobResult):
         if len(self.pairs) <= TABULATED_PAIRS:
             rows = [(_short_ids(row), {"n": row["frames"], **row}) for row in self.pairs.to_dict("records")]
             lines += ["", *score_table("pair", rows, shown, unit="frames", intervals=False)]
-        for kind in (*NOT_SCORED, "incomplete", "unannotated", "extra"):
+        for kind in (*NOT_PREDICTED, "incomplete", "unannotated", "extra"):
             lines += [
                 f"{kind:<12}{_short_ids(pair)} {pair.get('error') or ''}" for pair in summary[f"{kind}_pairs"][:5]
             ]
@@ -85,30 +84,21 @@ def run(config: EvaluateConfig) -> EvaluateResult:
 
     Raises InputError if an input is not valid, corrupt annotations included; nothing is written then.
     """
-    truth = Annotations.open(config.annotations)
-    source = open_predictions(config.predictions)
-    manifest, frame_step = manifest_of(config.predictions, config.manifest)
-    groupings = [Grouping.parse(text) for text in config.by]
-    check_groupings(groupings, manifest)
-    annotated = truth.keys_by_video()
-    if manifest is None:
-        requested = pairs_from_annotations(annotated, truth.key, source.are_objects)
-    else:
-        requested = pairs_from_manifest(manifest, annotated, truth.key)
     protocol = PROTOCOLS[config.protocol]
-    scorer = Scorer(
-        source=source,
-        truth=truth,
-        protocol=protocol,
-        missing=config.missing or protocol.missing,  # pyright: ignore[reportArgumentType]
-        frame_step=frame_step,
-        visual=any(column.name in DESCRIBED for grouping in groupings for column in grouping.columns),
-    )
-    tasks, extra = plan_scoring(source, requested)
+    missing: Any = config.missing or protocol.missing
+    scoring = Scoring.open(config.predictions, config.annotations, config.manifest, protocol, missing)
+    manifest, groupings = scoring.manifest, [Grouping.parse(text) for text in config.by]
+    check_groupings(groupings, manifest)
+    with_shapes = any(column.name in SHAPE_ATTRIBUTES for grouping in groupings for column in grouping.columns)
+    scorer = replace(scoring.scorer, with_shapes=with_shapes)
+    annotated = scorer.truth.keys_by_video()
+    requested = scoring.requested(annotated)
+    tasks, extra = plan_scoring(scorer.source, requested, whole_videos=protocol.assigned)
     out = storage.absolute(config.out)
     frame_scores = storage.join(out, "frame_scores.parquet")
     with storage.spool(frame_scores) as path:
-        results = run_tasks(scorer, tasks, address=config.address, large=source.size > LOCAL_BYTES)
+        large = config.address is None and scorer.source.size > LOCAL_BYTES
+        results = run_tasks(scorer, tasks, address=config.address, large=large)
         collected = collect(results, scorer.metrics, path)
         counted = count_pairs(collected, scorer, manifest)
         if not len(counted.pairs):

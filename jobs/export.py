@@ -67,8 +67,8 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     write = form.load_writer()
     out = storage.absolute(config.out)
     output_folder.require_outside(out, source.uri)
-    own = [one.name for one in fields(config) if one.name not in ExportConfig.__dataclass_fields__]
-    options = {name: getattr(config, name) for name in own}
+    common = {one.name for one in fields(ExportConfig)}
+    options = {one.name: getattr(config, one.name) for one in fields(config) if one.name not in common}
     if form.needs_manifest:
         source.require_manifest()
     if not form.to_folder:

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 
 from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
 from jobs.result import JobResult
-from jobs.terminal.tables import shorten
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.report.board import board_html, board_markdown
+from pipeline.report.page import truncate
 
 NAME_COLUMNS = 23
 HASH_CHARACTERS = 19
@@ -34,7 +34,7 @@ class Standings(JobResult):
         lines = [
             f"leaderboard  {self.store}",
             f"protocol     {protocol.name}: {protocol.title}",
-            f"truth        {shorten(self.rule['truth_hash'], HASH_CHARACTERS)}, missing: {self.rule['missing_rule']}",
+            f"truth        {truncate(self.rule['truth_hash'], HASH_CHARACTERS)}, missing: {self.rule['missing_rule']}",
         ]
         if self.added is not None:
             lines.append(f"added        {self.added}")
@@ -73,7 +73,7 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
         main, *others = ("      -" if (v := overall.get(name)) is None else f"{v:7.4f}" for name in metrics)
         p_text = "     -" if p is None else f"{p:6.4f}"
         lines.append(
-            f"{entry['rank']:>4}  {shorten(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
+            f"{entry['rank']:>4}  {truncate(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
             f"{'  '.join(others)}  {p_text}"
         )
     return [*lines, "", "p: probability that chance alone sets it so far apart from the first (Holm)"]

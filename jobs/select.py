@@ -14,8 +14,9 @@ from jobs.config.evaluate import EvaluateConfig
 from jobs.config.select import SelectConfig
 from jobs.result import JobResult
 from pipeline.cluster.tasks import run_tasks
+from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.io import output_folder, storage
-from pipeline.masks.by_video import MaskSource
+from pipeline.masks.by_video import PAIR_ORDER, MaskSource
 from pipeline.report.frame_strips import pair_strip
 from pipeline.report.page import short_path
 from pipeline.report.selected import border, rules_with_frames, selection_html
@@ -26,7 +27,7 @@ from pipeline.selection.signal_tasks import measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
 from schemas.pair import PairKey
 
-MASKS_HERE = 20_000  # with more masks a local Ray cluster is started, unless --address is given
+LOCAL_MASKS = 20_000  # with more masks a local Ray cluster is started, unless --address is given
 CORRELATIONS_SHOWN = 6
 
 
@@ -55,7 +56,7 @@ class SelectResult(JobResult):
 def run(config: SelectConfig) -> SelectResult:
     """Write pairs.parquet (every pair), manifest.parquet (the kept ones), summary.json and report.html to OUT.
 
-    Memory is the manifest and about 600 bytes a pair. Raises InputError for broken masks and invalid rules.
+    Memory is the manifest and about 1 KB for each pair. Raises InputError for broken masks and invalid rules.
     """
     rules = read_rules(config.rule, config.rules)
     source = MaskSource.open(config.run, config.manifest)
@@ -68,7 +69,7 @@ def run(config: SelectConfig) -> SelectResult:
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     output_folder.claim(out, made_of)
     measure = functools.partial(measure_task, with_manifest=source.manifest is not None)
-    pairs = collect_pairs(run_tasks(measure, tasks, address=config.address, large=masks > MASKS_HERE))
+    pairs = collect_pairs(run_tasks(measure, tasks, address=config.address, large=masks > LOCAL_MASKS))
     calibration, notes = None, []
     if config.calibrate is not None:
         pairs, calibration, notes = _calibrate(config, pairs, storage.join(out, "calibration"))
@@ -79,7 +80,7 @@ def run(config: SelectConfig) -> SelectResult:
     if source.manifest is None:
         notes.append("manifest.parquet was not written, since the manifest is unknown; give it with --manifest")
     else:
-        ordered = source.manifest.sort_by([("video_id", "ascending"), ("expression_id", "ascending")])
+        ordered = source.manifest.sort_by(PAIR_ORDER)
         storage.write_table(storage.join(out, "manifest.parquet"), ordered.filter(pairs["keep"].combine_chunks()))
     result = SelectResult(
         out=out,
@@ -114,7 +115,7 @@ def _calibrate(config: SelectConfig, pairs: pa.Table, out: str) -> tuple[pa.Tabl
         storage.remove_folder(out)  # the corrected command must not find scores of another one
         raise
     notes = []
-    if lost := {status: count for status in evaluate.NOT_SCORED if (count := scored.summary["pairs"][status])}:
+    if lost := {status: count for status in NOT_PREDICTED if (count := scored.summary["pairs"][status])}:
         counts = ", ".join(f"{count:,} {status}" for status, count in lost.items())
         notes.append(f"{sum(lost.values()):,} labelled pairs have no J&F ({counts}); see {out}/summary.json")
     if calibration.rule is None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.report.page import truncate
+
 NAME_COLUMNS = 30
 
 
@@ -13,20 +15,15 @@ def score_table(
     names = [name for name, _ in rows]
     wide = min(max(len(title), *(len(name) for name in names)), NAME_COLUMNS)
     heads = [f"{metrics[0]:>7}{'  95 % interval ' if intervals else ''}", *(f"{metric:>7}" for metric in metrics[1:])]
-    lines = [f"{shorten(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]
+    lines = [f"{truncate(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]
     for name, (_, row) in zip(names, rows, strict=True):
         cells = [_number(row.get(metric)) for metric in metrics]
         if intervals:
             ends = row["interval"].get(metrics[0])
             cells[0] += f"  [{ends[0]:.3f}, {ends[1]:.3f}]"[:16] if ends else " " * 16
-        lines.append(f"{shorten(name, wide):<{wide}}  {row['n']:>6}  {'  '.join(cells)}")
+        lines.append(f"{truncate(name, wide):<{wide}}  {row['n']:>6}  {'  '.join(cells)}")
     return lines
 
 
 def _number(value: float | None) -> str:
     return f"{value:7.4f}" if value is not None and value == value else f"{'-':>7}"
-
-
-def shorten(name: str, wide: int) -> str:
-    """Shorten a name to a number of columns."""
-    return name if len(name) <= wide else name[: wide - 1] + "…"

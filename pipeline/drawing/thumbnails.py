@@ -13,15 +13,20 @@ BLANK = (58, 66, 78)  # colour of a frame that cannot be read
 
 def shrink(image: np.ndarray) -> np.ndarray:
     """Shrink a frame, uint8 [H, W, 3], to MAX_WIDTH x MAX_HEIGHT; a smaller one keeps its size."""
-    height, width = image.shape[:2]
-    scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size = _small_size(*image.shape[:2])
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def blank_frame(height: int, width: int) -> np.ndarray:
     """Return a small frame, uint8 [h, w, 3], in place of one of that size that cannot be read."""
-    return shrink(np.full((height, width, 3), BLANK, np.uint8))
+    small_width, small_height = _small_size(height, width)
+    return np.full((small_height, small_width, 3), BLANK, np.uint8)
+
+
+def _small_size(height: int, width: int) -> tuple[int, int]:
+    """Return width and height of the small frame of a frame."""
+    scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def shrink_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:

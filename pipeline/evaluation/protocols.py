@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
-Missing = Literal["zero", "empty", "error", "skip"]
+MissingRule = Literal["zero", "empty", "error", "skip"]
 PRECISION_AT = (0.5, 0.6, 0.7, 0.8, 0.9)
 WITH_DECAY = ("J&F", "J", "F", "J-recall", "J-decay", "F-recall", "F-decay")
 NO_TARGET = ("N-acc", "T-acc")
@@ -35,7 +35,7 @@ class Protocol:
     void: bool = True  # pixels of void.parquet are background in both masks
     first_frame_objects: bool = False  # exclude labels above the highest one in the first annotated frame
     assigned: bool = False  # assign the predictions of a video and annotator to its objects, for the best total
-    missing: Missing = "zero"  # default of --missing
+    missing: MissingRule = "zero"  # default of --missing
     mean_over: str | None = None  # a column: average within each of its values, then over them
     mean_of: tuple[int, ...] = ()  # the values to average over; empty: all
     per_frame: bool = False  # all frames weigh the same, otherwise all pairs

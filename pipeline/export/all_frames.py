@@ -1,22 +1,23 @@
-"""Complete the frames of each pair: servers want a mask for every frame asked for, even where the pair failed."""
+"""Complete the frames of each pair: servers want a mask for every requested frame, even where the pair failed."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.masks.by_video import MaskSource, PairMasks, frame_name
-from pipeline.runs.run import is_run, read_run_json
+from pipeline.masks.by_video import MaskSource, PairMasks
+from pipeline.masks.predictions import frame_step
+from pipeline.masks.row_groups import frame_name
 from pipeline.video import VideoHeader, probe
 from schemas import rle
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 
-MissingMasks = Literal["error", "empty"]
+MissingExportMasks = Literal["error", "empty"]
 FRAME_LISTS = ("target_frames", "frames", "frame_indices")  # columns of a manifest; the first that is set counts
 PROBLEMS_SHOWN = 20  # in one message
 
@@ -43,12 +44,33 @@ class IncompletePairs:
             raise InputError("\n".join([*self.problems, *more, f"{self.count} pairs are incomplete: {advice}"]))
 
 
-def with_all_frames(
-    video: Sequence[PairMasks], missing: MissingMasks, incomplete: IncompletePairs
-) -> tuple[list[PairMasks], int]:
-    """Return the pairs of one video with exactly the frames asked for, and the number of empty masks added.
+def complete_videos(
+    source: MaskSource, out: str, missing: MissingExportMasks, counts: dict[str, int]
+) -> Iterator[list[PairMasks]]:
+    """Yield the pairs of each video with all requested frames, see `with_all_frames`.
 
-    The frames asked for are those that the manifest row lists, by name or by index; else every frame that some pair of
+    Adds to the counts of videos, pairs and filled (empty masks). Raises InputError at the end if pairs are incomplete,
+    naming all of them, or if there is no pair; `out` is for its text.
+    """
+    incomplete = IncompletePairs()
+    for video in source.videos():
+        pairs, filled = with_all_frames(video, missing, incomplete)
+        counts["videos"] += 1
+        counts["pairs"] += len(pairs)
+        counts["filled"] += filled
+        if not incomplete.count:  # else it will fail: continue only to name everything
+            yield pairs
+    incomplete.raise_if_any()
+    if not counts["pairs"]:
+        raise InputError(f"no mask to write to {out}: {source.uri} holds no pairs")
+
+
+def with_all_frames(
+    video: Sequence[PairMasks], missing: MissingExportMasks, incomplete: IncompletePairs
+) -> tuple[list[PairMasks], int]:
+    """Return the pairs of one video with exactly the frames requested, and the number of empty masks added.
+
+    The frames requested are those that the manifest row lists, by name or by index; else every frame that some pair of
     the video has; else all frames of the video. With `missing` "error" no mask is added, and pairs that lack one go to
     `incomplete`. Raises InputError if a frame name or a size is needed and the video cannot be opened.
     """
@@ -58,24 +80,24 @@ def with_all_frames(
     completed, added = [], 0
     for pair in video:
         rows = {frame_name(row): row for row in pair.frames.to_pylist()}
-        asked = _frames_asked_for(pair, indices)
-        if not asked and missing == "error":
+        requested = _requested_frames(pair, indices)
+        if not requested and missing == "error":
             incomplete.add(pair.message(pair.problem))
             continue
-        if not asked:
+        if not requested:
             header = _open_video(pair)
             count = header.num_frames or pair.row.get("num_frames")
             if count is None:
                 text = "the number of frames of its video is unknown; add num_frames or frames to the manifest"
                 raise InputError(pair.message(text))
-            asked = list(enumerate(frame_names_at(range(count), header)))
-        absent = [name for _, name in asked if name not in rows]
+            requested = list(enumerate(frame_names_at(range(count), header)))
+        absent = [name for _, name in requested if name not in rows]
         if absent and missing == "error":
-            text = f"{len(absent)} of {len(asked)} frames have no mask, the first is {absent[0]}"
+            text = f"{len(absent)} of {len(requested)} frames have no mask, the first is {absent[0]}"
             incomplete.add(pair.message(pair.problem or text))
             continue
         added += len(absent)
-        completed.append(_with_frames(pair, rows, asked, video) if absent or len(asked) < len(rows) else pair)
+        completed.append(_with_frames(pair, rows, requested, video) if absent or len(requested) < len(rows) else pair)
     return completed, added
 
 
@@ -99,7 +121,7 @@ def frame_names_at(indices: Iterable[int], header: VideoHeader) -> list[str]:
 
 def frame_step_notes(source: MaskSource) -> list[str]:
     """Return a note if the run skipped frames (--frame-step) and some manifest row does not list its frames."""
-    step = int(read_run_json(source.uri).get("config", {}).get("frame_step", 1)) if is_run(source.uri) else 1
+    step = frame_step(source.uri)
     if step == 1 or source.manifest is None:
         return []
     unset = [source.manifest[name].is_null() for name in FRAME_LISTS if name in source.manifest.column_names]
@@ -110,7 +132,7 @@ def frame_step_notes(source: MaskSource) -> list[str]:
     ]
 
 
-def _frames_asked_for(pair: PairMasks, indices: dict[str, int]) -> list[tuple[int | None, str]]:
+def _requested_frames(pair: PairMasks, indices: dict[str, int]) -> list[tuple[int | None, str]]:
     """Index (None if unknown) and name of the frames that the manifest lists, else of all in `indices`."""
     frames: Any = listed_frames(pair.row)
     if frames is None:
@@ -125,9 +147,9 @@ def _frames_asked_for(pair: PairMasks, indices: dict[str, int]) -> list[tuple[in
 
 
 def _with_frames(
-    pair: PairMasks, rows: dict[str, dict], asked: Sequence[tuple[int | None, str]], video: Sequence[PairMasks]
+    pair: PairMasks, rows: dict[str, dict], requested: Sequence[tuple[int | None, str]], video: Sequence[PairMasks]
 ) -> PairMasks:
-    """Return the pair with a row for each frame asked for: its own, or an empty mask of the size of the video."""
+    """Return the pair with a row for each frame requested: its own, or an empty mask of the size of the video."""
     first = next((row for one in video for row in one.frames.slice(0, 1).to_pylist()), None)
     if first is None:
         header = _open_video(pair)
@@ -137,7 +159,7 @@ def _with_frames(
     empty |= {"counts": rle.empty(height, width), "score": 0.0, "status": "ok"}
     frames = [
         rows.get(name) or empty | {"frame_index": position if index is None else index, "frame_name": name}
-        for position, (index, name) in enumerate(asked)
+        for position, (index, name) in enumerate(requested)
     ]
     return replace(pair, frames=pa.Table.from_pylist(frames, schema=PREDICTIONS), problem=None)
 

@@ -18,7 +18,8 @@ from pycocotools import mask as coco
 
 from pipeline.export.exported import Exported
 from pipeline.io import storage
-from pipeline.masks.by_video import MaskSource, PairMasks, frame_name
+from pipeline.masks.by_video import MaskSource, PairMasks
+from pipeline.masks.row_groups import frame_name
 from schemas import rle
 from schemas.errors import InputError
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.export.all_frames import IncompletePairs, MissingMasks, frame_step_notes, with_all_frames
+from pipeline.export.all_frames import MissingExportMasks, complete_videos, frame_step_notes
 from pipeline.export.exported import Exported
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -35,22 +35,15 @@ class LabelledPair(NamedTuple):
     rows: dict[str, dict]
 
 
-def write_davis(source: MaskSource, out: str, *, missing: MissingMasks = "error") -> Exported:
+def write_davis(source: MaskSource, out: str, *, missing: MissingExportMasks = "error") -> Exported:
     """Write the trees into the folder `out`.
 
     Raises InputError that names all incomplete pairs if frames have no mask (with `missing` "empty" they count as
     background), and for pairs without exactly one known annotator and object.
     """
-    incomplete = IncompletePairs()
     annotators: set[str] = set()
     counts: dict[str, int] = dict.fromkeys(("videos", "annotators", "pairs", "files", "filled", "overlaps"), 0)
-    for video in source.videos():
-        pairs, filled = with_all_frames(video, missing, incomplete)
-        counts["videos"] += 1
-        counts["pairs"] += len(pairs)
-        counts["filled"] += filled
-        if incomplete.count:
-            continue  # it will fail: continue only to name everything
+    for pairs in complete_videos(source, out, missing, counts):
         for annotator, labelled in sorted(_by_annotator(pairs).items()):
             annotators.add(annotator)
             folders = f"anno_{annotator}", labelled[0].pair.video_id
@@ -59,9 +52,6 @@ def write_davis(source: MaskSource, out: str, *, missing: MissingMasks = "error"
             overlaps = bounded_map(lambda name, to=folder, of=labelled: _write_frame(to, name, of), names, WRITERS)
             counts["overlaps"] += sum(overlaps)
             counts["files"] += len(names)
-    incomplete.raise_if_any()
-    if not counts["files"]:
-        raise InputError(f"no mask to write to {out}: the predictions and the manifest have no pair in common")
     counts["annotators"] = len(annotators)
     notes = [f"{counts['filled']} frames had no mask and count as empty"] if counts["filled"] else []
     if counts["overlaps"]:

@@ -14,7 +14,6 @@ class Server:
     root: str  # "": the folders of the videos are at the top of the zip
     videos: int
     pairs: int
-    source: str  # of the layout
 
     def size_notes(self, videos: int, pairs: int) -> list[str]:
         """Return a note if these counts differ from those of the published set."""
@@ -24,14 +23,13 @@ class Server:
         return [f"the published set ({self.title}) has {published}, this zip {videos} and {pairs}"]
 
 
-_MEVIS = "README of henghuiding/MeViS, submission guideline"
-_REFERFORMER = "docs/Ref-Youtube-VOS.md of wjn922/ReferFormer"
+# Layouts: docs/Ref-Youtube-VOS.md of wjn922/ReferFormer; README of henghuiding/MeViS, submission guideline.
 SERVERS = {
     server.name: server
     for server in (
-        Server("ref-youtube-vos", "Ref-YouTube-VOS, valid", "Annotations", 202, 834, _REFERFORMER),
-        Server("mevis", "MeViS, valid", "", 140, 2236, _MEVIS),
-        Server("mevis-v2", "MeViS v2 (2024), valid", "", 140, 2523, _MEVIS),
+        Server("ref-youtube-vos", "Ref-YouTube-VOS, valid", "Annotations", 202, 834),
+        Server("mevis", "MeViS, valid", "", 140, 2236),
+        Server("mevis-v2", "MeViS v2 (2024), valid", "", 140, 2523),
     )
 }
 

@@ -2,40 +2,30 @@
 
 import zipfile
 
-from pipeline.export.all_frames import IncompletePairs, MissingMasks, frame_step_notes, with_all_frames
+from pipeline.export.all_frames import MissingExportMasks, complete_videos, frame_step_notes
 from pipeline.export.exported import Exported
 from pipeline.export.servers import Server, find_server
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.label_maps import binary_png
-from schemas.errors import InputError
 
 ENCODERS = 2  # threads that decode RLE and make PNGs
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can store: the same bytes each time
 
 
-def write_submission(source: MaskSource, out: str, *, server: str, missing: MissingMasks = "error") -> Exported:
+def write_submission(source: MaskSource, out: str, *, server: str, missing: MissingExportMasks = "error") -> Exported:
     """Write the zip `out` for `server`, a name in SERVERS; an earlier file is replaced in one step.
 
     PNGs are stored without further compression. Raises InputError that names all incomplete pairs if a frame asked for
     has no mask (with `missing` "empty" it gets an empty one), and for ids that cannot be file names.
     """
     layout = find_server(server)
-    incomplete = IncompletePairs()
     counts: dict[str, int] = dict.fromkeys(("videos", "pairs", "files", "filled"), 0)
     with storage.spool(out) as path:
         with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
-            for video in source.videos():
-                pairs, filled = with_all_frames(video, missing, incomplete)
-                counts["videos"] += 1
-                counts["pairs"] += len(pairs)
-                counts["filled"] += filled
-                if not incomplete.count:  # else it will fail: continue only to name everything
-                    counts["files"] += sum(_add_pair(archive, pair, layout) for pair in pairs)
-        incomplete.raise_if_any()
-        if not counts["files"]:
-            raise InputError(f"no mask to write to {out}: the predictions and the manifest have no pair in common")
+            for pairs in complete_videos(source, out, missing, counts):
+                counts["files"] += sum(_add_pair(archive, pair, layout) for pair in pairs)
         storage.commit(path, out, replace=True)
     filled_notes = [f"{counts['filled']} frames had no mask and count as empty"] if counts["filled"] else []
     size_notes = layout.size_notes(counts["videos"], counts["pairs"])

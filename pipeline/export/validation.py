@@ -24,7 +24,7 @@ FAULT_KINDS = {
     "missing": "masks missing",
     "extra": "files too many",
     "size": "masks that differ in size from the video",
-    "values": "masks with several values above 0, or stored with colours, alpha or 16 bits",
+    "values": "masks with several values above 0, or with colours, alpha or 16 bits",
     "unreadable": "files that cannot be read",
 }
 EXAMPLES_KEPT = 10  # of each kind
@@ -114,9 +114,9 @@ def _find_masks(files: Sequence[zipfile.ZipInfo], server: Server, found: Finding
             roots["/".join(parents[:-2])] += 1
     for root, count in sorted(roots.items()):
         if root != server.root:
-            where = f"below {root + '/'!r}" if root else "at the top of the zip"
-            expected = f"below {server.root + '/'!r}" if server.root else "at the top of the zip"
-            found.add("root", f"{count} masks are in video folders {where}; the server reads those {expected}", count)
+            where = f"in {root + '/'!r}" if root else "at the top of the zip"
+            expected = f"in {server.root + '/'!r}" if server.root else "at the top of the zip"
+            found.add("root", f"{count} masks are {where}; the server reads masks {expected}", count)
     return sorted(masks.values(), key=lambda mask: mask[:3])
 
 

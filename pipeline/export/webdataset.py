@@ -49,12 +49,12 @@ def write_webdataset(source: MaskSource, out: str, *, shard_mb: int = 256) -> Ex
         with pq.ParquetWriter(path, schema, compression="zstd") as manifest:
             rows: list[dict] = []
             for first in samples:
-                shard, shard_rows = _write_shard(out, len(shards), itertools.chain([first], samples), shard_mb)
-                shards.append(shard)
-                rows += shard_rows
-                while len(rows) >= ROWS_BUFFERED:
-                    manifest.write_table(pa.Table.from_pylist(rows[:ROWS_BUFFERED], schema=schema))
-                    rows = rows[ROWS_BUFFERED:]
+                shard = f"shard-{len(shards):05d}.tar"
+                for row in _write_shard(storage.join(out, shard), itertools.chain([first], samples), shard_mb, shards):
+                    rows.append(row | {"shard": shard})
+                    if len(rows) == ROWS_BUFFERED:
+                        manifest.write_table(pa.Table.from_pylist(rows, schema=schema))
+                        rows = []
             if not shards:
                 raise InputError("nothing to write: no pair has both masks and a readable video")
             if rows:
@@ -106,15 +106,13 @@ def _frames(pairs: list[PairMasks]) -> dict[int, str]:
 
 
 def _write_shard(
-    out: str, number: int, samples: Iterator[tuple[str, list[PairMasks], list[tuple[str, str]]]], shard_mb: int
-) -> tuple[dict, list[dict]]:
-    """Write samples until the tar has `shard_mb` MiB; return its entry in the index and the manifest rows in it.
+    uri: str, samples: Iterator[tuple[str, list[PairMasks], list[tuple[str, str]]]], shard_mb: int, index: list[dict]
+) -> Iterator[dict]:
+    """Write samples until the tar has `shard_mb` MiB, and add its entry to `index`; yield the manifest rows in it.
 
     All times and owners are 0, for the same bytes each time.
     """
-    name = f"shard-{number:05d}.tar"
-    uri = storage.join(out, name)
-    rows, written = [], 0
+    written = 0
     with storage.spool(uri) as path:
         with open(path, "wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for key, pairs, media in samples:
@@ -130,12 +128,12 @@ def _write_shard(
                 written += 1
                 for pair in pairs:
                     score = pair.frames["pair_score"][0].as_py()
-                    rows.append(pair.row | {"pair_score": score, "shard": name, "key": key})
+                    yield pair.row | {"pair_score": score, "key": key}
                 if file.tell() >= shard_mb * 2**20:
                     break
         size = storage.size(path)
         storage.commit(path, uri, replace=True)
-    return {"url": name, "nsamples": written, "filesize": size}, rows
+    index.append({"url": storage.file_name(uri), "nsamples": written, "filesize": size})
 
 
 def _label(pairs: list[PairMasks]) -> bytes:

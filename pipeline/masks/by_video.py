@@ -1,6 +1,7 @@
 """Iterate over the masks of a run or of other Parquet predictions, one video at a time.
 
-Memory: the manifest, and the compressed masks of one video.
+Memory: the manifest, and the compressed masks of one video. For Parquet that is neither a run nor a compacted set, also
+the place of each pair, less than 1 KB each.
 """
 
 import functools
@@ -17,9 +18,9 @@ import pyarrow.compute as pc
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
-from pipeline.masks.row_groups import read_row_groups
-from pipeline.masks.tasks import locate, row_groups_by_video
-from pipeline.runs.compact import by_pair, sorted_rows
+from pipeline.masks.row_groups import frame_name, read_row_groups, require_masks
+from pipeline.masks.task_planning import locate, row_groups_by_video
+from pipeline.runs.compact import by_pair, compacted_rows, complete_parts, sorted_rows
 from pipeline.runs.run import Run, is_run
 from schemas import rle
 from schemas.errors import InputError
@@ -29,6 +30,7 @@ from schemas.pair import PairKey
 MANIFEST_ROWS = 4096  # converted to Python objects at once
 CACHED_ROW_GROUPS = 2  # of unsorted predictions, kept for the next video
 PAIR_IDS = pa.schema([("video_id", pa.string()), ("expression_id", pa.string())])
+PAIR_ORDER = [("video_id", "ascending"), ("expression_id", "ascending")]  # to sort tables by
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,15 @@ class PairMasks:
 
     @classmethod
     def of(cls, row: dict, table: pa.Table) -> "PairMasks":
-        """Check and sort the PREDICTIONS rows of one pair. Raises InputError for a duplicate frame or frame name."""
+        """Check and sort the PREDICTIONS rows of one pair.
+
+        Raises InputError for a duplicate frame or frame name, and for a frame without a size or mask.
+        """
         frames = table.filter(pc.is_valid(table["frame_index"])).sort_by("frame_index")
         if not frames.num_rows:
             first = table.slice(0, 1).to_pylist()[0]
             return cls(row, frames, first["error"] or f"the pair failed ({first['status']})")
+        require_masks(frames)
         pair = cls(row, frames)
         indices = frames["frame_index"].to_numpy()
         if len(repeated := indices[1:][indices[1:] == indices[:-1]]):
@@ -97,11 +103,6 @@ class PairMasks:
             raise InputError(self.message(error, frame_name(row))) from None
 
 
-def frame_name(row: dict) -> str:
-    """Return the name of a frame, or five digits of its index if it has none."""
-    return row["frame_name"] if row["frame_name"] is not None else f"{row['frame_index']:05d}"
-
-
 @dataclass(frozen=True, slots=True)
 class MaskSource:
     """A run, or predictions in Parquet. `manifest` is the one given, else the run's own, or None."""
@@ -136,21 +137,26 @@ class MaskSource:
         return self.manifest
 
     def videos(self) -> Iterator[list[PairMasks]]:
-        """Yield the pairs of each video, sorted by video and expression: those of the manifest, or all without one.
+        """Yield the pairs of each video, sorted by video and expression. Without a manifest, these are all pairs.
 
         Raises InputError for a duplicate frame or frame name, and for a frame without a mask.
         """
         rows = None
         if (manifest := self.manifest) is not None:
-            order = pc.sort_indices(manifest, sort_keys=[(name, "ascending") for name in PAIR_IDS.names])
+            order = pc.sort_indices(manifest, sort_keys=PAIR_ORDER)
             parts = (order.slice(start, MANIFEST_ROWS) for start in range(0, len(order), MANIFEST_ROWS))
             rows = itertools.chain.from_iterable(manifest.take(part).to_pylist() for part in parts)
-        tables = by_pair(sorted_rows(Run.open(self.uri))) if is_run(self.uri) else self._sorted_pairs()
+        if is_run(self.uri):
+            tables = by_pair(sorted_rows(Run.open(self.uri)))
+        elif storage.is_folder(self.uri) and (parts := complete_parts(self.uri)) is not None:
+            tables = by_pair(compacted_rows(self.uri, parts))
+        else:
+            tables = self._sorted_pairs()
         for _, pairs in itertools.groupby(pair_masks(rows, tables), lambda pair: pair.video_id):
             yield list(pairs)
 
     def some(self, keys: Collection[PairKey]) -> Iterator[PairMasks]:
-        """Yield those of a few pairs that have rows; of other pairs only the ids are read."""
+        """Yield the pairs of `keys` that have rows. Of all other pairs, read only the ids."""
         rows = {}
         if self.manifest is not None:
             videos = pa.array(sorted({video for video, _ in keys}), pa.string())
@@ -160,7 +166,7 @@ class MaskSource:
             yield PairMasks.of(rows.get(key) or key._asdict(), table)
 
     def _sorted_pairs(self, only: set[PairKey] | None = None) -> Iterator[tuple[PairKey, pa.Table]]:
-        """Yield the rows of each pair, in order of pairs. Row groups are read for the videos that they hold."""
+        """Yield the rows of each pair (or of each pair in `only`), in order. Read one video at a time."""
         located = locate(self.predictions)
         wanted = {key: groups for key, groups in located.items() if only is None or key in only}
         read = functools.lru_cache(CACHED_ROW_GROUPS)(lambda row_group: read_row_groups([row_group]))
@@ -174,7 +180,7 @@ class MaskSource:
 
 def sorted_pairs(table: pa.Table) -> Iterator[tuple[PairKey, pa.Table]]:
     """Split a table of PREDICTIONS into its pairs, in order, each sorted by frame."""
-    table = table.sort_by([(name, "ascending") for name in ("video_id", "expression_id", "frame_index")])
+    table = table.sort_by([*PAIR_ORDER, ("frame_index", "ascending")])
     start = 0
     for key, same in itertools.groupby(PairKey.of_all(table)):
         stop = start + len(list(same))

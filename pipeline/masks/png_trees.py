@@ -126,7 +126,7 @@ class PngTree:
         labels_of: dict[tuple[str, ...], list[int]] = {}
         for pair in pairs:
             try:
-                labels_of[pair.annotation_keys] = [int(thing) for thing in pair.annotation_keys]
+                labels_of[pair.annotation_keys] = [int(object_id) for object_id in pair.annotation_keys]
             except ValueError:
                 text = f"object_ids {list(pair.annotation_keys)} must be numbers to be looked up in label maps"
                 raise InputError(pair.message(text)) from None

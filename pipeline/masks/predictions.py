@@ -11,6 +11,7 @@ from pipeline.io.parallel import bounded_map
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import PngTree
 from pipeline.masks.row_groups import RowGroup, list_row_groups, read_row_groups
+from pipeline.runs.compact import DOCUMENT, complete_parts
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.errors import InputError
 from schemas.pair import PairKey
@@ -52,7 +53,10 @@ Predictions = ParquetPredictions | PngTree
 
 
 def open_predictions(uri: str) -> Predictions:
-    """Find out the form of the masks at `uri`, a path or URI. Raises InputError if it is none of the known ones."""
+    """Find out the form of the masks at `uri`, a path or URI.
+
+    Raises InputError if it is none of the known ones, or a compacted set that lacks a part.
+    """
     uri = storage.absolute(uri)
     if not storage.is_folder(uri):
         if not storage.exists(uri):
@@ -61,6 +65,8 @@ def open_predictions(uri: str) -> Predictions:
     folder = storage.join(uri, "masks") if is_run(uri) else uri
     names = storage.names(folder) if storage.is_folder(folder) else []
     tables = [name for name in names if name.endswith(".parquet")]
+    if DOCUMENT in names and (parts := complete_parts(folder)) is not None:
+        return ParquetPredictions(tuple(storage.join(folder, part.name) for part in parts))
     if tables or is_run(uri):
         return ParquetPredictions(tuple(storage.join(folder, name) for name in tables))
     tree = PngTree.find(uri)
@@ -70,11 +76,15 @@ def open_predictions(uri: str) -> Predictions:
     return tree
 
 
-def manifest_of(predictions: str, manifest: str | None) -> tuple[pa.Table | None, int]:
-    """Return the manifest at `manifest`, or else the run's own if `predictions` is a run; and the run's frame step."""
-    folder = storage.absolute(predictions)
-    run = Run.open(folder) if is_run(folder) else None
-    step = int(read_run_json(folder).get("config", {}).get("frame_step", 1)) if run else 1
+def manifest_of(predictions: str, manifest: str | None) -> pa.Table | None:
+    """Return the manifest at `manifest`, or else the run's own if `predictions` is a run."""
     if manifest is not None:
-        return read_manifest(manifest), step
-    return (run.manifest() if run else None), step
+        return read_manifest(manifest)
+    folder = storage.absolute(predictions)
+    return Run.open(folder).manifest() if is_run(folder) else None
+
+
+def frame_step(predictions: str) -> int:
+    """Return N if `predictions` is a run that segmented every N-th frame (--frame-step), else 1."""
+    folder = storage.absolute(predictions)
+    return int(read_run_json(folder).get("config", {}).get("frame_step", 1)) if is_run(folder) else 1

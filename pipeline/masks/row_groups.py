@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.io import storage
 from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform
+from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 
@@ -31,7 +32,7 @@ def read_row_groups(
 ) -> pa.Table:
     """Return the rows of some or all videos in Parquet row groups: `columns` of PREDICTIONS, null where absent.
 
-    Raises InputError if a table is not valid, or a row with a frame has no size or mask.
+    Raises InputError if a table is not valid, or a row of these videos has a frame but no size or mask.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for row_group in row_groups:
@@ -42,16 +43,28 @@ def read_row_groups(
         with storage.open_parquet(uri) as file:
             stored = [name for name in columns if name in file.schema_arrow.names]
             table = conform(file.read_row_groups(sorted(numbers), stored), schema, uri)
-        has_frame = pc.is_valid(table["frame_index"])
-        for name in ("height", "width", "counts"):
-            row = pc.index(pc.and_(has_frame, pc.is_null(table[name])), True).as_py()  # pyright: ignore
-            if row >= 0:
-                text = f"column '{name}' is null but the row has a frame; store an empty mask as an all-background RLE"
-                raise SchemaError([Problem(uri, row, text)])
         if videos is not None:
             table = table.filter(pc.is_in(table["video_id"], pa.array(sorted(videos), pa.string())))
-        tables.append(add_missing_columns(table, schema))
+        table = add_missing_columns(table, schema)
+        require_masks(table, uri)
+        tables.append(table)
     return pa.concat_tables(tables)
+
+
+def require_masks(table: pa.Table, uri: str | None = None) -> None:
+    """Raise InputError, which names the pair and the frame, if a row of PREDICTIONS has a frame but no size or mask."""
+    has_frame = pc.is_valid(table["frame_index"])
+    for name in ("height", "width", "counts"):
+        broken = table.filter(pc.and_(has_frame, pc.is_null(table[name])))
+        for row in broken.slice(0, 1).to_pylist():
+            text = f"column '{name}' is null; store an empty mask as an all-background RLE of the size of the frame"
+            where = "" if uri is None else f"{uri}: "
+            raise InputError(f"{where}{PairKey.of(row)}: frame {frame_name(row)}: {text}")
+
+
+def frame_name(row: dict) -> str:
+    """Return the name of a frame, or five digits of its index if it has none."""
+    return row["frame_name"] if row["frame_name"] is not None else f"{row['frame_index']:05d}"
 
 
 def list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:

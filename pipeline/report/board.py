@@ -3,11 +3,11 @@
 import html
 import re
 
+from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.summary.leaderboard import RULE, Leaderboard
 from pipeline.report.page import interval, interval_of, number, render
 from pipeline.report.plots import PlotAxis, Whisker
 
-NOT_PREDICTED = ("failed", "missing", "misshaped")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 
 

@@ -44,9 +44,9 @@ def change_table(change: dict, metric: str, baseline: str) -> dict:
     }
 
 
-def before_and_after(baseline: str, pairs: Any, metric: str, links: Mapping[PairIds, str]) -> Plot:
+def before_and_after(baseline: ScoreFolder, pairs: Any, metric: str, links: Mapping[PairIds, str]) -> Plot:
     """Plot a metric of the pairs that both have, against its value in the baseline."""
-    before: Any = ScoreFolder.open(baseline).pairs()[[*SCORE_IDS, metric]]
+    before: Any = baseline.pairs()[[*SCORE_IDS, metric]]
     both = pairs.merge(before.rename(columns={metric: "baseline"}), on=list(SCORE_IDS))
     about = "One dot for each pair. Pairs above the dashed line improved."
     return scatter(both, "baseline", metric, links, key="against", about=about)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.counted_pairs import CountedPairs
-from pipeline.evaluation.summary.grouping import COMPUTED, Grouping, spell_out
+from pipeline.evaluation.summary.grouping import COMPUTED_ATTRIBUTES, Grouping, spell_out
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.report.page import interval, interval_of, number, truncate
 from pipeline.report.plots import UNIT, Whisker
@@ -52,7 +52,7 @@ def attribute_tables(scored: ScoreFolder, pairs: pd.DataFrame, metrics: Sequence
     overall = scored.summary["overall"]
     kept = [(name, rows[: 4 * MOST_GROUPS]) for name, rows in rows_of.items() if len(rows) > 1][:MOST_ATTRIBUTES]
     return [
-        AttributeTable(name, COMPUTED.get(name, ""), [_group(row, overall, metrics) for row in rows])
+        AttributeTable(name, COMPUTED_ATTRIBUTES.get(name, ""), [_group(row, overall, metrics) for row in rows])
         for name, rows in kept
     ]
 

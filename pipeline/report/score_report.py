@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.masks.pairs_to_score import MaskKey
 from pipeline.report import difference, heat_map, pair_plots
@@ -18,7 +19,7 @@ from schemas.errors import InputError, RvosError
 
 BEST, WORST, CHANGED = 4, 8, 4  # pairs with frames; CHANGED in each direction
 UNSCORED_LISTED = 100
-UNSCORED = ("failed", "missing", "misshaped", "incomplete")
+UNSCORED = (*NOT_PREDICTED, "incomplete")
 PROVENANCE = {  # name in summary.json -> term in the page
     "predictions": "predictions",
     "annotations": "annotations",
@@ -75,7 +76,7 @@ def build_report(
     strips, notes = _draw_strips(scored, baseline, sources, wanted)
     plots = _plots(scored, pairs, spans, main, links)
     if baseline is not None:
-        plots.insert(0, difference.before_and_after(baseline.folder, pairs, main, links))
+        plots.insert(0, difference.before_and_after(baseline, pairs, main, links))
     metrics = [metric for metric in scored.metrics if metric != "mAP"][: heat_map.MOST_METRICS]
     content: dict[str, Any] = _summary_content(scored) | {
         "title": f"{main} report: {short_path(scored.folder)}",
@@ -179,8 +180,8 @@ def _summary_content(scored: ScoreFolder) -> dict[str, Any]:
     unscored = []
     for status in UNSCORED:
         for pair in summary.get(f"{status}_pairs", []):
-            name = f"{pair.get('video_id')} · {pair.get('expression_id') or pair.get('object_id')}"
-            unscored.append((truncate(name, 100), status, truncate(pair.get("error") or "", 200)))
+            name = pair_label(tuple(pair.get(name, "") for name in SCORE_IDS))
+            unscored.append((name, status, truncate(pair.get("error") or "", 200)))
     unscored = unscored[:UNSCORED_LISTED]
     tiles = []
     for metric in scored.metrics:

@@ -11,12 +11,10 @@ from pipeline.drawing.thumbnails import blank_frame, shrink_mask
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.score_pairs import PairOutcome
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.scoring.tasks import plan_scoring
+from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
-from pipeline.masks.annotations import Annotations
-from pipeline.masks.pairs_to_score import MaskKey, pairs_from_annotations, pairs_from_manifest, requested_pairs
-from pipeline.masks.predictions import manifest_of, open_predictions
+from pipeline.masks.pairs_to_score import MaskKey, requested_pairs
 from pipeline.report.frame_strips import STRIP_FRAMES, FrameStrip, Thumbnail, draw_thumbnail, read_thumbnails, spread
 from schemas import rle
 from schemas.errors import InputError
@@ -27,7 +25,7 @@ class ScoredFrames:
     """Masks and frames of scored pairs, read again where they were scored or where they are now."""
 
     scorer: Scorer
-    asked: pa.Table
+    requested: pa.Table
     expressions: dict[MaskKey, str] = field(default_factory=dict)
     videos: dict[str, str] = field(default_factory=dict)  # URI by video_id
 
@@ -44,16 +42,8 @@ class ScoredFrames:
         """Open the files that the summary records, or those given here. Raises InputError or OSError."""
         summary = scored.summary
         predictions = predictions or summary["predictions"]
-        truth = Annotations.open(annotations or summary["annotations"])
-        source = open_predictions(predictions)
-        rows, step = manifest_of(predictions, manifest or summary.get("manifest"))
-        scorer = Scorer(
-            source=source,
-            truth=truth,
-            protocol=scored.protocol,
-            missing=summary["missing_rule"],
-            frame_step=step,
-        )
+        annotations, manifest = annotations or summary["annotations"], manifest or summary.get("manifest")
+        scoring = Scoring.open(predictions, annotations, manifest, scored.protocol, summary["missing_rule"])
         located: dict[str, str] = {}
         if media is not None:
             folder = storage.absolute(media)
@@ -62,15 +52,13 @@ class ScoredFrames:
                 raise InputError(f"--media {folder} {text}")
             files = {name: storage.join(folder, name) for name in storage.names(folder)}
             located = {name.rpartition(".")[0] or name: uri for name, uri in files.items()} | files
-        if rows is None:
-            return cls(
-                scorer, pairs_from_annotations(truth.keys_by_video(), truth.key, source.are_objects), {}, located
-            )
+        requested = scoring.requested(scoring.scorer.truth.keys_by_video())
         expressions, videos = {}, {}
-        for row in rows.select(["video_id", "expression_id", "expression", "video_uri"]).to_pylist():
+        columns = ["video_id", "expression_id", "expression", "video_uri"]
+        for row in [] if scoring.manifest is None else scoring.manifest.select(columns).to_pylist():
             expressions[row["video_id"], row["expression_id"]] = row["expression"] or ""
             videos[row["video_id"]] = row["video_uri"]
-        return cls(scorer, pairs_from_manifest(rows, truth.keys_by_video(), truth.key), expressions, videos | located)
+        return cls(scoring.scorer, requested, expressions, videos | located)
 
     def strips(
         self, wanted: Sequence[MaskKey], like: dict[MaskKey, FrameStrip] | None = None
@@ -81,7 +69,8 @@ class ScoredFrames:
         Raises InputError if tables or annotations are broken.
         """
         strips = {}
-        for task in plan_scoring(self.scorer.source, self._asked_for(set(wanted)))[0]:
+        requested = self._requested_rows(set(wanted))
+        for task in plan_scoring(self.scorer.source, requested, whole_videos=True)[0]:
             outcomes, masks = self.scorer.outcomes(task)
             by_video: dict[str, list[PairOutcome]] = {}
             for outcome in outcomes:
@@ -103,10 +92,10 @@ class ScoredFrames:
                     strips[key] = FrameStrip(self.expressions.get(key, ""), thumbnails, reason)
         return strips
 
-    def _asked_for(self, wanted: set[MaskKey]) -> pa.Table:
-        """The rows of `asked` of these pairs; for protocols with assignment, of their whole videos."""
+    def _requested_rows(self, wanted: set[MaskKey]) -> pa.Table:
+        """Return the rows of `requested` of these pairs; for protocols with assignment, of their whole videos."""
         videos = pa.array(sorted({video for video, _ in wanted}), pa.string())
-        rows = self.asked.filter(pc.is_in(self.asked["video_id"], videos))
+        rows = self.requested.filter(pc.is_in(self.requested["video_id"], videos))
         if self.scorer.protocol.assigned:
             return rows
         pairs = requested_pairs(rows, self.scorer.truth.key, self.scorer.frame_step)

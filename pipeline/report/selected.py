@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.report.frame_strips import FrameStrip
-from pipeline.report.page import interval, number, render, truncate
+from pipeline.report.page import interval, number, render
+from pipeline.report.pair_plots import pair_label
 from pipeline.report.plots import Line, Mark, Plot, PlotAxis, Point, Table, Whisker
 from pipeline.selection.calibration import Calibration
 from pipeline.selection.quality_signals import QUALITY_SIGNALS
@@ -157,7 +158,7 @@ def _card(row: Any, key: PairKey, rule: Rule, strip: FrameStrip | None) -> dict:
     if not math.isnan(row["quality"]):
         figures.append(f"J&F {number(row['quality'])}")
     return {
-        "name": f"{truncate(key.video_id, 60)} · {truncate(key.expression_id, 60)}",
+        "name": pair_label((key.video_id, key.expression_id, "", "")),
         "figures": " · ".join(figures),
         "reason": "" if row["keep"] else row["reason"],
         "strip": strip,

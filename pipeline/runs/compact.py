@@ -97,6 +97,24 @@ def read_document(out: str) -> Compacted | None:
         raise InputError(f"cannot read {uri} ({error}); compact the run to a new folder") from None
 
 
+def complete_parts(out: str) -> tuple[Part, ...] | None:
+    """Return the parts of the data set in the folder `out`; None if it is not one.
+
+    Raises InputError if its DOCUMENT is damaged, or a part is missing or has another size.
+    """
+    document = read_document(out)
+    if document is None:
+        return None
+    for part in document.parts:
+        uri = storage.join(out, part.name)
+        if not storage.exists(uri):
+            raise InputError(f"{uri} is missing, and {DOCUMENT} lists it; compact {document.run} to a new folder")
+        if (size := storage.size(uri)) != part.bytes:
+            text = f"has {size:,} bytes in place of {part.bytes:,}; compact {document.run} to a new folder"
+            raise InputError(f"{uri} {text}")
+    return document.parts
+
+
 def run_content(run: Run) -> str:
     """Return a hash of the content of a finished run. Raises InputError if units are missing."""
     units = sorted({unit.unit_id for unit in run.units()})

@@ -7,14 +7,14 @@ import itertools
 
 import pyarrow as pa
 
-from pipeline.masks.by_video import PAIR_IDS, MaskSource, pair_masks, sorted_pairs
+from pipeline.masks.by_video import PAIR_IDS, PAIR_ORDER, MaskSource, pair_masks, sorted_pairs
 from pipeline.masks.row_groups import read_row_groups
-from pipeline.masks.tasks import locate, plan_tasks, row_groups_by_video, row_groups_of
+from pipeline.masks.task_planning import locate, plan_tasks, row_groups_by_video, row_groups_of
 from pipeline.selection.quality_signals import SIGNAL_COLUMNS, agreement, measure_masks, paraphrase_agreement
 from pipeline.selection.repeats import count_repeats
 from schemas.pair import PairKey
 
-PAIR_COLUMNS = ("video_id", "expression_id", "expression", "object_ids", "video_uri")  # of a manifest row
+PAIR_COLUMNS = ("video_id", "expression_id", "expression", "object_ids")  # of a manifest row
 MEASURED = pa.schema(
     [
         *PAIR_IDS,
@@ -31,9 +31,12 @@ def plan_signal_tasks(source: MaskSource, against: MaskSource | None) -> tuple[l
         pairs = pa.Table.from_pylist([PairKey(*key)._asdict() for key in sorted(located)], schema=PAIR_IDS)
     else:
         pairs = source.manifest.select([name for name in PAIR_COLUMNS if name in source.manifest.column_names])
-        pairs = pairs.sort_by([(name, "ascending") for name in PAIR_IDS.names])
+        pairs = pairs.sort_by(PAIR_ORDER)
     others = {} if against is None else locate(against.predictions)
-    tasks = plan_tasks(pairs, row_groups=row_groups_by_video(located), other_row_groups=row_groups_by_video(others))
+    videos = pairs["video_id"].to_pylist()
+    tasks = plan_tasks(
+        pairs, videos, row_groups=row_groups_by_video(located), other_row_groups=row_groups_by_video(others)
+    )
     row_groups = {row_group for of_pair in located.values() for row_group in of_pair}
     return tasks, sum(row_group.rows for row_group in row_groups)
 

@@ -344,7 +344,7 @@ def test_a_broken_mask_costs_its_pair(tmp_path):
     [
         ({"height": 10, "width": 24}, "frame 00001: sizes differ: annotation 12x20, prediction 10x24"),
         ({"frame_index": 0, "frame_name": "00000"}, "1 frames have duplicate predictions"),
-        ({"counts": None}, "row 1: column 'counts' is null but the row has a frame"),
+        ({"counts": None}, "video_id=a expression_id=e: frame 00001: column 'counts' is null"),
         ({"height": 100_000, "width": 100_000}, "sizes differ"),
     ],
 )
@@ -434,7 +434,7 @@ def test_nothing_in_common(tmp_path):
 @pytest.mark.parametrize("row_group_size", [1, 3, 100])
 @pytest.mark.parametrize("task_rows", [1, 2048])
 def test_frame_scores_have_one_order(tmp_path, monkeypatch, row_group_size, task_rows):
-    monkeypatch.setattr("pipeline.masks.tasks.TASK_ROWS", task_rows)
+    monkeypatch.setattr("pipeline.masks.task_planning.TASK_ROWS", task_rows)
     pairs = [("b", "10"), ("a", "x"), ("b", "2"), ("a", "w")]
     requested = manifest(tmp_path, [manifest_row(video, expression, ["1"]) for video, expression in pairs])
     rows = [row for video, expression in pairs for row in predicted(video, expression, [LEFT] * 4)]
@@ -447,6 +447,25 @@ def test_frame_scores_have_one_order(tmp_path, monkeypatch, row_group_size, task
     assert [tuple(row[name] for name in names) for row in found] == [
         (*pair, frame, metric) for pair in in_order for frame in range(4) for metric in ("J", "F")
     ]
+
+
+def test_the_size_of_the_predictions_counts_only_without_an_address(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("pipeline.masks.predictions.storage.size", lambda uri: asked.append(uri) or 1)
+
+    def run_here(function, tasks, *, address, large):
+        return map(function, tasks)
+
+    monkeypatch.setattr(evaluate, "run_tasks", run_here)
+    inputs = {
+        "predictions": write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 4), PREDICTIONS),
+        "annotations": annotations(tmp_path, two_objects()),
+        "manifest": manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
+    }
+    run(tmp_path, address="auto", **inputs)
+    assert asked == []
+    run(tmp_path, **inputs)
+    assert len(asked) == 1
 
 
 def test_everything_behind_a_uri(tmp_path):

@@ -68,12 +68,12 @@ def ref_davis(golden, tmp_path):
     predictions = pq.read_table(metrics / "refdavis_pred.parquet").to_pylist()
     pairs = {}
     for row in predictions:
-        annotator, thing = row.pop("annotator"), row.pop("object_id")
-        row["expression_id"] = str((int(thing) - 1) * 4 + int(annotator[-1]))
-        pairs[row["video_id"], row["expression_id"]] = (annotator, thing)
-    for video, thing in {(video, thing) for (video, _), (_, thing) in pairs.items() if thing in "123"}:
+        annotator, object_id = row.pop("annotator"), row.pop("object_id")
+        row["expression_id"] = str((int(object_id) - 1) * 4 + int(annotator[-1]))
+        pairs[row["video_id"], row["expression_id"]] = (annotator, object_id)
+    for video, object_id in {(video, object_id) for (video, _), (_, object_id) in pairs.items() if object_id in "123"}:
         for k in range(4):  # an annotator may lack an object altogether
-            pairs.setdefault((video, str((int(thing) - 1) * 4 + k)), (f"anno_{k}", thing))
+            pairs.setdefault((video, str((int(object_id) - 1) * 4 + k)), (f"anno_{k}", object_id))
     manifest = [
         {
             "video_id": video,
@@ -166,7 +166,7 @@ def mevis(golden, tmp_path):
             "video_uri": video,
             "expression_id": e,
             "expression": expression["exp"],
-            "object_ids": [str(thing) for thing in expression["anno_id"]],
+            "object_ids": [str(object_id) for object_id in expression["anno_id"]],
             "type_id": expression["type_id"],
         }
         for video, content in videos.items()

@@ -36,7 +36,7 @@ def test_a_submission_and_its_validation(run, shapes, tmp_path):
     code, text = typed("validate", out, "--for", "ref-youtube-vos", "--json")
     assert (code, json.loads(text)["sound"], json.loads(text)["counts"]) == (1, False, {"root": 108})
     code, text = typed("validate", out, "--for", "ref-youtube-vos")
-    assert "the server reads those below 'Annotations/'" in text
+    assert "the server reads masks in 'Annotations/'" in text
     assert text.endswith("result      mistakes found\n")
 
 
@@ -91,7 +91,7 @@ def run_with_failure(shapes, tmp_path):
 def test_label_maps_of_nothing_are_refused(tmp_path):
     storage.write_table(str(tmp_path / "failed.parquet"), error_of("v", "0"))
     storage.write_table(str(tmp_path / "none.parquet"), PREDICTIONS.empty_table())
-    for name, reason in (("failed", "video_id=v expression_id=0: gone"), ("none", "no mask to write")):
+    for name, reason in (("failed", "video_id=v expression_id=0: gone"), ("none", "none.parquet holds no pairs")):
         code, text = typed("davis", tmp_path / f"{name}.parquet", "--out", tmp_path / f"{name}-out")
         assert (code, reason in text) == (2, True)
 
@@ -142,8 +142,8 @@ def test_an_exported_file_imports_again(run, shapes, tmp_path):
         (meant,) = row["object_ids"]
         masks |= {
             (*pair, name): counts
-            for (video, thing, name), counts in found.items()
-            if (video, thing) == (pair[0], meant)
+            for (video, object_id, name), counts in found.items()
+            if (video, object_id) == (pair[0], meant)
         }
     manifest = storage.read_table(shapes[0]).to_pylist()
     assert texts == {(row["video_id"], row["expression_id"]): row["expression"] for row in manifest}

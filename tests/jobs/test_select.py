@@ -238,7 +238,7 @@ def test_the_docs_name_every_signal():
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.masks.tasks.TASK_ROWS", 40)  # so that there are many tasks
+    monkeypatch.setattr("pipeline.masks.task_planning.TASK_ROWS", 40)  # so that there are many tasks
     options = {"run": world[0], "against": world[0], "rule": ("temporal_iou >= 0.5",)}
     here = run(SelectConfig(out=str(tmp_path / "here"), **options))
     there = run(SelectConfig(out=str(tmp_path / "there"), address="local", **options))
@@ -259,7 +259,7 @@ def test_a_broken_mask_on_a_worker_is_named(world, tmp_path):
 
 
 def test_tasks_hold_whole_videos_and_read_each_table_once_if_they_can(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.masks.tasks.TASK_ROWS", 40)
+    monkeypatch.setattr("pipeline.masks.task_planning.TASK_ROWS", 40)
     tasks, masks = plan_signal_tasks(MaskSource.open(world[0]), None)
     videos = [set(task["video_id"].to_pylist()) for task in tasks]
     assert masks == 120 * FRAMES - 4  # one pair failed: a row without mask

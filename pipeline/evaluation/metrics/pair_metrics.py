@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.evaluation.metrics import count_pixels
+from pipeline.evaluation.metrics import count_columns
 from pipeline.evaluation.protocols import PRECISION_AT
 
 IOU_EPSILON = np.float32(1e-6)
@@ -57,11 +57,11 @@ class ObjectTrack:
 
     @property
     def truth_area(self) -> np.ndarray:
-        return self.counts[:, count_pixels.INTER] + self.counts[:, count_pixels.UNION] - self.predicted_area
+        return self.counts[:, count_columns.INTER] + self.counts[:, count_columns.UNION] - self.predicted_area
 
     @property
     def predicted_area(self) -> np.ndarray:
-        return self.counts[:, count_pixels.PREDICTED]
+        return self.counts[:, count_columns.PREDICTED]
 
 
 class MetricValue(NamedTuple):
@@ -92,7 +92,7 @@ def j_and_f(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def iou32(track: ObjectTrack) -> np.ndarray:
     """Return (I + 1e-6) / (U + 1e-6) in single precision, as float64 [N]; 0 where nothing is predicted."""
-    inter, union = (track.counts[:, column].astype(np.float32) for column in (count_pixels.INTER, count_pixels.UNION))
+    inter, union = (track.counts[:, column].astype(np.float32) for column in (count_columns.INTER, count_columns.UNION))
     return np.where(track.missing, 0, ((inter + IOU_EPSILON) / (union + IOU_EPSILON)).astype(np.float64))
 
 
@@ -105,7 +105,7 @@ def decay(values: np.ndarray) -> MetricValue:
 
 def equal_pixels(track: ObjectTrack) -> MetricValue:
     """A of ReVOS: the share of pixels on which both masks agree."""
-    wrong = track.counts[:, count_pixels.UNION] - track.counts[:, count_pixels.INTER]
+    wrong = track.counts[:, count_columns.UNION] - track.counts[:, count_columns.INTER]
     return pair_mean(np.where(track.missing, 0, 1 - wrong / track.pixels))
 
 
@@ -113,7 +113,7 @@ def robustness(track: ObjectTrack) -> MetricValue:
     """R of ReVOS; undefined without a foreground table."""
     if (track.foreground < 0).any():
         return UNDEFINED
-    wrong = track.predicted_area - track.counts[:, count_pixels.INTER]
+    wrong = track.predicted_area - track.counts[:, count_columns.INTER]
     return pair_mean(np.where(track.missing, 0, np.maximum(0, 1 - wrong / (track.foreground + 1e-6))))
 
 
@@ -139,7 +139,7 @@ def target_accuracy(track: ObjectTrack) -> MetricValue:
 
 def overall_iou(track: ObjectTrack) -> MetricValue:
     """Intersection over union of all frames; weighted by the union, so that the mean is that of all pairs."""
-    inter, union = (float(track.counts[:, column].sum()) for column in (count_pixels.INTER, count_pixels.UNION))
+    inter, union = (float(track.counts[:, column].sum()) for column in (count_columns.INTER, count_columns.UNION))
     return MetricValue(inter / union, union) if union else UNDEFINED
 
 

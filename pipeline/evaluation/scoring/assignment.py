@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.evaluation.metrics.pair_metrics import j_and_f
-from pipeline.evaluation.scoring.pair_match import PairMatch
+from pipeline.evaluation.scoring.counting import PairMatch
 from pipeline.masks.pairs_to_score import MaskKey
 
 UNASSIGNED: MaskKey = ("", "")  # the prediction of a pair that gets none

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.evaluation.scoring.digest import combine
-from pipeline.evaluation.scoring.object_attributes import VISUAL
+from pipeline.evaluation.scoring.object_attributes import MASK_ATTRIBUTES
 from schemas.scores import FRAME_SCORES
 
 SCORE_IDS = ("video_id", "expression_id", "object_id", "annotator")
@@ -20,9 +20,9 @@ FRAME_METRICS = ("J", "F", "IoU")
 class CollectedScores:
     """The scores of all pairs, by video and id, independent of the order of tasks."""
 
-    pairs: (
-        pd.DataFrame
-    )  # ids, `row` of the manifest, status, error, frames, missing_frames, metrics (NaN: none), VISUAL
+    # Of `pairs`: ids, `row` of the manifest, status, error, frames, missing_frames, metrics (NaN: none) and
+    # MASK_ATTRIBUTES.
+    pairs: pd.DataFrame
     weights: np.ndarray  # float64 [N, M], of the metrics
     samples: list[tuple[int, list[dict]]]  # for mAP: true area and candidates of every frame
     truth_hash: str  # of what was scored, see `digest`
@@ -40,7 +40,7 @@ def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: s
     with pq.ParquetWriter(frame_scores, FRAME_SCORES, compression="zstd") as writer:
         for table in results:
             pairs = table.select([*SCORE_IDS, "row", "status", "error", "frames", "missing_frames"]).to_pandas()
-            pairs[list(VISUAL)] = _matrix(table["visual"], len(VISUAL), np.nan)
+            pairs[list(MASK_ATTRIBUTES)] = _matrix(table["mask_attributes"], len(MASK_ATTRIBUTES), np.nan)
             tables.append(pairs)
             values.append(_matrix(table["values"], len(metrics), np.nan))
             weights.append(_matrix(table["weights"], len(metrics), 0.0))

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pipeline.evaluation.scoring.counting import PairMatch
 from pipeline.evaluation.scoring.match_frames import MaskTable
-from pipeline.evaluation.scoring.pair_match import PairMatch
 from pipeline.masks.pairs_to_score import RequestedPair
 
 

@@ -8,18 +8,20 @@ import numpy as np
 from pipeline.evaluation.metrics import count_pixels
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
 
-VISUAL = {
+MASK_ATTRIBUTES = {
     "object_size": "share of the frame that the object covers, mean over the frames that show it",
     "motion": "pixels that the centroid of the object moves per frame, mean over the steps between frames that show it",
     "disappears": "1 if the object is absent in any frame after the first that shows it, else 0",
     "track_length": "number of scored frames from the first to the last that shows the object",
     "touches_border": "among the frames that show the object, the share in which it touches the border",
 }
-DESCRIBED = tuple(VISUAL)[1:]  # these need another pass over the masks; the first follows from the scores
+SHAPE_ATTRIBUTES = tuple(MASK_ATTRIBUTES)[
+    1:
+]  # these need another pass over the masks; the first follows from the scores
 
 
-def visual_attributes(tracks: Sequence[Sequence[MatchedFrame]], masks: MaskTable) -> list[list[float | None]]:
-    """Return the attributes of each track, in the order of DESCRIBED; None where undefined."""
+def shape_attributes(tracks: Sequence[Sequence[MatchedFrame]], masks: MaskTable) -> list[list[float | None]]:
+    """Return the attributes of each track, in the order of SHAPE_ATTRIBUTES; None where undefined."""
     frames = [frame for track in tracks for frame in track]
     shapes = count_pixels.describe_frames(*masks.strings(), *masks.truth_arrays(frames))
     index = np.array([frame.index for frame in frames], np.int64)
@@ -34,11 +36,11 @@ def object_size(area: np.ndarray, pixels: np.ndarray) -> float | None:
 
 
 def track_attributes(shapes: np.ndarray, index: np.ndarray) -> list[float | None]:
-    """Return DESCRIBED. shapes: int64 [N, 4] of `count_pixels.describe_frames`; index: frame_index, int64 [N]."""
+    """Return SHAPE_ATTRIBUTES. shapes: int64 [N, 4] of `describe_frames`; index: frame_index, int64 [N]."""
     area = shapes[:, 0]
     visible = np.flatnonzero(area)
     if not len(visible):
-        return [None] * len(DESCRIBED)
+        return [None] * len(SHAPE_ATTRIBUTES)
     first, last = visible[0], visible[-1]
     centroids = shapes[visible, 1:3] / area[visible, None]
     distances = np.hypot(*np.diff(centroids, axis=0).T) / np.diff(index[visible])

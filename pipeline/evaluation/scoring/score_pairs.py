@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.evaluation.metrics import count_pixels
+from pipeline.evaluation.metrics import count_columns
 from pipeline.evaluation.metrics.pair_metrics import ObjectTrack
-from pipeline.evaluation.protocols import Missing, Protocol
+from pipeline.evaluation.protocols import MissingRule, Protocol
 from pipeline.evaluation.scoring.assignment import UNASSIGNED, assign
+from pipeline.evaluation.scoring.counting import PairMatch, fill_counts
 from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame, match_frames
-from pipeline.evaluation.scoring.pair_match import PairMatch, fill_counts
 from pipeline.masks.annotations import Annotations, rows_of_videos
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
@@ -23,6 +23,7 @@ from schemas.masks import VOID
 from schemas.pair import PairKey
 
 MAX_PROBLEMS = 20  # listed in an error text
+NOT_PREDICTED = ("failed", "missing", "misshaped")  # statuses of pairs that are scored as if nothing were predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class PairOutcome:
 
 
 def score_pairs(
-    pairs: Sequence[RequestedPair], predictions: pa.Table, truth: Annotations, protocol: Protocol, missing: Missing
+    pairs: Sequence[RequestedPair], predictions: pa.Table, truth: Annotations, protocol: Protocol, missing: MissingRule
 ) -> tuple[list[PairOutcome], MaskTable]:
     """Return the outcomes of `pairs`, in their order. Raises InputError that lists the problems of the annotations."""
     videos = {pair.video_id for pair in pairs}
@@ -116,12 +117,15 @@ def _first_frame_objects(video: str, masks: MaskTable) -> set[str]:
     rows_of = {key[1]: rows for key, rows in masks.truth.items() if key[0] == video}
     first = min((masks.index[row] for rows in rows_of.values() for row in rows), default=None)
     visible = {
-        thing for thing, rows in rows_of.items() for row in rows if masks.index[row] == first and _area(row, masks) > 0
+        object_id
+        for object_id, rows in rows_of.items()
+        for row in rows
+        if masks.index[row] == first and _area(row, masks) > 0
     }
-    if not all(thing.isdigit() for thing in rows_of):
+    if not all(object_id.isdigit() for object_id in rows_of):
         return visible
     highest = max(map(int, visible), default=0)
-    return {thing for thing in rows_of if int(thing) <= highest}
+    return {object_id for object_id in rows_of if int(object_id) <= highest}
 
 
 def _area(row: int, masks: MaskTable) -> int:
@@ -141,7 +145,7 @@ def _outcome(
     error: str | None,
     masks: MaskTable,
     protocol: Protocol,
-    missing: Missing,
+    missing: MissingRule,
 ) -> PairOutcome:
     """Return the outcome of the chosen match. `error`: of the pair's own rows; alternatives: its own match first."""
     pair, own = match.pair, alternatives[0]
@@ -179,7 +183,7 @@ def _candidates(match: PairMatch, masks: MaskTable) -> list[dict]:
     """Return the candidates on frames that show the target."""
     rows = []
     for (frame, row), counts in zip(match.candidates, match.counts[len(match.frames) :].tolist(), strict=True):
-        inter, union, area = counts[count_pixels.INTER], counts[count_pixels.UNION], counts[count_pixels.PREDICTED]
+        inter, union, area = counts[count_columns.INTER], counts[count_columns.UNION], counts[count_columns.PREDICTED]
         if inter + union - area > 0:
             score, iou = masks.score[row] or 0.0, inter / union if union else 0.0
             truth_area = inter + union - area

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from pipeline.evaluation.metrics.pair_metrics import METRICS, iou32
-from pipeline.evaluation.protocols import Missing, Protocol
+from pipeline.evaluation.protocols import MissingRule, Protocol
 from pipeline.evaluation.scoring.match_frames import MaskTable
-from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, visual_attributes
+from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES, object_size, shape_attributes
 from pipeline.evaluation.scoring.score_pairs import PairOutcome, score_pairs
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.pairs_to_score import RequestedPair, requested_pairs
 from pipeline.masks.predictions import Predictions
-from pipeline.masks.tasks import row_groups_of
+from pipeline.masks.task_planning import row_groups_of
 from schemas.errors import InputError
 
 CANDIDATE = pa.struct(
@@ -31,11 +31,10 @@ RESULT = pa.schema(  # one row for each pair; `values` and `weights` in the orde
         pa.field("missing_frames", pa.int32()),
         pa.field("values", pa.list_(pa.float64())),
         pa.field("weights", pa.list_(pa.float64())),
-        pa.field("visual", pa.list_(pa.float64())),  # in the order of VISUAL
+        pa.field("mask_attributes", pa.list_(pa.float64())),  # in the order of MASK_ATTRIBUTES
         pa.field("frame_index", pa.list_(pa.int32())),
-        *[
-            pa.field(name, pa.list_(pa.float64())) for name in ("J", "F", "IoU")
-        ],  # one value for each frame, if the protocol has the metric
+        # One value for each frame, if the protocol has the metric.
+        *[pa.field(name, pa.list_(pa.float64())) for name in ("J", "F", "IoU")],
         pa.field("truth_areas", pa.list_(pa.int64())),  # one for each frame, for mAP
         pa.field("candidates", pa.list_(CANDIDATE)),
         pa.field("truth_digest", pa.binary()),
@@ -44,16 +43,16 @@ RESULT = pa.schema(  # one row for each pair; `values` and `weights` in the orde
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Scorer:
     """All that scoring a task takes. Small, since it is sent to workers."""
 
     source: Predictions
     truth: Annotations
     protocol: Protocol
-    missing: Missing = "zero"
+    missing: MissingRule = "zero"
     frame_step: int = 1  # for pairs that list no frames
-    visual: bool = False  # also measure the attributes of DESCRIBED
+    with_shapes: bool = False  # also measure the attributes of SHAPE_ATTRIBUTES
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -72,10 +71,10 @@ class Scorer:
         """Return the RESULT of a task. Raises as `outcomes`."""
         outcomes, masks = self.outcomes(task)
         rows = [self._row(outcome) for outcome in outcomes]
-        if self.visual:
-            values = visual_attributes([outcome.frames for outcome in outcomes], masks)
+        if self.with_shapes:
+            values = shape_attributes([outcome.frames for outcome in outcomes], masks)
             for row, of_row in zip(rows, values, strict=True):
-                row["visual"] = [row["visual"][0], *of_row]
+                row["mask_attributes"][1:] = of_row
         return pa.Table.from_pylist(rows, schema=RESULT)
 
     def _row(self, outcome: PairOutcome) -> dict:
@@ -83,15 +82,15 @@ class Scorer:
         row = {name: getattr(pair, name) for name in ("video_id", "expression_id", "object_id", "annotator", "row")}
         row |= {"status": outcome.status, "error": outcome.error, "missing_frames": outcome.missing_frames}
         row |= {"truth_digest": outcome.truth_digest, "prediction_digest": outcome.prediction_digest}
-        not_measured = [None] * len(DESCRIBED)
+        not_measured = [None] * len(SHAPE_ATTRIBUTES)
         if track is None:
-            return row | {"frames": 0, "visual": [None, *not_measured]}
+            return row | {"frames": 0, "mask_attributes": [None, *not_measured]}
         values = [METRICS[name](track) for name in self.metrics]
         row |= {
             "frames": len(track.index),
             "values": [value.value for value in values],
             "weights": [value.weight for value in values],
-            "visual": [object_size(track.truth_area, track.pixels), *not_measured],
+            "mask_attributes": [object_size(track.truth_area, track.pixels), *not_measured],
             "frame_index": track.index,
         }
         if "J" in self.metrics:

@@ -10,14 +10,19 @@ import pyarrow as pa
 
 from pipeline.evaluation.protocols import NO_TARGET, RESERVED, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores
-from pipeline.evaluation.scoring.object_attributes import DESCRIBED, VISUAL
+from pipeline.evaluation.scoring.object_attributes import MASK_ATTRIBUTES, SHAPE_ATTRIBUTES
+from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.summary.grouping import COMPUTED, Grouping, group_rows, textual_attributes, value_label
+from pipeline.evaluation.summary.grouping import (
+    COMPUTED_ATTRIBUTES,
+    Grouping,
+    group_rows,
+    sentence_attributes,
+    value_label,
+)
 from pipeline.evaluation.summary.statistics import clustered_means
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
-
-NOT_SCORED = ("failed", "missing", "misshaped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,8 @@ class CountedPairs:
 def known_attributes(manifest: pa.Table | None) -> list[str]:
     """Return the attributes of the manifest and the computed ones."""
     if manifest is None:
-        return list(VISUAL)
-    return list(dict.fromkeys([*attribute_columns(manifest.column_names), *COMPUTED]))
+        return list(MASK_ATTRIBUTES)
+    return list(dict.fromkeys([*attribute_columns(manifest.column_names), *COMPUTED_ATTRIBUTES]))
 
 
 def check_groupings(groupings: Sequence[Grouping], manifest: pa.Table | None) -> None:
@@ -102,7 +107,7 @@ def count_pairs(collected: CollectedScores, scorer: Scorer, manifest: pa.Table |
     of the pairs.
     """
     table: Any = collected.pairs
-    incomplete = table[table["status"].isin(NOT_SCORED) | (table["missing_frames"] > 0)]
+    incomplete = table[table["status"].isin(NOT_PREDICTED) | (table["missing_frames"] > 0)]
     if scorer.missing == "error" and len(incomplete):
         lines = [
             " ".join(f"{name}={row[name]}" for name in SCORE_IDS[:3] if isinstance(row[name], str))
@@ -117,15 +122,15 @@ def count_pairs(collected: CollectedScores, scorer: Scorer, manifest: pa.Table |
     if "N-acc" in metrics and pairs["N-acc"].isna().all():  # all expressions have a target
         kept = [n for n, name in enumerate(metrics) if name not in NO_TARGET]
         pairs, weights, metrics = pairs.drop(columns=list(NO_TARGET)), weights[:, kept], tuple(metrics[n] for n in kept)
-    if not scorer.visual:
-        pairs = pairs.drop(columns=list(DESCRIBED))
+    if not scorer.with_shapes:
+        pairs = pairs.drop(columns=list(SHAPE_ATTRIBUTES))
     if "J&F" in scorer.protocol.metrics:
         pairs["J&F"] = (pairs["J"] + pairs["F"]) / 2
     if manifest is not None:
         given = {name: manifest[name].to_pandas() for name in attribute_columns(manifest.column_names)}
         if "annotator" in given and given["annotator"].isna().all():
             del given["annotator"]  # the protocol may derive it
-        computed: Any = textual_attributes(manifest.select(["video_id", "expression"]).to_pandas())
+        computed: Any = sentence_attributes(manifest.select(["video_id", "expression"]).to_pandas())
         for name, column in (given | {name: computed[name] for name in computed if name not in given}).items():
             pairs[name] = column.iloc[pairs["row"]].array
     averaged, column = np.ones(len(pairs), bool), scorer.protocol.mean_over

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.scoring.object_attributes import VISUAL
+from pipeline.evaluation.scoring.object_attributes import MASK_ATTRIBUTES
 from schemas.errors import InputError
 
-TEXTUAL = {
+SENTENCE_ATTRIBUTES = {
     "words": "number of words in the expression",
     "expressions_per_video": "number of expressions that the manifest has for the video",
 }
-COMPUTED = {**VISUAL, **TEXTUAL}
+COMPUTED_ATTRIBUTES = {**MASK_ATTRIBUTES, **SENTENCE_ATTRIBUTES}
 NO_VALUE = "(none)"  # label of a missing attribute
-MANY = 20  # a column with more distinct numbers is cut into quartiles
+QUARTILES_ABOVE = 20  # a column with more distinct numbers is cut into quartiles
 DAVIS_CODES = {
     "AC": "appearance change",
     "BC": "background clutter",
@@ -158,7 +158,7 @@ def _bins(numbers: list, column: GroupColumn, *, others: bool) -> list[Bin]:
         return []
     if column.edges:
         edges = [-np.inf, *column.edges, np.inf]
-    elif requested or len(set(numbers)) > MANY:
+    elif requested or len(set(numbers)) > QUARTILES_ABOVE:
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, (column.quantiles or 4) + 1))).tolist()
     else:
         return []
@@ -181,8 +181,8 @@ def _cell_values(cell: object) -> list:
     return (sorted(set(values), key=value_order) or [NO_VALUE]) if is_list else values
 
 
-def textual_attributes(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return TEXTUAL for each row of a manifest with `video_id` and `expression`."""
+def sentence_attributes(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return SENTENCE_ATTRIBUTES for each row of a manifest with `video_id` and `expression`."""
     per_video = manifest.groupby("video_id")["video_id"].transform("size")
     words = manifest["expression"].map(lambda text: len(text.split()) if isinstance(text, str) else 0)
     return pd.DataFrame({"words": words, "expressions_per_video": per_video})

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import holm, paired_difference
 from pipeline.io import output_folder, storage
@@ -78,6 +79,11 @@ class Leaderboard:
             raise InputError(f"{uri} has another form; use the version of rvos that wrote it")
         if document["protocol"] not in PROTOCOLS:
             raise InputError(f"{uri}: this version of rvos does not know the protocol {document['protocol']!r}")
+        if document.get("decay_8bit"):
+            text = (
+                "its entries have a decay with 8-bit frame numbers (--decay-8bit), which this version does not support"
+            )
+            raise InputError(f"{uri}: {text}; start a leaderboard in a new folder")
         return cls(folder, {name: document[name] for name in RULE})
 
     @classmethod
@@ -173,7 +179,7 @@ def _check_scores(scored: ScoreFolder) -> None:
     if absent:
         text = f"summary.json has no {', '.join(absent)}, since an older version wrote it"
         raise InputError(f"{scored.folder}: {text}; repeat 'rvos evaluate'")
-    if summary["missing_rule"] == "skip" and any(summary["pairs"].get(s) for s in ("failed", "missing", "misshaped")):
+    if summary["missing_rule"] == "skip" and any(summary["pairs"].get(s) for s in NOT_PREDICTED):
         text = "pairs without predictions were skipped (--missing skip), so the means are not comparable"
         raise InputError(f"{scored.folder}: {text}; evaluate with another --missing")
     metric, pairs = scored.metrics[0], scored.pairs()

@@ -8,13 +8,14 @@ import pyarrow as pa
 
 from pipeline.evaluation.metrics.average_precision import average_precision
 from pipeline.evaluation.scoring.collect import SCORE_IDS, CollectedScores
+from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.scoring.score_task import Scorer
-from pipeline.evaluation.summary.counted_pairs import NOT_SCORED, CountedPairs, missing_text
+from pipeline.evaluation.summary.counted_pairs import CountedPairs, missing_text
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
 from pipeline.masks.pairs_to_score import MaskKey
 from schemas.scores import SCORES
 
-PAIR_STATUSES = ("scored", *NOT_SCORED, "unannotated")
+PAIR_STATUSES = ("scored", *NOT_PREDICTED, "unannotated")
 LISTED_PAIRS = 1000  # of each kind, in summary.json
 FEW_VIDEOS = 10
 UNEVEN = 10  # ratio of group sizes
@@ -60,7 +61,7 @@ def summarise(
         "by": by,
         "warnings": notes,
         **listed,
-        "extra_pairs": [{"video_id": video, "expression_id": thing} for video, thing in extra[:LISTED_PAIRS]],
+        "extra_pairs": [{"video_id": video, "expression_id": expression} for video, expression in extra[:LISTED_PAIRS]],
     }
 
 

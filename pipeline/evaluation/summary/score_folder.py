@@ -44,6 +44,9 @@ class ScoreFolder:
             raise InputError(f"{uri} is not a summary of scores; 'rvos evaluate --out' writes one")
         if summary.get("protocol") not in PROTOCOLS:
             raise InputError(f"{uri}: this version of rvos does not know the protocol {summary.get('protocol')!r}")
+        if summary.get("decay_8bit"):
+            text = "its decay was computed with 8-bit frame numbers (--decay-8bit), which this version does not support"
+            raise InputError(f"{uri}: {text}; repeat 'rvos evaluate'")
         return cls(folder, summary)
 
     @property

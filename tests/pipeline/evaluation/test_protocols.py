@@ -10,7 +10,7 @@ from jobs import evaluate
 from jobs.config.evaluate import EvaluateConfig
 from pipeline.evaluation.metrics.pair_metrics import METRICS, MetricValue, ObjectTrack
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
-from pipeline.evaluation.summary.grouping import COMPUTED
+from pipeline.evaluation.summary.grouping import COMPUTED_ATTRIBUTES
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "protocols.md").read_text()
@@ -33,7 +33,7 @@ def test_metrics_are_known():
 
 
 def test_computed_attributes_are_documented():
-    assert all(f"| `{name}` | {text} |" in DOCUMENT for name, text in COMPUTED.items())
+    assert all(f"| `{name}` | {text} |" in DOCUMENT for name, text in COMPUTED_ATTRIBUTES.items())
 
 
 def test_protocols_import_nothing_heavy():

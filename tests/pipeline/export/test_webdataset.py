@@ -50,6 +50,17 @@ def test_shards_are_cut_between_videos_and_are_the_same_each_time(labelled_run, 
     assert [(shard["nsamples"], shard["filesize"]) for shard in index["shardlist"]] == [(1, size) for size in sizes]
 
 
+def test_manifest_rows_are_written_before_a_shard_ends(labelled_run, tmp_path, monkeypatch):
+    made(labelled_run.folder, tmp_path / "whole")
+    monkeypatch.setattr("pipeline.export.webdataset.ROWS_BUFFERED", 2)
+    made(labelled_run.folder, tmp_path / "cut")
+    with pq.ParquetFile(tmp_path / "cut/manifest.parquet") as file:
+        assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [2, 2, 2, 2, 1]
+    assert read_manifest(str(tmp_path / "cut/manifest.parquet")).equals(
+        read_manifest(str(tmp_path / "whole/manifest.parquet"))
+    )
+
+
 def test_the_manifest_can_be_trained_on(run_with_failure, tmp_path):
     assert made(run_with_failure.folder, tmp_path / "out").counts["failed"] == 1
     manifest = read_manifest(str(tmp_path / "out/manifest.parquet"))

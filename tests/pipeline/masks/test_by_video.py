@@ -6,6 +6,9 @@ import pytest
 
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource
+from pipeline.masks.predictions import open_predictions
+from pipeline.masks.row_groups import read_row_groups
+from pipeline.runs.commit import RECEIPT_KEY
 from pipeline.runs.compact import compact_run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -100,3 +103,48 @@ def test_a_broken_mask_is_named(tmp_path):
     ((pair,),) = MaskSource.open(str(tmp_path / "m.parquet")).videos()
     with pytest.raises(InputError, match="video_id=v expression_id=0: frame 00001: runs total 8"):
         pair.mask(pair.rows()[1])
+
+
+def test_a_compacted_set_that_lost_a_part_is_refused(labelled_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.runs.compact.FILE_BYTES", 1)  # a part for each video
+    out = tmp_path / "compacted"
+    compact_run(labelled_run, str(out))
+    content = (out / "part-00001.parquet").read_bytes()
+    (out / "part-00001.parquet").write_bytes(content[:-1])
+    with pytest.raises(
+        InputError, match=r"part-00001\.parquet has .* bytes in place of .*; compact .* to a new folder"
+    ):
+        MaskSource.open(str(out))
+    (out / "part-00001.parquet").unlink()
+    for read in (MaskSource.open, open_predictions):
+        with pytest.raises(InputError, match=r"part-00001\.parquet is missing, and _compact\.json lists it"):
+            read(str(out))
+    (out / "_compact.json").write_text("{")
+    with pytest.raises(InputError, match=r"cannot read .*_compact\.json"):
+        MaskSource.open(str(out))
+
+
+@pytest.mark.parametrize("column", ["height", "width", "counts"])
+def test_a_frame_without_a_mask_is_named(shapes, tmp_path, column):
+    rows = [row | {column: None} if row["frame_index"] == 1 else row for row in rows_of("w", "0").to_pylist()]
+    table = pa.concat_tables([rows_of("v", "0"), pa.Table.from_pylist(rows, schema=PREDICTIONS)])
+    pq.write_table(table, tmp_path / "m.parquet")
+    source = open_predictions(str(tmp_path / "m.parquet"))
+    groups = [group for group, _ in source.row_groups()]
+    assert len(read_row_groups(groups, {"v"})) == 3  # the rows of other videos do not matter
+    message = f"video_id=w expression_id=0: frame 00001: column '{column}' is null"
+    with pytest.raises(InputError, match=message):
+        read_row_groups(groups, {"w"})
+    run = run_of_truth(str(tmp_path / "run"), *shapes)
+    uri = run.masks_uri(run.units()[0].unit_id)
+    with storage.open_parquet(uri) as file:
+        first, *others = (file.read_row_group(number) for number in range(file.num_row_groups))
+        receipt = file.metadata.metadata[RECEIPT_KEY]
+    nulls = pa.array([None] + first[column].to_pylist()[1:], first.schema.field(column).type)
+    first = first.set_column(first.column_names.index(column), first.schema.field(column), nulls)
+    with pq.ParquetWriter(uri, first.schema) as writer:
+        for group in (first, *others):
+            writer.write_table(group)
+        writer.add_key_value_metadata({RECEIPT_KEY: receipt})
+    with pytest.raises(InputError, match=f"frame 00000: column '{column}' is null"):
+        content(MaskSource.open(run.folder))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.metrics import count_pixels
+from pipeline.evaluation.metrics import count_columns, count_pixels
 from schemas import rle
 
 
@@ -129,8 +129,8 @@ def test_truth_is_the_union_of_its_strings():
 def test_no_string_is_an_empty_mask():
     mask = disk((20, 30), (9, 9), 5)
     counts, _ = score([((20, 30), [], mask, None), ((20, 30), [mask], None, None), ((20, 30), [], None, None)])
-    assert counts[:, count_pixels.UNION].tolist() == [mask.sum(), mask.sum(), 0]
-    assert counts[:, count_pixels.INTER].tolist() == [0, 0, 0]
+    assert counts[:, count_columns.UNION].tolist() == [mask.sum(), mask.sum(), 0]
+    assert counts[:, count_columns.INTER].tolist() == [0, 0, 0]
 
 
 def test_frames_do_not_touch_each_other():
@@ -145,7 +145,7 @@ def test_frames_do_not_touch_each_other():
         frames.append((size, [masks[2]], masks[3], b"#"))
         frames.append((size, [masks[4]], masks[2], None))
     together, errors = score(frames)
-    assert errors.tolist() == [0, count_pixels.BAD_PREDICTION, count_pixels.BAD_TRUTH, count_pixels.BAD_VOID, 0] * 15
+    assert errors.tolist() == [0, count_columns.BAD_PREDICTION, count_columns.BAD_TRUTH, count_columns.BAD_VOID, 0] * 15
     for n in np.flatnonzero(errors == 0):
         np.testing.assert_array_equal(score([frames[n]])[0][0], together[n])
 
@@ -171,9 +171,9 @@ def test_any_bytes_are_scored_or_named_as_the_bad_side(size, truth, prediction):
     _, errors = score([(size, [truth], prediction, None)])
     valid = is_valid(truth, size), is_valid(prediction, size)
     if all(valid):
-        assert errors[0] == count_pixels.OK
+        assert errors[0] == count_columns.OK
     else:
-        assert errors[0] == (count_pixels.BAD_PREDICTION if valid[0] or not valid[1] else count_pixels.BAD_TRUTH)
+        assert errors[0] == (count_columns.BAD_PREDICTION if valid[0] or not valid[1] else count_columns.BAD_TRUTH)
 
 
 @settings(max_examples=200, deadline=None)
@@ -187,7 +187,7 @@ def test_damaged_strings(data):
     counts[at : at + data.draw(st.integers(0, 1))] = data.draw(st.binary(max_size=2))
     damaged = bytes(counts)
     found, errors = score([(size, [damaged], damaged, None)])
-    assert (errors[0] == count_pixels.OK) == is_valid(damaged, size)
-    if errors[0] == count_pixels.OK:
+    assert (errors[0] == count_columns.OK) == is_valid(damaged, size)
+    if errors[0] == count_columns.OK:
         area = rle.decode(damaged, *size).sum()
-        assert found[0, : count_pixels.N_GT].tolist() == [area, area]
+        assert found[0, : count_columns.N_GT].tolist() == [area, area]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.scoring.assignment import UNASSIGNED, assign
+from pipeline.evaluation.scoring.counting import PairMatch
 from pipeline.evaluation.scoring.match_frames import MatchedFrame
-from pipeline.evaluation.scoring.pair_match import PairMatch
 from pipeline.masks.pairs_to_score import RequestedFrames, RequestedPair
 
 

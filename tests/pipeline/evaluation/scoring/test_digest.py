@@ -33,10 +33,10 @@ def rows(key, shift=0):
     """The same masks as rows, of frames without names."""
     for video in ("a", "b"):
         for frame in range(FRAMES):
-            for thing in (1, 2):
-                counts = rle.encode((labels(frame, shift) == thing)[None])[0]
+            for object_id in (1, 2):
+                counts = rle.encode((labels(frame, shift) == object_id)[None])[0]
                 size = {"height": HEIGHT, "width": WIDTH, "counts": counts}
-                yield {"video_id": video, key: str(thing), "frame_index": frame} | size
+                yield {"video_id": video, key: str(object_id), "frame_index": frame} | size
 
 
 def table(path, of):

@@ -28,7 +28,9 @@ def metrics(golden) -> Path:
 def scored(metrics):
     truth = Annotations.open(str(metrics / "gt.parquet"))
     source = ParquetPredictions((str(metrics / "pred.parquet"),))
-    tasks, extra = plan_scoring(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False))
+    tasks, extra = plan_scoring(
+        source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False
+    )
     assert not extra
     scorer = Scorer(source=source, truth=truth, protocol=PROTOCOLS["all-frames"])
     return [row for task in tasks for row in scorer(task).to_pylist()]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.metrics import count_pixels
-from pipeline.evaluation.scoring.object_attributes import DESCRIBED, object_size, track_attributes
+from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES, object_size, track_attributes
 from schemas import rle
 
 
@@ -44,7 +44,7 @@ def test_attributes_of_a_track():
     track = [square(10), square(13), square(13, side=0), square(19), square(46, top=19)]
     shapes = describe(track)
     assert object_size(shapes[:, 0], np.full(5, 2000)) == pytest.approx(16 / 2000)
-    values = dict(zip(DESCRIBED, track_attributes(shapes, np.arange(5)), strict=True))
+    values = dict(zip(SHAPE_ATTRIBUTES, track_attributes(shapes, np.arange(5)), strict=True))
     assert values["motion"] == pytest.approx((3 + 6 / 2 + np.hypot(27, 9)) / 3)
     assert (values["disappears"], values["track_length"], values["touches_border"]) == (1, 5, 0.25)
 
@@ -52,4 +52,4 @@ def test_attributes_of_a_track():
 def test_an_object_that_is_never_there_has_no_attributes():
     shapes = describe([square(0, side=0)])
     assert object_size(shapes[:, 0], np.array([2000])) is None
-    assert track_attributes(shapes, np.array([0])) == [None] * len(DESCRIBED)
+    assert track_attributes(shapes, np.array([0])) == [None] * len(SHAPE_ATTRIBUTES)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.summary.grouping import Grouping, textual_attributes, value_label, value_order
+from pipeline.evaluation.summary.grouping import Grouping, sentence_attributes, value_label, value_order
 from schemas.errors import InputError
 
 
@@ -55,6 +55,6 @@ def test_only_numbers_are_binned():
 
 def test_words_and_expressions_per_video():
     manifest = pd.DataFrame({"video_id": ["a", "a", "b"], "expression": ["the red  car", None, "dog"]})
-    found = textual_attributes(manifest)
+    found = sentence_attributes(manifest)
     assert found["words"].tolist() == [3, 0, 1]
     assert found["expressions_per_video"].tolist() == [2, 2, 1]

@@ -155,6 +155,16 @@ def test_folders_that_are_no_leaderboard(tmp_path):
         Leaderboard.open(str(tmp_path))
 
 
+def test_scores_with_an_8_bit_decay_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"summary\.json: its decay .*8-bit.*repeat 'rvos evaluate'"):
+        scores(tmp_path / "old", decay_8bit=True)
+    Leaderboard.add(str(tmp_path / "board"), "mine", scores(tmp_path / "new", decay_8bit=False))
+    path = tmp_path / "board/leaderboard.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decay_8bit": True}))
+    with pytest.raises(InputError, match=r"leaderboard\.json: its entries .*8-bit.*new folder"):
+        Leaderboard.open(str(tmp_path / "board"))
+
+
 def test_files_that_are_no_entries_are_named(tmp_path):
     board = tmp_path / "board"
     Leaderboard.add(str(board), "mine", scores(tmp_path / "a"))

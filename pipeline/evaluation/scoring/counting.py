@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.evaluation.metrics import count_pixels
+from pipeline.evaluation.metrics import count_columns, count_pixels
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
@@ -44,7 +44,7 @@ def fill_counts(matches: Sequence[PairMatch], masks: MaskTable) -> list[str]:
         start += len(of_match)
         for n in np.flatnonzero(wrong).tolist():
             text = _corrupt_string(*of_match[n], masks, wrong[n])
-            if wrong[n] == count_pixels.BAD_PREDICTION:
+            if wrong[n] == count_columns.BAD_PREDICTION:
                 match.error = match.error or text
             else:
                 problems.append(match.pair.message(text))
@@ -64,9 +64,9 @@ def _count(scored_masks: Sequence[ScoredMask], masks: MaskTable) -> tuple[np.nda
 def _corrupt_string(frame: MatchedFrame, prediction: int, masks: MaskTable, error: int) -> str:
     """Describe with `schemas.rle` the string that the kernel could not parse."""
     side, rows = {
-        count_pixels.BAD_TRUTH: ("annotation", frame.truth),
-        count_pixels.BAD_PREDICTION: ("prediction", [prediction]),
-        count_pixels.BAD_VOID: ("void mask", [frame.void]),
+        count_columns.BAD_TRUTH: ("annotation", frame.truth),
+        count_columns.BAD_PREDICTION: ("prediction", [prediction]),
+        count_columns.BAD_VOID: ("void mask", [frame.void]),
     }[error]
     for row in rows:
         counts = masks.counts[row].as_py()

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +12,10 @@ from pipeline.masks.predictions import Predictions
 from pipeline.masks.row_groups import RowGroup
 
 TASK_ROWS = 2048  # rows of masks in a task: many enough to pay for its overhead, few enough to balance the load
-TASK_PAIRS = 500  # in a task that reads little
+TASK_PAIRS = 500  # in a task, however little it reads
 ROW_GROUPS = pa.list_(pa.struct([("uri", pa.string()), ("group", pa.int64()), ("rows", pa.int64())]))
 
-RowGroupsByVideo = Mapping[str, Sequence[RowGroup]]
+Together = TypeVar("Together", str, MaskKey)  # what pairs of one task share: a video_id, or a pair on its own
 
 
 def locate(predictions: Predictions, requested: Collection[MaskKey] = ()) -> dict[MaskKey, list[RowGroup]]:
@@ -37,35 +38,37 @@ def row_groups_by_video(located: Mapping[MaskKey, Sequence[RowGroup]]) -> dict[s
     return {video: sorted(row_groups) for video, row_groups in videos.items()}
 
 
-def plan_tasks(pairs: pa.Table, **row_groups: RowGroupsByVideo) -> list[pa.Table]:
-    """Cut `pairs`, sorted by video_id, into tasks: whole videos that together have about TASK_ROWS rows of masks.
+def plan_tasks(
+    pairs: pa.Table, together: Sequence[Together], **row_groups: Mapping[Together, Sequence[RowGroup]]
+) -> list[pa.Table]:
+    """Cut `pairs` into tasks of at most TASK_PAIRS pairs that together have about TASK_ROWS rows of masks.
 
-    row_groups: a column name for the row groups of each video; the first column decides on the cuts. The first row of a
-    task lists its row groups, see `row_groups_of`.
+    together: one value for each pair; consecutive pairs with equal values stay in one task, whatever its size.
+    row_groups: a column name for the row groups of each of these values; the first column decides on the cuts. The
+    first row of a task lists its row groups, see `row_groups_of`.
     """
+    if not together:
+        return []
     sizing = next(iter(row_groups.values()))
-    videos = pairs["video_id"].to_pylist()
     starts, held = [0], set[RowGroup]()
-    for at, video in enumerate(videos):
-        if at and video == videos[at - 1]:
+    for at, value in enumerate(together):
+        if at and value == together[at - 1]:
             continue
-        own = set(sizing.get(video, ()))
-        adds_rows = not own <= held
+        own = set(sizing.get(value, ()))
         large = sum(group.rows or TASK_ROWS for group in held | own) > TASK_ROWS  # size of a tree's video: unknown
-        many = at - starts[-1] >= TASK_PAIRS and (adds_rows or not own)
-        if at > starts[-1] and (many or (adds_rows and large)):
+        if at > starts[-1] and (at - starts[-1] >= TASK_PAIRS or (large and not own <= held)):
             starts.append(at)
             held = set()
         held |= own
     tasks = []
-    for start, stop in zip(starts, [*starts[1:], len(videos)], strict=True):
+    for start, stop in zip(starts, [*starts[1:], len(together)], strict=True):
         task = pairs.slice(start, stop - start)
-        for name, of_video in row_groups.items():
-            groups = sorted({group for video in set(videos[start:stop]) for group in of_video.get(video, ())})
+        for name, groups_of in row_groups.items():
+            groups = sorted({group for value in set(together[start:stop]) for group in groups_of.get(value, ())})
             lists = [[group._asdict() for group in groups], *[[]] * (stop - start - 1)]
             task = task.append_column(name, pa.array(lists, ROW_GROUPS))
         tasks.append(task)
-    return tasks if videos else []
+    return tasks
 
 
 def row_groups_of(task: pa.Table, column: str = "row_groups") -> list[RowGroup]:
