@@ -140,7 +140,7 @@ def test_a_frame_without_a_mask_is_named(shapes, tmp_path, column):
     with storage.open_parquet(uri) as file:
         first, *others = (file.read_row_group(number) for number in range(file.num_row_groups))
         receipt = file.metadata.metadata[RECEIPT_KEY]
-    nulls = pa.array([None] + first[column].to_pylist()[1:], first.schema.field(column).type)
+    nulls = pa.array([None, *first[column].to_pylist()[1:]], first.schema.field(column).type)
     first = first.set_column(first.column_names.index(column), first.schema.field(column), nulls)
     with pq.ParquetWriter(uri, first.schema) as writer:
         for group in (first, *others):
