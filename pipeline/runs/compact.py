@@ -97,7 +97,7 @@ def read_document(out: str) -> Compacted | None:
         raise InputError(f"cannot read {uri} ({error}); compact the run to a new folder") from None
 
 
-def complete_parts(out: str) -> tuple[Part, ...] | None:
+def complete_parts(out: str) -> tuple[CompactedFile, ...] | None:
     """Return the parts of the data set in the folder `out`; None if it is not one.
 
     Raises InputError if its DOCUMENT is damaged, or a part is missing or has another size.
