@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
 
@@ -35,7 +35,7 @@ from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError, without_secrets
 from schemas.version import MASKS_VERSION, __version__
 
-RECORDED_PACKAGES = ("av", "decord", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
+RECORDED_PACKAGES = ("av", "decord2", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
 def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda _: None) -> SegmentResult:
@@ -67,6 +67,13 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
     result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
     the_run.write_log(invocation.name, result.to_json())
     return result
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def frame_options(config: SegmentConfig) -> FrameOptions:
@@ -123,7 +130,7 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
         record = {  # enough to repeat the run
             "config": {**asdict(config), **absolute},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions | {name: version(name) for name in RECORDED_PACKAGES},
+            "versions": versions | {name: _installed(name) for name in RECORDED_PACKAGES},
         }
         the_run = Run.start(folder, fingerprint, inputs, record)
         the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)

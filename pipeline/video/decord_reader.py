@@ -1,19 +1,19 @@
 """Decode video files with decord, to compare with work that used it.
 
-Only `next()` is used: `get_batch` returns wrong frames for files with edit lists. decord has no AV1, does not report
-damaged pictures, and repeats the last picture if frames are missing at the end. The frame count of the header and, in
-doubt, a count by PyAV detect such repeats. decord decodes ahead in its own threads, so the number of good frames before
-a broken one varies: such a file fails as a whole.
+Only `next()` is used: `get_batch` returns wrong frames for files with edit lists. PyAV decodes the file beside it and
+tells what decord does not: damage, the end, the display matrix, and whether a repeated picture is one. decord decodes
+ahead in its own threads, so the number of good frames before a broken one varies: such a file fails as a whole.
 """
 
 import contextlib
 from collections.abc import Iterator
 
+import av
 import decord
 import numpy as np
 
-from pipeline.video.pyav_reader import PyavReader, check_complete
-from pipeline.video.select_frames import Damage, Picture
+from pipeline.video.pyav_reader import PyavReader, rgb
+from pipeline.video.select_frames import Picture
 from schemas.errors import MediaError
 
 decord.logging.set_level(decord.logging.QUIET)
@@ -23,49 +23,52 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
     """Decode the stream that PyavReader would choose, with decord. Raises MediaError as PyavReader."""
 
     def __init__(self, path: str, uri: str):
-        self._path, self._uri = path, uri
-        with PyavReader(path, uri) as video:  # the same errors and frame count as with PyAV
-            self.num_frames = video.num_frames
+        self._uri = uri
+        self._video = PyavReader(path, uri)
+        self.num_frames = self._video.num_frames
         try:
             self._reader = decord.VideoReader(path, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:
-            reason = f"decord cannot open {uri}; it lacks newer codecs (AV1): use --decoder pyav"
-            raise MediaError("corrupt", reason) from error
+            self._video.__exit__()
+            raise MediaError("corrupt", f"decord cannot open {uri}; use --decoder pyav") from error
 
     def __exit__(self, *_: object) -> None:
         del self._reader
+        self._video.__exit__()
 
     def __iter__(self) -> Iterator[Picture]:
-        count = self.num_frames or len(self._reader)
-        index, previous, counted = 0, None, False
-        while index < count:
+        turns, last = None, None
+        for frame in self._video.stored():
             image = self._next()
-            if not counted and previous is not None and np.array_equal(image, previous):
-                count, counted = min(count, self._count_by_pyav()), True
-                if index >= count:
-                    break
-            yield lambda image=image: image
-            previous = image
-            index += 1
-        check_complete(self._path, self.num_frames)
+            if turns is None:
+                turns = _turns(image, frame)
+            if last is not None and np.array_equal(image, last[0]):
+                self._check_repeat(last[1], frame)
+            yield lambda image=image, frame=frame, turns=turns: self._video.show(np.rot90(image, -turns), frame)
+            last = image, frame
 
     def _next(self) -> np.ndarray:
         try:
             image = self._reader.next().asnumpy()
         except (StopIteration, RuntimeError, decord.DECORDError) as error:
-            count = f"PyAV decoded {self._count_by_pyav()} of {self.num_frames or len(self._reader)} frames"
-            way_out = "replace the file, or use the decoded frames with --decoder pyav --allow-short"
-            raise MediaError(
-                "short_read", f"{self._uri}: decord failed to decode this file ({count}); {way_out}"
-            ) from error
+            way_out = "replace the file, or use the frames that PyAV decodes with --decoder pyav --allow-short"
+            raise MediaError("short_read", f"{self._uri}: decord failed to decode this file; {way_out}") from error
         if image.shape[2] != 3:  # rows of less than some 80 pixels are padded
             reason = f"{self._uri}: decord misreads frames only {image.shape[1]} wide; use --decoder pyav"
             raise MediaError("corrupt", reason)
         return image
 
-    def _count_by_pyav(self) -> int:
-        count = 0
-        with PyavReader(self._path, self._uri) as video, contextlib.suppress(Damage):
-            for _ in video:
-                count += 1
-        return count
+    def _check_repeat(self, previous: av.VideoFrame, frame: av.VideoFrame) -> None:
+        """Raise MediaError if decord repeated a picture that PyAV does not repeat, as it does for missing frames."""
+        if not np.array_equal(rgb(previous), rgb(frame)):
+            raise MediaError("corrupt", f"{self._uri}: decord repeats a frame in place of another; use --decoder pyav")
+
+
+def _turns(image: np.ndarray, frame: av.VideoFrame) -> int:
+    """Return by how many quarters, counter-clockwise, decord has turned its first picture.
+
+    It turns by the angle of the container's matrix, never mirrors, and ignores a matrix in the video stream itself.
+    """
+    turns, stored = round(frame.rotation / 90) % 4, rgb(frame)
+    possible = [k for k in (turns, 0) if np.rot90(stored, k).shape == image.shape]
+    return min(possible, key=lambda k: np.abs(np.rot90(stored, k).astype(np.int16) - image).mean(), default=turns)

@@ -1,6 +1,7 @@
 """Decode video files sequentially with FFmpeg through PyAV."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -10,26 +11,32 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from pipeline.video.matroska import missing_bytes
+from pipeline.video import file_end, orientation
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, check_size
 from schemas.errors import MediaError
 
-_NOT_VIDEO = ("tty", "image2", "concat", "hls", "dash")  # demuxers of texts, single images or lists of other files
+# The forms of files that may be opened (FFmpeg's names of its demuxers): those that people have videos in, and none
+# that reads other files, devices or texts.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h263", "h264", "hevc",
+    "vvc", "obu", "av1", "ivf", "flv", "asf", "asf_o", "gif", "apng", "ogg", "mxf", "yuv4mpegpipe", "nut", "dv", "rm",
+    "wtv", "mjpeg",
+)  # fmt: skip
 
 
 class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
     """The best video stream (FFmpeg's choice: size, frame rate, disposition) of a local path or an open file.
 
-    `uri` names the file in errors. Raises MediaError if it cannot be decoded.
+    `uri` names the file in errors. `num_frames` is a hint of its header. Raises MediaError if it cannot be decoded.
     """
 
     def __init__(self, source: str | BinaryIO, uri: str):
-        self._source = source
+        self._source, self._uri = source, uri
         self._container = _open(source, uri)
         try:
             self._stream = _video_stream(self._container, uri)
-            self.num_frames = _promised_frames(self._stream)
+            self.num_frames = _indexed_frames(self._stream)
         except BaseException:
             self._container.close()
             raise
@@ -38,25 +45,49 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
         self._container.close()
 
     def __iter__(self) -> Iterator[Picture]:
-        decoded = 0
+        for frame in self.stored():
+            yield lambda frame=frame: self.show(rgb(frame), frame)
+
+    def stored(self) -> Iterator[av.VideoFrame]:
+        """Yield each picture as it is stored. Raises Damage where the file is damaged or cut off."""
+        decoded, is_cut = 0, False
         try:
-            for frame in self._container.decode(self._stream):
-                if frame.is_corrupt:
-                    raise Damage(f"frame {decoded} is damaged")
-                yield lambda frame=frame: _rgb(frame)
-                decoded += 1
+            for packet in self._container.demux(self._stream):
+                is_cut = packet.is_corrupt if packet.size else is_cut  # the empty packet at the end flushes the decoder
+                for frame in packet.decode():
+                    if frame.is_corrupt:
+                        raise Damage(f"frame {decoded} is damaged")
+                    yield frame
+                    decoded += 1
         except FFmpegError as error:
+            _raise_if_unreadable(self._source, error)
             raise Damage(f"then: {error.strerror}") from error
-        check_complete(self._source, self.num_frames)
+        if is_cut:
+            raise Damage("the last of them is cut off")
+        self._check_end(decoded)
 
+    def show(self, image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+        """Turn a stored picture as players show it. Raises MediaError for another angle than a right one."""
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return image
+        turned = orientation.of_matrix(bytes(matrix))
+        if turned is None:
+            reason = f"{self._uri}: its display matrix turns by no right angle; re-encode the video upright"
+            raise MediaError("corrupt", reason)
+        return turned.apply(image)
 
-def check_complete(source: str | BinaryIO, num_frames: int | None) -> None:
-    """Raise Damage if a file whose header has no frame count is shorter than that header states."""
-    if num_frames is not None:
-        return
-    with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
-        if missing := missing_bytes(file):
-            raise Damage(f"then the file is truncated, {missing} bytes are missing")
+    def _check_end(self, decoded: int) -> None:
+        """Raise Damage if the file is cut off between two frames. All frames of an index are enough, whatever follows.
+
+        An index may count more than there is to show: empty frames of AVI, frames before the first key frame.
+        """
+        if self.num_frames is not None and decoded >= self.num_frames:
+            return
+        source = self._source
+        with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
+            if reason := file_end.cut_off(file):
+                raise Damage(f"then the file is truncated, {reason}")
 
 
 def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
@@ -65,32 +96,39 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
         raise MediaError("corrupt", f"{uri} is an empty file; replace it")
     if not isinstance(source, str):
         source.seek(0)
+    # Tags that are not UTF-8 are common and do not matter. Only this file may be read: playlists must not open others.
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     try:
-        # Tags that are not UTF-8 are common and do not matter. Only this file may be read: playlists must not open
-        # others.
-        return av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        return av.open(source, metadata_errors="ignore", options=options)
     except FFmpegError as error:
-        if isinstance(error, OSError):
-            raise
+        _raise_if_unreadable(source, error)
+        if error.errno == errno.EINVAL:  # the format is not on the list
+            wanted = "use a video file, an image, or a folder of images"
+            raise MediaError("corrupt", f"{uri} is not a video file; {wanted}") from error
         reason = f"cannot open {uri} as a video ({error.strerror}); replace it with a complete video file"
         raise MediaError("corrupt", reason) from error
 
 
+def _raise_if_unreadable(source: str | BinaryIO, error: FFmpegError) -> None:
+    """Raise OSError if the file, not its content, is at fault: FFmpeg reports both with the same numbers."""
+    if isinstance(error, OSError) and isinstance(source, str):
+        with open(source, "rb") as file:
+            while file.read(2**20):
+                pass
+
+
 def _video_stream(container: av.container.InputContainer, uri: str) -> av.VideoStream:
-    name = container.format.name
-    if name in _NOT_VIDEO or name.endswith("_pipe"):
-        wanted = "use a video file, a JPEG or PNG, or a folder of images"
-        reason = f"{uri} is not a video file (FFmpeg detects '{name}'); {wanted}"
-        raise MediaError("corrupt", reason)
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
         raise MediaError("corrupt", f"{uri} has no video stream; use another file")
-    if stream.codec_context is None:
-        raise MediaError(
-            "corrupt", f"{uri}: FFmpeg has no decoder for its codec; re-encode the file, for example to H.264"
-        )
-    check_size(stream.width, stream.height, uri)
     codec = stream.codec_context
+    if codec is None:
+        reason = f"{uri}: FFmpeg has no decoder for its codec; re-encode the file, for example to H.264"
+        raise MediaError("corrupt", reason)
+    if not stream.width or not stream.height:
+        reason = f"{uri}: the size of its frames is not known, as the start of its {codec.name} stream is missing"
+        raise MediaError("corrupt", f"{reason}; replace it with a complete video file")
+    check_size(stream.width, stream.height, uri)
     codec.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change within the stream
     # With several threads, FFmpeg drops the error of a truncated end, and conceals damaged pictures differently for
     # each number of threads. Pictures and errors must be the same on every machine.
@@ -99,20 +137,17 @@ def _video_stream(container: av.container.InputContainer, uri: str) -> av.VideoS
     return stream
 
 
-def _promised_frames(stream: av.VideoStream) -> int | None:
-    """Return the number of frames to show according to the header, None if it has none.
+def _indexed_frames(stream: av.VideoStream) -> int | None:
+    """Return the number of frames to show according to the index in the file, None if it has none.
 
-    In MP4 and MOV the sample count includes samples that the edit list discards; the index marks them.
+    Samples that the edit list of MP4 and MOV discards, and the empty ones by which AVI repeats a frame, do not count.
     """
-    if stream.frames <= 0:
-        return None
     entries = stream.index_entries
-    if "mp4" in stream.container.format.name and len(entries) >= stream.frames:
-        return sum(not entry.is_discard for entry in entries) or None
-    return stream.frames
+    if stream.frames <= 0 or len(entries) < stream.frames:
+        return None
+    return sum(not entry.is_discard and entry.size > 0 for entry in entries) or None
 
 
-def _rgb(frame: av.VideoFrame) -> np.ndarray:
-    image = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise, as np.rot90 counts
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+def rgb(frame: av.VideoFrame) -> np.ndarray:
+    """Return a picture as it is stored, uint8 [H, W, 3] RGB."""
+    return frame.to_ndarray(format="rgb24")

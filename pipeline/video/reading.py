@@ -4,14 +4,18 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from pipeline.io import local, storage
-from pipeline.video import folder, select_frames
+from pipeline.video import folder, picture, select_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader
 from schemas.errors import InputError, MediaError
 
 DECODERS = ("pyav", "decord")
 
-FILE_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif")
+FILE_SUFFIXES = (
+    ".mp4", ".mov", ".m4v", ".mp4v", ".mpeg4", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg",
+    ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogm",
+    ".mxf", ".y4m", ".ivf", ".h264", ".264", ".h265", ".265", ".hevc", ".dv", ".rm", ".rmvb", ".wtv", ".nut", ".gif",
+)  # fmt: skip
 
 
 def probe(uri: str) -> VideoHeader:
@@ -22,12 +26,23 @@ def probe(uri: str) -> VideoHeader:
     with _media_errors(uri):
         images = _images(uri)
         if images is not None:
+            if picture.is_animation(uri):
+                with picture.Animation(_content(uri), uri) as animation:
+                    return _header(animation, uri)
             return folder.probe(uri, images)
         # A remote file is not fetched as a whole.
         opened = storage.open_input(uri) if storage.is_remote(uri) else contextlib.nullcontext(storage.absolute(uri))
         with opened as source, PyavReader(source, uri) as video:
-            frame = next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
-            return VideoHeader(video.num_frames, *frame.image.shape[:2])  # only frames contain the rotation
+            return _header(video, uri)
+
+
+def _header(video: select_frames.VideoReader, uri: str) -> VideoHeader:
+    frame = next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
+    return VideoHeader(video.num_frames, *frame.image.shape[:2])  # only frames contain the rotation
+
+
+def _content(uri: str) -> bytes:
+    return storage.read_bytes(uri, limit=picture.MAX_BYTES)
 
 
 class LastFile(contextlib.AbstractContextManager["LastFile"]):
@@ -64,16 +79,16 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Yield the selected frames in ascending order, one at a time.
 
-    A folder yields its JPEG and PNG files, sorted by name (by number if all names are numbers); other and hidden files
-    are ignored. A JPEG or PNG file is a video of one frame. A video file yields its best video stream with rotation
-    applied. Decoding stops after the last selected frame, so damage after it does not matter. `decoder` ("pyav" or
-    "decord") applies to video files only. With `copy`, a remote file is fetched once for consecutive calls.
+    A folder yields its image files in natural order; other and hidden files are ignored. An image file is a video of
+    one frame, or of the frames of its animation. A video file yields its best video stream, upright. Decoding
+    stops after the last selected frame, so damage after it does not matter. `decoder` ("pyav" or "decord") applies to
+    video files only. With `copy`, a remote file is fetched once for consecutive calls.
 
     Raises StorageError if the storage fails, MediaError with one of these statuses if the video does:
     missing     the file or folder does not exist or cannot be read
     corrupt     it cannot be decoded, or its frames differ in size
     bad_row     it has no such frame, or its size is out of bounds
-    short_read  it decodes to fewer frames than selected or, if all are selected, than its header states. Raised after
+    short_read  it decodes to fewer frames than selected or, if all are selected, is damaged or cut off. Raised after
                 the good frames; `allow_short` makes these the result, if there are any.
     """
     if decoder not in DECODERS:
@@ -81,7 +96,11 @@ def read_frames(
     with _media_errors(uri):
         images = _images(uri)
         if images is not None:
-            yield from folder.read(uri, images, selection)
+            if picture.is_animation(uri):
+                with picture.Animation(_content(uri), uri) as animation:
+                    yield from select_frames.read(animation, uri, selection, allow_short)
+            else:
+                yield from folder.read(uri, images, selection)
             return
         reader: Callable[[str, str], select_frames.VideoReader] = PyavReader
         if decoder == "decord":
@@ -95,7 +114,7 @@ def read_frames(
 
 def _images(uri: str) -> dict[str, str] | None:
     """Return the URI of each frame of a folder or an image, by frame name and in order; None for a video file."""
-    is_image = folder.is_image(uri)
+    is_image = picture.is_image(uri)
     is_file = is_image or storage.file_name(uri).lower().endswith(FILE_SUFFIXES)
     # By its name, a remote file needs no request. Over HTTP, listing it would fetch it.
     if not (is_file and storage.is_remote(uri)) and storage.is_folder(uri):

@@ -19,8 +19,8 @@ class Damage(Exception):  # noqa: N818 - not an error if all wanted frames come 
 class VideoReader(Iterable[Picture], AbstractContextManager, Protocol):
     """An open video file, which yields all pictures in presentation order.
 
-    Iteration raises Damage where the file is broken or truncated. `num_frames` is the frame count of its header, None
-    if it has none.
+    Iteration raises Damage where the file is broken or truncated. `num_frames` is the frame count of its index, None
+    if it has none; fewer may be shown, never more.
     """
 
     num_frames: int | None
@@ -44,7 +44,7 @@ def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) 
                 return
     except Damage as error:
         damage = error
-    if last is None and video.num_frames is not None:
+    if last is None and damage and video.num_frames:  # damage after the last frame does not matter
         last = range(0, video.num_frames, selection.step)[-1]
     complete = damage is None if last is None else decoded > last
     if decoded == 0 or not (complete or (allow_short and size is not None)):
@@ -52,6 +52,6 @@ def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) 
         if decoded == 0:
             raise MediaError("corrupt", f"{uri}: no frame can be decoded{cause}; replace the file")
         count = f"decoded {decoded} of {video.num_frames} frames" if video.num_frames else f"decoded {decoded} frames"
-        wanted = f", but frame {last} is requested" if last is not None and not video.num_frames else ""
+        wanted = f", but frame {last} is requested" if last is not None and not (damage and video.num_frames) else ""
         way_out = "replace the file, or use the decoded frames with --allow-short"
         raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {way_out}")

@@ -76,8 +76,14 @@ class DatasetVideo:
         return header.height, header.width
 
     def check_listed(self, listed: list[str], names: list[str]) -> None:
-        """Warn if frames that a JSON file lists are missing among the images `names`."""
-        if absent := [frame for frame in listed if names and frame not in set(names)]:
+        """Warn if frames that a JSON file lists are missing among the images `names`; the order must be the same."""
+        known, wanted = set(names), set(listed)
+        present, in_folder = [name for name in listed if name in known], [name for name in names if name in wanted]
+        if present != in_folder:
+            first, other = next(pair for pair in zip(present, in_folder, strict=True) if pair[0] != pair[1])
+            reason = f"lists frame {first} where the folder has {other}; rename the files so that both have one order"
+            self.problems.append(f"video {self.video_id}: the file {reason}")
+        if absent := [frame for frame in listed if names and frame not in known]:
             self.warnings.append((SOME_FRAMES, f"{self.video_id} {absent[0]} and {len(absent) - 1} more"))
 
 

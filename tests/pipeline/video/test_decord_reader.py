@@ -9,22 +9,25 @@ def images(path, decoder):
     return [frame.image for frame in read_frames(str(path), Selection(), decoder=decoder)]
 
 
-@pytest.mark.parametrize("name", ["blackswan.mp4", "h265_video.mp4", "video_90.mov", "test-sample2.mp4"])
+@pytest.mark.parametrize(
+    "name", ["blackswan.mp4", "h265_video.mp4", "video_90.mov", "test-sample2.mp4", "av1_video.mkv"]
+)
 def test_both_decoders_give_the_same_pixels_on_real_files(shared, name):
     path = shared / "data/real/videos" / name
     for by_pyav, by_decord in zip(images(path, "pyav"), images(path, "decord"), strict=True):
         np.testing.assert_array_equal(by_pyav, by_decord)
 
 
+def test_odd_sizes_differ_by_rounding_only(shared):
+    path = shared / "data/real/videos/bear-vp9-odd-dimensions.webm"
+    for by_pyav, by_decord in zip(images(path, "pyav"), images(path, "decord"), strict=True):
+        assert np.abs(by_pyav.astype(int) - by_decord).max() <= 7
+
+
 def test_real_corrupted_file_is_a_short_read(shared):
-    with pytest.raises(MediaError, match="28 of 50 frames"):
+    with pytest.raises(MediaError) as caught:
         images(shared / "data/real/videos/corrupted.mp4", "decord")
-
-
-def test_no_av1(shared):
-    with pytest.raises(MediaError, match="use --decoder pyav") as caught:
-        images(shared / "data/real/videos/av1_video.mkv", "decord")
-    assert caught.value.status == "corrupt"
+    assert caught.value.status == "short_read"
 
 
 def test_real_corrupted_file_gives_no_chance_number_of_frames(shared):
@@ -34,7 +37,7 @@ def test_real_corrupted_file_gives_no_chance_number_of_frames(shared):
 
 
 def test_still_endings_are_no_repeats(make_video, remux):
-    """Equal neighbours make the reader count by PyAV; true frames are all kept, repeats are not."""
+    """Equal neighbours make the reader compare with PyAV; true frames are all kept, repeats are not."""
     path = make_video("still.mp4", 12, still=True)
     assert len(images(path, "decord")) == 12
     cut = remux(path, "cut.mp4", 5)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.video import Selection, probe, read_frames
-from pipeline.video.folder import decode, list_frames
+from pipeline.video.folder import list_frames
+from pipeline.video.picture import decode
 from schemas.errors import MediaError
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -37,6 +38,68 @@ def test_plain_numbers_count_as_numbers(make_folder):
         (1, "2", 2),
         (2, "10", 10),
     ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["frame_1", "frame_2", "frame_9", "frame_10", "frame_12", "frame_100"],
+        ["1", "2", "10", "cover"],
+        ["cam2_9", "cam2_10", "cam10_1"],
+        ["IMG_9", "img_10", "IMG_11"],
+        ["clip-001", "clip-2", "clip-010"],
+        ["00001", "00002", "00010"],
+        ["a", "a1", "a1b", "a2", "b"],
+        ["t0.5", "t1.0", "t10.0"],
+    ],
+)
+def test_numbers_count_as_numbers_whatever_is_around_them(make_folder, names):
+    folder = make_folder("frames", {f"{name}.png": GRAY for name in reversed(names)})
+    assert list(list_frames(str(folder))) == names
+
+
+def test_content_tells_the_form(make_folder):
+    folder = make_folder("frames", {"0.png": COLOUR, "1.webp": COLOUR, "2.bmp": COLOUR, "3.tiff": COLOUR})
+    Image.fromarray(COLOUR).save(folder / "4.jpg", "WEBP", lossless=True)
+    Image.fromarray(COLOUR).save(folder / "5.jfif", "JPEG")
+    frames = list(read_frames(str(folder), Selection()))
+    assert [frame.name for frame in frames] == list("012345")
+    for frame in (frames[0], frames[2], frames[3], frames[4]):
+        np.testing.assert_array_equal(frame.image, COLOUR)
+    (folder / "4.jpg").write_text("<html><body>403 Forbidden</body></html>")
+    error = error_of(folder)
+    assert (error.status, error.frame) == ("corrupt", "4")
+    assert "is not an image (it starts with b'<html>" in str(error)
+
+
+def test_nothing_is_left_out_of_a_folder_without_a_word(make_folder):
+    folder = make_folder("frames", {"0.png": GRAY})
+    (folder / "1.heic").write_bytes(b"x")
+    error = error_of(folder)
+    assert (error.status, error.frame) == ("bad_row", "1")
+    assert ".heic files cannot be read; convert them" in str(error)
+    (folder / "1.heic").unlink()
+    Image.fromarray(GRAY).save(folder / "1.png", save_all=True, append_images=[Image.fromarray(GRAY + 1)])
+    assert "an animation of 2 images" in str(error_of(folder))
+    (folder / "0.png").rename(folder / "0.png.part")
+    (folder / "1.png").rename(folder / "1.png.part")
+    assert "(2 other files, such as '0.png.part')" in str(error_of(folder))
+
+
+@pytest.mark.parametrize("suffix", ["png", "apng", "webp", "tiff"])
+def test_animations_are_videos(tmp_path, suffix):
+    path = tmp_path / f"moving.{suffix}"
+    images = [Image.fromarray(np.full((16, 24, 3), 40 * index, np.uint8)) for index in range(5)]
+    options = {"lossless": True} if suffix == "webp" else {}
+    form = "PNG" if suffix == "apng" else None
+    images[0].save(path, form, save_all=True, append_images=images[1:], **options)
+    frames = list(read_frames(str(path), Selection()))
+    assert [(frame.name, int(frame.image[0, 0, 0])) for frame in frames] == [(f"{i:05d}", 40 * i) for i in range(5)]
+    assert probe(str(path)).num_frames == 5
+    assert [frame.index for frame in read_frames(str(path), Selection(indices=(1, 4)))] == [1, 4]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(MediaError):
+        list(read_frames(str(path), Selection()))
 
 
 def test_gaps_in_names_are_no_gaps_in_the_sequence(make_folder):
@@ -89,22 +152,21 @@ def test_modes_become_rgb(tmp_path):
         "deep.png": (Image.fromarray(GRAY.astype(np.uint16) * 257), np.repeat(GRAY[..., None], 3, 2)),
         "palette.png": (palette, np.asarray(palette.convert("RGB"))),
         "alpha.png": (Image.merge("RGBA", (*rgb.split(), rgb.split()[0])), COLOUR),
+        "lossless.webp": (rgb, COLOUR),
+        "two.bmp": (rgb, COLOUR),
+        "deep.tiff": (Image.fromarray(GRAY.astype(np.uint16) * 257), np.repeat(GRAY[..., None], 3, 2)),
         "bit.png": (Image.fromarray(GRAY > 20), np.repeat(((GRAY > 20) * np.uint8(255))[..., None], 3, 2)),
     }
     for name, (image, wanted) in cases.items():
-        image.save(tmp_path / name)
+        image.save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
         found = decode((tmp_path / name).read_bytes(), "clip", name)
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, wanted, err_msg=name)
+    Image.fromarray(GRAY.astype(np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(MediaError, match="convert it to 8 bits"):
+        decode((tmp_path / "float.tiff").read_bytes(), "clip", "float")
     Image.new("CMYK", (8, 6), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=100)
     assert decode((tmp_path / "cmyk.jpg").read_bytes(), "clip", "cmyk")[0, 0].tolist() == [255, 0, 0]
-
-
-def test_exif_orientation_is_left_alone(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(COLOUR).save(tmp_path / "a.jpg", exif=exif)
-    assert decode((tmp_path / "a.jpg").read_bytes(), "clip", "a").shape == COLOUR.shape
 
 
 @pytest.mark.filterwarnings("ignore:.*decompression bomb")

@@ -87,3 +87,48 @@ def test_playlists_pull_in_nothing(tmp_path, make_video):
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.mp4\n#EXT-X-ENDLIST\n")
     with pytest.raises(MediaError):
         images(playlist)
+
+
+def test_empty_frames_of_avi_are_no_damage(tmp_path):
+    """Capture tools write empty chunks for gaps in time: fewer frames than the header counts, and a sound file."""
+    path = tmp_path / "gap.avi"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mpeg4", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        for index, time in enumerate([0, 1, 2, 3, 6, 7, 8, 11]):
+            frame = av.VideoFrame.from_ndarray(np.full((80, 96, 3), 20 * index, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 10)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 12
+    for decoder in ("pyav", "decord"):
+        assert len(images(path, decoder=decoder)) == 8
+    assert probe(str(path)).num_frames is None
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(MediaError, match="short|truncated|damaged|cut off"):
+        images(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["ffconcat version 1.0\nfile clip.mp4\n", "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", "1\n" * 99],
+)
+def test_only_forms_on_the_list_are_opened(tmp_path, make_video, content):
+    make_video("clip.mp4", 3)
+    path = tmp_path / "list.mp4"
+    path.write_text(content)
+    with pytest.raises(MediaError) as caught:
+        images(path)
+    assert caught.value.status == "corrupt"
+
+
+def test_streams_without_a_size_are_named(make_video, tmp_path):
+    path = make_video("clip.ts", 3)
+    path.write_bytes(path.read_bytes().replace(b"\0\0\0\1\x67", b"\0\0\0\1\x6c").replace(b"\0\0\1\x67", b"\0\0\1\x6c"))
+    with pytest.raises(MediaError) as caught:
+        images(path)
+    assert caught.value.status == "corrupt"
+    assert "0x0" not in str(caught.value)
+    assert "size of its frames is not known" in str(caught.value)

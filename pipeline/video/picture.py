@@ -1,0 +1,111 @@
+"""Decode image files, told by their content, not by their name: one frame of a folder, one image, or an animation.
+
+Images are converted to 8-bit RGB as the field's data loaders do it (`Image.convert("RGB")`: palettes resolved, alpha
+dropped, CMYK and gray converted); 16-bit gray keeps its high byte. EXIF orientation is applied, as viewers do.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from pipeline.io import storage
+from pipeline.video import orientation
+from pipeline.video.select_frames import Damage, Picture
+from pipeline.video.types import check_size
+from schemas.errors import MediaError
+
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".jp2",
+    ".ppm", ".pgm", ".pnm",
+)  # fmt: skip
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "GIF")
+UNREADABLE_SUFFIXES = (".heic", ".heif", ".exr", ".dpx", ".tga", ".jxl", ".psd", ".dng", ".hdr")  # and yet pictures
+MAX_BYTES = 2**28
+_ANIMATED = ("PNG", "WEBP", "AVIF", "GIF", "TIFF")
+
+
+def is_image(uri: str) -> bool:
+    """Return True if the file name ends as that of an image."""
+    return storage.file_name(uri).lower().endswith(SUFFIXES)
+
+
+def decode(content: bytes, uri: str, name: str) -> np.ndarray:
+    """Decode an image file to uint8 [H, W, 3] RGB, upright. Raises MediaError; never pads a truncated image."""
+    image = _open(content, uri, name)
+    try:
+        count = _count(image)
+        pixels = _rgb(image) if count == 1 else None
+    except Exception as error:  # damaged data makes Pillow raise many kinds
+        raise MediaError("corrupt", f"{uri}: cannot decode the image ({error}); replace it", name) from error
+    if pixels is None:
+        reason = f"{uri} has an animation of {count} images; give it as a video of its own, or extract them"
+        raise MediaError("bad_row", reason, name)
+    return pixels
+
+
+class Animation(contextlib.AbstractContextManager["Animation"]):
+    """An animated PNG, WebP or AVIF, or a stack of TIFF pages, as a video: a `VideoReader`."""
+
+    def __init__(self, content: bytes, uri: str):
+        self._image = _open(content, uri, None)
+        self.num_frames: int | None = _count(self._image)  # raises nothing, as `is_animation` was true
+
+    def __exit__(self, *_: object) -> None:
+        self._image.close()
+
+    def __iter__(self) -> Iterator[Picture]:
+        for number in range(self.num_frames or 0):
+            try:
+                self._image.seek(number)
+                shown = _rgb(self._image)
+            except Exception as error:
+                raise Damage(f"frame {number}: {error}") from error
+            yield lambda shown=shown: shown
+
+
+def is_animation(uri: str) -> bool:
+    """Return True if the image at `uri` is an animation of several images. False for a damaged or missing one."""
+    if not storage.file_name(uri).lower().endswith((".png", ".apng", ".webp", ".avif", ".tif", ".tiff")):
+        return False
+    with contextlib.suppress(Exception), storage.open_input(uri) as file:
+        return _count(Image.open(file, formats=_ANIMATED)) > 1
+    return False
+
+
+def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise MediaError("bad_row", f"{uri}: the image is too large; scale it down", name) from None
+    except Exception as error:
+        found = f"it starts with {content[:24]!r}" if content else "the file is empty"
+        raise MediaError("corrupt", f"{uri} is not an image ({found}); replace it", name) from error
+    check_size(image.width, image.height, uri, name)
+    return image
+
+
+def _count(image: Image.Image) -> int:
+    """Return the number of images to show one after the other; previews and smaller copies do not count."""
+    count = getattr(image, "n_frames", 1)
+    if image.format not in _ANIMATED or count == 1:
+        return 1
+    size = image.size
+    image.seek(1)
+    same = image.size == size
+    image.seek(0)
+    return count if same else 1
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    image.load()  # PNG may have its EXIF data at the end; of TIFF, Pillow applies and removes it here
+    turned = orientation.of_image(image)
+    if image.mode.startswith("I;16"):
+        pixels = np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    elif image.mode in ("I", "F"):
+        raise ValueError("its values are numbers of 32 bits, not colours; convert it to 8 bits")
+    else:
+        pixels = np.asarray(image.convert("RGB"))
+    return turned.apply(pixels) if turned != orientation.UPRIGHT else pixels
