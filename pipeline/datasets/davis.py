@@ -23,7 +23,7 @@ from pipeline.datasets.ref_youtube_vos import add_masks
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.label_maps import read_binary_mask
-from pipeline.video.folder import SUFFIXES
+from pipeline.video.picture import SUFFIXES
 from schemas.errors import InputError, MediaError
 
 MAX_LIST_BYTES = 2**24

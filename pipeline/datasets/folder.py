@@ -12,7 +12,7 @@ from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo,
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import FILE_SUFFIXES
-from pipeline.video.folder import SUFFIXES
+from pipeline.video.picture import SUFFIXES
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 

@@ -15,7 +15,8 @@ from pipeline.export.coco_video import box_and_area, segmentation
 from pipeline.export.exported import Exported
 from pipeline.io import output_folder, storage
 from pipeline.masks.by_video import MaskSource, PairMasks
-from pipeline.video.folder import is_image, list_frames
+from pipeline.video.folder import list_frames
+from pipeline.video.picture import is_image
 from schemas.errors import InputError, MediaError
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.io import storage
-from pipeline.video.folder import MAX_IMAGE_BYTES
+from pipeline.video.picture import MAX_BYTES as MAX_IMAGE_BYTES
 from pipeline.video.types import check_size
 from schemas import rle
 from schemas.errors import MediaError, StorageError
