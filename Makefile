@@ -9,7 +9,7 @@ help:
 	@echo "make demo        render, segment, audit and score synthetic videos with the bundled checkpoint; a minute or two"
 	@echo "make check       lint, formatting and types; about a minute"
 	@echo "make fast        the tests that take seconds each, as a plain pytest run"
-	@echo "make test        make check, then all tests: also slow tests, chaos tests and the wheel in a clean environment"
+	@echo "make test        make check, then all tests, with slow tests, chaos tests and the wheel in a clean environment"
 	@echo "make train-tiny  train the bundled checkpoint again, into TINY=tiny-training; about two hours on 2 cores"
 	@echo "make clean       remove .venv, demo, dist and build"
 

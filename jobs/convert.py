@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jobs.config.convert import ConvertConfig
 from jobs.result import JobResult
+from model.errors import CheckpointError
 from model.referformer.checkpoint import (
-    CheckpointError,
     load_published,
     require_new_folder,
     save_checkpoint,

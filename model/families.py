@@ -36,7 +36,7 @@ def load_segmenter(
     compiled: compile the model with torch.
 
     Raises CheckpointError if the folder is incomplete, damaged or of an unknown family, ValueError for a device that
-    does not exist or a threshold out of range.
+    does not exist, an unknown precision or a threshold out of range.
     """
     return _module(folder).load_segmenter(
         folder,

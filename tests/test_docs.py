@@ -21,7 +21,8 @@ from model.referformer.training.matcher import Coefficients
 from model.referformer.training.optimizer import Rates
 from pipeline.io import storage
 from pipeline.training.augment import Augmentation
-from pipeline.training.recipe import RECIPES, Recipe, SmallModelOptions
+from pipeline.training.recipe import Recipe, SmallModelOptions
+from pipeline.training.recipes import RECIPES
 from schemas import rle
 from tests.handmade import counted_from_one, run_of_truth
 

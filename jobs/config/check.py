@@ -1,6 +1,7 @@
 """Options of `rvos check`."""
 
 from jobs.config.options import argument, command_config, option
+from model.bundled import BUNDLED
 
 
 @command_config
@@ -19,6 +20,7 @@ class CheckConfig:
     checkpoint: str | None = option(
         default=None,
         is_path=True,
+        names=(BUNDLED,),
         help="Also check that no expression is too long for this checkpoint: a folder, local or s3://, or 'tiny' for "
         "the bundled one.  [default: not checked]",
     )

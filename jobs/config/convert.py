@@ -1,6 +1,6 @@
 """Options of `rvos convert`."""
 
-from jobs.config.options import argument, command_config, option, require_choice
+from jobs.config.options import argument, command_config, option
 from model.referformer.config import PUBLISHED
 
 
@@ -22,6 +22,3 @@ class ConvertConfig:
         is_path=True, help="Folder with the tokenizer of roberta-base: tokenizer.json, or vocab.json and merges.txt."
     )
     out: str = option(is_path=True, help="New folder for config.json, model.safetensors and the tokenizer.")
-
-    def __post_init__(self) -> None:
-        require_choice("--backbone", self.backbone, PUBLISHED)

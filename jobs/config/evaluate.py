@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 
 
@@ -54,9 +54,6 @@ class EvaluateConfig:
     )
 
     def __post_init__(self) -> None:
-        require_choice("--protocol", self.protocol, PROTOCOLS)
-        if self.missing is not None:
-            require_choice("--missing", self.missing, MISSING)
         check_groupings(self.by)
 
 

@@ -3,8 +3,8 @@
 A new format is a module with a writer, as `pipeline.export` describes, a config here, and a line in `FORMATS`.
 """
 
+import pkgutil
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 from jobs.config.options import argument, command_config, option
@@ -151,8 +151,7 @@ class Format(NamedTuple):
     needs_manifest: bool = False  # for the URIs of the videos
 
     def load_writer(self) -> Callable[..., Any]:
-        module, _, function = self.writer.partition(":")
-        return getattr(import_module(module), function)
+        return pkgutil.resolve_name(self.writer)
 
 
 FORMATS = [

@@ -1,6 +1,6 @@
 """Options of `rvos import`."""
 
-from jobs.config.options import argument, command_config, option, require_choice
+from jobs.config.options import argument, command_config, option
 from pipeline.datasets.registry import DATASETS
 from schemas.errors import InputError
 
@@ -26,7 +26,7 @@ class ImportConfig:
         name.txt      one expression per line, for all videos
     """
 
-    dataset: str = argument(metavar="DATASET", choices=tuple(DATASETS))
+    dataset: str = argument(metavar="DATASET", choices=DATASETS)
     root: str = argument(is_path=True)
     out: str = option(
         is_path=True,
@@ -51,7 +51,6 @@ class ImportConfig:
     )
 
     def __post_init__(self) -> None:
-        require_choice("data set", self.dataset, DATASETS)
         for name in ("split", "expressions", "context"):
             if getattr(self, name) is not None and name not in DATASETS[self.dataset].options:
                 raise InputError(f"{self.dataset} takes no --{name}; leave it out")

@@ -5,8 +5,8 @@ repeatable option, `Literal[...]` a choice. The docstring of the class is the he
 is the summary, and its indented blocks are printed as they are.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, dataclass_transform
 
 from schemas.errors import InputError
@@ -25,21 +25,24 @@ class Option:
 
     heading: group of options in the help.
     flag: name on the command line, if it differs from the field's.
+    choices: a mapping has a description of each.
     least, above, most: the smallest value, an exclusive lower bound, the largest value.
     value_if_bare: value of the option when it is given without one.
     is_path: a path or URI, which `rvos submit` makes absolute.
+    names: values of such an option that are not paths.
     """
 
     help: str = ""
     heading: str = "Options"
     flag: str | None = None
     metavar: str | None = None
-    choices: Sequence[str] = ()
+    choices: Sequence[str] | Mapping[str, object] = ()
     least: float | None = None
     above: float | None = None
     most: float | None = None
     value_if_bare: str | None = None
     is_path: bool = False
+    names: Sequence[str] = ()
     is_argument: bool = False
 
 
@@ -56,8 +59,35 @@ def argument(**details: Any) -> Any:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option, argument))
 def command_config(cls: type) -> type:
-    """Make a frozen dataclass of a class whose fields are the options of a command."""
+    """Make a frozen dataclass of a class whose fields are the options of a command.
+
+    An instance raises InputError for values outside the declared choices and bounds, wherever it is built.
+    """
+    own = getattr(cls, "__post_init__", None)
+
+    def check(self: Any) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            for one in value if isinstance(value, tuple) else (value,):
+                if one is not None and one != item.default:
+                    _check_value(item.name, item.metadata[KEY], one)
+        if own is not None:
+            own(self)
+
+    setattr(cls, "__post_init__", check)  # noqa: B010 - the class declares none
     return dataclass(frozen=True, kw_only=True, slots=True)(cls)
+
+
+def _check_value(name: str, option: Option, value: Any) -> None:
+    label = option.metavar or name.upper() if option.is_argument else option.flag or f"--{name.replace('_', '-')}"
+    if option.choices:
+        require_choice(label, value, option.choices)
+    if option.least is not None and not value >= option.least:
+        raise InputError(f"{label} must be at least {option.least}, got {value}")
+    if option.above is not None and not value > option.above:
+        raise InputError(f"{label} must be above {option.above}, got {value}")
+    if option.most is not None and not value <= option.most:
+        raise InputError(f"{label} must be at most {option.most}, got {value}")
 
 
 def require_choice(name: str, value: str, choices: Iterable[str]) -> None:

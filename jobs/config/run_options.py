@@ -20,6 +20,7 @@ class RunOptions:
     checkpoint: str = option(
         default=BUNDLED,
         is_path=True,
+        names=(BUNDLED,),
         heading="Model",
         help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled "
         "checkpoint, which knows simple coloured shapes only.",

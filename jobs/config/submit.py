@@ -29,6 +29,8 @@ class SubmitConfig:
     working_dir: str | None = option(
         default=None,
         metavar="DIR|none",
+        is_path=True,
+        names=("none",),
         help="Checkout of refervos to upload to the cluster; 'none' uses the package installed on the nodes.  "
         "[default: the checkout that this command runs from, else none]",
     )

@@ -1,6 +1,7 @@
 """Options of `rvos train`."""
 
 from jobs.config.options import ADDRESS, ADDRESS_HELP, command_config, option
+from pipeline.training.recipes import RECIPES
 from schemas.errors import InputError
 
 
@@ -60,9 +61,10 @@ class TrainConfig:
     config: str | None = option(
         default=None,
         metavar="NAME|FILE",
+        is_path=True,
+        names=RECIPES,
         heading="Model",
-        help="Training recipe (settings): a2d-sentences, images, joint, ref-youtube-vos, tiny-clips, tiny-motion, "
-        "tiny-stills or a TOML file.  [default: ref-youtube-vos]",
+        help=f"Training recipe (settings): {', '.join(RECIPES)}, or a TOML file.  [default: ref-youtube-vos]",
     )
     device: str = option(
         default="auto",

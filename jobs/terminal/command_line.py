@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from jobs.config.options import Option
 from jobs.config.submit import LOCAL
 from jobs.terminal.commands import ConfigCommand
-from model.bundled import BUNDLED
 
 
 def canonical_command(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
-    """Return a command of `group` as arguments, then the given options in the order of their declaration.
+    """Return a command of `group` as arguments, then the given options by name, so that equal commands are equal words.
 
     Local paths become absolute, `file:///...`. `--address auto` is added to a command that takes an address, so that it
     uses the cluster that it runs on. Raises click.UsageError for words that the command would not accept.
@@ -28,20 +28,23 @@ def canonical_command(group: click.Group, words: Sequence[str]) -> tuple[str, ..
         command = command.commands[name]
     with command.make_context(f"rvos {' '.join(names)}", rest) as context:
         declared = command.declared if isinstance(command, ConfigCommand) else {}
-        given, left_out = [], set()
+        arguments, options = [], {}
         for param in command.params:
             name = param.name or ""
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                is_path = name in declared and declared[name].is_path
-                given += _words(param, context.params[name], is_path)
-            else:
-                left_out.add(name)
-    return (*names, *given, *(["--address", "auto"] if "address" in left_out else []))
+                words_of = list(_words(param, context.params[name], declared.get(name, Option())))
+                if isinstance(param, click.Argument):
+                    arguments += words_of
+                else:
+                    options[param.opts[-1]] = words_of
+            elif name == "address":
+                options["--address"] = ["--address", "auto"]
+    return (*names, *arguments, *(word for _, words_of in sorted(options.items()) for word in words_of))
 
 
-def _words(param: click.Parameter, value: object, is_path: bool) -> Iterator[str]:
+def _words(param: click.Parameter, value: object, option: Option) -> Iterator[str]:
     for one in value if isinstance(value, tuple) else (value,):
-        word = mark_local(str(one)) if is_path and one != BUNDLED else str(one)
+        word = mark_local(str(one)) if option.is_path and one not in option.names else str(one)
         if isinstance(param, click.Argument):
             yield word
         elif isinstance(param, click.Option) and param.is_flag:

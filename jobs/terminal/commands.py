@@ -27,12 +27,16 @@ class ConfigCommand(click.Command):
         params.append(click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON on stdout."))
         text = _verbatim(config.__doc__ or "")
         for name, option in self.declared.items():
-            if option.is_argument and option.choices:
+            if option.is_argument and option.choices and not isinstance(option.choices, Mapping):
                 text += f"\n\n{name.upper()} is one of {', '.join(option.choices)}."
         super().__init__(None, callback=callback, params=params, help=text, **settings)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings, in the order of first mention."""
+        """Write the options under their headings, in the order of first mention, after described arguments."""
+        for name, option in self.declared.items():
+            if option.is_argument and isinstance(option.choices, Mapping):
+                with formatter.section(name.upper()):
+                    formatter.write_dl([(choice, str(text)) for choice, text in option.choices.items()])
         headings = [option.heading for option in self.declared.values() if not option.is_argument]
         records: dict[str, list[tuple[str, str]]] = {heading: [] for heading in headings}
         last = "Output" if "Output" in records or len(records) > 1 else "Options"

@@ -42,7 +42,7 @@ class PublishedWeights:
     """Floating-point tensors of a published file by name, and the names in the file that were passed over."""
 
     state: dict[str, Tensor]
-    tolerated: dict[str, list[str]]  # reason -> names in the file
+    tolerated: dict[str, list[str]]  # noun phrase -> names in the file
 
 
 def load_published(path: str | Path, config: ReferFormerConfig) -> PublishedWeights:
@@ -59,12 +59,14 @@ def load_published(path: str | Path, config: ReferFormerConfig) -> PublishedWeig
     for name, tensor in found.items():
         saved = _saved_name(name)
         if name.endswith(UNUSED):
-            tolerated["that nothing reads"].append(name)
+            tolerated["tensors that no model reads"].append(name)
         elif name in tables and _equal(tensor, tables[name]):
-            tolerated["index tables, the same as computed here"].append(name)
+            tolerated["index tables, equal to the computed ones"].append(name)
         elif saved != name and saved in found and tensor.shape == found[saved].shape:
             same = _equal(tensor, found[saved])
-            tolerated["second names of one tensor" if same else "second names with OTHER values, not used"].append(name)
+            tolerated["second names of the same tensor" if same else "second names with OTHER values, not used"].append(
+                name
+            )
         else:  # a name that does not fit stays, so that the check below lists it
             state[saved if saved not in found else name] = tensor
     _require_fit(state, model, path)

@@ -56,8 +56,8 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
     unsafe = sorted((_names_in_zip(path) if mapped else _names_in_legacy(path)) - HARMLESS)
     if unsafe:
         raise CheckpointError(
-            f"{path}: refused, nothing of it was run. Reading it would call or build: {', '.join(unsafe)}. "
-            "If you trust its author, write the weights alone on a machine you can spare: "
+            f"{path}: not read, and none of its code was run. Reading it would call or build: {', '.join(unsafe)}. "
+            "If you trust its author, extract the weights on a machine without valuable data: "
             "torch.save({'model': torch.load(OLD, weights_only=False)['model']}, NEW)"
         )
     try:
@@ -73,10 +73,10 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         holds = ", ".join(map(repr, list(content)[:10])) if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path}: holds no weights under 'model'; what it holds: {holds or 'nothing'}")
+        raise CheckpointError(f"{path}: no weights under 'model'; its keys: {holds or 'none'}")
     strange = [repr(name) for name, value in state.items() if not (type(name) is str and isinstance(value, Tensor))]
     if strange:
-        raise CheckpointError(f"{path}: not tensors under a name: {', '.join(strange)}")
+        raise CheckpointError(f"{path}: entries that are not a name with a tensor: {', '.join(strange)}")
     return {name: tensor.detach() for name, tensor in state.items()}
 
 

@@ -10,12 +10,12 @@ Without it every frame with a mask is scored. The action is an attribute.
 """
 
 import io
-import json
 from collections.abc import Iterator
 
 import numpy as np
 import scipy.io
 
+from pipeline.datasets.common import json_file
 from pipeline.datasets.common.csv_file import group_by_video, read_rows
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id
 from pipeline.datasets.common.object_masks import ObjectMasks
@@ -27,7 +27,6 @@ from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
 SAMPLES = "jhmdb_sentences_samples_metadata.json"
-MAX_JSON_BYTES = 2**26
 MAX_MASK_BYTES = 2**26
 MAX_VOXELS = 2**30  # pixels of all masks of a clip
 OBJECT = "1"
@@ -79,16 +78,12 @@ def read(root: str, *, context: int | None = None) -> Iterator[DatasetVideo]:
 
 def _read_samples(uri: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str, int]]:
     """Return by video the scored frames with their sentences, and the number of masks; empty without the file."""
-    try:
-        rows = json.loads(storage.read_bytes(uri, limit=MAX_JSON_BYTES))
-    except (FileNotFoundError, NotADirectoryError):
+    if not storage.exists(uri):
         return {}, {}
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{uri} is not valid JSON: {error}") from None
     lengths: dict[str, int] = {}
     samples: dict[str, list[tuple[str, str]]] = {}
     problems = []
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
+    for number, (_, row) in enumerate(json_file.entries(uri)):
         texts = isinstance(row, list) and len(row) == 5 and all(isinstance(row[i], str) for i in (0, 1, 4))
         if not texts or type(row[3]) is not int or row[3] < 1:
             problems.append(Problem(uri, number, "must be [video, frame, masks, number of frames, sentence]"))

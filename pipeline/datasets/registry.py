@@ -1,10 +1,10 @@
-"""The data sets that `rvos import` reads: a line for each, and pure data, so that `cli.py` can import it at no cost.
+"""Registry of the data sets that `rvos import` reads. It holds plain data, so that `cli.py` can import it quickly.
 
 A reader is a function `read(root, **options)`. It yields one `DatasetVideo` after the other, sorted by id, and raises
-InputError if the folder `root` does not hold the data set. It is imported when it is asked for.
+InputError if the folder `root` does not hold the data set. Its module is imported on first use.
 """
 
-import importlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,11 +37,13 @@ class Dataset:
     options: tuple[str, ...] = ("split",)  # of `rvos import`, which the reader takes as keyword arguments
     published: tuple[PublishedCounts, ...] = ()
 
+    def __str__(self) -> str:
+        return self.layout
+
     @property
     def read(self) -> "Callable[..., Iterator[DatasetVideo]]":
         """The reader itself."""
-        module, _, function = self.reader.partition(":")
-        return getattr(importlib.import_module(module), function)
+        return pkgutil.resolve_name(self.reader)
 
     def published_counts(self, split: str | None) -> tuple[PublishedCounts, ...]:
         """Counts of one split; of all splits if it is unknown which one was read, or nothing is published for it."""

@@ -40,14 +40,13 @@ def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
         for path, regions in json_file.entries(foreground_uri, depth=2):
             if path[1:] == ("masks_rle",):
                 foreground.add(str(path[0]), regions)
-    with_foreground = foreground.keys()
 
     def read_video(item: tuple[str, dict]) -> DatasetVideo:
         listed = meta_expressions.list_video(frames, split, "anno_id", *item)
         video = listed.video
         if mask_dict:
             mask_dict.add_to(listed)
-        if item[0] in with_foreground:
+        if item[0] in foreground:
             union = ObjectMasks(video, listed.sequence)
             union.add_list(None, listed.names, foreground[item[0]], "mask_dict_foreground.json")
             video.foreground = union.regions()

@@ -1,5 +1,6 @@
 """Draw the masks of a small run: a sheet with some frames of each pair, and a film with all of them."""
 
+import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +17,7 @@ FRAMES_ON_SHEET = 5  # of each pair
 MAX_FRAMES = 300  # drawn of one pair
 MIN_HEIGHT = 240  # smaller frames are enlarged by a whole factor
 
-MaskRows = dict[tuple[str, str, int], dict]  # by video_id, expression_id or object_id, and frame_index
+RowsByFrame = dict[tuple[str, str, int], dict]  # by video_id, expression_id or object_id, and frame_index
 
 
 def draw_run(run: str, annotations: str | None, picture: str, film: str) -> None:
@@ -36,21 +37,24 @@ def draw_run(run: str, annotations: str | None, picture: str, film: str) -> None
     drawn = [(caption, frames) for caption, frames in drawn if frames]
     if not drawn:
         return
-    contact_sheet(
+    sheet = contact_sheet(
         [
             (caption, [frames[i] for i in np.linspace(0, len(frames) - 1, FRAMES_ON_SHEET).astype(int)])
             for caption, frames in drawn
         ]
-    ).save(picture)
+    )
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    storage.write_bytes(picture, buffer.getvalue())
     sheets = (np.asarray(contact_sheet([(caption, [frame])])) for caption, frames in drawn for frame in frames)
     write_mp4(film, (sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2] for sheet in sheets), fps=12)
 
 
-def _by_frame(table: pa.Table, key: str) -> MaskRows:
+def _by_frame(table: pa.Table, key: str) -> RowsByFrame:
     return {(row["video_id"], row[key], row["frame_index"]): row for row in table.to_pylist() if row["counts"]}
 
 
-def _draw_pair(pair: dict, predicted: MaskRows, truth: MaskRows) -> Iterator[np.ndarray]:
+def _draw_pair(pair: dict, predicted: RowsByFrame, truth: RowsByFrame) -> Iterator[np.ndarray]:
     """Frames with a prediction, uint8 [H, W, 3], with the masks drawn on them."""
     video, expression, target = pair["video_id"], pair["expression_id"], (pair.get("object_ids") or [""])[0]
     indices = sorted(index for *key, index in predicted if key == [video, expression])[:MAX_FRAMES]

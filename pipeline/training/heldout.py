@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from model.referformer.inference.segmenter import ReferFormerSegmenter, windows
+from model.referformer.inference.segmenter import ReferFormerSegmenter
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import Tokenizer
 from model.segmenter import Segmenter
@@ -57,8 +57,8 @@ def _segment(segmenter: Segmenter, pairs: list[dict]) -> list[dict[int, bytes]]:
         (frame.index, segmenter.prepare(frame.image))
         for frame in read_frames(first["video_uri"], Selection(indices=tuple(first["frames"])))
     ]
-    for window in windows(len(frames), WINDOW):
-        indices, images = zip(*frames[window.start : window.stop], strict=True)
+    for start in range(0, len(frames), WINDOW):
+        indices, images = zip(*frames[start : start + WINDOW], strict=True)
         answers = segmenter.segment(images, size, [pair["expression"] for pair in pairs])
         for masks, answer in zip(found, answers, strict=True):
             masks.update(zip(indices, rle.encode(answer.masks), strict=True))

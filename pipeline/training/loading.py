@@ -87,6 +87,8 @@ class BatchLoader:
         for example, count in enumerate(annotated.tolist()):
             if self.together[example].index(example) % sentences == 0:  # an epoch has each sentence about once
                 self.sources[source_of[example]] += [Anchor(example, frame) for frame in anchors(count, recipe.frames)]
+        every = [anchor for source in self.sources for anchor in source]
+        self.spare = {alone: [a for a in every if self.alone[a.example] == alone] for alone in (False, True)}
         self.skipped: Counter[str] = Counter()  # unusable samples by reason
 
     def batches(self, epoch: int, *, rank: int = 0, world: int = 1, skip: int = 0) -> Iterator[Batch]:
@@ -127,8 +129,7 @@ class BatchLoader:
             except MediaError as error:
                 problem = str(error)
             self.skipped[f"{PairKey.of(example)}: {problem}"] += 1
-            same = [other for source in self.sources for other in source if self.alone[other.example] == alone]
-            anchor = same[int(rng.integers(len(same)))]
+            anchor = self.spare[alone][int(rng.integers(len(self.spare[alone])))]
         raise InputError(f"{ATTEMPTS} samples in a row cannot be used; check the videos. The last one: {problem}")
 
     def _load(self, examples: Sequence[dict], anchor: Anchor, rng: np.random.Generator) -> list[ClipSample]:

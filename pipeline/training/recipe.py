@@ -1,6 +1,6 @@
-"""Recipes: the settings of a training, read from a TOML file.
+"""Training recipes, read from TOML files.
 
-RECIPES are the published ones and those of the bundled small model, in recipes/. `--config` takes a name or a path.
+`--config` takes the name of one in recipes/, or a path.
 """
 
 import math
@@ -16,11 +16,10 @@ from model.referformer.inference.segmenter import PRECISIONS
 from model.referformer.training.matcher import Coefficients
 from model.referformer.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
+from pipeline.training.recipes import FOLDER, RECIPES
 from pipeline.training.sampling import clip_frames, consecutive_frames
 from schemas.errors import InputError
 
-FOLDER = Path(__file__).parent / "recipes"
-RECIPES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 SCHEDULES = ("steps", "cosine")
 SAMPLINGS = {"published": clip_frames, "consecutive": consecutive_frames}
 
@@ -62,7 +61,7 @@ class Recipe:
     fresh_class_heads: bool = True  # with --init: initialise the class heads again, as published
     coefficients: Coefficients = field(default_factory=Coefficients)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    short_side: int = 360  # of held-out frames
+    short_side: int = 360  # of held-out frames; also the default input size of the checkpoint
     max_size: int = 640
     precision: str = "fp32"  # or "bf16", "fp16", by autocast; weights and losses stay fp32
     gradient_checkpointing: bool = False  # recompute activations in the backward pass: slower, much less memory

@@ -59,7 +59,7 @@ def test_convert_reports_what_it_wrote(options):
     assert result.numbers == sum(
         tensor.numel() for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()
     )
-    assert "left out 12 second names of one tensor: transformer.decoder.bbox_embed.0" in result.text()
+    assert "left out 12 second names of the same tensor: transformer.decoder.bbox_embed.0" in result.text()
     assert json.loads(json.dumps(result.to_json()))["tensors"] == result.tensors
 
 

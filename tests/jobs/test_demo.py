@@ -1,5 +1,6 @@
 """`rvos demo`: the whole path on its own data or a user's video, and no folder of somebody else's touched."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from jobs import demo
 from jobs.demo import SHAPES, DemoConfig
+from pipeline.io import storage
 from pipeline.video import probe
 from schemas.errors import InputError
 
@@ -25,12 +27,14 @@ def test_a_second_demo_removes_only_files_of_the_first(tmp_path, monkeypatch):
     assert (tmp_path / ".git/HEAD").exists()
 
 
-@pytest.mark.parametrize("what", ["folder", "file"])
-def test_other_folders_are_left_alone(tmp_path, what):
-    mine = tmp_path / "out" / "mine.txt" if what == "folder" else tmp_path / "out"
+@pytest.mark.parametrize(
+    ("path", "message"), [("out/mine.txt", "choose a new or empty folder"), ("out", "is a file; name a folder")]
+)
+def test_other_folders_are_left_alone(tmp_path, path, message):
+    mine = tmp_path / path
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
-    with pytest.raises(InputError, match="choose a new or empty folder|is a file; name a folder"):
+    with pytest.raises(InputError, match=message):
         demo.run(DemoConfig(out=str(tmp_path / "out")))
     assert mine.read_text() == "mine"
 
@@ -72,10 +76,13 @@ def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
 
 
 @pytest.mark.ray
-def test_a_video_of_ones_own(tmp_path, shapes, ray_session):
+@pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.s3)])
+def test_a_video_of_ones_own(tmp_path, shapes, ray_session, request, place):
     video = sorted((Path(shapes[0]).parent / "videos").iterdir())[0]
-    result = demo.run(DemoConfig(out=str(tmp_path / "out"), video=str(video), expression="the red circle"))
+    out = str(tmp_path / "out") if place == "local" else f"{request.getfixturevalue('s3')}/demo"
+    result = demo.run(DemoConfig(out=out, video=str(video), expression="the red circle"))
     assert result.exit_code == 0
+    assert Image.open(io.BytesIO(storage.read_bytes(result.picture))).format == "PNG"
     assert result.scored is None
     assert probe(result.film).num_frames == 12
     assert "scores" not in result.text()

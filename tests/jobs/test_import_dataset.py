@@ -13,7 +13,6 @@ from PIL import Image
 from cli import main
 from jobs.import_dataset import ImportConfig, run
 from pipeline.datasets import writer
-from pipeline.datasets.common import json_file
 from pipeline.datasets.common.dataset_video import DatasetVideo
 from pipeline.datasets.registry import DATASETS
 from pipeline.datasets.writer import manifest_table
@@ -295,12 +294,12 @@ def test_attributes_that_are_columns_elsewhere(data_set, tmp_path):
     assert [warning for warning in result.warnings if warning.startswith("attributes named like a column")]
 
 
-def test_half_an_import_is_never_seen(data_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(json_file, "_refuse_lone_surrogates", lambda text, limit: limit)  # fail late, in the writer
-    uri = data_set / "meta_expressions.json"
-    uri.write_text(uri.read_text().replace('"exp":', '"\\ud800": 1, "exp":'))
+def test_half_an_import_is_never_seen(data_set, tmp_path):
+    sentences = tmp_path / "sentences.jsonl"  # whose texts are checked last, in the writer
+    sentences.write_text('{"expression": "a line"}\n{"expression": "half of a pair \\ud800"}\n')
+    options = {"root": str(data_set / "JPEGImages"), "out": str(tmp_path / "out"), "expressions": str(sentences)}
     with pytest.raises(InputError, match="which UTF-8 cannot hold"):
-        import_(data_set, tmp_path / "out")
+        run(ImportConfig(dataset="folder", **options))
     assert not list((tmp_path / "out").glob("*"))
 
 

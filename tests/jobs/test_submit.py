@@ -169,14 +169,13 @@ def test_a_command_has_one_id_however_it_is_written():
     assert one.submission_id.startswith("rvos-segment-first-")
     assert one.entrypoint == (
         'exec python -c "import refervos; refervos.main()" '
-        "segment s3://b/m.parquet s3://b/runs/first --checkpoint s3://b/c --window 12 --strict "
-        "--address auto"
+        "segment s3://b/m.parquet s3://b/runs/first --address auto --checkpoint s3://b/c --strict --window 12"
     )
 
 
 def test_every_parameter_that_names_a_path_is_known():
     """A path that does not say so would be sent as it is, and mean something else on the cluster."""
-    others = {"actors", "address", "by", "config", "expression", "frames", "gpu", "measure", "metric", "name"}
+    others = {"actors", "address", "by", "expression", "frames", "gpu", "measure", "metric", "name"}
     others |= {"retry_errors", "rule", "shapes", "split", "window"}
     commands = [command for name, command in main.commands.items() if name != "submit"]
     commands += [inner for group in commands if isinstance(group, click.Group) for inner in group.commands.values()]
@@ -187,12 +186,19 @@ def test_every_parameter_that_names_a_path_is_known():
         assert texts - others == paths, f"{command.name}: mark them with is_path=True, or add them to the others here"
 
 
+def test_names_among_paths_stay_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("train", "--data", "s3://m", "--annotations", "s3://a", "--out", "s3://o", "--config")
+    assert "joint" in spell(*words, "joint")
+    assert f"file://{tmp_path}/recipe.toml" in spell(*words, "recipe.toml")
+
+
 def test_words_are_quoted_for_the_shell():
     command = spell(
         "evaluate", "s3://b/run", "s3://b/a.parquet", "--out", "s3://b/o", "--by", "two words", "--by", "$X"
     )
     config = submit.SubmitConfig(command=command, address="http://head:8265")
-    assert "--out s3://b/o --by 'two words' --by '$X'" in config.entrypoint
+    assert "--by 'two words' --by '$X' --out s3://b/o" in config.entrypoint
 
 
 def test_commands_of_a_group_are_spelled_out_too(tmp_path, monkeypatch):
@@ -222,7 +228,7 @@ def test_a_command_that_would_be_refused_is_refused_here():
 
 def test_the_checkpoint_in_the_box_is_that_of_the_cluster():
     words = spell("segment", "s3://m", "s3://r", "--checkpoint", "tiny")
-    assert words == ("segment", "s3://m", "s3://r", "--checkpoint", "tiny", "--address", "auto")
+    assert words == ("segment", "s3://m", "s3://r", "--address", "auto", "--checkpoint", "tiny")
 
 
 def test_local_paths_are_refused_unless_the_cluster_has_them(tmp_path, monkeypatch):

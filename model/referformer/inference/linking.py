@@ -87,7 +87,7 @@ class OverlapAverage:
 
 
 @dataclass(frozen=True)
-class ObjectTrack:
+class TrackState:
     """State of one sentence's object between two windows, in host memory: the device holds one window only."""
 
     appearance: Tensor  # float32 [C], of the queries chosen so far; its length, up to 1, is their confidence

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from model.memory import BatchSizer
 from model.referformer.inference.linking import (
-    ObjectTrack,
     OverlapAverage,
+    TrackState,
     link_query,
     mask_agreement,
     query_embeddings,
@@ -45,14 +45,6 @@ MAX_INPUT_PIXELS = 2**22  # of one prepared frame
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def windows(num_frames: int, window: int | None) -> list[range]:
-    """Cut `num_frames` frames into consecutive windows, the last one shorter; one window of all frames for None."""
-    if window is not None and window < 1:
-        raise ValueError(f"a window must hold at least 1 frame, got {window}")
-    step = num_frames if window is None else window
-    return [range(start, min(start + step, num_frames)) for start in range(0, num_frames, max(step, 1))]
-
-
 class ReferFormerSegmenter:
     """A `Segmenter` that runs ReferFormer; not thread-safe, except `prepare` and `count_tokens`."""
 
@@ -69,10 +61,14 @@ class ReferFormerSegmenter:
     ) -> None:
         """Take the arguments of `model.families.load_segmenter`; `precision` is a key of PRECISIONS, for autocast.
 
-        Raises ValueError for a threshold outside (0, 1) and for CUDA where torch finds no device.
+        Raises ValueError for a threshold outside (0, 1), an unknown device or precision, and CUDA without a GPU.
         """
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+        if device.partition(":")[0] not in ("auto", "cpu", "cuda"):
+            raise ValueError(f'unknown device {device!r}; choose from "auto", "cpu" and "cuda"')
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f'torch finds no CUDA device for device "{device}"; use "cpu" or "auto"')
         if device == "auto":
@@ -155,7 +151,7 @@ class ReferFormerSegmenter:
                     seen = [overlap.start + position for position in decoded]
                     complete = [overlap.start + i for i in keep if overlap.start + i < overlap.final]
                     track = overlap.tracks[done + number]
-                    assert track is None or isinstance(track, ObjectTrack)
+                    assert track is None or isinstance(track, TrackState)
                     yield self._follow(clip, size, seen, complete, overlap.final, track)
             done += count
 
@@ -215,7 +211,7 @@ class ReferFormerSegmenter:
         seen: list[int],
         complete: list[int],
         final: int,
-        track: ObjectTrack | None,
+        track: TrackState | None,
     ) -> Segmentation:
         """Answer as `_answer` in a window that shares frames.
 
@@ -242,10 +238,10 @@ class ReferFormerSegmenter:
             query=query,
             margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
-            track=ObjectTrack(appearance, waiting),
+            track=TrackState(appearance, waiting),
         )
 
-    def _link(self, decoding: Decoding, embeddings: Tensor, seen: list[int], track: ObjectTrack) -> int:
+    def _link(self, decoding: Decoding, embeddings: Tensor, seen: list[int], track: TrackState) -> int:
         """Choose the query that continues a track. The other queries get masks in the shared frames only."""
         logits = decoding.logits[-1][0]
         if logits.shape[1] == 1:

@@ -3,7 +3,7 @@
 Shapes: N = B T frames, S tokens of all levels together, Q queries, C channels, M heads, L levels, P points.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -77,7 +77,13 @@ class Encoder(nn.Module):
     def forward(self, levels: Levels) -> Levels:
         reference = encoder_reference(levels.shapes, levels.valid)
         for layer in self.layers:
-            levels = replace(levels, tokens=layer(levels, reference))
+            levels = Levels(
+                tokens=layer(levels, reference),
+                position=levels.position,
+                padding=levels.padding,
+                shapes=levels.shapes,
+                valid=levels.valid,
+            )
         return levels
 
 
@@ -146,14 +152,14 @@ class DeformableTransformer(nn.Module):
         """maps, positions [N, C, h, w] and padding [N, h, w] per level; sentence [N, C]; query_position [Q, C]."""
         embedded = [p.flatten(2).transpose(1, 2) + e for p, e in zip(positions, self.level_embed, strict=True)]
         if padding is None:
-            hidden, valid = None, torch.ones(len(sentence), len(maps), 2, device=sentence.device)
+            flat_padding, valid = None, torch.ones(len(sentence), len(maps), 2, device=sentence.device)
         else:
-            hidden = torch.cat([p.flatten(1) for p in padding], dim=1)
+            flat_padding = torch.cat([p.flatten(1) for p in padding], dim=1)
             valid = torch.stack([valid_ratio(p) for p in padding], dim=1)
         levels = Levels(
             tokens=torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1),
             position=torch.cat(embedded, dim=1),
-            padding=hidden,
+            padding=flat_padding,
             shapes=[(x.shape[-2], x.shape[-1]) for x in maps],
             valid=valid,
         )

@@ -65,11 +65,11 @@ class CrossModalBlock(nn.Module):
         small = (h // self.reduction, w // self.reduction)
         values = F.interpolate(x, small)
         placed = values + F.interpolate(position, small)
-        hidden = None
+        small_padding = None
         if padding is not None:
-            hidden = F.interpolate(padding[None].float(), small)[0].bool().reshape(clips, -1)
+            small_padding = F.interpolate(padding[None].float(), small)[0].bool().reshape(clips, -1)
         placed, values = clip_tokens(placed, clips), clip_tokens(values, clips)
-        attended, _ = self.self_attn(placed, placed, values, key_padding_mask=hidden, need_weights=False)
+        attended, _ = self.self_attn(placed, placed, values, key_padding_mask=small_padding, need_weights=False)
         if self.reduction > 1:
             attended = F.interpolate(frame_maps(attended, (frames, *small)), (h, w), mode="bilinear")
             attended = clip_tokens(attended, clips)
@@ -121,8 +121,8 @@ class CrossModalPixelDecoder(nn.Module):
         for level in (4, 3, 2, 1):
             pixels = finest
             if level > 1:
-                hidden = None if padding is None else padding[level - 2]
-                pixels = self.mix_level(level, memory[level - 2], positions[level - 2], hidden, clips)
+                level_padding = None if padding is None else padding[level - 2]
+                pixels = self.mix_level(level, memory[level - 2], positions[level - 2], level_padding, clips)
             current = frame_maps(self._block(level)(pixels, text), pixels.shape)
             if x is not None:
                 current = current + F.interpolate(x, current.shape[-2:])

@@ -209,8 +209,8 @@ class ReferFormer(nn.Module):
             pixel_position(mask, self.config.hidden_dim).expand(len(x), -1, -1, -1)
             for mask, x in zip(masks, levels, strict=True)
         ]
-        hidden, further = (None, None) if padding is None else (masks[0], masks[1:])
-        tokens = self.pixel_decoder.mix_level(1, finest, positions[0], hidden, clips)
+        finest_padding, further = (None, None) if padding is None else (masks[0], masks[1:])
+        tokens = self.pixel_decoder.mix_level(1, finest, positions[0], finest_padding, clips)
         return VideoFeatures(projected, positions[1:], further, tokens, sizes)
 
     def encode_text(self, words: TokenBatch) -> TextFeatures:

@@ -30,8 +30,8 @@ class Roberta(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.max_tokens = config.max_tokens
-        self.embeddings = Embeddings(config)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(config) for _ in range(config.layers))})
+        self.embeddings = RobertaEmbeddings(config)
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(RobertaLayer(config) for _ in range(config.layers))})
         self.pooler = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.hidden_size)})
         self.apply(_initialise)
 
@@ -44,7 +44,7 @@ class Roberta(nn.Module):
         return RobertaOutput(x, self.pooler["dense"](x[:, 0]).tanh())
 
 
-class Embeddings(nn.Module):
+class RobertaEmbeddings(nn.Module):
     """Sum of a word, a position and the one token type."""
 
     def __init__(self, config: TextConfig) -> None:
@@ -63,22 +63,24 @@ class Embeddings(nn.Module):
         return self.dropout(self.LayerNorm(x))
 
 
-class Layer(nn.Module):
+class RobertaLayer(nn.Module):
     """Self-attention and a perceptron, each with a residual and a norm behind it."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         size = config.hidden_size
-        self.attention = nn.ModuleDict({"self": SelfAttention(config), "output": Residual(size, size, config.dropout)})
+        self.attention = nn.ModuleDict(
+            {"self": RobertaSelfAttention(config), "output": RobertaResidual(size, size, config.dropout)}
+        )
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(size, config.intermediate_size)})
-        self.output = Residual(config.intermediate_size, size, config.dropout)
+        self.output = RobertaResidual(config.intermediate_size, size, config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = self.attention["output"](self.attention["self"](x, mask), x)
         return self.output(F.gelu(self.intermediate["dense"](x)), x)
 
 
-class SelfAttention(nn.Module):
+class RobertaSelfAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.heads = config.heads
@@ -97,7 +99,7 @@ class SelfAttention(nn.Module):
         return attended.transpose(1, 2).flatten(2)
 
 
-class Residual(nn.Module):
+class RobertaResidual(nn.Module):
     def __init__(self, in_size: int, size: int, dropout: float) -> None:
         super().__init__()
         self.dense = nn.Linear(in_size, size)

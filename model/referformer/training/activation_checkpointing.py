@@ -5,13 +5,13 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from model.referformer.network.backbones.resnet import Bottleneck
+from model.referformer.network.backbones.resnet import BottleneckBlock
 from model.referformer.network.backbones.window_attention import SwinBlock
 from model.referformer.network.deformable_transformer import DecoderLayer, EncoderLayer
 from model.referformer.network.pixel_decoder import CrossModalBlock
 from model.referformer.network.referformer import ReferFormer
 
-BLOCKS = (Bottleneck, SwinBlock, EncoderLayer, DecoderLayer, CrossModalBlock)
+BLOCKS = (BottleneckBlock, SwinBlock, EncoderLayer, DecoderLayer, CrossModalBlock)
 
 
 def checkpoint_gradients(model: ReferFormer) -> None:

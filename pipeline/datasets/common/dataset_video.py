@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pipeline.io import storage
-from pipeline.video import folder, probe
+from pipeline.video import folder
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, VOID
@@ -69,7 +69,8 @@ class DatasetVideo:
     def frame_size(self, uri: str) -> tuple[int, int] | None:
         """Height and width of the frames in the folder `uri`; None, with a problem, if the first one is damaged."""
         try:
-            header = probe(uri)
+            images = {name: storage.join(uri, file) for name, file in folder.list_frames(uri).items()}
+            header = folder.probe(uri, images)  # a remote folder may be named like a video file
         except MediaError as error:
             self.problems.append(str(error))
             return None

@@ -6,6 +6,7 @@ The mask files of MeViS, ReVOS and YouTube-VIS have hundreds of megabytes, and P
 import codecs
 import errno
 import json
+import math
 import os
 import re
 import tempfile
@@ -23,14 +24,16 @@ MAX_ENTRY_BYTES = 2**28  # of one entry of a file that is read entry by entry
 CHUNK = 2**16
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 ESCAPE = re.compile(r"(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|(\\u[dD][89a-fA-F]..)|\\.?", re.DOTALL)
+OUT_OF_RANGE = "a number is out of range; write null for an unknown value"
+LONG_INTEGER = re.compile(rb"(?:^|[\s\[,:])-?[0-9]{2000}")  # ijson would crash at 4300 digits
 LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
 def load(uri: str) -> dict:
     """Read the object in a small file.
 
-    Raises InputError if the file is missing, too large or not a JSON object, or has a duplicate key or half of a
-    surrogate pair.
+    Raises InputError if the file is missing, too large or not a JSON object, or has a duplicate key, half of a
+    surrogate pair, or a number that a float cannot hold (NaN and Infinity, which are not JSON, among them).
     """
 
     def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
@@ -44,7 +47,9 @@ def load(uri: str) -> dict:
         data = storage.read_bytes(uri, limit=MAX_BYTES)
         text = data.decode(json.detect_encoding(data))
         _refuse_lone_surrogates(text, len(text))
-        content = json.loads(text, object_pairs_hook=unique_keys)
+        content = json.loads(
+            text, object_pairs_hook=unique_keys, parse_float=_finite_float, parse_constant=_finite_float
+        )
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} does not exist") from None
     except OSError as error:
@@ -74,6 +79,8 @@ def entries(uri: str, depth: int = 1) -> Iterator[tuple[tuple[str | int, ...], A
                     reader.value_start = reader.position
                     yield item
                 next(events, None)  # raises if anything follows
+            except ArithmeticError:  # by ijson, for a huge exponent
+                raise InputError(f"{uri} is not valid JSON before byte {reader.position}: {OUT_OF_RANGE}") from None
             except (ijson.JSONError, ValueError, RecursionError) as error:
                 reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
                 reason = reason.partition("\n")[0].strip()
@@ -116,6 +123,8 @@ class _Reader:
             self.position += len(content)
             if self.position - self.value_start > MAX_ENTRY_BYTES:
                 raise ValueError(f"an entry has more than {MAX_ENTRY_BYTES >> 20} MiB, or a quote or bracket is open")
+            if LONG_INTEGER.search(content):
+                raise ValueError(OUT_OF_RANGE)
             data = self._held + content
             limit = max(0, len(data) - LONGEST_ESCAPE + 1) if content else len(data)
             end = _refuse_lone_surrogates(data.decode("latin-1"), limit)
@@ -160,7 +169,13 @@ def _build(events: Iterator, event: str, value: Any) -> Any:
                 break
             elements.append(_build(events, inner, inner_value))
         return elements
-    return float(value) if isinstance(value, Decimal) else value
+    return _finite_float(value) if isinstance(value, Decimal) else value
+
+
+def _finite_float(value: str | Decimal) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{value}: {OUT_OF_RANGE}")
+    return number
 
 
 class SpooledEntries:
@@ -184,9 +199,11 @@ class SpooledEntries:
         self._spans[key] = self._end, len(content)
         self._end += len(content)
 
-    def keys(self) -> set[str]:
-        """Return all keys."""
-        return set(self._spans)
+    def __contains__(self, key: str) -> bool:
+        return key in self._spans
+
+    def __len__(self) -> int:
+        return len(self._spans)
 
     def __getitem__(self, key: str) -> Any:
         """Read one value; threads may do so at the same time."""

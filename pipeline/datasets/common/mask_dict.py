@@ -19,7 +19,7 @@ class MaskDict:
             if not path or not isinstance(path[0], str):
                 raise InputError(f"{uri} must be an object {{ANNOTATION: [RLE or null, ...]}}; download it again")
             self._masks.add(path[0], masks)
-        if not self._masks.keys():
+        if not self._masks:
             raise InputError(f"{uri} holds no annotations; download it again")
 
     def add_to(self, listed: ListedVideo) -> None:
@@ -29,9 +29,8 @@ class MaskDict:
         if not objects and any(pair["object_ids"] == [] for pair in video.pairs):
             objects = {NOTHING}
         object_masks = ObjectMasks(video, listed.sequence, frame_size=listed.frame_size() if objects else None)
-        stored = self._masks.keys()
         for object_id in sorted(objects, key=lambda object_id: (len(object_id), object_id)):
-            masks = self._masks[object_id] if object_id in stored else [None] * len(listed.names)
+            masks = self._masks[object_id] if object_id in self._masks else [None] * len(listed.names)
             place = f"{self.uri} annotation {object_id}"
             object_masks.add_list(object_id, listed.names, masks, place)
         video.check_objects(object_masks.seen)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pipeline.datasets.synthetic.kinds import FEWEST_FRAMES
 from pipeline.datasets.synthetic.shapes import COLOURS, KINDS
 
 PALETTE = COLOURS | {"orange": (240, 132, 30), "cyan": (60, 196, 208)}
@@ -21,9 +22,6 @@ STILL = "still"
 PASSAGES = ("leaves", "comes")
 SHORTEST_MOVE = 0.25  # over the whole clip
 LONGEST_MOVE = 0.7
-FOCUSES = ("appearance", "size", "motion", "position", "relation", "absence")
-STILL_FOCUSES = ("appearance", "size", "position", "relation")  # the focuses that a single frame can show
-FEWEST_FRAMES = 4  # of a clip in which shapes move
 
 
 @dataclass(frozen=True, kw_only=True)

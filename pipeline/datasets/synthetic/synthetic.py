@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.datasets.synthetic.kinds import FEWEST_FRAMES, FOCUSES, SPLITS, STILL_FOCUSES
 from pipeline.datasets.synthetic.shape_scenes import (
-    FEWEST_FRAMES,
-    FOCUSES,
     LOOKS,
-    STILL_FOCUSES,
     UNSEEN,
     SceneSettings,
     SceneShape,
@@ -30,7 +28,6 @@ from pipeline.io.parallel import bounded_map
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
 
-SPLITS = ("train", "val", "test")
 TRIES = 500  # scenes drawn until one allows a sentence of the focus
 LEAST_PIXELS = 12  # visible pixels of a target, in its best frame
 LEAST_SHARE = 0.4  # visible share of a target, mean over the frames that contain it

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from model.errors import CheckpointError
 from model.families import check_checkpoint, load_segmenter
 from model.referformer import checkpoint
 from model.referformer.checkpoint import (
-    CheckpointError,
     load_model,
     load_published,
     save_checkpoint,
@@ -108,15 +108,15 @@ def test_what_is_tolerated_is_told(video_swin, tmp_path):
 
     published = load_published(as_published(video_swin, tmp_path, change), video_swin.config)
     tables = [name for name in video_swin.state_dict() if name.endswith("relative_position_index")]
-    assert set(published.tolerated["that nothing reads"]) == {
+    assert set(published.tolerated["tensors that no model reads"]) == {
         POSITION_IDS,
         POSITION_IDS.replace("position", "token_type"),
         "backbone.0.body.total_params",
         "total_ops",
     }
-    assert published.tolerated["index tables, the same as computed here"] == tables
+    assert published.tolerated["index tables, equal to the computed ones"] == tables
     assert published.tolerated["second names with OTHER values, not used"] == [SECOND]
-    assert len(published.tolerated["second names of one tensor"]) == 11
+    assert len(published.tolerated["second names of the same tensor"]) == 11
     assert published.state[FIRST].equal(video_swin.state_dict()[FIRST])
 
 

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from model.referformer.inference.postprocess import choose_query, merge_objects, resize_logits
-from model.referformer.inference.segmenter import windows
 from pipeline.export.davis import merge_masks, write_davis
 from pipeline.masks.by_video import MaskSource
 from pipeline.masks.label_maps import DAVIS_PALETTE
@@ -29,7 +28,7 @@ def recorded(golden) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     for key in info["keys"]:
         logits = parity.synthetic_logits(key, info["pred_logits"], case.salt)
         masks = parity.synthetic_masks(key, info["pred_masks"], case.salt)
-        parts = [slice(window.start, window.stop) for window in windows(len(logits), info["clip_length"])]
+        parts = [slice(i, i + info["clip_length"]) for i in range(0, len(logits), info["clip_length"])]
         queries = [choose_query(logits[part]) for part in parts]
         chosen = zip(parts, queries, strict=True)
         objects.append(resize_logits(torch.cat([masks[part, query] for part, query in chosen]), info["original_size"]))

@@ -5,7 +5,8 @@ from dataclasses import fields
 import pytest
 
 from model.referformer.config import ReferFormerConfig
-from pipeline.training.recipe import RECIPES, Recipe, SmallModelOptions, read_recipe
+from pipeline.training.recipe import Recipe, SmallModelOptions, read_recipe
+from pipeline.training.recipes import RECIPES
 from schemas.errors import InputError
 
 

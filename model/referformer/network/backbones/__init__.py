@@ -3,7 +3,7 @@
 A new backbone is one module with its config and its network, and one line in `BACKBONES`. This file needs no torch.
 """
 
-from importlib import import_module
+import pkgutil
 from typing import Any, ClassVar, Protocol
 
 # "type" of the backbone in config.json -> class of the network, imported when a config names it. The class has the
@@ -34,8 +34,7 @@ class BackboneConfig(Protocol):
 
 def backbone_class(kind: str) -> Any:
     """Return the network class of a key of BACKBONES."""
-    module, _, name = BACKBONES[kind].partition(":")
-    return getattr(import_module(module), name)
+    return pkgutil.resolve_name(BACKBONES[kind])
 
 
 def build_backbone(config: BackboneConfig) -> Any:

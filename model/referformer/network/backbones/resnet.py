@@ -66,7 +66,7 @@ class Shortcut(nn.Sequential):
         return norm.forward_fused(convolution, input)
 
 
-class Bottleneck(nn.Module):
+class BottleneckBlock(nn.Module):
     """1 x 1, 3 x 3, 1 x 1 with a shortcut; width -> 4 * width channels."""
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
@@ -101,8 +101,8 @@ class ResNet(nn.Module):
         self.bn1 = FrozenBatchNorm(stem)
         stages, channels = [], stem
         for number, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True)):
-            first = Bottleneck(channels, width, stride=1 if number == 0 else 2)
-            stages.append(nn.Sequential(first, *(Bottleneck(4 * width, width, 1) for _ in range(depth - 1))))
+            first = BottleneckBlock(channels, width, stride=1 if number == 0 else 2)
+            stages.append(nn.Sequential(first, *(BottleneckBlock(4 * width, width, 1) for _ in range(depth - 1))))
             channels = 4 * width
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         for module in self.modules():

@@ -61,17 +61,17 @@ class WindowAttention(nn.Module):
         """x [windows, N, C]; regions [windows, N]: tokens of different regions do not attend to each other."""
         count = x.shape[1]
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # A window that shrank to its map takes the leading corner of the index table. That is geometrically right
-        # only if time alone shrank, but the published weights were trained with it.
+        # A map smaller than the window uses the leading corner of the index table. The offsets are right only if
+        # the window is smaller in time alone, but the published weights were trained this way.
         index = self.relative_position_index[:count, :count]
         bias = self.relative_position_bias_table[index].permute(2, 0, 1)[None]
         if regions is None:
             out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        else:  # the mask differs from window to window: build it for a few windows at a time
+        else:  # masks differ between windows: build them for a few windows at a time
             step = max(1, MASK_NUMBERS_AT_ONCE // bias.numel())
             parts = []
             for q, k, v, r in zip(*(x.split(step) for x in (query, key, value, regions)), strict=True):
-                closed = (r[:, None, :, None] != r[:, None, None, :]).float() * -100.0  # all but: as published
+                closed = (r[:, None, :, None] != r[:, None, None, :]).float() * -100.0  # as published, not -inf
                 parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=bias + closed))
             out = torch.cat(parts)
         return self.proj(out.transpose(1, 2).flatten(2))

@@ -7,7 +7,7 @@ from pycocotools import mask as coco
 
 from model.referformer.inference.postprocess import choose_query, displayed_boxes, query_margin
 from model.referformer.inference.preprocess import normalize
-from model.referformer.inference.segmenter import ReferFormerSegmenter, windows
+from model.referformer.inference.segmenter import ReferFormerSegmenter
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
 from model.segmenter import Overlap
@@ -371,26 +371,6 @@ def test_counts(segmenter):
     assert segmenter.max_tokens == 64
 
 
-@pytest.mark.parametrize(
-    ("frames", "window", "expected"),
-    [
-        (7, 3, [range(3), range(3, 6), range(6, 7)]),
-        (6, 3, [range(3), range(3, 6)]),
-        (2, 36, [range(2)]),
-        (5, None, [range(5)]),
-        (0, None, []),
-        (0, 4, []),
-    ],
-)
-def test_windows(frames, window, expected):
-    assert windows(frames, window) == expected
-
-
-def test_window_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least 1 frame, got 0"):
-        windows(5, 0)
-
-
 @pytest.mark.parametrize("size", [(2, 1000), (1000, 2), (4, 120_000)])
 def test_absurd_shapes_are_refused_before_they_are_resized(segmenter, size):
     with pytest.raises(ValueError, match=f"a frame of {size[1]}x{size[0]} becomes"):
@@ -399,3 +379,9 @@ def test_absurd_shapes_are_refused_before_they_are_resized(segmenter, size):
         )
     with pytest.raises(ValueError, match="at most 4194304 in all"):
         ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cpu").prepare(np.zeros((*size, 3), np.uint8))
+
+
+@pytest.mark.parametrize("option", [{"device": "gpu"}, {"precision": "fp8"}])
+def test_unknown_options_are_named(segmenter, option):
+    with pytest.raises(ValueError, match=f"unknown {next(iter(option))} '.*'; choose from"):
+        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, **option)

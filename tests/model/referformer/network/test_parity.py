@@ -18,7 +18,6 @@ from pycocotools import mask as coco
 from model.referformer.config import ReferFormerConfig
 from model.referformer.inference.postprocess import a2d_masks, choose_query, merge_objects, query_scores, resize_logits
 from model.referformer.inference.preprocess import normalize, resize, resized_size
-from model.referformer.inference.segmenter import windows
 from model.referformer.network.deformable_attention import DeformableAttention
 from model.referformer.network.position_encoding import pixel_position
 from model.referformer.network.referformer import ReferFormer, level_mask
@@ -170,7 +169,7 @@ def check_davis(case, parity) -> None:
     for key in info["keys"]:
         logits = parity.synthetic_logits(key, info["pred_logits"], case.salt)
         masks = parity.synthetic_masks(key, info["pred_masks"], case.salt)
-        parts = [slice(w.start, w.stop) for w in windows(len(logits), info["clip_length"])]
+        parts = [slice(i, i + info["clip_length"]) for i in range(0, len(logits), info["clip_length"])]
         queries.append([choose_query(logits[part]) for part in parts])
         chosen = [masks[part, query] for part, query in zip(parts, queries[-1], strict=True)]
         objects.append(resize_logits(torch.cat(chosen), info["original_size"]))

@@ -55,6 +55,19 @@ def test_outputs(both, lengths, training):
     assert torch.equal(found.pooler_output, expected.pooler_output)
 
 
+@pytest.mark.parametrize("lengths", [(20, 11), (20, 20)])
+def test_outputs_in_bfloat16(both, lengths):
+    ours, reference = (one.train(False) for one in both)
+    ids = torch.randint(3, 300, (len(lengths), 20), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(20) < torch.tensor(lengths)[:, None]
+    ids[~mask] = 1
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = reference(input_ids=ids, attention_mask=mask)
+        found = ours(ids, mask)
+    assert torch.equal(found.last_hidden_state, expected.last_hidden_state)
+    assert torch.equal(found.pooler_output, expected.pooler_output)
+
+
 def test_gradients(both):
     ours, reference = (one.train(False) for one in both)
     ids = torch.randint(3, 300, (2, 9), generator=torch.Generator().manual_seed(2))

@@ -55,6 +55,15 @@ def test_not_sound(tmp_path, text):
         load(str(path))
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "1e99999999999999999999", "1" * 5000])
+def test_numbers_out_of_range_are_refused_in_small_and_large_files(tmp_path, number):
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"a": [{number}]}}')
+    for read in (load, lambda uri: list(entries(uri))):
+        with pytest.raises(InputError, match=r"a\.json is not valid JSON"):
+            read(str(path))
+
+
 def test_doubles_and_no_utf8(tmp_path):
     path = tmp_path / "a.json"
     for text in (b'{"a": 1, "a": 2}', b'{"x": {"a": 1, "a": 2}}'):

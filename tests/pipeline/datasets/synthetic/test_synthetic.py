@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.datasets.synthetic.shape_scenes import FOCUSES, STILL_FOCUSES, UNSEEN, SceneShape
+from pipeline.datasets.synthetic.kinds import FOCUSES, SPLITS, STILL_FOCUSES
+from pipeline.datasets.synthetic.shape_scenes import UNSEEN, SceneShape
 from pipeline.datasets.synthetic.shape_sentences import opposite_direction, sentences
-from pipeline.datasets.synthetic.synthetic import SPLITS, SyntheticVideos
+from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.io.manifest import read_manifest
 from pipeline.io.storage import read_table
 from pipeline.video import Selection, read_frames
