@@ -8,7 +8,8 @@ from jobs.config.audit import AuditConfig
 from jobs.result import JobResult
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from pipeline.runs.audit import KINDS, Audit, audit_run, compare_with_compacted, compare_with_manifest
+from pipeline.runs.audit import KINDS, Audit, audit_run
+from pipeline.runs.compare import compare_with_compacted, compare_with_manifest
 from pipeline.runs.run import Run
 
 SHOWN = 10  # findings of each kind that are printed
@@ -20,6 +21,7 @@ class AuditResult(JobResult):
 
     run: str
     audit: Audit
+    note: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -35,6 +37,7 @@ class AuditResult(JobResult):
             "frames": self.audit.frames,
             **{kind: self.audit.counts[kind] for kind in KINDS},
             "listed": self.audit.listed,
+            "note": self.note,
         }
 
     def text(self) -> str:
@@ -51,6 +54,7 @@ class AuditResult(JobResult):
             lines += [f"{kind:<11}{text}" for text in audit.listed[kind][:SHOWN]]
             if audit.counts[kind] > SHOWN:
                 lines.append(f"{kind:<11}... and {audit.counts[kind] - SHOWN} more")
+        lines += [f"note    {self.note}"] if self.note else []
         return "\n".join([*lines, verdict])
 
 
@@ -67,13 +71,27 @@ def run(config: AuditConfig) -> AuditResult:
         compare_with_manifest(audit, the_run, manifest)
     if config.compacted is not None:
         compare_with_compacted(audit, the_run, storage.absolute(config.compacted))
-    if audit.clean:
-        seal = {
-            "audited": datetime.now(UTC).isoformat(timespec="seconds"),
-            "pairs": audit.pairs,
-            "frames": audit.frames,
-        }
+    return AuditResult(run=the_run.folder, audit=audit, note=_seal(the_run, audit))
+
+
+def _seal(the_run: Run, audit: Audit) -> str | None:
+    """Write _SUCCESS if the run is clean, else remove it. Returns a note if that is not possible."""
+    seal = {
+        "audited": datetime.now(UTC).isoformat(timespec="seconds"),
+        "pairs": audit.pairs,
+        "frames": audit.frames,
+        "generations": audit.generations,
+    }
+    try:
+        if not audit.clean:
+            storage.remove(the_run.success_uri)
+            return None
+        seal |= {"plan": audit.parts, "limit": the_run.planned_limit()}
         storage.write_bytes(the_run.success_uri, (json.dumps(seal) + "\n").encode())
-    else:
-        storage.remove(the_run.success_uri)
-    return AuditResult(run=the_run.folder, audit=audit)
+        if the_run.parts() != audit.parts:
+            storage.remove(the_run.success_uri)
+            return "the plan has grown during the audit, so _SUCCESS is not written; audit again"
+    except OSError as error:
+        verb = "written" if audit.clean else "removed"
+        return f"_SUCCESS cannot be {verb}: {error.strerror or error}"
+    return None

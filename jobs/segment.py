@@ -24,6 +24,7 @@ from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import manifest_digest, read_manifest
 from pipeline.runs.commit import Receipt
+from pipeline.runs.log import invocation_log
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import OtherRunError, Run, Unit
 from pipeline.segment.actor import Invocation, ModelOptions, segment_units
@@ -52,20 +53,19 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
         retry_statuses=config.retry_statuses,
     )
     the_run, units, todo = prepare(config)
-    totals, pool = RunTotals(), Resources()
-    if todo:
-        storage.remove(the_run.success_uri)
-        with connect_to_ray(config.address) as cluster:
-            pool, threads = choose_resources(
-                cluster, config.address, config.device, config.pool_size, config.gpus_per_actor
-            )
-            model, frames = model_options(config, threads), frame_options(config)
-            _follow(segment_units(todo, the_run, model, frames, pool, invocation), todo, totals, progress)
-    doing = {unit.unit_id for unit in todo}
-    for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
-        totals.add(receipt)
-    result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
-    the_run.write_log(invocation.name, result.to_json())
+    with invocation_log(the_run, invocation.name, {"command": asdict(invocation), "units": len(todo)}) as log:
+        totals, pool = RunTotals(), Resources()
+        if todo:
+            storage.remove(the_run.success_uri)
+            with connect_to_ray(config.address) as cluster:
+                pool, threads = choose_resources(
+                    cluster, config.address, config.device, config.pool_size, config.gpus_per_actor
+                )
+                model, frames = model_options(config, threads), frame_options(config)
+                _follow(segment_units(todo, the_run, model, frames, pool, invocation), todo, totals, progress)
+        _add_earlier(the_run, units, todo, totals)
+        result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
+        log |= result.to_json()
     return result
 
 
@@ -222,11 +222,23 @@ def _follow(
         ) from error
 
 
+def _add_earlier(the_run: Run, units: list[Unit], todo: list[Unit], totals: RunTotals) -> None:
+    """Add the receipts of units that were committed before. Raises InfrastructureError for one of another run."""
+    doing = {unit.unit_id for unit in todo}
+    for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
+        if receipt.fingerprint != the_run.fingerprint:
+            raise InfrastructureError(
+                f"unit {receipt.unit_id} in {the_run.folder} was made with fingerprint {receipt.fingerprint}, not "
+                f"{the_run.fingerprint}; run 'rvos audit'"
+            )
+        totals.add(receipt)
+
+
 def _sum_up(
     config: SegmentConfig, the_run: Run, units: list[Unit], totals: RunTotals, pool: Resources, wall_seconds: float
 ) -> SegmentResult:
-    lost = {unit.unit_id for unit in units} - the_run.committed()
-    if lost:
+    planned, committed = {unit.unit_id for unit in units}, the_run.committed()
+    if lost := planned - committed:
         raise InfrastructureError(f"{len(lost)} units are missing in {the_run.folder}; repeat the command to make them")
     seconds = max(0.0, totals.ended - totals.started)
     pairs = sum(unit.stop - unit.start for unit in units)

@@ -52,19 +52,20 @@ def run(config: StatusConfig) -> StatusResult:
     units = {unit.unit_id: unit for unit in the_run.units()}
     committed = sorted(the_run.committed() & units.keys())
     failed: Counter[str] = Counter()
-    pairs_done = frames = 0
+    pairs_done = frames = generations = 0
     done: list[tuple[float, float, int, int]] = []  # ended, started, frames, planned pair-frames
     for receipt in the_run.receipts(committed):
         failed.update(receipt.failed)
         pairs_done += receipt.pairs
         frames += receipt.frames
+        generations += receipt.generation
         done.append((receipt.ended, receipt.started, receipt.frames, units[receipt.unit_id].pair_frames))
     now = time.time()
     left = sum(unit.pair_frames for unit in units.values()) - sum(planned for *_, planned in done)
     recent = sorted(done)[-RECENT_UNITS:]
     rate, eta = _pace(recent, left)
     finished = len(committed) == len(units)
-    audited = finished and storage.exists(the_run.success_uri)
+    audited = finished and the_run.is_sealed(generations)
     return StatusResult(
         run=the_run.folder,
         state="audited" if audited else "done" if finished else _state(recent, now),

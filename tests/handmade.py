@@ -1,5 +1,7 @@
 """Runs made by hand, without a model."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,12 +36,13 @@ def make_older(uri: str) -> None:
     """Rewrite a unit as it was written before there were margins."""
     with storage.open_parquet(uri) as file:
         groups = [file.read_row_group(number).drop_columns(["margin"]) for number in range(file.num_row_groups)]
-        receipt = file.metadata.metadata[RECEIPT_KEY]
+        receipt = json.loads(file.metadata.metadata[RECEIPT_KEY])
+        del receipt["sealed"]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, groups[0].schema) as writer:
         for group in groups:
             writer.write_table(group)
-        writer.add_key_value_metadata({RECEIPT_KEY: receipt})
+        writer.add_key_value_metadata({RECEIPT_KEY.decode(): json.dumps(receipt)})
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.io import local, remote
+from pipeline.io import checksum, local, remote
 from pipeline.io.filesystem import filesystem
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
@@ -243,7 +243,7 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file and read its footer. Raises InputError if it is not Parquet, OSError if unreadable."""
     with open_input(uri) as handle:
         try:
-            file = pq.ParquetFile(handle)
+            file = pq.ParquetFile(handle, page_checksum_verification=True)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(f"{uri} is not a Parquet file: {error}") from None
         with file:
@@ -263,7 +263,8 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
 def write_table(uri: str, table: pa.Table, *, replace: bool = True, row_group_size: int = 100_000) -> bool:
     """Write a table as one Parquet file in one step. Returns and replaces as `commit`."""
     with spool(uri) as path:
-        pq.write_table(table, path, compression="zstd", row_group_size=row_group_size)
+        pq.write_table(table, path, compression="zstd", row_group_size=row_group_size, write_page_checksum=True)
+        checksum.seal(path)
         return commit(path, uri, replace=replace)
 
 

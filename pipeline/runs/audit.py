@@ -1,38 +1,41 @@
 """Verify that every planned pair was written exactly once, with a mask for each frame or with one error row.
 
-Each unit is compared with its own rows of the plan, so memory does not grow with the masks.
+The plan is read once, from its first row to its last, and each unit is compared with its own rows of it. Memory grows
+neither with the masks nor with the plan.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from pipeline.io import storage
+from pipeline.io import checksum, storage
 from pipeline.io.parallel import bounded_map
-from pipeline.runs.commit import receipt_of
-from pipeline.runs.compact import DOCUMENT, CompactedFile, by_pair, compacted_rows, read_document, sorted_rows
-from pipeline.runs.run import Run
-from schemas.check import SchemaError, conform
-from schemas.errors import InfrastructureError, InputError, StorageError
-from schemas.masks import PREDICTIONS
-from schemas.pair import PAIR_COLUMNS, PairKey
+from pipeline.runs.plan import run_starts
+from pipeline.runs.run import Run, read_run_json
+from pipeline.runs.unit_content import UnitContent
+from schemas.errors import StorageError
+from schemas.pair import PairKey
 
-KINDS = ("missing", "duplicate", "orphan", "stale", "unreadable")
+KINDS = ("missing", "duplicate", "orphan", "stale", "changed", "incomplete", "invalid", "unreadable")
 LISTED = 100  # findings of each kind that are listed, the others are counted
-READERS = 16  # units read in parallel
+READERS = 8  # units read in parallel
+PLAN_ROWS = 4096  # read at once
+NEEDED = ("unit_id", "video_id", "expression_id", "frames", "frame_indices", "target_frames")  # columns of the plan
 
 
 @dataclass(slots=True)
 class Audit:
-    """The content of a run. `counts` counts pairs (missing, duplicate, orphan) and units (stale, unreadable)."""
+    """The content of a run. `counts` counts pairs, and units if they are stale or unreadable."""
 
     pairs: int = 0  # in the plan
     with_masks: int = 0
     failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
     frames: int = 0
+    parts: list[int] = field(default_factory=list)  # of the plan
+    generations: int = 0  # sum over units
     counts: Counter[str] = field(default_factory=Counter)
     listed: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
@@ -40,130 +43,104 @@ class Audit:
     def clean(self) -> bool:
         return not self.counts.total()
 
-    def find(self, kind: str, text: str) -> None:
-        self.counts[kind] += 1
+    def find(self, kind: str, text: str, pairs: int = 1) -> None:
+        self.counts[kind] += pairs
         if len(self.listed[kind]) < LISTED:
             self.listed[kind].append(text)
 
-
-@dataclass(slots=True)
-class _UnitContent:
-    """The content of one unit: the rows of each pair by status, or the reason why it cannot be read."""
-
-    fingerprint: str = ""
-    rows: dict[PairKey, Counter[str]] = field(default_factory=dict)
-    repeated: set[PairKey] = field(default_factory=set)  # pairs with two rows for one frame
-    problem: str | None = None
-
-    @classmethod
-    def read(cls, run: Run, unit_id: str) -> "_UnitContent":
-        uri = run.masks_uri(unit_id)
-        try:
-            with storage.open_parquet(uri) as file:
-                content = cls(receipt_of(file, uri).fingerprint)
-                conform(file.schema_arrow.empty_table(), PREDICTIONS, uri)
-                rows = file.read()  # all columns, to find damage in any of them
-        except StorageError:
-            raise  # says nothing about the unit
-        except (OSError, SchemaError, InputError, InfrastructureError, pa.ArrowInvalid) as error:
-            return cls(problem=str(error))
-        for group in rows.group_by([*PAIR_COLUMNS, "status"]).aggregate([([], "count_all")]).to_pylist():
-            content.rows.setdefault(PairKey.of(group), Counter())[group["status"]] += group["count_all"]
-        frames = rows.group_by([*PAIR_COLUMNS, "frame_index"]).aggregate([([], "count_all")])
-        for group in frames.filter(pc.field("count_all") > 1).to_pylist():
-            content.repeated.add(PairKey.of(group))
-        return content
+    def add(self, unit_id: str, content: UnitContent, planned: set[PairKey], fingerprint: str) -> list[PairKey]:
+        """Add one unit. Returns the pairs in it that its plan does not have."""
+        self.pairs += len(planned)
+        if content.problem:
+            self.find("unreadable", f"unit {unit_id}: {content.problem}")
+            for key in sorted(planned):
+                self.find("missing", f"{key}: unit {unit_id} is unreadable")
+            return []
+        receipt = content.receipt
+        if receipt.fingerprint != fingerprint:
+            self.find("stale", f"unit {unit_id} was made with fingerprint {receipt.fingerprint}")
+        elif receipt.unit_id != unit_id:
+            self.find("stale", f"unit {unit_id} is a copy of unit {receipt.unit_id}")
+        self.generations += receipt.generation
+        for kind, text in content.findings:
+            self.find(kind, f"unit {unit_id}: {text}")
+        for key in planned & content.statuses.keys():
+            statuses = content.statuses[key]
+            self.with_masks += "ok" in statuses
+            self.frames += statuses["ok"]
+            self.failed.update(status for status in statuses if status != "ok")
+        for key in sorted(planned - content.statuses.keys()):
+            self.find("missing", f"{key} is missing in its unit {unit_id}")
+        return sorted(content.statuses.keys() - planned)
 
 
 def audit_run(run: Run) -> Audit:
     """Compare every unit under RUN/masks with the plan."""
-    audit = Audit()
-    units = {unit.unit_id: unit for unit in run.units()}
-    committed = run.committed()
+    audit = Audit(parts=run.parts())
+    _check_plan(audit, run)
+    made_with = read_run_json(run.folder).get("decides", {})
+    options = {"frame_step": made_with.get("frame_step", 1), "allow_short": made_with.get("allow_short", False)}
+    committed, seen = run.committed(), set()
     strays: list[PairKey] = []  # pairs in a unit that should not hold them
-    contents = bounded_map(lambda unit_id: (unit_id, _UnitContent.read(run, unit_id)), sorted(committed), READERS)
-    for unit_id, content in contents:
-        planned = set(PairKey.of_all(run.rows(units[unit_id]))) if unit_id in units else set()
-        audit.pairs += len(planned)
-        strays += _audit_unit(audit, unit_id, content, planned, run.fingerprint)
-    for unit_id in sorted(units.keys() - committed):
-        planned = sorted(PairKey.of_all(run.rows(units[unit_id])))
-        audit.pairs += len(planned)
-        for key in planned:
-            audit.find("missing", f"{key}: unit {unit_id} does not exist")
-    elsewhere = set(PairKey.of_all(run.manifest())) if strays else set()
+
+    def units() -> Iterator[tuple[str, dict[PairKey, dict]]]:
+        for part in audit.parts:
+            for unit_id, planned in _planned_units(audit, run, part):
+                seen.add(unit_id)
+                if unit_id in committed:
+                    yield unit_id, planned
+                    continue
+                audit.pairs += len(planned)
+                for key in sorted(planned):
+                    audit.find("missing", f"{key}: unit {unit_id} does not exist")
+        for unit_id in sorted(committed - seen):
+            yield unit_id, {}
+
+    def read(unit: tuple[str, dict[PairKey, dict]]) -> tuple[str, set[PairKey], UnitContent]:
+        return unit[0], set(unit[1]), UnitContent.read(run, *unit, **options)
+
+    for unit_id, planned, content in bounded_map(read, units(), READERS):
+        strays += audit.add(unit_id, content, planned, run.fingerprint)
+    elsewhere = set(PairKey.of_all(run.manifest())) if strays and audit.parts else set()
     for key in strays:
         audit.find("duplicate" if key in elsewhere else "orphan", f"{key} is in a unit that should not hold it")
     return audit
 
 
-def _audit_unit(
-    audit: Audit, unit_id: str, content: _UnitContent, planned: set[PairKey], fingerprint: str
-) -> list[PairKey]:
-    """Add the findings of one unit to `audit`. Returns the pairs in it that its plan does not have."""
-    if content.problem:
-        audit.find("unreadable", f"unit {unit_id}: {content.problem}")
-        for key in sorted(planned):
-            audit.find("missing", f"{key}: unit {unit_id} is unreadable")
-        return []
-    if content.fingerprint != fingerprint:
-        audit.find("stale", f"unit {unit_id} was made with fingerprint {content.fingerprint}")
-    for key, statuses in content.rows.items():
-        errors = statuses.total() - statuses["ok"]
-        if key in content.repeated or errors > 1 or (errors and statuses["ok"]):
-            audit.find("duplicate", f"{key} has duplicate rows in unit {unit_id}")
-        elif key in planned:
-            audit.with_masks += not errors
-            audit.frames += statuses["ok"]
-            audit.failed.update(status for status in statuses if status != "ok")
-    for key in sorted(planned - content.rows.keys()):
-        audit.find("missing", f"{key} is missing in its unit {unit_id}")
-    return sorted(content.rows.keys() - planned)
+def _check_plan(audit: Audit, run: Run) -> None:
+    """Add absent parts of the plan to `audit`: gaps in their numbers, and parts that a log names."""
+    known = run.logged_parts() | set(range(max(audit.parts, default=-1) + 1))
+    for part in sorted(known - set(audit.parts)):
+        audit.find("missing", f"part {part} of the plan does not exist; choose another run folder")
+    if not audit.parts:
+        audit.find("missing", f"{run.folder} has no plan; run 'rvos segment' again")
 
 
-def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
-    """Add to `audit` the pairs that only `manifest` or only the plan has."""
-    wanted, planned = manifest.select(PAIR_COLUMNS), run.manifest().select(PAIR_COLUMNS)
-    for kind, here, other, text in (
-        ("missing", wanted, planned, "is in the manifest but not in the plan; run 'rvos segment' again"),
-        ("orphan", planned, wanted, "is in the plan but not in the manifest"),
-    ):
-        for pair in here.join(other, PAIR_COLUMNS, join_type="left anti").to_pylist():
-            audit.find(kind, f"{PairKey.of(pair)} {text}")
-
-
-def compare_with_compacted(audit: Audit, run: Run, out: str) -> None:
-    """Add to `audit` the differences between the run and the compacted data set in `out`.
-
-    Both are read in the same order, pair by pair. Raises InputError if `out` is not a complete data set, or the run is
-    not finished.
-    """
-    document = read_document(out)
-    if document is None:
-        raise InputError(f"{out} is not complete: it has no {DOCUMENT}; repeat 'rvos compact'")
-    theirs, last = by_pair(_readable_rows(audit, out, document.parts)), None
-    mine = by_pair(sorted_rows(run))
-    here, there = next(mine, None), next(theirs, None)
-    while here or there:
-        if there is None or (here and here[0] < there[0]):
-            assert here
-            audit.find("missing", f"{here[0]} is not in {out}")
-            here = next(mine, None)
-        elif here is None or there[0] < here[0]:
-            audit.find("duplicate" if there[0] == last else "orphan", f"{there[0]} in {out}")
-            last, there = there[0], next(theirs, None)
-        else:
-            if not here[1].equals(there[1]):
-                kind = "duplicate" if len(there[1]) > len(here[1]) else "stale"
-                audit.find(kind, f"{here[0]} has different rows in {out} than in the run; compact to a new folder")
-            last, here, there = there[0], next(mine, None), next(theirs, None)
-
-
-def _readable_rows(audit: Audit, out: str, parts: Sequence[CompactedFile]) -> Iterator[pa.Table]:
-    for part in parts:
-        try:
-            yield from compacted_rows(out, [part])
-        except StorageError:
-            raise
-        except (OSError, InputError) as error:
-            audit.find("unreadable", f"{out}: {error}")
+def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dict[PairKey, dict]]]:
+    """Yield the units of a plan part with the rows of their pairs."""
+    uri, unit_id, rows = run.part_uri(part), "", {}
+    try:
+        with storage.local_file(uri) as path:
+            checksum.is_sealed(path)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                columns = [name for name in NEEDED if name in file.schema_arrow.names]
+                for batch in file.iter_batches(PLAN_ROWS, columns=columns):
+                    table = pa.Table.from_batches([batch])
+                    ids = table["unit_id"].combine_chunks()
+                    starts = run_starts(ids).tolist()
+                    for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
+                        if rows and ids[start].as_py() != unit_id:
+                            yield unit_id, rows
+                            rows = {}
+                        unit_id = ids[start].as_py()
+                        for row in table.slice(start, stop - start).to_pylist():
+                            if PairKey.of(row) in rows:
+                                audit.find("duplicate", f"{PairKey.of(row)} is planned twice")
+                            rows[PairKey.of(row)] = row
+        if rows:
+            yield unit_id, rows
+    except StorageError:
+        raise
+    except Exception as error:  # damaged Parquet makes pyarrow raise many kinds
+        text = str(error).partition("\n")[0] or type(error).__name__
+        audit.find("unreadable", f"part {part} of the plan: {text}; choose another run folder")

@@ -8,14 +8,14 @@ import contextlib
 import json
 import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import storage
+from pipeline.io import checksum, storage
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError
 from schemas.masks import PREDICTIONS
@@ -46,6 +46,7 @@ class Receipt:
     kept_pairs: int = 0  # of `pairs`: copied from the generation before
     kept_frames: int = 0  # of `frames`: copied likewise
     fresh: bool = True  # False: read from an object that already existed
+    sealed: bool = False  # True: the file has a checksum, see `pipeline.io.checksum`
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -86,12 +87,12 @@ class UnitWriter:
         self.uri, self.receipt, self.replaced = uri, receipt, replaced
         self._pairs: set[PairKey] = set()
         self._began = time.monotonic()
-        receipt.started = time.time()
+        receipt.started, receipt.sealed = time.time(), True
 
     def __enter__(self) -> Self:
         self._spool = storage.spool(self.uri)
         self._path = self._spool.__enter__()
-        self._writer = pq.ParquetWriter(self._path, PREDICTIONS, compression="zstd")
+        self._writer = pq.ParquetWriter(self._path, PREDICTIONS, compression="zstd", write_page_checksum=True)
         if self.replaced:
             with storage.open_parquet(self.replaced.uri) as file:
                 for number in range(file.num_row_groups):  # each holds rows of one pair
@@ -129,6 +130,7 @@ class UnitWriter:
         self.receipt.ended = self.receipt.started + time.monotonic() - self._began
         self._writer.add_key_value_metadata({RECEIPT_KEY.decode(): self.receipt.to_json()})
         self._writer.close()
+        checksum.seal(self._path)
         if self.replaced:
             visible = storage.swap(self._path, self.uri, self.replaced.version)
         else:
@@ -159,7 +161,12 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
     text = (file.metadata.metadata or {}).get(RECEIPT_KEY)
     if text is None:
         raise InfrastructureError(f"{uri} has no receipt in its footer: it was not written by 'rvos segment'")
-    return Receipt(**json.loads(text) | {"fresh": False})
+    known = {each.name for each in fields(Receipt)}
+    try:
+        values = {name: value for name, value in json.loads(text).items() if name in known}  # newer versions have more
+        return replace(Receipt(**values), fresh=False)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InfrastructureError(f"{uri}: its receipt is damaged ({error}); run 'rvos audit'") from None
 
 
 def unit_pairs(uri: str) -> set[PairKey]:

@@ -1,5 +1,6 @@
 """A run folder: its identity in run.json, the parts of its plan, and its committed units."""
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -101,8 +102,10 @@ class Run:
         storage.remove(self.success_uri)
         part = plan.plan_part(new, self.fingerprint, options)
         part = part.replace_schema_metadata({MANIFEST_DIGEST_KEY: manifest_digest.encode()})
-        uri = self._part_uri(parts[-1] + 1 if parts else 0)
-        if not storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP):
+        uri = self.part_uri(parts[-1] + 1 if parts else 0)
+        written = storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP)
+        storage.remove(self.success_uri)  # again: an audit of the shorter plan may have written it meanwhile
+        if not written:
             self.extend_plan(manifest, source, options, limit=limit, manifest_digest=manifest_digest)
 
     def is_planned_from(self, manifest_digest: str) -> bool:
@@ -110,8 +113,8 @@ class Run:
         parts = self.parts()
         if not parts:
             return False
-        with storage.open_parquet(self._part_uri(parts[-1])) as file:
-            return (file.schema_arrow.metadata or {}).get(MANIFEST_DIGEST_KEY, b"").decode() == manifest_digest
+        with storage.open_parquet(self.part_uri(parts[-1])) as file:
+            return _manifest_digest(file) == manifest_digest
 
     def new_rows(self, manifest: pa.Table, source: str, limit: int | None) -> pa.Table:
         """Return the rows of `manifest` (of its first `limit`) that are not planned yet. Raises as `extend_plan`."""
@@ -120,9 +123,15 @@ class Run:
         parts = self.parts()
         if not parts:
             return manifest.slice(0, limit)
-        planned = pa.concat_tables(self.read_part(part, [*PAIR_COLUMNS, "row_hash"]) for part in parts)
+        planned = self.planned_hashes()
         new = plan.compare_with_plan(manifest, planned, source)
         return new if limit is None else new.slice(0, max(0, limit - planned.num_rows))
+
+    def planned_hashes(self) -> pa.Table:
+        """Return the pair and the row_hash of each planned row."""
+        columns = [*PAIR_COLUMNS, "row_hash"]
+        empty = pa.schema([(name, pa.string()) for name in PAIR_COLUMNS] + [("row_hash", pa.binary())]).empty_table()
+        return pa.concat_tables([empty, *(self.read_part(part, columns) for part in self.parts())])
 
     def parts(self) -> list[int]:
         """Return the numbers of the plan parts in ascending order."""
@@ -133,7 +142,7 @@ class Run:
         """Return all planned units, part by part, in the order of the plan: longest first."""
         found = []
         for part in self.parts():
-            with storage.open_parquet(self._part_uri(part)) as file:
+            with storage.open_parquet(self.part_uri(part)) as file:
                 found += _units_of(part, file)
         return found
 
@@ -144,7 +153,7 @@ class Run:
 
     def rows(self, unit: Unit) -> pa.Table:
         """Read the plan rows of one unit; only the row groups that hold them are fetched."""
-        with storage.open_parquet(self._part_uri(unit.part)) as file:
+        with storage.open_parquet(self.part_uri(unit.part)) as file:
             first, last = unit.start // PLAN_ROW_GROUP, (unit.stop - 1) // PLAN_ROW_GROUP
             table = file.read_row_groups(list(range(first, last + 1)))
         return table.slice(unit.start - first * PLAN_ROW_GROUP, unit.stop - unit.start)
@@ -161,6 +170,14 @@ class Run:
         """Written by an audit that found every pair exactly once; removed when the plan grows."""
         return storage.join(self.folder, "_SUCCESS")
 
+    def is_sealed(self, generations: int) -> bool:
+        """Return True if _SUCCESS is about the present plan and `generations`, the sum over the units."""
+        try:
+            seal = json.loads(storage.read_bytes(self.success_uri, limit=1_000_000))
+            return seal["plan"] == self.parts() and seal["generations"] == generations
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return False
+
     def masks_uri(self, unit_id: str) -> str:
         return storage.join(self.folder, "masks", f"{unit_id}.parquet")
 
@@ -168,17 +185,38 @@ class Run:
         """Yield the receipts of committed units in the order of `unit_ids`."""
         return bounded_map(lambda unit_id: read_receipt(self.masks_uri(unit_id)), unit_ids, RECEIPT_READERS)
 
+    def logged_parts(self) -> set[int]:
+        """Return the numbers of the plan parts that logs of invocations name."""
+        folder = storage.join(self.folder, "log")
+        uris = [storage.join(folder, name) for name in storage.names(folder, missing_ok=True)]
+        logs = bounded_map(lambda uri: storage.read_bytes(uri, limit=10_000_000), uris, RECEIPT_READERS)
+        found: set[int] = set()
+        for text in logs:
+            with contextlib.suppress(ValueError, TypeError, AttributeError):  # a hint only
+                found.update(json.loads(text).get("plan", ()))
+        return found
+
+    def planned_limit(self) -> str | None:
+        """Return --limit of the latest plan part, None without."""
+        with storage.open_parquet(self.part_uri(self.parts()[-1])) as file:
+            limit = _manifest_digest(file).rpartition(" ")[2]
+        return None if limit in ("", "None") else limit
+
     def write_log(self, invocation: str, document: dict) -> None:
         """Write log/<invocation>.json, the record of one invocation."""
         uri = storage.join(self.folder, "log", f"{invocation}.json")
         storage.write_bytes(uri, (json.dumps(document, indent=2) + "\n").encode())
 
-    def _part_uri(self, part: int) -> str:
+    def part_uri(self, part: int) -> str:
         return storage.join(self.folder, "plan", f"{part}.parquet")
 
     def read_part(self, part: int, columns: list[str] | None = None) -> pa.Table:
         """Read a plan part: PLAN_COLUMNS and the columns of the manifest, or some of them."""
-        return storage.read_table(self._part_uri(part), columns)
+        return storage.read_table(self.part_uri(part), columns)
+
+
+def _manifest_digest(file: pq.ParquetFile) -> str:
+    return (file.schema_arrow.metadata or {}).get(MANIFEST_DIGEST_KEY, b"").decode()
 
 
 def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pyarrow as pa
@@ -5,6 +6,7 @@ import pytest
 
 from pipeline.io import storage
 from pipeline.runs.commit import Receipt, UnitWriter, read_receipt, unit_pairs
+from pipeline.runs.log import invocation_log
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from schemas.errors import InfrastructureError, InputError
@@ -143,6 +145,45 @@ def test_a_file_without_receipt_is_named(run):
     storage.write_table(run.masks_uri("u"), rows_of("a", "0", 1))
     with pytest.raises(InfrastructureError, match="no receipt"):
         read_receipt(run.masks_uri("u"))
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(None, "done"), (ValueError("a defect"), "failed"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_each_invocation_leaves_a_log(run, error, state):
+    extend(run, [("a", "0")])
+
+    def read():
+        return json.loads(storage.read_bytes(storage.join(run.folder, "log", "i.json")))
+
+    with contextlib.suppress(ValueError, KeyboardInterrupt), invocation_log(run, "i", {"units": 1}) as log:
+        assert read() == {"state": "running", "plan": [0], "units": 1}
+        log["pairs"] = 3
+        if error:
+            raise error
+    assert (read()["state"], read()["pairs"], read().get("error")) == (
+        state,
+        3,
+        error and (str(error) or "KeyboardInterrupt"),
+    )
+    assert run.logged_parts() == {0}
+
+
+def test_a_receipt_of_a_newer_version_is_read_and_a_damaged_one_is_named(run, monkeypatch):
+    def commit(text):
+        monkeypatch.setattr(Receipt, "to_json", lambda receipt: text)
+        storage.remove(run.masks_uri("u"))
+        with UnitWriter(run.masks_uri("u"), Receipt("u", "f")) as writer:
+            writer.write(rows_of("a", "0", 3))
+            writer.commit()
+
+    text = Receipt("u", "f", pairs=1).to_json()
+    commit(text[:-1] + ', "colour": "red"}')
+    assert read_receipt(run.masks_uri("u")).pairs == 1
+    for damaged in ("[]", "{", '{"unit_id": "u"}'):
+        commit(damaged)
+        with pytest.raises(InfrastructureError, match="its receipt is damaged"):
+            read_receipt(run.masks_uri("u"))
 
 
 def test_logs_are_kept(run):
