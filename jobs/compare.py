@@ -1,23 +1,29 @@
 """`rvos compare`: compare scores pair by pair, with intervals and p-values"""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from jobs.config.compare import CompareConfig
 from jobs.result import JobResult
+from pipeline.evaluation.protocols import MEAN_WEIGHT, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.grouping import Grouping, group_rows, spell_out, value_label
+from pipeline.evaluation.summary.inference import LEAST_VIDEOS, LEVEL, METHOD
+from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weights_of
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.evaluation.summary.statistics import holm, paired_difference
+from pipeline.evaluation.summary.statistics import difference_of, holm
 from pipeline.report.page import truncate
 from schemas.errors import InputError
 
 CHANGED_PAIRS = 10  # listed in each direction
 PRINTED_PAIRS = 3
 VALUE_COLUMNS = 24
+RARE = 0.1  # share of a kind of video that a set should not lack
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +33,7 @@ class CompareResult(JobResult):
     baseline: str
     protocol: str
     metric: str
+    interval_method: str
     comparisons: list[dict]
     warnings: list[str]
 
@@ -40,13 +47,16 @@ class CompareResult(JobResult):
                 for pair in comparison[name][:PRINTED_PAIRS]:
                     change = f"{pair['baseline']:.4f} -> {pair['value']:.4f}"
                     lines.append(f"{name:<8}{change}  {pair['video_id']} {pair.get('expression_id') or ''}".rstrip())
-        return "\n".join([*lines, *(f"note      {text}" for text in self.warnings)])
+        for text in self.warnings:
+            lines += textwrap.wrap(text, 80, initial_indent=f"{'note':<10}", subsequent_indent=" " * 10)
+        return "\n".join(lines)
 
 
 def run(config: CompareConfig) -> CompareResult:
     """Compare each further folder with the first, pair by pair.
 
-    Raises InputError if a folder has no scores, or scores of another protocol, or shares no pair with the first.
+    All means are those of the protocol, as `rvos evaluate` computes them. Raises InputError if a folder has no scores,
+    or scores of another protocol, or shares no pair with the first, or lacks what the protocol averages by.
     """
     score_folders = [ScoreFolder.open(folder) for folder in config.scores]
     first = score_folders[0]
@@ -57,39 +67,50 @@ def run(config: CompareConfig) -> CompareResult:
                 raise InputError(f"{text}; evaluate both by the same rule")
     metric = config.metric or first.metrics[0]
     groupings = [Grouping.parse(text) for text in config.by]
-    baseline, *others = (_values(one.table(), metric, one.folder) for one in score_folders)
+    baseline, *others = (_values(one, metric) for one in score_folders)
     comparisons = [
-        _compare(baseline, rows, one.folder, groupings) for one, rows in zip(score_folders[1:], others, strict=True)
+        _compare(first.protocol, baseline, rows, one.folder, groupings)
+        for one, rows in zip(score_folders[1:], others, strict=True)
     ]
     for comparison, p in zip(comparisons, holm([one["p"] for one in comparisons]), strict=True):
         comparison["p_corrected"] = p
     notes = []
     if len({one.summary.get("truth_hash") for one in score_folders}) > 1:
         notes.append("the scores are of different pairs, frames or annotations; the pairs that all share are compared")
+    notes += _cautions(comparisons)
     return CompareResult(
         baseline=first.folder,
         protocol=first.summary["protocol"],
         metric=metric,
+        interval_method=METHOD,
         comparisons=comparisons,
         warnings=notes,
     )
 
 
-def _values(table: pd.DataFrame, metric: str, folder: str) -> pd.DataFrame:
-    """Return the rows of one metric, with attributes, by pair."""
+def _values(scored: ScoreFolder, metric: str) -> pd.DataFrame:
+    """Return the rows of one metric, with attributes and MEAN_WEIGHT, by pair."""
+    table = scored.table()
     if metric not in set(table["metric"]):
         available = ", ".join(table["metric"].unique())
-        raise InputError(f"{folder} has no pairs with the metric {metric}; choose from {available}")
+        raise InputError(f"{scored.folder} has no pairs with the metric {metric}; choose from {available}")
     rows: Any = table[table["metric"] == metric].drop(columns="metric")
+    rows = rows.assign(**{MEAN_WEIGHT: weights_of(scored.protocol, rows, f"scores.parquet of {scored.folder}")})
     return rows.set_index(list(SCORE_IDS)).sort_index()
 
 
-def _compare(baseline: pd.DataFrame, other: pd.DataFrame, folder: str, groupings: Sequence[Grouping]) -> dict:
-    both: Any = baseline.join(other[["value"]].add_suffix("_other"), how="inner")
+def _compare(
+    protocol: Protocol, baseline: pd.DataFrame, other: pd.DataFrame, folder: str, groupings: Sequence[Grouping]
+) -> dict:
+    by_column = protocol.mean_over
+    if by_column not in (None, *SCORE_IDS) and (by_column in baseline) != (by_column in other):
+        text = f"{protocol.name} averages by {by_column}, which only one of {folder} and the baseline has"
+        raise InputError(f"{text}; evaluate both with the same manifest")
+    both: Any = baseline.join(other[["value", MEAN_WEIGHT]].add_suffix("_other"), how="inner")
     if not len(both):
         raise InputError(f"{folder} shares no pair with the baseline; compare scores of the same data set")
     both = both.assign(change=both["value_other"] - both["value"]).reset_index()
-    by = {grouping.text: _groups(both, grouping) for grouping in groupings}
+    by = {grouping.text: _groups(protocol, both, grouping) for grouping in groupings}
     rows = [row for group in by.values() for row in group]
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_corrected"] = p
@@ -106,42 +127,72 @@ def _compare(baseline: pd.DataFrame, other: pd.DataFrame, folder: str, groupings
         "scores": folder,
         "only_in_baseline": len(baseline) - len(both),
         "only_here": len(other) - len(both),
-        "baseline": float(both["value"].mean()),
-        "value": float(both["value_other"].mean()),
-        **_difference(both),
+        **_difference(protocol, both),
         "by": by,
         "risen": listed(ranked[ranked["change"] > 0].iloc[::-1]),
         "fallen": listed(ranked[ranked["change"] < 0]),
     }
 
 
-def _difference(rows: pd.DataFrame) -> dict:
-    difference = asdict(paired_difference(rows["change"].to_numpy(), rows["video_id"].to_numpy(str)))
+def _difference(protocol: Protocol, rows: pd.DataFrame) -> dict:
+    """Return both means and what `Difference` has, None for unknown."""
+    values, weights = (rows[[name, f"{name}_other"]].to_numpy(np.float64) for name in ("value", MEAN_WEIGHT))
+    sums = VideoSums.of(values, weights, rows["video_id"].to_numpy(str), strata_of(protocol, rows))
+    baseline, value = sums.means().tolist()
+    difference = asdict(difference_of(sums, 0, 1, len(rows)))
     known = {name: None if value != value else value for name, value in difference.items()}  # NaN: unknown
-    known["difference"] = known.pop("value")
-    return known
+    return {"baseline": baseline, "value": value, "difference": known.pop("value"), **known}
 
 
-def _groups(both: pd.DataFrame, grouping: Grouping) -> list[dict]:
+def _cautions(comparisons: Sequence[dict]) -> list[str]:
+    """Return notes on what so few videos cannot show."""
+    fewest = min(comparison["videos"] for comparison in comparisons)
+    lacking = (1 - RARE) ** fewest
+    found = []
+    if fewest < LEAST_VIDEOS:
+        found.append(f"{fewest} videos cannot show a change; {LEAST_VIDEOS} are the least for an interval and a test")
+    elif lacking > LEVEL:
+        found.append(
+            f"p and interval are too sure if a few videos change by far more than the others: a set of {fewest} videos "
+            f"has none of a kind that is one in {1 / RARE:.0f} with probability {lacking:.2f}"
+        )
+    groups = {name for one in comparisons for name, rows in one["by"].items() for row in rows if row["low"] is None}
+    found += [
+        f"by {name}: groups without interval have fewer than {LEAST_VIDEOS} videos, which cannot show a change"
+        for name in sorted(groups)
+    ]
+    return found
+
+
+def _groups(protocol: Protocol, both: pd.DataFrame, grouping: Grouping) -> list[dict]:
     """Return the difference of each group of pairs, by value."""
     for column in grouping.columns:
         if column.name not in both.columns:
-            names = [name for name in both.columns if name not in ("value", "value_other", "change")]
+            hidden = ("value", "value_other", MEAN_WEIGHT, f"{MEAN_WEIGHT}_other", "change")
+            names = [name for name in both.columns if name not in hidden]
             text = f"the baseline has no attribute {column.name}; choose from {', '.join(names)}"
             raise InputError(f"--by {grouping.text}: {text}")
     groups = group_rows(grouping.values(both))
-    return [{"value": value_label(value), **_difference(both.iloc[rows])} for value, rows in groups.items()]
+    found = []
+    for value, rows in groups.items():
+        difference = _difference(protocol, both.iloc[rows])
+        del difference["baseline"], difference["value"]
+        found.append({"value": value_label(value), **difference})
+    return found
 
 
 def _overall_lines(comparison: dict) -> list[str]:
+    corrected = "" if comparison["p_corrected"] == comparison["p"] else f" (Holm {comparison['p_corrected']:.4f})"
+    p = "" if comparison["low"] is None else f"  p {comparison['p']:.4f}{corrected}"
+    smallest = f"no change can be shown with {comparison['videos']} videos"
+    if comparison["smallest"] is not None:
+        smallest = f"{comparison['smallest']:.4f}: a change that such a set detects four times in five"
     lines = [
         f"mean      {comparison['baseline']:.4f} -> {comparison['value']:.4f} over {comparison['pairs']} pairs "
         f"of {comparison['videos']} videos",
-        f"change    {comparison['difference']:+.4f}{_interval(comparison)}  p {comparison['p']:.4f}"
-        + (f" (Holm {comparison['p_corrected']:.4f})" if comparison["p_corrected"] != comparison["p"] else ""),
+        f"change    {comparison['difference']:+.4f}{_interval(comparison)}{p}",
+        f"smallest  {smallest}",
     ]
-    if comparison["smallest"] is not None:
-        lines.append(f"smallest  {comparison['smallest']:.4f}: a change that such a set detects four times in five")
     alone = comparison["only_in_baseline"], comparison["only_here"]
     if any(alone):
         lines.append(f"left out  {alone[0]} pairs that only the baseline has, {alone[1]} that only this has")
@@ -153,7 +204,8 @@ def _table(title: str, rows: Sequence[dict]) -> list[str]:
     lines = [f"{truncate(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
     for row in rows:
         ends = _interval(row).strip() or "-"
-        cells = f"{row['difference']:+7.4f}  {ends:^18}  {row['p']:6.4f}  {row['p_corrected']:6.4f}"
+        p, corrected = (f"{row[name]:6.4f}" if row["low"] is not None else "     -" for name in ("p", "p_corrected"))
+        cells = f"{row['difference']:+7.4f}  {ends:^18}  {p}  {corrected}"
         lines.append(f"{truncate(spell_out(row['value']), wide):<{wide}}  {row['pairs']:>6}  {cells}")
     return lines
 

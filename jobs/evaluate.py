@@ -19,6 +19,7 @@ from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
 from pipeline.evaluation.summary.counted_pairs import check_groupings, count_pairs, known_attributes
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
+from pipeline.evaluation.summary.inference import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.evaluation.summary.score_folder import NOT_METRICS
 from pipeline.io import storage
@@ -74,6 +75,8 @@ class EvaluateResult(JobResult):
             lines += [
                 f"{kind:<12}{_short_ids(pair)} {pair.get('error') or ''}" for pair in summary[f"{kind}_pairs"][:5]
             ]
+        if any(overall["interval"].values()):
+            lines.append(f"{'intervals':<12}{METHOD_IN_SHORT}")
         for text in summary["warnings"]:
             lines += textwrap.wrap(text, 80, initial_indent=f"{'note':<12}", subsequent_indent=" " * 12)
         return "\n".join(line.rstrip() for line in lines)
@@ -108,7 +111,8 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         storage.commit(path, frame_scores, replace=True)
     attributes = [name for name in counted.pairs.columns if name in known_attributes(manifest)]
     metrics = [name for name in protocol.metrics if name in counted.pairs.columns]
-    storage.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes))
+    weights = dict(zip(counted.metrics, counted.weights.T, strict=True)) if protocol.per_frame else None
+    storage.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes, weights))
     storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
     return EvaluateResult(summary=summary, pairs=counted.pairs)
 

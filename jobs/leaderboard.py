@@ -12,7 +12,7 @@ from pipeline.io import storage
 from pipeline.report.board import board_html, board_markdown
 from pipeline.report.page import truncate
 
-NAME_COLUMNS = 23
+NAME_COLUMNS = 16
 HASH_CHARACTERS = 19
 
 
@@ -65,7 +65,7 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
         return ["The leaderboard has no entries."]
     wide = min(NAME_COLUMNS, max(4, *(len(entry["name"]) for entry in entries)))
     heads = f"{metrics[0]:>7}  95 % interval   {'  '.join(f'{metric:>7}' for metric in metrics[1:])}"
-    lines = [f"rank  {'name':<{wide}}  {heads}  {'p':>6}"]
+    lines = [f"rank  {'name':<{wide}}  {heads}  {'p':>6}  group"]
     for entry in entries:
         overall, p = entry["overall"], entry["p_against_first"]
         ends = (overall.get("interval") or {}).get(metrics[0])
@@ -74,6 +74,12 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
         p_text = "     -" if p is None else f"{p:6.4f}"
         lines.append(
             f"{entry['rank']:>4}  {truncate(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
-            f"{'  '.join(others)}  {p_text}"
+            f"{'  '.join(others)}  {p_text}  {' '.join(entry['groups'])}"
         )
-    return [*lines, "", "p: probability that chance alone sets it so far apart from the first (Holm)"]
+    return [
+        *lines,
+        "",
+        "p: probability that chance alone sets it so far apart from the first, given that",
+        "   the first is the best of all (by video, Holm's correction for all pairs)",
+        "group: entries that share a letter cannot be told apart",
+    ]

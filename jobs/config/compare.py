@@ -9,9 +9,10 @@ from schemas.errors import InputError
 class CompareConfig:
     """Compare scores with those of a baseline.
 
-    A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Compares pair by pair, and prints the
-    mean change with its 95 % interval, the p-value of a permutation test over videos, the smallest change that this set
-    can detect, and the pairs that changed most. With several comparisons or groups, p-values are corrected (Holm).
+    A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Prints the means of the protocol, the
+    change with its 95 % interval and p-value by video, the smallest change that this set can detect, and the pairs that
+    changed most. Five videos are the least for an interval. With several comparisons or groups, p-values are corrected
+    (Holm).
 
         rvos compare scores/baseline scores/new --by object_size:q4
     """

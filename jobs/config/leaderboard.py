@@ -26,8 +26,9 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Compares each entry of STORE with the best one. p is the probability of a difference at least as large if both were
-    equally good (permutation test over videos, corrected for the number of entries).
+    Compares the entries of STORE with each other, by video. p is the probability that chance alone sets an entry so far
+    apart from the first, given that the first is the best of all. Entries that share a letter under 'group' cannot be
+    told apart.
 
         rvos leaderboard show boards/davis
     """

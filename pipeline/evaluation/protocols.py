@@ -227,6 +227,8 @@ _ALL = (
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 
+MEAN_WEIGHT = "weight_in_mean"  # column of scores.parquet, of protocols that average over frames
+
 # Columns of the score tables, whose names no attribute may have.
 RESERVED = {"row", "object_id", "metric", "value", "frame_index", "frames", "missing_frames", "status", "error"}
-RESERVED |= {name for protocol in _ALL for name in protocol.metrics}
+RESERVED |= {MEAN_WEIGHT, *(name for protocol in _ALL for name in protocol.metrics)}

@@ -4,7 +4,9 @@ import html
 import re
 
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
+from pipeline.evaluation.summary.inference import METHOD
 from pipeline.evaluation.summary.leaderboard import RULE, Leaderboard
+from pipeline.evaluation.summary.ranking import RANKING_METHOD
 from pipeline.report.page import interval, interval_of, number, render
 from pipeline.report.plots import PlotAxis, Whisker
 
@@ -25,6 +27,7 @@ def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
         title=f"Leaderboard: {board.protocol.name}",
         protocol=board.protocol,
         metrics=metrics,
+        method=f"{METHOD}. p against the first: {RANKING_METHOD}",
         rule=[(name.replace("_", " "), str(value)) for name, value in words.items()],
         rows=[_row(entry, metrics, axis) for entry in standings],
     )
@@ -33,19 +36,19 @@ def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
 def board_markdown(board: Leaderboard, standings: list[dict]) -> bytes:
     """Render a table, with the rule by which the entries were scored below it."""
     metrics = _metrics(board, standings)
-    head = ["rank", "entry", metrics[0], "95 % interval", *metrics[1:], "not predicted", "p against the first"]
+    head = ["rank", "entry", metrics[0], "95 % interval", *metrics[1:], "not predicted", "p against the first", "group"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for entry in standings:
         name = _MARKDOWN.sub(r"\\\1", html.escape(entry["name"], quote=False))  # neither Markdown nor HTML of its own
         main, *others = (number(entry["overall"].get(metric)) for metric in metrics)
         cells = [str(entry["rank"]), name, main, interval(interval_of(entry["overall"], metrics[0])), *others]
-        cells += [str(_not_predicted(entry)), number(entry["p_against_first"])]
+        cells += [str(_not_predicted(entry)), number(entry["p_against_first"]), " ".join(entry["groups"])]
         lines.append(f"| {' | '.join(cells)} |")
     rule = board.rule
     lines += [
         "",
         f"Protocol {rule['protocol']}, missing: {rule['missing_rule']}, truth `{rule['truth_hash']}`. "
-        "Intervals by bootstrap over videos; p by permutation of videos, Holm's correction.",
+        f"{METHOD}. p against the first: {RANKING_METHOD}. Entries that share a group cannot be told apart.",
     ]
     return ("\n".join(lines) + "\n").encode()
 
@@ -72,6 +75,7 @@ def _row(entry: dict, metrics: list[str], axis: PlotAxis) -> dict:
         "others": others,
         "not_predicted": _not_predicted(entry),
         "p": entry["p_against_first"],
+        "groups": " ".join(entry["groups"]),
         "added": entry["added"][:10],
         "provenance": [
             ("added", entry["added"]),

@@ -25,6 +25,8 @@ def change_table(change: dict, metric: str, baseline: str) -> dict:
         f"{number(change['value'])}, by {signed(change['difference'])}, over the {change['pairs']} pairs of "
         f"{change['videos']} videos that both have (p {number(change['p'])})."
     )
+    if change["smallest"] is None:
+        text += " So few videos cannot show a change."
     if change["smallest"] is not None:
         text += f" On these videos, a change of {number(change['smallest'])} would be detected in four of five cases."
     return {

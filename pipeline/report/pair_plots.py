@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.protocol_mean import strata_of
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import clustered_means
 from pipeline.report.page import interval, number, truncate
@@ -84,10 +85,13 @@ def by_number(
 ) -> Plot | None:
     """Plot the main metric against a number of each pair, with means of its quartiles.
 
-    None if pairs do not have the number, or fewer than three different values.
+    None if pairs do not have the number, or fewer than three different values, and for protocols that average over
+    frames, whose means need their weights.
     """
     metric = scored.metrics[0]
     if column not in pairs or metric not in pairs or not pd.api.types.is_numeric_dtype(pairs[column]):
+        return None
+    if scored.protocol.per_frame:
         return None
     known: Any = pairs[pairs[column].notna() & pairs[metric].notna()]
     if known[column].nunique() < 3:
@@ -97,7 +101,7 @@ def by_number(
     quartile = np.clip(np.searchsorted(edges, known[column], side="right") - 1, 0, len(edges) - 2)
     member = (quartile[:, None] == np.arange(len(edges) - 1)).astype(np.float64)
     values = np.repeat(known[[metric]].to_numpy(np.float64), member.shape[1], axis=1)
-    means = clustered_means(values, member, known["video_id"].to_numpy(str))
+    means = clustered_means(values, member, known["video_id"].to_numpy(str), strata_of(scored.protocol, known))
     points, rows = [], []
     for n, (low, high) in enumerate(pairwise(edges.tolist())):
         if member[:, n].any():

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
+from pipeline.evaluation.summary.inference import METHOD
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.masks.pairs_to_score import MaskKey
 from pipeline.report import difference, heat_map, pair_plots
@@ -86,6 +87,7 @@ def build_report(
         "attributes": heat_map.attribute_tables(scored, pairs, metrics),
         "step": heat_map.COLOUR_STEP,
         "metrics": metrics,
+        "method": METHOD,
         "plots": plots,
         "galleries": [
             (heading, [_card(ids, links[ids], pairs, strips[ids], scored.metrics) for ids in gallery])

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from pipeline.evaluation.summary.statistics import clustered_means, resample
+from pipeline.evaluation.summary.inference import Inference
+from pipeline.evaluation.summary.statistics import clustered_means
 from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from pipeline.selection.rules import Rule
 from schemas.errors import InputError
@@ -27,7 +28,7 @@ LabelledPairs = Any  # a pandas.DataFrame; type checkers cannot follow its index
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Spearman's rank correlation of a signal with quality, with a 95 % interval by bootstrap over videos."""
+    """Spearman's rank correlation of a signal with quality, with a 95 % interval (NaN with too few videos)."""
 
     measure: str
     rho: float
@@ -128,8 +129,11 @@ def correlation(pairs: LabelledPairs, measure: str) -> Correlation | None:
     x, y = (rankdata(known[name]) - (len(known) + 1) / 2 for name in (measure, "quality"))
     _, cluster = np.unique(known["video_id"], return_inverse=True)
     sums = np.stack([np.bincount(cluster, values) for values in (np.ones(len(x)), x, y, x * x, y * y, x * y)], axis=1)
-    low, high = np.nanpercentile(_pearson(resample(sums)), (2.5, 97.5))
-    return Correlation(measure, float(_pearson(sums.sum(0)[None])[0]), float(low), float(high), len(known))
+    total = sums.sum(axis=0)
+    rho, without = _pearson(total[None]), _pearson(total - sums)[:, None]
+    found = Inference.of(rho, without, sums[:, :1] / total[0], np.array([len(sums)]), lowest=-1.0)
+    low, high = (float(end[0]) for end in found.interval())
+    return Correlation(measure, float(rho[0]), low, high, len(known))
 
 
 def shorten_bound(bound: float, kept: np.ndarray, dropped: np.ndarray, rising: bool) -> float:

@@ -210,7 +210,8 @@ def test_a_run_with_failed_missing_extra_and_unannotated_pairs(tmp_path):
     overall = summary["overall"]
     assert (overall["n"], overall["videos"]) == (3, 2)
     assert [overall[name] for name in ("J&F", "J", "F")] == pytest.approx([1 / 3] * 3)
-    assert overall["interval"]["J"] == pytest.approx([0, 0.5])
+    assert overall["interval"] == {"J&F": None, "J": None, "F": None}
+    assert summary["warnings"][0] == "overall: fewer than 5 videos, too few for an interval"
     assert summary["failed_pairs"][0]["error"] == "oom: out of memory"
     assert summary["missing_pairs"][0]["expression_id"] == "missing"
     assert summary["extra_pairs"] == [{"video_id": "z", "expression_id": "extra"}]

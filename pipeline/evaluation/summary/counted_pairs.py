@@ -20,6 +20,7 @@ from pipeline.evaluation.summary.grouping import (
     sentence_attributes,
     value_label,
 )
+from pipeline.evaluation.summary.protocol_mean import strata_of
 from pipeline.evaluation.summary.statistics import clustered_means
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
@@ -34,14 +35,6 @@ class CountedPairs:
     weights: np.ndarray
     protocol: Protocol
 
-    @property
-    def strata(self) -> np.ndarray | None:
-        """The column values that the protocol averages within; None if the pairs do not have the column."""
-        name = self.protocol.mean_over
-        if name is None or name not in self.pairs.columns:
-            return None
-        return self.pairs[name].astype(str).to_numpy()
-
     def means(self, rows: np.ndarray | None = None) -> dict[str, Any]:
         """Return n, videos, the mean of each metric, and `interval` with its two ends (None if unknown).
 
@@ -55,10 +48,9 @@ class CountedPairs:
             names.append("J&F")
             values = np.column_stack([values, (pairs["J"] + pairs["F"]) / 2])
             weights = np.column_stack([weights, np.ones(len(rows))])
-        strata = self.strata
-        found = clustered_means(
-            values, weights, pairs["video_id"].to_numpy(str), None if strata is None else strata[rows]
-        )
+        lowest = np.array([-1.0 if name.endswith("decay") else 0.0 for name in names])
+        strata = strata_of(self.protocol, pairs)
+        found = clustered_means(values, weights, pairs["video_id"].to_numpy(str), strata, lowest=lowest)
         value = dict(zip(names, found.value.tolist(), strict=True))
         if "J&F" in value:
             value["J&F"] = (value["J"] + value["F"]) / 2

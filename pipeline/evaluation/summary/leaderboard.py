@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.protocols import MEAN_WEIGHT, PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
+from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weights_of
+from pipeline.evaluation.summary.ranking import pairwise_p, tied_groups
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.evaluation.summary.statistics import holm, paired_difference
 from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError, StorageError
@@ -48,11 +49,11 @@ class LeaderboardEntry:
         value = self.document["overall"].get(metric)
         return float("-inf") if value is None else value
 
-    def values(self, metric: str) -> Any:
-        """Return a metric by pair: a Series with the ids as index."""
-        table = storage.read_table(self.uri, [*SCORE_IDS, "metric", "value"])
+    def scores(self, metric: str) -> Any:
+        """Return the rows of a metric, with the ids as index."""
+        table = storage.read_table(self.uri)
         rows: Any = table.filter(pc.equal(table["metric"], metric)).to_pandas()
-        return rows.fillna(dict.fromkeys(SCORE_IDS, "")).set_index(list(SCORE_IDS))["value"].sort_index()
+        return rows.fillna(dict.fromkeys(SCORE_IDS, "")).set_index(list(SCORE_IDS)).sort_index()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +98,25 @@ class Leaderboard:
         storage.safe_name(f"{name}.parquet")
         if not name or name != name.strip() or name.startswith(".") or not name.isprintable():
             raise InputError(f"--name {name!r}: give printable text that does not start with a dot or a space")
-        _check_scores(scored)
+        absent = [key for key in KEPT if key not in summary]
+        if absent:
+            text = f"summary.json has no {', '.join(absent)}, since an older version wrote it"
+            raise InputError(f"{scored.folder}: {text}; repeat 'rvos evaluate'")
         rule = {key: summary[key] for key in RULE}
-        if not output_folder.has_marker(folder, "leaderboard.json"):
+        exists = output_folder.has_marker(folder, "leaderboard.json")
+        if exists:
+            cls.open(folder).require_same_rule(rule, scored.folder)
+        _check_scores(scored)
+        if not exists:
             document = json.dumps({"form": FORM} | rule, indent=2) + "\n"
             storage.write_bytes(storage.join(folder, "leaderboard.json"), document.encode(), replace=False)
         board = cls.open(folder)
         board.require_same_rule(rule, scored.folder)
         added = datetime.now(UTC).isoformat(timespec="seconds")
         entry = {"form": FORM, "name": name, "added": added} | {key: summary[key] for key in KEPT}
-        table = storage.read_table(storage.join(scored.folder, "scores.parquet")).select(
-            [*SCORE_IDS, "metric", "value"]
-        )
+        table = storage.read_table(storage.join(scored.folder, "scores.parquet"))
+        columns = [*SCORE_IDS, "metric", "value", scored.protocol.mean_over, MEAN_WEIGHT]
+        table = table.select([name for name in dict.fromkeys(columns) if name in table.column_names])
         uri = storage.join(folder, "entries", f"{name}.parquet")
         table = table.replace_schema_metadata({FOOTER: json.dumps(entry).encode()})
         if not storage.write_table(uri, table, replace=False):
@@ -142,53 +150,58 @@ class Leaderboard:
         return entries
 
     def standings(self) -> list[dict]:
-        """Return the documents of all entries, the best by the main metric first, with `rank` and `p_against_first`.
+        """Return the documents of all entries, the best by the main metric first, with rank, p and groups.
 
-        Equal values share a rank. p: the probability that two equally good results differ so much by chance, over all
-        pairs that both have, by video, corrected for the number of entries (Holm). None for the first entry, and for
-        protocols where every frame weighs the same, since their mean is not over pairs.
+        Equal values share a `rank`. `p_against_first` is that of `pairwise_p`, None for the first entry; `groups` are
+        the letters of `tied_groups`. Raises InputError if an entry lacks what the protocol averages by.
         """
         metric = self.protocol.metrics[0]
         entries = sorted(self.entries(), key=lambda entry: (-entry.mean(metric), entry.name))
         if not entries:
             return []
-        others: list[float] | list[None] = [None] * (len(entries) - 1)
-        if others and not self.protocol.per_frame:
-            first = entries[0].values(metric)
-            videos = first.index.get_level_values("video_id").to_numpy(str)
-            p_values = []
-            for entry in entries[1:]:
-                change = (entry.values(metric).reindex(first.index) - first).to_numpy()
-                known = ~np.isnan(change)
-                p_values.append(paired_difference(change[known], videos[known]).p if known.any() else 1.0)
-            others = holm(p_values)
+        p = pairwise_p(self._sums(entries, metric))
         return [
             {
                 "rank": 1 + sum(other.mean(metric) > entry.mean(metric) for other in entries),
                 **entry.document,
-                "p_against_first": p,
+                "p_against_first": float(p[0, n]) if n else None,
+                "groups": groups,
             }
-            for entry, p in zip(entries, [None, *others], strict=True)
+            for n, (entry, groups) in enumerate(zip(entries, tied_groups(p), strict=True))
         ]
+
+    def _sums(self, entries: list[LeaderboardEntry], metric: str) -> VideoSums:
+        """Return the sums of the entries, one column each. Raises InputError if a mean is not that of the entry."""
+        tables = [entry.scores(metric) for entry in entries]
+        pairs = tables[0].index
+        values, weights = np.zeros((2, len(pairs), len(entries)))
+        for n, (entry, rows) in enumerate(zip(entries, tables, strict=True)):
+            rows = rows.assign(weight=weights_of(self.protocol, rows, entry.uri)).reindex(pairs)
+            values[:, n], weights[:, n] = rows["value"].to_numpy(), rows["weight"].fillna(0.0).to_numpy()
+        first = tables[0].reset_index()
+        sums = VideoSums.of(values, weights, first["video_id"].to_numpy(str), strata_of(self.protocol, first))
+        for entry, mean in zip(entries, sums.means().tolist(), strict=True):
+            if abs(mean - entry.mean(metric)) > MEAN_TOLERANCE:
+                text = f"its pairs have the mean {metric} {mean:.6f}, its summary has {entry.mean(metric):.6f}"
+                raise InputError(f"{entry.uri}: {text}; remove the file and add the scores again")
+        return sums
 
 
 def _check_scores(scored: ScoreFolder) -> None:
     """Raise InputError if the scores are incomplete, or the summary and the table are of different evaluations."""
     summary = scored.summary
-    absent = [key for key in KEPT if key not in summary]
-    if absent:
-        text = f"summary.json has no {', '.join(absent)}, since an older version wrote it"
-        raise InputError(f"{scored.folder}: {text}; repeat 'rvos evaluate'")
     if summary["missing_rule"] == "skip" and any(summary["pairs"].get(s) for s in NOT_PREDICTED):
         text = "pairs without predictions were skipped (--missing skip), so the means are not comparable"
         raise InputError(f"{scored.folder}: {text}; evaluate with another --missing")
-    metric, pairs = scored.metrics[0], scored.pairs()
-    if len(pairs) != summary["overall"]["n"] or metric not in pairs:
+    metric, table = scored.metrics[0], scored.table()
+    rows: Any = table[table["metric"] == metric]
+    if len(table.drop_duplicates(list(SCORE_IDS))) != summary["overall"]["n"] or not len(rows):
         text = "scores.parquet and summary.json are of two evaluations"
         raise InputError(f"{scored.folder}: {text}; repeat 'rvos evaluate'")
-    by = scored.protocol.mean_over
-    values: Any = pairs[metric] if by is None or by not in pairs else pairs.groupby(by)[metric].mean()
-    if not scored.protocol.per_frame and abs(values.mean() - summary["overall"][metric]) > MEAN_TOLERANCE:
+    weights = weights_of(scored.protocol, rows, f"scores.parquet of {scored.folder}")
+    strata = strata_of(scored.protocol, rows)
+    sums = VideoSums.of(rows[["value"]].to_numpy(), weights[:, None], rows["video_id"].to_numpy(str), strata)
+    if abs(sums.means()[0] - summary["overall"][metric]) > MEAN_TOLERANCE:
         text = f"scores.parquet has another mean {metric} than summary.json"
         raise InputError(f"{scored.folder}: {text}; repeat 'rvos evaluate'")
 

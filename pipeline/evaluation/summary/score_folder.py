@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.protocols import MEAN_WEIGHT, PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.io import storage
 from schemas.check import conform
@@ -71,7 +71,8 @@ class ScoreFolder:
         """Return one row for each pair, sorted by id: ids, attributes, and a column for each metric (NaN: none)."""
         ids, rows = list(SCORE_IDS), self.table()
         values = rows.pivot_table(index=ids, columns="metric", values="value", observed=True)
-        attributes = rows.drop(columns=["metric", "value"]).drop_duplicates(ids).set_index(ids)
+        others = rows.drop(columns=["metric", "value", MEAN_WEIGHT], errors="ignore")
+        attributes = others.drop_duplicates(ids).set_index(ids)
         return attributes.join(values).sort_index().reset_index()
 
     def frame_scores(self) -> Iterator[pa.Table]:
