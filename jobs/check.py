@@ -8,17 +8,18 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.config.check import CheckConfig
-from jobs.result import JobResult
+from jobs.result import JobResult, Skipped
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems
 from pipeline.io.parallel import bounded_map
-from pipeline.video import Selection, VideoHeader, probe
+from pipeline.video import Selection, VideoHeader, picture, probe
 from schemas.errors import MediaError
 from schemas.manifest import MANIFEST
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened in parallel, which is mostly waiting for storage
+OTHER_FILES = "files in folders of frames that are not images"
 REFUSED, STALE = "refused", "stale"
 
 
@@ -42,7 +43,8 @@ class CheckResult(JobResult):
     """The size of the manifest, and every problem, sorted by row.
 
     `without_length` counts videos without problems whose header has no frame count; `written` is the number of rows
-    whose num_frames changed, None without `--write`.
+    whose num_frames changed, None without `--write`. `skipped` are files in
+    folders of images that are not frames.
     """
 
     manifest: str
@@ -52,6 +54,7 @@ class CheckResult(JobResult):
     without_length: int
     findings: tuple[Finding, ...]
     written: int | None
+    skipped: tuple[Skipped, ...]
 
     @property
     def exit_code(self) -> int:
@@ -64,6 +67,7 @@ class CheckResult(JobResult):
         lines = [f"{self.manifest}: {self.pairs} pairs in {self.videos} videos, {self.frames} frames"]
         if self.without_length:
             lines.append(f"{self.without_length} videos have no length in their header; only decoding them gives it")
+        lines += [one.line() for one in self.skipped]
         if self.written is not None:
             lines.append(f"num_frames written to {self.written} rows")
         if not self.findings:
@@ -107,8 +111,10 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         rows_by_uri,
         WORKERS,
     )
-    for rows, (length, problems) in zip(rows_by_uri, checked, strict=True):
+    other_files: list[str] = []
+    for rows, (length, problems, others) in zip(rows_by_uri, checked, strict=True):
         findings += problems
+        other_files += others
         frames += length or 0
         without_length += length is None and not problems
         if length is not None:
@@ -122,19 +128,24 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         without_length=without_length,
         findings=tuple(sorted(findings, key=lambda finding: finding.row)),
         written=written,
+        skipped=(Skipped(reason=OTHER_FILES, count=len(other_files), first=other_files[0]),) if other_files else (),
     )
 
 
 def _check_video(
     rows: list[dict], numbers: np.ndarray, checkpoint: CheckpointInfo | None, *, lengths_matter: bool
-) -> tuple[int | None, list[Finding]]:
+) -> tuple[int | None, list[Finding], list[str]]:
     """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers.
 
-    Returns the frame count of the video, None if unknown, and the findings.
+    Returns the frame count of the video, None if unknown, the findings, and the other files of a folder of images.
     """
-    header, problems = None, {}  # (status, text) -> indices into rows
+    header, others = None, list[str]()
+    problems: dict[tuple[str, str], list[int]] = {}  # (status, text) -> indices into rows
     try:
-        header = probe(rows[0]["video_uri"])
+        uri = rows[0]["video_uri"]
+        header = probe(uri)
+        if header.names is not None and not picture.is_image(uri):
+            others = [storage.join(uri, name) for name in storage.names(uri) if not picture.is_image(name)]
     except MediaError as error:
         problems[error.status, str(error)] = list(range(len(rows)))
     for index, row in enumerate(rows):
@@ -144,7 +155,7 @@ def _check_video(
         Finding(row=int(numbers[at[0]]), video_id=rows[at[0]]["video_id"], rows=len(at), status=status, problem=text)
         for (status, text), at in problems.items()
     ]
-    return header.num_frames if header else None, findings
+    return header.num_frames if header else None, findings, others
 
 
 def _row_findings(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.config.import_dataset import ImportConfig
-from jobs.result import JobResult
+from jobs.result import JobResult, Skipped, with_count
 from pipeline.datasets.registry import DATASETS
 from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
@@ -15,7 +15,8 @@ MAX_PROBLEMS = 1000  # reading stops after so many
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportResult(JobResult):
-    """Result of an import: URIs of the files written (None: the data set has none), counts and warnings."""
+    """Result of an import: URIs of the files written (None: the data set has none), counts, warnings, and
+    what was left out."""
 
     manifest: str | None
     annotations: str | None
@@ -27,6 +28,7 @@ class ImportResult(JobResult):
     mask_rows: int
     published: tuple[str, ...]
     warnings: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
 
     def text(self) -> str:
         lines = [
@@ -42,6 +44,7 @@ class ImportResult(JobResult):
         )
         lines += [f"{self.void}: pixels that are not scored"] if self.void else []
         lines += [f"{self.foreground}: pixels of any object"] if self.foreground else []
+        lines += [one.line() for one in self.skipped]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
@@ -75,12 +78,8 @@ def run(config: ImportConfig) -> ImportResult:
         mask_rows=writer.masks["annotations"].rows,
         published=tuple(map(str, dataset.published_counts(split))),
         warnings=(
-            *(_with_count(text, count, first) for text, (count, first) in writer.warnings.items()),
+            *(with_count(text, count, first) for text, (count, first) in writer.warnings.items()),
             *(f"{uri} was written by an earlier import; remove it" for uri in stale if storage.exists(uri)),
         ),
+        skipped=tuple(Skipped(reason=text, count=count, first=at) for text, (count, at) in writer.skipped.items()),
     )
-
-
-def _with_count(warning: str, count: int, first: str) -> str:
-    subject, _, advice = warning.partition("; ")
-    return f"{subject}: {count} (first: {first}); {advice}"

@@ -1,7 +1,7 @@
 """The base of the results that jobs return."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -22,3 +22,21 @@ class JobResult(ABC):
     @abstractmethod
     def text(self) -> str:
         """Return the lines to print, without a line break at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skipped:
+    """Things that were left out for one reason. The reason may have a semicolon, then the way out."""
+
+    reason: str
+    count: int
+    first: str
+
+    def line(self) -> str:
+        return f"left out: {with_count(self.reason, self.count, self.first)}"
+
+
+def with_count(text: str, count: int, first: str) -> str:
+    """Put a count, and the first place, before the semicolon of a warning or a reason."""
+    subject, mark, advice = text.partition("; ")
+    return f"{subject}: {count} (first: {first}){mark}{advice}"

@@ -1,18 +1,18 @@
 """Your own videos: any tree of video files and folders of images, and a file of sentences.
 
-The id of a video is its path below ROOT, without suffix, with `__` for `/`. Sentences name a video by that path, with
-or without suffix, by its id, or by its file name if that is unique; see `expression_list` for the file.
+The id of a video is its path below ROOT, without suffix, with `__` for `/`, in the Unicode form NFC; a long one is
+shortened. Sentences name a video by that path, with or without suffix, by its id, or by its file name if that is
+unique; see `expression_list` for the file.
 """
 
 import os.path
 from collections.abc import Iterator
 
 from pipeline.datasets.common import expression_list
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id, id_problem
+from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, id_problem, nfc, shorten_id
+from pipeline.datasets.common.video_tree import VideoTree, find_videos
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.video import FILE_SUFFIXES
-from pipeline.video.picture import SUFFIXES
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
@@ -25,44 +25,46 @@ def read(root: str, *, expressions: str | None = None) -> Iterator[DatasetVideo]
         raise InputError("folder needs --expressions FILE: a .csv, .jsonl or .txt of sentences")
     root = storage.absolute(root)
     rows = expression_list.read(storage.absolute(expressions))
-    paths = _find_videos(root)
+    try:
+        tree = find_videos(root)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{root} is not a folder") from None
+    if not tree.files and not tree.folders:
+        found = "".join(f"; left out: {path}, {reason.partition('; ')[0]}" for reason, path in tree.skipped[:3])
+        raise InputError(f"no videos in {root}: neither video files nor folders of images{found}")
+    paths = _make_ids(tree)
     of_all = [(number, row) for number, row in rows if "video" not in row]
-    of_one = _by_video(expressions, [(number, row) for number, row in rows if "video" in row], paths)
+    of_one = _by_video(expressions, [(number, row) for number, row in rows if "video" in row], paths, tree)
+    first, folders = min(paths), set(tree.folders)
 
     def read_video(item: tuple[str, str]) -> DatasetVideo:
         video_id, path = item
         video = DatasetVideo(video_id)
         uri = storage.join(root, path) if path else root
-        is_file = path.lower().endswith(FILE_SUFFIXES)
-        num_frames = None if is_file else len(video.list_frames(uri)) or None
+        num_frames = len(video.list_frames(uri)) or None if path in folders else None
         common = {"video_id": video_id, "video_uri": uri, "num_frames": num_frames}
         _add_pairs(video, common, of_one.get(video_id, []) + of_all)
+        if video_id == first:
+            video.skipped += tree.skipped
+            video.warnings += tree.assumed
         return video
 
     return bounded_map(read_video, sorted(paths.items()), VIDEOS_AT_ONCE)
 
 
-def _find_videos(root: str) -> dict[str, str]:
-    """Find all video files and folders of images; return their paths below `root` by video id."""
-    found = []
-    try:
-        for folder, names in storage.walk(root):
-            if any(name.lower().endswith(SUFFIXES) for name in names):
-                found.append(folder)
-            found += [f"{folder}/{name}".lstrip("/") for name in names if name.lower().endswith(FILE_SUFFIXES)]
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{root} is not a folder") from None
-    if not found:
-        raise InputError(f"no videos in {root}: neither files ({', '.join(FILE_SUFFIXES)}) nor folders of images")
+def _make_ids(tree: VideoTree) -> dict[str, str]:
+    """Return the path of each video by its id. Raises InputError for names that cannot be ids, and for equal ids."""
     paths: dict[str, str] = {}
     problems = []
-    for path in sorted(found):
-        stem = _stem(path) or root.rstrip("/").rpartition("/")[2]
-        if problem := id_problem(stem, nested=True):
-            problems.append(Problem(root, None, f"{path}: {problem}"))
-        elif (video_id := flat_id(stem)) in paths:
-            text = f"{path} and {paths[video_id]} have the same id {video_id}; rename one"
-            problems.append(Problem(root, None, text))
+    for path in sorted([*tree.files, *tree.folders]):
+        stem = _stem(path, tree) or tree.root.rstrip("/").rpartition("/")[2]
+        video_id = shorten_id(nfc(stem).replace("/", "__"))
+        if problem := id_problem(video_id):
+            problems.append(Problem(tree.root, None, f"{path}: {problem}"))
+        elif video_id in paths:
+            alike = nfc(path) == nfc(paths[video_id])
+            names = f"{path!a} and {paths[video_id]!a}" if alike else f"{path} and {paths[video_id]}"
+            problems.append(Problem(tree.root, None, f"{names} have the same id {video_id}; rename one"))
         else:
             paths[video_id] = path
     if problems:
@@ -70,31 +72,35 @@ def _find_videos(root: str) -> dict[str, str]:
     return paths
 
 
-def _stem(path: str) -> str:
-    return os.path.splitext(path)[0] if path.lower().endswith(FILE_SUFFIXES) else path
+def _stem(path: str, tree: VideoTree) -> str:
+    return path if path in tree.folders else os.path.splitext(path)[0]
 
 
-def _by_video(source: str, rows: list[NumberedRow], paths: dict[str, str]) -> dict[str, list[NumberedRow]]:
+def _by_video(
+    source: str, rows: list[NumberedRow], paths: dict[str, str], tree: VideoTree
+) -> dict[str, list[NumberedRow]]:
     """Group sentences by video id. Raises InputError that lists sentences with an unknown or ambiguous video."""
     names: dict[str, set[str]] = {}
     for video_id, path in paths.items():
         last = path.rpartition("/")[2]
-        for name in (last, _stem(last)):
-            names.setdefault(name, set()).add(video_id)
+        for name in (last, _stem(path, tree).rpartition("/")[2]):
+            names.setdefault(nfc(name), set()).add(video_id)
     for video_id, path in paths.items():  # a full path or id wins over a mere file name
-        names |= {name: {video_id} for name in (video_id, path, _stem(path))}
+        names |= {nfc(name): {video_id} for name in (video_id, path, _stem(path, tree))}
+    left_out = {nfc(path): reason for reason, path in tree.skipped}
     groups: dict[str, list[NumberedRow]] = {}
     problems = []
     for number, row in rows:
         video = str(row["video"]).removeprefix("./").strip("/")
-        matching = sorted(names.get(video, ()))
+        matching = sorted(names.get(nfc(video), ()))
         if len(matching) == 1:
             groups.setdefault(matching[0], []).append((number, row))
         elif matching:
             text = f"video {video!r} is ambiguous: {', '.join(matching[:3])}; give its path"
             problems.append(Problem(source, number, text))
         else:
-            problems.append(Problem(source, number, f"unknown video {video!r}"))
+            why = f", which was left out: {left_out[nfc(video)]}" if nfc(video) in left_out else ""
+            problems.append(Problem(source, number, f"unknown video {video!r}{why}"))
     if problems:
         raise SchemaError(problems)
     return groups

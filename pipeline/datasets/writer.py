@@ -17,6 +17,7 @@ from schemas.masks import ANNOTATIONS, VOID
 
 MASK_TABLES = {"annotations": ANNOTATIONS, "void": VOID, "foreground": VOID}
 ROWS_AT_ONCE = 20_000  # held before they are written or packed
+Notes = dict[str, tuple[int, str]]  # text -> how often, and the first place
 RENAMED = "attributes named like a column of the scores; an underscore was appended to their name"
 
 
@@ -39,7 +40,8 @@ class DatasetWriter:
         self.videos = self.pairs = self.objects = 0  # videos: those with pairs
         self.splits: set[str | None] = set()
         self.problems: list[Problem] = []
-        self.warnings: dict[str, tuple[int, str]] = {}  # text -> how often, and the first place
+        self.warnings: Notes = {}
+        self.skipped: Notes = {}
         self._rows: list[dict] = []
         self._packed: list[pa.Table] = []
         uris = {name: storage.join(out, f"{name}.parquet") for name in MASK_TABLES}
@@ -53,9 +55,10 @@ class DatasetWriter:
             for name in sorted(RESERVED & pair.keys() - set(MANIFEST.names)):
                 pair[f"{name}_"] = pair.pop(name)
                 video.warnings.append((RENAMED, f"{name} of {pair_name(pair)}"))
-        for text, place in video.warnings:
-            count, first = self.warnings.get(text, (0, place))
-            self.warnings[text] = count + 1, first
+        for notes, found in ((self.warnings, video.warnings), (self.skipped, video.skipped)):
+            for text, place in found:
+                count, first = notes.get(text, (0, place))
+                notes[text] = count + 1, first
         if self.problems:
             return
         self.pairs += len(video.pairs)

@@ -23,6 +23,7 @@ from pipeline.io.filesystem import filesystem
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
 
+MAX_NAME_BYTES = 200  # of an id, which becomes part of file names
 SWAP_LOCK = ".swap.lock"
 READ_TRIES = 5  # of a file that is replaced while it is read
 
@@ -58,8 +59,10 @@ def file_name(uri: str) -> str:
 def safe_name(name: str) -> str:
     """Return `name` if it can be a file name. Raises InputError if it would leave its folder, or is not text."""
     size = len(name.encode(errors="surrogatepass"))
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name or size > 200:
-        raise InputError(f"id {name!r} cannot be a file name; rename it without '/', '\\', '..', at most 200 bytes")
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name or size > MAX_NAME_BYTES:
+        raise InputError(
+            f"id {name!r} cannot be a file name; rename it without '/', '\\', '..', at most {MAX_NAME_BYTES} bytes"
+        )
     if not is_text(name):
         raise InputError(f"name {name!r} is not UTF-8; rename it")
     return name
@@ -110,13 +113,12 @@ def _is_ours(name: str) -> bool:
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
     """Yield `folder` and every folder below it: the relative path ('' for `folder`), and the sorted file names.
 
-    Hidden folders and files are left out. Links to folders are followed, except links to a folder that contains them.
-    Raises FileNotFoundError if the folder does not exist.
+    Hidden ones are among them. Links to folders are followed, except links to a folder that contains them. Raises
+    FileNotFoundError if the folder does not exist.
     """
     names(folder)  # raises if the folder is missing; a walk would yield nothing
     for path, files in remote.walk(folder) if is_remote(folder) else local.walk(folder):
-        if not any(part.startswith(".") for part in path.split("/")):
-            yield path, sorted(name for name in files if name and not name.startswith("."))
+        yield path, sorted(filter(None, files))
 
 
 def read_again(read: Callable[[], Result]) -> Result:

@@ -47,6 +47,16 @@ def test_all_well(write_manifest):
     assert "no problems found" in result.text()
 
 
+def test_other_files_among_frames_are_counted(write_manifest, tmp_path):
+    for name in ("Thumbs.db", "notes.txt"):
+        (tmp_path / "frames" / name).touch()
+    result = check(write_manifest([{}, {}]))
+    assert result.exit_code == 0
+    assert [(one.count, one.first) for one in result.skipped] == [(2, str(tmp_path / "frames/Thumbs.db"))]
+    assert "left out: files in folders of frames that are not images: 2 (first: " in result.text()
+    assert result.to_json()["skipped"][0]["count"] == 2
+
+
 def test_problems_come_all_at_once(write_manifest, tmp_path):
     (tmp_path / "empty.mp4").touch()
     rows = [

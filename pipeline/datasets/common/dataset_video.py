@@ -1,5 +1,7 @@
 """`DatasetVideo`, one video with its pairs and masks: every data set reader yields these, one at a time."""
 
+import hashlib
+import unicodedata
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -26,7 +28,8 @@ class DatasetVideo:
     """One video of a data set.
 
     `pairs` are MANIFEST rows with absolute URIs; undeclared keys are attributes. `problems` make the import fail,
-    `warnings` (text, place) do not. `foreground` holds the union of all objects, which the measure R of ReVOS needs.
+    `warnings` (text, place) and `skipped` (reason, place), which the import counts, do not. `foreground` holds the
+    union of all objects, which the measure R of ReVOS needs.
     """
 
     video_id: str
@@ -36,6 +39,7 @@ class DatasetVideo:
     foreground: pa.Table = field(default_factory=VOID.empty_table)
     problems: list[str] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def check_texts(self) -> None:
         """Warn about empty expressions, and if the video has no expression."""
@@ -93,6 +97,20 @@ def flat_id(path: str) -> str:
     for part in path.split("/"):
         storage.safe_name(part)
     return storage.safe_name(path.replace("/", "__"))
+
+
+def nfc(name: str) -> str:
+    """Return a name in the Unicode form NFC. macOS stores names in NFD, which look the same and differ."""
+    return unicodedata.normalize("NFC", name)
+
+
+def shorten_id(value: str) -> str:
+    """Return an id of at most `storage.MAX_NAME_BYTES`; a longer one ends in a digest, so that it stays unique."""
+    content = value.encode(errors="surrogatepass")
+    if len(content) <= storage.MAX_NAME_BYTES:
+        return value
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return content[: storage.MAX_NAME_BYTES - 9].decode(errors="ignore") + f"-{digest}"
 
 
 def id_problem(value: str, *, nested: bool = False) -> str | None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.datasets import folder
-from pipeline.datasets.common import dataset_video
+from pipeline.datasets.common import dataset_video, video_tree
 from schemas.errors import InputError
 
 FRAMES = ["0001", "0002"]
@@ -105,11 +105,41 @@ def test_bad_ids(root, tmp_path):
         folder.read(str(root), expressions=write(tmp_path, "a.txt", "x"))
 
 
-def test_names_in_another_encoding(root, tmp_path):
+def test_names_in_another_encoding_are_left_out(root, tmp_path):
     (root / "caf\udce9").mkdir()
     (root / "caf\udce9/1.png").write_bytes(b"")
-    with pytest.raises(InputError, match="is not UTF-8; rename it"):
-        folder.read(str(root), expressions=write(tmp_path, "a.txt", "x"))
+    (root / "caf\udce9.mp4").write_bytes(b"")
+    found = list(folder.read(str(root), expressions=write(tmp_path, "a.txt", "x")))
+    assert len(found) == 4
+    assert [reason for reason, _ in found[0].skipped].count(video_tree.NOT_TEXT) == 2
+
+
+def test_unicode_forms_of_one_name_are_the_same(tmp_path):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "Cafe\u0301.mp4").write_bytes(b"")
+    (found,) = folder.read(str(tmp_path / "v"), expressions=write(tmp_path, "a.csv", "video,expression\nCaf\u00e9,x\n"))
+    assert (found.video_id, len(found.pairs)) == ("Caf\u00e9", 1)
+    assert found.pairs[0]["video_uri"] == str(tmp_path / "v" / "Cafe\u0301.mp4")
+    (tmp_path / "v" / "Caf\u00e9.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match=r"'Cafe\\u0301.mp4' have the same id|'Caf\\xe9.mp4' have the same id"):
+        folder.read(str(tmp_path / "v"), expressions=write(tmp_path, "a.txt", "x"))
+
+
+def test_long_names_get_short_ids(tmp_path):
+    (tmp_path / "v").mkdir()
+    names = ["\u732b" * 80 + end for end in "ab"]
+    for name in names:
+        (tmp_path / "v" / f"{name}.mp4").write_bytes(b"")
+    csv = write(tmp_path, "a.csv", f"video,expression\n{names[1]}.mp4,x\n")
+    found = list(folder.read(str(tmp_path / "v"), expressions=csv))
+    assert all(len(video.video_id.encode()) <= 200 for video in found)
+    assert [len(video.pairs) for video in found if video.pairs] == [1]
+    assert len({video.video_id for video in found}) == 2
+
+
+def test_a_sentence_about_a_file_that_was_left_out(root, tmp_path):
+    with pytest.raises(InputError, match=r"unknown video 'day/notes.txt', which was left out: files that are neither"):
+        folder.read(str(root), expressions=write(tmp_path, "a.csv", "video,expression\nday/notes.txt,x\n"))
 
 
 def test_errors(tmp_path, root):

@@ -181,7 +181,7 @@ def test_walk(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("x")
         fsspec.filesystem("memory").pipe(f"/walking/{path}", b"x")
-    expected = {"": ["a.txt"], "b": ["1.txt", "2.txt"], "c": [], "c/d": ["3.txt"]}
+    expected = {"": ["a.txt"], "b": [".5", "1.txt", "2.txt"], "c": [], "c/d": ["3.txt"], ".hidden": ["4.txt"]}
     for folder in (str(tmp_path), "memory://walking", "memory://walking/"):
         assert dict(storage.walk(folder)) == expected
     with pytest.raises(FileNotFoundError):

@@ -1,0 +1,168 @@
+"""Find the videos in a tree of files, and account for everything else in it.
+
+A video is a video file, an animation, or a folder of images. Suffixes decide; where they do not, the first bytes of a
+file do. Thumbnails next to clips, files of the operating system, and sidecar files are left out and counted.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pipeline.io import storage
+from pipeline.video import FILE_SUFFIXES, picture
+from pipeline.video.folder import natural_order
+
+SYSTEM = {  # folders and files of NAS systems, file managers and tools, in lower case
+    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot", "$recycle.bin", "$extend",
+    "lost+found", "system volume information", "network trash folder", "temporary items", "__macosx", "__pycache__",
+    "recycler", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "folder.htt", "autorun.inf",
+}  # fmt: skip
+COVERS = {"cover", "folder", "poster", "fanart", "thumb", "thumbnail", "banner", "backdrop", "albumart", "preview"}
+COVER_END = re.compile(rf"[-_. ](?:{'|'.join(COVERS)})[0-9]*$")
+UNFINISHED = (".part", ".crdownload", ".download", ".partial", ".tmp", ".!qb", ".!ut", ".aria2", ".ytdl", ".filepart")
+NO_MEDIA = (
+    ".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log", ".md",
+    ".html", ".htm", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".srt", ".vtt", ".ass", ".ssa", ".sub", ".idx", ".lrc",
+    ".nfo", ".url", ".md5", ".sha256", ".mp3", ".m4a", ".aac", ".wav", ".flac", ".opus", ".oga", ".npy", ".npz", ".pt",
+    ".pkl", ".h5", ".hdf5", ".mat", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".py", ".sh", ".js", ".db", ".xmp",
+    ".thm", ".lrv", ".ifo", ".bup", ".torrent",
+)  # fmt: skip
+ANIMATIONS_AMONG = 100  # images of a folder that are opened to find animations; more are frames
+SNIFFED = 400  # bytes
+SIGNATURES = (
+    b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"OggS",
+    b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x06\x0e\x2b\x34", b"YUV4MPEG2", b"GIF8", b"DKIF", b".RMF",
+)  # fmt: skip
+
+# Left out; after the semicolon: the way out.
+IS_SYSTEM = "hidden files and folders, and those of the system (@eaDir, Thumbs.db ...)"
+IS_THUMBNAIL = "thumbnails next to clips"
+IS_BESIDE = "images next to or above video files; if they are frames, give them a folder of their own"
+IS_UNFINISHED = "downloads that did not finish; complete them, or rename them"
+IS_UNREADABLE = "images in a form that cannot be read; convert them to PNG or JPEG"
+IS_OTHER = "files that are neither videos nor images"
+NOT_TEXT = "names that are not UTF-8; rename them"
+# Assumed.
+ONE_IMAGE = "folders with one image; each is taken as a video of one frame"
+NATURAL = "folders of images in natural order (2 before 10), which is not the order of letters; check it"
+ODD_NAMES = "images whose names do not count like the others in their folder; they are taken as frames too"
+
+
+@dataclass(slots=True)
+class VideoTree:
+    """Paths below a root, in order: `files` are videos and animations, `folders` are videos of images."""
+
+    root: str
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # reason and path
+    assumed: list[tuple[str, str]] = field(default_factory=list)  # text and path
+
+
+def find_videos(root: str) -> VideoTree:
+    """Search the folder `root`, following links. Raises FileNotFoundError or NotADirectoryError."""
+    tree = VideoTree(root)
+    single: list[tuple[str, str]] = []  # folders with one image, and its name
+    clips_of: dict[str, set[str]] = {}
+    for folder, names in storage.walk(root):
+        if any(_is_system(part) for part in folder.split("/") if part):
+            tree.skipped.append((IS_SYSTEM, folder))
+            continue
+        if not storage.is_text(folder):
+            tree.skipped.append((NOT_TEXT, ascii(folder)))
+            continue
+        clips, images = _sort_files(tree, folder, names)
+        clips_of[folder] = {name.casefold() for clip in clips for name in (clip, clip.rpartition(".")[0])}
+        near = clips_of[folder] | clips_of.get(folder.rpartition("/")[0] if folder else "", set())
+        thumbnails = {name for name in images if _is_thumbnail(name, near, alone=len(images) == 1)}
+        tree.skipped += [(IS_THUMBNAIL, _join(folder, name)) for name in images if name in thumbnails]
+        frames = [name for name in images if name not in thumbnails]
+        if len(frames) == 1 and not clips:
+            single.append((folder, frames[0]))
+        elif frames and clips and (len(frames) == 1 or _odd_names(frames)):
+            tree.skipped += [(IS_BESIDE, _join(folder, name)) for name in frames]
+        elif frames:
+            tree.folders.append(folder)
+            _note_order(tree, folder, frames)
+        tree.files += [_join(folder, clip) for clip in clips]
+    for folder, name in single:
+        if any(clip.startswith(f"{folder}/" if folder else "") for clip in (*tree.files, *tree.folders)):
+            tree.skipped.append((IS_BESIDE, _join(folder, name)))
+        else:
+            tree.folders.append(folder)
+            tree.assumed.append((ONE_IMAGE, _join(folder, name)))
+    return tree
+
+
+def _sort_files(tree: VideoTree, folder: str, names: list[str]) -> tuple[list[str], list[str]]:
+    """Return video files and images among the names, and note the others as left out."""
+    clips, images = [], []
+    for name in names:
+        path, lower = _join(folder, name), name.lower()
+        if _is_system(name):
+            tree.skipped.append((IS_SYSTEM, path))
+        elif not storage.is_text(name):
+            tree.skipped.append((NOT_TEXT, ascii(path)))
+        elif lower.endswith(picture.SUFFIXES):
+            images.append(name)
+        elif lower.endswith(picture.UNREADABLE_SUFFIXES):
+            tree.skipped.append((IS_UNREADABLE, path))
+        elif lower.endswith(UNFINISHED):
+            tree.skipped.append((IS_UNFINISHED, path))
+        elif _is_video(storage.join(tree.root, path)):
+            clips.append(name)
+        else:
+            tree.skipped.append((IS_OTHER, path))
+    if len(images) <= ANIMATIONS_AMONG:
+        moving = {name for name in images if picture.is_animation(storage.join(tree.root, _join(folder, name)))}
+        clips, images = [*clips, *sorted(moving)], [name for name in images if name not in moving]
+    return clips, images
+
+
+def _is_system(name: str) -> bool:
+    return name.startswith((".", "~$")) or name.lower() in SYSTEM
+
+
+def _is_thumbnail(name: str, clips: set[str], *, alone: bool) -> bool:
+    """Return True if an image belongs to one of the clips (lower case), or is the cover of its folder."""
+    stem = name.rpartition(".")[0].casefold()
+    parts = {stem, COVER_END.sub("", stem)}
+    return bool(parts & clips) or (stem in COVERS and (alone or bool(clips)))
+
+
+def _is_video(uri: str) -> bool:
+    """Return True if the suffix or, for an unknown suffix, the first bytes are those of a video container."""
+    lower = uri.lower()
+    if lower.endswith(FILE_SUFFIXES) and not lower.endswith(".ts"):  # TypeScript has this suffix too
+        return True
+    if lower.endswith(NO_MEDIA):
+        return False
+    try:
+        with storage.open_input(uri) as file:
+            start = file.read(SNIFFED)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        return False
+    is_mpeg_ts = any(
+        start[at : at + 1] == b"\x47" == start[at + step : at + step + 1] for at, step in ((0, 188), (4, 192))
+    )
+    is_riff = start[:4] == b"RIFF" and start[8:12] == b"AVI "
+    return start.startswith(SIGNATURES) or start[4:8] in (b"ftyp", b"moov") or is_riff or is_mpeg_ts
+
+
+def _odd_names(names: Iterable[str]) -> list[str]:
+    """Return the names that do not count like most others: `cover.jpg` among `1.jpg`, `2.jpg`."""
+    form = {name: re.sub(r"[0-9]+", "#", name.rpartition(".")[0].casefold()) for name in names}
+    usual, _ = Counter(form.values()).most_common(1)[0]
+    return [name for name in form if form[name] != usual or "#" not in usual]
+
+
+def _note_order(tree: VideoTree, folder: str, frames: list[str]) -> None:
+    stems = [name.rpartition(".")[0] for name in frames]
+    if sorted(stems, key=natural_order) != sorted(stems):
+        tree.assumed.append((NATURAL, folder))
+    tree.assumed += [(ODD_NAMES, _join(folder, name)) for name in _odd_names(frames)]
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}".lstrip("/")
