@@ -9,20 +9,21 @@ from schemas.errors import InputError
 class ImportConfig:
     """Convert a data set into a manifest and annotations.
 
-    DATASET names the layout of the folder ROOT: a published data set, coco-video (the JSON of YouTube-VIS), or folder
-    (any tree of videos, with a file of expressions). Prints the number of videos and expressions next to the published
-    numbers.
+    DATASET names the layout of the folder ROOT: a published data set, coco-video (the JSON of YouTube-VIS), folder
+    (any tree of videos, with a file of expressions) or list (a file of URIs with expressions). Prints the number of
+    videos and expressions next to the published numbers, and what was left out.
 
         rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/
         rvos import mevis s3://bucket/mevis --split valid_u --out s3://bucket/manifests/mevis
         rvos import a2d /data/a2d_sentences --split test --context 5 --out data/
         rvos import folder /data/clips --expressions sentences.csv --out data/
+        rvos import list clips.csv --out data/
 
     Files of expressions:
 
         name.csv      a header with expression; optional columns: video (path below ROOT;
                       if absent, the row is for all videos), expression_id, attributes
-        name.jsonl    one JSON object per line, with the same keys
+        name.tsv, name.jsonl (one JSON object per line), name.parquet: the same columns
         name.txt      one expression per line, for all videos
     """
 
@@ -41,7 +42,7 @@ class ImportConfig:
         default=None,
         metavar="FILE",
         is_path=True,
-        help="File of expressions for 'folder': .csv, .jsonl or .txt, local or s3://.",
+        help="File of expressions for 'folder': .csv, .tsv, .jsonl, .parquet or .txt, local or s3://.",
     )
     context: int | None = option(
         default=None,

@@ -10,19 +10,18 @@ from collections.abc import Iterator
 
 from pipeline.datasets.common import expression_list
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, id_problem, nfc, shorten_id
+from pipeline.datasets.common.expression_list import NumberedRow
 from pipeline.datasets.common.video_tree import VideoTree, find_videos
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
-NumberedRow = tuple[int, dict]  # position in the file of sentences, and columns
-
 
 def read(root: str, *, expressions: str | None = None) -> Iterator[DatasetVideo]:
     """Read all videos, sorted by id. Raises InputError if there are none, or if a sentence names none of them."""
     if expressions is None:
-        raise InputError("folder needs --expressions FILE: a .csv, .jsonl or .txt of sentences")
+        raise InputError("folder needs --expressions FILE: a .csv, .tsv, .jsonl, .parquet or .txt of sentences")
     root = storage.absolute(root)
     rows = expression_list.read(storage.absolute(expressions))
     try:
@@ -43,7 +42,7 @@ def read(root: str, *, expressions: str | None = None) -> Iterator[DatasetVideo]
         uri = storage.join(root, path) if path else root
         num_frames = len(video.list_frames(uri)) or None if path in folders else None
         common = {"video_id": video_id, "video_uri": uri, "num_frames": num_frames}
-        _add_pairs(video, common, of_one.get(video_id, []) + of_all)
+        expression_list.add_pairs(video, common, of_one.get(video_id, []) + of_all)
         if video_id == first:
             video.skipped += tree.skipped
             video.warnings += tree.assumed
@@ -104,25 +103,3 @@ def _by_video(
     if problems:
         raise SchemaError(problems)
     return groups
-
-
-def _add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow]) -> None:
-    """Add a pair for each row; sentences without an id get the first free numbers."""
-    taken: set[str] = set()
-    free = 0
-    for number, row in sorted(rows, key=lambda numbered: "expression_id" not in numbered[1]):  # given ids first
-        if "expression_id" in row:
-            expression_id = str(row["expression_id"])
-            problem = id_problem(expression_id)
-            if problem or expression_id in taken:
-                text = problem or f"duplicate expression_id {expression_id!r}; make it unique within its video"
-                video.problems.append(f"row {number} of the expressions: {text}")
-                continue
-        else:
-            while str(free) in taken:
-                free += 1
-            expression_id = str(free)
-        taken.add(expression_id)
-        more = {key: value for key, value in row.items() if key not in expression_list.OWN}
-        video.pairs.append(common | {"expression_id": expression_id, "expression": row["expression"]} | more)
-    video.check_texts()

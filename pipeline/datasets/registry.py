@@ -137,4 +137,9 @@ DATASETS = {
         layout="any tree of video files and folders of images, with --expressions FILE",
         options=("expressions",),
     ),
+    "list": Dataset(
+        reader="pipeline.datasets.uri_list:read",
+        layout="ROOT is a .csv, .tsv, .jsonl or .parquet file; each row has a video_uri and an expression",
+        options=(),
+    ),
 }

@@ -1,45 +1,32 @@
-"""A file of your own sentences: CSV with a header, JSONL, or plain text with one in each line.
+"""A file of your own sentences: a table with a column `expression`, JSONL, or plain text with one in each line.
 
 Columns are `expression` and, optional, `video` (without it a row applies to all videos) and `expression_id`. Further
 columns are attributes.
 """
 
-import csv
-import io
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN
-from pipeline.io import storage
+from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, id_problem
+from pipeline.datasets.common.row_file import FORMS, read_rows
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 
-MAX_BYTES = 2**30
 OWN = ("video", "expression_id", "expression")
 NOT_HERE = (set(MANIFEST.names) - set(ATTRIBUTES_WITH_A_COLUMN) - set(OWN)) | {"video_id"}
 
+NumberedRow = tuple[int, dict]  # position in the file of sentences, and columns
 
-def read(uri: str) -> list[tuple[int, dict]]:
-    """Rows with their numbers (from 0) and without empty values; values are text or, in JSONL, plain.
+
+def read(uri: str) -> list[NumberedRow]:
+    """Rows with their numbers (from 0) and without empty values; values are plain.
 
     Raises InputError that lists all invalid rows.
     """
-    try:
-        text = storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{uri} does not exist; give the sentences with --expressions") from None
-    except IsADirectoryError:
-        raise InputError(f"{uri} is a folder; give a file of sentences with --expressions") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{uri} is not UTF-8 text: {error}") from None
-    reader = {"csv": _csv_rows, "jsonl": _jsonl_rows, "txt": _txt_rows}.get(uri.lower().rpartition(".")[2])
-    if reader is None:
-        raise InputError(f"{uri} must be .csv, .jsonl or .txt")
     rows, problems = [], []
-    for number, row in enumerate(reader(text, uri)):
-        found = list(_problems(row))
+    for number, row in enumerate(read_rows(uri, [("expression",)], (*FORMS, "txt"))):
+        found = list(row_problems(row, NOT_HERE, OWN))
         problems += [Problem(uri, number, problem) for problem in found]
         if not found:
             kept = {key: value for key, value in row.items() if key == "expression" or value not in (None, "")}
@@ -51,44 +38,37 @@ def read(uri: str) -> list[tuple[int, dict]]:
     return rows
 
 
-def _csv_rows(text: str, uri: str) -> Iterator[Any]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # else an open quote swallows what follows
-    try:
-        names = reader.fieldnames or ()
-        if duplicates := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(f"{uri}: duplicate column {duplicates[0]!r}; rename or remove one")
-        if "expression" not in names:
-            have = ", ".join(map(repr, names)) or "empty"
-            raise InputError(
-                f"the header of {uri} is {have}; it needs a column 'expression', and commas between columns"
-            )
-        for row in reader:
-            yield "more values than columns" if None in row else row
-    except csv.Error as error:
-        raise InputError(f"{uri} after line {reader.line_num}: {error}") from None
-
-
-def _jsonl_rows(text: str, uri: str) -> Iterator[Any]:
-    for line in text.split("\n"):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield f"not valid JSON: {error}"
-
-
-def _txt_rows(text: str, uri: str) -> Iterator[Any]:
-    yield from ({"expression": line.strip()} for line in text.split("\n") if line.strip())
-
-
-def _problems(row: Any) -> Iterator[str]:
+def row_problems(row: Any, not_here: Collection[str], own: Collection[str]) -> Iterator[str]:
+    """Yield what is wrong with a row of `read_rows`; `not_here` are names that it may not have, `own` known ones."""
     if not isinstance(row, dict):
         yield row if isinstance(row, str) else "must be a JSON object"
         return
     if not isinstance(row.get("expression"), str):
         yield "'expression' must be a text"
-    if taken := sorted(NOT_HERE & row.keys()):
-        yield f"'{taken[0]}' is a manifest column; rename or remove it (known: {', '.join(OWN)}, and attributes)"
+    if taken := sorted(not_here & row.keys()):
+        yield f"'{taken[0]}' is a manifest column; rename or remove it (known: {', '.join(own)}, and attributes)"
     for key, value in row.items():
         if value is not None and not isinstance(value, str | int | float | bool):
             yield f"'{key}' must be a plain value"
+
+
+def add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow], own: Collection[str] = OWN) -> None:
+    """Add a pair for each row; sentences without an id get the first free numbers. Keys not in `own` are attributes."""
+    taken: set[str] = set()
+    free = 0
+    for number, row in sorted(rows, key=lambda numbered: "expression_id" not in numbered[1]):  # given ids first
+        if "expression_id" in row:
+            expression_id = str(row["expression_id"])
+            problem = id_problem(expression_id)
+            if problem or expression_id in taken:
+                text = problem or f"duplicate expression_id {expression_id!r}; make it unique within its video"
+                video.problems.append(f"row {number} of the expressions: {text}")
+                continue
+        else:
+            while str(free) in taken:
+                free += 1
+            expression_id = str(free)
+        taken.add(expression_id)
+        more = {key: value for key, value in row.items() if key not in own}
+        video.pairs.append(common | {"expression_id": expression_id, "expression": row["expression"]} | more)
+    video.check_texts()

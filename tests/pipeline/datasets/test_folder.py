@@ -85,7 +85,7 @@ BAD = {
     "row 1: not valid JSON": ("a.jsonl", '{"expression": "x"}\n{'),
     "must be a JSON object": ("a.jsonl", "[]"),
     "has no expressions": ("a.txt", "\n"),
-    "must be .csv, .jsonl or .txt": ("a.xml", "x"),
+    "must be .csv, .tsv, .jsonl, .ndjson, .parquet or .txt": ("a.xml", "x"),
 }
 
 
@@ -146,7 +146,7 @@ def test_errors(tmp_path, root):
     sentences = write(tmp_path, "a.txt", "x")
     with pytest.raises(InputError, match="needs --expressions"):
         folder.read(str(root))
-    with pytest.raises(InputError, match="give the sentences with --expressions"):
+    with pytest.raises(InputError, match="does not exist; give a file of sentences"):
         folder.read(str(root), expressions=str(tmp_path / "gone.csv"))
     with pytest.raises(InputError, match="is not a folder"):
         folder.read(str(tmp_path / "gone"), expressions=sentences)

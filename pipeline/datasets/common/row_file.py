@@ -1,0 +1,80 @@
+"""Rows of a CSV, TSV, JSONL or Parquet file, or the lines of a text file."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.io import storage
+from schemas.errors import InputError
+
+MAX_BYTES = 2**30
+FORMS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
+
+
+def read_rows(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str] = FORMS) -> Iterator[Any]:
+    """Yield a dict for each row, or anything else for a line that is not an object: a text is the reason.
+
+    needed: groups of names; a table must have a column of each group. Raises InputError if the file is missing, of
+    another form than `forms` (by its suffix), or damaged.
+    """
+    form = storage.file_name(uri).lower().rpartition(".")[2]
+    if form not in forms:
+        what = "is a folder; give a file," if storage.is_folder(uri) else "must be"
+        raise InputError(f"{uri} {what} .{', .'.join(forms[:-1])} or .{forms[-1]}")
+    try:
+        if form == "parquet":
+            yield from _parquet_rows(storage.read_table(uri), uri, needed)
+            return
+        text = storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{uri} does not exist; give a file of sentences") from None
+    except IsADirectoryError:
+        raise InputError(f"{uri} is a folder; give a file of sentences") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{uri} is not UTF-8 text: {error}") from None
+    if form in ("csv", "tsv"):
+        yield from _csv_rows(text, uri, needed, "\t" if form == "tsv" else ",")
+    elif form == "txt":
+        yield from ({"expression": line.strip()} for line in text.split("\n") if line.strip())
+    else:
+        yield from _jsonl_rows(text)
+
+
+def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: str) -> Iterator[Any]:
+    # strict: else an open quote swallows what follows
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    try:
+        names = reader.fieldnames or ()
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{uri}: duplicate column {duplicates[0]!r}; rename or remove one")
+        _require_columns(uri, names, needed, f", and {'tabs' if delimiter != ',' else 'commas'} between columns")
+        for row in reader:
+            yield "more values than columns" if None in row else row
+    except csv.Error as error:
+        raise InputError(f"{uri} after line {reader.line_num}: {error}") from None
+
+
+def _jsonl_rows(text: str) -> Iterator[Any]:
+    for line in text.split("\n"):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield f"not valid JSON: {error}"
+
+
+def _parquet_rows(table: pa.Table, uri: str, needed: Sequence[Sequence[str]]) -> Iterator[dict]:
+    _require_columns(uri, table.column_names, needed, "")
+    for batch in table.to_batches(max_chunksize=10_000):
+        yield from batch.to_pylist()
+
+
+def _require_columns(uri: str, names: Sequence[str], needed: Sequence[Sequence[str]], also: str) -> None:
+    for group in needed:
+        if not set(group) & set(names):
+            have, wanted = ", ".join(map(repr, names)) or "empty", " or ".join(map(repr, group))
+            raise InputError(f"the header of {uri} is {have}; it needs a column {wanted}{also}")

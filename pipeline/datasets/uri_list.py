@@ -1,0 +1,102 @@
+"""A list of videos that lie anywhere: a CSV, TSV, JSONL or Parquet file with a URI and a sentence in each row.
+
+The columns are `video_uri` and `expression`, or one of the usual names below; `video_id` and `expression_id` are made
+where they are missing, further columns are attributes. A relative URI starts at the folder of the list. A sentence may
+be a list of several.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, shorten_id
+from pipeline.datasets.common.expression_list import NOT_HERE, NumberedRow, add_pairs, row_problems
+from pipeline.datasets.common.row_file import read_rows
+from pipeline.io import storage
+from schemas.check import Problem, SchemaError
+from schemas.errors import InputError
+
+URIS = ("video_uri", "uri", "url", "video", "video_url", "video_path", "path", "file", "file_name", "filename")
+TEXTS = ("expression", "sentence", "caption", "text", "query", "description", "prompt")
+OWN = ("video_uri", "video_id", "expression_id", "expression")
+
+NOT_PLAIN = "values that are neither texts nor numbers; they do not become attributes"
+
+
+def read(root: str) -> Iterator[DatasetVideo]:
+    """Read the list `root`, sorted by video id. Raises InputError that lists all invalid rows."""
+    uri = storage.absolute(root)
+    notes = DatasetVideo("")  # remarks on the list as a whole
+    videos: dict[tuple[str, str], list[NumberedRow]] = defaultdict(list)  # by given id ("" if none) and URI
+    problems = []
+    for number, raw in enumerate(read_rows(uri, [URIS, TEXTS])):
+        for row in _expand(raw, notes, number):
+            found = list(row_problems(row, NOT_HERE - set(OWN), OWN))
+            if not found and not str(row.get("video_uri") or ""):
+                found = ["no URI of a video"]
+            problems += [Problem(uri, number, problem) for problem in found]
+            if not found:
+                place = storage.absolute(str(row["video_uri"]), storage.parent(uri))
+                videos[str(row.get("video_id", "")), place].append((number, row))
+    ids = _make_ids(list(videos), uri, problems)
+    if problems:
+        raise SchemaError(problems)
+    if not videos:
+        raise InputError(f"{uri} has no rows")
+    return _videos(videos, ids, notes)
+
+
+def _videos(
+    videos: dict[tuple[str, str], list[NumberedRow]], ids: dict[tuple[str, str], str], notes: DatasetVideo
+) -> Iterator[DatasetVideo]:
+    for key in sorted(videos, key=ids.__getitem__):
+        video = DatasetVideo(ids[key], warnings=notes.warnings, skipped=notes.skipped)
+        notes = DatasetVideo("")  # are said once
+        add_pairs(video, {"video_id": ids[key], "video_uri": key[1]}, videos[key], OWN)
+        yield video
+
+
+def _expand(raw: Any, notes: DatasetVideo, number: int) -> Iterator[Any]:
+    """Yield a row for each sentence of a row, with the names of `OWN` and without empty and nested values."""
+    if not isinstance(raw, dict):
+        yield raw
+        return
+    row = {key: value for key, value in raw.items() if value not in (None, "")}
+    for name, usual in (("video_uri", URIS), ("expression", TEXTS)):
+        found = next((one for one in usual if one in row), name)
+        if found != name:
+            row[name] = row.pop(found)
+            text = f"rows whose {name} is the column {found!r}"
+            notes.warnings.append((text, f"row {number}"))
+    sentences = row.pop("expression", "")
+    nested = [key for key, value in row.items() if not isinstance(value, str | int | float | bool)]
+    notes.skipped += [(NOT_PLAIN, f"{key} of row {number}") for key in nested]
+    row = {key: value for key, value in row.items() if key not in nested}
+    for position, sentence in enumerate(sentences if isinstance(sentences, list) else [sentences]):
+        suffix = f"_{position}" if position and "expression_id" in row else ""
+        more = {"expression_id": f"{row['expression_id']}{suffix}"} if "expression_id" in row else {}
+        yield row | more | {"expression": sentence}
+
+
+def _make_ids(keys: list[tuple[str, str]], source: str, problems: list[Problem]) -> dict[tuple[str, str], str]:
+    """Return the id of each video: the given one, or file name and digest of the URI, which do not change.
+
+    The query of a URI, which may be a signature, does not count, unless it alone tells two videos apart.
+    """
+    ids: dict[tuple[str, str], str] = {}
+    uri_of: dict[str, str] = {}
+    with_path = Counter(uri.partition("?")[0] for given, uri in keys if not given)
+    for key in keys:
+        given, uri = key
+        identity = uri.partition("?")[0]
+        identity = uri if with_path[identity] > 1 and "?" in uri else identity
+        stem = re.sub(r"[^\w.()\[\] -]", "_", nfc(storage.file_name(uri).rpartition(".")[0] or storage.file_name(uri)))
+        digest = hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()[:8]
+        ids[key] = given or shorten_id(f"{stem.strip('. ') or 'video'}-{digest}")
+        if problem := id_problem(ids[key]):
+            problems.append(Problem(source, None, f"video_id: {problem}"))
+        elif uri_of.setdefault(ids[key], uri) != uri:
+            problems.append(Problem(source, None, f"video_id {ids[key]!r} has two URIs; give each video its own id"))
+    return ids
