@@ -33,7 +33,7 @@ from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import plan_scoring
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.pairs_to_score import pairs_from_annotations
-from pipeline.masks.predictions import open_predictions
+from pipeline.masks.predictions import read_predictions
 from schemas import rle
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "metrics"
@@ -88,8 +88,10 @@ def evaluate(predictions: str, annotations: str, folder: Path) -> None:
 
 
 def plan(predictions: str, annotations: str) -> tuple[Scorer, list[pa.Table]]:
-    truth, source = Annotations.open(annotations), open_predictions(predictions)
-    tasks, _ = plan_scoring(source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False)
+    truth, source = Annotations.open(annotations), read_predictions(predictions)
+    tasks, _, _ = plan_scoring(
+        source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False
+    )
     return Scorer(source=source, truth=truth, protocol=PROTOCOLS["all-frames"]), tasks
 
 

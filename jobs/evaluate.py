@@ -1,6 +1,7 @@
 """`rvos evaluate`: score predicted masks by a named protocol, per frame, per pair, and by attribute."""
 
 import json
+import os
 import textwrap
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,11 +10,14 @@ import pandas as pd
 
 from jobs.config.evaluate import EvaluateConfig
 from jobs.result import JobResult
+from jobs.terminal.progress import show_count
 from jobs.terminal.tables import score_table
 from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES
+from pipeline.evaluation.scoring.one_sided import one_sided_lines, only_on_one_side
+from pipeline.evaluation.scoring.plausibility import Plausibility
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
@@ -23,6 +27,9 @@ from pipeline.evaluation.summary.inference import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.evaluation.summary.score_folder import NOT_METRICS
 from pipeline.io import storage
+from pipeline.masks.png_trees import PngReading
+from pipeline.masks.predictions import manifest_of
+from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.version import __version__
@@ -51,7 +58,10 @@ class EvaluateResult(JobResult):
         shown = [name for name in PROTOCOLS[summary["protocol"]].shown if name in metrics]
         others = [name for name in metrics if name not in shown]
         counts = ", ".join(f"{count} {kind}" for kind, count in summary["pairs"].items() if count or kind == "scored")
-        missing = f", {summary['frames']['missing']} of them not predicted" if summary["frames"]["missing"] else ""
+        frames = summary["frames"]
+        missing = f", {frames['missing']} of them not predicted" if frames["missing"] else ""
+        extra = summary["extra_frames"]["frames"]
+        missing += f"; {extra} predicted ones are not annotated" if extra else ""
         lines = [
             f"scores    {summary['out']}",
             f"protocol  {summary['protocol']}: {PROTOCOLS[summary['protocol']].title}",
@@ -77,7 +87,8 @@ class EvaluateResult(JobResult):
             ]
         if any(overall["interval"].values()):
             lines.append(f"{'intervals':<12}{METHOD_IN_SHORT}")
-        for text in summary["warnings"]:
+        masks = [f"{side}: {text}" for side, text in summary["masks"].items()]
+        for text in [*masks, *one_sided_lines(summary["only_in"]), *summary["warnings"]]:
             lines += textwrap.wrap(text, 80, initial_indent=f"{'note':<12}", subsequent_indent=" " * 12)
         return "\n".join(line.rstrip() for line in lines)
 
@@ -89,25 +100,43 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     """
     protocol = PROTOCOLS[config.protocol]
     missing: Any = config.missing or protocol.missing
-    scoring = Scoring.open(config.predictions, config.annotations, config.manifest, protocol, missing)
-    manifest, groupings = scoring.manifest, [Grouping.parse(text) for text in config.by]
+    manifest, groupings = manifest_of(config.predictions, config.manifest), [Grouping.parse(text) for text in config.by]
     check_groupings(groupings, manifest)
+    with show_count("masks read") as on_progress:
+        reading = PngReading(config.workers or os.cpu_count() or 1, on_progress)
+        scoring = Scoring.open(
+            config.predictions,
+            config.annotations,
+            manifest,
+            protocol,
+            missing,
+            force=config.force,
+            reading=reading,
+        )
     with_shapes = any(column.name in SHAPE_ATTRIBUTES for grouping in groupings for column in grouping.columns)
     scorer = replace(scoring.scorer, with_shapes=with_shapes)
-    annotated = scorer.truth.keys_by_video()
-    requested = scoring.requested(annotated)
-    tasks, extra = plan_scoring(scorer.source, requested, whole_videos=protocol.assigned)
+    requested = scoring.requested()
+    if not len(requested):
+        form = f" ({scorer.truth.meaning})" if scorer.truth.meaning else ""
+        raise InputError(f"{config.annotations} shows no object in any mask{form}; is it the ground truth?")
+    tasks, extra, predicted_videos = plan_scoring(
+        scorer.source, requested, whole_videos=protocol.assigned or protocol.first_frame_objects
+    )
     out = storage.absolute(config.out)
     frame_scores = storage.join(out, "frame_scores.parquet")
     with storage.spool(frame_scores) as path:
         large = config.address is None and scorer.source.size > LOCAL_BYTES
         results = run_tasks(scorer, tasks, address=config.address, large=large)
-        collected = collect(results, scorer.metrics, path)
+        plausibility = Plausibility()
+        collected = collect(plausibility.watch(results), scorer.metrics, path)
         counted = count_pairs(collected, scorer, manifest)
         if not len(counted.pairs):
             videos = set(requested["video_id"].to_pylist())
-            raise InputError(_nothing_to_score(collected.pairs["status"], sorted(videos), sorted(annotated)))
+            raise InputError(_nothing_to_score(collected.pairs, sorted(videos), sorted(scoring.annotated)))
+        notes = [*scoring.notes, *plausibility.require(force=config.force)]
         summary = _provenance(config, scorer) | summarise(counted, collected, scorer, groupings, extra)
+        summary["warnings"] = [*notes, *summary["warnings"]]
+        summary["only_in"] = only_on_one_side(scorer, scoring.annotated, predicted_videos)
         storage.commit(path, frame_scores, replace=True)
     attributes = [name for name in counted.pairs.columns if name in known_attributes(manifest)]
     metrics = [name for name in protocol.metrics if name in counted.pairs.columns]
@@ -120,6 +149,10 @@ def run(config: EvaluateConfig) -> EvaluateResult:
 def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:
     """The part of summary.json that says by what rule and from which files the scores are."""
     predictions = storage.absolute(config.predictions)
+    source = scorer.source
+    meanings = {"annotations": scorer.truth.meaning, "predictions": None}
+    if isinstance(source, TreeMasks):
+        meanings["predictions"] = source.meaning.text
     return {
         "version": __version__,
         "protocol": scorer.protocol.name,
@@ -129,15 +162,20 @@ def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:
         "annotations": storage.absolute(config.annotations),
         "manifest": None if config.manifest is None else storage.absolute(config.manifest),
         "out": storage.absolute(config.out),
+        "masks": {side: text for side, text in meanings.items() if text},
         "run_fingerprint": read_run_json(predictions)["fingerprint"] if is_run(predictions) else None,
     }
 
 
-def _nothing_to_score(statuses: Any, videos: list[str], annotated: list[str]) -> str:
-    counts = statuses.value_counts().drop("unannotated", errors="ignore")
+def _nothing_to_score(pairs: Any, videos: list[str], annotated: list[str]) -> str:
+    counts = pairs["status"].value_counts().drop("unannotated", errors="ignore")
     if len(counts):
         text = ", ".join(f"{count} {status}" for status, count in counts.items())
         return f"nothing to score: no pair has masks that fit its annotations ({text}); check ids and frame sizes"
+    if len(dropped := pairs[pairs["error"].notna()]):
+        first = dropped.iloc[0].to_dict()
+        text = "choose another --protocol, or check the ids and frames of the annotations"
+        return f"nothing to score: {_short_ids(first)}: {first['error']}; {text}"
     return (
         "nothing to score: none of the pairs is annotated; "
         f"video ids asked for: {', '.join(videos[:3])} ...; annotated: {', '.join(annotated[:3])} ..."

@@ -34,6 +34,10 @@ class InputError(RvosError):
     exit_code = 2
 
 
+class ImplausibleError(InputError):
+    """The input can be read, but is hardly what was meant. `--force` accepts it."""
+
+
 class InfrastructureError(RvosError):
     """Storage, cluster or device failed. Repeating the command may help."""
 

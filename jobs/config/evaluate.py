@@ -46,6 +46,14 @@ class EvaluateConfig:
         help="Frames without a prediction: zero = score 0; empty = scored as an empty mask, so right where there is "
         "no object; error = fail; skip = leave out.  [default: the protocol's]",
     )
+    force: bool = option(
+        default=False,
+        help="Score input that is hardly what you meant: predicted labels that no object has, masks that show nothing, "
+        "frame names that never match. Without it, such input fails.",
+    )
+    workers: int | None = option(
+        default=None, least=1, help="Threads that read PNG masks.  [default: number of CPU cores]"
+    )
     address: str | None = option(
         default=None,
         metavar=ADDRESS,

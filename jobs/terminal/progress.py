@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LOG_SECONDS = 30.0
+SILENT_SECONDS = 2.0  # before the first count of files
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,23 @@ def show(title: str) -> Iterator[Callable[[RunProgress], None]]:
             yield lambda progress: status.update(f"{title}: {progress.line()}")
     else:
         yield _Log(title)
+
+
+@contextlib.contextmanager
+def show_count(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a callback that shows on stderr how many of how many files are done, if that takes over SILENT_SECONDS."""
+    due = time.monotonic() + SILENT_SECONDS
+
+    def update(done: int, total: int) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now >= due:
+            due = now + (0.2 if sys.stderr.isatty() else LOG_SECONDS)
+            end = "\r" if sys.stderr.isatty() else "\n"
+            text = f"{title}: {done:,} of {total:,} ({100 * done // total} %)"
+            print(f"{time.strftime('%H:%M:%S')} {text}", end=end, file=sys.stderr, flush=True)
+
+    yield update
 
 
 class _Log:

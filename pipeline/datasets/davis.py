@@ -22,9 +22,9 @@ from pipeline.datasets.common.split_folder import choose_split
 from pipeline.datasets.ref_youtube_vos import add_masks
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.label_maps import read_binary_mask
+from pipeline.masks.png_trees import is_png
 from pipeline.video.picture import SUFFIXES
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError
 
 MAX_LIST_BYTES = 2**24
 ONE_OBJECT = ("2016", "480p", "1080p")  # folders of splits in which all marked pixels are one object
@@ -46,7 +46,7 @@ class DavisSplit:
         video = DatasetVideo(video_id)
         uri = storage.join(self.frames, video_id)
         names = video.list_frames(uri)
-        return ListedVideo(video, uri, names, names or self._mask_names(video_id), bool(names))
+        return ListedVideo(video, uri, names, names or list(self._mask_files(video_id)), bool(names))
 
     def add_annotations(self, listed: ListedVideo) -> None:
         """Add the masks. Needs the pairs."""
@@ -58,19 +58,17 @@ class DavisSplit:
             add_masks(uri, listed)
             return
         masks = ObjectMasks(video, listed.sequence, frame_size=listed.frame_size())
-        for name in self._mask_names(video.video_id):
-            try:
-                masks.add_array("1", name, read_binary_mask(storage.join(uri, f"{name}.png")))
-            except MediaError as error:
-                video.problems.append(str(error))
+        masks.add_pngs("1", self._mask_files(video.video_id))
         video.annotations = masks.annotations()
 
-    def _mask_names(self, video_id: str) -> list[str]:
+    def _mask_files(self, video_id: str) -> dict[str, str]:
+        """Return the URI of each mask of a video, by frame name."""
+        folder = storage.join(self.annotations or "", video_id)
         try:
-            names = storage.names(storage.join(self.annotations, video_id)) if self.annotations else []
+            names = storage.names(folder) if self.annotations else []
         except (FileNotFoundError, NotADirectoryError):
-            return []
-        return [name[: -len(".png")] for name in names if name.lower().endswith(".png")]
+            return {}
+        return {name[: -len(".png")]: storage.join(folder, name) for name in names if is_png(name)}
 
 
 def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:

@@ -16,8 +16,7 @@ from pipeline.datasets.common.object_masks import ObjectMasks
 from pipeline.datasets.common.split_folder import find_file
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.label_maps import read_binary_mask
-from schemas.errors import MediaError
+from pipeline.masks.png_trees import is_png
 
 
 def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
@@ -42,16 +41,12 @@ def _add_masks(uri: str, listed: ListedVideo) -> None:
     for object_id in objects:
         folder = storage.join(uri, object_id)
         try:
-            files = set(storage.names(folder))
+            files = {file[: -len(".png")]: storage.join(folder, file) for file in storage.names(folder) if is_png(file)}
         except (FileNotFoundError, NotADirectoryError):
-            files = set()
+            files = {}
         for name in listed.names:
-            if f"{name}.png" not in files:
+            if name not in files:
                 masks.add(object_id, name, None)
-                continue
-            try:
-                masks.add_array(object_id, name, read_binary_mask(storage.join(folder, f"{name}.png")))
-            except MediaError as error:
-                video.problems.append(str(error))
+        masks.add_pngs(object_id, {name: files[name] for name in listed.names if name in files})
     video.check_objects(masks.seen)
     video.annotations = masks.annotations()

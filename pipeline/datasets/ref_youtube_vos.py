@@ -15,11 +15,15 @@ from collections.abc import Iterator
 from pipeline.datasets.common import json_file, meta_expressions
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo
 from pipeline.datasets.common.meta_expressions import ListedVideo
+from pipeline.datasets.common.object_masks import UNUSUAL_MASKS
 from pipeline.datasets.common.split_folder import choose_split
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.label_maps import MaskRows, read_mask
-from schemas.errors import InputError, MediaError
+from pipeline.masks.mask_values import MAX_LUMA_ID
+from pipeline.masks.png_trees import TreeFrame, read_frame
+from pipeline.masks.tree_masks import TreeMasks
+from schemas.errors import ImplausibleError, InputError, MediaError
+from schemas.masks import VOID
 
 FILE = "meta_expressions.json"
 
@@ -76,26 +80,36 @@ def add_masks(uri: str, listed: ListedVideo) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     index_of = {name: index for index, name in enumerate(listed.sequence)}
-    rows = MaskRows(video.video_id, video.object_ids())
+    frames: list[TreeFrame] = []
     size = listed.frame_size() if masks else None
     for file in masks:
         name = file[: -len(".png")]
         try:
-            mask = read_mask(storage.join(uri, file))
+            frame = read_frame(storage.join(uri, file), index_of.get(name, -1), binary=False)
         except MediaError as error:
             video.problems.append(str(error))
             continue
-        size = size or mask.shape
+        size = size or (frame.height, frame.width)
         if name not in index_of:
             video.problems.append(f"{uri}/{file}: the video has no frame {name}")
-        elif mask.shape != size:
-            height, width = mask.shape
-            video.problems.append(f"{uri}/{file}: the mask is {width}x{height}, the frames are {size[1]}x{size[0]}")
+        elif (frame.height, frame.width) != size:
+            sizes = f"the mask is {frame.width}x{frame.height}, the frames are {size[1]}x{size[0]}"
+            video.problems.append(f"{uri}/{file}: {sizes}")
         else:
-            rows.add(index_of[name], name, mask)
+            frames.append(frame)
+    objects = video.object_ids()
+    found = TreeMasks.of(uri, True, {(video.video_id,): sorted(frames)})
+    if found.meaning.ids is None or min(found.meaning.ids, default=0) > MAX_LUMA_ID:  # not the ids of other objects
+        try:
+            found = found.with_objects({video.video_id: frozenset(objects)})
+        except ImplausibleError as error:
+            video.problems.append(str(error))
+    if not found.meaning.usual:
+        video.warnings.append((f"{UNUSUAL_MASKS} {found.meaning.text}", video.video_id))
     if masks:
-        video.check_objects(rows.found())
-    video.annotations, video.void = rows.annotations(), rows.void()
+        video.check_objects(set(found.keys_by_video().get(video.video_id, ())))
+    annotations, void = found.annotations(objects)
+    video.annotations, video.void = annotations, VOID.empty_table() if void is None else void
 
 
 def _read_categories(uri: str) -> dict[str, dict[str, str]]:

@@ -36,6 +36,7 @@ class Protocol:
     first_frame_objects: bool = False  # exclude labels above the highest one in the first annotated frame
     assigned: bool = False  # assign the predictions of a video and annotator to its objects, for the best total
     missing: MissingRule = "zero"  # default of --missing
+    missing_pair_scores_zero: bool = False  # whatever --missing is, if no frame of a pair is predicted
     mean_over: str | None = None  # a column: average within each of its values, then over them
     mean_of: tuple[int, ...] = ()  # the values to average over; empty: all
     per_frame: bool = False  # all frames weigh the same, otherwise all pairs
@@ -59,12 +60,13 @@ class Protocol:
         if self.assigned:
             matching = (
                 "the predictions for one video and annotator are assigned to its objects such that the total of "
-                "(mean J + mean F) / 2 is highest"
+                "(mean J + mean F) / 2 is highest; labels that the predictions skip, and as many more as it takes for "
+                "one per object, take part as empty predictions"
             )
         if self.first_frame_objects:
             matching += (
                 "; objects whose id is higher than every id in the first annotated frame are left out (they appear "
-                "later)"
+                "later); a lower id that no frame shows counts as an object that is absent throughout"
             )
         averaging = "mean over the frames of a pair, then over "
         if self.per_frame:
@@ -73,6 +75,9 @@ class Protocol:
             averaging += f"the pairs of each {self.mean_over}, then over these means"
         else:
             averaging += "all pairs"
+        missing = f"{MISSING[self.missing]}; --missing changes it"
+        if self.missing_pair_scores_zero:
+            missing += "; a pair without any predicted frame scores zero in any case"
         void = "void pixels are set to background in prediction and ground truth"
         definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
         lines = [f"{self.name}: {self.title}", ""]
@@ -82,7 +87,7 @@ class Protocol:
             ("matching", matching),
             ("averaging", averaging),
             ("metrics", ", ".join(self.metrics)),
-            ("missing", f"{MISSING[self.missing]}; --missing changes it"),
+            ("missing", missing),
             ("source", self.source),
             *(() if self.own else [("definition", definition)]),
             *(("note", note) for note in self.notes),
@@ -94,7 +99,8 @@ class Protocol:
 
 _FRAME_METRICS = "J and F of a frame equal the DAVIS 2017 evaluation to the last bit"
 _NO_TARGET_NOTES = (
-    "in an expression without a target, J = F = 1 for a frame with an empty prediction, else 0",
+    "in an expression without a target, J = F = 1 for a frame with an empty prediction, else 0; published code has "
+    "F = 1 also if the prediction fills the frame, since such a mask has no boundary",
     "N-acc is the share of expressions without a target for which all predicted masks are empty; T-acc is the share of "
     "expressions with a target for which at least one is not",
 )
@@ -209,6 +215,8 @@ _ALL = (
             "out",
             "the published script computes A and R from masks of 0 and 255 in 8-bit arithmetic, and rounds the scores "
             "of each expression to two decimals; rvos does neither",
+            "if a frame of an expression is not predicted, the published script scores the whole expression zero; here "
+            "--missing decides, by default zero for that frame",
         ),
     ),
     Protocol(
@@ -217,6 +225,7 @@ _ALL = (
         source="Long-RVOS, eval_static.py",
         metrics=("J&F", "J", "F", "tIoU", "vIoU"),
         missing="empty",
+        missing_pair_scores_zero=True,
         notes=(
             "tIoU = B / E: B is the number of frames in which both masks are non-empty, E the number of frames in "
             "which at least one is; it is 1 if E = 0",
@@ -231,4 +240,5 @@ MEAN_WEIGHT = "weight_in_mean"  # column of scores.parquet, of protocols that av
 
 # Columns of the score tables, whose names no attribute may have.
 RESERVED = {"row", "object_id", "metric", "value", "frame_index", "frames", "missing_frames", "status", "error"}
+RESERVED |= {"extra_frames", "extra_frame"}
 RESERVED |= {MEAN_WEIGHT, *(name for protocol in _ALL for name in protocol.metrics)}

@@ -13,14 +13,12 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from pipeline.masks.label_maps import read_mask
+from pipeline.masks.png_file import GRAY, PALETTE, ColourError, read_png
 from schemas.errors import InputError, MediaError, StorageError
 
 DIRECTORY_BYTES = 2**27  # of the directory of the zip, about 1.4 million files
 MASK_BYTES = 2**26  # of one PNG, unpacked
 TOTAL_BYTES = 2**38  # of all files, unpacked
-GRAY = "8-bit gray"
-PNG_FORMAT = slice(24, 26)  # bytes of a PNG: bits, then kind of colour (0 gray, 3 palette)
 DAMAGED = (  # raised by unpacking, whatever the compression
     zipfile.BadZipFile,
     zlib.error,
@@ -70,20 +68,20 @@ def read_stored_mask(archive: zipfile.ZipFile, file: zipfile.ZipInfo) -> StoredM
     try:
         with archive.open(file) as opened:
             content = opened.read(file.file_size + 1)  # bounded, even if it would unpack to more than it declares
-        mask = read_mask("", content)
+        mask, pixel_format = read_png("", content)
     except StorageError:
         raise
+    except ColourError as error:
+        return MaskFault("values", f"{error.reason.removeprefix(': ').partition(';')[0]}; {GRAY} is needed")
     except MediaError as error:
-        text = error.reason.removeprefix(": ")
-        if text.startswith("mask of mode"):
-            return MaskFault("values", f"{text.partition(';')[0]}; {GRAY} is needed")
-        return MaskFault("unreadable", text)
+        return MaskFault("unreadable", error.reason.removeprefix(": "))
     except DAMAGED as error:
         return MaskFault("unreadable", str(error))
-    bits, colour = content[PNG_FORMAT]
+    if pixel_format not in (PALETTE, *(f"{bits}-bit gray" for bits in (1, 2, 4, 8))):
+        return MaskFault("values", f"stored as {pixel_format}; {GRAY} is needed")
     values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)[1:]) + 1
     height, width = mask.shape
-    return StoredMask((height, width), values.tolist(), "palette images" if colour == 3 else f"{bits}-bit gray")
+    return StoredMask((height, width), values.tolist(), pixel_format)
 
 
 class _BoundedFile:

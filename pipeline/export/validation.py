@@ -13,9 +13,10 @@ import pyarrow as pa
 from pipeline.export.all_frames import FRAME_LISTS, frame_names_at, listed_frames
 from pipeline.export.servers import Server
 from pipeline.export.submission import path_in_zip
-from pipeline.export.untrusted_zip import GRAY, MaskFault, open_untrusted_zip, read_stored_mask
+from pipeline.export.untrusted_zip import MaskFault, open_untrusted_zip, read_stored_mask
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
+from pipeline.masks.png_file import GRAY
 from pipeline.video import VideoHeader, probe
 from schemas.errors import MediaError
 

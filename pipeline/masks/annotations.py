@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.io import storage
-from pipeline.masks.png_trees import PngTree
+from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
+from pipeline.masks.tree_masks import TreeMasks
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS
@@ -23,25 +24,31 @@ COMPANIONS = ("void.parquet", "foreground.parquet")  # in the folder of the anno
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Annotated masks of all videos. Parquet files are read on demand; a tree of PNGs is held in memory as RLE."""
+    """Annotated masks of all videos. Parquet files are read on demand; a tree of PNGs is held in memory as RLE.
+
+    meaning: what the values of PNGs are, in words; None for Parquet.
+    """
 
     key: str  # the column that identifies a mask's owner: object_id or expression_id
     tables: tuple[str | pa.Table, ...]
     void: str | pa.Table | None = None  # pixels that are not scored
     foreground: str | None = None  # pixels of any object, for R of ReVOS
+    meaning: str | None = None
 
     @classmethod
-    def open(cls, uri: str) -> "Annotations":
+    def open(cls, uri: str, reading: PngReading = DEFAULT_READING) -> "Annotations":
         """Open a Parquet file, a folder that `rvos import` wrote, another folder of Parquet files, or a tree of PNGs.
 
-        Includes `void.parquet` and `foreground.parquet` of the same folder. Reads only the footers of tables. Raises
-        InputError if `uri` has no such table, or one lacks columns.
+        Includes `void.parquet` and `foreground.parquet` of the same folder. Reads only the footers of tables; reads all
+        PNGs. Raises InputError if `uri` has no such table, or one lacks columns.
         """
         uri = storage.absolute(uri)
         tree = PngTree.find(uri) if storage.is_folder(uri) else None
         if tree is not None:
-            table, void = tree.annotations()
-            return cls("object_id" if tree.are_objects else "expression_id", (table,), void)
+            masks = TreeMasks.read(tree, reading)
+            table, void = masks.annotations()
+            key = "object_id" if tree.are_objects else "expression_id"
+            return cls(key, (table,), void, meaning=masks.meaning.text)
         uris, folder = [uri], storage.parent(uri)
         if storage.is_folder(uri):
             names = [name for name in storage.names(uri) if name.endswith(".parquet") and name not in COMPANIONS]

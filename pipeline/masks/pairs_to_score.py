@@ -54,6 +54,15 @@ class RequestedPair:
     annotation_keys: tuple[str, ...]  # object or expression ids
     annotator: str | None
     frames: RequestedFrames
+    is_gap: bool = False  # its object is in no annotated frame, and counts all the same; `row` is negative
+
+    @classmethod
+    def of_gap(
+        cls, row: int, video: str, object_id: str, annotator: str | None, frames: RequestedFrames, *, by_object: bool
+    ) -> "RequestedPair":
+        """Return the pair of an absent object. Unless pairs are by object, no prediction can be about it."""
+        expression_id = None if by_object else f"object {object_id}"
+        return cls(row, video, expression_id, object_id, (object_id,), annotator, frames, is_gap=True)
 
     @property
     def key(self) -> MaskKey:

@@ -9,8 +9,9 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
-from pipeline.masks.png_trees import PngTree
+from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
 from pipeline.masks.row_groups import RowGroup, list_row_groups, read_row_groups
+from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.compact import DOCUMENT, complete_parts
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.errors import InputError
@@ -41,7 +42,7 @@ class ParquetPredictions:
         for found in bounded_map(list_row_groups, self.uris, LOCATING_THREADS):
             yield from found
 
-    def read(
+    def read_rows(
         self, row_groups: Iterable[RowGroup], pairs: Sequence[RequestedPair], *, all_labels: bool = False
     ) -> pa.Table:
         """Return the SCORED_COLUMNS of the videos of `pairs`."""
@@ -49,11 +50,17 @@ class ParquetPredictions:
         return read_row_groups(row_groups, {pair.video_id for pair in pairs}, SCORED_COLUMNS)
 
 
-Predictions = ParquetPredictions | PngTree
+Predictions = ParquetPredictions | TreeMasks
 
 
-def open_predictions(uri: str) -> Predictions:
-    """Find out the form of the masks at `uri`, a path or URI.
+def read_predictions(uri: str, reading: PngReading = DEFAULT_READING) -> Predictions:
+    """Open the masks at `uri`, and read them if they are a tree of PNGs. Raises InputError as `open_predictions`."""
+    found = open_predictions(uri)
+    return TreeMasks.read(found, reading) if isinstance(found, PngTree) else found
+
+
+def open_predictions(uri: str) -> ParquetPredictions | PngTree:
+    """Find out the form of the masks at `uri`, a path or URI. Trees of PNGs are found, but not read.
 
     Raises InputError if it is none of the known ones, or a compacted set that lacks a part.
     """

@@ -15,6 +15,7 @@ from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from pipeline.masks.pairs_to_score import MaskKey, requested_pairs
+from pipeline.masks.predictions import manifest_of
 from pipeline.report.frame_strips import STRIP_FRAMES, FrameStrip, Thumbnail, draw_thumbnail, read_thumbnails, spread
 from schemas import rle
 from schemas.errors import InputError
@@ -43,7 +44,8 @@ class ScoredFrames:
         summary = scored.summary
         predictions = predictions or summary["predictions"]
         annotations, manifest = annotations or summary["annotations"], manifest or summary.get("manifest")
-        scoring = Scoring.open(predictions, annotations, manifest, scored.protocol, summary["missing_rule"])
+        rows = manifest_of(predictions, manifest)
+        scoring = Scoring.open(predictions, annotations, rows, scored.protocol, summary["missing_rule"], force=True)
         located: dict[str, str] = {}
         if media is not None:
             folder = storage.absolute(media)
@@ -52,10 +54,10 @@ class ScoredFrames:
                 raise InputError(f"--media {folder} {text}")
             files = {name: storage.join(folder, name) for name in storage.names(folder)}
             located = {name.rpartition(".")[0] or name: uri for name, uri in files.items()} | files
-        requested = scoring.requested(scoring.scorer.truth.keys_by_video())
+        requested = scoring.requested()
         expressions, videos = {}, {}
         columns = ["video_id", "expression_id", "expression", "video_uri"]
-        for row in [] if scoring.manifest is None else scoring.manifest.select(columns).to_pylist():
+        for row in [] if rows is None else rows.select(columns).to_pylist():
             expressions[row["video_id"], row["expression_id"]] = row["expression"] or ""
             videos[row["video_id"]] = row["video_uri"]
         return cls(scoring.scorer, requested, expressions, videos | located)

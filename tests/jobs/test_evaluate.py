@@ -14,7 +14,7 @@ from jobs import evaluate, import_dataset
 from jobs.evaluate import EvaluateConfig
 from pipeline.io import storage
 from schemas import rle
-from schemas.errors import InputError
+from schemas.errors import ImplausibleError, InputError
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
 from schemas.scores import FRAME_SCORES, SCORES
@@ -396,7 +396,8 @@ def test_label_maps_with_and_without_a_manifest(tmp_path, three_pairs):
 @pytest.mark.parametrize("broken", ["rgb", "text"])
 def test_images_that_are_no_label_maps(tmp_path, broken):
     path = tmp_path / "maps" / "a" / "00000.png"
-    png(path, EMPTY, "RGB")
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.dstack([LEFT * 40, LEFT * 3, LEFT]).astype(np.uint8)).save(path)
     if broken == "text":
         path.write_bytes(b"no image")
     with pytest.raises(InputError, match=r"a/00000.png.*(mode RGB|cannot be read)"):
@@ -489,3 +490,137 @@ def test_everything_behind_a_uri(tmp_path):
     maps = evaluate.run(EvaluateConfig(predictions=f"{root}/maps", out=out, **common))
     assert maps.summary["frames"] == {"scored": 4, "missing": 3}
     storage.remove_folder(root)
+
+
+def tree(folder: Path, frames: dict[str, list]) -> str:
+    """A tree of gray PNGs: rows of values by path."""
+    for name, rows in frames.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.array(rows, np.uint8)).save(folder / name)
+    return str(folder)
+
+
+def trees(tmp_path, truth: dict[str, list], predictions: dict[str, list]) -> dict:
+    return {"annotations": tree(tmp_path / "gt", truth), "predictions": tree(tmp_path / "p", predictions)}
+
+
+def test_binary_truth_is_one_object(tmp_path):
+    found = run(tmp_path, **trees(tmp_path, {"v/0.png": [[255]]}, {"v/0.png": [[255]]}))
+    assert (found.exit_code, found.summary["overall"]["J&F"]) == (0, 1.0)
+    assert found.summary["masks"] == {
+        "annotations": "8-bit gray: only 0 and 255, one object",
+        "predictions": "8-bit gray: only 0 and 255, one object",
+    }
+    assert "annotations: 8-bit gray: only 0 and 255, one object" in found.text()
+
+
+ONE = {"v/0.png": [[1, 0]], "v/1.png": [[1, 0]]}
+TWO = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]]}
+
+
+@pytest.mark.parametrize(
+    ("truth", "predictions", "message"),
+    [
+        (ONE, {"v/0.png": [[0, 0]], "v/1.png": [[0, 0]]}, "empty in every frame.*first is video_id=v"),
+        (ONE, {"v/0000.png": [[1, 0]]}, "predicted 0000, annotated 0"),
+        (TWO, {"v/0.png": [[7, 8]]}, r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\)"),
+        (TWO, {"v/0.png": [[255, 0]]}, r"the masks show one object, but v has several \(1, 2\)"),
+    ],
+)
+def test_implausible_input_is_scored_only_by_force(tmp_path, truth, predictions, message):
+    inputs = trees(tmp_path, truth, predictions)
+    with pytest.raises(ImplausibleError, match=message):
+        run(tmp_path, **inputs)
+    assert not (tmp_path / "out" / "summary.json").exists()
+    assert run(tmp_path, force=True, **inputs).summary["warnings"]
+
+
+def test_all_void_truth_is_implausible(tmp_path):
+    void = [{**row, "counts": rle.encode(BOTH[None])[0]} for row in two_objects(videos="a") if row["object_id"] == "1"]
+    truth = annotations(tmp_path, two_objects(videos="a"))
+    names = [field.name for field in VOID]
+    write(tmp_path / "void.parquet", [{name: row[name] for name in names} for row in void], VOID)
+    inputs = {"predictions": write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 4), PREDICTIONS)}
+    inputs["manifest"] = manifest(tmp_path, [manifest_row("a", "e", ["1"])])
+    with pytest.raises(ImplausibleError, match="show no object in any scored frame, all background or void"):
+        run(tmp_path, annotations=truth, **inputs)
+
+
+def test_annotations_without_objects(tmp_path):
+    with pytest.raises(InputError, match="gt shows no object in any mask .*is it the ground truth"):
+        run(tmp_path, **trees(tmp_path, {"v/0.png": [[0, 0]]}, {"v/0.png": [[1, 0]]}))
+    truth = str(tmp_path / "none.parquet")
+    pq.write_table(ANNOTATIONS.empty_table(), truth)
+    with pytest.raises(InputError, match="shows no object in any mask"):
+        run(tmp_path, predictions=str(tmp_path / "p"), annotations=truth)
+
+
+def test_a_davis_folder_is_named(tmp_path):
+    inputs = trees(tmp_path, {"Annotations/480p/v/0.png": [[1]]}, {"v/0.png": [[1]]})
+    with pytest.raises(InputError, match="gt/Annotations is a DAVIS folder .*; give .*gt/Annotations/480p"):
+        run(tmp_path, **inputs)
+
+
+def test_a_protocol_that_drops_all_frames_is_named(tmp_path):
+    inputs = trees(tmp_path, {"v/0.png": [[1]]}, {"v/0.png": [[1]]})
+    with pytest.raises(InputError, match="v 1: davis-semisupervised scores none of its 1 annotated frames"):
+        run(tmp_path, protocol="davis-semisupervised", **inputs)
+
+
+def test_what_only_one_side_has_is_listed(tmp_path):
+    truth = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]], "w/0.png": [[1, 0]]}
+    found = run(tmp_path, **trees(tmp_path, truth, {"v/0.png": [[1, 3]], "v/9.png": [[1, 255]], "x/0.png": [[1, 0]]}))
+    assert found.summary["only_in"] == {
+        "predictions": {"videos": ["x"], "objects": [["v", "3"]], "values": [255]},
+        "annotations": {"videos": ["w"], "objects": [["v", "2"]]},
+    }
+    assert found.summary["extra_frames"] == {
+        "frames": 2,
+        "pairs": [{"video_id": "v", "object_id": object_id, "frames": 1, "first": "9"} for object_id in "12"],
+    }
+    text = found.text()
+    for line in ("videos only in the predictions: x", "objects only in the annotations: v 2", "2 predicted ones are"):
+        assert line in text
+
+
+def test_empty_proposals_take_part_in_the_assignment(tmp_path):
+    inputs = trees(tmp_path, {"v/0.png": [[1, 2]], "v/1.png": [[0, 1]]}, {"v/0.png": [[0, 0]], "v/1.png": [[1, 1]]})
+    found = run(tmp_path, protocol="ref-davis17", **inputs)
+    assert found.summary["overall"]["J&F"] == 0.3125  # davis2017-evaluation
+
+
+@pytest.mark.parametrize(("predicted", "expected"), [([[1, 2]], 0.5), ([[0, 2]], 1.0)])
+def test_a_label_that_is_skipped_counts_as_absent(tmp_path, predicted, expected):
+    found = run(tmp_path, protocol="ref-davis17", **trees(tmp_path, {"v/0.png": [[0, 2]]}, {"v/0.png": predicted}))
+    assert found.summary["overall"]["J&F"] == expected  # davis2017-evaluation
+    assert found.pairs["object_id"].tolist() == ["1", "2"]
+    assert found.exit_code == 0
+
+
+def test_gap_objects_keep_the_attributes_of_the_manifest(tmp_path):
+    truth = tree(tmp_path / "gt", {"v/0.png": [[0, 2]], "v/1.png": [[0, 2]]})
+    rows = [{**row, "frame_name": str(n)} for n, row in enumerate(predicted("v", "6", [LEFT[:1, :2]] * 2))]
+    requested = manifest(tmp_path, [{**manifest_row("v", "6", ["2"]), "annotator": "k"}])
+    found = run(
+        tmp_path,
+        predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
+        annotations=truth,
+        manifest=requested,
+        protocol="ref-davis17-strict",
+        by=("annotator",),
+    )
+    assert found.pairs[["object_id", "annotator"]].to_numpy().tolist() == [["2", "k"], ["1", "k"]]
+    assert [row["value"] for row in found.summary["by"]["annotator"]] == ["k"]
+
+
+def test_long_rvos_scores_a_missing_pair_zero(tmp_path):
+    absent = [{**row, "counts": None} for row in two_objects(videos="ab") if row["object_id"] == "1"]
+    found = run(
+        tmp_path,
+        predictions=write(tmp_path / "p.parquet", predicted("b", "e", [EMPTY] * 4), PREDICTIONS),
+        annotations=annotations(tmp_path, absent),
+        manifest=manifest(tmp_path, [manifest_row(video, "e", ["1"]) for video in "ab"]),
+        protocol="long-rvos",
+        force=True,
+    )
+    assert found.pairs[["J", "F", "tIoU", "vIoU"]].to_numpy().tolist() == [[0.0] * 4, [1.0] * 4]

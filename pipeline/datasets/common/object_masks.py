@@ -1,16 +1,21 @@
 """Turn masks that a data set stores object by object, as COCO JSON or as arrays, into checked ANNOTATIONS rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.datasets.common.dataset_video import DatasetVideo
+from pipeline.masks.png_trees import read_frame
+from pipeline.masks.tree_masks import TreeMasks
 from schemas import rle
+from schemas.errors import MediaError
 from schemas.masks import ANNOTATIONS, VOID
 
 Size = tuple[int, int]  # height, width
 NO_SIZE = "videos with neither masks nor images to take the frame size from; they have no annotations, no scores"
+UNUSUAL_MASKS = "videos whose masks are not as published, read as"
 OTHER_SIZE = "videos whose masks and images differ in size; predictions will not fit the masks"
 
 
@@ -69,6 +74,21 @@ class ObjectMasks:
                 self.seen.add(object_id)
         row = {"object_id": object_id, "frame_index": self._index_of[name], "frame_name": name, "counts": counts}
         self._rows.append(row)
+
+    def add_pngs(self, object_id: str, files: Mapping[str, str]) -> None:
+        """Take the PNG masks of one object: their URIs by frame name. All are read in one way, see `mask_values`."""
+        frames = []
+        for name, uri in files.items():
+            try:
+                frames.append(read_frame(uri, self._index_of.get(name, -1), binary=True))
+            except MediaError as error:
+                self.video.problems.append(str(error))
+        key = (self.video.video_id, object_id)
+        masks = TreeMasks.of(self.video.video_id, False, {key: frames})
+        if not masks.meaning.usual:
+            self.video.warnings.append((f"{UNUSUAL_MASKS} {masks.meaning.text}", f"{self.video.video_id} {object_id}"))
+        for frame, counts in masks.binary_masks(key):
+            self.add(object_id, frame.name, counts, (frame.height, frame.width) if counts else None)
 
     def add_array(self, object_id: str, name: str, mask: np.ndarray) -> None:
         """Take a mask, bool [H, W]; the object is absent if it is empty."""

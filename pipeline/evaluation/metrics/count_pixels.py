@@ -6,8 +6,8 @@ Definitions: `db_eval_iou` and `db_eval_boundary` of the DAVIS 2017 evaluation. 
 import numpy as np
 
 from pipeline.evaluation.metrics import bit_canvas
-from pipeline.evaluation.metrics.compile import call
 from pipeline.evaluation.metrics.count_columns import COUNT_COLUMNS
+from pipeline.masks.compile import call
 
 
 def score_frames(

@@ -13,6 +13,7 @@ from pipeline.evaluation.scoring.object_attributes import MASK_ATTRIBUTES
 from schemas.scores import FRAME_SCORES
 
 SCORE_IDS = ("video_id", "expression_id", "object_id", "annotator")
+PAIR_COLUMNS = ("row", "status", "error", "frames", "missing_frames", "extra_frames", "extra_frame")
 FRAME_METRICS = ("J", "F", "IoU")
 
 
@@ -20,9 +21,7 @@ FRAME_METRICS = ("J", "F", "IoU")
 class CollectedScores:
     """The scores of all pairs, by video and id, independent of the order of tasks."""
 
-    # Of `pairs`: ids, `row` of the manifest, status, error, frames, missing_frames, metrics (NaN: none) and
-    # MASK_ATTRIBUTES.
-    pairs: pd.DataFrame
+    pairs: pd.DataFrame  # SCORE_IDS, PAIR_COLUMNS, metrics (NaN: none), MASK_ATTRIBUTES
     weights: np.ndarray  # float64 [N, M], of the metrics
     samples: list[tuple[int, list[dict]]]  # for mAP: true area and candidates of every frame
     truth_hash: str  # of what was scored, see `digest`
@@ -39,7 +38,7 @@ def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: s
     samples: dict[tuple[str, str, int], list[tuple[int, list[dict]]]] = {}
     with pq.ParquetWriter(frame_scores, FRAME_SCORES, compression="zstd") as writer:
         for table in results:
-            pairs = table.select([*SCORE_IDS, "row", "status", "error", "frames", "missing_frames"]).to_pandas()
+            pairs = table.select([*SCORE_IDS, *PAIR_COLUMNS]).to_pandas()
             pairs[list(MASK_ATTRIBUTES)] = _matrix(table["mask_attributes"], len(MASK_ATTRIBUTES), np.nan)
             tables.append(pairs)
             values.append(_matrix(table["values"], len(metrics), np.nan))

@@ -21,6 +21,9 @@ class PairMatch:
     predicted_as: MaskKey
     frames: list[MatchedFrame]
     error: str | None = None  # why its prediction cannot be scored
+    only_predicted: Sequence[str | int] = ()  # predicted frames that are not annotated
+    annotated: int = 0  # requested frames that are annotated, before the protocol leaves out any
+    in_common: bool = True  # whether any predicted frame is annotated
     candidates: list[ScoredMask] = field(default_factory=list)
     counts: np.ndarray = field(default_factory=lambda: np.empty((0, 7), np.int64))
 

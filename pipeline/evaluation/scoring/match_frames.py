@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.masks.pairs_to_score import MaskKey, RequestedFrames, RequestedPair
+from schemas import rle
 from schemas.rle import MAX_SIDE
 
 
@@ -29,6 +30,8 @@ class FrameMatches(NamedTuple):
     frames: list[MatchedFrame]
     annotation_problems: list[str]
     prediction_problems: list[str]
+    only_predicted: list[str | int]  # labels of predicted frames that are not annotated
+    in_common: bool  # whether any predicted frame is annotated
 
 
 class MaskTable:
@@ -75,6 +78,10 @@ class MaskTable:
         starts = np.frombuffer(offsets, np.int64)[first : first + len(self.counts) + 1]
         return np.frombuffer(data or b"", np.uint8), starts
 
+    def is_empty(self, row: int) -> bool:
+        """Return whether the mask of a row has no pixel. Frame sizes must be valid."""
+        return self.counts[row].as_py() == rle.empty(*self.size[row])
+
     def truth_arrays(self, frames: Sequence[MatchedFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return `truth_first`, `truth_rows`, heights and widths of the frames for `count_pixels.score_frames`."""
         truth = [[row for row in frame.truth if self.present[row]] for frame in frames]
@@ -94,7 +101,7 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
     Frames match by name if all rows of the pair have one, else by index.
     """
     keys = [(pair.video_id, key) for key in sorted(set(pair.annotation_keys))]
-    if not keys:  # without a target, every annotated frame of the video counts
+    if not keys or pair.is_gap:  # without a target, every annotated frame of the video counts
         keys = [key for key in masks.truth if key[0] == pair.video_id]
     annotated = [row for key in keys for row in masks.truth.get(key, [])]
     predicted = masks.predictions.get(predicted_as, [])
@@ -110,14 +117,16 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
     for row in predicted:
         candidates.setdefault(labels[row], []).append(row)
     void_rows, foreground_rows = ({labels[row]: row for row in rows} for rows in (void, foreground))
-    found = FrameMatches([], [], [])
+    known = {labels[row] for row in annotated}
+    only_predicted = [label for label in candidates if label not in known]
+    found = FrameMatches([], [], [], only_predicted, len(only_predicted) < len(candidates))
     _check_duplicates(candidates, masks, found)
     for label, rows in requested.items():
         of_frame = candidates.get(label, [])
         best = max(
             of_frame, key=lambda row: (-np.inf if masks.score[row] is None else masks.score[row], row), default=-1
         )
-        truth = rows if pair.annotation_keys else []
+        truth = rows if pair.annotation_keys and not pair.is_gap else []
         others = void_rows.get(label, -1), foreground_rows.get(label, -1)
         frame = MatchedFrame(label, masks.index[rows[0]], masks.size[rows[0]], truth, best, of_frame, *others)
         found.frames.append(frame)

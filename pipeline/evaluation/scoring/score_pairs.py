@@ -14,6 +14,7 @@ from pipeline.evaluation.protocols import MissingRule, Protocol
 from pipeline.evaluation.scoring.assignment import UNASSIGNED, assign
 from pipeline.evaluation.scoring.counting import PairMatch, fill_counts
 from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
+from pipeline.evaluation.scoring.gap_objects import first_frame_objects
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame, match_frames
 from pipeline.masks.annotations import Annotations, rows_of_videos
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
@@ -41,23 +42,37 @@ class PairOutcome:
     missing_frames: int = 0
     frames: Sequence[MatchedFrame] = ()
     candidates: Sequence[dict] = ()  # frame, score, area, truth_area, iou
+    only_predicted: Sequence[str | int] = ()  # frames that are not annotated
+    frame_mismatch: str | None = None  # frames of both sides, if none is in common
     truth_digest: bytes | None = None  # None if unannotated
     prediction_digest: bytes | None = None
 
 
 def score_pairs(
-    pairs: Sequence[RequestedPair], predictions: pa.Table, truth: Annotations, protocol: Protocol, missing: MissingRule
+    pairs: Sequence[RequestedPair],
+    predictions: pa.Table,
+    truth: pa.Table,
+    annotations: Annotations,
+    protocol: Protocol,
+    missing: MissingRule,
 ) -> tuple[list[PairOutcome], MaskTable]:
-    """Return the outcomes of `pairs`, in their order. Raises InputError that lists the problems of the annotations."""
+    """Return the outcomes of `pairs`, in their order. `truth`: the rows of their videos in `annotations`.
+
+    Raises InputError that lists the problems of the annotations.
+    """
     videos = {pair.video_id for pair in pairs}
     void, foreground = (
         None if table is None else rows_of_videos(table, VOID, videos)
-        for table in (truth.void if protocol.void else None, truth.foreground if "R" in protocol.metrics else None)
+        for table in (
+            annotations.void if protocol.void else None,
+            annotations.foreground if "R" in protocol.metrics else None,
+        )
     )
-    masks = MaskTable(predictions, truth.rows(videos), truth.key, void, foreground)
+    masks = MaskTable(predictions, truth, annotations.key, void, foreground)
+    objects = first_frame_objects(truth) if protocol.first_frame_objects and annotations.key == "object_id" else None
     problems: list[str] = []
     matches = [
-        _match(pair, key, masks, protocol, problems)
+        _match(pair, key, masks, protocol, objects, problems)
         for pair, keys in zip(pairs, _prediction_keys(pairs, masks, protocol), strict=True)
         for key in keys
     ]
@@ -74,7 +89,7 @@ def score_pairs(
     by_pair: dict[int, list[PairMatch]] = defaultdict(list)
     for match in matches:
         by_pair[match.pair.row].append(match)
-    chosen = assign(matches) if protocol.assigned else {row: of_pair[0] for row, of_pair in by_pair.items()}
+    chosen = assign(matches, masks) if protocol.assigned else {row: of_pair[0] for row, of_pair in by_pair.items()}
     return [
         _outcome(chosen[pair.row], by_pair[pair.row], errors.get(pair.key), masks, protocol, missing) for pair in pairs
     ], masks
@@ -87,45 +102,48 @@ def _prediction_keys(pairs: Sequence[RequestedPair], masks: MaskTable, protocol:
     groups: dict[tuple[str, str | None], list[RequestedPair]] = defaultdict(list)
     for pair in pairs:
         groups[pair.video_id, pair.annotator].append(pair)
+    by_video: dict[str, list[MaskKey]] = defaultdict(list)
+    for key in masks.predictions:
+        by_video[key[0]].append((key[0], key[1]))
     keys = {}
     for (video, annotator), group in groups.items():
         if all(pair.expression_id is None for pair in group):  # label maps: all labels compete, annotated or not
-            of_group = [key for key in masks.predictions if key[0] == video]
+            keys[video, annotator] = sorted(by_video[video], key=lambda key: (len(key[1]), key[1]))
         else:
-            of_group = [pair.key for pair in group if pair.key in masks.predictions]
-        keys[video, annotator] = sorted(of_group)
+            keys[video, annotator] = [pair.key for pair in group if pair.key in masks.predictions]
     return [list(dict.fromkeys([pair.key, *keys[pair.video_id, pair.annotator], UNASSIGNED])) for pair in pairs]
 
 
-def _match(pair: RequestedPair, key: MaskKey, masks: MaskTable, protocol: Protocol, problems: list[str]) -> PairMatch:
-    """Match a pair with one prediction, for the frames that the protocol scores."""
+def _match(
+    pair: RequestedPair,
+    key: MaskKey,
+    masks: MaskTable,
+    protocol: Protocol,
+    objects: dict[str, set[str]] | None,
+    problems: list[str],
+) -> PairMatch:
+    """Match a pair with one prediction, for the frames that the protocol scores. `objects`: `first_frame_objects`."""
     found = match_frames(pair, masks, key)
     problems += [pair.message(text) for text in found.annotation_problems]
     frames = found.frames
-    if protocol.first_frame_objects and masks.truth_key == "object_id":
-        frames = frames if set(pair.annotation_keys) <= _first_frame_objects(pair.video_id, masks) else []
+    if objects is not None and not pair.is_gap and not _counts(pair, objects.get(pair.video_id, set()), masks):
+        frames = []
     if protocol.inner_frames:
         frames = frames[1:-1]
-    match = PairMatch(pair, key, frames, "; ".join(found.prediction_problems) or None)
+    error = "; ".join(found.prediction_problems) or None
+    match = PairMatch(pair, key, frames, error, found.only_predicted, len(found.frames), found.in_common)
     if "mAP" in protocol.metrics and match.error is None:
         match.candidates = [(frame, row) for frame in frames for row in frame.candidates]
     return match
 
 
-def _first_frame_objects(video: str, masks: MaskTable) -> set[str]:
-    """Return the objects of a video whose label is at most the highest one in its first annotated frame."""
-    rows_of = {key[1]: rows for key, rows in masks.truth.items() if key[0] == video}
-    first = min((masks.index[row] for rows in rows_of.values() for row in rows), default=None)
-    visible = {
-        object_id
-        for object_id, rows in rows_of.items()
-        for row in rows
-        if masks.index[row] == first and _area(row, masks) > 0
-    }
-    if not all(object_id.isdigit() for object_id in rows_of):
-        return visible
-    highest = max(map(int, visible), default=0)
-    return {object_id for object_id in rows_of if int(object_id) <= highest}
+def _counts(pair: RequestedPair, first: set[str], masks: MaskTable) -> bool:
+    """Return whether no label of the pair is above the highest one in the first annotated frame of its video."""
+    of_video = [key[1] for key in masks.truth if key[0] == pair.video_id]
+    if not all(map(str.isdecimal, of_video)):
+        return first.issuperset(pair.annotation_keys)
+    highest = max(map(int, first), default=0)
+    return all(object_id in of_video and int(object_id) <= highest for object_id in pair.annotation_keys)
 
 
 def _area(row: int, masks: MaskTable) -> int:
@@ -149,33 +167,52 @@ def _outcome(
 ) -> PairOutcome:
     """Return the outcome of the chosen match. `error`: of the pair's own rows; alternatives: its own match first."""
     pair, own = match.pair, alternatives[0]
-    status = "scored" if pair.key in masks.predictions else "missing"
+    status = "scored" if pair.key in masks.predictions or pair.is_gap else "missing"
     if error is not None or own.error is not None:
         status, error = ("failed", error) if error is not None else ("misshaped", own.error)
     lost = np.array([frame.prediction < 0 for frame in match.frames], bool)
     if match.error is not None or (status == "failed" and match.predicted_as == pair.key):
         lost[:] = True
+    if pair.is_gap:  # nothing should be predicted, and nothing is
+        lost[:] = False
+    scored_zero = missing != "empty" or (protocol.missing_pair_scores_zero and bool(lost.all()))
     track = ObjectTrack.of(
         np.array([frame.index for frame in match.frames], np.int32),
         match.counts[: len(match.frames)],
         np.array([frame.size[0] * frame.size[1] for frame in match.frames], np.int64),
         np.array([_area(frame.foreground, masks) for frame in match.frames], np.int64),
-        lost & (missing != "empty"),
+        lost & scored_zero,
         not pair.annotation_keys,
     )
     keep = track.truth_area > 0 if protocol.present_frames else np.ones(len(lost), bool)
     if not keep.any():
-        return PairOutcome(pair, "unannotated")
+        text = f"{protocol.name} scores none of its {own.annotated} annotated frames"
+        return PairOutcome(pair, "unannotated", text if own.annotated else None)
+    mismatch = None
+    if own.only_predicted and not own.in_common:
+        sides = f"predicted {own.only_predicted[0]}, annotated {own.frames[0].label}"
+        mismatch = f"no predicted frame is annotated ({sides}); frame names or indices must be equal"
     missing_frames = int((lost & keep).sum())
     digests = truth_digest(pair, match, masks), prediction_digest(pair, alternatives, masks)
     if missing == "skip":
         keep &= ~lost
         if not keep.any():
             status = "missing" if status == "scored" else status
-            return PairOutcome(pair, status, error, None, missing_frames, (), (), *digests)
+            return PairOutcome(
+                pair, status, error, None, missing_frames, (), (), own.only_predicted, mismatch, *digests
+            )
     frames = [frame for frame, kept in zip(match.frames, keep.tolist(), strict=True) if kept]
     return PairOutcome(
-        pair, status, error, track.take(keep), missing_frames, frames, _candidates(match, masks), *digests
+        pair,
+        status,
+        error,
+        track.take(keep),
+        missing_frames,
+        frames,
+        _candidates(match, masks),
+        own.only_predicted,
+        mismatch,
+        *digests,
     )
 
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from pipeline.evaluation.metrics.pair_metrics import METRICS, iou32
 from pipeline.evaluation.protocols import MissingRule, Protocol
+from pipeline.evaluation.scoring.gap_objects import gap_pairs
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES, object_size, shape_attributes
 from pipeline.evaluation.scoring.score_pairs import PairOutcome, score_pairs
@@ -29,6 +30,12 @@ RESULT = pa.schema(  # one row for each pair; `values` and `weights` in the orde
         pa.field("error", pa.string()),
         pa.field("frames", pa.int32()),
         pa.field("missing_frames", pa.int32()),
+        pa.field("extra_frames", pa.int32()),  # predicted but not annotated
+        pa.field("extra_frame", pa.string()),  # the first of them
+        pa.field("frame_mismatch", pa.string()),  # a frame of each side, if none is in common
+        pa.field("has_target", pa.bool_()),
+        pa.field("truth_pixels", pa.int64()),  # of all scored frames
+        pa.field("predicted_pixels", pa.int64()),
         pa.field("values", pa.list_(pa.float64())),
         pa.field("weights", pa.list_(pa.float64())),
         pa.field("mask_attributes", pa.list_(pa.float64())),  # in the order of MASK_ATTRIBUTES
@@ -64,8 +71,13 @@ class Scorer:
         pairs = requested_pairs(task, self.truth.key, self.frame_step)
         if self.protocol.mean_over == "annotator":
             pairs = [_with_annotator(pair) for pair in pairs]
-        predictions = self.source.read(row_groups_of(task), pairs, all_labels=self.protocol.assigned)
-        return score_pairs(pairs, predictions, self.truth, self.protocol, self.missing)
+        truth = self.truth.rows({pair.video_id for pair in pairs})
+        if self.protocol.first_frame_objects and self.truth.key == "object_id":
+            pairs += gap_pairs(pairs, truth)
+        by_object = all(pair.expression_id is None for pair in pairs)
+        all_labels = self.protocol.assigned and by_object  # label maps: all labels compete, annotated or not
+        predictions = self.source.read_rows(row_groups_of(task), pairs, all_labels=all_labels)
+        return score_pairs(pairs, predictions, truth, self.truth, self.protocol, self.missing)
 
     def __call__(self, task: pa.Table) -> pa.Table:
         """Return the RESULT of a task. Raises as `outcomes`."""
@@ -82,12 +94,17 @@ class Scorer:
         row = {name: getattr(pair, name) for name in ("video_id", "expression_id", "object_id", "annotator", "row")}
         row |= {"status": outcome.status, "error": outcome.error, "missing_frames": outcome.missing_frames}
         row |= {"truth_digest": outcome.truth_digest, "prediction_digest": outcome.prediction_digest}
+        row |= {"extra_frames": len(outcome.only_predicted), "frame_mismatch": outcome.frame_mismatch}
+        row["extra_frame"] = str(outcome.only_predicted[0]) if outcome.only_predicted else None
+        row["has_target"] = bool(pair.annotation_keys) and not pair.is_gap
         not_measured = [None] * len(SHAPE_ATTRIBUTES)
         if track is None:
             return row | {"frames": 0, "mask_attributes": [None, *not_measured]}
         values = [METRICS[name](track) for name in self.metrics]
         row |= {
             "frames": len(track.index),
+            "truth_pixels": int(track.truth_area.sum()),
+            "predicted_pixels": int(track.predicted_area.sum()),
             "values": [value.value for value in values],
             "weights": [value.weight for value in values],
             "mask_attributes": [object_size(track.truth_area, track.pixels), *not_measured],

@@ -10,39 +10,65 @@ from pipeline.evaluation.protocols import MissingRule, Protocol
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.pairs_to_score import MaskKey, pairs_from_annotations, pairs_from_manifest
-from pipeline.masks.predictions import Predictions, frame_step, manifest_of, open_predictions
+from pipeline.masks.png_trees import DEFAULT_READING, PngReading
+from pipeline.masks.predictions import Predictions, frame_step, read_predictions
 from pipeline.masks.task_planning import locate, plan_tasks, row_groups_by_video
-from schemas.errors import InputError
+from pipeline.masks.tree_masks import TreeMasks
+from schemas.errors import ImplausibleError, InputError
 from schemas.pair import PairKey
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """An evaluation whose inputs are open. `manifest`: the one given, else that of the run, or None."""
+    """An evaluation whose inputs are open. `annotated`: `Annotations.keys_by_video`."""
 
     scorer: Scorer
     manifest: pa.Table | None
+    annotated: Mapping[str, frozenset[str]]
+    notes: list[str]
 
     @classmethod
     def open(
-        cls, predictions: str, annotations: str, manifest: str | None, protocol: Protocol, missing: MissingRule
+        cls,
+        predictions: str,
+        annotations: str,
+        manifest: pa.Table | None,
+        protocol: Protocol,
+        missing: MissingRule,
+        *,
+        force: bool = False,
+        reading: PngReading = DEFAULT_READING,
     ) -> "Scoring":
-        """Open the inputs of an evaluation. Raises InputError if one is not valid."""
-        truth, source = Annotations.open(annotations), open_predictions(predictions)
-        scorer = Scorer(source, truth, protocol, missing, frame_step(predictions))
-        return cls(scorer, manifest_of(predictions, manifest))
+        """Open the inputs of an evaluation; read those that are trees of PNGs.
 
-    def requested(self, annotated: Mapping[str, frozenset[str]]) -> pa.Table:
-        """Return the pairs to score, as REQUESTED. `annotated`: `Annotations.keys_by_video`."""
+        Raises InputError if one is not valid, ImplausibleError if predicted labels are no objects (unless `force`).
+        """
+        source = read_predictions(predictions, reading)
+        truth = Annotations.open(annotations, reading)
+        annotated = truth.keys_by_video()
+        notes = []
+        if isinstance(source, TreeMasks) and source.are_objects and truth.key == "object_id":
+            try:
+                source = source.with_objects(annotated)
+            except ImplausibleError as error:
+                if not force:
+                    raise
+                notes.append(str(error))
+        scorer = Scorer(source, truth, protocol, missing, frame_step(predictions))
+        return cls(scorer, manifest, annotated, notes)
+
+    def requested(self) -> pa.Table:
+        """Return the pairs to score, as REQUESTED."""
         if self.manifest is None:
-            return pairs_from_annotations(annotated, self.scorer.truth.key, self.scorer.source.are_objects)
-        return pairs_from_manifest(self.manifest, annotated, self.scorer.truth.key)
+            return pairs_from_annotations(self.annotated, self.scorer.truth.key, self.scorer.source.are_objects)
+        return pairs_from_manifest(self.manifest, self.annotated, self.scorer.truth.key)
 
 
 def plan_scoring(
     predictions: Predictions, requested: pa.Table, *, whole_videos: bool
-) -> tuple[list[pa.Table], list[MaskKey]]:
-    """Return tasks that hold every row of REQUESTED once, and the pairs that are predicted but not requested.
+) -> tuple[list[pa.Table], list[MaskKey], frozenset[str]]:
+    """Return tasks that hold every row of REQUESTED once, the pairs that are predicted but not requested, and the
+    videos that are predicted.
 
     The tasks hold the rows in order of video_id and manifest row, so that results do not depend on the row groups.
     whole_videos: keep the pairs of a video in one task, as assignment needs them.
@@ -57,6 +83,9 @@ def plan_scoring(
     ]
     located = locate(predictions, sorted(set(keys)))
     extra = sorted(located.keys() - set(keys))
+    videos = frozenset(video for video, _ in located)
+    if isinstance(predictions, TreeMasks):
+        videos = frozenset(path[0] for path in predictions.frames)
     for key in extra:
         del located[key]
     for key, row_groups in located.items():
@@ -64,6 +93,6 @@ def plan_scoring(
             text = f"predicted in both {row_groups[0].uri} and {row_groups[-1].uri}; write each pair into one table"
             raise InputError(f"{PairKey(*key)}: {text}")
     if whole_videos:
-        videos = [video for video, _ in keys]
-        return plan_tasks(requested, videos, row_groups=row_groups_by_video(located)), extra
-    return plan_tasks(requested, keys, row_groups=located), extra
+        together = [video for video, _ in keys]
+        return plan_tasks(requested, together, row_groups=row_groups_by_video(located)), extra, videos
+    return plan_tasks(requested, keys, row_groups=located), extra, videos

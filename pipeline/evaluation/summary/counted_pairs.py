@@ -124,7 +124,10 @@ def count_pairs(collected: CollectedScores, scorer: Scorer, manifest: pa.Table |
             del given["annotator"]  # the protocol may derive it
         computed: Any = sentence_attributes(manifest.select(["video_id", "expression"]).to_pandas())
         for name, column in (given | {name: computed[name] for name in computed if name not in given}).items():
-            pairs[name] = column.iloc[pairs["row"]].array
+            own = pairs[name] if name == "annotator" else None  # of objects without a row in the manifest
+            pairs[name] = column.reindex(pairs["row"]).array
+            if own is not None:
+                pairs[name] = pairs[name].where(pairs["row"] >= 0, own)
     averaged, column = np.ones(len(pairs), bool), scorer.protocol.mean_over
     if scorer.protocol.mean_of and column in pairs:
         values: Any = pd.to_numeric(pairs[column], errors="coerce")

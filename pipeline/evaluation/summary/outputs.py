@@ -45,6 +45,12 @@ def summarise(
         ]
         for name, rows in to_list.items()
     }
+    with_extra = table[table["extra_frames"] > 0].head(LISTED_PAIRS).to_dict("records")
+    extra_frames = [
+        {key: row[key] for key in SCORE_IDS if isinstance(row[key], str)}
+        | {"frames": int(row["extra_frames"]), "first": row["extra_frame"]}
+        for row in with_extra
+    ]
     overall = counted.means()
     if "mAP" in protocol.metrics:
         overall |= average_precision(collected.samples)
@@ -67,6 +73,7 @@ def summarise(
         "by": by,
         "warnings": notes,
         **listed,
+        "extra_frames": {"frames": int(table["extra_frames"].sum()), "pairs": extra_frames},
         "extra_pairs": [{"video_id": video, "expression_id": expression} for video, expression in extra[:LISTED_PAIRS]],
     }
 

@@ -10,8 +10,9 @@ from PIL import Image
 from model.referformer.inference.postprocess import choose_query, merge_objects, resize_logits
 from pipeline.export.davis import merge_masks, write_davis
 from pipeline.masks.by_video import MaskSource
-from pipeline.masks.label_maps import DAVIS_PALETTE
-from pipeline.masks.png_trees import PngTree
+from pipeline.masks.png_file import DAVIS_PALETTE
+from pipeline.masks.png_trees import DEFAULT_READING, PngTree
+from pipeline.masks.tree_masks import TreeMasks
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -103,7 +104,10 @@ def test_published_numbering_is_read_again(tmp_path):
     assert (image.mode, image.size) == ("P", (7, 5))
     tree = PngTree.find(str(tmp_path / "out/anno_2"))
     assert tree
-    back = {(row["object_id"], row["frame_index"]): row["counts"] for row in tree.annotations()[0].to_pylist()}
+    back = {
+        (row["object_id"], row["frame_index"]): row["counts"]
+        for row in TreeMasks.read(tree, DEFAULT_READING).annotations()[0].to_pylist()
+    }
     assert back == {
         (str(thing + 1), frame): rle.encode(mask[None])[0]
         for thing, frames in enumerate(masks)

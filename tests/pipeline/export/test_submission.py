@@ -15,9 +15,10 @@ from pipeline.export.validation import validate_submission
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
-from pipeline.masks.png_trees import PngTree
+from pipeline.masks.png_trees import DEFAULT_READING, PngTree
 from pipeline.masks.predictions import open_predictions
 from pipeline.masks.row_groups import read_row_groups
+from pipeline.masks.tree_masks import TreeMasks
 from schemas import rle
 from schemas.errors import InputError
 from tests.handmade import error_of, rows_of, run_of_truth
@@ -52,7 +53,7 @@ def test_the_unpacked_zip_has_the_same_masks(labelled_run, tmp_path):
     assert tree
     back = {
         (row["video_id"], row["expression_id"], row["frame_name"]): row["counts"]
-        for row in tree.annotations()[0].to_pylist()
+        for row in TreeMasks.read(tree, DEFAULT_READING).annotations()[0].to_pylist()
     }
     there = open_predictions(labelled_run.folder)
     rows = read_row_groups([row_group for row_group, _ in there.row_groups()]).to_pylist()

@@ -28,7 +28,7 @@ def metrics(golden) -> Path:
 def scored(metrics):
     truth = Annotations.open(str(metrics / "gt.parquet"))
     source = ParquetPredictions((str(metrics / "pred.parquet"),))
-    tasks, extra = plan_scoring(
+    tasks, extra, _ = plan_scoring(
         source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False
     )
     assert not extra

@@ -1,0 +1,74 @@
+"""Find evaluations that nobody can have meant: nothing annotated or predicted, or no frame in common."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from schemas.errors import ImplausibleError
+from schemas.pair import PairKey
+
+FACTS = (  # columns of RESULT
+    "video_id",
+    "expression_id",
+    "object_id",
+    "status",
+    "frames",
+    "missing_frames",
+    "has_target",
+    "truth_pixels",
+    "predicted_pixels",
+    "frame_mismatch",
+)
+FORCE = "correct it, or score it as it is with --force"
+
+
+@dataclass(slots=True)
+class Plausibility:
+    """Facts about all scored pairs, added task by task."""
+
+    with_target: int = 0  # pairs that are about an object and have a scored frame
+    with_truth: int = 0  # those whose object is in a scored frame
+    predicted: int = 0  # those that have a prediction of a scored frame
+    with_prediction: int = 0  # those with a predicted pixel
+    example: str = ""  # the first pair with a target
+    no_common_frame: str = ""  # the first pair none of whose predicted frames is annotated
+
+    def watch(self, results: Iterable[pa.Table]) -> Iterable[pa.Table]:
+        """Pass on tables of RESULT."""
+        for table in results:
+            for row in table.select(list(FACTS)).to_pylist():
+                self._add(row)
+            yield table
+
+    def _add(self, row: dict) -> None:
+        pair = str(PairKey(row["video_id"], row["expression_id"] or row["object_id"] or ""))
+        if row["frame_mismatch"] and not self.no_common_frame:
+            self.no_common_frame = f"{pair}: {row['frame_mismatch']}"
+        if not row["frames"] or not row["has_target"]:
+            return
+        self.example = self.example or pair
+        self.with_target += 1
+        self.with_truth += row["truth_pixels"] > 0
+        self.predicted += row["missing_frames"] < row["frames"] and row["status"] == "scored"
+        self.with_prediction += row["predicted_pixels"] > 0
+
+    def problems(self) -> list[str]:
+        """Return what is hardly meant."""
+        found = []
+        if self.no_common_frame:
+            found.append(self.no_common_frame)
+        if self.with_target and not self.with_truth:
+            text = "the annotations show no object in any scored frame, all background or void"
+            found.append(f"{text}; {self.with_target} pairs should have one, the first is {self.example}")
+        elif self.with_truth and self.predicted and not self.with_prediction:
+            text = "the predictions are empty in every frame"
+            found.append(f"{text}, although {self.with_truth} pairs have an object; the first is {self.example}")
+        return found
+
+    def require(self, *, force: bool) -> list[str]:
+        """Return the problems as notes if `force`. Raises ImplausibleError otherwise, if there is any."""
+        problems = self.problems()
+        if problems and not force:
+            raise ImplausibleError("\n".join([*problems, FORCE]))
+        return problems

@@ -1,0 +1,100 @@
+"""Read the values of one PNG mask, whatever pixel format it has."""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.io import storage
+from pipeline.video.picture import MAX_BYTES as MAX_IMAGE_BYTES
+from pipeline.video.types import check_size
+from schemas.errors import MediaError, StorageError
+
+# The 256 colours of DAVIS and PASCAL VOC: bits of the index dealt to red, green and blue, highest first.
+_BITS = np.arange(256)[:, None, None] >> (3 * np.arange(8)[:, None] + np.arange(3)) & 1  # [256, 8, 3]
+PALETTE_COLOURS = (_BITS << (7 - np.arange(8)[:, None])).sum(1)  # [256, 3]
+DAVIS_PALETTE = PALETTE_COLOURS.astype(np.uint8).tobytes()
+_CODES = PALETTE_COLOURS @ [65536, 256, 1]
+_IDS = np.argsort(_CODES)
+
+PALETTE, GRAY, DAVIS_COLOURS = "palette images", "8-bit gray", "colours of the DAVIS palette"
+_SCALES = {2: 85, 4: 17}  # by which Pillow multiplies gray of so many bits
+
+
+class PngMask(NamedTuple):
+    """The values of a mask, uint8 or uint16 [H, W], and its pixel format in words."""
+
+    values: np.ndarray
+    pixel_format: str
+
+
+class ColourError(MediaError):
+    """The colours of a mask have no meaning."""
+
+
+def read_png(uri: str, content: bytes | None = None, *, binary: bool = False) -> PngMask:
+    """Read a mask from `uri`, or from the PNG file `content` that `uri` names in errors.
+
+    Palette images keep their indices, gray images their values, with 1, 2, 4, 8 or 16 bits. An image in colours is gray
+    if its planes are equal; the colours of the DAVIS palette are its indices; with `binary`, 255 stands for any colour
+    but black. Raises MediaError if the file is damaged, ColourError for other colours and for transparent pixels, and
+    StorageError if the storage fails.
+    """
+    if content is None:
+        try:
+            content = storage.read_bytes(uri, limit=MAX_IMAGE_BYTES)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise MediaError("corrupt", f"{uri}: the mask cannot be read ({error}); replace it") from error
+    image = _load(uri, content)
+    bits = content[24]
+    if image.mode == "P":
+        return PngMask(np.asarray(image), PALETTE)
+    if image.mode in ("1", "L"):
+        values: np.ndarray = np.asarray(image).astype(np.uint8, copy=False)
+        if bits in _SCALES:
+            values = np.asarray(values // _SCALES[bits])
+        return PngMask(np.asarray(values), f"{bits}-bit gray")
+    if image.mode.startswith("I"):
+        return PngMask(np.asarray(image).astype(np.uint16), f"{bits}-bit gray")
+    return _from_colours(uri, image, binary)
+
+
+def _load(uri: str, content: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content), formats=("PNG",))
+        check_size(image.width, image.height, uri)
+        image.load()
+    except MediaError:
+        raise
+    except Exception as error:  # damaged data makes Pillow raise many kinds
+        reason: object = error
+        if isinstance(error, UnidentifiedImageError):  # its own text names an object in memory
+            reason = "not a PNG file, or truncated" if content else "the file is empty"
+        raise MediaError("corrupt", f"{uri}: the mask cannot be read ({reason}); replace it") from error
+    return image
+
+
+def _from_colours(uri: str, image: Image.Image, binary: bool) -> PngMask:
+    advice = "save object ids as a palette or gray PNG"
+    planes = np.asarray(image)
+    if image.mode.endswith("A"):
+        if (planes[..., -1] != 255).any():
+            raise ColourError("corrupt", f"{uri}: mask of mode {image.mode} with transparent pixels; {advice}")
+        planes = planes[..., :-1]
+    if (planes == planes[..., :1]).all():
+        return PngMask(np.ascontiguousarray(planes[..., 0]), f"{image.mode} with equal planes")
+    if binary:
+        return PngMask(
+            np.where(planes.any(2), np.uint8(255), np.uint8(0)),
+            f"{image.mode}, any colour but black taken as foreground",
+        )
+    codes = planes.astype(np.int64) @ [65536, 256, 1]
+    at = np.minimum(np.searchsorted(_CODES[_IDS], codes), len(_IDS) - 1)
+    ids = _IDS[at]
+    if (_CODES[ids] != codes).any():
+        text = f"mask of mode {image.mode} in colours that are not of the DAVIS palette"
+        raise ColourError("corrupt", f"{uri}: {text}; {advice}")
+    return PngMask(ids.astype(np.uint8), DAVIS_COLOURS)
