@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
-from jobs.segment import check_manifest, check_model, plan_options, run_folder, to_retry
+from jobs.segment import check_manifest, check_model, plan_options, run_folder
 from pipeline.runs.plan import PlanSize, plan_part
+from pipeline.runs.retry import to_retry
 from pipeline.runs.run import Run
 
 
@@ -48,8 +49,7 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
     """Raises InputError for whatever `rvos segment` rejects before it starts."""
     inputs, fingerprint, checkpoint = check_model(config)
     manifest = check_manifest(config, checkpoint)
-    folder = run_folder(config, fingerprint, inputs)
-    exists = Run.exists(folder, fingerprint, inputs)
+    folder, exists = run_folder(config, fingerprint, inputs)
     the_run = Run(folder, fingerprint)
     rows = the_run.new_rows(manifest, config.manifest, config.limit)
     new = PlanSize()

@@ -5,8 +5,8 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -26,6 +26,7 @@ from pipeline.io.manifest import manifest_digest, read_manifest
 from pipeline.runs.commit import Receipt
 from pipeline.runs.log import invocation_log
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.retry import to_repair, to_retry
 from pipeline.runs.run import OtherRunError, Run, Unit
 from pipeline.segment.actor import Invocation, ModelOptions, segment_units
 from pipeline.segment.bottleneck import find_bottleneck
@@ -119,9 +120,8 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
     """Check the input, open the run and plan new rows. Returns the run, its units, and those to do, longest first."""
     digest = f"{manifest_digest(config.manifest)} {config.limit}"
     inputs, fingerprint, checkpoint = check_model(config)
-    folder = run_folder(config, fingerprint, inputs)
-    the_run = Run(folder, fingerprint)
-    exists = Run.exists(folder, fingerprint, inputs)
+    folder, exists = run_folder(config, fingerprint, inputs)
+    the_run = Run.open(folder) if exists else Run(folder, fingerprint)
     if config.strict or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
         paths = ("manifest", "run") if config.is_bundled else ("manifest", "run", "checkpoint")
@@ -132,37 +132,27 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions | {name: _installed(name) for name in RECORDED_PACKAGES},
         }
-        the_run = Run.start(folder, fingerprint, inputs, record)
+        the_run = Run.start(folder, fingerprint, inputs, record, unsafe=config.unsafe_storage)
         the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
     units, committed = the_run.units(), the_run.committed()
     todo = [unit for unit in units if unit.unit_id not in committed]
+    damaged = to_repair(the_run, units, committed) if config.repair else []
+    todo += damaged
+    committed -= {unit.unit_id for unit in damaged}
     todo += [unit for unit, _ in to_retry(the_run, units, committed, config.retry_statuses)]
     return the_run, units, sorted(todo, key=lambda unit: -unit.pair_frames)
 
 
-def to_retry(
-    the_run: Run, units: list[Unit], committed: set[str], retry_statuses: tuple[str, ...]
-) -> Iterator[tuple[Unit, Receipt]]:
-    """Yield the next generation of each committed unit with pairs of these statuses, and its present receipt."""
-    if not retry_statuses:
-        return
-    done = [unit for unit in units if unit.unit_id in committed]
-    for unit, receipt in zip(done, the_run.receipts(unit.unit_id for unit in done), strict=True):
-        if not receipt.failed.keys().isdisjoint(retry_statuses):
-            yield replace(unit, generation=receipt.generation + 1), receipt
-
-
-def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> str:
-    """Return RUN, or --new-run if RUN has another fingerprint. Raises InputError if neither fits."""
+def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[str, bool]:
+    """Return RUN, or --new-run if RUN has another fingerprint, and True if it exists. Raises InputError."""
     folder = storage.absolute(config.run)
     try:
-        Run.exists(folder, fingerprint, inputs)
+        return folder, Run.exists(folder, fingerprint, inputs)
     except OtherRunError:
         if config.new_run is None:
             raise
-        folder = storage.absolute(config.new_run)
-        Run.exists(folder, fingerprint, inputs)
-    return folder
+    folder = storage.absolute(config.new_run)
+    return folder, Run.exists(folder, fingerprint, inputs)
 
 
 def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:

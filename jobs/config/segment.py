@@ -80,6 +80,16 @@ class SegmentConfig(RunOptions):
         heading="Retrying",
         help="Segment failed pairs again: all, or those with these statuses, as in --retry-errors=oom,timeout.",
     )
+    repair: bool = option(
+        default=False,
+        heading="Retrying",
+        help="Read all committed units, and segment those again whose file is damaged.",
+    )
+    unsafe_storage: bool = option(
+        default=False,
+        heading="Output",
+        help="Create the run although its storage cannot keep concurrent writers apart. Start one command at a time.",
+    )
     new_run: str | None = option(
         default=None,
         metavar="DIR",

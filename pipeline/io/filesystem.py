@@ -97,6 +97,10 @@ def _with_reason(fs: Any, uri: str, error: Exception) -> Exception:
     return error
 
 
+class UnsupportedError(StorageError):
+    """The storage does not know a kind of request (HTTP 501)."""
+
+
 class NoBucketError(Exception):
     """The bucket of a URI does not exist."""
 
@@ -114,7 +118,7 @@ def _translated(error: Exception, uri: str) -> OSError:
     known = next((number for kind, number in ERRNOS.items() if isinstance(error, kind)), None)
     busy = status >= 500 or status == 429 or code == "RequestTimeout"
     if status == 501:
-        return StorageError(f"{uri}: the storage does not support this request ({code or status}: {reason})")
+        return UnsupportedError(f"{uri}: the storage does not support this request ({code or status}: {reason})")
     if known or (status and not busy) or name == "ParamValidationError" or not uri.startswith(S3):
         return OSError(known or getattr(error, "errno", None) or errno.EIO, reason, uri)
     server = next((f" at {os.environ[name]}" for name in ENDPOINTS if os.environ.get(name)), "")

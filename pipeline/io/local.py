@@ -1,8 +1,10 @@
 """Operations on local files that the standard library lacks: nameless files, durable commits, walks along links."""
 
 import contextlib
+import ctypes
 import errno
 import os
+import shutil
 import socket
 import tempfile
 import uuid
@@ -16,6 +18,8 @@ PATH_ERRNOS = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL,
     errno.EFBIG, errno.EILSEQ, errno.EEXIST, errno.ENXIO, errno.ENODEV, errno.EOVERFLOW,
 }  # fmt: skip
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
+AT_FDCWD, RENAME_NOREPLACE = -100, 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -80,11 +84,36 @@ def link(path: str, uri: str, *, replace: bool) -> bool:
             os.link(os.path.abspath(path), hidden if replace else uri, src_dir_fd=handle, follow_symlinks=True)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            stack.callback(Path(hidden).unlink, missing_ok=True)
+            shutil.copyfile(path, hidden)
+            _sync(hidden)
+            if not replace and not _rename_new(hidden, uri):
+                return False
         if replace:
             stack.callback(Path(hidden).unlink, missing_ok=True)  # left if both names were one file already
             os.replace(hidden, uri)
-        os.fsync(handle)
+        with contextlib.suppress(OSError):  # the file is visible: where folders cannot be synced, nothing is left to do
+            os.fsync(handle)
     return True
+
+
+def _sync(path: str) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _rename_new(path: str, uri: str) -> bool:
+    """Rename `path` to `uri` in one step, for file systems without hard links. Returns False if `uri` exists."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(path), AT_FDCWD, os.fsencode(uri), RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number == errno.EEXIST:
+        return False
+    raise OSError(number, f"no hard links, and no rename that keeps an existing file: {os.strerror(number)}", uri)
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:

@@ -49,7 +49,9 @@ def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
     if storage.exists(storage.join(out, marker)):  # a listing of a large folder takes longer
         return True
     found = storage.names(out, missing_ok=True, hidden=True)
-    for name in found if marker not in found else ():  # unless another process was faster
+    for name in found if marker not in found else ():
+        if storage.exists(storage.join(out, marker)):  # another process was faster
+            return True
         if not any(fnmatch(name, pattern) for pattern in leftovers):
             raise InputError(f"{out} is not empty and has no {marker} (it holds {name}); choose a new or empty folder")
     return marker in found

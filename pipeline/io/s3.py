@@ -126,14 +126,17 @@ class S3File(io.RawIOBase):
         return len(content)
 
 
-def upload(path: str, uri: str, condition: dict[str, str]) -> bool:
-    """Upload a file in one step. Returns False, changing nothing, if `condition` (IfNoneMatch or IfMatch) fails."""
+def upload(path: str, uri: str, condition: dict[str, str], *, in_parts: bool = False) -> bool:
+    """Upload a file in one step. Returns False, changing nothing, if `condition` (IfNoneMatch or IfMatch) fails.
+
+    Large files go up in parts, small ones if `in_parts`.
+    """
     tries = 0
     with filesystem(uri) as fs:
         while True:
             tries += 1
             try:
-                if os.path.getsize(path) <= SINGLE_PUT_BYTES:
+                if os.path.getsize(path) <= SINGLE_PUT_BYTES and not in_parts:
                     with open(path, "rb") as file:
                         fs.call_s3("put_object", **_target(fs, uri), **condition, Body=file)
                 else:

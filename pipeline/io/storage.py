@@ -25,6 +25,7 @@ from schemas.errors import InputError, ReplacedError
 
 MAX_NAME_BYTES = 200  # of an id, which becomes part of file names
 SWAP_LOCK = ".swap.lock"
+PROBE_PREFIX = ".probe-"  # of the folder in which a storage is probed
 READ_TRIES = 5  # of a file that is replaced while it is read
 
 Result = TypeVar("Result")
@@ -107,7 +108,7 @@ def names(folder: str, *, missing_ok: bool = False, hidden: bool = False) -> lis
 
 def _is_ours(name: str) -> bool:
     """Return True for a hidden file that a killed `commit` or a `swap` leaves behind."""
-    return name.endswith(".part") or name == SWAP_LOCK
+    return name.endswith(".part") or name == SWAP_LOCK or name.startswith(PROBE_PREFIX)
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
@@ -217,7 +218,8 @@ def version(uri: str) -> str:
     if is_remote(uri):
         with filesystem(uri) as fs:
             return str(fs.info(uri)["ETag"])
-    stat = os.stat(uri)
+    with open(uri, "rb") as file:  # on network file systems, os.stat may answer with what it knew before
+        stat = os.fstat(file.fileno())
     return f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}"
 
 

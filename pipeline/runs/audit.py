@@ -48,7 +48,7 @@ class Audit:
         if len(self.listed[kind]) < LISTED:
             self.listed[kind].append(text)
 
-    def add(self, unit_id: str, content: UnitContent, planned: set[PairKey], fingerprint: str) -> list[PairKey]:
+    def add(self, unit_id: str, content: UnitContent, planned: set[PairKey], run: Run) -> list[PairKey]:
         """Add one unit. Returns the pairs in it that its plan does not have."""
         self.pairs += len(planned)
         if content.problem:
@@ -57,8 +57,10 @@ class Audit:
                 self.find("missing", f"{key}: unit {unit_id} is unreadable")
             return []
         receipt = content.receipt
-        if receipt.fingerprint != fingerprint:
+        if receipt.fingerprint != run.fingerprint:
             self.find("stale", f"unit {unit_id} was made with fingerprint {receipt.fingerprint}")
+        elif receipt.run_id and receipt.run_id != run.run_id:
+            self.find("stale", f"unit {unit_id} was made by an earlier run in this folder")
         elif receipt.unit_id != unit_id:
             self.find("stale", f"unit {unit_id} is a copy of unit {receipt.unit_id}")
         self.generations += receipt.generation
@@ -100,7 +102,7 @@ def audit_run(run: Run) -> Audit:
         return unit[0], set(unit[1]), UnitContent.read(run, *unit, **options)
 
     for unit_id, planned, content in bounded_map(read, units(), READERS):
-        strays += audit.add(unit_id, content, planned, run.fingerprint)
+        strays += audit.add(unit_id, content, planned, run)
     elsewhere = set(PairKey.of_all(run.manifest())) if strays and audit.parts else set()
     for key in strays:
         audit.find("duplicate" if key in elsewhere else "orphan", f"{key} is in a unit that should not hold it")

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import checksum, storage
+from pipeline.io import checksum, local, storage
 from schemas.check import add_missing_columns
-from schemas.errors import InfrastructureError
+from schemas.errors import InfrastructureError, InputError, ReplacedError, StorageError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
 
@@ -46,6 +46,7 @@ class Receipt:
     kept_pairs: int = 0  # of `pairs`: copied from the generation before
     kept_frames: int = 0  # of `frames`: copied likewise
     fresh: bool = True  # False: read from an object that already existed
+    run_id: str = ""  # of run.json
     sealed: bool = False  # True: the file has a checksum, see `pipeline.io.checksum`
 
     def to_json(self) -> str:
@@ -62,7 +63,7 @@ class ReplacedObject:
 
     uri: str
     version: str
-    receipt: Receipt
+    receipt: Receipt | None  # None: the object is damaged, and nothing of it is kept
     retried_pairs: frozenset[PairKey]
 
     @classmethod
@@ -76,6 +77,26 @@ class ReplacedObject:
         return cls(uri, version, receipt, frozenset(PairKey.of_all(failed)))
 
 
+def damage_of(uri: str) -> str | None:
+    """Return the reason why a committed object cannot be read, or None if it is intact."""
+
+    def read() -> str | None:
+        with storage.local_file(uri) as path:
+            sealed = checksum.is_sealed(path)
+            with pq.ParquetFile(path) as file:
+                lost = receipt_of(file, uri).sealed and not sealed
+                return "its checksum is missing" if lost else None
+
+    try:
+        return storage.read_again(read)
+    except StorageError:
+        raise
+    except Exception as error:  # damaged Parquet makes pyarrow raise many kinds
+        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
+            raise failure from None
+        return str(error) or type(error).__name__
+
+
 class UnitWriter:
     """Write the rows of one unit, then commit them. Memory is one row group, for units of any length.
 
@@ -86,6 +107,7 @@ class UnitWriter:
     def __init__(self, uri: str, receipt: Receipt, replaced: ReplacedObject | None = None):
         self.uri, self.receipt, self.replaced = uri, receipt, replaced
         self._pairs: set[PairKey] = set()
+        self._is_late = False  # True: another process has replaced the object meanwhile
         self._began = time.monotonic()
         receipt.started, receipt.sealed = time.time(), True
 
@@ -94,14 +116,23 @@ class UnitWriter:
         self._path = self._spool.__enter__()
         self._writer = pq.ParquetWriter(self._path, PREDICTIONS, compression="zstd", write_page_checksum=True)
         if self.replaced:
-            with storage.open_parquet(self.replaced.uri) as file:
+            self._keep_rows(self.replaced)
+        return self
+
+    def _keep_rows(self, replaced: ReplacedObject) -> None:
+        """Copy the good rows of the object that is replaced. If it has been replaced by now, `commit` finds that."""
+        self.receipt.generation = replaced.receipt.generation + 1 if replaced.receipt else 1
+        if not replaced.receipt:
+            return
+        try:
+            with storage.open_parquet(replaced.uri) as file:
                 for number in range(file.num_row_groups):  # each holds rows of one pair
                     rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
-                    if pair_key(rows) not in self.replaced.retried_pairs:
+                    if pair_key(rows) not in replaced.retried_pairs:
                         self.write(rows)
-            self.receipt.generation = self.replaced.receipt.generation + 1
-            self.receipt.kept_pairs, self.receipt.kept_frames = self.receipt.pairs, self.receipt.frames
-        return self
+        except ReplacedError:
+            self._is_late = True
+        self.receipt.kept_pairs, self.receipt.kept_frames = self.receipt.pairs, self.receipt.frames
 
     def __exit__(self, *exc: object) -> None:
         with contextlib.suppress(OSError):  # such as a full disk; this content is not needed any more
@@ -132,7 +163,7 @@ class UnitWriter:
         self._writer.close()
         checksum.seal(self._path)
         if self.replaced:
-            visible = storage.swap(self._path, self.uri, self.replaced.version)
+            visible = not self._is_late and storage.swap(self._path, self.uri, self.replaced.version)
         else:
             visible = storage.commit(self._path, self.uri)
         if visible:
@@ -141,7 +172,7 @@ class UnitWriter:
         if replace(theirs, fresh=True) == self.receipt:  # ours: the answer to its first upload was lost
             return self.receipt
         same = theirs.fingerprint == self.receipt.fingerprint and theirs.generation >= self.receipt.generation
-        if not same or unit_pairs(self.uri) != self._pairs:
+        if not same or (unit_pairs(self.uri) != self._pairs and not self._is_late):
             raise InfrastructureError(f"{self.uri} holds other pairs or another fingerprint; run 'rvos audit'")
         return theirs
 
@@ -153,7 +184,10 @@ def read_receipt(uri: str) -> Receipt:
         with storage.open_parquet(uri) as file:
             return receipt_of(file, uri)
 
-    return storage.read_again(read)
+    try:
+        return storage.read_again(read)
+    except InputError as error:
+        raise InputError(f"{error}; replace the damaged unit by repeating 'rvos segment' with --repair") from None
 
 
 def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:

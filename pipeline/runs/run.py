@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.io import output_folder, storage
+from pipeline.io.guarantees import missing_guarantees
 from pipeline.io.parallel import bounded_map
 from pipeline.runs import plan
 from pipeline.runs.commit import Receipt, read_receipt
@@ -39,6 +41,7 @@ class Unit:
     stop: int
     pair_frames: int
     generation: int = 0
+    repair: bool = False  # True: replaces an object that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +50,31 @@ class Run:
 
     folder: str
     fingerprint: str
+    run_id: str = ""  # a folder that is removed and begun again has another one
 
     @classmethod
-    def start(cls, folder: str, fingerprint: str, fingerprint_inputs: dict, record: dict) -> "Run":
+    def start(
+        cls, folder: str, fingerprint: str, fingerprint_inputs: dict, record: dict, *, unsafe: bool = False
+    ) -> "Run":
         """Open the run in `folder`, or create it with `record` in its run.json.
 
         `fingerprint_inputs` holds the options that the fingerprint is the hash of. Raises InputError if the folder
-        holds other files, OtherRunError, which lists the differences, if it holds a run with another fingerprint.
+        holds other files, or if its storage cannot keep a new run safe (unless `unsafe`); OtherRunError, which lists
+        the differences, if it holds a run with another fingerprint.
         """
         if not cls.exists(folder, fingerprint, fingerprint_inputs):
-            document = {"fingerprint": fingerprint, "decides": fingerprint_inputs, **record}
+            missing = missing_guarantees(folder)
+            if missing and not unsafe:
+                raise InputError(
+                    f"the storage of {folder} cannot guarantee that pairs are written once: {'; '.join(missing)}. "
+                    "Choose another storage, or use --unsafe-storage and start one command at a time"
+                )
+            document = {"fingerprint": fingerprint, "decides": fingerprint_inputs, "run_id": uuid.uuid4().hex, **record}
+            document["storage"] = {"missing": missing}
             text = json.dumps(document, indent=2, sort_keys=True) + "\n"
             storage.write_bytes(storage.join(folder, RUN_JSON), text.encode(), replace=False)
             cls.exists(folder, fingerprint, fingerprint_inputs)  # another process may have created it first
-        return cls(folder, fingerprint)
+        return cls.open(folder)
 
     @classmethod
     def exists(cls, folder: str, fingerprint: str, fingerprint_inputs: dict) -> bool:
@@ -79,7 +93,13 @@ class Run:
     @classmethod
     def open(cls, folder: str) -> "Run":
         """Open an existing run. Raises InputError if `folder` is not a run."""
-        return cls(folder, read_run_json(folder)["fingerprint"])
+        document = read_run_json(folder)
+        return cls(folder, document["fingerprint"], document.get("run_id", ""))
+
+    def require_same(self) -> None:
+        """Raise InputError if the folder holds another run by now."""
+        if read_run_json(self.folder).get("run_id", "") != self.run_id:
+            raise InputError(f"{self.folder} was removed and begun again by another command; this one stops")
 
     def extend_plan(
         self,

@@ -18,7 +18,7 @@ from pipeline.cluster.tasks import data_context
 from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
 from pipeline.runs.attempts import AttemptTracker, next_retry_step
-from pipeline.runs.commit import Receipt, ReplacedObject, read_receipt
+from pipeline.runs.commit import Receipt, ReplacedObject, damage_of, read_receipt
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
@@ -98,15 +98,18 @@ class UnitSegmenter:
         (row,) = batch.to_pylist()
         unit, since = Unit(**row), time.perf_counter()
         uri = self.run.masks_uri(unit.unit_id)
-        receipt = read_receipt(uri) if storage.exists(uri) else None
-        if receipt is None or receipt.generation < unit.generation:
-            replaced = ReplacedObject.read(uri, self.retry_statuses) if receipt else None
+        receipt, replaced = self._committed(unit, uri)
+        if receipt is None or replaced:
             rows = self.run.rows(unit).to_pylist()
+            if receipt and replaced:
+                rows = [row for row in rows if PairKey.of(row) in replaced.retried_pairs]
             job = UnitJob(
                 unit_id=unit.unit_id,
                 fingerprint=self.run.fingerprint,
                 uri=uri,
-                rows=[row for row in rows if PairKey.of(row) in replaced.retried_pairs] if replaced else rows,
+                rows=rows,
+                run_id=self.run.run_id,
+                confirm=self.run.require_same,
                 step=next_retry_step(self.tracker.deaths(unit.unit_id)),
                 replaced=replaced,
                 since=since,
@@ -117,6 +120,18 @@ class UnitSegmenter:
                 self.jobs.put(job)
             receipt = promised.result()
         return pa.table({"receipt": [receipt.to_json()]})
+
+    def _committed(self, unit: Unit, uri: str) -> tuple[Receipt | None, ReplacedObject | None]:
+        """Return the receipt of the unit's object, None if there is none; and the object if it must be replaced."""
+        if not storage.exists(uri):
+            return None, None
+        if unit.repair:
+            version = storage.version(uri)
+            if damage_of(uri):
+                return None, ReplacedObject(uri, version, None, frozenset())
+        receipt = read_receipt(uri)
+        again = receipt.generation < unit.generation
+        return receipt, ReplacedObject.read(uri, self.retry_statuses) if again else None
 
     def _work(self, chain: Iterator[Receipt]) -> None:
         """Set the receipts in turn while the process lives. An error of the chain fails all calls from then on."""

@@ -5,7 +5,7 @@ model -> write:   UnitStart ((Answer* ClipDone)* AttemptEnd)* UnitDone
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from model.segmenter import Segmentation, SegmenterStats
@@ -25,6 +25,8 @@ class UnitJob:
     fingerprint: str
     uri: str
     rows: list[dict]
+    run_id: str = ""
+    confirm: Callable[[], None] = lambda: None  # called before the commit; raises if the run is gone
     step: RetryStep = field(default_factory=RetryStep)
     replaced: ReplacedObject | None = None
     since: float = field(default_factory=time.perf_counter)  # when the unit came; the model waits for it from then on

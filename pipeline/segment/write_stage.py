@@ -21,7 +21,7 @@ from schemas.pair import PairKey
 def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
     """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI."""
     job = start.job
-    receipt = Receipt(job.unit_id, job.fingerprint)
+    receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id)
     with UnitWriter(job.uri, receipt, job.replaced) as writer:
         for row, status, error in start.failed:
             writer.write(error_row(row, status, error))
@@ -36,6 +36,7 @@ def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], trac
                     receipt.parity, receipt.halvings = stats.parity, stats.halvings
                     break
         started = time.perf_counter()
+        job.confirm()
         written = writer.commit()
         written.seconds["write"] += time.perf_counter() - started
         return written

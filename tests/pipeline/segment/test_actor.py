@@ -2,17 +2,21 @@
 
 import json
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
+from pipeline.runs.audit import audit_run
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.retry import to_repair
 from pipeline.runs.run import Run, Unit
 from pipeline.segment import actor
 from pipeline.segment.actor import Invocation, ModelOptions, UnitSegmenter
 from pipeline.segment.clips import FrameOptions
+from schemas.errors import InputError
 from tests.pipeline.segment.fake import FakeSegmenter
 
 
@@ -50,6 +54,36 @@ def test_a_unit_that_comes_twice_is_made_once(run, segmenter):
     assert second == first | {"fresh": False, "seconds": second["seconds"]}  # with the time of the commit
     assert len(segmenter.calls) == 2  # windows
     assert not storage.names(storage.join(run.folder, "attempts", unit.unit_id))
+
+
+def test_a_run_that_was_begun_again_takes_no_units_of_the_old_command(run, segmenter):
+    (unit,) = run.units()
+    made = unit_segmenter(run)
+    storage.remove(storage.join(run.folder, "run.json"))
+    Path(run.folder, "plan").rename(Path(run.folder).parent / "plan")
+    again = Run.start(run.folder, "f", {}, {})
+    Path(run.folder).parent.joinpath("plan").rename(Path(run.folder, "plan"))
+    with pytest.raises(InputError, match="was removed and begun again"):
+        call(made, unit)
+    assert again.committed() == set()
+
+
+@pytest.mark.parametrize("damage", [b"", b"half of a file", None])
+def test_a_damaged_unit_is_repaired(run, segmenter, damage):
+    (unit,) = run.units()
+    call(unit_segmenter(run), unit)
+    path = Path(run.masks_uri(unit.unit_id))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:] if damage is None else damage)
+    if damage is not None:
+        with pytest.raises(InputError, match="--repair"):
+            list(run.receipts([unit.unit_id]))
+    (todo,) = to_repair(run, [unit], run.committed())
+    receipt = call(unit_segmenter(run), todo)
+    assert (receipt["pairs"], receipt["frames"], receipt["generation"], receipt["fresh"]) == (2, 10, 1, True)
+    assert to_repair(run, [unit], run.committed()) == []
+    assert audit_run(run).clean
+    assert not call(unit_segmenter(run), todo)["fresh"]  # another command has repaired it
 
 
 def test_the_clock_of_an_attempt_runs_while_the_model_works(run, segmenter):
