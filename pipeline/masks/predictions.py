@@ -12,7 +12,7 @@ from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
 from pipeline.masks.row_groups import RowGroup, list_row_groups, read_row_groups
 from pipeline.masks.tree_masks import TreeMasks
-from pipeline.runs.compact import DOCUMENT, complete_parts
+from pipeline.runs.compact import DOCUMENT, STARTED, complete_parts
 from pipeline.runs.run import Run, is_run, read_run_json
 from schemas.errors import InputError
 from schemas.pair import PairKey
@@ -72,7 +72,7 @@ def open_predictions(uri: str) -> ParquetPredictions | PngTree:
     folder = storage.join(uri, "masks") if is_run(uri) else uri
     names = storage.names(folder) if storage.is_folder(folder) else []
     tables = [name for name in names if name.endswith(".parquet")]
-    if DOCUMENT in names and (parts := complete_parts(folder)) is not None:
+    if {DOCUMENT, STARTED} & set(names) and (parts := complete_parts(folder)) is not None:
         return ParquetPredictions(tuple(storage.join(folder, part.name) for part in parts))
     if tables or is_run(uri):
         return ParquetPredictions(tuple(storage.join(folder, name) for name in tables))

@@ -1,7 +1,9 @@
 """Copy the masks of a run to few large files sorted by video: a separate data set, which leaves the run alone.
 
-OUT/part-00000.parquet ...  PREDICTIONS sorted by video and expression, about FILE_BYTES each, a video in one file
-OUT/_compact.json           the run and the sizes of the files; written last, so the data set is complete once it exists
+OUT/_compact_started.json    marks the folder as ours until it is complete
+OUT/part-00000-<content>.parquet ...  PREDICTIONS sorted by video and expression, about FILE_BYTES each, a video in one
+                             file; <content> is a hash of the run's units, so that two compactions never mix
+OUT/_compact.json            the run and the sizes of the files; created last: the data set is complete once it exists
 """
 
 import hashlib
@@ -10,6 +12,7 @@ import io
 import itertools
 import json
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +32,8 @@ from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
 
 DOCUMENT = "_compact.json"
+STARTED = "_compact_started.json"
+OWN_PART = re.compile(r"part-\d{5}-[0-9a-f]{12}\.parquet")
 FILE_BYTES = 128 * 2**20
 GROUP_BYTES = 16 * 2**20  # of a row group, before compression
 READERS = 4  # units read ahead, in compressed form
@@ -70,19 +75,34 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
     """
     output_folder.require_outside(out, run.folder)
     content = run_content(run)
-    existing = read_document(out) if output_folder.has_marker(out, DOCUMENT, leftovers=["part-*.parquet"]) else None
-    if existing is not None:
-        if (existing.fingerprint, existing.content) != (run.fingerprint, content):
-            raise InputError(
-                f"{out} was made from another run, or from this one before it changed; choose a new folder"
-            )
-        return existing, True
-    parts = tuple(_write_parts(out, sorted_rows(run)))
-    for name in set(storage.names(out)) - {part.name for part in parts}:  # of an interrupted try, before the run grew
-        storage.remove(storage.join(out, name))
-    made = Compacted(run.folder, run.fingerprint, content, parts)
-    storage.write_bytes(storage.join(out, DOCUMENT), (json.dumps(asdict(made), indent=2) + "\n").encode())
-    return made, False
+    output_folder.require_folder(out)
+    existing = read_document(out)
+    if existing is None:
+        if not storage.exists(storage.join(out, STARTED)):
+            output_folder.require_empty(out)
+            storage.write_bytes(storage.join(out, STARTED), (json.dumps({"run": run.folder}) + "\n").encode())
+        parts = tuple(_write_parts(out, content[:12], sorted_rows(run)))
+        made = Compacted(run.folder, run.fingerprint, content, parts)
+        if run_content(run) != content:
+            _remove_parts(out, parts)
+            raise InfrastructureError(f"{run.folder} has changed while it was copied; repeat the command")
+        text = (json.dumps(asdict(made), indent=2) + "\n").encode()
+        if storage.write_bytes(storage.join(out, DOCUMENT), text, replace=False):
+            left = {name for name in storage.names(out) if OWN_PART.fullmatch(name)} - {part.name for part in parts}
+            for name in [*left, STARTED]:  # parts of an interrupted try, before the run changed
+                storage.remove(storage.join(out, name))
+            return made, False
+        existing = read_document(out)
+        if existing and existing.content != content:
+            _remove_parts(out, parts)
+    if not existing or (existing.fingerprint, existing.content) != (run.fingerprint, content):
+        raise InputError(f"{out} was made from another run, or from this one before it changed; choose a new folder")
+    return existing, True
+
+
+def _remove_parts(out: str, parts: Iterable[CompactedFile]) -> None:
+    for part in parts:
+        storage.remove(storage.join(out, part.name))
 
 
 def read_document(out: str) -> Compacted | None:
@@ -100,10 +120,12 @@ def read_document(out: str) -> Compacted | None:
 def complete_parts(out: str) -> tuple[CompactedFile, ...] | None:
     """Return the parts of the data set in the folder `out`; None if it is not one.
 
-    Raises InputError if its DOCUMENT is damaged, or a part is missing or has another size.
+    Raises InputError if it is not complete, if its DOCUMENT is damaged, or if a part is missing or has another size.
     """
     document = read_document(out)
     if document is None:
+        if storage.exists(storage.join(out, STARTED)):
+            raise InputError(f"{out} is not complete: it has no {DOCUMENT}; repeat 'rvos compact'")
         return None
     for part in document.parts:
         uri = storage.join(out, part.name)
@@ -189,12 +211,12 @@ def _row_groups(file: pq.ParquetFile, uri: str) -> dict[PairKey, list[int]]:
     return groups
 
 
-def _write_parts(out: str, tables: Iterable[pa.Table]) -> Iterator[CompactedFile]:
+def _write_parts(out: str, content: str, tables: Iterable[pa.Table]) -> Iterator[CompactedFile]:
     """Write files of about FILE_BYTES, split between videos."""
     videos = itertools.groupby(tables, lambda table: pair_key(table).video_id)
     number = itertools.count()
     for first in videos:
-        name = f"part-{next(number):05d}.parquet"
+        name = f"part-{next(number):05d}-{content}.parquet"
         with storage.spool(storage.join(out, name)) as path:
             pairs, rows = _write_part(path, itertools.chain([first], videos))
             size = os.path.getsize(path)
@@ -210,7 +232,10 @@ def _write_part(path: str, videos: Iterable[tuple[str, Iterable[pa.Table]]]) -> 
     group: list[pa.Table] = []
     pairs = rows = group_bytes = 0
     last = None
-    with pa.OSFile(path, "wb") as sink, pq.ParquetWriter(sink, PREDICTIONS, compression="zstd") as writer:
+    with (
+        pa.OSFile(path, "wb") as sink,
+        pq.ParquetWriter(sink, PREDICTIONS, compression="zstd", write_page_checksum=True) as writer,
+    ):
         for _, tables in videos:
             for table in tables:
                 if group_bytes >= GROUP_BYTES:

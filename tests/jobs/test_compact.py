@@ -12,10 +12,12 @@ from cli import main
 from jobs import audit, compact
 from pipeline.io import storage
 from pipeline.runs import compact as compacting
+from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
-from schemas.errors import InputError
+from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 from tests.handmade import error_of, make_older, manifest, rows_of, unit_of, write
 
 ORDER = [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]
@@ -60,7 +62,7 @@ def test_all_rows_are_there_sorted_and_the_run_stays_as_it_is(run, place):
     expected = pa.concat_tables(units).sort_by(ORDER)
     assert read(out, result.compacted.parts).equals(expected)
     assert (result.compacted.pairs, result.compacted.rows) == (36, expected.num_rows)
-    assert storage.names(out) == ["_compact.json", "part-00000.parquet"]
+    assert storage.names(out) == ["_compact.json", *(part.name for part in result.compacted.parts)]
     assert found(run, out) == {}
     again = made(run, out)
     assert not again.fresh
@@ -84,8 +86,9 @@ def test_files_are_cut_between_videos_and_are_the_same_each_time(run, place, mon
     first, second = storage.join(place, "first"), storage.join(place, "second")
     parts = made(run, first).compacted.parts
     assert len(parts) > 2
-    storage.write_bytes(storage.join(second, "part-00000.parquet"), b"left by a killed try")
-    storage.write_bytes(storage.join(second, "part-00099.parquet"), b"left by another one")
+    storage.write_bytes(storage.join(second, compacting.STARTED), b"{}")
+    storage.write_bytes(storage.join(second, parts[0].name), b"left by a killed try")
+    storage.write_bytes(storage.join(second, "part-00099-0123456789ab.parquet"), b"left by another one")
     assert made(run, second).compacted.parts == parts
     videos = []
     for part in parts:
@@ -97,6 +100,51 @@ def test_files_are_cut_between_videos_and_are_the_same_each_time(run, place, mon
         videos.append(set(storage.read_table(storage.join(first, part.name))["video_id"].to_pylist()))
     assert sum(map(len, videos)) == len(set().union(*videos)) == 12
     assert storage.names(second) == ["_compact.json", *(part.name for part in parts)]
+
+
+@pytest.mark.parametrize("name", ["part-0.parquet", "part-00000.parquet", "part-00000-0123456789ab.parquet"])
+def test_files_of_other_programs_are_left_alone(run, place, name):
+    mine = storage.join(place, "out", name)
+    storage.write_bytes(mine, b"mine")
+    with pytest.raises(InputError, match=f"is not empty .it holds {name}"):
+        made(run, storage.join(place, "out"))
+    assert storage.read_bytes(mine) == b"mine"
+
+
+def test_a_retry_between_two_compactions_leaves_one_whole_data_set(run, place, monkeypatch):
+    """The second one starts after a retry and ends first: the first one must not write into it."""
+    out, write_parts, results = storage.join(place, "out"), compacting._write_parts, []
+
+    def slow(*arguments):
+        monkeypatch.setattr(compacting, "_write_parts", write_parts)
+        parts = list(write_parts(*arguments))
+        unit = run.units()[0]
+        storage.remove(run.masks_uri(unit.unit_id))
+        with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", generation=1)) as writer:
+            for pair in PairKey.of_all(run.rows(unit)):
+                writer.write(rows_of(*pair))
+            writer.commit()
+        results.append(made(run, out))
+        return parts
+
+    monkeypatch.setattr(compacting, "_write_parts", slow)
+    with pytest.raises(InfrastructureError, match="has changed while it was copied"):
+        made(run, out)
+    assert results[0].fresh
+    assert found(run, out) == {}
+    assert storage.names(out) == ["_compact.json", *(part.name for part in results[0].compacted.parts)]
+
+
+def test_half_a_compaction_is_not_read(run, place, monkeypatch):
+    def fail(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(compacting, "_write_part", fail)
+    out = storage.join(place, "out")
+    with pytest.raises(RuntimeError):
+        made(run, out)
+    with pytest.raises(InputError, match="is not complete"):
+        compacting.complete_parts(out)
 
 
 def test_it_reads_as_a_data_set(run, tmp_path):
