@@ -133,8 +133,8 @@ def _score_label_maps(protocol: str, cases: Sequence[dict], folder: Path) -> Eva
 
 
 def _evaluate(protocol: str, folder: Path, **inputs: str) -> EvaluateResult:
-    options = {"predictions": str(folder / "pred"), "out": str(folder / "out"), "protocol": protocol}
-    return evaluate.run(EvaluateConfig(**options, **inputs))
+    options: Any = {"predictions": str(folder / "pred"), "out": str(folder / "out"), "protocol": protocol}
+    return evaluate.run(EvaluateConfig(**options | inputs))
 
 
 def _write_tree(folder: Path, frames: dict[str, np.ndarray]) -> None:

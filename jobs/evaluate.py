@@ -32,6 +32,7 @@ from pipeline.masks.predictions import manifest_of
 from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
+from schemas.pair import PairKey
 from schemas.version import __version__
 
 TABULATED_PAIRS = 20  # up to this many pairs, the text lists each
@@ -133,7 +134,9 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         if not len(counted.pairs):
             videos = set(requested["video_id"].to_pylist())
             raise InputError(_nothing_to_score(collected.pairs, sorted(videos), sorted(scoring.annotated)))
-        notes = [*scoring.notes, *plausibility.require(force=config.force)]
+        predicted = str(PairKey(*extra[0])) if extra else f"video_id={min(predicted_videos, default='')}"
+        predicted = predicted if predicted_videos else ""
+        notes = [*scoring.notes, *plausibility.require(predicted, force=config.force)]
         summary = _provenance(config, scorer) | summarise(counted, collected, scorer, groupings, extra)
         summary["warnings"] = [*notes, *summary["warnings"]]
         summary["only_in"] = only_on_one_side(scorer, scoring.annotated, predicted_videos)

@@ -29,7 +29,7 @@ class EvaluateConfig:
     )
     protocol: str = option(
         default="all-frames",
-        choices=tuple(PROTOCOLS),
+        choices=PROTOCOLS,
         metavar="NAME",
         help=f"Benchmark whose frames, matching and averaging to use: {', '.join(PROTOCOLS)}; see --explain.",
     )

@@ -1,6 +1,7 @@
 """Trees of PNG masks, the form in which results are exchanged: label maps, or one folder for each expression."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pipeline.masks.png_file import PALETTE, read_png
 from schemas.errors import InputError, MediaError
 
 SUFFIX = ".png"
+_ANNOTATOR = re.compile(r"anno_\d+")  # folders that 'rvos export davis' writes
 RESOLUTIONS = {"480p", "1080p", "Full-Resolution"}  # folders of DAVIS between Annotations and the videos
 
 
@@ -71,6 +73,10 @@ class PngTree:
         if by_expression and by_expression.keys() <= RESOLUTIONS:
             text = f"is a DAVIS folder with a folder for each resolution; give {folder}/{min(by_expression)}"
             raise InputError(f"{folder} {text}, or the annotations that 'rvos import davis' writes")
+        if by_expression and all(map(_ANNOTATOR.fullmatch, by_expression)):
+            raise InputError(
+                f"{folder} has a tree for each annotator; give one of them, such as {folder}/{min(by_expression)}"
+            )
         if label_maps and by_expression:
             forms = "<video>/<frame>.png and <video>/<expression>/<frame>.png"
             raise InputError(f"{folder} mixes {forms}; separate the two forms")

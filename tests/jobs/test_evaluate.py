@@ -523,6 +523,7 @@ TWO = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]]}
     [
         (ONE, {"v/0.png": [[0, 0]], "v/1.png": [[0, 0]]}, "empty in every frame.*first is video_id=v"),
         (ONE, {"v/0000.png": [[1, 0]]}, "predicted 0000, annotated 0"),
+        (ONE, {"w/0.png": [[1, 0]]}, "no requested pair is predicted; requested: video_id=v .*; predicted: video_id=w"),
         (TWO, {"v/0.png": [[7, 8]]}, r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\)"),
         (TWO, {"v/0.png": [[255, 0]]}, r"the masks show one object, but v has several \(1, 2\)"),
     ],
@@ -559,6 +560,23 @@ def test_a_davis_folder_is_named(tmp_path):
     inputs = trees(tmp_path, {"Annotations/480p/v/0.png": [[1]]}, {"v/0.png": [[1]]})
     with pytest.raises(InputError, match="gt/Annotations is a DAVIS folder .*; give .*gt/Annotations/480p"):
         run(tmp_path, **inputs)
+
+
+def test_a_folder_of_annotators_is_named(tmp_path):
+    inputs = trees(tmp_path, {"v/0.png": [[1]]}, {"anno_0/v/0.png": [[1]], "anno_1/v/0.png": [[1]]})
+    with pytest.raises(InputError, match="p has a tree for each annotator; give one of them, such as .*p/anno_0"):
+        run(tmp_path, **inputs)
+
+
+def test_photos_are_no_masks(tmp_path):
+    truth = tree(tmp_path / "gt", {"v/0.png": [[1]]})
+    photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    (tmp_path / "p/v").mkdir(parents=True)
+    Image.fromarray(photo).save(tmp_path / "p/v/0.png")
+    with pytest.raises(
+        InputError, match="v/0.png: mask of mode RGB in colours that are not of the DAVIS palette; save"
+    ):
+        run(tmp_path, predictions=str(tmp_path / "p"), annotations=truth)
 
 
 def test_a_protocol_that_drops_all_frames_is_named(tmp_path):

@@ -121,7 +121,7 @@ def test_wrong_use(run, tmp_path):
     assert "no predictions at" in typed("review", tmp_path / "none", "--out", tmp_path / "out")[1]
     assert "is inside" in typed("review", run, "--out", f"{run}/out")[1]
     assert typed("submission", run, "--for", "elsewhere", "--out", tmp_path / "s.zip")[0] == 2
-    with pytest.raises(InputError, match="unknown server 'x'; choose from ref-youtube-vos"):
+    with pytest.raises(InputError, match="unknown --for 'x'; choose from ref-youtube-vos"):
         export.ValidateConfig(zip="z", server="x")
 
 

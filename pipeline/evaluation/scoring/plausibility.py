@@ -27,6 +27,9 @@ FORCE = "correct it, or score it as it is with --force"
 class Plausibility:
     """Facts about all scored pairs, added task by task."""
 
+    pairs: int = 0  # with an annotated frame
+    missing: int = 0  # those that are not predicted
+    first_pair: str = ""
     with_target: int = 0  # pairs that are about an object and have a scored frame
     with_truth: int = 0  # those whose object is in a scored frame
     predicted: int = 0  # those that have a prediction of a scored frame
@@ -45,6 +48,10 @@ class Plausibility:
         pair = str(PairKey(row["video_id"], row["expression_id"] or row["object_id"] or ""))
         if row["frame_mismatch"] and not self.no_common_frame:
             self.no_common_frame = f"{pair}: {row['frame_mismatch']}"
+        if row["status"] != "unannotated":
+            self.first_pair = self.first_pair or pair
+            self.pairs += 1
+            self.missing += row["status"] == "missing"
         if not row["frames"] or not row["has_target"]:
             return
         self.example = self.example or pair
@@ -53,9 +60,11 @@ class Plausibility:
         self.predicted += row["missing_frames"] < row["frames"] and row["status"] == "scored"
         self.with_prediction += row["predicted_pixels"] > 0
 
-    def problems(self) -> list[str]:
-        """Return what is hardly meant."""
+    def problems(self, predicted: str) -> list[str]:
+        """Return what is hardly meant. `predicted`: an example of what is predicted but not requested, or empty."""
         found = []
+        if predicted and self.pairs and self.missing == self.pairs:
+            found.append(f"no requested pair is predicted; requested: {self.first_pair}; predicted: {predicted}")
         if self.no_common_frame:
             found.append(self.no_common_frame)
         if self.with_target and not self.with_truth:
@@ -66,9 +75,9 @@ class Plausibility:
             found.append(f"{text}, although {self.with_truth} pairs have an object; the first is {self.example}")
         return found
 
-    def require(self, *, force: bool) -> list[str]:
+    def require(self, predicted: str, *, force: bool) -> list[str]:
         """Return the problems as notes if `force`. Raises ImplausibleError otherwise, if there is any."""
-        problems = self.problems()
+        problems = self.problems(predicted)
         if problems and not force:
             raise ImplausibleError("\n".join([*problems, FORCE]))
         return problems
