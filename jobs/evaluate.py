@@ -13,7 +13,7 @@ from jobs.result import JobResult
 from jobs.terminal.progress import show_count
 from jobs.terminal.tables import score_table
 from pipeline.cluster.tasks import run_tasks
-from pipeline.evaluation.protocols import MISSING, PROTOCOLS
+from pipeline.evaluation.protocols import MISSING, PROTOCOLS, MissingRule, Protocol
 from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES
 from pipeline.evaluation.scoring.one_sided import one_sided_lines, only_on_one_side
@@ -103,17 +103,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     missing: Any = config.missing or protocol.missing
     manifest, groupings = manifest_of(config.predictions, config.manifest), [Grouping.parse(text) for text in config.by]
     check_groupings(groupings, manifest)
-    with show_count("masks read") as on_progress:
-        reading = PngReading(config.workers or os.cpu_count() or 1, on_progress)
-        scoring = Scoring.open(
-            config.predictions,
-            config.annotations,
-            manifest,
-            protocol,
-            missing,
-            force=config.force,
-            reading=reading,
-        )
+    scoring = _open(config, manifest, protocol, missing)
     with_shapes = any(column.name in SHAPE_ATTRIBUTES for grouping in groupings for column in grouping.columns)
     scorer = replace(scoring.scorer, with_shapes=with_shapes)
     requested = scoring.requested()
@@ -147,6 +137,14 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     storage.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes, weights))
     storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
     return EvaluateResult(summary=summary, pairs=counted.pairs)
+
+
+def _open(config: EvaluateConfig, manifest: Any, protocol: Protocol, missing: MissingRule) -> Scoring:
+    """Open the inputs, and show how many PNGs are read."""
+    inputs = config.predictions, config.annotations, manifest
+    with show_count("masks read") as on_progress:
+        reading = PngReading(config.workers or os.cpu_count() or 1, on_progress)
+        return Scoring.open(*inputs, protocol, missing, force=config.force, reading=reading)
 
 
 def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:

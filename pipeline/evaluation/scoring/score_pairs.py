@@ -188,10 +188,7 @@ def _outcome(
     if not keep.any():
         text = f"{protocol.name} scores none of its {own.annotated} annotated frames"
         return PairOutcome(pair, "unannotated", text if own.annotated else None)
-    mismatch = None
-    if own.only_predicted and not own.in_common:
-        sides = f"predicted {own.only_predicted[0]}, annotated {own.frames[0].label}"
-        mismatch = f"no predicted frame is annotated ({sides}); frame names or indices must be equal"
+    mismatch = _frame_mismatch(own)
     missing_frames = int((lost & keep).sum())
     digests = truth_digest(pair, match, masks), prediction_digest(pair, alternatives, masks)
     if missing == "skip":
@@ -214,6 +211,14 @@ def _outcome(
         mismatch,
         *digests,
     )
+
+
+def _frame_mismatch(match: PairMatch) -> str | None:
+    """Return an error text with a frame of each side if no predicted frame is annotated."""
+    if match.in_common or not match.only_predicted:
+        return None
+    sides = f"predicted {match.only_predicted[0]}, annotated {match.frames[0].label}"
+    return f"no predicted frame is annotated ({sides}); frame names or indices must be equal"
 
 
 def _candidates(match: PairMatch, masks: MaskTable) -> list[dict]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation.protocols import MissingRule, Protocol
+from pipeline.evaluation.scoring.plausibility import FORCE
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.pairs_to_score import MaskKey, pairs_from_annotations, pairs_from_manifest
@@ -52,7 +53,7 @@ class Scoring:
                 source = source.with_objects(annotated)
             except ImplausibleError as error:
                 if not force:
-                    raise
+                    raise ImplausibleError(f"{error}\n{FORCE}") from None
                 notes.append(str(error))
         scorer = Scorer(source, truth, protocol, missing, frame_step(predictions))
         return cls(scorer, manifest, annotated, notes)
