@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from jobs.config.audit import AuditConfig
+from jobs.config.benchmark import BenchmarkConfig
 from jobs.config.check import CheckConfig
 from jobs.config.compact import CompactConfig
 from jobs.config.compare import CompareConfig
@@ -92,6 +93,13 @@ def with_progress(run: Callable, config: object) -> Any:
 
     with progress.show("segment") as show:
         return run(config, show)
+
+
+def with_progress_and_log(run: Callable, config: object) -> Any:
+    from jobs.terminal import progress
+
+    with progress.show("segment") as show:
+        return run(config, show, lambda text: click.echo(f"$ {text}", err=True))
 
 
 def with_log(run: Callable, config: object) -> Any:
@@ -194,6 +202,7 @@ SECTIONS = {
         "submit": ConfigCommand(SubmitConfig, submit, context_settings={"allow_interspersed_args": False}),
     },
     "Evaluate": {
+        "benchmark": job(BenchmarkConfig, call=with_progress_and_log),
         "evaluate": EVALUATE,
         "compare": job(CompareConfig),
         "leaderboard": LEADERBOARD,

@@ -163,7 +163,7 @@ def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) 
     started = time.perf_counter()
     os.makedirs(f"{run.folder}/loop")
     for unit in units:
-        clips, _ = split_rows(run.rows(unit).to_pylist(), 1)
+        clips, _ = split_rows(run.rows(unit).to_pylist(), OPTIONS)
         tables = []
         for clip in clips:
             for window in read_windows([clip], OPTIONS, segmenter.prepare):
@@ -283,7 +283,7 @@ def four_k(folder: str, share: float) -> None:
     frames = round(36 * share)
     write_mp4(f"{folder}/4k.mp4", shapes(0, frames, 2160, 3840), fps=12)
     row = {"video_id": "v", "video_uri": f"{folder}/4k.mp4", "expression_id": "0", "expression": "x"}
-    clips, _ = split_rows([row], 1)
+    clips, _ = split_rows([row], OPTIONS)
     windows = partial(read_windows, clips, OPTIONS, partial(resize, short_side=360))
     found = next(iter(windows()))
     print(f"4k: {frames / found.seconds:.1f} frames/s of one decoding thread;", end=" ")

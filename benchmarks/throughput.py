@@ -133,7 +133,7 @@ def one_by_one(
     for sentence in sentences:
         with part(clock, "decode and resize"):
             frames = [segmenter.prepare(frame.image) for frame in read_frames(video, Selection())]
-        masks, logits = published_way.segment(model, frames, segmenter.tokenizer([sentence]), SIZE)
+        masks, logits = published_way.segment(model, frames, segmenter.network.tokenizer([sentence]), SIZE)
         with part(clock, "RLE"):
             rle.encode(masks)
         found.append((masks, logits.half()))

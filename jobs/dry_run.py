@@ -51,7 +51,7 @@ def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult
     manifest = check_manifest(config, checkpoint)
     folder, exists = run_folder(config, fingerprint, inputs)
     the_run = Run(folder, fingerprint)
-    rows = the_run.new_rows(manifest, config.manifest, config.limit)
+    rows = the_run.new_rows(manifest, config.manifest, plan_options(config), config.limit)
     new = PlanSize()
     if rows.num_rows:
         new = PlanSize.of(plan_part(rows, fingerprint, plan_options(config)))

@@ -11,7 +11,7 @@ from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
 from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model, frame_options, model_options, plan_options
-from pipeline.runs.plan import PlanSize, plan_part
+from pipeline.runs.plan import PlanSize, limited_rows, plan_part
 from pipeline.segment.probe import ProbeTotals, probe_videos
 
 
@@ -66,7 +66,7 @@ def run(config: PlanConfig) -> PlanResult:
     """
     segment = config.segment()
     _, fingerprint, checkpoint = check_model(segment)
-    rows = check_manifest(segment, checkpoint).slice(0, config.limit)
+    rows = limited_rows(check_manifest(segment, checkpoint), config.limit, None, plan_options(segment))
     part = plan_part(rows, fingerprint, plan_options(segment))
     size = PlanSize.of(part)
     stated = config.frames_per_second

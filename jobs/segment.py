@@ -13,11 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 import pyarrow as pa
 
 from jobs import check
-from jobs.config.segment import SegmentConfig
+from jobs.config.segment import NO_RULES, SegmentConfig
 from jobs.segment_result import SegmentResult
 from jobs.terminal.progress import RunProgress
 from model.bundled import BUNDLED
-from model.segmenter import CheckpointInfo
+from model.segmenter import CheckpointInfo, InferenceRules
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
@@ -30,7 +30,8 @@ from pipeline.runs.retry import to_repair, to_retry
 from pipeline.runs.run import OtherRunError, Run, Unit
 from pipeline.segment.actor import Invocation, ModelOptions, segment_units
 from pipeline.segment.bottleneck import find_bottleneck
-from pipeline.segment.clips import FrameOptions
+from pipeline.segment.clips import FrameOptions, require_context
+from pipeline.segment.exclusive import require_groups
 from pipeline.segment.resources import Resources, choose_resources
 from pipeline.segment.totals import RunTotals
 from schemas.check import Problem, SchemaError
@@ -85,11 +86,18 @@ def frame_options(config: SegmentConfig) -> FrameOptions:
         frame_step=config.frame_step,
         decoder=config.decoder,
         allow_short=config.allow_short,
+        context=config.published.context,
+        exclusive=config.published.exclusive,
     )
 
 
 def plan_options(config: SegmentConfig) -> PlanOptions:
-    return PlanOptions(frame_step=config.frame_step, unit_frames=config.unit_frames, assume_frames=config.assume_frames)
+    return PlanOptions(
+        frame_step=config.frame_step,
+        unit_frames=config.unit_frames,
+        assume_frames=config.assume_frames,
+        whole_videos=config.published.exclusive,
+    )
 
 
 def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
@@ -102,6 +110,18 @@ def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
         threshold=config.threshold,
         precision=config.precision,
         compiled=config.compile,
+        rules=inference_rules(config),
+    )
+
+
+def inference_rules(config: SegmentConfig) -> InferenceRules:
+    """Return the part of the rules that the model follows."""
+    published = config.published
+    return InferenceRules(
+        pad_to=published.pad_to,
+        lower_case=published.lower_case,
+        nearest=published.nearest,
+        all_candidates=config.candidates == "all",
     )
 
 
@@ -113,6 +133,10 @@ def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> 
         options["max_whole_frames"] = config.max_whole_frames
     if config.overlap:
         options["overlap"] = config.overlap
+    rules = asdict(inference_rules(config)) | {
+        name: getattr(config.published, name) for name in ("context", "exclusive")
+    }
+    options |= {name: value for name, value in rules.items() if value != getattr(NO_RULES, name, False)}
     return {"weights": weights, "masks_version": MASKS_VERSION, "precision": config.precision, **options}
 
 
@@ -132,6 +156,8 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions | {name: _installed(name) for name in RECORDED_PACKAGES},
         }
+        if config.rules:
+            record["rules"] = {"name": config.rules, "differences": config.differences}
         the_run = Run.start(folder, fingerprint, inputs, record, unsafe=config.unsafe_storage)
         the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
     units, committed = the_run.units(), the_run.committed()
@@ -164,6 +190,8 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
         raise InputError(f"--max-size {config.max_size} is below --short-side {short_side}")
     if config.overlap and not checkpoint.supports_overlap:
         raise InputError(f"--overlap: a {checkpoint.family} model cannot follow objects across windows; leave it out")
+    if not checkpoint.supports_rules and (config.rules or config.candidates == "all"):
+        raise InputError(f"a {checkpoint.family} model does not support --rules and --candidates; leave them out")
     inputs = fingerprint_inputs(config, checkpoint.digest, short_side)
     fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
     return inputs, fingerprint, checkpoint
@@ -172,6 +200,10 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
 def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Table:
     """Read the manifest. Raises InputError; with --strict also for each row that would become an error row."""
     manifest = read_manifest(config.manifest)
+    if config.published.exclusive:
+        require_groups(manifest)
+    if config.published.context:
+        require_context(manifest, config.manifest, config.window_frames)
     if config.strict:
         found = check.run(check.CheckConfig(manifest=config.manifest), checkpoint).findings
         problems = [Problem(config.manifest, f.row, f.problem) for f in found if f.status != check.STALE]
@@ -242,6 +274,8 @@ def _sum_up(
         seconds=round(seconds, 3),
         startup_seconds=round(wall_seconds - seconds, 3),
         is_bundled=config.is_bundled,
+        rules=config.rules,
+        differences=config.differences,
         stages={name: round(value, 3) for name, value in totals.stages.items()},
         parity=totals.parity,
         halvings=totals.halvings,

@@ -22,6 +22,8 @@ class SegmentResult(JobResult):
     seconds: float  # from the start of the first unit to the last commit
     startup_seconds: float  # the rest: reading, planning, starting actors, summing up
     is_bundled: bool = False  # True: masks of the bundled checkpoint
+    rules: str | None = None  # published rules of inference
+    differences: dict[str, dict] = field(default_factory=dict)  # options that differ from them
     stages: dict[str, float] = field(default_factory=dict)  # seconds summed over actors
     bound: Bottleneck | None = None  # None if no unit was made
     parity: float | None = None  # largest share of mask pixels of a first unit that differ from plain float32
@@ -32,7 +34,8 @@ class SegmentResult(JobResult):
         return 1 if self.failed else 0
 
     def to_json(self) -> dict:
-        return {**asdict(self), "ok": self.pairs - sum(self.failed.values())}
+        values = {**asdict(self), "ok": self.pairs - sum(self.failed.values())}
+        return values if self.rules else {name: values[name] for name in values if name not in ("rules", "differences")}
 
     def text(self) -> str:
         bad = sum(self.failed.values())
@@ -40,6 +43,10 @@ class SegmentResult(JobResult):
         before = f" ({self.there_before} were there before)" if self.there_before else ""
         failed = f"{bad} failed ({classes})" if bad else "0 failed"
         lines = [f"run     {self.run}", f"pairs   {self.pairs}: {self.pairs - bad} with masks, {failed}{before}"]
+        if self.rules:
+            others = (f"{name} {values['run']} ({values['published']})" for name, values in self.differences.items())
+            differences = f"; differences (published): {', '.join(others)}" if self.differences else ", as published"
+            lines.append(f"rules   {self.rules}{differences}")
         if self.seconds:
             rate = self.frames / self.seconds
             took = f"{clock(self.seconds)} + {clock(self.startup_seconds)} start-up"

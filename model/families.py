@@ -9,11 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 from model.errors import CheckpointError, require_checkpoint_file
-from model.segmenter import CheckpointInfo, Segmenter
+from model.segmenter import CheckpointInfo, InferenceRules, Segmenter
 
 # `model_type` in the folder's config.json -> module, imported when a checkpoint of the family is opened.
 FAMILIES = {"referformer": "model.referformer.family"}
 DEFAULT = "referformer"  # of folders whose config.json names no model_type
+DEFAULT_RULES = InferenceRules()
 
 
 def load_segmenter(
@@ -25,6 +26,7 @@ def load_segmenter(
     threshold: float = 0.5,
     precision: str = "fp32",
     compiled: bool = False,
+    rules: InferenceRules = DEFAULT_RULES,
 ) -> Segmenter:
     """Load the model of a checkpoint folder.
 
@@ -34,9 +36,10 @@ def load_segmenter(
     threshold: probability above which a pixel belongs to the object, in (0, 1).
     precision: "fp32", "bf16" or "fp16", of matrix products and convolutions.
     compiled: compile the model with torch.
+    rules: treatment of frames, words and masks.
 
     Raises CheckpointError if the folder is incomplete, damaged or of an unknown family, ValueError for a device that
-    does not exist, an unknown precision or a threshold out of range.
+    does not exist, an unknown precision, a threshold out of range, or rules that the family does not support.
     """
     return _module(folder).load_segmenter(
         folder,
@@ -46,6 +49,7 @@ def load_segmenter(
         threshold=threshold,
         precision=precision,
         compiled=compiled,
+        rules=rules,
     )
 
 

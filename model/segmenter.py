@@ -10,6 +10,16 @@ from typing import Protocol
 import numpy as np
 
 
+@dataclass(frozen=True, kw_only=True)
+class InferenceRules:
+    """Treatment of frames, words and masks that the published scripts of some benchmarks prescribe."""
+
+    pad_to: int = 1  # pad the model input to the right and below, to sides that are multiples of so many pixels
+    lower_case: bool = False  # lower-case expressions, and separate their words by single blanks
+    nearest: bool = False  # threshold masks at the size of the model input, then resize them by nearest sampling
+    all_candidates: bool = False  # answer with all object queries, not with the chosen one only
+
+
 @dataclass(frozen=True)
 class Overlap:
     """Position of a window in its video where windows share frames. Positions count the chosen frames from 0."""
@@ -30,6 +40,12 @@ class Segmentation:
     margin: float | None  # its score in the window minus that of the best other candidate; None with one candidate
     finite: bool  # False: the model's output overflowed or is NaN, and the masks are unusable
     track: object | None = None  # with an `Overlap`: state of the family for the next window, opaque to the pipeline
+    others: tuple["Segmentation", ...] = ()  # with `InferenceRules.all_candidates`: those that were not chosen
+
+    @property
+    def candidates(self) -> list["Segmentation"]:
+        """All candidates, in order of their numbers."""
+        return sorted((self, *self.others), key=lambda candidate: candidate.query)
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ class Segmenter(Protocol):
         expressions: Sequence[str],
         keep: Sequence[int] | None = None,
         overlap: Overlap | None = None,
+        exclusive: Sequence[int] = (),
     ) -> Iterator[Segmentation]:
         """Yield one `Segmentation` per expression, in order, each computed when it is asked for.
 
@@ -74,6 +91,8 @@ class Segmenter(Protocol):
         keep: positions in the window to output; None for all. The other frames are context.
         overlap: position of the window where windows share frames. The result then holds only the kept frames before
         `overlap.final`; the others follow with the next window, which needs `Segmentation.track`.
+        exclusive: lengths of consecutive groups of expressions. Within a group, a pixel belongs to the most probable
+        object only, and to the first of equal ones. Empty: the masks of different expressions may overlap.
 
         Raises ValueError for frames of different or too small size and for an overlap if the family does not support
         it, FastModeError if the chosen precision or compilation fails, and torch's own errors when out of memory.
@@ -96,3 +115,4 @@ class CheckpointInfo:
     count_tokens: Callable[[str], int]  # as `Segmenter.count_tokens`
     resize: Callable[[np.ndarray, int, int | None], np.ndarray]  # frame, short_side, max_size; as `Segmenter.prepare`
     supports_overlap: bool = True  # False: the family cannot carry an object's identity from window to window
+    supports_rules: bool = False  # True: `InferenceRules` and exclusive masks

@@ -1,6 +1,7 @@
 """Masks as COCO RLE, one row per frame: the annotations (truth) and the predictions."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.check import required
 
@@ -35,6 +36,7 @@ PREDICTIONS = pa.schema(
         pa.field("box", pa.list_(pa.float32(), 4)),  # x, y, w, h in pixels
         pa.field("pair_score", pa.float32()),  # mean of the frame scores
         pa.field("query", pa.int32()),  # chosen in this frame's window, of several in the last one
+        pa.field("chosen", pa.bool_()),  # false: another candidate (--candidates all); null counts as true
         pa.field("margin", pa.float32()),  # of that query over the best other one, -1..1; null without another one
         pa.field("window", pa.int32()),  # frames that the model saw at once, this one among them
         pa.field("status", pa.string()),  # one of schemas.errors.STATUSES
@@ -42,3 +44,10 @@ PREDICTIONS = pa.schema(
     ],
     metadata=required("video_id", "expression_id", "frame_index", "height", "width", "counts"),
 )
+
+
+def chosen_rows(predictions: pa.Table) -> pa.Table:
+    """Return the rows (PREDICTIONS) without the candidates that were not chosen."""
+    if "chosen" not in predictions.column_names:
+        return predictions
+    return predictions.filter(pc.fill_null(predictions["chosen"], True))  # pyright: ignore[reportArgumentType]

@@ -46,7 +46,7 @@ def test_every_command_has_its_job(name):
 def test_what_a_field_says_is_what_the_command_line_has():
     options = {f"{name} {param.opts[-1]}": param for name in COMMANDS for param in COMMANDS[name].params}
     window, overlap = options["segment --window"], options["plan --overlap"]
-    assert (window.default, window.metavar, window.type.name) == ("36", "N|whole", "text")
+    assert (window.default, window.metavar, window.type.name) == (None, "N|whole", "text")
     assert (overlap.default, overlap.type.name, overlap.type.min) == (0, "integer range", 0)
     timeout = options["segment --unit-timeout"]
     assert (timeout.to_info_dict()["default"], timeout.type.min, timeout.type.min_open) == (None, 0, True)

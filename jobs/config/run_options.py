@@ -2,6 +2,7 @@
 
 from jobs.config.options import command_config, option
 from model.bundled import BUNDLED
+from pipeline.evaluation.protocols import RULES
 
 
 @command_config
@@ -38,11 +39,20 @@ class RunOptions:
         help="Compile the model with torch at the start, which takes minutes and a C++ compiler. The masks are "
         "compared as for --precision.",
     )
-    window: str = option(
-        default="36",
+    rules: str | None = option(
+        default=None,
+        choices=tuple(RULES),
+        metavar="NAME",
+        heading="Frames",
+        help=f"Segment by the published rules of a benchmark: {', '.join(RULES)}; see 'rvos evaluate --explain NAME'. "
+        "An option given as well replaces its part of the rules, and the run records the difference.",
+    )
+    window: str | None = option(
+        default=None,
         metavar="N|whole",
         heading="Frames",
-        help="Number of frames per model call; 'whole' passes the whole video at once.",
+        help="Number of frames per model call; 'whole' passes the whole video at once.  [default: that of --rules, "
+        "else 36]",
     )
     overlap: int = option(
         default=0,
@@ -56,13 +66,21 @@ class RunOptions:
         default=None,
         least=32,
         heading="Frames",
-        help="Shorter side of the model input, in pixels.  [default: set by the checkpoint, 360 for published ones]",
+        help="Shorter side of the model input, in pixels.  [default: that of --rules, else of the checkpoint, "
+        "360 for published ones]",
     )
     max_size: int | None = option(
         default=None,
         least=32,
         heading="Frames",
-        help="Limit of the longer side of the model input, in pixels.  [default: none]",
+        help="Limit of the longer side of the model input, in pixels.  [default: that of --rules, else none]",
+    )
+    candidates: str | None = option(
+        default=None,
+        choices=("best", "all"),
+        heading="Frames",
+        help="Object queries to write masks of: the chosen one, or all, with the chosen one marked in the column "
+        "'chosen'.  [default: that of --rules, else best]",
     )
     decoder: str = option(
         default="pyav", choices=("pyav", "decord"), heading="Frames", help="Library that decodes video files."

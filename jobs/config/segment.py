@@ -2,11 +2,14 @@
 
 import re
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
 from jobs.config.run_options import RunOptions
 from model.bundled import BUNDLED
+from pipeline.evaluation.protocols import RULES
+from pipeline.evaluation.rules import Rules
 from schemas.errors import FAILURES, InputError
 
+NO_RULES = Rules(source="", window="36", short_side=None)  # the defaults of a run
 ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
 
 
@@ -19,6 +22,7 @@ class SegmentConfig(RunOptions):
 
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/ --retry-errors
+        rvos segment data/manifest.parquet runs/davis --checkpoint checkpoint/ --rules ref-davis17
         rvos segment s3://b/manifest.parquet s3://b/runs/1 --checkpoint s3://b/ckpt --address auto --actors 16
     """
 
@@ -102,12 +106,23 @@ class SegmentConfig(RunOptions):
     )
 
     def __post_init__(self) -> None:
+        if self.rules is not None:
+            require_choice("--rules", self.rules, RULES)
+        for name in ("window", "short_side", "max_size", "candidates"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(self.published, name))
+        assert self.window is not None
         if self.window != "whole" and not (self.window.isdigit() and int(self.window) > 0):
             raise InputError(f"--window must be a number of frames or 'whole', got {self.window!r}")
         if self.overlap and self.window == "whole":
             raise InputError("--overlap needs --window N; '--window whole' has one window only")
         if not 0 <= self.overlap < (self.window_frames or 1):
             raise InputError(f"--overlap must be at least 0 and below --window {self.window}, got {self.overlap}")
+        if self.published.context and (self.window == "whole" or self.overlap):
+            raise InputError(f"--rules {self.rules} needs --window N without --overlap: a sample is one window")
+        if self.candidates == "all" and (self.overlap or self.published.exclusive):
+            other = "--overlap follows" if self.overlap else f"--rules {self.rules} merges the masks of"
+            raise InputError(f"--candidates all: {other} the chosen object only; leave one of them out")
         if not 0 < self.threshold < 1:
             raise InputError(f"--threshold must be between 0 and 1, got {self.threshold}")
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
@@ -119,9 +134,27 @@ class SegmentConfig(RunOptions):
             )
 
     @property
+    def published(self) -> Rules:
+        """The rules that were asked for, or the defaults without any."""
+        return RULES[self.rules] if self.rules else NO_RULES
+
+    @property
+    def differences(self) -> dict[str, dict]:
+        """Options that differ from the published rules: their values in both."""
+        if not self.rules:
+            return {}
+        wanted = {name: getattr(self.published, name) for name in ("window", "short_side", "max_size", "candidates")}
+        wanted |= {"overlap": 0, "threshold": 0.5, "frame_step": 1, "precision": "fp32", "allow_short": False}
+        return {
+            name: {"published": value, "run": getattr(self, name)}
+            for name, value in wanted.items()
+            if getattr(self, name) != value
+        }
+
+    @property
     def window_frames(self) -> int | None:
         """Frames of one window; None for the whole video."""
-        return None if self.window == "whole" else int(self.window)
+        return None if self.window == "whole" else int(self.window or NO_RULES.window)
 
     @property
     def passes(self) -> float:

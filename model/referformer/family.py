@@ -50,4 +50,5 @@ def check_checkpoint(folder: str | Path) -> CheckpointInfo:
         max_tokens=config.text.max_tokens,
         count_tokens=load_tokenizer(folder, config.text.vocab_size).count,
         resize=resize,
+        supports_rules=True,
     )

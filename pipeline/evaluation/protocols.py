@@ -5,8 +5,11 @@ To add a protocol, add an entry to the list. This module is data that `cli.py` i
 """
 
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from pipeline.evaluation.rules import Rules
 
 MissingRule = Literal["zero", "empty", "error", "skip"]
 PRECISION_AT = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -43,6 +46,7 @@ class Protocol:
     unconfirmed: str = ""  # the part of the definition that could not be checked against published code
     own: bool = False  # this project defines it, so there is no other definition to check against
     notes: tuple[str, ...] = ()
+    rules: Rules | None = None  # of the published inference
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -80,6 +84,8 @@ class Protocol:
             missing += "; a pair without any predicted frame scores zero in any case"
         void = "void pixels are set to background in prediction and ground truth"
         definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
+        if self.rules and not self.unconfirmed:
+            definition += "; the masks of a run are the published ones only by the rules below"
         lines = [f"{self.name}: {self.title}", ""]
         for label, text in (
             ("frames", frames),
@@ -91,10 +97,16 @@ class Protocol:
             ("source", self.source),
             *(() if self.own else [("definition", definition)]),
             *(("note", note) for note in self.notes),
+            *(("rules", text) for text in self._explain_rules()),
         ):
             wrapped = textwrap.wrap(text, 68, break_long_words=False, break_on_hyphens=False)
             lines += [f"{label:<12}{wrapped[0]}", *(" " * 12 + line for line in wrapped[1:])]
         return "\n".join(lines)
+
+    def _explain_rules(self) -> Iterator[str]:
+        if self.rules:
+            yield f"of the published inference ({self.rules.source}), set by rvos segment --rules {self.name}:"
+            yield from self.rules.explain()
 
 
 _FRAME_METRICS = "J and F of a frame equal the DAVIS 2017 evaluation to the last bit"
@@ -110,7 +122,22 @@ _IOU_NOTES = (
     "IoU = (I + 1e-6) / (U + 1e-6) in single precision, with the intersection I and the union U of both masks in a "
     "frame; overall IoU = sum of I / sum of U; mean IoU is the mean over frames",
     "P@k is the share of frames with IoU > k",
-    "mAP is the AP of COCO, at IoU 0.5 to 0.95, over all candidates of all frames",
+    "mAP is the AP of COCO, at IoU 0.5 to 0.95, over all candidates of all frames; the published mAP needs all object "
+    "queries as candidates (--candidates all, or the rules), not the chosen one alone",
+)
+_SENTENCES_RULES = Rules(
+    source="ReferFormer, main.py --eval",
+    window="5",
+    max_size=640,
+    candidates="all",
+    context=True,
+    pad_to=32,
+    lower_case=True,
+    nearest=True,
+    notes=(
+        "the authors evaluate batches of two samples, which are padded to the larger one, so their numbers change a "
+        "little; rvos gives those of batch 1",
+    ),
 )
 
 _ALL = (
@@ -150,8 +177,9 @@ _ALL = (
             "the assignment gives full scores to predictions that swap two objects; ref-davis17-strict does not",
             "the annotator is the manifest column annotator or, without it, the expression_id modulo four, as "
             "published",
-            "masks of one annotator may overlap; the published inference gives each pixel to its most probable object",
+            "masks of one annotator may overlap here; the masks of published inference do not (rules)",
         ),
+        rules=Rules(source="ReferFormer, inference_davis.py", window="36", exclusive=True),
     ),
     Protocol(
         name="ref-davis17-strict",
@@ -169,6 +197,7 @@ _ALL = (
         source=f"the evaluation server, as the data set describes it; {_FRAME_METRICS}",
         unconfirmed="neither the server's code nor its ground truth is public",
         notes=_NO_TARGET_NOTES,
+        rules=Rules(source="ReferFormer, inference_ytvos.py", window="whole"),
     ),
     Protocol(
         name="mevis",
@@ -189,6 +218,7 @@ _ALL = (
         present_frames=True,
         per_frame=True,
         notes=(*_IOU_NOTES, "the published code fails if a frame is not predicted; here --missing decides"),
+        rules=_SENTENCES_RULES,
     ),
     Protocol(
         name="jhmdb",
@@ -198,6 +228,7 @@ _ALL = (
         present_frames=True,
         per_frame=True,
         notes=_IOU_NOTES,
+        rules=_SENTENCES_RULES,
     ),
     Protocol(
         name="revos",
@@ -235,6 +266,7 @@ _ALL = (
     ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+RULES = {protocol.name: protocol.rules for protocol in _ALL if protocol.rules}
 
 MEAN_WEIGHT = "weight_in_mean"  # column of scores.parquet, of protocols that average over frames
 

@@ -24,7 +24,7 @@ from pipeline.runs.compact import by_pair, compacted_rows, complete_parts, sorte
 from pipeline.runs.run import Run, is_run
 from schemas import rle
 from schemas.errors import InputError
-from schemas.masks import PREDICTIONS
+from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PairKey
 
 MANIFEST_ROWS = 4096  # converted to Python objects at once
@@ -47,7 +47,7 @@ class PairMasks:
 
         Raises InputError for a duplicate frame or frame name, and for a frame without a size or mask.
         """
-        frames = table.filter(pc.is_valid(table["frame_index"])).sort_by("frame_index")
+        frames = chosen_rows(table.filter(pc.is_valid(table["frame_index"]))).sort_by("frame_index")
         if not frames.num_rows:
             first = table.slice(0, 1).to_pylist()[0]
             return cls(row, frames, first["error"] or f"the pair failed ({first['status']})")

@@ -19,7 +19,7 @@ from schemas.pair import PairKey
 
 SCORED_COLUMNS = (
     *("video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts"),
-    *("score", "query", "status", "error"),
+    *("score", "query", "chosen", "status", "error"),
 )
 LOCATING_THREADS = 8
 

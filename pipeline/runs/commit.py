@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.io import checksum, local, storage
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, ReplacedError, StorageError
-from schemas.masks import PREDICTIONS
+from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PAIR_COLUMNS, PairKey
 
 RECEIPT_KEY = b"refervos.receipt"
@@ -146,7 +146,7 @@ class UnitWriter:
             self._pairs.add(key)
             self.receipt.pairs += 1
         if status == "ok":
-            self.receipt.frames += rows.num_rows
+            self.receipt.frames += chosen_rows(rows).num_rows
         else:
             self.receipt.failed[status] = self.receipt.failed.get(status, 0) + 1
             if len(self.receipt.errors) < ERRORS_IN_RECEIPT:

@@ -31,6 +31,7 @@ class PlanOptions:
     frame_step: int = 1
     unit_frames: int | None = None  # target of a unit in pair-frames; None: chosen by the size of the manifest
     assume_frames: int = 100  # length of a video that no row states
+    whole_videos: bool = False  # keep the pairs of a video in one unit, since their masks depend on each other
 
 
 def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.Table:
@@ -46,7 +47,7 @@ def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.
     runs = runs.chunk(0) if isinstance(runs, pa.ChunkedArray) else runs
     videos = np.concatenate([[0], runs.run_ends.to_numpy()])[:-1]
     target = int(np.clip(lengths.sum() // UNITS_AIMED_AT, SMALLEST_TARGET, LARGEST_TARGET))
-    ends = _unit_ends(videos, lengths, options.unit_frames or target)
+    ends = _unit_ends(videos, lengths, options.unit_frames or target, split=not options.whole_videos)
     starts = np.concatenate([[0], ends[:-1]])
     order = np.argsort(-np.add.reduceat(lengths, starts), kind="stable")
     bounds = np.stack([starts, ends], axis=1)[order].tolist()
@@ -150,6 +151,25 @@ def compare_with_plan(manifest: pa.Table, planned: pa.Table, source: str) -> pa.
     return manifest.take(pc.sort_indices(new).to_numpy() if not len(new) else np.sort(new.to_numpy()))
 
 
+def limited_rows(new: pa.Table, count: int | None, planned: pa.Table | None, options: PlanOptions) -> pa.Table:
+    """Return the first `count` of the rows to plan; with `whole_videos` all rows of their videos.
+
+    `planned` holds the video_id of the rows that are planned already. Raises InputError if that splits a video.
+    """
+    rows = new.slice(0, count)
+    if not options.whole_videos:
+        return rows
+    rows = new.filter(pc.is_in(new["video_id"], pc.unique(rows["video_id"]))) if rows.num_rows else rows
+    known = rows if planned is None else rows.filter(pc.is_in(rows["video_id"], pc.unique(planned["video_id"])))
+    if planned is not None and known.num_rows:
+        pair = PairKey.of(known.slice(0, 1).to_pylist()[0])
+        raise InputError(
+            f"{pair} is new, but other expressions of its video are planned already, and masks of one annotator depend "
+            "on each other; choose a new run folder"
+        )
+    return rows
+
+
 def _as_text(manifest: pa.Table, name: str) -> pa.ChunkedArray:
     if name not in manifest.column_names:
         return pa.chunked_array([pa.repeat("\x00", manifest.num_rows)])
@@ -160,8 +180,9 @@ def _as_text(manifest: pa.Table, name: str) -> pa.ChunkedArray:
     return pc.fill_null(column, "\x00")
 
 
-def _unit_ends(videos: np.ndarray, lengths: np.ndarray, target: int) -> np.ndarray:
-    """Return the row after each unit: small videos are bundled up to `target`, large ones split by expressions.
+def _unit_ends(videos: np.ndarray, lengths: np.ndarray, target: int, *, split: bool) -> np.ndarray:
+    """Return the row after each unit: small videos are bundled up to `target`; `split` divides large ones by
+    expressions.
 
     `videos` holds the first row of each video, `lengths` the pair-frames of each row.
     """
@@ -174,7 +195,7 @@ def _unit_ends(videos: np.ndarray, lengths: np.ndarray, target: int) -> np.ndarr
         if start > open_start and sums[end] - sums[open_start] > target:
             ends.append(start)
             open_start = start
-        if sums[end] - sums[start] > limit:
+        if split and sums[end] - sums[start] > limit:
             while open_start < end:
                 stop = int(np.searchsorted(sums, sums[open_start] + limit, side="right")) - 1
                 open_start = min(max(stop, open_start + 1), end)

@@ -116,7 +116,7 @@ class Run:
         planned row was changed in, or removed from, the manifest.
         """
         parts = self.parts()
-        new = self.new_rows(manifest, source, limit)
+        new = self.new_rows(manifest, source, options, limit)
         if not new.num_rows:
             return
         storage.remove(self.success_uri)
@@ -136,16 +136,17 @@ class Run:
         with storage.open_parquet(self.part_uri(parts[-1])) as file:
             return _manifest_digest(file) == manifest_digest
 
-    def new_rows(self, manifest: pa.Table, source: str, limit: int | None) -> pa.Table:
+    def new_rows(self, manifest: pa.Table, source: str, options: plan.PlanOptions, limit: int | None) -> pa.Table:
         """Return the rows of `manifest` (of its first `limit`) that are not planned yet. Raises as `extend_plan`."""
         if reserved := sorted(set(plan.PLAN_COLUMNS) & set(manifest.column_names)):
             raise InputError(f"{source}: column names {', '.join(reserved)} are reserved for the plan; rename them")
         parts = self.parts()
         if not parts:
-            return manifest.slice(0, limit)
+            return plan.limited_rows(manifest, limit, None, options)
         planned = self.planned_hashes()
         new = plan.compare_with_plan(manifest, planned, source)
-        return new if limit is None else new.slice(0, max(0, limit - planned.num_rows))
+        count = None if limit is None else max(0, limit - planned.num_rows)
+        return plan.limited_rows(new, count, planned, options)
 
     def planned_hashes(self) -> pa.Table:
         """Return the pair and the row_hash of each planned row."""

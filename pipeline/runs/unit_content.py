@@ -19,7 +19,7 @@ from pipeline.runs.run import Run
 from schemas import rle
 from schemas.check import add_missing_columns, conform
 from schemas.errors import FAILURES, InputError, StorageError
-from schemas.masks import PREDICTIONS
+from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PairKey
 
 ROWS_AT_ONCE = 1024
@@ -32,6 +32,7 @@ class PairContent:
 
     statuses: Counter[str] = field(default_factory=Counter)
     frames: list[int] = field(default_factory=list)  # frame_index of its masks
+    others: list[tuple[int, int]] = field(default_factory=list)  # frame_index and query of candidates not chosen
     names: list[str | None] = field(default_factory=list)
     sizes: set[tuple[int, int]] = field(default_factory=set)  # height, width
     problem: str | None = None  # the first row that is neither a mask nor an error row
@@ -39,7 +40,8 @@ class PairContent:
     @property
     def is_doubled(self) -> bool:
         errors = self.statuses.total() - self.statuses["ok"]
-        return len(set(self.frames)) < len(self.frames) or errors > 1 or bool(errors and self.statuses["ok"])
+        doubled = any(len(set(found)) < len(found) for found in (self.frames, self.others))
+        return doubled or errors > 1 or bool(errors and self.statuses["ok"])
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ def pairs_of(file: pq.ParquetFile) -> Iterator[tuple[PairKey, PairContent]]:
 
 
 def _add(pair: PairContent, rows: pa.Table) -> None:
-    statuses = rows["status"].to_pylist()
+    statuses = chosen_rows(rows)["status"].to_pylist()
     pair.statuses.update(str(status) for status in statuses)
     if unknown := set(statuses) - {"ok", *FAILURES}:
         pair.problem = pair.problem or f"status {unknown.pop()!r} is unknown"
@@ -132,8 +134,10 @@ def _add(pair: PairContent, rows: pa.Table) -> None:
             pair.problem = pair.problem or f"an error row has a {name}"
     if pair.problem or not len(masks):
         return
-    pair.frames += masks["frame_index"].to_pylist()
-    pair.names += masks["frame_name"].to_pylist()
+    chosen, others = chosen_rows(masks), masks.filter(pc.equal(masks["chosen"], False))
+    pair.frames += chosen["frame_index"].to_pylist()
+    pair.names += chosen["frame_name"].to_pylist()
+    pair.others += zip(others["frame_index"].to_pylist(), others["query"].to_pylist(), strict=True)
     pair.sizes |= set(zip(masks["height"].to_pylist(), masks["width"].to_pylist(), strict=True))
     if len(pair.sizes) > 1:
         pair.problem = f"its masks have several sizes: {sorted(pair.sizes)[:3]}"
@@ -147,6 +151,8 @@ def _add(pair: PairContent, rows: pa.Table) -> None:
 
 def frames_problem(pair: PairContent, planned: dict, frame_step: int, allow_short: bool) -> str | None:
     """Compare the frames of a pair with its plan row: the listed ones, or every n-th from the first on."""
+    if unchosen := sorted({frame for frame, _ in pair.others} - set(pair.frames)):
+        return f"frame {unchosen[0]} has candidates, but none is chosen"
     if not pair.statuses["ok"]:
         return None
     names, indices, targets = (planned.get(name) for name in ("frames", "frame_indices", "target_frames"))

@@ -12,8 +12,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from model.families import load_segmenter
-from model.segmenter import Segmenter
+from model.families import DEFAULT_RULES, load_segmenter
+from model.segmenter import InferenceRules, Segmenter
 from pipeline.cluster.tasks import data_context
 from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
@@ -41,6 +41,7 @@ class ModelOptions:
     threshold: float = 0.5
     precision: str = "fp32"
     compiled: bool = False
+    rules: InferenceRules = DEFAULT_RULES
 
     def load(self) -> Segmenter:
         if self.threads:
@@ -56,6 +57,7 @@ class ModelOptions:
                 threshold=self.threshold,
                 precision=self.precision,
                 compiled=self.compiled,
+                rules=self.rules,
             )
 
 

@@ -1,14 +1,19 @@
 """Read the videos of a unit as windows of frames for the model."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.io.manifest import row_problems
+from pipeline.segment.exclusive import group_of, spread_problems
 from pipeline.video import Frame, LastFile, Selection, read_frames
-from schemas.errors import MediaError
+from schemas.errors import InputError, MediaError
+from schemas.pair import PairKey
 
 Prepare = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] to [h, w, 3]; ValueError for a size that does not fit
 
@@ -23,6 +28,8 @@ class FrameOptions:
     frame_step: int = 1
     decoder: str = "pyav"
     allow_short: bool = False
+    context: bool = False  # every pair has one target frame, in the middle of `window` frames
+    exclusive: bool = False  # the masks of one annotator exclude each other
 
 
 @dataclass(slots=True)
@@ -33,6 +40,14 @@ class Clip:
     uri: str
     selection: Selection
     pairs: list[dict]  # manifest rows
+    exclusive: bool = False  # pairs are sorted by group, and masks of a group exclude each other
+
+    @property
+    def groups(self) -> list[list[dict]]:
+        """The pairs that must be segmented together: those of one annotator if masks exclude each other, else each."""
+        if not self.exclusive:
+            return [[pair] for pair in self.pairs]
+        return [list(group) for _, group in itertools.groupby(self.pairs, group_of)]
 
     @property
     def targets(self) -> list[frozenset[str] | None]:
@@ -63,24 +78,41 @@ class ClipEnd:
     seconds: float
 
 
-def split_rows(rows: list[dict], frame_step: int) -> tuple[list[Clip], list[tuple[dict, str]]]:
+def split_rows(rows: list[dict], options: FrameOptions) -> tuple[list[Clip], list[tuple[dict, str]]]:
     """Group plan rows into clips to decode. Also returns the rows that cannot be segmented, with their problems."""
     clips: dict[tuple, Clip] = {}
-    bad = []
-    for row in rows:
-        problems = "; ".join(row_problems(row))
-        if problems:
-            bad.append((row, problems))
+    checked = [(row, "; ".join(row_problems(row))) for row in rows]
+    if options.exclusive:
+        checked = spread_problems(checked)
+    for row, problem in checked:
+        if problem:
             continue
         names, indices = row.get("frames"), row.get("frame_indices")
         selection = Selection(
             names=tuple(names) if names is not None else None,
             indices=tuple(indices) if indices is not None else None,
-            step=frame_step if names is None and indices is None else 1,
+            step=options.frame_step if names is None and indices is None else 1,
         )
-        key = (row["video_id"], row["video_uri"], selection)
-        clips.setdefault(key, Clip(row["video_id"], row["video_uri"], selection, [])).pairs.append(row)
-    return list(clips.values()), bad
+        targets = tuple(row.get("target_frames") or ()) if options.context else None
+        key = (row["video_id"], row["video_uri"], selection, targets)
+        clip = Clip(row["video_id"], row["video_uri"], selection, [], options.exclusive)
+        clips.setdefault(key, clip).pairs.append(row)
+    return list(clips.values()), [(row, problem) for row, problem in checked if problem]
+
+
+def require_context(manifest: pa.Table, source: str, window: int | None) -> None:
+    """Raise InputError for a row that is not one target frame within at most `window` listed frames."""
+    lists = [
+        pc.list_value_length(manifest[name]) if name in manifest.column_names else None
+        for name in ("target_frames", "frame_indices", "frames")
+    ]
+    targets, *listed = [pa.nulls(manifest.num_rows, pa.int32()) if found is None else found for found in lists]
+    counts = pc.fill_null(pc.coalesce(*listed), 0)
+    good = pc.and_(pc.equal(pc.fill_null(targets, 0), 1), pc.and_(pc.greater(counts, 0), pc.less_equal(counts, window)))
+    row = pc.index(good, pa.scalar(False)).as_py()
+    if row >= 0:
+        text = f"is not one target frame among at most {window} frames; import the data set with --context {window}"
+        raise InputError(f"{source}: {PairKey.of(manifest.slice(row, 1).to_pylist()[0])} {text}")
 
 
 def read_windows(clips: list[Clip], options: FrameOptions, prepare: Prepare) -> Iterator[Window | ClipEnd]:
@@ -95,7 +127,7 @@ def read_windows(clips: list[Clip], options: FrameOptions, prepare: Prepare) -> 
             windows = _cut(clip, options, prepare, copy)
             try:
                 for window in _set_final(windows) if options.overlap else windows:
-                    yield window
+                    yield _with_context(window, options.window) if options.context else window
                     started = time.perf_counter()
             except MediaError as media_error:
                 error = media_error
@@ -159,6 +191,21 @@ def _set_final(windows: Iterator[Window]) -> Iterator[Window]:
         window.final = following.start if following else window.start + len(window.frames)
         yield window
         window = following
+
+
+def _with_context(window: Window, length: int | None) -> Window:
+    """Repeat the first and the last frame until the target is in the middle, as published at the ends of a video."""
+    (target,) = window.clip.targets[0] or {""}
+    count, middle = len(window.names), window.names.index(target) if target in window.names else -1
+    before, after = (length or count) // 2 - middle, ((length or count) - 1) // 2 - (count - 1 - middle)
+    if middle < 0 or before < 0 or after < 0:
+        reason = f"the frames listed are not one target in the middle of at most {length}"
+        raise MediaError("bad_row", f"{reason}; import the data set with --context {length}", target)
+    order = [0] * before + list(range(count)) + [count - 1] * after
+    for name in ("indices", "names", "frames"):
+        values = getattr(window, name)
+        setattr(window, name, [values[position] for position in order])
+    return window
 
 
 def _frames(clip: Clip, options: FrameOptions, copy: LastFile) -> Iterator[Frame]:

@@ -21,14 +21,14 @@ def decode_units(
     """
     reachable = Reachable()
     for job in jobs:
-        clips, bad = split_rows(job.rows, options.frame_step)
+        clips, bad = split_rows(job.rows, options)
         failed = [(row, "bad_row", problem) for row, problem in bad]
         attempts: list[tuple[PairKey | None, list[Clip]]] = [(None, clips)] if clips else []
         if job.step.pair_by_pair:
-            pairs = [(PairKey.of(row), row, clip) for clip in clips for row in clip.pairs]
+            groups = [(PairKey.of(rows[0]), rows, clip) for clip in clips for rows in clip.groups]
             failed_pairs = job.step.failed_pairs
-            failed += [(row, *failed_pairs[pair]) for pair, row, _ in pairs if pair in failed_pairs]
-            attempts = [(pair, [replace(clip, pairs=[row])]) for pair, row, clip in pairs if pair not in failed_pairs]
+            failed += [(row, *failed_pairs[pair]) for pair, rows, _ in groups if pair in failed_pairs for row in rows]
+            attempts = [(pair, [replace(clip, pairs=rows)]) for pair, rows, clip in groups if pair not in failed_pairs]
         put(UnitStart(job, failed))
         for pair, together in attempts:
             attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)

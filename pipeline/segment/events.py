@@ -12,6 +12,8 @@ from model.segmenter import Segmentation, SegmenterStats
 from pipeline.runs.attempts import Attempt, RetryStep
 from pipeline.runs.commit import ReplacedObject
 from pipeline.segment.clips import ClipEnd, Window
+from pipeline.segment.exclusive import with_cause
+from schemas.pair import PairKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,16 @@ class PairState:
     frames: int = 0
     score_sum: float = 0.0
     track: object | None = None  # where windows overlap: the state that the last one left for the next
+    group: str | None = None  # the masks of one group exclude each other, so its pairs fail together
+
+
+def share_failures(pairs: Sequence[PairState]) -> None:
+    """Fail the pairs whose group has a failed pair."""
+    causes = {pair.group: pair for pair in pairs if pair.failure and pair.group is not None}
+    for pair in pairs:
+        if pair.group and not pair.failure and (cause := causes.get(pair.group)) and cause.failure:
+            status, error = cause.failure
+            pair.failure = status, with_cause(PairKey.of(cause.row), error)
 
 
 @dataclass(slots=True)

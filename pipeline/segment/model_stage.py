@@ -3,6 +3,7 @@
 An error of one pair fails that pair only.
 """
 
+import itertools
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -26,7 +27,9 @@ from pipeline.segment.events import (
     UnitEnd,
     UnitStart,
     UnitTimings,
+    share_failures,
 )
+from pipeline.segment.exclusive import group_of
 from schemas.errors import InputError
 
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
@@ -82,6 +85,7 @@ class ModelStage:
                         pair.failure = pair.failure or (error.status, str(error))
                     elif not pair.frames:
                         pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
+                share_failures(pairs)
                 self._hand_on(ClipDone(pairs))
             case AttemptEnd(attempt):
                 attempt.stop_clock()
@@ -98,7 +102,10 @@ class ModelStage:
 
     def _start_pairs(self, clip: Clip) -> list[PairState]:
         """Return the pairs of a clip before its first window. Expressions that are too long fail here."""
-        pairs = [PairState(number, row) for number, row in enumerate(clip.pairs)]
+        pairs = [
+            PairState(number, row, group=group_of(row) if clip.exclusive else None)
+            for number, row in enumerate(clip.pairs)
+        ]
         for pair in pairs:
             if problem := length_problem(pair.row["expression"], self.segmenter):
                 pair.failure = "bad_row", problem
@@ -106,16 +113,18 @@ class ModelStage:
 
     def _segment(self, window: Window) -> None:
         """Segment the pairs that want the same frames of the window together."""
+        share_failures(self.pairs)
         groups: dict[tuple[int, ...], list[PairState]] = {}
+        distinct = [i for i, index in enumerate(window.indices) if not i or index != window.indices[i - 1]]
         for pair, targets in zip(self.pairs, window.clip.targets, strict=True):
-            kept = tuple(i for i, name in enumerate(window.names) if targets is None or name in targets)
+            kept = tuple(i for i in distinct if targets is None or window.names[i] in targets)
             if kept and not pair.failure:
                 groups.setdefault(kept, []).append(pair)
         for kept, group in groups.items():
             self._segment_group(window, kept, group)
 
     def _segment_group(self, window: Window, kept: Sequence[int], group: list[PairState]) -> None:
-        """One model call. Out of memory, call it again pair by pair, so that only the pairs that do not fit fail."""
+        """One model call. Out of memory, call it again part by part, so that only the pairs that do not fit fail."""
         keep = None if len(kept) == len(window.frames) else list(kept)
         overlap = None
         if window.final is not None:
@@ -123,7 +132,8 @@ class ModelStage:
         answered, started = 0, time.perf_counter()
         try:
             expressions = [pair.row["expression"] for pair in group]
-            answers = self.segmenter.segment(window.frames, window.size, expressions, keep, overlap)
+            exclusive = {"exclusive": [len(part) for part in _parts(group)]} if window.clip.exclusive else {}
+            answers = self.segmenter.segment(window.frames, window.size, expressions, keep, overlap, **exclusive)
             for pair, found in zip(group, answers, strict=True):
                 self.timings.model += time.perf_counter() - started
                 self._take(pair, window, kept, found)
@@ -135,9 +145,10 @@ class ModelStage:
                 raise
             reason = str(error).partition("\n")[0] or "the host's memory is full"
         release_cache()
-        if len(group) > 1:
-            for pair in group[answered:]:
-                self._segment_group(window, kept, [pair])
+        if len(parts := _parts(group)) > 1:
+            for part in parts:
+                if part[0] not in group[:answered]:
+                    self._segment_group(window, kept, part)
             return
         frames = f"{len(window.frames)} frames" if len(window.frames) > 1 else "one frame"
         group[0].failure = (
@@ -157,7 +168,14 @@ class ModelStage:
         ready = kept if window.final is None else [i for i in kept if window.start + i < window.final]
         if ready:
             # Without the track, which need not stay in memory until the answer is written.
-            self._hand_on(Answer(pair, window, ready, replace(found, track=None)), found.masks.nbytes)
+            size = sum(candidate.masks.nbytes for candidate in found.candidates)
+            self._hand_on(Answer(pair, window, ready, replace(found, track=None)), size)
             pair.frames += len(ready)
             pair.score_sum += sum(found.scores.tolist())
         pair.track = found.track
+
+
+def _parts(group: Sequence[PairState]) -> list[list[PairState]]:
+    """Divide pairs into the smallest parts for one model call: single pairs, or groups of exclusive masks."""
+    parts = itertools.groupby(group, lambda pair: pair.number if pair.group is None else pair.group)
+    return [list(part) for _, part in parts]

@@ -66,7 +66,7 @@ def probe_videos(
     device = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
     positions = ((np.arange(count) + 0.5) / count * part.num_rows).astype(int)
     rows = {row["video_id"]: row for row in part.take(np.unique(positions)).to_pylist()}
-    clips, bad = split_rows(list(rows.values()), frames.frame_step)
+    clips, bad = split_rows(list(rows.values()), frames)
     totals = ProbeTotals(device, failures=[problem for _, problem in bad])
     short_side = model.short_side or checkpoint.short_side
 

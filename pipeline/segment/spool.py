@@ -15,7 +15,8 @@ FRAME_ROWS = pa.schema(
     [
         PREDICTIONS.field(name)
         for name in (
-            "frame_index", "frame_name", "height", "width", "counts", "score", "box", "query", "margin", "window"
+            "frame_index", "frame_name", "height", "width", "counts", "score", "box", "query", "chosen", "margin",
+            "window",
         )
     ]
 )  # fmt: skip

@@ -10,7 +10,7 @@ from model.segmenter import Segmentation
 from pipeline.runs.attempts import AttemptTracker
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.segment.clips import Window
-from pipeline.segment.events import Answer, AttemptEnd, ClipDone, ModelEvent, UnitDone, UnitStart
+from pipeline.segment.events import Answer, AttemptEnd, ClipDone, ModelEvent, UnitDone, UnitStart, share_failures
 from pipeline.segment.spool import FrameSpool
 from schemas import rle
 from schemas.errors import without_secrets
@@ -49,18 +49,21 @@ def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], wr
         while isinstance(event, Answer):
             started = time.perf_counter()
             try:
-                rows = frame_rows(event.window, event.kept, event.found)
+                rows = [frame_rows(event.window, event.kept, each) for each in event.found.candidates]
             except MemoryError:
                 frame = event.window.names[event.kept[0]]
                 error = "no memory on the host to encode masks; use fewer --actors or a smaller --window"
                 event.pair.failure = event.pair.failure or ("oom", f"frame {frame}: {error}")
             else:
-                spool.add(event.pair.number, rows)
+                for candidate, columns in zip(event.found.candidates, rows, strict=True):
+                    columns["chosen"] = [candidate.query == event.found.query] * len(event.kept)
+                    spool.add(event.pair.number, columns)
             seconds["encode"] += time.perf_counter() - started
             event = next(events)
         assert isinstance(event, ClipDone)
         started = time.perf_counter()
         spool.close()
+        share_failures(event.pairs)
         for pair in event.pairs:
             if pair.failure:
                 writer.write(error_row(pair.row, *pair.failure))
@@ -86,6 +89,7 @@ def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict
         "score": found.scores.tolist(),
         "box": found.boxes.tolist(),
         "query": [found.query] * count,
+        "chosen": [True] * count,
         "margin": [found.margin] * count,
         "window": [len(window.frames)] * count,
     }

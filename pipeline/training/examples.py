@@ -22,7 +22,7 @@ from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
 from schemas.check import conform, required
 from schemas.errors import InputError, MediaError
-from schemas.masks import PREDICTIONS
+from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PairKey
 
 OPENERS = 16  # videos opened at once; they mostly wait for storage
@@ -118,7 +118,8 @@ def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[M
     columns = ["video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts"]
     for name in names:
         part = storage.join(folder, name)
-        table = conform(storage.read_table(part, [*columns, "pair_score", "status"]), PREDICTIONS, part)
+        table = storage.read_table(part, [*columns, "pair_score", "status", "chosen"])
+        table = chosen_rows(conform(table, PREDICTIONS, part))
         good = pc.and_(pc.equal(table["status"], "ok"), pc.greater_equal(table["pair_score"], source.min_score))
         tables.append(table.filter(good).select(columns))
     if not any(table.num_rows for table in tables):

@@ -40,15 +40,16 @@ def displayed_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat((corner, boxes[..., 2:]), dim=-1) * scale
 
 
-def merge_objects(logits: Tensor) -> Tensor:
-    """Ref-DAVIS17: logits [O, T, H, W], one row per object -> ids uint8 [T, H, W], 0 for background.
+def merge_objects(logits: Tensor, threshold: float = 0.5) -> Tensor:
+    """Ref-DAVIS17: logits [O, T, H, W], one row per object -> ids int16 [T, H, W], 0 for background.
 
-    An object counts where its probability is 0.5 or more; the most probable one wins.
+    An object counts where its probability is `threshold` or more; the most probable one wins, and of equally probable
+    ones the first.
     """
     probability = logits.sigmoid()
-    probability = torch.where(probability < 0.5, 0.0, probability)
+    probability = torch.where(probability < threshold, 0.0, probability)
     background = torch.full_like(probability[:1], DAVIS_BACKGROUND)
-    return torch.cat((background, probability)).argmax(0).to(torch.uint8)
+    return torch.cat((background, probability)).argmax(0).to(torch.int16)
 
 
 def a2d_masks(logits: Tensor, input_size: tuple[int, int], size: tuple[int, int], threshold: float = 0.5) -> Tensor:

@@ -2,21 +2,22 @@
 
 One call sees one window of frames. Features that need no sentence are computed once per window, each distinct sentence
 is encoded once, as many sentences as memory allows go through the decoder together, and masks are made for the chosen
-query only. Resizing, query choice and threshold follow the published inference scripts; `linking` adds what windows
-that share frames need.
+query only, unless the rules ask for all. Resizing, query choice and threshold follow the published inference scripts.
+`network_calls` runs the network, `displayed_masks` makes masks of logits, and `linking` adds what windows that share
+frames need.
 """
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.memory import BatchSizer
+from model.referformer.inference.displayed_masks import binary_masks, exclusive_masks, nearest_masks
 from model.referformer.inference.linking import (
     OverlapAverage,
     TrackState,
@@ -25,24 +26,30 @@ from model.referformer.inference.linking import (
     query_embeddings,
     update_appearance,
 )
+from model.referformer.inference.network_calls import NetworkCalls
 from model.referformer.inference.postprocess import (
     choose_query,
     displayed_boxes,
     query_margin,
     query_scores,
-    resize_logits,
 )
-from model.referformer.inference.preprocess import normalize, resize, resized_size
+from model.referformer.inference.preprocess import resize, resized_size
 from model.referformer.network.pixel_decoder import smallest_side
-from model.referformer.network.referformer import Decoding, ReferFormer, VideoFeatures
-from model.referformer.network.text_encoder import TextFeatures
+from model.referformer.network.referformer import Decoding, ReferFormer
 from model.referformer.tokenizer import Tokenizer
-from model.segmenter import Overlap, Segmentation, SegmenterStats
+from model.segmenter import InferenceRules, Overlap, Segmentation, SegmenterStats
 
-UPSAMPLED_PIXELS = 2**24  # of float32 logits at the displayed size held at once (64 MiB), at least one frame
-CACHED_SENTENCES = 1024
 MAX_INPUT_PIXELS = 2**22  # of one prepared frame
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DEFAULT_RULES = InferenceRules()
+
+
+class Answer(NamedTuple):
+    """An answer whose mask logits are not masks yet."""
+
+    logits: Tensor  # [K, h, w]
+    complete: Callable[..., Segmentation]  # takes `masks`
+    others: tuple["Answer", ...] = ()  # the other candidates
 
 
 class ReferFormerSegmenter:
@@ -58,6 +65,7 @@ class ReferFormerSegmenter:
         max_size: int | None = None,
         threshold: float = 0.5,
         precision: str = "fp32",
+        rules: InferenceRules = DEFAULT_RULES,
     ) -> None:
         """Take the arguments of `model.families.load_segmenter`; `precision` is a key of PRECISIONS, for autocast.
 
@@ -73,14 +81,10 @@ class ReferFormerSegmenter:
             raise ValueError(f'torch finds no CUDA device for device "{device}"; use "cpu" or "auto"')
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
-        self.tokenizer = tokenizer
+        self.model = model.to(device).eval()
+        self.network = NetworkCalls(self.model, tokenizer, device, PRECISIONS[precision], rules)
         self.short_side, self.max_size = short_side, max_size
-        self.logit_threshold = math.log(threshold / (1 - threshold))  # sigmoid(x) > threshold is x > logit_threshold
-        self.dtype = PRECISIONS[precision]
-        self.batch_sizer = BatchSizer(self.device)
-        self._text_features = lru_cache(maxsize=CACHED_SENTENCES)(self._encode_text)
+        self.threshold, self.rules = threshold, rules
 
     @property
     def max_tokens(self) -> int:
@@ -89,7 +93,7 @@ class ReferFormerSegmenter:
 
     def count_tokens(self, expression: str) -> int:
         """Count the tokens of a sentence, start and end included."""
-        return self.tokenizer.count(expression)
+        return self.network.count_tokens(expression)
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
         """Resize a displayed frame for the model; see `Segmenter.prepare`."""
@@ -104,7 +108,8 @@ class ReferFormerSegmenter:
 
     def stats(self) -> SegmenterStats:
         """Return the counters since the last call. Raises FastModeError (`GuardedSegmenter` only)."""
-        halvings, self.batch_sizer.halvings = self.batch_sizer.halvings, 0
+        sizer = self.network.batch_sizer
+        halvings, sizer.halvings = sizer.halvings, 0
         return SegmenterStats(halvings=halvings)
 
     def segment(
@@ -114,6 +119,7 @@ class ReferFormerSegmenter:
         expressions: Sequence[str],
         keep: Sequence[int] | None = None,
         overlap: Overlap | None = None,
+        exclusive: Sequence[int] = (),
     ) -> Iterator[Segmentation]:
         """Yield one answer per expression; see `Segmenter.segment`.
 
@@ -127,7 +133,9 @@ class ReferFormerSegmenter:
         keep = list(range(len(frames)) if keep is None else keep)
         if not keep or not all(0 <= position < len(frames) for position in keep):
             raise ValueError(f"keep must name positions among {len(frames)} frames, got {keep}")
-        return self._segment(frames, size, expressions, keep, overlap)
+        if self.rules.all_candidates and (overlap or exclusive):
+            raise ValueError("with all candidates, windows cannot share frames, and masks cannot exclude each other")
+        return self._segment(frames, size, expressions, keep, overlap, exclusive)
 
     def _segment(
         self,
@@ -136,17 +144,45 @@ class ReferFormerSegmenter:
         expressions: Sequence[str],
         keep: list[int],
         overlap: Overlap | None,
+        exclusive: Sequence[int],
     ) -> Iterator[Segmentation]:
+        answers = self._answers(frames, size, expressions, keep, overlap)
+        if not exclusive:
+            yield from (self._complete(answer, frames[0].shape[:2], size) for answer in answers)
+        for count in exclusive:
+            group = list(islice(answers, count))
+            masks = exclusive_masks([answer.logits for answer in group], size, self.threshold)
+            yield from (answer.complete(masks=mask) for answer, mask in zip(group, masks, strict=True))
+
+    def _complete(self, answer: Answer, input_size: tuple[int, int], size: tuple[int, int]) -> Segmentation:
+        if self.rules.nearest:
+            masks = nearest_masks(answer.logits, input_size, size, self.threshold)
+        else:
+            masks = binary_masks(answer.logits, size, self.threshold)
+        found = answer.complete(masks=masks)
+        others = tuple(self._complete(other, input_size, size) for other in answer.others)
+        return replace(found, others=others) if others else found
+
+    def _answers(
+        self,
+        frames: Sequence[np.ndarray],
+        size: tuple[int, int],
+        expressions: Sequence[str],
+        keep: list[int],
+        overlap: Overlap | None,
+    ) -> Iterator[Answer]:
+        """Yield the answers one by one; the next sentences are decoded when they are asked for."""
         single = len(keep) == 1 and len(frames) > 1
         decoded = keep if single else range(len(frames))  # positions in the window
-        video = self._encode_video(frames, keep[0] if single else None) if expressions else None
+        video = self.network.encode_video(frames, keep[0] if single else None) if expressions else None
         done = 0
         while video is not None and done < len(expressions):
-            decoding, count = self._decode(video, expressions[done:], (len(decoded), *frames[0].shape[:2]))
+            decoding, count = self.network.decode(video, expressions[done:], (len(decoded), *frames[0].shape[:2]))
             for number in range(count):
                 clip = decoding.of(number)
                 if overlap is None:
-                    yield self._answer(clip, size, [0] if single else keep)
+                    chosen, *others = self._candidates(clip, size, [0] if single else keep)
+                    yield chosen._replace(others=tuple(others))
                 else:
                     seen = [overlap.start + position for position in decoded]
                     complete = [overlap.start + i for i in keep if overlap.start + i < overlap.final]
@@ -155,53 +191,28 @@ class ReferFormerSegmenter:
                     yield self._follow(clip, size, seen, complete, overlap.final, track)
             done += count
 
-    def _encode_video(self, frames: Sequence[np.ndarray], only: int | None) -> VideoFeatures:
-        pixels = torch.from_numpy(np.stack(frames)).to(self.device)
-        chosen = None if only is None else torch.tensor([only], device=self.device)
-
-        def encode(_: int, frames_at_once: int | None) -> VideoFeatures:
-            self.model.frames_at_once = frames_at_once
-            with self._autocast():
-                return self.model.encode_video(normalize(pixels)[None], valid_indices=chosen)
-
-        return self.batch_sizer.run(encode, pixels.shape[:3].numel(), len(frames))
-
-    def _encode_text(self, expression: str) -> TextFeatures:
-        with self._autocast():
-            return self.model.encode_text(self.tokenizer([expression]).to(self.device))
-
-    def _decode(self, video: VideoFeatures, expressions: Sequence[str], shape: tuple[int, ...]) -> tuple[Decoding, int]:
-        """Decode as many of the expressions as memory allows, first ones first; shape: T, h, w. Returns their number
-        too."""
-
-        def decode(sentences: int, frames_at_once: int | None) -> tuple[Decoding, int]:
-            text = TextFeatures.stack([self._text_features(expression) for expression in expressions[:sentences]])
-            self.model.frames_at_once = frames_at_once
-            with self._autocast():
-                return self.model.decode(video, text), sentences
-
-        return self.batch_sizer.run(decode, math.prod(shape), shape[0], len(expressions))
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        reduced = self.dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=reduced):
-            yield
+    def _candidates(self, decoding: Decoding, size: tuple[int, int], keep: list[int]) -> Iterator[Answer]:
+        """The chosen query's answer and, if the rules ask for them, those of all other queries."""
+        logits = decoding.logits[-1][0].float()
+        chosen = choose_query(logits)
+        others = [query for query in range(logits.shape[1]) if query != chosen]
+        for query in [chosen, *(others if self.rules.all_candidates else [])]:
+            yield self._answer(decoding, size, keep, query)
 
     @torch.inference_mode()
-    def _answer(self, decoding: Decoding, size: tuple[int, int], keep: list[int]) -> Segmentation:
+    def _answer(self, decoding: Decoding, size: tuple[int, int], keep: list[int], query: int) -> Answer:
         logits, boxes = decoding.logits[-1][0].float(), decoding.boxes[-1][0].float()
-        query = choose_query(logits)
-        with self._autocast():
+        with self.network.autocast():
             masks = self.model.masks(decoding, query=query)[0, keep, 0]
-        return Segmentation(
-            masks=self._binary(masks, size),
+        found = partial(
+            Segmentation,
             scores=logits[keep, query].sigmoid().amax(-1).cpu().numpy(),
             boxes=displayed_boxes(boxes[keep, query], size).cpu().numpy(),
             query=query,
             margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
         )
+        return Answer(masks, found)
 
     @torch.inference_mode()
     def _follow(
@@ -212,7 +223,7 @@ class ReferFormerSegmenter:
         complete: list[int],
         final: int,
         track: TrackState | None,
-    ) -> Segmentation:
+    ) -> Answer:
         """Answer as `_answer` in a window that shares frames.
 
         seen: positions in the video of all frames of the window; complete: those to answer for, all before `final`.
@@ -220,7 +231,7 @@ class ReferFormerSegmenter:
         logits, boxes = decoding.logits[-1][0].float(), decoding.boxes[-1][0].float()
         embeddings = query_embeddings(decoding.hidden[-1], logits)
         query = self._link(decoding, embeddings, seen, track) if track else choose_query(logits)
-        with self._autocast():
+        with self.network.autocast():
             masks = self.model.masks(decoding, query=query)[0, :, 0]
         appearance = update_appearance(
             track and track.appearance, embeddings[query].cpu(), query_scores(logits)[query].item()
@@ -231,8 +242,8 @@ class ReferFormerSegmenter:
         answer, waiting = average.at(complete), average.since(final).to("cpu")
         if track:  # frames after a part of a window belong to its other part, which comes next
             waiting = waiting.join(track.overlap.since(seen[-1] + 1))
-        return Segmentation(
-            masks=self._binary(answer.logits, size),
+        found = partial(
+            Segmentation,
             scores=answer.scores.cpu().numpy(),
             boxes=displayed_boxes(answer.boxes, size).cpu().numpy(),
             query=query,
@@ -240,6 +251,7 @@ class ReferFormerSegmenter:
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
             track=TrackState(appearance, waiting),
         )
+        return Answer(answer.logits, found)
 
     def _link(self, decoding: Decoding, embeddings: Tensor, seen: list[int], track: TrackState) -> int:
         """Choose the query that continues a track. The other queries get masks in the shared frames only."""
@@ -258,18 +270,8 @@ class ReferFormerSegmenter:
                 start=decoding.start[:, frames],
                 pixels=decoding.pixels[frames],
             )
-            with self._autocast():
+            with self.network.autocast():
                 masks = self.model.masks(last_layer)[0]
             before = track.overlap.at(shared).to(logits.device)
             agreement = mask_agreement(before, masks, confidence=float(track.appearance.norm()))
         return link_query(logits, embeddings, track.appearance.to(logits.device), agreement)
-
-    def _binary(self, logits: Tensor, size: tuple[int, int]) -> np.ndarray:
-        """Upsample and threshold logits [K, h, w] -> bool [K, H, W], a few frames at a time to save memory."""
-        height, width = size
-        columns = np.empty((len(logits), width, height), dtype=bool)
-        step = max(1, UPSAMPLED_PIXELS // (height * width))
-        for start in range(0, len(logits), step):
-            inside = resize_logits(logits[start : start + step].float(), size) > self.logit_threshold
-            columns[start : start + step] = inside.transpose(1, 2).contiguous().cpu().numpy()
-        return columns.transpose(0, 2, 1)

@@ -15,6 +15,7 @@ from pipeline.masks.pairs_to_score import RequestedPair, requested_pairs
 from pipeline.masks.predictions import Predictions
 from pipeline.masks.task_planning import row_groups_of
 from schemas.errors import InputError
+from schemas.masks import chosen_rows
 
 CANDIDATE = pa.struct(
     [
@@ -77,6 +78,8 @@ class Scorer:
         by_object = all(pair.expression_id is None for pair in pairs)
         all_labels = self.protocol.assigned and by_object  # label maps: all labels compete, annotated or not
         predictions = self.source.read_rows(row_groups_of(task), pairs, all_labels=all_labels)
+        if "mAP" not in self.protocol.metrics:
+            predictions = chosen_rows(predictions)
         return score_pairs(pairs, predictions, truth, self.truth, self.protocol, self.missing)
 
     def __call__(self, task: pa.Table) -> pa.Table:

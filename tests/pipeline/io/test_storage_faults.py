@@ -252,7 +252,7 @@ def test_a_video_is_fetched_once_for_all_its_selections(disturbed, s3, shapes, t
     uri = f"{s3}/{tmp_path.name}/v.mp4"
     storage.write_bytes(uri, next((Path(shapes[0]).parent / "videos").glob("*.mp4")).read_bytes())
     pairs = [{"video_id": "v", "video_uri": uri, "expression_id": str(i), "expression": "x"} for i in range(3)]
-    clips, _ = split_rows([pair | {"frame_indices": [i]} for i, pair in enumerate(pairs)], frame_step=1)
+    clips, _ = split_rows([pair | {"frame_indices": [i]} for i, pair in enumerate(pairs)], FrameOptions())
     disturbed.requests = 0
     events = list(read_windows(clips, FrameOptions(), lambda frame: frame))
     assert [event.indices for event in events if isinstance(event, Window)] == [[0], [1], [2]]

@@ -16,7 +16,7 @@ def video(tmp_path):
 
 
 def read(video, options, **row):
-    clips, bad = split_rows([ROW | {"video_uri": video} | row], options.frame_step)
+    clips, bad = split_rows([ROW | {"video_uri": video} | row], options)
     assert not bad
     *windows, end = read_windows(clips, options, lambda frame: frame[::2, ::2])
     assert all(isinstance(window, Window) for window in windows)
@@ -65,7 +65,7 @@ def test_windows_without_overlap_share_nothing(video):
 def test_windows_that_share_frames_are_streamed(video):
     """Besides the one that is handed on, the next one is there, and nothing else."""
     prepared = []
-    (clip,), _ = split_rows([ROW | {"video_uri": video}], 1)
+    (clip,), _ = split_rows([ROW | {"video_uri": video}], FrameOptions())
     windows = read_windows([clip], FrameOptions(window=3, overlap=1), lambda frame: prepared.append(1) or frame)
     read_by_then = []
     for _ in windows:
@@ -101,12 +101,12 @@ def test_frame_step_applies_where_a_row_lists_no_frames(video):
 def test_rows_with_the_same_frames_share_one_clip(video):
     rows = [ROW | {"video_uri": video, "expression_id": str(i), "frames": names} for i, names in
             enumerate([None, None, ["00000"], ["00000"], None])]  # fmt: skip
-    clips, _ = split_rows(rows, 1)
+    clips, _ = split_rows(rows, FrameOptions())
     assert [[pair["expression_id"] for pair in clip.pairs] for clip in clips] == [["0", "1", "4"], ["2", "3"]]
 
 
 def test_bad_rows_are_told_apart():
-    clips, bad = split_rows([ROW | {"video_uri": "v", "expression": ""}, ROW | {"video_uri": "v"}], 1)
+    clips, bad = split_rows([ROW | {"video_uri": "v", "expression": ""}, ROW | {"video_uri": "v"}], FrameOptions())
     assert len(clips) == 1
     assert "empty" in bad[0][1]
 
@@ -121,7 +121,7 @@ def test_frames_that_the_model_cannot_take_end_the_clip_with_an_error(video):
     def refuse(frame):
         raise ValueError("a frame of 30x20 becomes 540x360000")
 
-    (clip,), _ = split_rows([ROW | {"video_uri": video}], 1)
+    (clip,), _ = split_rows([ROW | {"video_uri": video}], FrameOptions())
     (end,) = read_windows([clip], FrameOptions(), refuse)
     assert end.error.status == "bad_row"
     assert "frame 00000: a frame of 30x20" in str(end.error)
@@ -130,7 +130,7 @@ def test_frames_that_the_model_cannot_take_end_the_clip_with_an_error(video):
 
 def test_a_missing_video_ends_its_clip_and_the_next_one_is_read(video):
     rows = [ROW | {"video_uri": "/none.mp4"}, ROW | {"video_id": "w", "video_uri": video}]
-    clips, _ = split_rows(rows, 1)
+    clips, _ = split_rows(rows, FrameOptions())
     missing, window, end = read_windows(clips, FrameOptions(), lambda frame: frame)
     assert missing.error.status == "missing"
     assert len(window.frames) == 7

@@ -15,6 +15,7 @@ def rows(first: int, count: int, mask: bytes = b"4") -> dict[str, list]:
         "score": [0.5] * count,
         "box": [[0.0, 0.0, 1.0, 1.0]] * count,
         "query": [1] * count,
+        "chosen": [True] * count,
         "margin": [0.25] * count,
         "window": [count] * count,
     }

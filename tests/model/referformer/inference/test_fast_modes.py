@@ -76,7 +76,7 @@ def test_nothing_is_settled_before_there_is_a_mask(frames, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:  # float32 takes more memory than there is
-        patch.setattr(fast.reference, "_encode_video", full)
+        patch.setattr(fast.reference.network, "encode_video", full)
         masks(fast, frames)
     assert fast.stats().parity is None
     masks(fast, frames)

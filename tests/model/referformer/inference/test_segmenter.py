@@ -5,12 +5,12 @@ import pytest
 import torch
 from pycocotools import mask as coco
 
-from model.referformer.inference.postprocess import choose_query, displayed_boxes, query_margin
+from model.referformer.inference.postprocess import a2d_masks, choose_query, displayed_boxes, query_margin
 from model.referformer.inference.preprocess import normalize
 from model.referformer.inference.segmenter import ReferFormerSegmenter
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
-from model.segmenter import Overlap
+from model.segmenter import InferenceRules, Overlap
 
 SIZE = (75, 101)
 SENTENCES = ["a dog", "the cat on the left", "a dog"]
@@ -80,7 +80,7 @@ def test_answer_is_the_models(segmenter, video):
     """The published way, spelled out: whole masks, resize, sigmoid, threshold."""
     frames = [segmenter.prepare(frame) for frame in video]
     (answer,) = segmenter.segment(frames, SIZE, SENTENCES[:1])
-    words = segmenter.tokenizer(SENTENCES[:1])
+    words = segmenter.network.tokenizer(SENTENCES[:1])
     out = segmenter.model(normalize(torch.from_numpy(np.stack(frames)))[None], words)
     query = choose_query(out.logits[0])
     resized = torch.nn.functional.interpolate(out.masks[0, :, query][None], SIZE, mode="bilinear")[0]
@@ -162,17 +162,17 @@ def test_full_memory_halves_what_is_computed_at_once(tiny_config, video, monkeyp
         assert (one.masks == other.masks).mean() > 0.9999
     list(segmenter.segment(frames[:2], SIZE, sentences[:1]))
     assert model.frames_at_once is None  # small enough: not slowed down
-    room, most = segmenter.batch_sizer.max_pixels, 0
+    room, most = segmenter.network.batch_sizer.max_pixels, 0
     with pytest.raises(torch.OutOfMemoryError):
         list(segmenter.segment(frames, SIZE, sentences))
-    assert segmenter.batch_sizer.max_pixels == room  # no reason for other windows to be slow
+    assert segmenter.network.batch_sizer.max_pixels == room  # no reason for other windows to be slow
 
 
 @torch.inference_mode()
 def direct(segmenter, frames, sentence):
     """Score probabilities [T, Q], boxes [T, Q, 4] and mask logits [T, Q, h, w] of one window."""
     pixels = normalize(torch.from_numpy(np.stack(frames)))[None]
-    out = segmenter.model(pixels, segmenter.tokenizer([sentence]))
+    out = segmenter.model(pixels, segmenter.network.tokenizer([sentence]))
     return out.logits[0].sigmoid().amax(-1), out.boxes[0], out.masks[0]
 
 
@@ -315,7 +315,7 @@ def test_threshold_moves_the_masks(segmenter, video):
     frames = [segmenter.prepare(frame) for frame in video]
     areas = []
     for threshold in (0.1, 0.5, 0.9):
-        strict = ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cpu", threshold=threshold)
+        strict = ReferFormerSegmenter(segmenter.model, segmenter.network.tokenizer, device="cpu", threshold=threshold)
         (answer,) = strict.segment(frames, SIZE, SENTENCES[:1])
         areas.append(answer.masks.sum())
     assert areas[0] > areas[1] > areas[2]
@@ -324,7 +324,7 @@ def test_threshold_moves_the_masks(segmenter, video):
 def test_large_frames_are_cut_a_few_at_a_time(segmenter, video, monkeypatch):
     frames = [segmenter.prepare(frame) for frame in video]
     (whole,) = segmenter.segment(frames, SIZE, SENTENCES[:1])
-    monkeypatch.setattr("model.referformer.inference.segmenter.UPSAMPLED_PIXELS", 2 * SIZE[0] * SIZE[1])
+    monkeypatch.setattr("model.referformer.inference.displayed_masks.UPSAMPLED_PIXELS", 2 * SIZE[0] * SIZE[1])
     (pieces,) = segmenter.segment(frames, SIZE, SENTENCES[:1])
     assert equal(whole, pieces)
 
@@ -360,10 +360,10 @@ def test_refusals(segmenter, video):
     with pytest.raises(ValueError, match="too small"):
         next(segmenter.segment([frame[:20] for frame in frames], SIZE, SENTENCES))
     with pytest.raises(ValueError, match="between 0 and 1"):
-        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, threshold=1.0)
+        ReferFormerSegmenter(segmenter.model, segmenter.network.tokenizer, threshold=1.0)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match='use "cpu" or "auto"'):
-            ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cuda")
+            ReferFormerSegmenter(segmenter.model, segmenter.network.tokenizer, device="cuda")
 
 
 def test_counts(segmenter):
@@ -374,14 +374,93 @@ def test_counts(segmenter):
 @pytest.mark.parametrize("size", [(2, 1000), (1000, 2), (4, 120_000)])
 def test_absurd_shapes_are_refused_before_they_are_resized(segmenter, size):
     with pytest.raises(ValueError, match=f"a frame of {size[1]}x{size[0]} becomes"):
-        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cpu", short_side=64, max_size=640).prepare(
+        ReferFormerSegmenter(
+            segmenter.model, segmenter.network.tokenizer, device="cpu", short_side=64, max_size=640
+        ).prepare(np.zeros((*size, 3), np.uint8))
+    with pytest.raises(ValueError, match="at most 4194304 in all"):
+        ReferFormerSegmenter(segmenter.model, segmenter.network.tokenizer, device="cpu").prepare(
             np.zeros((*size, 3), np.uint8)
         )
-    with pytest.raises(ValueError, match="at most 4194304 in all"):
-        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, device="cpu").prepare(np.zeros((*size, 3), np.uint8))
 
 
 @pytest.mark.parametrize("option", [{"device": "gpu"}, {"precision": "fp8"}])
 def test_unknown_options_are_named(segmenter, option):
     with pytest.raises(ValueError, match=f"unknown {next(iter(option))} '.*'; choose from"):
-        ReferFormerSegmenter(segmenter.model, segmenter.tokenizer, **option)
+        ReferFormerSegmenter(segmenter.model, segmenter.network.tokenizer, **option)
+
+
+def with_rules(segmenter, **rules):
+    """The same model with rules, and a low threshold, so that there are masks."""
+    rules = InferenceRules(**rules)
+    return ReferFormerSegmenter(
+        segmenter.model, segmenter.network.tokenizer, device="cpu", short_side=40, threshold=0.3, rules=rules
+    )
+
+
+def test_exclusive_masks_give_each_pixel_to_the_most_probable_object_of_its_group(segmenter, video):
+    segmenter = with_rules(segmenter)
+    frames = [segmenter.prepare(frame) for frame in video[:4]]
+    free = list(segmenter.segment(frames, SIZE, SENTENCES))
+    exclusive = list(segmenter.segment(frames, SIZE, SENTENCES, exclusive=[1, len(SENTENCES) - 1]))
+    assert (exclusive[0].masks == free[0].masks).all()  # alone in its group
+    group = np.stack([answer.masks for answer in exclusive[1:]])
+    assert group.sum(0).max() == 1
+    assert (group.any(0) == np.stack([answer.masks for answer in free[1:]]).any(0)).all()
+    assert [answer.scores.tolist() for answer in exclusive] == [answer.scores.tolist() for answer in free]
+    reordered = [SENTENCES[0], *SENTENCES[:0:-1]]
+    others = list(segmenter.segment(frames, SIZE, reordered, exclusive=[1, len(SENTENCES) - 1]))
+    assert all((one.masks == other.masks).all() for one, other in zip(exclusive[1:], others[:0:-1], strict=True))
+
+
+def test_equal_objects_go_to_the_first(segmenter, video):
+    segmenter = with_rules(segmenter)
+    frames = [segmenter.prepare(frame) for frame in video[:2]]
+    first, second = segmenter.segment(frames, SIZE, [SENTENCES[0]] * 2, exclusive=[2])
+    (alone,) = segmenter.segment(frames, SIZE, SENTENCES[:1])
+    assert alone.masks.any()
+    assert (first.masks == alone.masks).all()
+    assert not second.masks.any()
+
+
+def test_all_candidates_come_in_order_with_the_chosen_one(segmenter, video):
+    segmenter = with_rules(segmenter)
+    frames = [segmenter.prepare(frame) for frame in video[:3]]
+    (alone,) = segmenter.segment(frames, SIZE, SENTENCES[:1])
+    (found,) = with_rules(segmenter, all_candidates=True).segment(frames, SIZE, SENTENCES[:1])
+    assert found.query == alone.query
+    assert (found.masks == alone.masks).all()
+    assert [candidate.query for candidate in found.candidates] == list(range(segmenter.model.config.queries))
+    assert max(found.candidates, key=lambda one: one.scores.mean()) is found
+    assert [alone] == alone.candidates
+    with pytest.raises(ValueError, match="with all candidates"):
+        with_rules(segmenter, all_candidates=True).segment(frames, SIZE, SENTENCES, exclusive=[len(SENTENCES)])
+
+
+def test_words_are_lower_cased_and_joined_by_single_blanks(segmenter, video):
+    segmenter = with_rules(segmenter)
+    frames = [segmenter.prepare(frame) for frame in video[:2]]
+    published = with_rules(segmenter, lower_case=True)
+    (plain,), (found,) = (
+        segmenter.segment(frames, SIZE, ["a red dog"]),
+        published.segment(frames, SIZE, [" A  Red dog\t"]),
+    )
+    assert (plain.masks == found.masks).all()
+    assert published.count_tokens(" A  Red dog\t") == segmenter.count_tokens("a red dog")
+
+
+def test_padding_is_hidden_from_the_model(segmenter, video):
+    segmenter = with_rules(segmenter)
+    frames = [segmenter.prepare(frame) for frame in video[:2]]
+    height, width = frames[0].shape[:2]
+    pad_to = next(number for number in (32, 16, 12) if height % number or width % number)
+    (found,) = with_rules(segmenter, pad_to=pad_to, nearest=True).segment(frames, SIZE, SENTENCES[:1])
+    padded = (-(-height // pad_to) * pad_to, -(-width // pad_to) * pad_to)
+    pixels = torch.zeros(1, 2, 3, *padded)
+    pixels[..., :height, :width] = normalize(torch.from_numpy(np.stack(frames)))
+    hidden = torch.ones(1, 2, *padded, dtype=torch.bool)
+    hidden[..., :height, :width] = False
+    with torch.inference_mode():
+        out = segmenter.model(pixels, segmenter.network.tokenizer(SENTENCES[:1]), padding=hidden)
+    assert found.query == choose_query(out.logits[0])
+    expected = a2d_masks(out.masks[0, :, found.query], (height, width), SIZE, threshold=0.3)
+    assert (torch.from_numpy(found.masks) == expected).float().mean() > 0.999

@@ -1,0 +1,99 @@
+"""`rvos benchmark`: import, segment, evaluate and report by the published rules, by the jobs of the other commands."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from jobs import evaluate, export, import_dataset, report, segment
+from jobs.config.benchmark import BENCHMARKS, BenchmarkConfig
+from jobs.config.evaluate import EvaluateConfig
+from jobs.config.export import SubmissionConfig
+from jobs.config.import_dataset import ImportConfig
+from jobs.config.options import KEY, Option
+from jobs.config.report import ReportConfig
+from jobs.config.segment import SegmentConfig
+from jobs.result import JobResult
+from jobs.terminal.progress import RunProgress
+from pipeline.io import storage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkResult(JobResult):
+    """The commands that were run, in order, and their results by the name of the command."""
+
+    commands: list[str] = field(default_factory=list)
+    steps: dict[str, JobResult] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        return max(step.exit_code for step in self.steps.values())
+
+    def to_json(self) -> dict:
+        steps = {name: step.to_json() for name, step in self.steps.items()}
+        return {"commands": self.commands, **steps, "notes": self.notes}
+
+    def text(self) -> str:
+        steps = zip(self.commands, self.steps.values(), strict=True)
+        parts = [f"{command}\n{step.text()}" for command, step in steps]
+        return "\n\n".join([*parts, *(f"note    {note}" for note in self.notes)])
+
+
+def run(
+    config: BenchmarkConfig,
+    progress: Callable[[RunProgress], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
+) -> BenchmarkResult:
+    """Run all steps in the folder `config.out`; `log` takes each command before it runs.
+
+    Raises what the jobs raise. Every step may be repeated, so the whole may.
+    """
+    result, benchmark = BenchmarkResult(), BENCHMARKS[config.name]
+    place = {name: storage.join(config.out, name) for name in ("data", "run", "scores", "report")}
+
+    def step(name: str, job: Callable[..., JobResult], config_class: type, **options: Any) -> Any:
+        step_config = config_class(**options)
+        command = typed_command(name, config_class, options)
+        log(command)
+        result.commands.append(command)
+        result.steps[name] = job(step_config)
+        return result.steps[name]
+
+    imported = step("import", import_dataset.run, ImportConfig, **config.import_options(place["data"]))
+    segmented = step(
+        "segment",
+        lambda one: segment.run(one, progress),
+        SegmentConfig,
+        manifest=imported.manifest,
+        run=place["run"],
+        **config.segment_options(),
+    )
+    if imported.annotations:
+        scored = {"predictions": segmented.run, "annotations": imported.annotations, "protocol": config.name}
+        shared = {"address": config.address} if config.address != "local" else {}
+        step("evaluate", evaluate.run, EvaluateConfig, **scored, out=place["scores"], by=benchmark.by, **shared)
+        step("report", report.run, ReportConfig, scores=place["scores"], out=place["report"])
+    if (config.split or benchmark.split) in benchmark.server_splits:
+        if segmented.failed:
+            result.notes.append("no zip for the server: pairs failed; segment them again with --retry-errors")
+        else:
+            zip_file = storage.join(config.out, "submission.zip")
+            step("export submission", export.run, SubmissionConfig, run=segmented.run, server=config.name, out=zip_file)
+    elif not imported.annotations:
+        result.notes.append(f"{imported.manifest} has no annotations, so the masks were not scored")
+    return result
+
+
+def typed_command(name: str, config_class: type, options: dict[str, Any]) -> str:
+    """Return the command line `rvos NAME ...` that has these options."""
+    arguments, others = [], []
+    for declared in fields(config_class):
+        values = options.get(declared.name)
+        option: Option = declared.metadata[KEY]
+        for value in values if isinstance(values, tuple) else (() if values is None else (values,)):
+            if option.is_argument:
+                arguments.append(str(value))
+            else:
+                others += [option.flag or f"--{declared.name.replace('_', '-')}", str(value)]
+    return shlex.join(["rvos", *name.split(), *arguments, *others])
