@@ -118,7 +118,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     with storage.spool(frame_scores) as path:
         large = config.address is None and scorer.source.size > LOCAL_BYTES
         results = run_tasks(scorer, tasks, address=config.address, large=large)
-        plausibility = Plausibility()
+        plausibility = Plausibility(has_void=protocol.void and scorer.truth.void is not None)
         collected = collect(plausibility.watch(results), scorer.metrics, path)
         counted = count_pairs(collected, scorer, manifest)
         if not len(counted.pairs):

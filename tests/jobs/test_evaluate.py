@@ -521,7 +521,7 @@ TWO = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]]}
 @pytest.mark.parametrize(
     ("truth", "predictions", "message"),
     [
-        (ONE, {"v/0.png": [[0, 0]], "v/1.png": [[0, 0]]}, "empty in every frame.*first is video_id=v"),
+        ({"v/0.png": [[1] * 50] * 3}, {"v/0.png": [[0] * 50] * 3}, "empty in every frame.*first is video_id=v"),
         (ONE, {"v/0000.png": [[1, 0]]}, "predicted 0000, annotated 0"),
         (ONE, {"w/0.png": [[1, 0]]}, "no requested pair is predicted; requested: video_id=v .*; predicted: video_id=w"),
         (TWO, {"v/0.png": [[7, 8]]}, r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\).*--force"),
@@ -543,7 +543,7 @@ def test_all_void_truth_is_implausible(tmp_path):
     write(tmp_path / "void.parquet", [{name: row[name] for name in names} for row in void], VOID)
     inputs = {"predictions": write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 4), PREDICTIONS)}
     inputs["manifest"] = manifest(tmp_path, [manifest_row("a", "e", ["1"])])
-    with pytest.raises(ImplausibleError, match="show no object in any scored frame, all background or void"):
+    with pytest.raises(ImplausibleError, match="show no object in any scored frame, only background and void"):
         run(tmp_path, annotations=truth, **inputs)
 
 

@@ -20,6 +20,7 @@ FACTS = (  # columns of RESULT
     "predicted_pixels",
     "frame_mismatch",
 )
+LEAST_PIXELS = 100  # of all objects together; smaller ones may well be missed
 FORCE = "correct it, or score it as it is with --force"
 
 
@@ -27,12 +28,14 @@ FORCE = "correct it, or score it as it is with --force"
 class Plausibility:
     """Facts about all scored pairs, added task by task."""
 
+    has_void: bool  # whether the annotations have void pixels that are not scored
     pairs: int = 0  # with an annotated frame
     missing: int = 0  # those that are not predicted
     first_pair: str = ""
     with_target: int = 0  # pairs that are about an object and have a scored frame
     with_truth: int = 0  # those whose object is in a scored frame
     predicted: int = 0  # those that have a prediction of a scored frame
+    truth_pixels: int = 0
     with_prediction: int = 0  # those with a predicted pixel
     example: str = ""  # the first pair with a target
     no_common_frame: str = ""  # the first pair none of whose predicted frames is annotated
@@ -57,6 +60,7 @@ class Plausibility:
         self.example = self.example or pair
         self.with_target += 1
         self.with_truth += row["truth_pixels"] > 0
+        self.truth_pixels += row["truth_pixels"]
         self.predicted += row["missing_frames"] < row["frames"] and row["status"] == "scored"
         self.with_prediction += row["predicted_pixels"] > 0
 
@@ -67,10 +71,10 @@ class Plausibility:
             found.append(f"no requested pair is predicted; requested: {self.first_pair}; predicted: {predicted}")
         if self.no_common_frame:
             found.append(self.no_common_frame)
-        if self.with_target and not self.with_truth:
-            text = "the annotations show no object in any scored frame, all background or void"
+        if self.with_target and not self.with_truth and self.has_void:
+            text = "the annotations show no object in any scored frame, only background and void"
             found.append(f"{text}; {self.with_target} pairs should have one, the first is {self.example}")
-        elif self.with_truth and self.predicted and not self.with_prediction:
+        elif self.truth_pixels >= LEAST_PIXELS and self.predicted and not self.with_prediction:
             text = "the predictions are empty in every frame"
             found.append(f"{text}, although {self.with_truth} pairs have an object; the first is {self.example}")
         return found

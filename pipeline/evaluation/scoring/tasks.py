@@ -48,7 +48,8 @@ class Scoring:
         truth = Annotations.open(annotations, reading)
         annotated = truth.keys_by_video()
         notes = []
-        if isinstance(source, TreeMasks) and source.are_objects and truth.key == "object_id":
+        by_id = truth.key == "object_id" and not protocol.assigned  # assignment takes any labels
+        if isinstance(source, TreeMasks) and source.are_objects and by_id:
             try:
                 source = source.with_objects(annotated)
             except ImplausibleError as error:
