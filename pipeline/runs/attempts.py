@@ -18,10 +18,9 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from pipeline.io import storage
-from schemas.errors import InputError
 from schemas.pair import PairKey
 
 GRACE_SECONDS = 30.0  # to mark a timeout, before the process is killed without a mark
@@ -47,12 +46,13 @@ class Marker:
 
     @classmethod
     def read(cls, uri: str) -> "Marker":
-        """Read the marker at `uri`. Raises InputError if the file is not one."""
+        """Read the marker at `uri`. Raises ValueError if the file is not one; ignores fields of newer versions."""
         try:
-            values = json.loads(storage.read_bytes(uri, limit=100_000))
-            return cls(**values | {"pair": PairKey(*values["pair"]) if values["pair"] else None})
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{uri} is not the marker of an attempt: {error}; remove it") from None
+            found = json.loads(storage.read_bytes(uri, limit=100_000))
+            values = {each.name: found[each.name] for each in fields(cls) if each.name in found}
+            return replace(cls(**values), pair=PairKey(*found["pair"]) if found.get("pair") else None)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{uri} is not the marker of an attempt: {error}") from None
 
 
 @dataclass(eq=False)
@@ -138,7 +138,8 @@ class AttemptTracker:
         """Return the markers of the attempts that count against a unit."""
         folder, counted = storage.join(self.folder, unit_id), []
         for name in storage.names(folder, missing_ok=True):
-            with contextlib.suppress(FileNotFoundError):  # an attempt of another driver, which has just ended
+            # An attempt of another driver that has just ended, or a marker that is damaged: markers are hints.
+            with contextlib.suppress(FileNotFoundError, ValueError):
                 marker = Marker.read(storage.join(folder, name))
                 runs_here = marker.host == socket.gethostname() and os.path.exists(f"/proc/{marker.pid}")
                 if runs_here and marker.pid != os.getpid():

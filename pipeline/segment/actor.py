@@ -1,6 +1,7 @@
 """The chain on Ray: units in, receipts out. Each actor holds one model; frames and masks never travel through Ray."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,8 +25,11 @@ from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.resources import Resources
+from schemas.errors import InfrastructureError
 from schemas.pair import PairKey
 
+STARTING = "_start"  # in place of a unit, in the marker of a process that loads its model
+MAX_START_DEATHS = 5  # of processes of one invocation on one host
 UNITS_PER_BLOCK = 8  # the driver schedules blocks, at some milliseconds each; few units, to spread the work to the end
 
 
@@ -44,10 +48,12 @@ class ModelOptions:
     rules: InferenceRules = DEFAULT_RULES
 
     def load(self) -> Segmenter:
-        if self.threads:
-            import torch
+        import torch
 
+        if self.threads:
             torch.set_num_threads(self.threads)
+        # TF32 has the precision of fp16: fp32 would differ between kinds of GPU.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         with checkpoint_folder(self.checkpoint) as folder:
             return load_segmenter(
                 folder,
@@ -91,9 +97,24 @@ class UnitSegmenter:
         self.jobs: SimpleQueue[UnitJob] = SimpleQueue()
         self.receipts: SimpleQueue[Future[Receipt]] = SimpleQueue()  # of `jobs`, in the same order
         self.queueing = threading.Lock()
-        segmenter = model.load()
+        segmenter = self._load(model)
         chain = segment_jobs(iter(self.jobs.get, None), segmenter, frames, self.tracker)
         threading.Thread(target=self._work, args=[chain], name="units", daemon=True).start()
+
+    def _load(self, model: ModelOptions) -> Segmenter:
+        """Load the model. Raises InfrastructureError if processes keep dying of that: Ray restarts them for ever."""
+        host = socket.gethostname()
+        deaths = sum(marker.host == host for marker in self.tracker.deaths(STARTING))
+        if deaths >= MAX_START_DEATHS:
+            raise InfrastructureError(
+                f"{deaths} processes have died on host {host} while they loaded the model, probably for lack of "
+                "memory; use fewer --actors, or a machine with more memory"
+            )
+        attempt = self.tracker.begin(STARTING)
+        try:
+            return model.load()
+        finally:
+            self.tracker.end(attempt)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment one unit (columns of `Unit`); returns its receipt as JSON. Called by several threads at once."""

@@ -4,6 +4,7 @@ An error of one pair fails that pair only.
 """
 
 import itertools
+import socket
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -12,8 +13,8 @@ from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
 from model.segmenter import Overlap, Segmentation, Segmenter
 from pipeline.io.manifest import length_problem
-from pipeline.runs.attempts import Attempt
-from pipeline.segment.channel import Put
+from pipeline.runs.attempts import Attempt, TrackerClosedError
+from pipeline.segment.channel import Closed, Put
 from pipeline.segment.clips import Clip, ClipEnd, Window
 from pipeline.segment.events import (
     Answer,
@@ -30,7 +31,7 @@ from pipeline.segment.events import (
     share_failures,
 )
 from pipeline.segment.exclusive import group_of
-from schemas.errors import InputError
+from schemas.errors import InfrastructureError, InputError, RvosError
 
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
 
@@ -61,6 +62,14 @@ class ModelStage:
                 free = time.perf_counter()
         except FastModeError as error:
             raise InputError(f"unit {unit_id}: {error}") from None
+        except (RvosError, TrackerClosedError, Closed):
+            raise
+        except Exception as error:
+            video = f", video_id={self.pairs[0].row['video_id']}" if self.pairs else ""
+            reason = str(error).partition("\n")[0]
+            raise InfrastructureError(
+                f"unit {unit_id}{video} on host {socket.gethostname()}: {type(error).__name__}: {reason}"
+            ) from error
         finally:
             events.close()
             if self.attempt:

@@ -60,6 +60,21 @@ def test_an_attempt_of_another_driver_may_end_while_markers_are_read(attempts, m
     assert len(attempts.deaths(UNIT)) == 1
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"pair": 3, "invocation": "i", "node": "n"}']
+)
+def test_a_damaged_marker_stops_nobody(attempts, content):
+    die(attempts)
+    storage.write_bytes(f"{attempts.folder}/{UNIT}/damaged.json", content)
+    assert len(attempts.deaths(UNIT)) == 1
+
+
+def test_a_marker_of_a_newer_version_counts(attempts):
+    marker = asdict(Marker(invocation=attempts.invocation, node=attempts.node, pid=2**22 + 1)) | {"colour": "red"}
+    storage.write_bytes(f"{attempts.folder}/{UNIT}/newer.json", json.dumps(marker).encode())
+    assert len(attempts.deaths(UNIT)) == 1
+
+
 def test_the_ladder(attempts):
     def step():
         return next_retry_step(attempts.deaths(UNIT))

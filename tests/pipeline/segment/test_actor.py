@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
+from pipeline.runs.attempts import Marker
 from pipeline.runs.audit import audit_run
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.retry import to_repair
@@ -16,7 +18,7 @@ from pipeline.runs.run import Run, Unit
 from pipeline.segment import actor
 from pipeline.segment.actor import Invocation, ModelOptions, UnitSegmenter
 from pipeline.segment.clips import FrameOptions
-from schemas.errors import InputError
+from schemas.errors import InfrastructureError, InputError
 from tests.pipeline.segment.fake import FakeSegmenter
 
 
@@ -60,6 +62,7 @@ def test_a_run_that_was_begun_again_takes_no_units_of_the_old_command(run, segme
     (unit,) = run.units()
     made = unit_segmenter(run)
     storage.remove(storage.join(run.folder, "run.json"))
+    storage.remove_folder(storage.join(run.folder, "attempts"))
     Path(run.folder, "plan").rename(Path(run.folder).parent / "plan")
     again = Run.start(run.folder, "f", {}, {})
     Path(run.folder).parent.joinpath("plan").rename(Path(run.folder, "plan"))
@@ -84,6 +87,16 @@ def test_a_damaged_unit_is_repaired(run, segmenter, damage):
     assert to_repair(run, [unit], run.committed()) == []
     assert audit_run(run).clean
     assert not call(unit_segmenter(run), todo)["fresh"]  # another command has repaired it
+
+
+def test_processes_that_die_while_they_start_are_not_restarted_for_ever(run, segmenter):
+    marker = asdict(Marker(invocation="i", node="node", pid=2**22 + 1))
+    for number in range(actor.MAX_START_DEATHS):
+        assert unit_segmenter(run)
+        uri = storage.join(run.folder, "attempts", actor.STARTING, f"{number}.json")
+        storage.write_bytes(uri, json.dumps(marker).encode())
+    with pytest.raises(InfrastructureError, match="5 processes have died on host .* while they loaded the model"):
+        unit_segmenter(run)
 
 
 def test_the_clock_of_an_attempt_runs_while_the_model_works(run, segmenter):

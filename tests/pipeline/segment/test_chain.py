@@ -12,7 +12,7 @@ from pipeline.runs.commit import read_receipt
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from schemas.errors import InputError
+from schemas.errors import InfrastructureError, InputError
 from tests.one_unit import segment_unit
 from tests.pipeline.segment.fake import FakeSegmenter, unit_job
 
@@ -117,7 +117,7 @@ def test_a_defect_ends_all_attempts_and_the_units_before_it_are_committed(tmp_pa
     chain = Chain(tmp_path, video)
     receipts = chain.run(chain.job("v"), chain.job("w", ["defect"]), chain.job("x"))
     assert next(receipts).unit_id == "v"
-    with pytest.raises(RuntimeError, match="shapes do not fit"):
+    with pytest.raises(InfrastructureError, match="unit w, video_id=w on host .*: RuntimeError: shapes do not fit"):
         next(receipts)
     log = chain.tracker.log
     begun, ended = ({entry.split()[1] for entry in log if entry.startswith(what)} for what in ("begin", "end"))

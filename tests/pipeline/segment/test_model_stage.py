@@ -7,6 +7,7 @@ import pytest
 from pipeline.runs.commit import SECONDS, read_receipt
 from pipeline.segment.clips import FrameOptions
 from schemas import rle
+from schemas.errors import InfrastructureError
 from schemas.masks import PREDICTIONS
 from tests.pipeline.segment.fake import segment
 
@@ -80,7 +81,7 @@ def test_the_window_is_never_reduced(tmp_path, video):
 
 
 def test_other_errors_of_the_model_are_raised(tmp_path, video):
-    with pytest.raises(RuntimeError, match="shapes do not fit"):
+    with pytest.raises(InfrastructureError, match="RuntimeError: shapes do not fit"):
         segment(tmp_path, video, ["defect"])
     assert not (tmp_path / "u.parquet").exists()
 
