@@ -147,7 +147,7 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, copy: LastFile) ->
             raise MediaError(
                 "bad_row",
                 f"the video has more than {options.max_whole_frames} frames, the most that '--window whole' takes at "
-                "once; raise --max-whole-frames if memory allows, or use --window 36",
+                "once; in a new run, raise --max-whole-frames if memory allows, or use --window 36",
             )
         if options.window and len(new.frames) == options.window - (options.overlap if last else 0):
             window = _join(last, new, options.window)
@@ -161,7 +161,9 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, copy: LastFile) ->
         try:
             new.frames.append(prepare(frame.image))
         except ValueError as error:
-            raise MediaError("bad_row", f"{error}; change --short-side or --max-size", frame.name) from None
+            raise MediaError(
+                "bad_row", f"{error}; change --short-side or --max-size in a new run", frame.name
+            ) from None
     if new.frames:
         window = _join(last, new, options.window)
         window.seconds = time.perf_counter() - started

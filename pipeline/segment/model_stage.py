@@ -33,7 +33,7 @@ from pipeline.segment.events import (
 from pipeline.segment.exclusive import group_of
 from schemas.errors import InfrastructureError, InputError, RvosError
 
-NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window"
+NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window in a new run"
 
 
 class ModelStage:
@@ -164,7 +164,7 @@ class ModelStage:
             "oom",
             (
                 f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); "
-                "use a smaller --window or --short-side, or fewer actors per device"
+                "use fewer actors per device, or a smaller --window or --short-side in a new run"
             ),
         )
 

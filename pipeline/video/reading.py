@@ -128,7 +128,9 @@ def _media_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise MediaError("missing", f"{uri} does not exist; correct video_uri or copy the file there") from None
+        raise MediaError(
+            "missing", f"{uri} does not exist; copy the file there, or correct video_uri in a new run"
+        ) from None
     except (OSError, InputError) as error:
         if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
             raise failure from None

@@ -53,5 +53,5 @@ def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) 
             raise MediaError("corrupt", f"{uri}: no frame can be decoded{cause}; replace the file")
         count = f"decoded {decoded} of {video.num_frames} frames" if video.num_frames else f"decoded {decoded} frames"
         wanted = f", but frame {last} is requested" if last is not None and not (damage and video.num_frames) else ""
-        way_out = "replace the file, or use the decoded frames with --allow-short"
+        way_out = "replace the file, or use the decoded frames with --allow-short in a new run"
         raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {way_out}")
