@@ -36,6 +36,10 @@ from schemas.pair import PairKey
 from schemas.version import __version__
 
 TABULATED_PAIRS = 20  # up to this many pairs, the text lists each
+ONE_CANDIDATE = (
+    "every frame has one candidate, so mAP is not the published one, which takes all object queries; segment with "
+    "--rules or --candidates all"
+)
 LOCAL_BYTES = 96 * 2**20  # of predictions; larger ones are scored on Ray
 
 
@@ -128,6 +132,8 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         predicted = predicted if predicted_videos else ""
         notes = [*scoring.notes, *plausibility.require(predicted, force=config.force)]
         summary = _provenance(config, scorer) | summarise(counted, collected, scorer, groupings, extra)
+        if "mAP" in protocol.metrics and all(len(candidates) < 2 for _, candidates in collected.samples):
+            notes = [*notes, ONE_CANDIDATE]
         summary["warnings"] = [*notes, *summary["warnings"]]
         summary["only_in"] = only_on_one_side(scorer, scoring.annotated, predicted_videos)
         storage.commit(path, frame_scores, replace=True)

@@ -293,6 +293,17 @@ def a2d(golden, tmp_path):
     }, json.loads((golden / "metrics" / "a2d_expected.json").read_text())
 
 
+def test_one_candidate_per_frame_is_noted_for_map(a2d, tmp_path):
+    options, _ = a2d
+    assert not any("mAP" in text for text in run(tmp_path, protocol="a2d", **options).summary["warnings"])
+    table = pq.read_table(options["predictions"])
+    rows = list({(row["video_id"], row["expression_id"]): row for row in table.to_pylist()}.values())
+    options["predictions"] = write(tmp_path / "one.parquet", pa.Table.from_pylist(rows, schema=table.schema))
+    assert any(
+        "mAP is not the published one" in text for text in run(tmp_path, protocol="a2d", **options).summary["warnings"]
+    )
+
+
 @pytest.mark.parametrize("protocol", ["a2d", "jhmdb"])
 def test_a2d_and_jhmdb(a2d, tmp_path, protocol):
     options, expected = a2d
