@@ -8,8 +8,7 @@ distribution are made of it, and the less certain of the two counts:
 - t after Hall's transformation, which takes out the skewness (On the removal of skewness by transformation, 1992).
 
 Deviations are also taken with the sizes of the videos evened out, because a rare bad video that happens to have few
-pairs looks harmless. The degrees of freedom are those of the effective number of videos (Kish). `benchmarks/RESULTS.md`
-shows how often this holds.
+pairs looks harmless. The degrees of freedom are those of the effective number of videos (Kish).
 """
 
 from dataclasses import dataclass
