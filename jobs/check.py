@@ -15,7 +15,7 @@ from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems
 from pipeline.io.parallel import bounded_map
 from pipeline.video import Selection, VideoHeader, picture, probe
-from schemas.errors import MediaError
+from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened in parallel, which is mostly waiting for storage
@@ -181,11 +181,14 @@ def _row_findings(
 
 def _write_num_frames(uri: str, num_frames: np.ndarray) -> int:
     """Write known lengths (not -1) to the column num_frames of the manifest. Returns the number of changed rows."""
+    if storage.is_folder(uri):
+        raise InputError(f"--write cannot change the files of the folder {uri}; write the manifest as one file")
     table = storage.read_table(uri)
     known = num_frames >= 0
     if "num_frames" in table.column_names:
         position = table.column_names.index("num_frames")
         field = table.schema.field(position)
+        field = field if pa.types.is_integer(field.type) else MANIFEST.field("num_frames")  # null, or numbers with gaps
         before = table["num_frames"].to_pylist()
     else:
         position, field, before = None, MANIFEST.field("num_frames"), [None] * table.num_rows

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from schemas.errors import InputError, without_secrets
+from schemas.plain import plain_table, plain_type
 
 VERSION_KEY = b"refervos.version"
 
@@ -62,11 +63,14 @@ def column_problems(found: pa.Schema, schema: pa.Schema, source: str) -> list[Pr
 
 
 def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
-    """Return `table` with its declared columns cast to the types of `schema`, followed by its other columns unchanged.
+    """Return `table` with its declared columns cast to the types of `schema`, followed by its other columns.
+
+    The others get plain types. Whole numbers are accepted as text (ids), bytes in UTF-8 too, NaN as null.
 
     `source` is the name of the table in errors. Raises SchemaError, which lists every problem: missing, mistyped or
     duplicate columns, nulls in columns that must not have any, values that do not fit the type.
     """
+    table = plain_table(table)
     problems = column_problems(table.schema, schema, source)
     if problems:
         raise SchemaError(problems)
@@ -81,7 +85,7 @@ def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     columns = {}
     for field in declared:
         try:
-            columns[field.name] = table[field.name].cast(field.type)
+            columns[field.name] = _converted(table[field.name], field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SchemaError([Problem(source, None, f"column '{field.name}': {error}")]) from None
     for name in table.column_names:
@@ -101,20 +105,30 @@ def add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _readable_as(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Return True if `found` and `wanted` are the same kind of type; width and encoding may differ."""
+    """Return True if a column of the plain type of `found` may hold values of `wanted`; `conform` looks at each."""
+    found = plain_type(found)
+    is_number = pat.is_integer(found) or pat.is_floating(found) or pat.is_decimal(found)
     if pat.is_null(found) or found == wanted:
         return True
-    if pat.is_dictionary(found):
-        return _readable_as(found.value_type, wanted)
     if pat.is_string(wanted):
-        return pat.is_string(found) or pat.is_large_string(found) or pat.is_string_view(found)
+        return is_number or pat.is_binary(found)
     if pat.is_binary(wanted):
-        return pat.is_binary(found) or pat.is_large_binary(found) or pat.is_binary_view(found) or pat.is_string(found)
-    if pat.is_integer(wanted):
-        return pat.is_integer(found)
-    if pat.is_floating(wanted):
-        return pat.is_floating(found) or pat.is_integer(found)
+        return pat.is_string(found)
+    if pat.is_integer(wanted) or pat.is_floating(wanted):
+        return is_number
     if pat.is_list(wanted) or pat.is_fixed_size_list(wanted):
-        is_list = pat.is_list(found) or pat.is_large_list(found) or pat.is_fixed_size_list(found)
+        is_list = pat.is_list(found) or pat.is_fixed_size_list(found)
         return is_list and _readable_as(found.value_type, wanted.value_type)
     return False
+
+
+def _converted(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    """Cast a column of a plain type. Raises ArrowInvalid for a value that would be changed, as 1.5 for an id."""
+    if pat.is_floating(column.type) and not pat.is_floating(wanted):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    inner, inner_wanted = column.type, wanted
+    while (pat.is_list(inner) or pat.is_fixed_size_list(inner)) and pat.is_nested(inner_wanted):
+        inner, inner_wanted = inner.value_type, inner_wanted.value_type
+    if (pat.is_floating(inner) or pat.is_decimal(inner)) and pat.is_string(inner_wanted):
+        column = column.cast(pa.int64() if inner == column.type else pa.list_(pa.int64()))
+    return column.cast(wanted)

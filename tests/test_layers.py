@@ -19,7 +19,7 @@ ALLOWED = {
 CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.version"}
 # The floors of each layer, lowest first. A room is a folder or a file; it imports from lower floors only.
 FLOORS = {
-    "schemas": [["pair", "rle", "version"], ["errors"], ["check"], ["manifest", "masks", "scores"]],
+    "schemas": [["pair", "plain", "rle", "version"], ["errors"], ["check"], ["manifest", "masks", "scores"]],
     "model": [
         ["errors", "memory", "bundled", "referformer.checks"],
         ["segmenter", "referformer.network.backbones"],

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -9,19 +10,22 @@ import pyarrow.compute as pc
 
 from model.segmenter import CheckpointInfo, Segmenter
 from pipeline.io import storage
+from pipeline.io.table_files import read_files, table_files
 from schemas.check import Problem, SchemaError, conform
 from schemas.errors import InputError, StorageError
 from schemas.manifest import MANIFEST
 from schemas.pair import PAIR_COLUMNS, PairKey
 
+_INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
 MAX_EXPRESSION_BYTES = 16_384  # far above 512 tokens of any text; a longer text is not even tokenised
 
 
 def read_manifest(uri: str) -> pa.Table:
     """Read and check a manifest: absolute video URIs, columns and types of MANIFEST first, attributes after them.
 
-    Raises InputError, naming file and row, for a missing file, a file that is not Parquet, missing or mistyped columns,
-    null ids, duplicate pairs, and video_ids with two URIs. `row_problems` finds the problems of single rows.
+    `uri` is a Parquet file or a folder of such files. Relative video URIs start at the folder that holds `uri`. Raises
+    InputError, naming file and row, for a missing file, a file that is not Parquet, missing or mistyped columns, null
+    ids, duplicate pairs, and video_ids with two URIs. `row_problems` finds the problems of single rows.
     """
     table = load_manifest(uri)
     problems = table_problems(table, uri)
@@ -34,7 +38,9 @@ def load_manifest(uri: str) -> pa.Table:
     """Read a manifest as `read_manifest`, without the checks across rows: `rvos check` lists those itself."""
     uri = storage.absolute(uri)
     with _report_unreadable(uri):
-        table = conform(storage.read_table(uri), MANIFEST, uri)
+        table = read_files(uri)
+        index = [name for name in table.column_names if _INDEX_OF_PANDAS.fullmatch(name)]
+        table = conform(table.drop_columns(index), MANIFEST, uri)
     if table.num_rows == 0:
         raise InputError(f"manifest {uri} has no rows")
     # Each distinct URI is made absolute once; the column stays plain strings.
@@ -53,9 +59,13 @@ def manifest_digest(uri: str) -> str:
     Raises InputError if it cannot be read.
     """
     uri = storage.absolute(uri)
-    with _report_unreadable(uri), storage.open_input(uri) as file:
-        digest = hashlib.file_digest(file, "sha256")  # pyright: ignore[reportArgumentType]
-    return f"{digest.hexdigest()} {storage.parent(uri)}"
+    digests = []
+    with _report_unreadable(uri):
+        for part in table_files(uri):
+            with storage.open_input(part) as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())  # pyright: ignore[reportArgumentType]
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return f"{digest} {storage.parent(uri)}"
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import checksum, local, remote
 from pipeline.io.filesystem import filesystem
+from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
 
@@ -243,11 +244,14 @@ def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> bool:
 
 
 @contextlib.contextmanager
-def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file and read its footer. Raises InputError if it is not Parquet, OSError if unreadable."""
+def open_parquet(uri: str) -> Iterator[PlainParquetFile]:
+    """Open a Parquet file and read its footer; its types are plain. Raises InputError if it is not Parquet.
+
+    Raises OSError if it cannot be read.
+    """
     with open_input(uri) as handle:
         try:
-            file = pq.ParquetFile(handle, page_checksum_verification=True)
+            file = PlainParquetFile(handle, page_checksum_verification=True)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(f"{uri} is not a Parquet file: {error}") from None
         with file:

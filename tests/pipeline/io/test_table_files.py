@@ -1,0 +1,54 @@
+"""Folders of Parquet files as a manifest."""
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.io.manifest import manifest_digest, read_manifest
+from schemas.errors import InputError
+
+
+def write(path, video, **columns) -> None:
+    os.makedirs(path.parent, exist_ok=True)
+    row = {"video_id": [video], "video_uri": [f"{video}.mp4"], "expression_id": ["0"], "expression": ["a dog"]}
+    pq.write_table(pa.table(row | columns), path)
+
+
+def test_a_folder_of_spark_is_a_manifest(tmp_path):
+    folder = tmp_path / "m.parquet"
+    write(folder / "part-00001-ab.snappy.parquet", "b", kind=pa.array(["x"], pa.large_string()))
+    write(folder / "part-00000-ab.snappy.parquet", "a")
+    for name in ("_SUCCESS", ".part-00000-ab.snappy.parquet.crc", "_metadata.parquet", "notes.txt"):
+        (folder / name).write_bytes(b"")
+    table = read_manifest(str(folder))
+    assert table["video_id"].to_pylist() == ["a", "b"]
+    assert table["video_uri"][0].as_py() == str(tmp_path / "a.mp4")  # as if the folder were one file
+    assert table["kind"].to_pylist() == [None, "x"]
+    before = manifest_digest(str(folder))
+    write(folder / "part-00002.parquet", "c")
+    assert manifest_digest(str(folder)) != before
+
+
+def test_partitions_are_columns(tmp_path):
+    folder = tmp_path / "m"
+    write(folder / "split=train" / "kind=a%20b" / "0.parquet", "a")
+    write(folder / "split=__HIVE_DEFAULT_PARTITION__" / "0.parquet", "b")
+    rows = read_manifest(str(folder)).to_pylist()
+    assert {(row["video_id"], row["split"], row["kind"]) for row in rows} == {("a", "train", "a b"), ("b", None, None)}
+
+
+def test_what_is_no_table_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no Parquet files"):
+        read_manifest(str(tmp_path / "empty"))
+    write(tmp_path / "m" / "0.parquet", "a", kind=[1])
+    write(tmp_path / "m" / "1.parquet", "b", kind=[["x"]])
+    with pytest.raises(InputError, match="different types"):
+        read_manifest(str(tmp_path / "m"))
+
+
+def test_the_index_of_pandas_is_no_attribute(tmp_path):
+    write(tmp_path / "m.parquet", "a", __index_level_0__=[7])
+    assert "__index_level_0__" not in read_manifest(str(tmp_path / "m.parquet")).column_names
