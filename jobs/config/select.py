@@ -84,7 +84,4 @@ class SelectConfig:
             require_choice("--measure", self.measure, QUALITY_SIGNALS)
             if self.calibrate is None:
                 raise InputError("--measure needs --calibrate, which finds a threshold for it; give both")
-        for name, value in (("--good", self.good), ("--precision", self.precision)):
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} must be between 0 and 1, got {value}")
         read_rules(self.rule, None)

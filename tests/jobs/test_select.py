@@ -226,7 +226,7 @@ def test_the_help_names_all_signals():
 def test_configs_are_checked():
     with pytest.raises(InputError, match="unknown --measure 'x'; choose from frames"):
         SelectConfig(run="r", out="o", calibrate="a", measure="x")
-    with pytest.raises(InputError, match="--good must be between 0 and 1, got nan"):
+    with pytest.raises(InputError, match="--good must be at least 0, got nan"):
         SelectConfig(run="r", out="o", good=float("nan"))
 
 
