@@ -65,7 +65,7 @@ def test_layout(root, half, monkeypatch):
 
 
 def test_masks_go_by_the_listed_frames_and_indices_by_all(root, write_frames):
-    write_frames(root / "valid_u/JPEGImages/b", ["-0001"])
+    write_frames(root / "valid_u/JPEGImages/b", ["0000"])
     found = list(mevis.read(str(root)))[1]
     assert found.annotations["frame_index"].to_pylist() == [1, 2, 3]
     assert found.pairs[0]["frames"] == FRAMES
