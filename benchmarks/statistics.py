@@ -1,0 +1,140 @@
+"""How often the intervals, p-values and rankings of `rvos` hold what they say, on simulated scores.
+
+    python -m benchmarks.statistics [--repeats 2000]
+
+(As a module: as a script, its folder would hide the standard library's `statistics`.) A set has V videos of 1 to 20
+pairs. Its pairs are drawn around a value of their video, from worlds whose true mean is known. Seeds are fixed.
+"""
+
+import argparse
+
+import numpy as np
+
+from pipeline.evaluation.summary.inference import Inference
+from pipeline.evaluation.summary.protocol_mean import VideoSums
+from pipeline.evaluation.summary.ranking import pairwise_p
+
+VIDEOS = (5, 10, 30, 100)
+MOST_PAIRS = 20  # of a video
+AT_ONCE = 500  # sets drawn together
+MEANS = ("normal", "skewed", "near 1", "bimodal", "size-linked")
+CHANGES = ("symmetric", "sparse", "heavy tails", "skewed", "lognormal")
+
+
+def scores(rng: np.random.Generator, sizes: np.ndarray, world: str) -> np.ndarray:
+    """Draw scores of all pairs, [R, V, MOST_PAIRS], of R sets whose videos have `sizes` [R, V] pairs."""
+    shape = (*sizes.shape, MOST_PAIRS)
+
+    def around(mean: np.ndarray, concentration: float, least: float) -> np.ndarray:
+        a, b = concentration * mean[..., None] + least, concentration * (1 - mean[..., None]) + least
+        return rng.beta(np.broadcast_to(a, shape), np.broadcast_to(b, shape))
+
+    match world:
+        case "normal":
+            return 0.6 + 0.1 * rng.standard_normal((*sizes.shape, 1)) + 0.1 * rng.standard_normal(shape)
+        case "skewed":
+            return around(rng.beta(4, 1.2, sizes.shape), 8, 0.05)
+        case "near 1":
+            return around(rng.beta(30, 0.7, sizes.shape), 60, 0.05)
+        case "bimodal":
+            lost = rng.random(shape) < rng.beta(0.5, 1, (*sizes.shape, 1))
+            return np.where(lost, 0.0, rng.beta(9, 1.5, shape))
+        case "size-linked":
+            return around(np.clip(0.9 - 0.03 * sizes + 0.1 * rng.standard_normal(sizes.shape), 0.02, 0.98), 8, 0)
+    raise ValueError(world)
+
+
+def changes(rng: np.random.Generator, sizes: np.ndarray, world: str) -> np.ndarray:
+    """Draw changes whose true mean is 0, of all pairs, [R, V, MOST_PAIRS]."""
+    shape, by_video = (*sizes.shape, MOST_PAIRS), (*sizes.shape, 1)
+    match world:
+        case "symmetric":
+            return 0.03 * rng.standard_normal(by_video) + 0.1 * rng.standard_normal(shape)
+        case "sparse":
+            flips = rng.random(shape) < rng.beta(0.3, 2, by_video)
+            return np.where(flips, rng.choice([-1, 1], shape) * rng.beta(6, 2, shape), 0.0)
+        case "heavy tails":
+            return 0.02 * rng.standard_t(2, by_video) + 0.02 * rng.standard_t(2, shape)
+        case "skewed":  # a tenth of the videos gets much worse
+            of_video = np.where(rng.random(by_video) < 0.1, -0.27, 0.03) + 0.01 * rng.standard_normal(by_video)
+            return of_video + 0.02 * rng.standard_normal(shape)
+        case "lognormal":
+            of_video = 0.02 * (np.exp(1.5**2 / 2) - np.exp(1.5 * rng.standard_normal(by_video)))
+            return of_video + 0.02 * rng.standard_normal(shape)
+    raise ValueError(world)
+
+
+def sums(rng: np.random.Generator, draw, world: str, repeats: int, videos: int) -> VideoSums:
+    """Draw `repeats` sets, each as one mean of the result."""
+    totals, counts = [], []
+    for start in range(0, repeats, AT_ONCE):
+        sizes = rng.integers(1, MOST_PAIRS + 1, (min(AT_ONCE, repeats - start), videos))
+        exists = np.arange(MOST_PAIRS) < sizes[..., None]
+        totals.append(np.where(exists, draw(rng, sizes, world), 0.0).sum(axis=-1))
+        counts.append(sizes)
+    by_video = (np.concatenate(each).T[:, None].astype(np.float64) for each in (totals, counts))
+    return VideoSums(*by_video)
+
+
+def coverage(world: str, videos: int, repeats: int) -> float:
+    """Return the share of intervals that hold the true mean."""
+    true = sums(np.random.default_rng(7), scores, world, 500, 500)
+    mean = true.totals.sum() / true.weights.sum()
+    drawn = sums(np.random.default_rng(videos), scores, world, repeats, videos)
+    low, high = Inference.of(drawn.means(), drawn.means_without(), drawn.shares(), drawn.videos()).interval()
+    return float(np.mean((low <= mean) & (mean <= high)))
+
+
+def false_positives(world: str, videos: int, repeats: int) -> tuple[float, float]:
+    """Return the share of p below 0.05, and that of sets whose p and interval contradict each other."""
+    drawn = sums(np.random.default_rng(videos), changes, world, repeats, videos)
+    found = Inference.of(drawn.means(), drawn.means_without(), drawn.shares(), drawn.videos(), lowest=-1.0)
+    p, (low, high) = found.p(), found.interval()
+    return float(np.mean(p < 0.05)), float(np.mean((p < 0.05) != ((low > 0) | (high < 0))))
+
+
+def power_of_smallest(videos: int, repeats: int) -> float:
+    """Return how often the change that `smallest` names is found, where it is the true one (symmetric changes)."""
+    drawn = sums(np.random.default_rng(videos), changes, "symmetric", repeats, videos)
+    found = Inference.of(drawn.means(), drawn.means_without(), drawn.shares(), drawn.videos(), lowest=-1.0)
+    shift = float(np.nanmedian(found.smallest()))
+    moved = VideoSums(drawn.totals + shift * drawn.weights, drawn.weights)
+    again = Inference.of(moved.means(), moved.means_without(), moved.shares(), moved.videos(), lowest=-1.0)
+    return float(np.mean(again.p() < 0.05))
+
+
+def false_claims(entries: int, videos: int, repeats: int) -> float:
+    """Return the share of leaderboards of equal entries on which some pair has p below 0.05."""
+    rng, hits = np.random.default_rng(13), 0
+    for _ in range(repeats):
+        sizes = rng.integers(1, MOST_PAIRS + 1, videos).astype(np.float64)
+        of_video = 0.5 + 0.05 * rng.standard_normal((videos, entries))
+        totals = sizes[:, None] * of_video + 0.1 * np.sqrt(sizes[:, None]) * rng.standard_normal((videos, entries))
+        weights = np.broadcast_to(sizes[:, None, None], (videos, 1, entries)).copy()
+        board = VideoSums(totals[:, None], weights)
+        hits += bool((pairwise_p(board) < 0.05).any())
+    return hits / repeats
+
+
+def table(title: str, rows: list[tuple[str, list[str]]]) -> None:
+    print(f"\n| {title} | {' | '.join(f'{count} videos' for count in VIDEOS)} |")
+    print(f"| --- |{' --- |' * len(VIDEOS)}")
+    for name, cells in rows:
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=2000, help="simulated sets per cell; a tenth for leaderboards")
+    repeats = parser.parse_args().repeats
+    table("coverage of the 95 % interval", [(w, [f"{coverage(w, v, repeats):.3f}" for v in VIDEOS]) for w in MEANS])
+    claims = {world: [false_positives(world, count, repeats) for count in VIDEOS] for world in CHANGES}
+    table("p < 0.05 without a change", [(w, [f"{p:.3f}" for p, _ in cells]) for w, cells in claims.items()])
+    table("p contradicts the interval", [(w, [f"{x:.3f}" for _, x in cells]) for w, cells in claims.items()])
+    table("power at `smallest`", [("symmetric", [f"{power_of_smallest(v, repeats):.3f}" for v in VIDEOS])])
+    boards = [(k, [f"{false_claims(k, v, repeats // 10):.3f}" for v in VIDEOS]) for k in (2, 10, 20)]
+    table("a false claim among equal entries", [(f"{k} entries", cells) for k, cells in boards])
+
+
+if __name__ == "__main__":
+    main()
