@@ -43,8 +43,8 @@ class CheckResult(JobResult):
     """The size of the manifest, and every problem, sorted by row.
 
     `without_length` counts videos without problems whose header has no frame count; `written` is the number of rows
-    whose num_frames changed, None without `--write`. `skipped` are files in
-    folders of images that are not frames.
+    whose num_frames changed, None without `--write`. `skipped` are files in folders of images that are not
+    frames.
     """
 
     manifest: str

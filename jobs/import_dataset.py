@@ -15,8 +15,7 @@ MAX_PROBLEMS = 1000  # reading stops after so many
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportResult(JobResult):
-    """Result of an import: URIs of the files written (None: the data set has none), counts, warnings, and
-    what was left out."""
+    """URIs of the files written (None: the data set has none), counts, warnings, and what was left out."""
 
     manifest: str | None
     annotations: str | None

@@ -12,7 +12,7 @@ from pipeline.io import storage
 from pipeline.report.board import board_html, board_markdown
 from pipeline.report.page import truncate
 
-NAME_COLUMNS = 16
+NAME_COLUMNS = 16  # so that a table with the metrics J&F, J and F has 80 columns
 HASH_CHARACTERS = 19
 
 
@@ -73,7 +73,7 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
         main, *others = ("      -" if (v := overall.get(name)) is None else f"{v:7.4f}" for name in metrics)
         p_text = "     -" if p is None else f"{p:6.4f}"
         lines.append(
-            f"{entry['rank']:>4}  {truncate(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
+            f"{entry['rank']:>4}  {_shorten(entry['name'], wide):<{wide}}  {main}  {interval:<14}  "
             f"{'  '.join(others)}  {p_text}  {' '.join(entry['groups'])}"
         )
     return [
@@ -83,3 +83,8 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
         "   the first is the best of all (by video, Holm's correction for all pairs)",
         "group: entries that share a letter cannot be told apart",
     ]
+
+
+def _shorten(name: str, wide: int) -> str:
+    """Shorten a name in its middle: entries often differ at their ends, as by backbone."""
+    return name if len(name) <= wide else f"{name[: wide // 2 - 1]}…{name[-(wide // 2) :]}"

@@ -3,7 +3,7 @@
 from dataclasses import field, fields
 from typing import Any, NamedTuple
 
-from jobs.config.options import argument, command_config, option, require_choice
+from jobs.config.options import argument, command_config, option
 from jobs.config.segment import SegmentConfig
 from pipeline.evaluation.protocols import RULES
 from schemas.errors import InputError
@@ -12,7 +12,7 @@ from schemas.errors import InputError
 class Benchmark(NamedTuple):
     """A benchmark. Its data set, its protocol, its server and its rules, where they exist, have its name."""
 
-    split: str | None  # that is evaluated by default
+    split: str | None  # evaluated by default; None: the data set has no splits
     by: tuple[str, ...] = ()  # attributes of the published table
     server_splits: tuple[str, ...] = ()  # splits whose masks a server evaluates
 
@@ -65,7 +65,6 @@ class BenchmarkConfig:
     address: str = _passed_on("address")
 
     def __post_init__(self) -> None:
-        require_choice("benchmark", self.name, BENCHMARKS)
         if self.split is not None and BENCHMARKS[self.name].split is None:
             raise InputError(f"{self.name} takes no --split; leave it out")
         SegmentConfig(manifest="", run="", **self.segment_options())

@@ -2,7 +2,7 @@
 
 import re
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option
 from jobs.config.run_options import RunOptions
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
@@ -106,8 +106,6 @@ class SegmentConfig(RunOptions):
     )
 
     def __post_init__(self) -> None:
-        if self.rules is not None:
-            require_choice("--rules", self.rules, RULES)
         for name in ("window", "short_side", "max_size", "candidates"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.published, name))
@@ -135,7 +133,7 @@ class SegmentConfig(RunOptions):
 
     @property
     def published(self) -> Rules:
-        """The rules that were asked for, or the defaults without any."""
+        """The rules that --rules names; without it, the defaults of a run."""
         return RULES[self.rules] if self.rules else NO_RULES
 
     @property

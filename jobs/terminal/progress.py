@@ -61,18 +61,21 @@ def show(title: str) -> Iterator[Callable[[RunProgress], None]]:
 @contextlib.contextmanager
 def show_count(title: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a callback that shows on stderr how many of how many files are done, if that takes over SILENT_SECONDS."""
-    due = time.monotonic() + SILENT_SECONDS
+    due, on_terminal, shown = time.monotonic() + SILENT_SECONDS, sys.stderr.isatty(), False
 
     def update(done: int, total: int) -> None:
-        nonlocal due
+        nonlocal due, shown
         now = time.monotonic()
         if now >= due:
-            due = now + (0.2 if sys.stderr.isatty() else LOG_SECONDS)
-            end = "\r" if sys.stderr.isatty() else "\n"
-            text = f"{title}: {done:,} of {total:,} ({100 * done // total} %)"
-            print(f"{time.strftime('%H:%M:%S')} {text}", end=end, file=sys.stderr, flush=True)
+            due, shown = now + (0.2 if on_terminal else LOG_SECONDS), True
+            text = f"{time.strftime('%H:%M:%S')} {title}: {done:,} of {total:,} ({100 * done // total} %)"
+            print(text, end="\r" if on_terminal else "\n", file=sys.stderr, flush=True)
 
-    yield update
+    try:
+        yield update
+    finally:
+        if shown and on_terminal:
+            print(file=sys.stderr)  # what follows must not be written over the line
 
 
 class _Log:

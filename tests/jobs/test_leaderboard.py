@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
+from jobs.leaderboard import _shorten
 
 METRICS = ("pred.parquet", "gt.parquet")
 HOSTILE = "<script>alert('x')<∕script> | *b* `c` \"d\""
@@ -106,3 +107,8 @@ def test_on_s3(board, s3, tmp_path):
         assert rvos("leaderboard", "add", store, Path(board).parent / name, "--name", name).exit_code == 0
     assert rvos("leaderboard", "export", store, f"{s3}/{tmp_path.name}/b.md").exit_code == 0
     assert "2  golden" in rvos("leaderboard", "show", store).output
+
+
+def test_long_names_keep_their_ends():
+    assert _shorten("ReferFormer, ResNet-50", 16) == "ReferFo…esNet-50"
+    assert _shorten("golden", 16) == "golden"
