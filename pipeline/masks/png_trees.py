@@ -12,6 +12,7 @@ from pipeline.io.parallel import bounded_map
 from pipeline.masks.encode_values import encode_values
 from pipeline.masks.mask_values import MOST_LABELS, half_of, is_soft
 from pipeline.masks.png_file import PALETTE, read_png
+from pipeline.video.folder import natural_order
 from schemas.errors import InputError, MediaError
 
 SUFFIX = ".png"
@@ -121,16 +122,18 @@ def read_frame(uri: str, index: int, *, binary: bool) -> TreeFrame:
 
 
 def is_png(name: str) -> bool:
-    """Return whether a file name is that of a PNG; hidden files are not."""
+    """Return True for the file name of a PNG that is not hidden."""
     return name.lower().endswith(SUFFIX) and not name.startswith(".")
 
 
 def list_pngs(folder: str) -> list[tuple[int, str]]:
-    """Return the PNGs of a folder, by index: the number that is the stem, if all stems are numbers, else the position.
+    """Return the PNGs of a folder, by index: the number in the name, or the position if a name is not a number.
+
+    Positions are those of the natural order (2 before 10), as of the frames of a video.
 
     Raises InputError if two files have the same stem.
     """
-    files = sorted(filter(is_png, storage.names(folder)))
+    files = sorted(filter(is_png, storage.names(folder)), key=lambda file: natural_order(file[: -len(SUFFIX)]))
     stems = [file[: -len(SUFFIX)] for file in files]
     for stem, count in Counter(stems).items():
         if count > 1:

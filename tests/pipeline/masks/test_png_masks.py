@@ -12,7 +12,7 @@ from pipeline.masks.encode_values import encode_values
 from pipeline.masks.label_maps import palette_png
 from pipeline.masks.mask_values import LUMA_IDS
 from pipeline.masks.png_file import DAVIS_PALETTE, ColourError, read_png
-from pipeline.masks.png_trees import DEFAULT_READING, PngTree
+from pipeline.masks.png_trees import DEFAULT_READING, PngTree, list_pngs
 from pipeline.masks.predictions import read_predictions
 from pipeline.masks.tree_masks import TreeMasks
 from schemas import rle
@@ -226,3 +226,9 @@ def test_any_number_of_workers_reads_the_same(tmp_path):
         assert again == masks
     assert counted == [(n, 12) for n in range(1, 13)] * 2
     assert masks.annotations()[0]["counts"].null_count == 0
+
+
+def test_unnumbered_names_count_in_natural_order(tmp_path):
+    for number in (1, 2, 10):
+        (tmp_path / f"frame_{number}.png").touch()
+    assert list_pngs(str(tmp_path)) == [(0, "frame_1.png"), (1, "frame_2.png"), (2, "frame_10.png")]
