@@ -19,7 +19,11 @@ def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
     wanted = manifest.select(PAIR_COLUMNS).append_column("row_hash", row_hashes(manifest))
     both = wanted.join(planned, PAIR_COLUMNS, right_suffix="_planned", join_type="full outer")
     for kind, rows, text in (
-        ("missing", pc.is_null(both["row_hash_planned"]), "is in the manifest but not in the plan; segment it again"),
+        (
+            "missing",
+            pc.is_null(both["row_hash_planned"]),
+            "is in the manifest but not in the plan; run 'rvos segment' again",
+        ),
         ("orphan", pc.is_null(both["row_hash"]), "is in the plan but not in the manifest"),
         (
             "changed",

@@ -181,8 +181,7 @@ def _as_text(manifest: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def _unit_ends(videos: np.ndarray, lengths: np.ndarray, target: int, *, split: bool) -> np.ndarray:
-    """Return the row after each unit: small videos are bundled up to `target`; `split` divides large ones by
-    expressions.
+    """Return the row after each unit. Small videos are bundled up to `target`; `split` divides large ones by sentences.
 
     `videos` holds the first row of each video, `lengths` the pair-frames of each row.
     """

@@ -49,8 +49,10 @@ class NetworkCalls:
         return self.batch_sizer.run(encode, pixels.shape[:3].numel(), len(frames))
 
     def decode(self, video: VideoFeatures, expressions: Sequence[str], shape: tuple[int, ...]) -> tuple[Decoding, int]:
-        """Decode as many of the expressions as memory allows, first ones first; shape: T, h, w. Returns their number
-        too."""
+        """Decode as many of the expressions as memory allows, from the first on. Also returns their number.
+
+        shape: T, h, w of the frames to decode.
+        """
 
         def decode(sentences: int, frames_at_once: int | None) -> tuple[Decoding, int]:
             text = TextFeatures.stack([self._text_features(expression) for expression in expressions[:sentences]])

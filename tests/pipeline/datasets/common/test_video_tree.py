@@ -1,4 +1,4 @@
-"""What is a video in a tree of files, and what is left out, with the reason."""
+"""A tree of files is divided into videos and files that are left out, each with its reason."""
 
 from collections import Counter
 from pathlib import Path
