@@ -1,8 +1,43 @@
-"""refervos: referring video object segmentation over large corpora. The command `rvos` is `main`."""
+"""refervos: referring video object segmentation over large corpora.
 
+The command `rvos` is `main`. The names in `__all__` are the Python interface; docs/python.md shows their use. Modules
+behind them are imported when a name is first used.
+"""
+
+import importlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from pipeline.notebook.one_video import Model, VideoMasks, load_model
+    from pipeline.notebook.results import decode_masks, read_masks, read_pairs, read_scores
+    from schemas.errors import RvosError
+    from schemas.version import __version__
+
+__all__ = [
+    "Model",
+    "RvosError",
+    "VideoMasks",
+    "__version__",
+    "decode_masks",
+    "load_model",
+    "read_masks",
+    "read_pairs",
+    "read_scores",
+]
+
+MODULES = {
+    "Model": "pipeline.notebook.one_video",
+    "RvosError": "schemas.errors",
+    "VideoMasks": "pipeline.notebook.one_video",
+    "__version__": "schemas.version",
+    "decode_masks": "pipeline.notebook.results",
+    "load_model": "pipeline.notebook.one_video",
+    "read_masks": "pipeline.notebook.results",
+    "read_pairs": "pipeline.notebook.results",
+    "read_scores": "pipeline.notebook.results",
+}
 OWN_FOLDER = str(Path(__file__).resolve().parent)
 OWN_MODULES = ("cli", "jobs", "model", "pipeline", "schemas")
 
@@ -24,6 +59,19 @@ def use_own_modules() -> None:
             )
     if OWN_FOLDER not in sys.path[:1]:
         sys.path.insert(0, OWN_FOLDER)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used. Raises ImportError as `use_own_modules`."""
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    use_own_modules()
+    value = globals()[name] = getattr(importlib.import_module(MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def main() -> None:

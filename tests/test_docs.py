@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import refervos
 from cli import main
 from model.referformer.training.matcher import Coefficients
 from model.referformer.training.optimizer import Rates
@@ -28,11 +29,11 @@ from tests.handmade import counted_from_one, run_of_truth
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-GUIDE = DOCS / "pseudo-labelling.md"
+GUIDE, PYTHON = DOCS / "pseudo-labelling.md", DOCS / "python.md"
 EXAMPLES = [
     pytest.param(code, id=f"{page.stem}-{number}")
     for page in sorted(DOCS.glob("*.md"))
-    if page != GUIDE
+    if page not in (GUIDE, PYTHON)
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 ]
 
@@ -101,6 +102,28 @@ def test_the_guide_from_videos_to_a_trained_checkpoint(ray_session, tmp_path, mo
                 assert result.exit_code == 0, (line, result.output)
     assert Path("kept/report.html").is_file()
     assert Path("student/checkpoint/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_python_interface(ray_session, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for language, text in blocks(PYTHON):
+        if language == "python":
+            capsys.readouterr()
+            exec(compile(text, "example", "exec"), names)
+            expected = re.findall(r"^print\(.*\)  # (.*)$", text, re.MULTILINE)
+            assert capsys.readouterr().out.splitlines() == expected
+        elif not language:
+            for line in text.splitlines():
+                assert typed(line).exit_code == 0, line
+
+
+def test_every_public_name_is_documented():
+    listed = set(re.findall(r"^\| `(?:Model\.)?(\w+)", PYTHON.read_text(), re.MULTILINE)) - {"segment"}
+    assert listed == {*refervos.__all__} - {"Model", "__version__"}
+    assert set(refervos.MODULES) == set(refervos.__all__)
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ FLOORS = {
         ["drawing"],
         ["evaluation", "export"],
         ["datasets", "selection", "training"],
-        ["report"],
+        ["report", "notebook"],
     ],
     "jobs": [["config"], ["terminal"], [""]],
 }

@@ -94,9 +94,22 @@ def test_modules_of_the_same_names_are_left_alone(source, installed, foreign, sh
     assert "9 with masks, 0 failed" in output
 
 
-def test_a_foreign_module_that_is_already_imported_is_an_error(foreign):
+def test_python_interface_of_the_wheel(installed, tmp_path):
+    script = """
+import sys
+import refervos
+assert "torch" not in sys.modules
+import numpy as np
+(found,) = refervos.load_model().segment(np.zeros((2, 64, 64, 3), np.uint8), "a red circle")
+print(found.masks.shape)
+"""
+    assert run(installed / "python", "-c", script, cwd=tmp_path) == "(2, 64, 64)\n"
+
+
+@pytest.mark.parametrize("use", ["refervos.main()", "refervos.load_model()"])
+def test_a_foreign_module_that_is_already_imported_is_an_error(use, foreign):
     (foreign / "model" / "__init__.py").write_text("")
-    script = "import sys; sys.path.insert(0, '.'); import model, refervos; refervos.main()"
+    script = f"import sys; sys.path.insert(0, '.'); import model, refervos; {use}"
     done = subprocess.run([sys.executable, "-c", script], cwd=foreign, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"{foreign}/model is imported under that name in this process" in done.stderr

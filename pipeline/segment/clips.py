@@ -2,8 +2,9 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -115,8 +116,10 @@ def require_context(manifest: pa.Table, source: str, window: int | None) -> None
         raise InputError(f"{source}: {PairKey.of(manifest.slice(row, 1).to_pylist()[0])} {text}")
 
 
-def read_windows(clips: list[Clip], options: FrameOptions, prepare: Prepare) -> Iterator[Window | ClipEnd]:
-    """Decode the windows of each clip in turn, followed by its ClipEnd.
+def read_windows(
+    clips: list[Clip], options: FrameOptions, prepare: Prepare, read: Callable[..., Iterator[Frame]] = read_frames
+) -> Generator[Window | ClipEnd, None, None]:
+    """Decode the windows of each clip in turn, followed by its ClipEnd. `read` reads the frames, as `read_frames` does.
 
     `prepare` resizes each frame at once, so that a window never holds full-size frames. A remote file is fetched once
     for all clips of it that follow each other.
@@ -124,7 +127,7 @@ def read_windows(clips: list[Clip], options: FrameOptions, prepare: Prepare) -> 
     with LastFile() as copy:
         for clip in clips:
             error, started = None, time.perf_counter()
-            windows = _cut(clip, options, prepare, copy)
+            windows = _cut(clip, options, prepare, partial(read, copy=copy))
             try:
                 for window in _set_final(windows) if options.overlap else windows:
                     yield _with_context(window, options.window) if options.context else window
@@ -134,7 +137,7 @@ def read_windows(clips: list[Clip], options: FrameOptions, prepare: Prepare) -> 
             yield ClipEnd(clip, error, time.perf_counter() - started)
 
 
-def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, copy: LastFile) -> Iterator[Window]:
+def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, read: Callable[..., Iterator[Frame]]) -> Iterator[Window]:
     """Yield the windows of a clip.
 
     With an overlap each begins with the last frames of the one before, the last one with so many that it is full too.
@@ -142,7 +145,7 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, copy: LastFile) ->
     """
     started = time.perf_counter()
     last, new = None, Window(clip)
-    for count, frame in enumerate(_frames(clip, options, copy), start=1):
+    for count, frame in enumerate(_frames(clip, options, read), start=1):
         if options.window is None and count > options.max_whole_frames:
             raise MediaError(
                 "bad_row",
@@ -210,11 +213,10 @@ def _with_context(window: Window, length: int | None) -> Window:
     return window
 
 
-def _frames(clip: Clip, options: FrameOptions, copy: LastFile) -> Iterator[Frame]:
+def _frames(clip: Clip, options: FrameOptions, read: Callable[..., Iterator[Frame]]) -> Iterator[Frame]:
     """Yield the frames of a clip. Raises MediaError at the end if a target frame was not among them."""
     missing = {name for targets in clip.targets for name in targets or ()}
-    frames = read_frames(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short, copy=copy)
-    for frame in frames:
+    for frame in read(clip.uri, clip.selection, decoder=options.decoder, allow_short=options.allow_short):
         missing.discard(frame.name)
         yield frame
     if missing and not options.allow_short:

@@ -1,0 +1,90 @@
+"""Read the results of runs and evaluations as tables in memory."""
+
+from collections.abc import Collection, Sequence
+from os import PathLike, fspath
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.evaluation.summary.score_folder import ScoreFolder
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
+from pipeline.masks.predictions import ParquetPredictions, open_predictions
+from pipeline.masks.row_groups import read_row_groups
+from pipeline.runs.run import Run, is_run
+from schemas import rle
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+from schemas.pair import PAIR_COLUMNS, PairKey
+
+MASK_COLUMNS = ("height", "width", "counts")
+
+
+def read_masks(
+    run: str | PathLike[str],
+    video_ids: Collection[str] | None = None,
+    columns: Sequence[str] = tuple(PREDICTIONS.names),
+) -> pa.Table:
+    """Return the masks of a run, or of a Parquet file or folder of masks: one row per frame, with `columns`.
+
+    video_ids: the videos to read; None for all. A failed pair has one row, with null frame columns and an error.
+
+    Raises InputError if `run` holds no such masks or a column is unknown; StorageError if the storage does not answer.
+    """
+    found = open_predictions(fspath(run))
+    if not isinstance(found, ParquetPredictions):
+        raise InputError(f"{fspath(run)} is a folder of pictures; read_masks reads runs and Parquet files")
+    if unknown := [name for name in columns if name not in PREDICTIONS.names]:
+        raise InputError(f"unknown column {unknown[0]!r}; choose from {', '.join(PREDICTIONS.names)}")
+    wanted = None if video_ids is None else set(video_ids)
+    groups = [group for group, pairs in found.row_groups() if wanted is None or wanted & {key[0] for key in pairs}]
+    needed = dict.fromkeys([*columns, "video_id", "expression_id", "frame_index", "frame_name", *MASK_COLUMNS])
+    return read_row_groups(groups, wanted, tuple(needed)).select(list(columns))
+
+
+def read_pairs(run: str | PathLike[str]) -> pa.Table:
+    """Return the pairs of a run, or of a manifest: one row for each, with its sentence and attributes.
+
+    Raises InputError if there is no such run or manifest.
+    """
+    uri = storage.absolute(fspath(run))
+    return Run.open(uri).manifest() if is_run(uri) else read_manifest(uri)
+
+
+def decode_masks(rows: pa.Table | pd.DataFrame) -> np.ndarray:
+    """Return the masks of `rows`, bool [N, H, W]: columns height, width and counts, all of one size.
+
+    Raises InputError, naming the row, for a row without a mask, of another size or with a broken one.
+    """
+    table = pa.Table.from_pandas(rows, preserve_index=False) if isinstance(rows, pd.DataFrame) else rows
+    if absent := sorted({*MASK_COLUMNS} - {*table.column_names}):
+        raise InputError(f"the rows have no column {', '.join(absent)}; read_masks returns it")
+    found = table.to_pylist()
+    if not found:
+        raise InputError("there are no rows to decode")
+    size = found[0]["height"], found[0]["width"]
+    masks = None
+    for number, row in enumerate(found):
+        name = f"row {number}" + (f" ({PairKey.of(row)})" if {*PAIR_COLUMNS} <= {*row} else "")
+        if row["counts"] is None:
+            raise InputError(f"{name} has no mask: {row.get('error') or 'counts is null'}; leave it out")
+        if (row["height"], row["width"]) != size:
+            raise InputError(f"{name} is {row['height']}x{row['width']}, row 0 is {size[0]}x{size[1]}; decode by video")
+        try:
+            mask = rle.decode(row["counts"], *size)
+        except rle.RleError as error:
+            raise InputError(f"{name}: {error}") from None
+        if masks is None:
+            masks = np.empty((len(found), *size), bool)
+        masks[number] = mask
+    assert masks is not None
+    return masks
+
+
+def read_scores(scores: str | PathLike[str]) -> pd.DataFrame:
+    """Return the scores that `rvos evaluate --out` wrote: one row per pair, with attributes and a column per metric.
+
+    Raises InputError if `scores` is no such folder.
+    """
+    return ScoreFolder.open(fspath(scores)).pairs()
