@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter 
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's job server sets it for the commands that it starts
 START_TRIES = 3
+MAX_FOLDER_BYTES = 30  # of TMPDIR: Ray adds about 75 to it, and a path of a socket may have 107
 REACH_SECONDS = 10
 SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
 WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's waiting threads must not take cores from decoding
@@ -34,8 +36,6 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     """
     for name, value in {**QUIET, **WORKERS}.items():
         os.environ.setdefault(name, value)
-    if address == "local":
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # only loopback can reach it
     import ray
     import ray.data  # sets up its logging when imported, which the next lines change
 
@@ -44,16 +44,57 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     if ray.is_initialized():
         yield ray.cluster_resources()
         return
-    with tempfile.TemporaryDirectory(prefix="rvos-") as empty, _native_stderr_closed():
-        _start(address, empty)
+    closed = _doors_closed() if address == "local" else contextlib.nullcontext()
+    with _private_folder() as private, _native_stderr_closed(), closed:
+        _start(address, private)
         try:
             yield ray.cluster_resources()
         finally:
             ray.shutdown()
 
 
-def _start(address: str, empty_folder: str) -> None:
+@contextlib.contextmanager
+def _doors_closed() -> Iterator[None]:
+    """Let the Ray session of this block listen on loopback only, and require a fresh token of every client.
+
+    Whoever reaches a session runs code in it, with the keys of its owner. Ray listens on all interfaces by default.
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    doors = {
+        ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",  # read by the processes that Ray starts
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    before, cluster = {name: os.environ.get(name) for name in doors}, ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(doors)
+    ray_constants.ENABLE_RAY_CLUSTER = False  # this process has read the variable when it imported Ray
+    try:
+        Config.initialize("")  # Ray keeps the mode and the token that it has read once
+        AuthenticationTokenLoader.instance().reset_cache()
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({name: value} if value is not None else {})
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a temporary folder of this user alone, with a path that is short enough for Ray's sockets in it."""
+    short = len(os.fsencode(tempfile.gettempdir())) <= MAX_FOLDER_BYTES
+    # Workers that end a moment later may still write their logs.
+    return tempfile.TemporaryDirectory(prefix="rvos-", dir=None if short else "/tmp", ignore_cleanup_errors=True)
+
+
+def _start(address: str, private: str) -> None:
     import ray
+
+    empty_folder = os.path.join(private, "empty")
+    os.mkdir(empty_folder)
 
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():  # HOST:PORT, where Ray would retry for many minutes
@@ -70,7 +111,9 @@ def _start(address: str, empty_folder: str) -> None:
             "worker_process_setup_hook": SETUP_HOOK,
         }
     if address == "local":
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        # By default Ray writes logs and sockets to /tmp/ray, where all users of the machine may read and write.
+        folder = os.path.join(private, "ray")
+        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for tries_left in reversed(range(START_TRIES)):
         try:
