@@ -73,7 +73,7 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
         return
     with tempfile.TemporaryFile(prefix="rvos-") as file, local.report_full_disk(uri, tempfile.gettempdir()):
         with contextlib.closing(download(uri)[1]) as blocks:
-            file.writelines(blocks)
+            file.writelines(local.bounded(blocks, local.MAX_UNTOLD_BYTES, uri))
         file.seek(0)
         yield file  # pyright: ignore[reportReturnType]
 

@@ -6,10 +6,12 @@ import errno
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from schemas.errors import StorageError
 
@@ -20,6 +22,8 @@ PATH_ERRNOS = {
 }  # fmt: skip
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
+BLOCK_BYTES = 2**20
+MAX_UNTOLD_BYTES = 2**34  # that a server may send to the disk if it does not tell the size
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,16 +35,56 @@ def nameless_file(folder: str) -> Iterator[str]:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as file:
-            mask = os.umask(0)  # reading the mask means setting it
-            os.umask(mask)
-            os.chmod(file.name, 0o666 & ~mask)
-            yield file.name
+        path = os.path.join(folder, f".{uuid.uuid4().hex}.part")
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as any other file
+        try:
+            yield path
+        finally:
+            os.close(handle)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         return
     try:
         yield f"/proc/self/fd/{handle}"
     finally:
         os.close(handle)
+
+
+class TooLargeError(OSError):
+    """A file has more bytes than its reader takes. Another file may have fewer."""
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file for reading. Raises OSError for pipes, devices and sockets, which may never end, or never begin."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115 - returned
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file; copy its content to a file first", path)
+    return file
+
+
+def blocks(path: str) -> tuple[int, Generator[bytes, None, None]]:
+    """Return the size of a regular file, and its content block by block: as a rule, one block."""
+    file = open_regular(path)
+    size = os.fstat(file.fileno()).st_size
+
+    def read() -> Generator[bytes, None, None]:
+        with file:
+            yield file.read(size)
+            while block := file.read(BLOCK_BYTES):  # files in /proc have no size
+                yield block
+
+    return size, read()
+
+
+def bounded(blocks: Iterable[bytes], limit: int, uri: str) -> Iterator[bytes]:
+    """Yield the blocks. Raises TooLargeError (EFBIG) once they have more than `limit` bytes together."""
+    total = 0
+    for block in blocks:
+        total += len(block)
+        if total > limit:
+            raise TooLargeError(errno.EFBIG, f"larger than {limit} bytes", uri)
+        yield block
 
 
 def machine_failure(error: OSError, uri: str) -> StorageError | None:
@@ -62,7 +106,7 @@ def report_full_disk(uri: str, folder: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in DISK_FULL or isinstance(error, TooLargeError):
             raise
         elsewhere = ", or set TMPDIR to a larger disk" if folder == tempfile.gettempdir() else ""
         reason = error.strerror or str(error)

@@ -27,6 +27,7 @@ from schemas.errors import InputError, ReplacedError
 MAX_NAME_BYTES = 200  # of an id, which becomes part of file names
 SWAP_LOCK = ".swap.lock"
 PROBE_PREFIX = ".probe-"  # of the folder in which a storage is probed
+MAX_BYTES = 2**30  # of a file that is read into memory
 READ_TRIES = 5  # of a file that is replaced while it is read
 
 Result = TypeVar("Result")
@@ -131,22 +132,23 @@ def read_again(read: Callable[[], Result]) -> Result:
     return read()
 
 
-def read_bytes(uri: str, limit: int | None = None) -> bytes:
-    """Return the content of a file. Raises OSError (EFBIG) before it takes memory if it has more than `limit` bytes."""
+def read_bytes(uri: str, limit: int = MAX_BYTES) -> bytes:
+    """Return the content of a file. Raises OSError (EFBIG) if it has more than `limit` bytes, whatever size is told."""
     return read_again(lambda: _read_bytes(uri, limit))
 
 
-def _read_bytes(uri: str, limit: int | None) -> bytes:
-    total, blocks = remote.download(uri) if is_remote(uri) else (os.path.getsize(uri), None)
-    if limit is not None and total > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
-    return b"".join(blocks) if blocks else Path(uri).read_bytes()
+def _read_bytes(uri: str, limit: int) -> bytes:
+    total, blocks = remote.download(uri) if is_remote(uri) else local.blocks(uri)
+    with contextlib.closing(blocks):
+        if total > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
+        return b"".join(local.bounded(blocks, limit, uri))
 
 
 @contextlib.contextmanager
 def open_input(uri: str) -> Iterator[BinaryIO]:
     """Open a file for reading, seekable. Of remote files, little more is fetched than is read."""
-    with remote.open_input(uri) if is_remote(uri) else open(uri, "rb") as file:
+    with remote.open_input(uri) if is_remote(uri) else local.open_regular(uri) as file:
         yield file
 
 
@@ -158,7 +160,9 @@ def local_file(uri: str) -> Iterator[str]:
     Raises OSError (EFBIG) for a file larger than the disk, StorageError if the disk is too full for it now.
     """
     if not is_remote(uri):
-        yield absolute(uri)
+        path = absolute(uri)
+        local.open_regular(path).close()
+        yield path
         return
     folder = tempfile.gettempdir()
     with local.nameless_file(folder) as path:
@@ -170,7 +174,7 @@ def local_file(uri: str) -> Iterator[str]:
         with local.report_full_disk(uri, folder), contextlib.closing(blocks), open(path, "wb") as file:
             if total > disk.free:
                 raise OSError(errno.ENOSPC, f"{total} bytes to fetch, {disk.free} free")
-            for block in blocks:
+            for block in local.bounded(blocks, total or local.MAX_UNTOLD_BYTES, uri):
                 file.write(block)
         yield path
 

@@ -31,7 +31,7 @@ def probe(uri: str) -> VideoHeader:
                     return _header(animation, uri)
             return folder.probe(uri, images)
         # A remote file is not fetched as a whole.
-        opened = storage.open_input(uri) if storage.is_remote(uri) else contextlib.nullcontext(storage.absolute(uri))
+        opened = storage.open_input(uri) if storage.is_remote(uri) else storage.local_file(uri)
         with opened as source, PyavReader(source, uri) as video:
             return _header(video, uri)
 
