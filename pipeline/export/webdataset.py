@@ -7,14 +7,15 @@ OUT/manifest.parquet      the rows of the pairs that have masks, with pair_score
 KEY.json: {"video_id", "height", "width", "frames": [NAME, ...], "frame_indices", "expressions": [{"expression_id",
 "expression", "pair_score", "scores", "masks": [COCO RLE or null, ...]}]}. Lists are in the order of `frames`, with null
 where the pair has no mask. Media are copied unchanged: a video file whole, of a folder the frames that some pair has a
-mask for.
+mask for. Only a file that can be decoded as a video or a picture is copied, see `media`.
 """
 
+import contextlib
 import io
 import itertools
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -22,9 +23,9 @@ import pyarrow.parquet as pq
 
 from pipeline.export.coco_video import segmentation
 from pipeline.export.exported import UNREADABLE_NOTED, Exported
+from pipeline.export.media import Medium, open_media
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
-from pipeline.video.folder import list_frames
 from schemas.errors import InputError, MediaError
 
 ADDED_COLUMNS = {"pair_score": pa.float32(), "shard": pa.string(), "key": pa.string()}
@@ -44,8 +45,7 @@ def write_webdataset(source: MaskSource, out: str, *, shard_mb: int = 256) -> Ex
     fields = [field for field in given if field.name not in ADDED_COLUMNS]
     schema = pa.schema([*fields, *(pa.field(*added) for added in ADDED_COLUMNS.items())], given.metadata)
     manifest_uri = storage.join(out, "manifest.parquet")
-    samples = _samples(source, counts, notes)
-    with storage.spool(manifest_uri) as path:
+    with contextlib.closing(_samples(source, counts, notes)) as samples, storage.spool(manifest_uri) as path:
         with pq.ParquetWriter(path, schema, compression="zstd") as manifest:
             rows: list[dict] = []
             for first in samples:
@@ -67,37 +67,26 @@ def write_webdataset(source: MaskSource, out: str, *, shard_mb: int = 256) -> Ex
 
 def _samples(
     source: MaskSource, counts: dict[str, int], notes: list[str]
-) -> Iterator[tuple[str, list[PairMasks], list[tuple[str, str]]]]:
-    """Yield the key, the pairs with masks and the media of each video that can be read; count and note the others."""
+) -> Generator[tuple[str, list[PairMasks], list[Medium]], None, None]:
+    """Yield the key, the pairs with masks and the media of each video that can be read; count and note the others.
+
+    The media are valid until the next sample.
+    """
     for video in source.videos():
         pairs = [pair for pair in video if pair.frames.num_rows]
         counts["failed"] += len(video) - len(pairs)
         if not pairs:
             continue
-        try:
-            media = list(_media(pairs))
-        except (OSError, MediaError) as error:
-            counts["unseen"] += len(pairs)
-            notes += [pairs[0].message(error)] if len(notes) < UNREADABLE_NOTED else []
-            continue
-        yield f"{counts['videos']:08d}", pairs, media
+        with contextlib.ExitStack() as stack:
+            try:
+                media = stack.enter_context(open_media(pairs[0].row["video_uri"], _frames(pairs).values()))
+            except (OSError, MediaError, InputError) as error:
+                counts["unseen"] += len(pairs)
+                notes += [pairs[0].message(error)] if len(notes) < UNREADABLE_NOTED else []
+                continue
+            yield f"{counts['videos']:08d}", pairs, media
         counts["videos"] += 1
         counts["pairs"] += len(pairs)
-
-
-def _media(pairs: list[PairMasks]) -> Iterator[tuple[str, str]]:
-    """Yield suffix within the sample and URI of the files to copy. Raises OSError or MediaError if one is missing."""
-    uri = pairs[0].row["video_uri"]
-    if not storage.is_folder(uri):
-        storage.size(uri)  # raises if it does not exist
-        _, dot, suffix = storage.file_name(uri).rpartition(".")
-        yield suffix.lower() if dot and suffix else "bin", uri
-        return
-    files = list_frames(uri)
-    for name in _frames(pairs).values():
-        if name not in files:
-            raise MediaError("missing", f"{uri} lacks this frame", name)
-        yield files[name], storage.join(uri, files[name])
 
 
 def _frames(pairs: list[PairMasks]) -> dict[int, str]:
@@ -106,7 +95,7 @@ def _frames(pairs: list[PairMasks]) -> dict[int, str]:
 
 
 def _write_shard(
-    uri: str, samples: Iterator[tuple[str, list[PairMasks], list[tuple[str, str]]]], shard_mb: int, index: list[dict]
+    uri: str, samples: Iterator[tuple[str, list[PairMasks], list[Medium]]], shard_mb: int, index: list[dict]
 ) -> Iterator[dict]:
     """Write samples until the tar has `shard_mb` MiB, and add its entry to `index`; yield the manifest rows in it.
 
@@ -120,11 +109,11 @@ def _write_shard(
                 content = _label(pairs)
                 label.size = len(content)
                 tar.addfile(label, io.BytesIO(content))
-                for suffix, media_uri in media:
-                    member = tarfile.TarInfo(storage.safe_name(f"{key}.{suffix}"))
-                    member.size = storage.size(media_uri)
-                    with storage.open_input(media_uri) as copied:
-                        tar.addfile(member, copied)
+                for medium in media:
+                    member = tarfile.TarInfo(storage.safe_name(f"{key}.{medium.suffix}"))
+                    member.size = medium.size
+                    medium.file.seek(medium.start)
+                    tar.addfile(member, medium.file)
                 written += 1
                 for pair in pairs:
                     score = pair.frames["pair_score"][0].as_py()

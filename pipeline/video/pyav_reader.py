@@ -44,6 +44,11 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the format, as in FORMATS."""
+        return self._container.format.name
+
     def __iter__(self) -> Iterator[Picture]:
         for frame in self.stored():
             yield lambda frame=frame: self.show(rgb(frame), frame)

@@ -85,15 +85,38 @@ def test_folders_give_the_frames_that_have_masks(tmp_path):
         assert tar.getnames() == ["00000000.json", *(f"00000000.{name:05}.jpg" for name in range(3))]
 
 
-def test_a_video_file_without_suffix(tmp_path):
-    (tmp_path / "v.d").mkdir()
-    (tmp_path / "v.d/clip").write_bytes(b"video")
-    pq.write_table(rows_of("v", "0"), tmp_path / "p.parquet")
-    row = {"video_id": "v", "video_uri": "v.d/clip", "expression_id": "0", "expression": "x"}
-    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "m.parquet")
-    made(str(tmp_path / "p.parquet"), tmp_path / "out", manifest=str(tmp_path / "m.parquet"))
-    with tarfile.open(tmp_path / "out/shard-00000.tar") as tar:
-        assert tar.getnames() == ["00000000.json", "00000000.bin"]
+def one_video(folder: Path, uri: str) -> Path:
+    """Write a manifest and masks of one video, and the shards of both; return the shard."""
+    pq.write_table(rows_of("v", "0"), folder / "p.parquet")
+    row = {"video_id": "v", "video_uri": uri, "expression_id": "0", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([row]), folder / "m.parquet")
+    made(str(folder / "p.parquet"), folder / "out", manifest=str(folder / "m.parquet"))
+    return folder / "out/shard-00000.tar"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("clip", "mp4"), ("clip.mov", "mov"), ("clip.txt", "mp4"), ("a.b;c", "mp4")]
+)
+def test_the_suffix_follows_from_the_content(shapes, tmp_path, name, suffix):
+    video = storage.absolute(pq.read_table(shapes[0])["video_uri"][0].as_py(), storage.parent(shapes[0]))
+    (tmp_path / name).write_bytes(Path(video).read_bytes())
+    with tarfile.open(one_video(tmp_path, name)) as tar:
+        assert tar.getnames() == ["00000000.json", f"00000000.{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip", "clip.png", "id_rsa"])
+def test_a_file_that_is_no_media_is_not_copied(tmp_path, name):
+    (tmp_path / name).write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\n" * 20)
+    with pytest.raises(InputError, match="nothing to write"):
+        one_video(tmp_path, name)
+
+
+def test_a_text_among_frames_is_not_copied(tmp_path):
+    (tmp_path / "v").mkdir()
+    for name in range(3):
+        (tmp_path / f"v/{name:05}.png").write_bytes(b"root:x:0:0:root:/root:/bin/bash\n")
+    with pytest.raises(InputError, match="nothing to write"):
+        one_video(tmp_path, "v")
 
 
 def test_videos_that_are_gone_are_left_out_and_named(labelled_run, shapes, tmp_path):
