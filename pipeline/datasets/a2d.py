@@ -13,7 +13,6 @@ split `a2d_sentences_test_annotations_in_coco_format.json` in ROOT, as published
 """
 
 import importlib
-import io
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.common import json_file
+from pipeline.datasets.common import hdf5_masks, json_file
 from pipeline.datasets.common.csv_file import MAX_TEXT_BYTES, group_by_video, read_rows
 from pipeline.datasets.common.dataset_video import NO_FRAMES, VIDEOS_AT_ONCE, DatasetVideo, flat_id
 from pipeline.datasets.common.object_masks import ObjectMasks, Size, from_coco
@@ -31,7 +30,6 @@ from pipeline.datasets.common.target_frames import split_by_target
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import probe
-from pipeline.video.types import MAX_PIXELS
 from schemas import rle
 from schemas.errors import InputError, MediaError
 
@@ -39,7 +37,6 @@ SPLITS = ("train", "test")  # 0 and 1 in videoset.csv
 COLUMNS = ("video_id", "instance_id", "query")
 COCO = "a2d_sentences_test_annotations_in_coco_format.json"
 MAX_MASK_BYTES = 2**26
-MAX_INSTANCES = 255
 
 BROKEN = "clips that cannot be read; their pairs will fail"
 NO_H5PY = "videos whose masks are HDF5; install h5py (extra 'a2d') to read them, or they cannot be scored"
@@ -205,22 +202,8 @@ def _read_masks(files: A2DFiles, name: str, video: DatasetVideo) -> tuple[Instan
     for file in names:
         uri = storage.join(folder, file)
         try:
-            for instance, mask in _read_h5(h5py, uri):
+            for instance, mask in hdf5_masks.read(h5py, storage.read_bytes(uri, limit=MAX_MASK_BYTES)):
                 masks[int(file[:-3]), instance] = (rle.encode(mask[None])[0], (mask.shape[0], mask.shape[1]))
         except Exception as error:  # storage, or damaged data, for which h5py raises many kinds
             video.problems.append(f"{uri}: the masks cannot be read ({error}); replace the file")
     return masks, True
-
-
-def _read_h5(h5py: Any, uri: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the instances of a frame and their masks, bool [H, W]."""
-    with h5py.File(io.BytesIO(storage.read_bytes(uri, limit=MAX_MASK_BYTES)), "r") as file:
-        instances, masks = file["instance"], file["reMask"]
-        count, shape = int(np.prod(instances.shape)), masks.shape
-        if not 0 < count <= MAX_INSTANCES or len(shape) not in (2, 3) or np.prod(shape[-2:]) > MAX_PIXELS:
-            raise ValueError(f"{count} instances with masks of shape {shape}")
-        if (len(shape) == 3 and shape[0] != count) or (len(shape) == 2 and count > 1):
-            raise ValueError(f"masks of shape {shape} do not fit {count} instances")
-        for number, instance in enumerate(np.asarray(instances).reshape(-1).tolist()):
-            mask = masks[number] if len(shape) == 3 else masks[()]
-            yield str(int(instance)), np.asarray(mask).T != 0

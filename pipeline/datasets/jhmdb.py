@@ -9,26 +9,22 @@ The last file, as published loaders ship it, names the three frames of each clip
 Without it every frame with a mask is scored. The action is an attribute.
 """
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.io
 
-from pipeline.datasets.common import json_file
+from pipeline.datasets.common import json_file, matlab_masks
 from pipeline.datasets.common.csv_file import group_by_video, read_rows
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id
 from pipeline.datasets.common.object_masks import ObjectMasks
 from pipeline.datasets.common.target_frames import split_by_target
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.video.types import MAX_PIXELS
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
 SAMPLES = "jhmdb_sentences_samples_metadata.json"
 MAX_MASK_BYTES = 2**26
-MAX_VOXELS = 2**30  # pixels of all masks of a clip
 OBJECT = "1"
 
 NO_MASKS = "videos without puppet_mask.mat; they cannot be scored"
@@ -127,7 +123,7 @@ def _add_masks(uri: str, frames: str, names: list[str], video: DatasetVideo) -> 
         video.warnings.append((NO_MASKS, uri))
         return
     try:
-        part_mask = _read_part_mask(uri)
+        part_mask = matlab_masks.read(storage.read_bytes(uri, limit=MAX_MASK_BYTES), "part_mask")
     except Exception as error:  # storage, or damaged data, for which SciPy raises many kinds
         video.problems.append(f"{uri}: the masks cannot be read ({error}); replace the file")
         return
@@ -136,19 +132,3 @@ def _add_masks(uri: str, frames: str, names: list[str], video: DatasetVideo) -> 
     for name, mask in zip(sequence, np.moveaxis(part_mask, 2, 0), strict=False):  # the last frames may have none
         masks.add_array(OBJECT, name, mask != 0)
     video.annotations = masks.annotations()
-
-
-def _read_part_mask(uri: str) -> np.ndarray:
-    """Read `part_mask` [H, W, T] from a MATLAB file. Raises ValueError if it is missing or too large."""
-    content = storage.read_bytes(uri, limit=MAX_MASK_BYTES)
-    try:
-        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(io.BytesIO(content))}
-    except NotImplementedError:
-        raise ValueError("the format is MATLAB 7.3, which is HDF5; save it again with '-v7'") from None
-    shape = shapes.get("part_mask")
-    if shape is None:
-        raise ValueError(f"the variable part_mask is missing, found {', '.join(shapes) or 'none'}")
-    shape = (*shape, 1) if len(shape) == 2 else shape  # MATLAB drops a last dimension of one
-    if len(shape) != 3 or shape[0] * shape[1] > MAX_PIXELS or np.prod(shape, dtype=object) > MAX_VOXELS:
-        raise ValueError(f"part_mask of shape {shape} is not a sequence of masks")
-    return scipy.io.loadmat(io.BytesIO(content), variable_names=["part_mask"])["part_mask"].reshape(shape)

@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from pipeline.datasets import jhmdb
-from pipeline.datasets.common import dataset_video
+from pipeline.datasets.common import dataset_video, matlab_masks
 from schemas import rle
 from schemas.errors import InputError
 
@@ -96,8 +96,8 @@ def test_missing_and_broken_masks(root):
 
 
 def test_sizes_are_bounded(root, monkeypatch):
-    monkeypatch.setattr(jhmdb, "MAX_VOXELS", 100)
-    assert "is not a sequence of masks" in next(iter(jhmdb.read(str(root)))).problems[0]
+    monkeypatch.setattr(matlab_masks, "MAX_BYTES", 100)
+    assert "more than 100 bytes" in next(iter(jhmdb.read(str(root)))).problems[0]
 
 
 def test_frames_missing(root):
