@@ -1,6 +1,10 @@
-"""Errors of `model` that a user sees."""
+"""Errors of `model` that a user sees, and the checks of a checkpoint's files that raise them."""
 
+import json
 from pathlib import Path
+from typing import Any
+
+MAX_DOCUMENT_BYTES = 2**20
 
 
 class CheckpointError(ValueError):
@@ -18,3 +22,16 @@ def require_checkpoint_file(path: Path) -> None:
             f"{path}: file not found; a checkpoint is a folder with config.json, model.safetensors and a tokenizer, "
             "as 'rvos convert' writes it"
         )
+
+
+def read_document(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
+    """Return the values of a JSON file of a checkpoint. Raises CheckpointError if it is missing, large or damaged."""
+    require_checkpoint_file(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise ValueError(f"it has more than {most_bytes} bytes")
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}; convert the checkpoint again") from None

@@ -3,12 +3,11 @@
 The module defines two functions with the signatures of `load_segmenter` and `check_checkpoint` below.
 """
 
-import json
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from model.errors import CheckpointError, require_checkpoint_file
+from model.errors import CheckpointError, read_document
 from model.segmenter import CheckpointInfo, InferenceRules, Segmenter
 
 # `model_type` in the folder's config.json -> module, imported when a checkpoint of the family is opened.
@@ -60,11 +59,7 @@ def check_checkpoint(folder: str | Path) -> CheckpointInfo:
 
 def _module(folder: str | Path) -> ModuleType:
     path = Path(folder) / "config.json"
-    require_checkpoint_file(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not the config of a model: {error}") from None
+    values = read_document(path)
     name = values.get("model_type", DEFAULT) if isinstance(values, dict) else DEFAULT
     if not isinstance(name, str) or name not in FAMILIES:
         raise CheckpointError(f"{path}: unknown model_type {name!r}; choose from {', '.join(FAMILIES)}")

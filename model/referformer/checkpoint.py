@@ -22,14 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.errors import CheckpointError, require_checkpoint_file
+from model.errors import CheckpointError, read_document, require_checkpoint_file
 from model.referformer.config import ReferFormerConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.pth import read_pth
 from model.referformer.tokenizer import load_tokenizer, tokenizer_files
 
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
-PUBLISHED_SHORT_SIDE = 360
+PUBLISHED_SHORT_SIDE, MAX_SHORT_SIDE = 360, 4096
 
 # The published names are the model's own. The box heads are stored under two names; the first one is dropped.
 RENAMED = {"transformer.decoder.bbox_embed.": "bbox_embed."}
@@ -110,8 +110,10 @@ def save_checkpoint(
 
 def load_model(folder: str | Path) -> ReferFormer:
     """Load the model on the CPU, in float32 and evaluation mode. Raises CheckpointError."""
-    model = ReferFormer(read_config(folder)).eval()
-    found = require_weights(folder, model)
+    config = read_config(folder)
+    with torch.device("meta"):
+        found = require_weights(folder, ReferFormer(config))  # so that the model takes no more memory than its file
+    model = ReferFormer(config).eval()
     with torch.no_grad():
         for name, tensor in _saved_tensors(model.state_dict()).items():
             tensor.copy_(found[name])
@@ -121,13 +123,14 @@ def load_model(folder: str | Path) -> ReferFormer:
 def read_config(folder: str | Path) -> ReferFormerConfig:
     """Read config.json. Raises CheckpointError."""
     path = Path(folder) / CONFIG
-    require_checkpoint_file(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_document(path)
         if isinstance(values, dict):
             values.pop("model_type", None)  # names the family
         return ReferFormerConfig.from_dict(values)
     except (ValueError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{path}: not the config of a ReferFormer: {error}") from None
 
 
@@ -140,12 +143,12 @@ def read_short_side(folder: str | Path) -> int:
     if not path.is_file():
         return PUBLISHED_SHORT_SIDE
     try:
-        short_side = json.loads(path.read_text(encoding="utf-8"))["size"]["shortest_edge"]
-        if type(short_side) is not int or short_side < 1:
+        short_side = read_document(path)["size"]["shortest_edge"]
+        if type(short_side) is not int or not 1 <= short_side <= MAX_SHORT_SIDE:
             raise ValueError(f"shortest_edge is {short_side!r}")
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
-            f'{path}: expected {{"size": {{"shortest_edge": N}}}} with a positive integer ({error})'
+            f'{path}: expected {{"size": {{"shortest_edge": N}}}} with 1 <= N <= {MAX_SHORT_SIDE} ({error})'
         ) from None
     return short_side
 

@@ -2,24 +2,24 @@
 
 Such files are pickles, and a pickle may call any function while it is read. Two checks, each sufficient alone: the
 names that the file looks up are listed from its opcodes, without executing them, and must be in the list below; then
-torch reads the file with `weights_only`, whose unpickler knows only those names.
+torch reads the file with `weights_only`, whose unpickler knows only those names. No tensor may claim more bytes than
+the file has.
 """
 
 import argparse
-import pickletools
+import io
 import zipfile
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from model.errors import CheckpointError
+from model.referformer.pickle_scan import scan
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
+MAX_PICKLE_BYTES = 2**24
 LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; the raw storages follow
 
 STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -77,6 +77,9 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     strange = [repr(name) for name, value in state.items() if not (type(name) is str and isinstance(value, Tensor))]
     if strange:
         raise CheckpointError(f"{path}: entries that are not a name with a tensor: {', '.join(strange)}")
+    most = path.stat().st_size
+    if large := [repr(name) for name, value in state.items() if value.numel() * value.element_size() > most]:
+        raise CheckpointError(f"{path}: tensors that claim more bytes than the file has: {', '.join(large[:10])}")
     return {name: tensor.detach() for name, tensor in state.items()}
 
 
@@ -96,18 +99,22 @@ def _names_in_zip(path: Path) -> set[str]:
             damaged = archive.testzip()
             if damaged:
                 raise CheckpointError(f"{path}: damaged at {damaged}, fetch it again")
-            pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
-            if not pickles:
-                raise CheckpointError(f"{path}: a zip file, but not one of torch.save")
-            names = set[str]()
-            for entry in pickles:
-                with archive.open(entry) as file:
-                    names |= _names_in_pickle(file)  # pyright: ignore[reportArgumentType]
-            return names
+        return scan(io.BytesIO(_pickle_in_zip(path)), path.stat().st_size)
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({error})") from None
+
+
+def _pickle_in_zip(path: Path) -> bytes:
+    """Return the very bytes that torch will read: it finds its entry by rules of its own, in any case of letters."""
+    try:
+        content = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
+    except RuntimeError:
+        raise CheckpointError(f"{path}: a zip file, but not one of torch.save") from None
+    if len(content) > MAX_PICKLE_BYTES:
+        raise CheckpointError(f"{path}: its pickle has more than {MAX_PICKLE_BYTES} bytes, which no checkpoint needs")
+    return content
 
 
 def _names_in_legacy(path: Path) -> set[str]:
@@ -117,41 +124,13 @@ def _names_in_legacy(path: Path) -> set[str]:
     """
     names = set[str]()
     try:
-        with path.open("rb") as file:
-            for _ in range(LEGACY_PICKLES):
-                names |= _names_in_pickle(file)
+        with path.open("rb") as opened:
+            file = io.BytesIO(opened.read(MAX_PICKLE_BYTES))
+        for _ in range(LEGACY_PICKLES):
+            names |= scan(file, path.stat().st_size)
     except ValueError as error:
         if not names - HARMLESS:
             if _starts_with(path, LEGACY_START):
                 raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({error})") from None
             raise CheckpointError(f"{path}: not a checkpoint written by torch.save") from None
-    return names
-
-
-def _names_in_pickle(file: BinaryIO) -> set[str]:
-    """List `module.name` of everything that one pickle looks up, from its opcodes, and read to its end.
-
-    Protocol 4 takes both words from the stack; they are followed through the memo as pickle itself writes them. Raises
-    ValueError if the bytes are not a pickle.
-    """
-    names = set[str]()
-    memo: dict[int, str | None] = {}
-    words: deque[str | None] = deque([None, None], maxlen=2)
-    operations: Iterator[tuple[Any, Any, Any]] = pickletools.genops(file)
-    for opcode, arg, _ in operations:
-        match opcode.name:
-            case "GLOBAL" | "INST":
-                names.add(arg.replace(" ", ".", 1))
-            case "STACK_GLOBAL":
-                names.add(".".join(word or "?" for word in words))
-            case "MEMOIZE":
-                memo[len(memo)] = words[-1]
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[arg] = words[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                words.append(memo.get(arg))
-            case "EXT1" | "EXT2" | "EXT4":
-                names.add(f"copyreg extension {arg}")
-            case _ if isinstance(arg, str):
-                words.append(arg)
     return names

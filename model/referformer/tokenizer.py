@@ -8,14 +8,17 @@ vocabulary of its model.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 import torch
 from tokenizers import AddedToken, models, pre_tokenizers, processors, trainers
 
-from model.errors import CheckpointError
+from model.errors import CheckpointError, read_document
 from model.referformer.network.text_encoder import TokenBatch
 
+MAX_BYTES = 2**25  # of a file
+MAX_TOKENS = 2**20
 START, PAD, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = {"<s>": START, "<pad>": PAD, "</s>": END, "<unk>": UNKNOWN}
 
@@ -118,11 +121,49 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
 
 def _read(files: tuple[Path, ...]) -> tokenizers.Tokenizer:
     try:
-        if len(files) == 1:
-            return tokenizers.Tokenizer.from_file(str(files[0]))
-        return _byte_level(models.BPE.from_file(str(files[0]), str(files[1])))
+        document = read_document(files[0], MAX_BYTES)
+        model = _plain_model(document) if len(files) == 1 else {"vocab": document, "merges": _read_lines(files[1])}
+        vocab = model["vocab"]
+        if not isinstance(vocab, dict) or not all(type(i) is int and 0 <= i < MAX_TOKENS for i in vocab.values()):
+            raise ValueError(f"the vocabulary must give each token an id below {MAX_TOKENS}")
+        merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
+        if not all(len(pair) == 2 and vocab.keys() >= {*pair, pair[0] + pair[1]} for pair in merges):
+            raise ValueError("a merge is not of two tokens to a third one")
+        return _byte_level(models.BPE(vocab=vocab, merges=merges, unk_token=model.get("unk_token")))
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{files[0]}: cannot read the tokenizer: {error}") from None
+
+
+def _plain_model(document: Any) -> dict[str, Any]:
+    """Return the model in a `tokenizer.json`. Raises ValueError unless it is of RoBERTa's form, with other tokens.
+
+    The library would build any other tokenizer too, among them some that take all memory or end the process.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("it must hold an object")
+    model, added = document["model"], document["added_tokens"]
+    parts = {key: (document.get(key) or {}).get("type") for key in ("normalizer", "pre_tokenizer", "post_processor")}
+    if parts != {"normalizer": None, "pre_tokenizer": "ByteLevel", "post_processor": "RobertaProcessing"}:
+        raise ValueError(f"it is not a tokenizer of RoBERTa: {parts}")
+    if document["pre_tokenizer"].get("add_prefix_space") or document["post_processor"].get("add_prefix_space"):
+        raise ValueError("add_prefix_space must be false")
+    if document["post_processor"].get("cls") != ["<s>", START] or document["post_processor"].get("sep") != [
+        "</s>",
+        END,
+    ]:
+        raise ValueError("its sentences do not start with <s> 0 and end with </s> 2")
+    odd = [key for key, value in model.items() if value and key not in ("type", "vocab", "merges", "unk_token")]
+    if model.get("type", "BPE") != "BPE" or odd or not {token["content"] for token in added} <= {*SPECIAL, "<mask>"}:
+        raise ValueError("it is not byte-level BPE with the special tokens of RoBERTa alone")
+    return model
+
+
+def _read_lines(path: Path) -> list[str]:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path.name} has more than {MAX_BYTES} bytes")
+    return [line for line in content.decode("utf-8").split("\n") if line and not line.startswith("#version")]
 
 
 def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:

@@ -18,9 +18,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-
-import numpy as np
 
 from pipeline.datasets.common import hdf5_masks, json_file
 from pipeline.datasets.common.csv_file import MAX_TEXT_BYTES, group_by_video, read_rows

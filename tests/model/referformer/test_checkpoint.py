@@ -236,7 +236,7 @@ def drop_tensor(folder):
 BROKEN = {
     "no config": (lambda folder: (folder / "config.json").unlink(), r"config\.json: file not found"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors: file not found"),
-    "config not JSON": (lambda folder: (folder / "config.json").write_text("{"), "not the config of a model"),
+    "config not JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json: cannot be read"),
     "config of other keys": (
         lambda folder: edit(folder / "config.json", lambda values: values.update(window=3)),
         "unknown window",

@@ -60,3 +60,18 @@ def test_from_dict_refuses(values, message):
 def test_impossible_sizes_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"encoder_layers": 10**6},
+        {"hidden_dim": 2**40},
+        {"text": {"vocab_size": 2**31}},
+        {"backbone": {"type": "resnet", "depths": [3, 4, 10**9, 3]}},
+        {"backbone": {"type": "swin", "window": 10**4}},
+    ],
+)
+def test_sizes_without_a_bound_are_refused(values):
+    with pytest.raises(ValueError, match="must be at most"):
+        ReferFormerConfig.from_dict(values)

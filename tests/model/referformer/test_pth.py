@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from model.errors import CheckpointError
+from model.referformer import pickle_scan
 from model.referformer.pth import read_pth
 
 ZIP_AND_LEGACY = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -142,7 +144,84 @@ def test_a_claimed_size_takes_no_memory(tmp_path):
     buffer = io.BytesIO()
     torch.save({"model": {"a": torch.ones(1).expand(10**9)}}, buffer)
     path.write_bytes(buffer.getvalue())
-    assert read_pth(path)["a"].shape == (10**9,)  # a view of one number; its shape is checked before it is used
+    with pytest.raises(CheckpointError, match="claim more bytes than the file has: 'a'"):  # a view of one number
+        read_pth(path)
+
+
+def write_zip(path, content: bytes, name: str = "data.pkl") -> pathlib.Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"archive/{name}", content)
+        archive.writestr("archive/version", b"3\n")
+    return path
+
+
+def test_the_entry_that_torch_reads_is_the_one_that_is_scanned(tmp_path):
+    mark = tmp_path / "ran"
+    bomb = pickle.dumps(Runs(os.system, f"touch {mark}"), 2)
+    with pytest.raises(CheckpointError, match=r"build: posix\.system"):
+        read_pth(write_zip(tmp_path / "a.pth", bomb, "DATA.PKL"))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        pickle.NONE + pickle.POP,
+        pickle.BINPUT
+        + b"\x00"
+        + pickle.POP
+        + pickle.BINUNICODE
+        + b"\x01\x00\x00\x00x"
+        + pickle.POP
+        + pickle.BINGET
+        + b"\x00",
+        pickle.MARK + pickle.BINUNICODE + b"\x01\x00\x00\x00x" + pickle.POP_MARK,
+        pickle.MARK + pickle.POP,
+        pickle.DUP + pickle.POP,
+    ],
+    ids=["pop", "memo", "pop_mark", "pop a mark", "dup"],
+)
+def test_a_detour_hides_no_name(tmp_path, between):
+    content = pickle.PROTO + b"\x04" + pickle.SHORT_BINUNICODE + b"\x05posix" + pickle.SHORT_BINUNICODE + b"\x06system"
+    path = tmp_path / "a.pth"
+    path.write_bytes(content + between + pickle.STACK_GLOBAL + pickle.STOP)
+    with pytest.raises(CheckpointError, match=r"build: posix\.system"):
+        read_pth(path)
+
+
+def deep_key() -> bytes:
+    nested = pickle.EMPTY_TUPLE + pickle.TUPLE1 * 100_000
+    return pickle.PROTO + b"\x02" + pickle.EMPTY_DICT + nested + pickle.NONE + pickle.SETITEM + pickle.STOP
+
+
+BOMBS = {
+    "deep key": deep_key(),
+    "sets": pickle.PROTO + b"\x02" + pickle.MARK + pickle.EMPTY_SET * 2_000_000 + pickle.LIST + pickle.STOP,
+    "length": pickle.PROTO + b"\x02" + pickle.BINUNICODE8 + b"\xff" * 7 + b"\x7f",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_bomb_takes_no_memory(tmp_path, name, zipped, monkeypatch):
+    monkeypatch.setattr(pickle_scan, "MAX_OPERATIONS", 20_000)
+    path = tmp_path / "a.pth"
+    write_zip(path, BOMBS[name]) if zipped else path.write_bytes(BOMBS[name])
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=r"a\.pth: (damaged|not a checkpoint)"):
+        read_pth(path)
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+
+
+def test_a_storage_larger_than_its_file_is_not_made(tmp_path):
+    path = save({"model": {"a": torch.ones(3)}}, tmp_path / "a.pth", False)
+    data = path.read_bytes()
+    at = data.index(b"cpuq")
+    at = data.index(b"K\x03", at)
+    path.write_bytes(data[:at] + pickle.BININT + (1_450_000_000).to_bytes(4, "little") + data[at + 2 :])
+    with pytest.raises(CheckpointError, match="a storage of 1450000000 numbers"):
+        read_pth(path)
 
 
 def not_checkpoints():

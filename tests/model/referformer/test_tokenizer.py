@@ -56,7 +56,7 @@ def test_the_silent_empty_tokenizer_is_caught(roberta, tmp_path):
 
     silent = RobertaTokenizerFast(vocab_file=str(roberta / "vocab.json"), merges_file=str(roberta / "merges.txt"))
     silent.save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"has 5 tokens .* vocabulary is 50265"):
+    with pytest.raises(CheckpointError, match="its sentences do not start with <s> 0"):
         load_tokenizer(tmp_path, ROBERTA)
 
 
@@ -102,7 +102,17 @@ def test_padding_and_truncation_stored_in_the_file_are_ignored(byte_level):
     [
         (lambda content: content["model"]["vocab"].update({"extra": 261}), "has 262 tokens"),
         (lambda content: content["model"]["vocab"].update({"a": 400}), "ids up to 400"),
-        (lambda content: content.update(post_processor=None), r"empty sentence becomes the ids \[\]"),
+        (lambda content: content.update(post_processor=None), "not a tokenizer of RoBERTa"),
+        (lambda content: content["post_processor"].update(cls=["<s>", 3]), "do not start with <s> 0"),
+        (lambda content: content.update(normalizer={"type": "Replace", "pattern": {"Regex": "(a*)*b"}}), "of RoBERTa"),
+        (lambda content: content.update(pre_tokenizer={"type": "Split"}), "not a tokenizer of RoBERTa"),
+        (lambda content: content["model"].update(type="Unigram"), "not byte-level BPE"),
+        (lambda content: content["model"].update(dropout=0.5), "not byte-level BPE"),
+        (lambda content: content["added_tokens"].append({"content": "x", "id": 4_000_000_000}), "not byte-level BPE"),
+        (lambda content: content["model"]["vocab"].update({"x": 2**40}), "an id below"),
+        (lambda content: content["model"]["merges"].append(["a", "zzz"]), "a merge is not of two tokens"),
+        (lambda content: content["model"].update(merges=[[1, 2]]), "cannot read the tokenizer"),
+        (lambda content: content.update(model=[]), "cannot read the tokenizer"),
         (lambda content: content["model"].update(vocab=3), "cannot read the tokenizer"),
     ],
 )
@@ -130,6 +140,17 @@ def test_damaged_file(byte_level):
     file = folder / "tokenizer.json"
     file.write_text(file.read_text()[:500])
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: cannot read the tokenizer"):
+        load_tokenizer(folder, size)
+
+
+def test_a_deep_or_large_file(byte_level):
+    folder, size = byte_level
+    (folder / "tokenizer.json").write_text("[" * 200_000)
+    with pytest.raises(CheckpointError, match="cannot be read: maximum recursion"):
+        load_tokenizer(folder, size)
+    with (folder / "tokenizer.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(CheckpointError, match="it has more than 33554432 bytes"):
         load_tokenizer(folder, size)
 
 
