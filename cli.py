@@ -30,8 +30,10 @@ from jobs.config.submit import SubmitConfig
 from jobs.config.synth import SynthConfig
 from jobs.config.train import TrainConfig
 from jobs.terminal.commands import ConfigCommand, SectionedGroup
+from jobs.terminal.output import echo
 from pipeline.evaluation.protocols import PROTOCOLS
 from schemas.errors import STATUSES, InfrastructureError, RvosError
+from schemas.printable import printable
 from schemas.version import __version__
 
 RETRY = "--retry-errors"
@@ -41,7 +43,7 @@ class Failure(click.ClickException):
     """An error that the user can act on: its message alone, and its exit code."""
 
     def __init__(self, error: RvosError):
-        super().__init__(str(error))
+        super().__init__(printable(str(error)))
         self.exit_code = error.exit_code
 
 
@@ -72,12 +74,13 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
         where = f" ({error.filename})" if error.filename else ""
         raise Failure(InfrastructureError(f"{error.strerror or error}{where}")) from None
     except KeyboardInterrupt as interrupt:
-        click.echo("Interrupted. Finished work is kept; repeat the command to resume.", err=True)
+        echo("Interrupted. Finished work is kept; repeat the command to resume.", err=True)
         sys.exit(128 + (interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT))
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    click.echo(json.dumps(result.to_json(), indent=2) if as_json else result.text())
+    document = json.dumps(result.to_json(), indent=2).replace("\x7f", r"\u007f") if as_json else result.text()
+    echo(document)
     sys.exit(result.exit_code)
 
 
@@ -99,11 +102,11 @@ def with_progress_and_log(run: Callable, config: object) -> Any:
     from jobs.terminal import progress
 
     with progress.show("segment") as show:
-        return run(config, show, lambda text: click.echo(f"$ {text}", err=True))
+        return run(config, show, lambda text: echo(f"$ {text}", err=True))
 
 
 def with_log(run: Callable, config: object) -> Any:
-    return run(config, lambda text: click.echo(text, err=True, nl=False))
+    return run(config, lambda text: echo(text, err=True, nl=False))
 
 
 def segment(**options: Any) -> None:
@@ -137,7 +140,7 @@ def _complete_retry(args: list[str]) -> Iterator[str]:
 
 def _explain(context: click.Context, _: click.Parameter, name: str | None) -> None:
     if name is not None:
-        click.echo(PROTOCOLS[name].explain())
+        echo(PROTOCOLS[name].explain())
         context.exit()
 
 

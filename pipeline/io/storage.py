@@ -23,6 +23,7 @@ from pipeline.io.filesystem import filesystem
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
+from schemas.printable import is_printable
 
 MAX_NAME_BYTES = 200  # of an id, which becomes part of file names
 SWAP_LOCK = ".swap.lock"
@@ -68,6 +69,8 @@ def safe_name(name: str) -> str:
         )
     if not is_text(name):
         raise InputError(f"name {name!r} is not UTF-8; rename it")
+    if not is_printable(name):
+        raise InputError(f"id {name!a} cannot be a file name: it has characters that control a terminal; rename it")
     return name
 
 

@@ -1,0 +1,24 @@
+"""Text that a terminal shows and does not obey: ids, file names and logs of others may hold control sequences."""
+
+import unicodedata
+
+# Controls, invisible formats (such as those that turn the direction of text), halves of pairs, and line separators.
+_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_KEPT = {"\u200c", "\u200d"}  # joiners: Persian, Indic scripts and emoji need them
+
+
+def is_printable(text: str) -> bool:
+    """Return True if no character of `text` moves the cursor, is invisible, or changes what is around it."""
+    return text.isprintable() or not any(_is_odd(character) for character in text)
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with escapes such as `\x1b` for the other characters; line breaks and tabs stay."""
+    lines = text.replace("\r\n", "\n")
+    if lines.isascii() and lines.replace("\n", "").replace("\t", "").isprintable():
+        return lines
+    return "".join(ascii(c)[1:-1] if c not in "\n\t" and _is_odd(c) else c for c in lines)
+
+
+def _is_odd(character: str) -> bool:
+    return unicodedata.category(character) in _CATEGORIES and character not in _KEPT
