@@ -119,10 +119,17 @@ def _calibrate(config: SelectConfig, pairs: pa.Table, out: str) -> tuple[pa.Tabl
         counts = ", ".join(f"{count:,} {status}" for status, count in lost.items())
         notes.append(f"{sum(lost.values()):,} labelled pairs have no J&F ({counts}); see {out}/summary.json")
     if calibration.rule is None:
-        notes.append(
-            f"no cut of {calibration.measure} reaches a precision of {config.precision:g}, so none was applied"
-        )
+        promise = f"a precision of {config.precision:g} with {100 * calibration.confidence:.0f} % confidence"
+        text = f"no cut of {calibration.measure} can promise {promise}, so none was applied"
+        notes.append(f"{text}; {_way_out(calibration)}")
     return pairs, calibration, notes
+
+
+def _way_out(found: Calibration) -> str:
+    if found.videos_needed is None:
+        return "more labels do not seem to help, so try another --measure, or a lower --precision or --good"
+    text = f"with about {found.videos_needed:,} labelled videos one probably could, {found.videos:,} are there"
+    return f"{text}; label more, or try a lower --precision"
 
 
 def _page(
@@ -162,7 +169,9 @@ def _calibration_lines(found: Calibration) -> list[str]:
     held = found.held_out
     interval = "" if held.low is None else f" [{held.low:.3f}, {held.high:.3f}]"
     precision = "unknown" if held.precision is None else f"{held.precision:.3f}{interval}"
-    lines.append(f"{'cut':<12}{found.rule}, for a precision of {found.wanted:g}")
+    lines.append(
+        f"{'cut':<12}{found.rule}, for a precision of {found.wanted:g} with {100 * found.confidence:.0f} % confidence"
+    )
     text = f"precision {precision}, {held.good_all:.3f} without the cut; {held.kept:,} of {held.pairs:,} pairs kept"
     lines.append(f"{'held out':<12}{text}")
     if held.quality_kept is not None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.protocol_mean import strata_of
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import clustered_means
 from pipeline.report.page import interval, number
@@ -28,18 +29,23 @@ def frame_spans(scored: ScoreFolder) -> pd.DataFrame:
     return spans.set_axis(["frames", "first", "last"], axis=1)
 
 
-def over_time(scored: ScoreFolder, spans: pd.DataFrame) -> Plot | None:
-    """Plot J and F in ten parts of each pair, from its first to its last frame; None if all pairs are too short."""
-    long: Any = spans[spans["frames"] >= MIN_FRAMES]
+def over_time(scored: ScoreFolder, pairs: pd.DataFrame, spans: pd.DataFrame) -> Plot | None:
+    """Plot J and F in ten parts of each pair, from its first to its last frame; None if all pairs are too short.
+
+    The mean is that of the protocol: over `pairs`, which it averages, within what it averages within.
+    """
+    long_pairs: Any = pairs[pairs["frames"] >= MIN_FRAMES]
+    long = long_pairs.set_index(list(SCORE_IDS))[[]].join(spans)
     metrics = [metric for metric in ("J", "F") if metric in scored.metrics]
     if not len(long) or not metrics:
         return None
     videos = long.index.get_level_values("video_id").to_numpy(str)
+    strata = strata_of(scored.protocol, long_pairs)
     lines: list[Line] = []
     columns: list[str] = []
     cells: list[list[str]] = [[f"{10 * n} to {10 * n + 10} %"] for n in range(PARTS)]
     for metric, style, (total, count) in zip(metrics, "ab", _sums(scored, long, metrics), strict=False):
-        means = clustered_means(total / np.maximum(count, 1), (count > 0).astype(np.float64), videos)
+        means = clustered_means(total / np.maximum(count, 1), (count > 0).astype(np.float64), videos, strata)
         points = []
         for n in range(PARTS):
             value, ends = float(means.value[n]), means.interval(n)
@@ -51,7 +57,7 @@ def over_time(scored: ScoreFolder, spans: pd.DataFrame) -> Plot | None:
     return Plot(
         key="over-time",
         title=f"{' and '.join(metrics)} over time",
-        about=f"Means over {len(long)} pairs in tenths of each pair's length, with 95 % intervals.",
+        about=f"Means by {scored.protocol.name} over {len(long)} pairs in tenths of their length, with 95 % intervals.",
         x=PlotAxis("position between the first and the last frame (%)", 0, 100),
         y=PlotAxis("mean", 0, 1),
         lines=lines,

@@ -166,7 +166,7 @@ def _plots(scored: ScoreFolder, pairs: Any, spans: Any, main: str, links: Mappin
         about = "One dot for each pair. Below the dashed line, the contour is worse than the area."
         plots.append(pair_plots.scatter(pairs, "J", "F", links, key="j-f", about=about))
     optional = [
-        over_time(scored, spans),
+        over_time(scored, pairs, spans),
         pair_plots.by_number(scored, pairs, "frames", "scored frames", links),
         pair_plots.by_number(scored, pairs, "words", "words of the expression", links),
         pair_plots.by_number(scored, pairs, "object_size", "size of the object, as a share of the frame", links),

@@ -82,8 +82,8 @@ def selection_html(
 
 
 def precision_curve(pairs: SelectedPairs, found: Calibration) -> Plot:
-    """Plot precision and mean J&F of the labelled pairs against the share kept, and the cut on the held-out half."""
-    held, marks, about = found.held_out, [], "No cut reaches the precision wanted."
+    """Plot precision and mean J&F of the labelled pairs against the share kept, and the cut on the held-out videos."""
+    held, marks, about = found.held_out, [], "No cut can promise the precision wanted."
     lines = [
         Line("precision", [Point(kept, precision) for kept, precision, _, _ in found.curve]),
         Line("mean J&F", [Point(kept, quality) for kept, _, quality, _ in found.curve], "b"),
@@ -98,7 +98,7 @@ def precision_curve(pairs: SelectedPairs, found: Calibration) -> Plot:
         if held.precision is not None:
             text = f"held out: {held.kept} of {held.pairs} pairs kept, precision {held.precision:.3f}"
             marks.append(Mark(held.kept / held.pairs, held.precision, text, 5, "#border"))
-            about = "Blue dot: the cut on all labelled pairs. Orange dot: the same cut on the held-out half."
+            about = "Blue dot: the cut on all labelled pairs. Orange dot: the same cut on the held-out videos."
     rows = [tuple(f"{value:.4g}" for value in point) for point in found.curve]
     return Plot(
         key="curve",

@@ -1,7 +1,7 @@
 """Calibrate the selection on annotated pairs: which quality signal correlates with quality, and where to cut it.
 
-Videos are split in two halves by a hash of their id. The signal and the cut are chosen on one half and evaluated on the
-other, held-out half.
+Videos are split by a hash of their id. The signal and the order of cuts are chosen on a third of them. A cut is offered
+if its precision can be shown on the others, the held-out videos.
 """
 
 import hashlib
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.evaluation.summary.inference import Inference
 from pipeline.evaluation.summary.statistics import clustered_means
+from pipeline.selection.precision_bound import CONFIDENCE, effective_pairs, likeness, lower_bound, times_as_many
 from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from pipeline.selection.rules import Rule
 from schemas.errors import InputError
 
 MIN_VIDEOS = 8  # with annotations, and of them with a signal
-MIN_VIDEOS_IN_HALF = 2  # one has no interval
+PARTS = 3  # one to choose on, the others are held out
+MIN_VIDEOS_IN_PART = 2
 MIN_KEPT = 5  # pairs that a cut keeps
 CURVE_POINTS = 50
 
@@ -47,7 +50,7 @@ class HeldOut:
     pairs: int
     kept: int
     precision: float | None
-    low: float | None
+    low: float | None  # 95 % interval
     high: float | None
     quality_kept: float | None
     quality_all: float
@@ -58,8 +61,8 @@ class HeldOut:
 class Calibration:
     """`curve` has (share kept, precision, mean quality, bound) over all labelled pairs, strictest bound first.
 
-    Every cut keeps pairs that lack the signal `measure`. `rule` is None if no cut reaches the precision wanted on the
-    half that it is chosen on.
+    Every cut keeps pairs that lack the signal `measure`. `rule` is None if no cut can promise the precision wanted;
+    `videos_needed` is then about how many labelled videos would, None if more labels do not seem to help.
     """
 
     good: float
@@ -69,15 +72,17 @@ class Calibration:
     correlations: tuple[Correlation, ...]
     measure: str
     curve: tuple[tuple[float, float, float, float], ...]
+    confidence: float
     rule: Rule | None
     held_out: HeldOut | None
+    videos_needed: int | None
 
 
 def calibrate(pairs: LabelledPairs, good: float, wanted: float, measure: str | None = None) -> Calibration:
     """Calibrate on `pairs`: video_id, QUALITY_SIGNALS, and `quality` (J&F). A pair is good if it is at least `good`.
 
-    Without `measure`, the signal with the strongest correlation on the first half is cut. Raises InputError if there
-    are too few videos, in all, in a half or with the signal, and if all values are equal.
+    Without `measure`, the signal with the strongest correlation on the first part is cut. Raises InputError if there
+    are too few videos, in all, in a part or with the signal, and if all values are equal.
     """
     videos = int(pairs["video_id"].nunique())
     if videos < MIN_VIDEOS:
@@ -85,12 +90,13 @@ def calibrate(pairs: LabelledPairs, good: float, wanted: float, measure: str | N
     if pairs["quality"].nunique() < 2:
         text = f"all labelled pairs have the same J&F, {pairs['quality'].iloc[0]:g}"
         raise InputError(f"{text}; nothing to calibrate, so leave --calibrate out")
-    is_first = np.array([hashlib.sha256(video.encode()).digest()[0] & 1 == 0 for video in pairs["video_id"]])
+    pairs = pairs.assign(is_good=pairs["quality"] >= good)
+    is_first = np.array([hashlib.sha256(video.encode()).digest()[0] % PARTS == 0 for video in pairs["video_id"]])
     first, second = pairs[is_first], pairs[~is_first]
-    halves = first["video_id"].nunique(), second["video_id"].nunique()
-    if min(halves) < MIN_VIDEOS_IN_HALF:
-        text = f"the hash of their ids puts {halves[0]} labelled videos into one half and {halves[1]} into the other"
-        raise InputError(f"{text}; each half needs at least {MIN_VIDEOS_IN_HALF}, so annotate more videos")
+    parts = first["video_id"].nunique(), second["video_id"].nunique()
+    if min(parts) < MIN_VIDEOS_IN_PART:
+        text = f"the hash of their ids puts {parts[0]} labelled videos into one part and {parts[1]} into the other"
+        raise InputError(f"{text}; each part needs at least {MIN_VIDEOS_IN_PART}, so annotate more videos")
     videos_with = {name: int(pairs["video_id"][pairs[name].notna()].nunique()) for name in QUALITY_SIGNALS}
     usable = [name for name in QUALITY_SIGNALS if videos_with[name] >= MIN_VIDEOS]
     if measure is not None and measure not in usable:
@@ -104,7 +110,8 @@ def calibrate(pairs: LabelledPairs, good: float, wanted: float, measure: str | N
     strongest = max(on_first, key=lambda one: abs(one.rho))
     rising = strongest.rho >= 0
     correlations = [one for name in usable if (one := correlation(pairs, name))]
-    rule = _choose_cut(first, strongest.measure, rising, good, wanted)
+    bound = _choose_cut(first, second, strongest.measure, rising, wanted)
+    rule = None if bound is None else _rule(pairs, strongest.measure, rising, bound)
     return Calibration(
         good,
         wanted,
@@ -113,8 +120,10 @@ def calibrate(pairs: LabelledPairs, good: float, wanted: float, measure: str | N
         tuple(sorted(correlations, key=lambda one: -abs(one.rho))),
         strongest.measure,
         _curve(pairs, strongest.measure, rising, good),
+        CONFIDENCE,
         rule,
         None if rule is None else _evaluate_cut(second, rule, good),
+        None if rule is not None else _videos_needed(pairs, strongest.measure, rising, wanted),
     )
 
 
@@ -147,6 +156,13 @@ def shorten_bound(bound: float, kept: np.ndarray, dropped: np.ndarray, rising: b
     return bound
 
 
+def _rule(pairs: LabelledPairs, measure: str, rising: bool, bound: float) -> Rule:
+    """Return a rule that separates the labelled pairs as `bound` does, in few digits."""
+    values = pairs[measure].dropna().to_numpy()
+    keeps = values >= bound if rising else values <= bound
+    return Rule(measure, ">=" if rising else "<=", shorten_bound(bound, values[keeps], values[~keeps], rising))
+
+
 def _pearson(sums: np.ndarray) -> np.ndarray:
     """Pearson's correlation from totals [B, 6] of 1, x, y, xx, yy, xy; NaN where a variance is 0."""
     n, x, y, xx, yy, xy = sums.T
@@ -165,15 +181,54 @@ def _ranked(pairs: LabelledPairs, measure: str, rising: bool) -> tuple[np.ndarra
     return values, ranked["quality"].to_numpy(), cuts
 
 
-def _choose_cut(pairs: LabelledPairs, measure: str, rising: bool, good: float, wanted: float) -> Rule | None:
-    """Return the loosest bound whose kept pairs reach the precision."""
-    values, quality, cuts = _ranked(pairs, measure, rising)
-    precision = (quality >= good).cumsum() / np.arange(1, len(quality) + 1)
-    reached = [at for at in cuts if at + 1 >= MIN_KEPT and precision[at] >= wanted]
-    if not reached:
+def _bounds(pairs: LabelledPairs, measure: str, rising: bool) -> np.ndarray:
+    """Return at most CURVE_POINTS bounds, strictest first, that keep at least MIN_KEPT pairs."""
+    values, _, cuts = _ranked(pairs, measure, rising)
+    cuts = cuts[cuts + 1 >= MIN_KEPT]
+    return values[cuts[_spread(len(cuts))]]
+
+
+def _spread(count: int) -> np.ndarray:
+    """Return at most CURVE_POINTS of the numbers below `count`, evenly spread, with first and last."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, CURVE_POINTS)).round().astype(int))
+
+
+def _choose_cut(first: LabelledPairs, second: LabelledPairs, measure: str, rising: bool, wanted: float) -> float | None:
+    """Return the loosest bound whose precision is shown to be at least `wanted` on the second part.
+
+    Bounds are tested from the most promising one of the first part to looser ones, until one fails. In such a fixed
+    sequence each is tested at the full level (Angelopoulos and others, Learn then test, 2021).
+    """
+    bounds = _bounds(first, measure, rising)
+    if not len(bounds):
         return None
-    kept, dropped = values[: reached[-1] + 1], values[reached[-1] + 1 :]
-    return Rule(measure, ">=" if rising else "<=", shorten_bound(float(kept[-1]), kept, dropped, rising))
+    low_first, low_second = (lower_bound(*_cut_figures(part, measure, rising, bounds)) for part in (first, second))
+    chosen = None
+    for n in range(int(np.argmax(low_first)), len(bounds)):
+        if low_second[n] < wanted:
+            break
+        chosen = float(bounds[n])
+    return chosen
+
+
+def _cut_figures(pairs: LabelledPairs, measure: str, rising: bool, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the precision of each of C bounds, and the effective number of pairs that it keeps."""
+    values, is_good = pairs[measure].to_numpy()[:, None], pairs["is_good"].to_numpy()
+    _, video = np.unique(pairs["video_id"], return_inverse=True)
+    keeps = np.isnan(values) | (values >= bounds if rising else values <= bounds)
+    by_video: Any = pd.DataFrame(np.hstack([keeps, keeps & is_good[:, None]]).astype(float)).groupby(video)
+    kept, good = np.hsplit(by_video.sum().to_numpy(), 2)  # [V, C]
+    effective = effective_pairs(kept, likeness(is_good, video))
+    return good.sum(axis=0) / np.maximum(kept.sum(axis=0), 1), effective
+
+
+def _videos_needed(pairs: LabelledPairs, measure: str, rising: bool, wanted: float) -> int | None:
+    """Return about how many labelled videos would let a cut promise the precision; None if no number seems to."""
+    share, effective = _cut_figures(pairs, measure, rising, _bounds(pairs, measure, rising))
+    if not len(share):
+        return None
+    factor = times_as_many(share, effective * (1 - 1 / PARTS), wanted)
+    return None if factor is None else math.ceil(factor * pairs["video_id"].nunique())
 
 
 def _curve(
@@ -182,7 +237,7 @@ def _curve(
     values, quality, cuts = _ranked(pairs, measure, rising)
     counts = np.arange(1, len(quality) + 1)
     precision, mean = (quality >= good).cumsum() / counts, quality.cumsum() / counts
-    chosen = cuts[np.unique(np.linspace(0, len(cuts) - 1, CURVE_POINTS).round().astype(int))]
+    chosen = cuts[_spread(len(cuts))]
     return tuple(
         (float(counts[at] / len(pairs)), float(precision[at]), float(mean[at]), float(values[at])) for at in chosen
     )

@@ -75,7 +75,7 @@ def world(tmp_path_factory) -> tuple[str, str]:
 
 def test_kept_labels_score_clearly_higher_than_all(world, tmp_path):
     folder, truth = world
-    result = run(SelectConfig(run=folder, out=str(tmp_path / "out"), calibrate=truth, good=0.8, precision=0.9))
+    result = run(SelectConfig(run=folder, out=str(tmp_path / "out"), calibrate=truth, good=0.8, precision=0.7))
     rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pandas()
     assert (len(rows), result.pairs, result.kept) == (120, 120, int(rows["keep"].sum()))
     assert rows["keep"].eq(rows["reason"].isna()).all()
@@ -160,7 +160,7 @@ def test_the_page_shows_both_sides_of_each_rule(hostile_run, tmp_path):
 
 
 def test_the_page_shows_the_calibration(world, tmp_path):
-    result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), calibrate=world[1], good=0.8))
+    result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), calibrate=world[1], good=0.8, precision=0.7))
     assert result.calibration
     assert result.calibration.held_out
     page = Page(Path(result.report).read_bytes())
@@ -183,11 +183,18 @@ def test_the_command_line(world, tmp_path):
     def typed(*words):
         return CliRunner().invoke(main, ["select", world[0], *map(str, words)])
 
-    result = typed("--out", tmp_path / "out", "--calibrate", world[1], "--good", "0.8", "--json")
+    calibrated = ("--calibrate", world[1], "--good", "0.8", "--precision")
+    result = typed("--out", tmp_path / "out", *calibrated, "0.7", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["calibration"]["rule"]["measure"] in QUALITY_SIGNALS
-    result = typed("--out", tmp_path / "text", "--calibrate", world[1], "--good", "0.8")
+    result = typed("--out", tmp_path / "text", *calibrated, "0.7")
+    assert ", for a precision of 0.7 with 90 % confidence" in result.output
     assert "held out    precision " in result.output
+    result = typed("--out", tmp_path / "many", *calibrated, "0.95")
+    assert "can promise a precision of 0.95 with 90 % confidence, so none was applied; with about " in result.output
+    assert " labelled videos one probably could, 60 are there" in result.output
+    result = typed("--out", tmp_path / "never", *calibrated, "1")
+    assert "more labels do not seem to help" in result.output
     assert typed("--out", tmp_path / "x", "--rule", "better > 1").exit_code == 2
     assert typed("--out", tmp_path / "x", "--measure", "area").exit_code == 2
     assert typed("--out", f"{world[0]}/out").exit_code == 2

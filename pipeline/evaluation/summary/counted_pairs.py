@@ -44,7 +44,7 @@ class CountedPairs:
         pairs, weights = self.pairs.iloc[rows], self.weights[rows]
         values = np.nan_to_num(pairs[list(self.metrics)].to_numpy(np.float64))
         names = list(self.metrics)
-        if "J&F" in self.protocol.metrics:  # (mean J + mean F) / 2 is the mean of (J + F) / 2
+        if "J&F" in self.protocol.metrics:
             names.append("J&F")
             values = np.column_stack([values, (pairs["J"] + pairs["F"]) / 2])
             weights = np.column_stack([weights, np.ones(len(rows))])
@@ -52,8 +52,6 @@ class CountedPairs:
         strata = strata_of(self.protocol, pairs)
         found = clustered_means(values, weights, pairs["video_id"].to_numpy(str), strata, lowest=lowest)
         value = dict(zip(names, found.value.tolist(), strict=True))
-        if "J&F" in value:
-            value["J&F"] = (value["J"] + value["F"]) / 2
         ends = dict(zip(names, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
         shown = [name for name in self.protocol.metrics if not np.isnan(value.get(name, np.nan))]
         return {

@@ -1,8 +1,10 @@
 """The mean that a protocol defines, and the same mean without each video.
 
-`rvos evaluate`, `compare`, `leaderboard` and `report` take it from here, so that their numbers agree.
+`rvos evaluate`, `compare`, `leaderboard` and `report` take it from here, so that their numbers agree. Sums are exact
+before they are rounded, so that no digit depends on the order of pairs, or on how many workers scored them.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +29,18 @@ class VideoSums:
         names, video = np.unique(videos, return_inverse=True)
         layers, layer = np.unique(np.zeros(len(values)) if strata is None else strata, return_inverse=True)
         sums = cls(*np.zeros((2, len(names), len(layers), values.shape[1])))
-        np.add.at(sums.totals, (video, layer), np.where(weights > 0, values * weights, 0.0))
-        np.add.at(sums.weights, (video, layer), weights)
+        products = np.where(weights > 0, values * weights, 0.0)
+        group = video * len(layers) + layer
+        rows = np.split(np.argsort(group, kind="stable"), np.flatnonzero(np.diff(np.sort(group))) + 1)
+        for of_group in rows if len(values) else ():
+            place = video[of_group[0]], layer[of_group[0]]
+            sums.totals[place] = exact_sum(products[of_group])
+            sums.weights[place] = exact_sum(weights[of_group])
         return sums
 
     def means(self) -> np.ndarray:
         """Return the mean of the means of the strata, [M]; NaN if all weights are zero."""
-        return _mean_of_strata(self.totals.sum(axis=0), self.weights.sum(axis=0))
+        return _mean_of_strata(exact_sum(self.totals), exact_sum(self.weights))
 
     def means_without(self) -> np.ndarray:
         """Return what `means` would be without each video, [V, M]."""
@@ -54,6 +61,12 @@ class VideoSums:
         """Weights of all other videos, exactly 0 where no other video has the stratum."""
         others = (self.weights > 0).sum(axis=0) - (self.weights > 0)
         return np.where(others > 0, self.weights.sum(axis=0) - self.weights, 0.0)
+
+
+def exact_sum(values: np.ndarray) -> np.ndarray:
+    """Return the sums over the first axis, rounded once, so that they do not depend on the order."""
+    columns = values.reshape(len(values), -1).T.tolist()
+    return np.array([math.fsum(column) for column in columns]).reshape(values.shape[1:])
 
 
 def strata_of(protocol: Protocol, pairs: Any) -> np.ndarray | None:

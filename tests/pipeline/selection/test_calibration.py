@@ -70,7 +70,7 @@ def test_pairs_that_lack_the_signal_count_as_kept():
     assert found.rule
     assert found.held_out
     kept = pairs[lack | (pairs["mean_score"] >= found.rule.bound)]
-    held = kept[[hashlib.sha256(video.encode()).digest()[0] & 1 == 1 for video in kept["video_id"]]]
+    held = kept[[hashlib.sha256(video.encode()).digest()[0] % 3 != 0 for video in kept["video_id"]]]
     assert found.held_out.kept == len(held)
     assert found.held_out.precision == pytest.approx((held["quality"] >= 0.6).mean())
     assert found.held_out.quality_kept == pytest.approx(held["quality"].mean())
@@ -91,12 +91,21 @@ def test_a_signal_that_few_videos_have_does_not_count():
     assert correlation(pairs[pairs["video_id"] == "v0000"], "margin") is None
 
 
-def test_both_halves_need_videos():
+def test_both_parts_need_videos():
     pairs = labelled()
-    pairs = pairs[[hashlib.sha256(video.encode()).digest()[0] & 1 == 0 for video in pairs["video_id"]]]
+    pairs = pairs[[hashlib.sha256(video.encode()).digest()[0] % 3 == 0 for video in pairs["video_id"]]]
     count = pairs["video_id"].nunique()
-    with pytest.raises(InputError, match=f"puts {count} labelled videos into one half and 0 into the other"):
+    with pytest.raises(InputError, match=f"puts {count} labelled videos into one part and 0 into the other"):
         calibrate(pairs, good=0.6, wanted=0.9)
+
+
+def test_a_cut_that_labels_cannot_promise_names_how_many_could():
+    found = calibrate(labelled(40), good=0.6, wanted=0.8)
+    assert (found.rule, found.held_out) == (None, None)
+    assert found.videos_needed
+    assert 40 < found.videos_needed < 1000
+    assert calibrate(labelled(2 * found.videos_needed), good=0.6, wanted=0.8).rule
+    assert calibrate(labelled(40), good=0.6, wanted=1.0).videos_needed is None
 
 
 def test_impossible_calibrations_are_refused():

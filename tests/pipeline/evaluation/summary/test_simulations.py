@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.statistics import MEANS, coverage, false_claims, false_positives
+from benchmarks.statistics import MEANS, calibrations, coverage, false_claims, false_positives
 
 SETS = 400  # a share of 0.05 then has a standard error of 0.011
 
@@ -25,3 +25,10 @@ def test_equal_scores_are_rarely_told_apart(world, videos):
 @pytest.mark.parametrize("entries", [2, 10])
 def test_equal_entries_are_rarely_told_apart(entries):
     assert false_claims(entries, 30, 100) <= 0.1
+
+
+@pytest.mark.parametrize(("strength", "wanted"), [(1.2, 0.8), (2.4, 0.9)])
+def test_cuts_keep_their_precision_on_other_videos(strength, wanted):
+    offered, reached = calibrations(strength, wanted, 50, 30)
+    assert offered > 0.2
+    assert reached >= 0.9
