@@ -32,7 +32,7 @@ from jobs.config.train import TrainConfig
 from jobs.terminal.commands import ConfigCommand, SectionedGroup
 from jobs.terminal.output import echo
 from pipeline.evaluation.protocols import PROTOCOLS
-from schemas.errors import STATUSES, InfrastructureError, RvosError
+from schemas.errors import STATUSES, InfrastructureError, InputError, RvosError
 from schemas.printable import printable
 from schemas.version import __version__
 
@@ -62,7 +62,9 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
     module: of the job, in jobs/; by default the one that is named as the module of the config.
     call: runs the job, given its `run` and the config; by default `run(config)`.
     """
-    as_json = options.pop("as_json")
+    as_json, form = options.pop("as_json"), options.get("print_as")
+    if as_json and form:
+        raise Failure(InputError("--json and --format each say how to print the result; give one of them"))
     handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
@@ -79,8 +81,12 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    document = json.dumps(result.to_json(), indent=2).replace("\x7f", r"\u007f") if as_json else result.text()
-    echo(document)
+    if as_json:
+        echo(json.dumps(result.to_json(), indent=2).replace("\x7f", r"\u007f"))
+    elif form:
+        echo(importlib.import_module("pipeline.report.score_tables").TABLE_FORMATS[form](result.table()))
+    else:
+        echo(result.text())
     sys.exit(result.exit_code)
 
 

@@ -18,6 +18,7 @@ from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weig
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import difference_of, holm
 from pipeline.report.page import truncate
+from pipeline.report.score_tables import Measured, ScoreTable
 from schemas.errors import InputError
 
 CHANGED_PAIRS = 10  # listed in each direction
@@ -36,6 +37,20 @@ class CompareResult(JobResult):
     interval_method: str
     comparisons: list[dict]
     warnings: list[str]
+
+    def table(self) -> ScoreTable:
+        """For each comparison one row for all pairs, then one for each group of `--by`."""
+        rows = []
+        for one in self.comparisons:
+            groups = [(name, spell_out(row["value"]), row) for name, rows in one["by"].items() for row in rows]
+            for name, value, row in [("", "overall", one), *groups]:
+                means = [None if name else one[side] for side in ("baseline", "value")]
+                change = Measured(row["difference"], row["low"], row["high"])
+                figures = (row[key] for key in ("p", "p_corrected", "smallest"))
+                rows.append([one["scores"], name, value, row["pairs"], row["videos"], *means, change, *figures])
+        head = ["scores", "by", "value", "pairs", "videos", "baseline", "mean", "change", "p", "p (Holm)", "smallest"]
+        about = f"Baseline {self.baseline}, protocol {self.protocol}, metric {self.metric}."
+        return ScoreTable(head, rows, [about, f"{self.interval_method}.", *self.warnings])
 
     def text(self) -> str:
         lines = [f"baseline  {self.baseline}", f"protocol  {self.protocol}, metric {self.metric}"]

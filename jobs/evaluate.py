@@ -30,6 +30,7 @@ from pipeline.io import storage
 from pipeline.masks.png_trees import PngReading
 from pipeline.masks.predictions import manifest_of
 from pipeline.masks.tree_masks import TreeMasks
+from pipeline.report.score_tables import Measured, ScoreTable
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.pair import PairKey
@@ -56,6 +57,22 @@ class EvaluateResult(JobResult):
 
     def to_json(self) -> dict:
         return self.summary
+
+    def table(self) -> ScoreTable:
+        """One row for all pairs, then one for each group of `--by`."""
+        summary = self.summary
+        metrics = [name for name in summary["overall"] if name not in NOT_METRICS]
+        groups = [(name, spell_out(row["value"]), row) for name, rows in summary["by"].items() for row in rows]
+        rows = [
+            [name, value, row["n"], row["videos"], *(Measured.of(row, metric) for metric in metrics)]
+            for name, value, row in [("", "overall", summary["overall"]), *groups]
+        ]
+        notes = [
+            f"Protocol {summary['protocol']}, missing: {summary['missing_rule']}, truth {summary['truth_hash']}.",
+            f"{summary['predictions']} scored against {summary['annotations']}. {summary['interval_method']}.",
+            *summary["warnings"],
+        ]
+        return ScoreTable(["by", "value", "pairs", "videos", *metrics], rows, notes)
 
     def text(self) -> str:
         summary, overall = self.summary, self.summary["overall"]

@@ -3,14 +3,15 @@
 import json
 from dataclasses import asdict, dataclass
 
-from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
+from jobs.config.leaderboard import TABLES, AddConfig, LeaderboardExportConfig, ShowConfig
 from jobs.result import JobResult
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
-from pipeline.report.board import board_html, board_markdown
+from pipeline.report.board import board_html, board_table
 from pipeline.report.page import truncate
+from pipeline.report.score_tables import TABLE_FORMATS, ScoreTable
 
 NAME_COLUMNS = 16  # so that a table with the metrics J&F, J and F has 80 columns
 HASH_CHARACTERS = 19
@@ -28,6 +29,9 @@ class Standings(JobResult):
 
     def to_json(self) -> dict:
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def table(self) -> ScoreTable:
+        return board_table(self.rule, self.entries)
 
     def text(self) -> str:
         protocol = PROTOCOLS[self.rule["protocol"]]
@@ -54,8 +58,10 @@ def run(config: AddConfig | ShowConfig | LeaderboardExportConfig) -> Standings:
         exported = storage.absolute(config.file)
         if exported.endswith(".json"):
             content = (json.dumps({"rule": board.rule, "entries": standings}, indent=2) + "\n").encode()
+        elif form := TABLES.get(f".{exported.rpartition('.')[2]}"):
+            content = (TABLE_FORMATS[form](board_table(board.rule, standings)) + "\n").encode()
         else:
-            content = (board_html if exported.endswith(".html") else board_markdown)(board, standings)
+            content = board_html(board, standings)
         storage.write_bytes(exported, content)
     return Standings(store=board.folder, rule=board.rule, entries=standings, added=added, exported=exported)
 

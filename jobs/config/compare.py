@@ -1,7 +1,7 @@
 """Options of `rvos compare`."""
 
 from jobs.config.evaluate import check_groupings
-from jobs.config.options import argument, command_config, option
+from jobs.config.options import argument, command_config, option, table_format
 from schemas.errors import InputError
 
 
@@ -15,6 +15,7 @@ class CompareConfig:
     (Holm).
 
         rvos compare scores/baseline scores/new --by object_size:q4
+        rvos compare scores/baseline scores/new --format latex > table.tex
     """
 
     scores: tuple[str, ...] = argument(metavar="A B [C ...]", is_path=True)
@@ -24,6 +25,7 @@ class CompareConfig:
         metavar="ATTRIBUTE",
         help="Also compare within groups, as in 'rvos evaluate --by'. Repeatable.",
     )
+    print_as: str | None = table_format()
 
     def __post_init__(self) -> None:
         if len(self.scores) < 2:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, table_format
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 
 
@@ -15,6 +15,7 @@ class EvaluateConfig:
 
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
         rvos evaluate Results/ data/annotations.parquet --out scores/ --by object_size:q4 --by words,motion
+        rvos evaluate runs/first data/annotations.parquet --out scores/ --format latex > table.tex
         rvos evaluate --explain mevis
     """
 
@@ -60,6 +61,7 @@ class EvaluateConfig:
         help=f"Ray cluster to score on. {ADDRESS_HELP}  [default: none, scores in this process; local if the "
         "predictions exceed 96 MiB]",
     )
+    print_as: str | None = table_format()
 
     def __post_init__(self) -> None:
         check_groupings(self.by)

@@ -1,9 +1,10 @@
 """Options of `rvos leaderboard add`, `show` and `export`."""
 
-from jobs.config.options import argument, command_config, option
+from jobs.config.options import argument, command_config, option, table_format
 from schemas.errors import InputError
 
-EXPORTS = (".html", ".json", ".md")
+TABLES = {".md": "markdown", ".csv": "csv", ".tex": "latex"}
+EXPORTS = (".html", ".json", *TABLES)
 
 
 @command_config
@@ -31,16 +32,18 @@ class ShowConfig:
     told apart.
 
         rvos leaderboard show boards/davis
+        rvos leaderboard show boards/davis --format latex > board.tex
     """
 
     store: str = argument(is_path=True)
+    print_as: str | None = table_format()
 
 
 @command_config
 class LeaderboardExportConfig:
     """Write a leaderboard as a page, table or JSON.
 
-    The extension of FILE selects the format: .html, .md or .json.
+    The extension of FILE selects the format: .html, .json, .md, .csv or .tex.
 
         rvos leaderboard export boards/davis leaderboard.html
         rvos leaderboard export s3://bucket/mevis s3://bucket/public/mevis.md

@@ -12,6 +12,7 @@ from typing import Any, dataclass_transform
 from schemas.errors import InputError
 
 KEY = "option"  # in the metadata of a field
+TABLE_FORMATS = ("csv", "latex", "markdown")  # see `pipeline.report.score_tables`
 ADDRESS = "local|auto|HOST:PORT"
 ADDRESS_HELP = (  # after a sentence about a Ray cluster
     "local: a new one on this machine; auto: the one that this machine belongs to; HOST:PORT: the one "
@@ -55,6 +56,17 @@ def option(*, help: str, **details: Any) -> Any:
 def argument(**details: Any) -> Any:
     """Declare a required argument. A tuple takes all remaining ones."""
     return field(metadata={KEY: Option(is_argument=True, **details)})
+
+
+def table_format() -> Any:
+    """Declare `--format` of a command whose result has a `table`."""
+    return option(
+        default=None,
+        flag="--format",
+        choices=TABLE_FORMATS,
+        heading="Output",
+        help="Print a table for a paper or a page instead: csv (all digits), latex (needs booktabs) or markdown.",
+    )
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option, argument))

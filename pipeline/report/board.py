@@ -1,21 +1,18 @@
-"""A leaderboard as a page and as a Markdown table."""
+"""A leaderboard as a page and as a table."""
 
-import html
-import re
-
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.summary.inference import METHOD
 from pipeline.evaluation.summary.leaderboard import RULE, Leaderboard
 from pipeline.evaluation.summary.ranking import RANKING_METHOD
-from pipeline.report.page import interval, interval_of, number, render
+from pipeline.report.page import interval, interval_of, render
 from pipeline.report.plots import PlotAxis, Whisker
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
+from pipeline.report.score_tables import Measured, ScoreTable
 
 
 def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
     """Render one page, in the style of the reports."""
-    metrics = _metrics(board, standings)
+    metrics = _metrics(board.protocol, standings)
     values = [entry["overall"].get(metrics[0]) for entry in standings]
     ends = [end for entry in standings for end in interval_of(entry["overall"], metrics[0])]
     known = [value for value in [*values, *ends] if value is not None]
@@ -33,29 +30,33 @@ def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
     )
 
 
-def board_markdown(board: Leaderboard, standings: list[dict]) -> bytes:
-    """Render a table, with the rule by which the entries were scored below it."""
-    metrics = _metrics(board, standings)
-    head = ["rank", "entry", metrics[0], "95 % interval", *metrics[1:], "not predicted", "p against the first", "group"]
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    for entry in standings:
-        name = _MARKDOWN.sub(r"\\\1", html.escape(entry["name"], quote=False))  # neither Markdown nor HTML of its own
-        main, *others = (number(entry["overall"].get(metric)) for metric in metrics)
-        cells = [str(entry["rank"]), name, main, interval(interval_of(entry["overall"], metrics[0])), *others]
-        cells += [str(_not_predicted(entry)), number(entry["p_against_first"]), " ".join(entry["groups"])]
-        lines.append(f"| {' | '.join(cells)} |")
-    rule = board.rule
-    lines += [
-        "",
-        f"Protocol {rule['protocol']}, missing: {rule['missing_rule']}, truth `{rule['truth_hash']}`. "
-        f"{METHOD}. p against the first: {RANKING_METHOD}. Entries that share a group cannot be told apart.",
+def board_table(rule: dict, standings: list[dict]) -> ScoreTable:
+    """Return the ranking as a table, with the rule by which the entries were scored in its notes."""
+    metrics = _metrics(PROTOCOLS[rule["protocol"]], standings)
+    rows = [
+        [
+            entry["rank"],
+            entry["name"],
+            *(Measured.of(entry["overall"], metric) for metric in metrics),
+            _not_predicted(entry),
+            entry["p_against_first"],
+            " ".join(entry["groups"]),
+        ]
+        for entry in standings
     ]
-    return ("\n".join(lines) + "\n").encode()
+    return ScoreTable(
+        ["rank", "entry", *metrics, "not predicted", "p against the first", "group"],
+        rows,
+        [
+            f"Protocol {rule['protocol']}, missing: {rule['missing_rule']}, truth {rule['truth_hash']}.",
+            f"{METHOD}. p against the first: {RANKING_METHOD}. Entries that share a group cannot be told apart.",
+        ],
+    )
 
 
-def _metrics(board: Leaderboard, standings: list[dict]) -> list[str]:
+def _metrics(protocol: Protocol, standings: list[dict]) -> list[str]:
     """The main metric, then the others that some entry has."""
-    main, *others = board.protocol.metrics
+    main, *others = protocol.metrics
     return [main, *(name for name in others if any(entry["overall"].get(name) is not None for entry in standings))]
 
 

@@ -97,7 +97,7 @@ def test_export(board, tmp_path):
 def test_export_to_what_nobody_knows(board, tmp_path):
     done = rvos("leaderboard", "export", board, tmp_path / "b.pdf")
     assert done.exit_code == 2
-    assert "choose from .html, .json, .md" in done.output
+    assert "choose from .html, .json, .md, .csv, .tex" in done.output
 
 
 @pytest.mark.s3

@@ -1,0 +1,94 @@
+"""Tables for papers have the numbers of the JSON output, and no text of a user can break them."""
+
+import csv
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs.config.evaluate import EvaluateConfig
+from pipeline.report.score_tables import TABLE_FORMATS, Measured, ScoreTable, escape_latex, escape_markdown
+from schemas.errors import InputError
+from tests.jobs.test_protocol_means import evaluated
+from tests.page import HOSTILE
+
+NASTY = 'a_b & 5% {x} ~^\\ #1 $y$ <b>"q"</b> | *c* `d` [e](f)\nline'
+
+
+def rvos(*words) -> str:
+    done = CliRunner().invoke(main, [*map(str, words)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def cells_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_keeps_every_digit_and_text():
+    table = ScoreTable(["entry", "J&F", "p"], [[NASTY, Measured(1 / 3, 0.1, 0.7), None], ["b", Measured(None), 1e-17]])
+    first, second = cells_of(TABLE_FORMATS["csv"](table))
+    assert (first["entry"], float(first["J&F"]), float(first["J&F high"])) == (NASTY, 1 / 3, 0.7)
+    assert (first["p"], second["J&F"], second["J&F low"], float(second["p"])) == ("", "", "", 1e-17)
+
+
+def test_latex_and_markdown_escape_what_they_would_read():
+    table = ScoreTable(["entry", "J&F"], [[NASTY, Measured(-0.25, -0.5, 0.0)], [HOSTILE, Measured(0.5)]], ["a\nb"])
+    latex = TABLE_FORMATS["latex"](table).splitlines()
+    assert latex[0] == "% a b"
+    assert "\\begin{tabular}{lr}" in latex
+    assert "entry & J\\&F \\\\" in latex
+    assert latex[6].endswith(r" & $-$0.2500 [$-$0.5000, 0.0000] \\")
+    assert r"a\_b \& 5\% \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{} \#1 \$y\$ \textless{}b" in latex[6]
+    assert escape_latex("\\_") == r"\textbackslash{}\_"
+    markdown = TABLE_FORMATS["markdown"](table).splitlines()
+    assert len({line.replace("\\|", "").count("|") for line in markdown[:4]}) == 1
+    assert "<" not in "".join(markdown)
+    assert escape_markdown("[e](f) | *c*") == r"\[e\]\(f\) \| \*c\*"
+
+
+def test_the_commands_print_the_numbers_of_the_json_output(tmp_path):
+    pairs = [(f"v{n}", 2, n % 2, 3 + n % 5, 4 + n % 3) for n in range(8)]
+    folders = evaluated(tmp_path, "revos", pairs)
+    inputs = [f"{tmp_path}/A.parquet", f"{tmp_path}/annotations.parquet", "--manifest", f"{tmp_path}/manifest.parquet"]
+    words = ["evaluate", *inputs, "--out", tmp_path / "s", "--protocol", "all-frames", "--by", "type_id"]
+    summary = json.loads(rvos(*words, "--json"))
+    rows = cells_of(rvos(*words, "--format", "csv"))
+    assert [row["value"] for row in rows] == ["overall", "0", "1"]
+    for row, found in zip(rows, [summary["overall"], *summary["by"]["type_id"]], strict=True):
+        assert float(row["J&F"]) == found["J&F"]
+        ends = found["interval"]["J"]
+        assert (
+            (row["J low"], row["J high"]) == ("", "")
+            if ends is None
+            else [float(row["J low"]), float(row["J high"])] == ends
+        )
+    assert f"{summary['overall']['J&F']:.4f}" in rvos(*words, "--format", "latex")
+
+    change = json.loads(rvos("compare", *folders, "--json"))["comparisons"][0]
+    row = cells_of(rvos("compare", *folders, "--format", "csv"))[0]
+    assert {name: float(row[name]) for name in ("baseline", "change", "p")} == {
+        "baseline": change["baseline"], "change": change["difference"], "p": change["p"]
+    }  # fmt: skip
+    assert f"Baseline {folders[0]}, protocol revos".replace("_", "\\_").replace("-", "\\-") in rvos(
+        "compare", *folders, "--format", "markdown"
+    )
+
+    for name, folder in zip("AB", folders, strict=True):
+        rvos("leaderboard", "add", tmp_path / "board", folder, "--name", name)
+    entries = json.loads(rvos("leaderboard", "show", tmp_path / "board", "--json"))["entries"]
+    rows = cells_of(rvos("leaderboard", "show", tmp_path / "board", "--format", "csv"))
+    assert [float(row["J&F"]) for row in rows] == [entry["overall"]["J&F"] for entry in entries]
+    rvos("leaderboard", "export", tmp_path / "board", tmp_path / "b.csv")
+    assert cells_of((tmp_path / "b.csv").read_text()) == rows
+    rvos("leaderboard", "export", tmp_path / "board", tmp_path / "b.tex")
+    assert "\\toprule" in (tmp_path / "b.tex").read_text()
+
+
+def test_one_form_of_output_is_asked_for(tmp_path):
+    done = CliRunner().invoke(main, ["compare", "a", "b", "--json", "--format", "csv"])
+    assert (done.exit_code, "give one of them" in done.output) == (2, True)
+    with pytest.raises(InputError, match="unknown --format 'word'"):
+        EvaluateConfig(predictions="a", annotations="b", out="c", print_as="word")
