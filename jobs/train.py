@@ -28,6 +28,7 @@ from pipeline.training.examples import TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
 from pipeline.training.recipe import Recipe, read_recipe
 from schemas.errors import InfrastructureError, InputError
+from schemas.json_text import parse_object
 from schemas.version import __version__
 
 DOCUMENT = "train.json"
@@ -95,7 +96,7 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
         inputs = _fingerprint_inputs(config, recipe)
         uri = storage.join(out, DOCUMENT)
         if output_folder.has_marker(out, DOCUMENT, leftovers=(loop.EXAMPLES, loop.HELDOUT, loop.START)):
-            document = json.loads(storage.read_bytes(uri))
+            document = parse_object(storage.read_bytes(uri))
             _refuse_other(document["decides"], inputs, out)
             return document
         sources, heldout_source = _sources(config)

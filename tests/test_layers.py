@@ -21,7 +21,7 @@ CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.printabl
 # The floors of each layer, lowest first. A room is a folder or a file; it imports from lower floors only.
 FLOORS = {
     "schemas": [
-        ["pair", "plain", "printable", "rle", "version"],
+        ["json_text", "pair", "plain", "printable", "rle", "version"],
         ["errors"],
         ["check"],
         ["manifest", "masks", "scores"],

@@ -51,7 +51,11 @@ class ImportConfig:
         "uses 5).",
     )
 
+    follow_links: bool = option(
+        default=False, help="For 'folder': follow links that leave ROOT; without it they are left out and counted."
+    )
+
     def __post_init__(self) -> None:
-        for name in ("split", "expressions", "context"):
-            if getattr(self, name) is not None and name not in DATASETS[self.dataset].options:
-                raise InputError(f"{self.dataset} takes no --{name}; leave it out")
+        for name in ("split", "expressions", "context", "follow_links"):
+            if getattr(self, name) not in (None, False) and name not in DATASETS[self.dataset].options:
+                raise InputError(f"{self.dataset} takes no --{name.replace('_', '-')}; leave it out")

@@ -5,6 +5,7 @@ each opcode, so that no detour hides a name. Values are words, numbers and tuple
 """
 
 import pickletools
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 MAX_OPERATIONS = 2**19  # each may make an object of hundreds of bytes; published files need about a fifth of them
@@ -29,7 +30,8 @@ def scan(file: BinaryIO, most_numbers: int) -> set[str]:
     names = set[str]()
     stack: list[_Value] = []
     memo: dict[int, _Value] = {}
-    for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
+    operations: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
+    for count, (opcode, arg, _) in enumerate(operations):
         if count > MAX_OPERATIONS:
             raise ValueError(f"more than {MAX_OPERATIONS} operations")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):

@@ -126,7 +126,7 @@ def _read(files: tuple[Path, ...]) -> tokenizers.Tokenizer:
         vocab = model["vocab"]
         if not isinstance(vocab, dict) or not all(type(i) is int and 0 <= i < MAX_TOKENS for i in vocab.values()):
             raise ValueError(f"the vocabulary must give each token an id below {MAX_TOKENS}")
-        merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
+        merges: Any = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
         if not all(len(pair) == 2 and vocab.keys() >= {*pair, pair[0] + pair[1]} for pair in merges):
             raise ValueError("a merge is not of two tokens to a third one")
         return _byte_level(models.BPE(vocab=vocab, merges=merges, unk_token=model.get("unk_token")))

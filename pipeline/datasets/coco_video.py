@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco
 
 from pipeline.datasets.common import json_file
@@ -33,6 +34,7 @@ FILE_NAMES = (
     *("{}.json", "{}/instances.json", "{}/annotations.json"),
     *("annotations_{}.json", "instances_{}.json", "annotations/{}.json"),
 )
+MAX_OUTLINE = 2**21  # pixels of all outlines of a mask, of which COCO makes 160 bytes each
 CROWDS = "crowd annotations are skipped"
 VIDEO_KEYS = ("id", "length", "height", "width", "file_names", "expressions", "expression", "exp_id", "expression_id")
 ANNOTATION_KEYS = ("id", "video_id", "category_id", "iscrowd", "area", *VIDEO_KEYS)
@@ -290,11 +292,18 @@ def _add_masks(
 
 
 def _draw_polygons(polygons: list, size: tuple[int, int]) -> dict | list:
-    """Draw polygons as COCO does; return them as they are if one is invalid. Far corners would cost memory."""
-    limit = 2 * max(size)
+    """Draw polygons as COCO does; return them as they are if one is invalid.
+
+    COCO takes memory for each pixel of an outline, far outside of the frame too, and for each polygon at once.
+    """
+    limit, outline = 2 * max(size), 0.0
     for polygon in polygons:
-        numbers = isinstance(polygon, list) and all(isinstance(x, int | float) and abs(x) <= limit for x in polygon)
+        numbers = isinstance(polygon, list) and all(type(x) in (int, float) and abs(x) <= limit for x in polygon)
         if not numbers or len(polygon) < 6 or len(polygon) % 2:
             return polygons
+        corners = np.array(polygon, np.float64).reshape(-1, 2)
+        outline += float(np.abs(corners - np.roll(corners, 1, 0)).max(1).sum())
+    if outline > MAX_OUTLINE:
+        return polygons
     drawn: Any = coco.merge(coco.frPyObjects(polygons, *size))
     return {"size": list(size), "counts": drawn["counts"].decode()}

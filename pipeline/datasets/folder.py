@@ -18,14 +18,14 @@ from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
 
-def read(root: str, *, expressions: str | None = None) -> Iterator[DatasetVideo]:
+def read(root: str, *, expressions: str | None = None, follow_links: bool = False) -> Iterator[DatasetVideo]:
     """Read all videos, sorted by id. Raises InputError if there are none, or if a sentence names none of them."""
     if expressions is None:
         raise InputError("folder needs --expressions FILE: a .csv, .tsv, .jsonl, .parquet or .txt of sentences")
     root = storage.absolute(root)
     rows = expression_list.read(storage.absolute(expressions))
     try:
-        tree = find_videos(root)
+        tree = find_videos(root, follow_links=follow_links)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{root} is not a folder") from None
     if not tree.files and not tree.folders:

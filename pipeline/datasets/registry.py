@@ -135,7 +135,7 @@ DATASETS = {
     "folder": Dataset(
         reader="pipeline.datasets.folder:read",
         layout="any tree of video files and folders of images, with --expressions FILE",
-        options=("expressions",),
+        options=("expressions", "follow_links"),
     ),
     "list": Dataset(
         reader="pipeline.datasets.uri_list:read",

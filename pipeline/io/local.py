@@ -160,12 +160,22 @@ def _rename_new(path: str, uri: str) -> bool:
     raise OSError(number, f"no hard links, and no rename that keeps an existing file: {os.strerror(number)}", uri)
 
 
-def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: str, leaving: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
     """Yield `folder` and every folder below it: its relative path, and the names of its files. See `storage.walk`."""
-    above = {folder: frozenset([os.path.realpath(folder)])}  # folder -> real paths of itself and its parents
+    root = os.path.realpath(folder)
+    above = {folder: frozenset([root])}  # folder -> real paths of itself and its parents
     for path, below, files in os.walk(folder, followlinks=True):
         passed = above.pop(path)
+        if leaving is not None:
+            out = {name for name in (*below, *files) if not _is_below(os.path.join(path, name), root)}
+            leaving += sorted(os.path.relpath(os.path.join(path, name), folder) for name in out)
+            below[:], files = [name for name in below if name not in out], [name for name in files if name not in out]
         real = {name: os.path.realpath(os.path.join(path, name)) for name in below}
         below[:] = [name for name in below if real[name] not in passed]
         above |= {os.path.join(path, name): passed | {real[name]} for name in below}
         yield "" if path == folder else os.path.relpath(path, folder), files
+
+
+def _is_below(path: str, root: str) -> bool:
+    """Return True unless `path` is a link to outside of the real path `root`. Its parents are below already."""
+    return not os.path.islink(path) or os.path.commonpath([root, os.path.realpath(path)]) == root

@@ -17,6 +17,7 @@ from schemas.manifest import MANIFEST
 from schemas.pair import PAIR_COLUMNS, PairKey
 
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
+MAX_FRAMES = 2**24  # of a video: 77 hours at 60 frames per second
 MAX_EXPRESSION_BYTES = 16_384  # far above 512 tokens of any text; a longer text is not even tokenised
 
 
@@ -133,5 +134,5 @@ def row_problems(row: dict) -> Iterator[str]:
         yield "frame_indices has a negative index"
     if names and targets and not set(targets) <= set(names):
         yield f"target_frames has frames that are not in frames: {', '.join(sorted(set(targets) - set(names))[:5])}"
-    if row.get("num_frames") is not None and row["num_frames"] <= 0:
-        yield f"num_frames is {row['num_frames']}; it must be positive or null"
+    if row.get("num_frames") is not None and not 0 < row["num_frames"] <= MAX_FRAMES:
+        yield f"num_frames is {row['num_frames']}; it must be positive, at most {MAX_FRAMES}, or null"

@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 
 from pipeline.io import storage
 from schemas.errors import InputError
+from schemas.json_text import parse_object
 
 DOCUMENT = "_export.json"
 PROGRESS = ("complete", "counts")  # keys of DOCUMENT that are not inputs
@@ -71,7 +72,7 @@ def claim(out: str, inputs: dict) -> None:
     """
     if has_marker(out, DOCUMENT):
         try:
-            document = dict(json.loads(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000)))
+            document = dict(parse_object(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000)))
         except (ValueError, TypeError):
             raise InputError(f"{storage.join(out, DOCUMENT)} is damaged; choose a new folder") from None
         failed = document.get("complete") is False and storage.names(out, hidden=True) == [DOCUMENT]

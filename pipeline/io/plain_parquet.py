@@ -1,33 +1,84 @@
 """A Parquet file whose tables have plain types, whoever wrote it: the one door of all tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import InputError
 from schemas.plain import plain_schema, plain_table
 
+# A table of a bomb has both more bytes than MAX_BYTES and more than MAX_RATIO times those of its file.
+MAX_BYTES = 2**28
+MAX_RATIO = 200
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}
+
 
 class PlainParquetFile(pq.ParquetFile):
-    """`pyarrow.parquet.ParquetFile`, with plain types. Reading raises InputError if the content is damaged."""
+    """`pyarrow.parquet.ParquetFile`, with plain types. Reading raises InputError if the content is damaged.
+
+    It also raises InputError for a table that is far larger than its file, before it takes the memory.
+    """
+
+    def __init__(self, source: Any, **options: Any):
+        super().__init__(source, **options)
+        self._file = source
 
     @property
     def schema_arrow(self) -> pa.Schema:
         return plain_schema(super().schema_arrow)
 
-    def read(self, *args: Any, **options: Any) -> pa.Table:
-        return self._plain(super().read, *args, **options)
+    def read(self, columns: list[str] | None = None, **options: Any) -> pa.Table:
+        self._refuse_bomb(range(self.num_row_groups), columns)
+        return self._plain(super().read, columns, **options)
 
-    def read_row_group(self, *args: Any, **options: Any) -> pa.Table:
-        return self._plain(super().read_row_group, *args, **options)
+    def read_row_group(self, i: int, columns: list[str] | None = None, **options: Any) -> pa.Table:
+        self._refuse_bomb([i], columns)
+        return self._plain(super().read_row_group, i, columns, **options)
 
-    def read_row_groups(self, *args: Any, **options: Any) -> pa.Table:
-        return self._plain(super().read_row_groups, *args, **options)
+    def read_row_groups(self, row_groups: Iterable[int], columns: list[str] | None = None, **options: Any) -> pa.Table:
+        groups = list(row_groups)
+        self._refuse_bomb(groups, columns)
+        return self._plain(super().read_row_groups, groups, columns, **options)
 
     def _plain(self, read: Callable[..., pa.Table], *args: Any, **options: Any) -> pa.Table:
+        return plain_table(self._whole(read, *args, **options))
+
+    @staticmethod
+    def _whole(read: Callable[..., pa.Table], *args: Any, **options: Any) -> pa.Table:
         try:
-            return plain_table(read(*args, **options))
+            return read(*args, **options)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(f"the Parquet file cannot be read: {error}") from None
+
+    def _refuse_bomb(self, groups: Iterable[int], columns: list[str] | None) -> None:
+        chunks = [
+            (group, chunk)
+            for group in groups
+            for chunk in map(self.metadata.row_group(group).column, range(self.metadata.num_columns))
+            if columns is None or chunk.path_in_schema.partition(".")[0] in columns
+        ]
+        size = sum(chunk.num_values * _WIDTHS.get(chunk.physical_type, 8) for _, chunk in chunks)
+        size += sum(self._text_bytes(group, chunk) for group, chunk in chunks if "BYTE" in chunk.physical_type)
+        most = max(MAX_BYTES, MAX_RATIO * self._file.seek(0, 2))
+        if size > most:
+            raise InputError(f"the Parquet file unpacks to {size} bytes, far more than it has; write it again")
+
+    def _text_bytes(self, group: int, chunk: pq.ColumnChunkMetaData) -> int:
+        """Return the bytes of all texts of a chunk. Only a chunk that may repeat long texts is looked into."""
+        packed = chunk.total_uncompressed_size
+        if chunk.num_values * packed <= MAX_BYTES or not any("DICT" in name for name in chunk.encodings):
+            return packed
+        with pq.ParquetFile(self._file, read_dictionary=[chunk.path_in_schema]) as file:
+            table = self._whole(file.read_row_group, group, [chunk.path_in_schema])
+        total = 0
+        for array in table.column(0).chunks:
+            while not pa.types.is_dictionary(array.type) and pa.types.is_nested(array.type):
+                array = array.flatten() if not pa.types.is_struct(array.type) else array.flatten()[0]
+            if not pa.types.is_dictionary(array.type):
+                return packed
+            lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
+            total += pc.sum(lengths.cast(pa.int64())).as_py() or 0
+        return total

@@ -116,14 +116,15 @@ def _is_ours(name: str) -> bool:
     return name.endswith(".part") or name == SWAP_LOCK or name.startswith(PROBE_PREFIX)
 
 
-def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: str, leaving: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
     """Yield `folder` and every folder below it: the relative path ('' for `folder`), and the sorted file names.
 
-    Hidden ones are among them. Links to folders are followed, except links to a folder that contains them. Raises
-    FileNotFoundError if the folder does not exist.
+    Hidden ones are among them. Links to folders are followed, except links to a folder that contains them. With the
+    list `leaving`, links that leave `folder` are added to it instead. Raises FileNotFoundError if the folder does not
+    exist.
     """
     names(folder)  # raises if the folder is missing; a walk would yield nothing
-    for path, files in remote.walk(folder) if is_remote(folder) else local.walk(folder):
+    for path, files in remote.walk(folder) if is_remote(folder) else local.walk(folder, leaving):
         yield path, sorted(filter(None, files))
 
 

@@ -108,7 +108,10 @@ def read_frame(uri: str, index: int, *, binary: bool) -> TreeFrame:
     """Read one PNG: a label map, or with `binary` the mask of one object. Raises MediaError if that fails."""
     values, pixel_format = read_png(uri, binary=binary)
     height, width = values.shape
-    found = encode_values(values)
+    try:
+        found = encode_values(values)
+    except ValueError as error:
+        raise MediaError("corrupt", f"{uri}: {error}; replace the mask") from None
     top, pixels = max(found, default=0), {value: mask.pixels for value, mask in found.items()}
     strings = {value: mask.counts for value, mask in found.items()}
     half = None

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from schemas.printable import printable
+
 DIGITS = 4  # of LaTeX and Markdown; CSV has them all
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 _LATEX = {
@@ -98,12 +100,12 @@ TABLE_FORMATS = {"csv": table_csv, "latex": table_latex, "markdown": table_markd
 
 def escape_markdown(text: str) -> str:
     """Return text that neither Markdown nor HTML changes, on one line."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(printable(text).split()), quote=False))
 
 
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is, on one line."""
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+    return "".join(_LATEX.get(sign, sign) for sign in " ".join(printable(text).split()))
 
 
 def _text(cell: Cell, escape: Callable[[str], str], minus: str) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from pipeline.io import storage
+from schemas.json_text import parse_object
 from schemas.pair import PairKey
 
 GRACE_SECONDS = 30.0  # to mark a timeout, before the process is killed without a mark
@@ -48,7 +49,7 @@ class Marker:
     def read(cls, uri: str) -> "Marker":
         """Read the marker at `uri`. Raises ValueError if the file is not one; ignores fields of newer versions."""
         try:
-            found = json.loads(storage.read_bytes(uri, limit=100_000))
+            found = parse_object(storage.read_bytes(uri, limit=100_000))
             values = {each.name: found[each.name] for each in fields(cls) if each.name in found}
             return replace(cls(**values), pair=PairKey(*found["pair"]) if found.get("pair") else None)
         except (TypeError, AttributeError) as error:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.io import checksum, local, storage
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, ReplacedError, StorageError
+from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PAIR_COLUMNS, PairKey
 
@@ -197,7 +198,8 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
         raise InfrastructureError(f"{uri} has no receipt in its footer: it was not written by 'rvos segment'")
     known = {each.name for each in fields(Receipt)}
     try:
-        values = {name: value for name, value in json.loads(text).items() if name in known}  # newer versions have more
+        values = parse_object(text)
+        values = {name: values[name] for name in known & values.keys()}  # newer versions have more
         return replace(Receipt(**values), fresh=False)
     except (ValueError, TypeError, AttributeError) as error:
         raise InfrastructureError(f"{uri}: its receipt is damaged ({error}); run 'rvos audit'") from None

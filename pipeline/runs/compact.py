@@ -16,6 +16,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +29,7 @@ from pipeline.runs.plan import run_starts
 from pipeline.runs.run import Run
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, StorageError
+from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
 
@@ -109,7 +111,7 @@ def read_document(out: str) -> Compacted | None:
     """Read DOCUMENT, or return None if it is missing. Raises InputError if it is damaged."""
     uri = storage.join(out, DOCUMENT)
     try:
-        values = json.loads(storage.read_bytes(uri, limit=100_000_000))
+        values: Any = parse_object(storage.read_bytes(uri, limit=100_000_000))
         return Compacted(**values | {"parts": tuple(CompactedFile(**part) for part in values["parts"])})
     except FileNotFoundError:
         return None

@@ -101,8 +101,8 @@ def pair_frames(manifest: pa.Table, options: PlanOptions) -> pa.ChunkedArray:
     whole = pa.scalar(options.assume_frames, pa.int32())
     if "num_frames" in manifest.column_names:
         whole = pc.coalesce(manifest["num_frames"], whole)
-    stepped = pc.divide(pc.add(whole, options.frame_step - 1), options.frame_step)
-    counts = pc.coalesce(counts, stepped)
+    stepped = pc.divide(pc.add(pc.cast(whole, pa.int64()), options.frame_step - 1), options.frame_step)
+    counts = pc.coalesce(pc.cast(counts, pa.int64()), stepped)
     return pc.cast(pc.max_element_wise(counts, 1), pa.int32())
 
 

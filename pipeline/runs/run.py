@@ -16,6 +16,7 @@ from pipeline.io.parallel import bounded_map
 from pipeline.runs import plan
 from pipeline.runs.commit import Receipt, read_receipt
 from schemas.errors import InputError, StorageError
+from schemas.json_text import parse_object
 from schemas.pair import PAIR_COLUMNS
 
 RUN_JSON = "run.json"
@@ -194,7 +195,7 @@ class Run:
     def is_sealed(self, generations: int) -> bool:
         """Return True if _SUCCESS is about the present plan and `generations`, the sum over the units."""
         try:
-            seal = json.loads(storage.read_bytes(self.success_uri, limit=1_000_000))
+            seal = parse_object(storage.read_bytes(self.success_uri, limit=1_000_000))
             return seal["plan"] == self.parts() and seal["generations"] == generations
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return False
@@ -214,7 +215,7 @@ class Run:
         found: set[int] = set()
         for text in logs:
             with contextlib.suppress(ValueError, TypeError, AttributeError):  # a hint only
-                found.update(json.loads(text).get("plan", ()))
+                found.update(parse_object(text).get("plan", ()))
         return found
 
     def planned_limit(self) -> str | None:
@@ -272,7 +273,7 @@ def read_run_json(folder: str) -> dict:
     """Read run.json. Raises InputError if it is missing or damaged."""
     uri = storage.join(folder, RUN_JSON)
     try:
-        return json.loads(storage.read_bytes(uri, limit=10_000_000))
+        return parse_object(storage.read_bytes(uri, limit=10_000_000))
     except FileNotFoundError:
         raise InputError(f"{folder} is not a run: it has no run.json") from None
     except StorageError:

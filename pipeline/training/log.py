@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from pipeline.io import storage
+from schemas.json_text import parse
 
 LOG, PLOT = "log.jsonl", "log.png"
 
@@ -44,4 +45,4 @@ class TrainingLog:
 def read_log(folder: str) -> list[dict]:
     """Read all entries so far."""
     uri = storage.join(folder, LOG)
-    return [json.loads(line) for line in storage.read_bytes(uri).splitlines()] if storage.exists(uri) else []
+    return [parse(line) for line in storage.read_bytes(uri).splitlines()] if storage.exists(uri) else []

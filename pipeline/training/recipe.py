@@ -15,11 +15,13 @@ from model.referformer.config import ReferFormerConfig
 from model.referformer.inference.segmenter import PRECISIONS
 from model.referformer.training.matcher import Coefficients
 from model.referformer.training.optimizer import Rates
+from pipeline.io import storage
 from pipeline.training.augment import Augmentation
 from pipeline.training.recipes import FOLDER, RECIPES
 from pipeline.training.sampling import clip_frames, consecutive_frames
 from schemas.errors import InputError
 
+MAX_BYTES = 2**20
 SCHEDULES = ("steps", "cosine")
 SAMPLINGS = {"published": clip_frames, "consecutive": consecutive_frames}
 
@@ -107,16 +109,20 @@ def read_recipe(name: str | None) -> Recipe:
         return Recipe()
     path = FOLDER / f"{name}.toml" if name in RECIPES else Path(name)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(_read_text(path))
     except OSError as error:
         known = ", ".join(RECIPES)
         raise InputError(f"--config {name}: {error.strerror}; give a TOML file or a recipe: {known}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--config {name} is not TOML: {error}") from None
     try:
         return _build(Recipe, values, "")
     except (TypeError, ValueError) as error:
         raise InputError(f"--config {name}: {error}") from None
+
+
+def _read_text(path: Path) -> str:
+    return storage.read_bytes(str(path), limit=MAX_BYTES).decode("utf-8")
 
 
 def _build(cls: Any, values: Mapping[str, Any], where: str) -> Any:

@@ -37,10 +37,11 @@ def load(uri: str) -> dict:
     """
 
     def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise ValueError(f"duplicate key {next(name for name in names if names.count(name) > 1)!r}")
+        content: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in content:
+                raise ValueError(f"duplicate key {name[:100]!r}")
+            content[name] = value
         return content
 
     try:

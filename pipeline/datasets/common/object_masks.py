@@ -28,7 +28,8 @@ def from_coco(value: Any) -> tuple[bytes, Size]:
         (height, width), counts = value["size"], value["counts"]
     except (TypeError, KeyError, ValueError):
         if isinstance(value, list):
-            raise rle.RleError("polygons must have at least three corners each, all near the frame") from None
+            text = "polygons must have at least three corners each, all near the frame, and not fill it with lines"
+            raise rle.RleError(text) from None
         raise rle.RleError("not an RLE of the form {'size': [HEIGHT, WIDTH], 'counts': ...}") from None
     if not all(type(side) is int for side in (height, width)):
         raise rle.RleError(f"size must be two whole numbers, got {value['size']!r}")

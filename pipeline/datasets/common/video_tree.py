@@ -42,6 +42,7 @@ IS_BESIDE = "images next to or above video files; if they are frames, give them 
 IS_UNFINISHED = "downloads that did not finish; complete them, or rename them"
 IS_UNREADABLE = "images in a form that cannot be read; convert them to PNG or JPEG"
 IS_OTHER = "files that are neither videos nor images"
+LEAVES = "links that leave ROOT; give --follow-links to follow them"
 NOT_TEXT = "names that are not UTF-8; rename them"
 # Assumed.
 ONE_IMAGE = "folders with one image; each is taken as a video of one frame"
@@ -60,12 +61,17 @@ class VideoTree:
     assumed: list[tuple[str, str]] = field(default_factory=list)  # text and path
 
 
-def find_videos(root: str) -> VideoTree:
-    """Search the folder `root`, following links. Raises FileNotFoundError or NotADirectoryError."""
+def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
+    """Search the folder `root`. Links that leave it are left out unless `follow_links`, and so are folders with such
+    images.
+
+    Raises FileNotFoundError or NotADirectoryError.
+    """
     tree = VideoTree(root)
+    leaving: list[str] | None = None if follow_links else []
     single: list[tuple[str, str]] = []  # folders with one image, and its name
     clips_of: dict[str, set[str]] = {}
-    for folder, names in storage.walk(root):
+    for folder, names in storage.walk(root, leaving):
         if any(_is_system(part) for part in folder.split("/") if part):
             tree.skipped.append((IS_SYSTEM, folder))
             continue
@@ -86,7 +92,12 @@ def find_videos(root: str) -> VideoTree:
             tree.folders.append(folder)
             _note_order(tree, folder, frames)
         tree.files += [_join(folder, clip) for clip in clips]
+    tree.skipped += [(LEAVES, path) for path in leaving or ()]
+    partial = {path.rpartition("/")[0] for path in leaving or () if path.lower().endswith(picture.SUFFIXES)}
+    tree.folders = [folder for folder in tree.folders if folder not in partial]
     for folder, name in single:
+        if folder in partial:
+            continue
         if any(clip.startswith(f"{folder}/" if folder else "") for clip in (*tree.files, *tree.folders)):
             tree.skipped.append((IS_BESIDE, _join(folder, name)))
         else:

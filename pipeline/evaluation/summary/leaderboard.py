@@ -23,6 +23,7 @@ from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError, StorageError
+from schemas.json_text import parse
 
 RULE = ("protocol", "missing_rule", "void_pixels", "truth_hash")  # equal in all entries
 KEPT = ("version", "protocol_confirmed", *RULE, "run_fingerprint", "predictions_hash", "pairs", "frames", "overall")
@@ -69,7 +70,7 @@ class Leaderboard:
         folder = storage.absolute(folder)
         uri = storage.join(folder, "leaderboard.json")
         try:
-            document = json.loads(storage.read_bytes(uri, limit=MAX_RULE_BYTES))
+            document = parse(storage.read_bytes(uri, limit=MAX_RULE_BYTES))
         except FileNotFoundError:
             raise InputError(f"{folder} is not a leaderboard; 'rvos leaderboard add' creates one") from None
         except StorageError:
@@ -210,7 +211,7 @@ def _read_entry(uri: str) -> LeaderboardEntry:
     with storage.open_parquet(uri) as file:
         footer = (file.schema_arrow.metadata or {}).get(FOOTER)
     try:
-        document = json.loads(footer or b"")
+        document = parse(footer or b"")
     except ValueError:
         raise InputError(f"{uri} is not an entry of a leaderboard; remove it") from None
     if not isinstance(document, dict) or {"form", "name", "added", *KEPT} - set(document) or document["form"] != FORM:

@@ -1,6 +1,5 @@
 """Read a folder of scores that `rvos evaluate --out` wrote."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.io import storage
 from schemas.check import conform
 from schemas.errors import InputError, StorageError
+from schemas.json_text import parse
 from schemas.scores import FRAME_SCORES, SCORES
 
 MAX_SUMMARY = 2**28  # bytes
@@ -32,7 +32,7 @@ class ScoreFolder:
         folder = storage.absolute(folder)
         uri = storage.join(folder, "summary.json")
         try:
-            summary = json.loads(storage.read_bytes(uri, limit=MAX_SUMMARY))
+            summary = parse(storage.read_bytes(uri, limit=MAX_SUMMARY))
         except FileNotFoundError:
             raise InputError(f"{folder} holds no scores (no summary.json); 'rvos evaluate --out' writes them") from None
         except StorageError:

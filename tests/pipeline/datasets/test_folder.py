@@ -164,8 +164,25 @@ def test_linked_folders_are_followed_but_never_in_circles(root, tmp_path, write_
     write_frames(tmp_path / "elsewhere/four", FRAMES)
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/back").symlink_to(root)
-    found = list(folder.read(str(root), expressions=write(tmp_path, "a.txt", "a cat")))
+    sentences = write(tmp_path, "a.txt", "a cat")
+    found = list(folder.read(str(root), expressions=sentences, follow_links=True))
     assert [video.video_id for video in found] == ["day__one", "linked__four", "night__one", "night__two", "three"]
+
+
+def test_links_that_leave_the_root_are_left_out_and_counted(root, tmp_path, write_frames):
+    (tmp_path / "secret.mp4").write_bytes(b"\0\0\0\x18ftyp")
+    write_frames(tmp_path / "elsewhere/four", FRAMES)
+    write_frames(root / "mixed", FRAMES[:2])
+    (root / "mixed/link.jpg").symlink_to(tmp_path / "elsewhere/four" / f"{FRAMES[0]}.jpg")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    (root / "file.mp4").symlink_to(tmp_path / "secret.mp4")
+    (root / "up.mp4").symlink_to("../secret.mp4")
+    (root / "passwd").symlink_to("/etc/passwd")
+    (root / "inside").symlink_to(root / "three")
+    found = list(folder.read(str(root), expressions=write(tmp_path, "a.txt", "a cat")))
+    assert [video.video_id for video in found] == ["day__one", "inside", "night__one", "night__two", "three"]
+    left = [path for video in found for reason, path in video.skipped if reason == video_tree.LEAVES]
+    assert left == ["file.mp4", "folder", "passwd", "up.mp4", "mixed/link.jpg"]
 
 
 @pytest.mark.parametrize("header", ["expression;video", " expression ,video", "Expression"])

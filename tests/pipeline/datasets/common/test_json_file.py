@@ -124,3 +124,10 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
         load(str(path))
     with pytest.raises(InputError, match="does not exist"):
         list(entries(str(tmp_path / "gone.json")))
+
+
+def test_doubled_keys_take_linear_time(tmp_path):
+    keys = ",".join(f'"{number}":0' for number in range(300_000))
+    (tmp_path / "a.json").write_text("{" + keys + ',"299999":1}')  # quadratic: an hour
+    with pytest.raises(InputError, match="duplicate key '299999'"):
+        json_file.load(str(tmp_path / "a.json"))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from pipeline.datasets import coco_video
 from pipeline.datasets.common.dataset_video import DatasetVideo
 from pipeline.datasets.common.object_masks import OTHER_SIZE, ObjectMasks, from_coco
 from schemas import rle
@@ -70,3 +71,12 @@ def test_images_of_another_size(half):
     absent = ObjectMasks(found, ["a"], frame_size=(3, 4))
     absent.add("1", "a", None)
     assert absent.annotations()["height"].to_pylist() == [3]
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [[0, 0, 900, 900] * 2000, [0, 0, 1e300, 0, 1, 1], [0, 0, True, 0, 1, 1], [0, 0, 1, 1], [0.0] * 7],
+    ids=["zigzag", "far", "bool", "two corners", "odd"],
+)
+def test_polygons_that_would_cost_memory_are_problems(polygon):
+    assert coco_video._draw_polygons([polygon], (1000, 1000)) == [polygon]

@@ -1,0 +1,48 @@
+"""Small Parquet files that unpack to gigabytes are an error before they take memory; honest ones are read."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.io import storage
+from schemas.errors import InputError
+
+ROWS = 200_000
+
+
+def repeated(text: str) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int32)), pa.array([text]))
+
+
+def lists(of: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(np.arange(0, ROWS + 1, dtype=np.int32)), of)
+
+
+BOMBS = {
+    "text": repeated("x" * 30_000),
+    "long text": repeated("x" * 30_000_000),
+    "bytes": repeated("x" * 30_000).cast(pa.dictionary(pa.int32(), pa.binary())),
+    "texts in lists": lists(repeated("x" * 30_000)),
+    "numbers": pa.array(np.zeros(50_000_000, np.int64)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs(tmp_path, name):
+    path = str(tmp_path / "t.parquet")
+    table = pa.table({"video_id": BOMBS[name]})
+    pq.write_table(table, path, compression="zstd", row_group_size=len(table))
+    before = pa.default_memory_pool().max_memory()
+    for read in (storage.read_table, lambda uri: storage.read_table(uri, ["video_id"])):
+        with pytest.raises(InputError, match="unpacks to"):
+            read(path)
+    with storage.open_parquet(path) as file, pytest.raises(InputError, match="unpacks to"):
+        file.read_row_group(0)
+    assert pa.default_memory_pool().max_memory() < max(before, 2**28)
+
+
+def test_a_column_that_repeats_is_read(tmp_path):
+    table = pa.table({"video_id": np.repeat(np.array([f"video-{i:05}" for i in range(100)]), 5000)})
+    pq.write_table(table, tmp_path / "t.parquet", compression="zstd")
+    assert storage.read_table(str(tmp_path / "t.parquet")) == table
