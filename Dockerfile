@@ -2,7 +2,9 @@
 # libraries, so the host needs the NVIDIA driver only.
 #   docker build -t refervos .
 #   docker run --rm refervos rvos demo --out /tmp/demo
-FROM python:3.11-slim-bookworm
+# Build from a digest that you have checked: --build-arg BASE=python:3.11-slim-bookworm@sha256:...
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE}
 
 RUN apt-get update \
  && apt-get install -y --no-install-recommends openssh-client procps rsync \

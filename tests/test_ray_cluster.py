@@ -30,7 +30,7 @@ def config() -> dict:
 
 @pytest.fixture(scope="module")
 def rayjob() -> dict:
-    return yaml.safe_load((ROOT / "docs" / "rayjob.yaml").read_text())
+    return next(yaml.safe_load_all((ROOT / "docs" / "rayjob.yaml").read_text()))
 
 
 def test_the_cluster_file_is_valid(config):
@@ -121,4 +121,39 @@ def test_versions_are_those_of_the_package(config, rayjob):
     from schemas.version import __version__
 
     assert rayjob["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
-    assert config["docker"]["image"].endswith(f"/refervos:{__version__}")
+    assert f"/refervos:{__version__}@sha256:" in config["docker"]["image"]
+
+
+def test_nodes_open_no_port_to_the_world_and_give_no_role_to_forwarded_requests(config):
+    for node in config["available_node_types"].values():
+        assert node["node_config"]["SecurityGroupIds"]  # else Ray opens port 22 to 0.0.0.0/0
+        assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+
+
+def test_ray_would_open_port_22():
+    import ray
+
+    source = (Path(ray.__file__).parent / "autoscaler/_private/aws/config.py").read_text()
+    assert '"CidrIp": "0.0.0.0/0"' in source
+    assert '"SecurityGroupIds" not in' in source
+
+
+def test_the_rayjob_has_least_rights(rayjob):
+    spec = rayjob["spec"]["rayClusterSpec"]
+    assert spec["authOptions"] == {"mode": "token"}
+    head, (workers,) = (spec[name] for name in ("headGroupSpec", "workerGroupSpecs"))
+    assert workers["template"]["spec"]["automountServiceAccountToken"] is False
+    for pod in (head["template"]["spec"], workers["template"]["spec"]):
+        assert pod["securityContext"]["runAsNonRoot"]
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        assert "@sha256:" in container["image"]
+    _, policy = yaml.safe_load_all((ROOT / "docs" / "rayjob.yaml").read_text())
+    assert policy["kind"] == "NetworkPolicy"
+    assert all(rule["from"] for rule in policy["spec"]["ingress"])
+
+
+def test_the_image_runs_as_a_user():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER")] == ["USER ray"]
+    assert "--uid 1000" in "".join(lines)
