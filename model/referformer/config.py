@@ -124,7 +124,7 @@ def _build(cls: Any, values: Any, where: str) -> Any:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is BackboneConfig:
-        if not isinstance(value, dict) or value.get("type") not in BACKBONES:
+        if not isinstance(value, dict) or value.get("type") not in [*BACKBONES]:
             raise ValueError(f'{where} must be an object whose "type" is one of {", ".join(BACKBONES)}')
         rest = {key: item for key, item in value.items() if key != "type"}
         return _build(backbone_class(value["type"]).config_type, rest, where)

@@ -16,6 +16,11 @@ MAX_RATIO = 200
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}
 
 
+def is_damage(error: OSError) -> bool:
+    """Return True for an error of Arrow about the content of a file: it has no number of the operating system."""
+    return type(error) is OSError and error.errno is None
+
+
 class PlainParquetFile(pq.ParquetFile):
     """`pyarrow.parquet.ParquetFile`, with plain types. Reading raises InputError if the content is damaged.
 
@@ -50,7 +55,9 @@ class PlainParquetFile(pq.ParquetFile):
     def _whole(read: Callable[..., pa.Table], *args: Any, **options: Any) -> pa.Table:
         try:
             return read(*args, **options)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+            if isinstance(error, OSError) and not is_damage(error):
+                raise
             raise InputError(f"the Parquet file cannot be read: {error}") from None
 
     def _refuse_bomb(self, groups: Iterable[int], columns: list[str] | None) -> None:

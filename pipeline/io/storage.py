@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import checksum, local, remote
 from pipeline.io.filesystem import filesystem
-from pipeline.io.plain_parquet import PlainParquetFile
+from pipeline.io.plain_parquet import PlainParquetFile, is_damage
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
 from schemas.printable import is_printable
@@ -260,7 +260,9 @@ def open_parquet(uri: str) -> Iterator[PlainParquetFile]:
     with open_input(uri) as handle:
         try:
             file = PlainParquetFile(handle, page_checksum_verification=True)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+            if isinstance(error, OSError) and not is_damage(error):
+                raise
             raise InputError(f"{uri} is not a Parquet file: {error}") from None
         with file:
             yield file

@@ -79,7 +79,7 @@ class Leaderboard:
             raise InputError(f"{uri} cannot be read: {error}") from None
         if not isinstance(document, dict) or document.get("form") != FORM or set(RULE) - set(document):
             raise InputError(f"{uri} has another form; use the version of rvos that wrote it")
-        if document["protocol"] not in PROTOCOLS:
+        if document["protocol"] not in [*PROTOCOLS]:  # a list: the value may be of any type
             raise InputError(f"{uri}: this version of rvos does not know the protocol {document['protocol']!r}")
         if document.get("decay_8bit"):
             text = (

@@ -42,7 +42,7 @@ class ScoreFolder:
         parts = [summary.get(name) for name in ("overall", "pairs", "frames")] if isinstance(summary, dict) else [None]
         if not all(isinstance(part, dict) for part in parts):
             raise InputError(f"{uri} is not a summary of scores; 'rvos evaluate --out' writes one")
-        if summary.get("protocol") not in PROTOCOLS:
+        if summary.get("protocol") not in [*PROTOCOLS]:  # a list: the value may be of any type
             raise InputError(f"{uri}: this version of rvos does not know the protocol {summary.get('protocol')!r}")
         if summary.get("decay_8bit"):
             text = "its decay was computed with 8-bit frame numbers (--decay-8bit), which this version does not support"
