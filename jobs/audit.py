@@ -65,7 +65,10 @@ def run(config: AuditConfig) -> AuditResult:
     the manifest or data set cannot be read.
     """
     the_run = Run.open(storage.absolute(config.run))
-    manifest = read_manifest(config.manifest) if config.manifest else None
+    settings = read_run_json(the_run.folder).get("config", {})
+    manifest = None
+    if config.manifest:  # as the run has read it
+        manifest = read_manifest(config.manifest, allow_local=bool(settings.get("allow_local")))
     audit = audit_run(the_run)
     if manifest is not None:
         compare_with_manifest(audit, the_run, manifest)

@@ -12,7 +12,7 @@ from jobs.result import JobResult, Skipped
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
-from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems
+from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems, uri_problem
 from pipeline.io.parallel import bounded_map
 from pipeline.video import Selection, VideoHeader, picture, probe
 from schemas.errors import InputError, MediaError
@@ -89,7 +89,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
     findings.
     """
     uri = storage.absolute(config.manifest)
-    table = load_manifest(uri).combine_chunks()
+    table = load_manifest(uri, allow_local=config.allow_local).combine_chunks()
     if config.checkpoint is not None:
         checkpoint = read_checkpoint_info(config.checkpoint)
     findings = []
@@ -141,10 +141,10 @@ def _check_video(
     """
     header, others = None, list[str]()
     problems: dict[tuple[str, str], list[int]] = {}  # (status, text) -> indices into rows
+    uri = rows[0]["video_uri"]
     try:
-        uri = rows[0]["video_uri"]
-        header = probe(uri)
-        if header.names is not None and not picture.is_image(uri):
+        header = probe(uri) if uri_problem(uri) is None else None
+        if header and header.names is not None and not picture.is_image(uri):
             others = [storage.join(uri, name) for name in storage.names(uri) if not picture.is_image(name)]
     except MediaError as error:
         problems[error.status, str(error)] = list(range(len(rows)))

@@ -87,7 +87,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
 
 
 def _validate(config: ValidateConfig) -> ValidateResult:
-    manifest = None if config.manifest is None else read_manifest(config.manifest)
+    manifest = None if config.manifest is None else read_manifest(config.manifest, allow_local=config.allow_local)
     uri = storage.absolute(config.zip)
     if not storage.exists(uri) or storage.is_folder(uri):
         raise InputError(f"no zip at {uri}")

@@ -34,8 +34,10 @@ from pipeline.segment.clips import FrameOptions, require_context
 from pipeline.segment.exclusive import require_groups
 from pipeline.segment.resources import Resources, choose_resources
 from pipeline.segment.totals import RunTotals
+from schemas import access
 from schemas.check import Problem, SchemaError
-from schemas.errors import InfrastructureError, InputError, without_secrets
+from schemas.errors import InfrastructureError, InputError
+from schemas.shown import without_secrets
 from schemas.version import MASKS_VERSION, __version__
 
 RECORDED_PACKAGES = ("av", "decord2", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
@@ -53,6 +55,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
         name=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         timeout=config.unit_timeout,
         retry_statuses=config.retry_statuses,
+        allowed=tuple(sorted(access.allowed())),
     )
     the_run, units, todo = prepare(config)
     with invocation_log(the_run, invocation.name, {"command": asdict(invocation), "units": len(todo)}) as log:
@@ -199,13 +202,15 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
 
 def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Table:
     """Read the manifest. Raises InputError; with --strict also for each row that would become an error row."""
-    manifest = read_manifest(config.manifest)
+    manifest = read_manifest(config.manifest, allow_local=config.allow_local)
     if config.published.exclusive:
         require_groups(manifest)
     if config.published.context:
         require_context(manifest, config.manifest, config.window_frames)
     if config.strict:
-        found = check.run(check.CheckConfig(manifest=config.manifest), checkpoint).findings
+        found = check.run(
+            check.CheckConfig(manifest=config.manifest, allow_local=config.allow_local), checkpoint
+        ).findings
         problems = [Problem(config.manifest, f.row, f.problem) for f in found if f.status != check.STALE]
         if problems:
             raise SchemaError(problems)

@@ -124,7 +124,12 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
 def _sources(config: TrainConfig) -> tuple[list[TrainingSource], TrainingSource | None]:
     """Return the sources to train on, and the held-out one."""
     train = [
-        TrainingSource(manifest=storage.absolute(m), annotations=storage.absolute(a), min_score=config.min_score)
+        TrainingSource(
+            manifest=storage.absolute(m),
+            annotations=storage.absolute(a),
+            min_score=config.min_score,
+            allow_local=config.allow_local,
+        )
         for m, a in zip(config.data, config.annotations, strict=True)
     ]
     if config.heldout is None or config.heldout_annotations is None:

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from schemas.errors import InputError, without_secrets
+from schemas.errors import InputError
 from schemas.plain import plain_table, plain_type
+from schemas.shown import without_secrets
 
 VERSION_KEY = b"refervos.version"
 

@@ -4,19 +4,11 @@
 concerns one video and becomes one error row for each of its pairs.
 """
 
-import re
+from schemas.shown import without_secrets
 
 # How a pair ends: with masks, or in one of the ways to fail.
 FAILURES = ("missing", "corrupt", "short_read", "bad_row", "oom", "timeout", "crash", "nan")
 STATUSES = ("ok", *FAILURES)
-
-_USER = re.compile(r"(?<=\w://)[^/\s'\"]*@")
-_QUERY = re.compile(r"(\w://[^\s?'\"]*\?)[^\s'\"]+")
-
-
-def without_secrets(text: str) -> str:
-    """Return `text` with *** for the user, keys and query of each URI in it."""
-    return _QUERY.sub(r"\1***", _USER.sub("***@", text))
 
 
 class RvosError(Exception):
@@ -46,6 +38,10 @@ class InfrastructureError(RvosError):
 
 class StorageError(InfrastructureError, OSError):
     """The storage as a whole failed, not one file: no answer after all retries, access denied, disk full."""
+
+
+class ServerError(StorageError):
+    """The server of one file, or its bucket, does not answer or denies access. Those of other files may be well."""
 
 
 class ReplacedError(StorageError):

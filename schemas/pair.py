@@ -17,7 +17,8 @@ class PairKey(NamedTuple):
     expression_id: str
 
     def __str__(self) -> str:
-        return f"video_id={self.video_id} expression_id={self.expression_id}"
+        video_id, expression_id = (value if len(value) <= 300 else f"{value[:100]}..." for value in self)
+        return f"video_id={video_id} expression_id={expression_id}"
 
     @classmethod
     def of(cls, row: Mapping) -> "PairKey":

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pat
 
+UNREADABLE = "\ufffd"  # stands for bytes that are not UTF-8
 _LISTS = (pat.is_list, pat.is_large_list, pat.is_list_view, pat.is_large_list_view)
 _TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
 _BYTES = (pat.is_binary, pat.is_large_binary, pat.is_binary_view)
@@ -23,6 +24,24 @@ def plain_table(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(
         [_column(column, schema.field(n).type) for n, column in enumerate(table)], schema=schema
     )
+
+
+def readable_table(table: pa.Table) -> pa.Table:
+    """Return a table whose texts have UNREADABLE for what is not UTF-8: readers of Parquet do not look."""
+    for number, column in enumerate(table.columns):
+        if pat.is_string(column.type) and not _is_valid(column):
+            values = column.cast(pa.binary()).to_pylist()
+            texts = [None if value is None else value.decode(errors="replace") for value in values]
+            table = table.set_column(number, table.field(number), pa.chunked_array([pa.array(texts, pa.string())]))
+    return table
+
+
+def _is_valid(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from schemas import uri
 from tests import s3_server
 
 settings.register_profile("refervos", deadline=None, derandomize=True)  # the same examples on every machine
@@ -14,6 +15,7 @@ settings.load_profile("refervos")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: its threads must not spin while waiting
 
+uri.SCHEMES.add("memory")  # a remote storage without a server
 ROOT = Path(__file__).resolve().parents[1]
 
 

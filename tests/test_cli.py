@@ -133,7 +133,7 @@ def test_commands_are_listed_in_the_order_of_work():
 
 def test_options_are_listed_under_headings():
     text = CliRunner().invoke(main, ["segment", "--help"]).output
-    headings = ["What to segment", "Model", "Frames", "Resources", "Retrying", "Output"]
+    headings = ["What to segment", "Model", "Frames", "Resources", "Retrying", "Output", "Access"]
     assert re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE) == headings
     assert all(text.count(f"  {param.opts[-1]} ") == 1 for param in COMMANDS["segment"].params[2:])
 

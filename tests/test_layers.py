@@ -21,9 +21,9 @@ CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.printabl
 # The floors of each layer, lowest first. A room is a folder or a file; it imports from lower floors only.
 FLOORS = {
     "schemas": [
-        ["json_text", "pair", "plain", "printable", "rle", "version"],
+        ["access", "json_text", "pair", "plain", "printable", "rle", "shown", "version"],
         ["errors"],
-        ["check"],
+        ["check", "uri"],
         ["manifest", "masks", "scores"],
     ],
     "model": [

@@ -1,11 +1,12 @@
 """Options of `rvos check`."""
 
+from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option
 from model.bundled import BUNDLED
 
 
 @command_config
-class CheckConfig:
+class CheckConfig(MediaOptions):
     """Validate a manifest and its videos before you pay for GPUs.
 
     Checks every row of MANIFEST, opens every video (header and first frame), and lists all problems. The exit code is

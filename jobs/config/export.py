@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option
 from pipeline.export.servers import SERVERS, find_server
 
@@ -14,7 +15,7 @@ MISSING_HELP = "Frames without a mask: fail, or write empty masks."
 
 
 @command_config
-class ExportConfig:
+class ExportConfig(MediaOptions):
     """Options of all exports."""
 
     run: str = argument(is_path=True)

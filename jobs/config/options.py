@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, dataclass_transform
 
+from schemas import access
 from schemas.errors import InputError
+from schemas.uri import HTTP, parse, scheme_of
 
 KEY = "option"  # in the metadata of a field
 TABLE_FORMATS = ("csv", "latex", "markdown")  # see `pipeline.report.score_tables`
@@ -73,21 +75,38 @@ def table_format() -> Any:
 def command_config(cls: type) -> type:
     """Make a frozen dataclass of a class whose fields are the options of a command.
 
-    An instance raises InputError for values outside the declared choices and bounds, wherever it is built.
+    An instance raises InputError for values outside the declared choices and bounds, wherever it is built. Paths and
+    URIs are parsed, and the servers that they name may be read from: the user has named them.
     """
     own = getattr(cls, "__post_init__", None)
 
     def check(self: Any) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            for one in value if isinstance(value, tuple) else (value,):
+            if item.metadata[KEY].is_path and value is not None:
+                value = _parsed(item.metadata[KEY], value)
+                object.__setattr__(self, item.name, value)
+                access.allow(*(access.server_of(one) for one in _each(value) if scheme_of(one) in HTTP))
+            for one in _each(value):
                 if one is not None and one != item.default:
                     _check_value(item.name, item.metadata[KEY], one)
+        if getattr(self, "allow_private", False):
+            access.allow(access.PRIVATE)
         if own is not None:
             own(self)
 
     setattr(cls, "__post_init__", check)  # noqa: B010 - the class declares none
     return dataclass(frozen=True, kw_only=True, slots=True)(cls)
+
+
+def _each(value: Any) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _parsed(option: Option, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_parsed(option, one) for one in value)
+    return value if value in option.names else parse(str(value))
 
 
 def _check_value(name: str, option: Option, value: Any) -> None:

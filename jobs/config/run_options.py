@@ -1,12 +1,13 @@
 """Options that `rvos segment` and `rvos plan` share."""
 
+from jobs.config.media_options import MediaOptions
 from jobs.config.options import command_config, option
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
 
 
 @command_config
-class RunOptions:
+class RunOptions(MediaOptions):
     """Options that decide the masks of a run or the work that it takes."""
 
     limit: int | None = option(

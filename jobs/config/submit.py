@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from jobs.config.options import argument, command_config, option
 from schemas.errors import InputError
+from schemas.shown import shown
+from schemas.uri import parse, scheme_of
 
 LOCAL = "file://"  # marks the local paths among the words of a command
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -49,12 +51,16 @@ class SubmitConfig:
             raise InputError(f"--address must be a job server as in http://HOST:8265, got {self.address!r}")
         if self.status + self.logs + self.stop > 1:
             raise InputError("got several of --status, --logs and --stop; give one of them")
-        local = [word.removeprefix(LOCAL) for word in self.command if word.startswith(LOCAL)]
+        local = [parse(word) for word in self.command if word.startswith(LOCAL)]
         if local and not self.mounted and parts.hostname not in LOOPBACK:
             raise InputError(
                 f"{', '.join(local)}: the cluster cannot read paths of this machine. Copy them to storage that all "
                 "nodes can read (aws s3 cp --recursive ...) and give s3://..., or add --mounted if every node has them "
                 "under this path"
+            )
+        if signed := [shown(word) for word in self.command if scheme_of(word) and shown(word) != word]:
+            raise InputError(
+                f"{', '.join(signed)}: the job server shows its commands to all; give URIs without a query"
             )
 
     @property
@@ -75,5 +81,5 @@ class SubmitConfig:
     @property
     def entrypoint(self) -> str:
         """The shell line of the job; `exec` passes on the stop signal and the exit code."""
-        words = shlex.join(word.removeprefix(LOCAL) for word in self.command)
+        words = shlex.join(parse(word) if word.startswith(LOCAL) else word for word in self.command)
         return f'exec python -c "import refervos; refervos.main()" {words}'

@@ -1,12 +1,13 @@
 """Options of `rvos train`."""
 
+from jobs.config.media_options import MediaOptions
 from jobs.config.options import ADDRESS, ADDRESS_HELP, command_config, option
 from pipeline.training.recipes import RECIPES
 from schemas.errors import InputError
 
 
 @command_config
-class TrainConfig:
+class TrainConfig(MediaOptions):
     """Train ReferFormer on annotations or pseudo-labels.
 
     Writes the checkpoint folder OUT/checkpoint. After an interruption, repeat the command: it resumes from the last

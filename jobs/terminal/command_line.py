@@ -7,8 +7,8 @@ import click
 from click.core import ParameterSource
 
 from jobs.config.options import Option
-from jobs.config.submit import LOCAL
 from jobs.terminal.commands import ConfigCommand
+from schemas.uri import parse, scheme_of
 
 
 def canonical_command(group: click.Group, words: Sequence[str]) -> tuple[str, ...]:
@@ -55,6 +55,5 @@ def _words(param: click.Parameter, value: object, option: Option) -> Iterator[st
 
 def mark_local(path: str) -> str:
     """Return a local path as absolute `file:///...`, a URI of any other kind unchanged."""
-    if "://" in path and not path.startswith(LOCAL):
-        return path
-    return LOCAL + str(Path(path.removeprefix(LOCAL)).absolute())
+    path = parse(path)
+    return path if scheme_of(path) else Path(path).absolute().as_uri()

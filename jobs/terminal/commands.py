@@ -15,6 +15,9 @@ METAVARS = {int: "N", float: "X"}
 SUMMARY = 200  # more than any summary has, so that click does not shorten it
 
 
+LAST = "Access"  # the heading at the end of each help
+
+
 class ConfigCommand(click.Command):
     """A command whose parameters are the fields of `config`; `callback` gets them by name, and `as_json`."""
 
@@ -38,6 +41,7 @@ class ConfigCommand(click.Command):
                 with formatter.section(name.upper()):
                     formatter.write_dl([(choice, str(text)) for choice, text in option.choices.items()])
         headings = [option.heading for option in self.declared.values() if not option.is_argument]
+        headings.sort(key=LAST.__eq__)
         records: dict[str, list[tuple[str, str]]] = {heading: [] for heading in headings}
         last = "Output" if "Output" in records or len(records) > 1 else "Options"
         for param in self.get_params(ctx):

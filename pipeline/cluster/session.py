@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 from schemas.errors import InfrastructureError, InputError
+from schemas.uri import require_plain_endpoint
 
 OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter it
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -153,6 +154,8 @@ def _native_stderr_closed() -> Iterator[None]:
 def storage_settings() -> dict[str, str]:
     """Return the environment variables that locate the storage, for workers on other nodes; keys are not among them.
 
-    The dashboard and logs of a cluster show these values. Nodes need a role, or keys in their own environment.
+    The dashboard and logs of a cluster show these values. Nodes need a role, or keys in their own environment. Raises
+    InputError for an endpoint with a user name.
     """
+    require_plain_endpoint()
     return {name: os.environ[name] for name in STORAGE_SETTINGS if name in os.environ}

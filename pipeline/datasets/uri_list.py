@@ -17,6 +17,7 @@ from pipeline.datasets.common.row_file import read_rows
 from pipeline.io import storage
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
+from schemas.shown import shown
 
 URIS = ("video_uri", "uri", "url", "video", "video_url", "video_path", "path", "file", "file_name", "filename")
 TEXTS = ("expression", "sentence", "caption", "text", "query", "description", "prompt")
@@ -36,9 +37,16 @@ def read(root: str) -> Iterator[DatasetVideo]:
             found = list(row_problems(row, NOT_HERE - set(OWN), OWN))
             if not found and not str(row.get("video_uri") or ""):
                 found = ["no URI of a video"]
+            place = ""
+            if not found:
+                try:
+                    place = storage.absolute(str(row["video_uri"]), storage.parent(uri))
+                except InputError as error:
+                    found = [str(error)]
+            if storage.is_remote(uri) and place and storage.is_local(place):
+                found = [f"{shown(place)} is on this machine, and a remote list may not name its files; copy the list"]
             problems += [Problem(uri, number, problem) for problem in found]
             if not found:
-                place = storage.absolute(str(row["video_uri"]), storage.parent(uri))
                 videos[str(row.get("video_id", "")), place].append((number, row))
     ids = _make_ids(list(videos), uri, problems)
     if problems:

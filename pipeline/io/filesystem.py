@@ -8,24 +8,23 @@ import contextlib
 import errno
 import functools
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import fsspec
 
-from schemas.errors import InputError, StorageError
+from schemas.errors import InputError, ServerError, StorageError
+from schemas.shown import shown
+from schemas.uri import ARCHIVES, ENDPOINTS, HTTP, KEYS_HINT, parse, require_plain_endpoint, scheme_of
 
 S3 = ("s3://", "s3a://")
 # botocore repeats each request: 46 s of waiting on average, 83 at most, between the eight attempts.
 RETRIES = {"retries": {"mode": "standard", "total_max_attempts": 8}, "connect_timeout": 10, "read_timeout": 30}
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 # Error codes of S3 that concern the access as a whole: another file would fail in the same way.
 ACCESS_CODES = {
     "AccessDenied", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
     "InvalidToken", "NoSuchBucket", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
 }  # fmt: skip
-KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, use a profile, or give the machine a role"
 ERRNOS = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, FileExistsError: errno.EEXIST}
 
 
@@ -33,19 +32,24 @@ ERRNOS = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, FileEx
 def filesystem(uri: str) -> Iterator[fsspec.AbstractFileSystem]:
     """Yield the file system of `uri`. Errors of its backend leave the block as OSError or StorageError.
 
-    Raises InputError if no backend serves the scheme, or if the URI or endpoint contains a user name.
+    Raises InputError if no backend serves the scheme, or if the endpoint of S3 contains a user name.
     """
     is_s3 = uri.startswith(S3)
-    refuse_keys(uri)
-    scheme = uri.partition("://")[0]
+    if is_s3:
+        require_plain_endpoint()
+    scheme = scheme_of(parse(uri))
+    if scheme in (*HTTP, *ARCHIVES):
+        raise InputError(
+            f"{shown(uri)}: {scheme}:// can only be read, file by file; name a local folder or one on s3://"
+        )
     try:
         fs = fsspec.filesystem(scheme, **(_s3_options() if is_s3 else {}))
     except (ValueError, ImportError, TypeError) as error:  # TypeError: the backend needs more than a URI
-        raise InputError(f"{uri}: no storage backend for '{scheme}://': {error}") from None
+        raise InputError(f"{shown(uri)}: no storage backend for '{scheme}://': {error}") from None
     except Exception as error:
         if not _is_backend(error):
             raise
-        raise StorageError(f"{uri}: the AWS settings are not usable: {error}; {KEYS_HINT}") from None
+        raise StorageError(f"{shown(uri)}: the AWS settings are not usable: {error}; {KEYS_HINT}") from None
     if is_s3:
         fs.retries = 1  # botocore repeats requests; s3fs would multiply them, up to 25 times
     try:
@@ -56,16 +60,6 @@ def filesystem(uri: str) -> Iterator[fsspec.AbstractFileSystem]:
         if not _is_backend(error) and not isinstance(error, OSError):
             raise
         raise _translated(_with_reason(fs, uri, error) if is_s3 else error, uri) from None
-
-
-def refuse_keys(uri: str) -> None:
-    """Raise InputError if `uri`, or the endpoint of S3, contains a user name."""
-    for text in (uri, *(os.environ.get(name, "") for name in ENDPOINTS if uri.startswith(S3))):
-        if "@" in re.split("[/?#]", text.partition("://")[2])[0]:
-            where = "AWS_ENDPOINT_URL" if text != uri else uri
-            raise InputError(
-                f"{where}: do not put user names and keys into a URI, where logs would show them; {KEYS_HINT}"
-            )
 
 
 def _is_backend(error: Exception) -> bool:
@@ -110,20 +104,20 @@ def _translated(error: Exception, uri: str) -> OSError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     (code, status), name = answer_of(error), type(error).__name__
     if isinstance(error, NoBucketError) or code == "NoSuchBucket":
-        return StorageError(f"{uri}: the bucket does not exist; correct the name, or create the bucket")
+        return ServerError(f"{shown(uri)}: the bucket does not exist; correct the name, or create the bucket")
     archived = code == "InvalidObjectState"  # answered with 403, but concerns this object only
     denied = isinstance(error, PermissionError) and uri.startswith(S3) and not archived
     if denied or code in ACCESS_CODES or name in ("NoCredentialsError", "PartialCredentialsError"):
-        return StorageError(f"{uri}: the storage denies access: {reason} ({code or 'no keys'}); {KEYS_HINT}")
+        return ServerError(f"{shown(uri)}: the storage denies access: {reason} ({code or 'no keys'}); {KEYS_HINT}")
     known = next((number for kind, number in ERRNOS.items() if isinstance(error, kind)), None)
     busy = status >= 500 or status == 429 or code == "RequestTimeout"
     if status == 501:
-        return UnsupportedError(f"{uri}: the storage does not support this request ({code or status}: {reason})")
+        return UnsupportedError(f"{shown(uri)}: the storage does not support this request ({code or status}: {reason})")
     if known or (status and not busy) or name == "ParamValidationError" or not uri.startswith(S3):
         return OSError(known or getattr(error, "errno", None) or errno.EIO, reason, uri)
     server = next((f" at {os.environ[name]}" for name in ENDPOINTS if os.environ.get(name)), "")
-    return StorageError(
-        f"{uri}: the storage{server} failed after all retries: {code or name}: {reason}; "
+    return ServerError(
+        f"{shown(uri)}: the storage{server} failed after all retries: {code or name}: {reason}; "
         "check the network, the server and AWS_ENDPOINT_URL, then repeat the command"
     )
 

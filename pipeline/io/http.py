@@ -18,15 +18,16 @@ import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO, TypeVar
 
-from pipeline.io import local
-from schemas.errors import StorageError
+from pipeline.io import local, peers
+from schemas.errors import ServerError
+from schemas.shown import shown
+from schemas.uri import SAFE, parse
 
 HTTP = ("http://", "https://")
 TRIES = 8
 FIRST_PAUSE = 0.2  # seconds, doubled after each try: 25 s of waiting on average, 51 at most
 TIMEOUT = 30.0  # seconds without an answer or a byte
 BLOCK_BYTES = 2**20
-SAFE = "%/:=&?~#+!$,;'@()*[]"  # characters of a URL that need no escape
 
 Result = TypeVar("Result")
 
@@ -39,21 +40,21 @@ def repeat(uri: str, request: Callable[[], Result]) -> Result:
     for tries in range(1, TRIES + 1):
         try:
             return request()
-        except FileNotFoundError:
+        except (FileNotFoundError, peers.PrivatePeerError):
             raise
         except (http.client.InvalidURL, ValueError) as error:
-            raise OSError(errno.EINVAL, f"not a valid URL: {error}", uri) from None
+            raise OSError(errno.EINVAL, f"not a valid URL: {error}", shown(uri)) from None
         except Exception as error:
             status = getattr(error, "status", None)  # of urllib and of aiohttp
             if status == 404:
-                raise FileNotFoundError(errno.ENOENT, "not found", uri) from None
+                raise FileNotFoundError(errno.ENOENT, "not found", shown(uri)) from None
             if not isinstance(error, (OSError, http.client.HTTPException)) and status is None:
                 raise
             reason = f"HTTP {status}" if status else str(getattr(error, "reason", "") or error) or type(error).__name__
         if tries < TRIES:
             time.sleep(random.random() * FIRST_PAUSE * 2**tries)
     hint = "renew the signature or the keys of the URL" if status in (401, 403) else "check the server and the network"
-    raise StorageError(f"{uri}: the server failed {TRIES} times: {reason}; {hint}, then repeat the command")
+    raise ServerError(f"{shown(uri)}: the server failed {TRIES} times: {reason}; {hint}, then repeat the command")
 
 
 def size(uri: str) -> int:
@@ -103,17 +104,18 @@ def _blocks(uri: str, answer: Any) -> Generator[bytes, None, None]:
             reason = str(error) or type(error).__name__
         tries += 1
         if tries == TRIES:
-            raise StorageError(f"{uri}: {reason}; check the server and the network, then repeat the command")
+            raise ServerError(f"{shown(uri)}: {reason}; check the server and the network, then repeat the command")
         time.sleep(random.random() * FIRST_PAUSE * 2**tries)
         answer = repeat(uri, functools.partial(_get, uri, at))
 
 
 def _get(uri: str, start: int, stop: int | None = None) -> Any:
     """Return the open answer for bytes start..stop-1 of a file."""
+    uri = parse(uri)
     wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
-    request = urllib.request.Request(urllib.parse.quote(uri, safe=SAFE), headers=wanted)
+    request = urllib.request.Request(urllib.parse.quote(uri.partition("#")[0], safe=SAFE), headers=wanted)
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT)
+        return peers.opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # an empty file, or one that ends before `start`
             return io.BytesIO()

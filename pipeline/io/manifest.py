@@ -15,31 +15,39 @@ from schemas.check import Problem, SchemaError, conform
 from schemas.errors import InputError, StorageError
 from schemas.manifest import MANIFEST
 from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.plain import UNREADABLE, readable_table
+from schemas.shown import shown
+from schemas.uri import without_keys
 
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
 MAX_FRAMES = 2**24  # of a video: 77 hours at 60 frames per second
 MAX_EXPRESSION_BYTES = 16_384  # far above 512 tokens of any text; a longer text is not even tokenised
 
+MAX_ID_BYTES = 4096
+NOT_TEXT = "has characters that are not UTF-8, or that were lost before; correct it"
+FOREIGN = "file://"  # marks a local path that a remote manifest names, and that is not opened
 
-def read_manifest(uri: str) -> pa.Table:
+
+def read_manifest(uri: str, *, allow_local: bool = False) -> pa.Table:
     """Read and check a manifest: absolute video URIs, columns and types of MANIFEST first, attributes after them.
 
-    `uri` is a Parquet file or a folder of such files. Relative video URIs start at the folder that holds `uri`. Raises
+    `uri` is a Parquet file or a folder of such files. Relative video URIs start at the folder that holds `uri`. Local
+    paths in a remote manifest become problems of their rows unless `allow_local`. Raises
     InputError, naming file and row, for a missing file, a file that is not Parquet, missing or mistyped columns, null
     ids, duplicate pairs, and video_ids with two URIs. `row_problems` finds the problems of single rows.
     """
-    table = load_manifest(uri)
+    table = load_manifest(uri, allow_local=allow_local)
     problems = table_problems(table, uri)
     if problems:
         raise SchemaError(problems)
     return table
 
 
-def load_manifest(uri: str) -> pa.Table:
+def load_manifest(uri: str, *, allow_local: bool = False) -> pa.Table:
     """Read a manifest as `read_manifest`, without the checks across rows: `rvos check` lists those itself."""
     uri = storage.absolute(uri)
     with _report_unreadable(uri):
-        table = read_files(uri)
+        table = readable_table(read_files(uri))
         index = [name for name in table.column_names if _INDEX_OF_PANDAS.fullmatch(name)]
         table = conform(table.drop_columns(index), MANIFEST, uri)
     if table.num_rows == 0:
@@ -49,9 +57,22 @@ def load_manifest(uri: str) -> pa.Table:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     folder = storage.parent(uri)
-    uris = [storage.absolute(uri, folder) if uri.strip() else uri for uri in encoded.dictionary.to_pylist()]
+    may_be_local = allow_local or not storage.is_remote(uri)
+    uris = [_absolute(uri, folder, may_be_local) for uri in encoded.dictionary.to_pylist()]
     column = pa.array(uris, pa.string()).take(encoded.indices)
     return table.set_column(table.column_names.index("video_uri"), "video_uri", column)
+
+
+def _absolute(uri: str, folder: str, allow_local: bool) -> str:
+    """Return `uri` as `storage.absolute`. What may not be opened keeps a form that `row_problems` refuses."""
+    try:
+        place = storage.absolute(uri, folder) if uri.strip() else uri
+    except InputError:
+        return without_keys(uri)
+    if allow_local or not place.strip() or not storage.is_local(place):
+        return place
+    member, chain, path = place.rpartition("::")
+    return f"{member}{chain}{FOREIGN}{path}"
 
 
 def manifest_digest(uri: str) -> str:
@@ -112,14 +133,40 @@ def length_problem(expression: str, model: Segmenter | CheckpointInfo) -> str | 
     return f"the expression has {count} tokens, at most {limit} fit; shorten it" if count > limit else None
 
 
+def uri_problem(uri: str) -> str | None:
+    """Return why `uri`, of a manifest as `load_manifest` reads it, may not be opened; None if it may."""
+    if not uri.strip():
+        return "video_uri is empty"
+    if UNREADABLE in uri:
+        return f"video_uri {NOT_TEXT}"
+    if uri.rpartition("::")[2].startswith(FOREIGN):
+        reason = "is on this machine, and a remote manifest may not name its files"
+        return f"video_uri {shown(uri)} {reason}; if this one may, add --allow-local in a new run"
+    try:
+        storage.absolute(uri)
+    except InputError as error:
+        return f"video_uri: {error}"
+    return None
+
+
+def _text_problems(row: dict) -> Iterator[str]:
+    for column in (*PAIR_COLUMNS, "expression"):
+        if UNREADABLE in (row[column] or ""):
+            yield f"{column} {NOT_TEXT}"
+    for column in PAIR_COLUMNS:
+        if len(row[column].encode()) > MAX_ID_BYTES:
+            yield f"{column} has more than {MAX_ID_BYTES} bytes; shorten it"
+    if problem := uri_problem(row["video_uri"]):
+        yield problem
+
+
 def row_problems(row: dict) -> Iterator[str]:
     """Yield the problems of one manifest row. A row with problems becomes a `bad_row` error row of the run."""
     if not (row["expression"] or "").strip():
         yield "the expression is empty; write a sentence"
     elif len(row["expression"].encode()) > MAX_EXPRESSION_BYTES:
         yield f"the expression has more than {MAX_EXPRESSION_BYTES} bytes; shorten it"
-    if not row["video_uri"].strip() or "\0" in row["video_uri"]:
-        yield "video_uri is empty or contains a null byte"
+    yield from _text_problems(row)
     names, indices, targets = row.get("frames"), row.get("frame_indices"), row.get("target_frames")
     if names is not None and indices is not None:
         yield "frames and frame_indices are both set; keep one of them"

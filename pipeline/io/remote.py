@@ -5,19 +5,21 @@ import io
 from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
-from pipeline.io import http, s3
-from pipeline.io.filesystem import S3, filesystem, refuse_keys
+from pipeline.io import archive, http, s3
+from pipeline.io.filesystem import S3, filesystem
+from schemas.uri import scheme_of
 
+ONLY_FILES = (*http.HTTP, *archive.ARCHIVE)
 BUFFER_BYTES = 2**20  # smallest request when only some parts of a file are read
 
 
 def is_remote(uri: str) -> bool:
     """Return True for URIs that this module serves. `file://` is local."""
-    return "://" in uri and not uri.startswith("file://")
+    return scheme_of(uri) not in ("", "file")
 
 
 def exists(uri: str) -> bool:
-    if not uri.startswith(http.HTTP):
+    if not uri.startswith(ONLY_FILES):
         with filesystem(uri) as fs:
             return fs.exists(uri)
     try:
@@ -28,24 +30,18 @@ def exists(uri: str) -> bool:
 
 
 def is_folder(uri: str) -> bool:
-    if not uri.startswith(http.HTTP):
-        with filesystem(uri) as fs:
-            return fs.isdir(uri)
-    try:
-        return bool(names(uri))
-    except FileNotFoundError:
+    """Return True for a folder. Servers of HTTP and archives have none."""
+    if uri.startswith(ONLY_FILES):
         return False
+    with filesystem(uri) as fs:
+        return fs.isdir(uri)
 
 
 def names(folder: str) -> list[str]:
     """Return the names of the files and folders directly in `folder`."""
     with filesystem(folder) as fs:
         inside = f"{fs._strip_protocol(folder)}/"  # a marker object of the folder itself is listed too
-        if folder.startswith(http.HTTP):
-            found = http.repeat(folder, lambda: fs.ls(folder, detail=False))
-        else:
-            found = fs.ls(folder, detail=False)
-        entries = [entry.rstrip("/") for entry in found]
+        entries = [entry.rstrip("/") for entry in fs.ls(folder, detail=False)]
         return [entry.removeprefix(inside) for entry in entries if entry.startswith(inside)]
 
 
@@ -60,23 +56,34 @@ def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
 @contextlib.contextmanager
 def open_input(uri: str) -> Iterator[BinaryIO]:
     """Open a file for reading, seekable; fetches little more than is read."""
-    refuse_keys(uri)
     if uri.startswith(S3):
         with io.BufferedReader(s3.S3File(uri), BUFFER_BYTES) as file:
             yield file  # pyright: ignore[reportReturnType]
     elif uri.startswith(http.HTTP):
         with http.open_input(uri) as file:
             yield file
+    elif uri.startswith(archive.ARCHIVE):
+        with _open_member(uri) as (_, file):
+            yield file
     else:
         with filesystem(uri) as fs, fs.open(uri, "rb", block_size=BUFFER_BYTES) as file:
             yield file  # pyright: ignore[reportReturnType]
 
 
+@contextlib.contextmanager
+def _open_member(uri: str) -> Iterator[tuple[int, BinaryIO]]:
+    outer = archive.split(uri)[2]
+    with open_input(outer) if is_remote(outer) else open(outer, "rb") as file, archive.open_member(uri, file) as found:
+        yield found
+
+
 def size(uri: str) -> int:
     """Return the size of a file in bytes."""
-    refuse_keys(uri)
     if uri.startswith(http.HTTP):
         return http.size(uri)
+    if uri.startswith(archive.ARCHIVE):
+        with _open_member(uri) as (found, _):
+            return found
     with filesystem(uri) as fs:
         return int(fs.size(uri) or 0)
 
@@ -86,7 +93,6 @@ def download(uri: str) -> tuple[int, Generator[bytes, None, None]]:
 
     Close the blocks to end the requests ahead of the reader.
     """
-    refuse_keys(uri)
     if uri.startswith(S3):
         return s3.download(uri)
     if uri.startswith(http.HTTP):

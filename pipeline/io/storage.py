@@ -24,6 +24,7 @@ from pipeline.io.plain_parquet import PlainParquetFile, is_damage
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
 from schemas.printable import is_printable
+from schemas.uri import ARCHIVES, parse, scheme_of
 
 MAX_NAME_BYTES = 200  # of an id, which becomes part of file names
 SWAP_LOCK = ".swap.lock"
@@ -35,13 +36,19 @@ Result = TypeVar("Result")
 
 
 def absolute(uri: str, base: str | None = None) -> str:
-    """Return `uri` in a form that every process understands: local paths absolute, relative to `base` or the cwd."""
+    """Return `uri` in a form that every process understands: local paths absolute, relative to `base` or the cwd.
+
+    Raises InputError for what is no path or URI; see `schemas.uri`.
+    """
+    uri = parse(uri)
+    if scheme_of(uri) in ARCHIVES:
+        member, _, archive = uri.partition("::")
+        return f"{member}::{absolute(archive, base)}"
     if is_remote(uri):
         return uri.rstrip("/")
-    path = uri.removeprefix("file://")
-    if base is not None and not os.path.isabs(path):
-        return absolute(join(base, path))
-    return os.path.abspath(os.path.expanduser(path))
+    if base is not None and not os.path.isabs(uri):
+        return absolute(join(base, uri))
+    return os.path.abspath(uri)
 
 
 def join(base: str, *names: str) -> str:
@@ -50,12 +57,15 @@ def join(base: str, *names: str) -> str:
 
 
 def parent(uri: str) -> str:
-    """Return the folder that holds `uri`."""
+    """Return the folder that holds `uri`; of a member, the one that holds its archive."""
+    uri = uri.partition("::")[2] if scheme_of(uri) in ARCHIVES else uri
     return uri.rstrip("/").rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
 
 
 def file_name(uri: str) -> str:
-    """Return the last component of a path or URI, without the query of a URI."""
+    """Return the last component of a path or URI, without the query of a URI; of a member, its own name."""
+    if scheme_of(uri) in ARCHIVES:
+        return uri.partition("::")[0].rpartition("/")[2]
     path = uri.partition("?")[0] if is_remote(uri) else uri
     return path.rpartition("/")[2]
 
@@ -81,6 +91,11 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_local(uri: str) -> bool:
+    """Return True for a file of this machine, and for a member of an archive on it."""
+    return not is_remote(uri.partition("::")[2] if scheme_of(uri) in ARCHIVES else uri)
 
 
 def exists(uri: str) -> bool:

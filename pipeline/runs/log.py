@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from pipeline.runs.run import Run
-from schemas.errors import without_secrets
+from schemas.shown import without_secrets
 
 
 @contextlib.contextmanager

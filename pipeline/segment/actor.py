@@ -25,6 +25,7 @@ from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.resources import Resources
+from schemas import access
 from schemas.errors import InfrastructureError
 from schemas.pair import PairKey
 
@@ -74,6 +75,7 @@ class Invocation:
     name: str  # unique among all invocations of the run
     timeout: float | None = None  # seconds that one attempt may take
     retry_statuses: tuple[str, ...] = ()  # statuses of the pairs to retry
+    allowed: tuple[str, ...] = ()  # servers in private networks; see `schemas.access`
 
 
 class UnitSegmenter:
@@ -84,6 +86,7 @@ class UnitSegmenter:
     """
 
     def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, invocation: Invocation):
+        access.allow(*invocation.allowed)
         self.run = run
         self.retry_statuses = invocation.retry_statuses
         node = ray.get_runtime_context().get_node_id()

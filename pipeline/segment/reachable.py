@@ -4,33 +4,42 @@ import socket
 
 from pipeline.io import storage
 from schemas.errors import MediaError, StorageError
+from schemas.shown import shown
 
 MISSING_AT_START = 10  # videos in a row that a process may find missing before it has read any
 
 
 class Reachable:
-    """Watches what one process reads. A mount that is missing on its node must not become error rows."""
+    """Watches what one process reads. A mount that is missing on its node must not become error rows.
+
+    One wrong row costs one row: only many missing videos in a row before any was read, or a folder that is gone after
+    it was read from, tell of the machine.
+    """
 
     def __init__(self) -> None:
         self._missing: int | None = 0  # so far; None once a video was read
+        self._read_from: str | None = None  # the local folder that was read from last
 
     def check(self, uri: str, error: MediaError | None) -> None:
         """Note how reading a video ended. Raises StorageError if the machine is the likely cause."""
-        if error is None or error.status != "missing" or error.frame is not None:
+        host = socket.gethostname()
+        if error is None or error.status not in ("missing", "bad_row") or error.frame is not None:
             self._missing = None
+            self._read_from = storage.parent(uri) if storage.is_local(uri) else self._read_from
             return
-        host, folder = socket.gethostname(), storage.parent(uri)
-        if not storage.is_remote(uri) and not storage.exists(folder):
+        if error.status == "bad_row":  # tells nothing about the machine
+            return
+        if self._read_from is not None and storage.is_local(uri) and not storage.exists(self._read_from):
             raise StorageError(
-                f"{uri}: the folder {folder} does not exist on host {host}; mount it there and repeat the command. If "
-                "video_uri is wrong, create an empty folder of that name: its pairs then become error rows"
+                f"{shown(uri)} and the folder {self._read_from}, from which videos were read before, are gone on host "
+                f"{host}; mount it again and repeat the command"
             )
         if self._missing is None:
             return
         self._missing += 1
         if self._missing >= MISSING_AT_START:
             raise StorageError(
-                f"host {host} has found none of the first {self._missing} videos, the last one is {uri}; mount their "
-                "folder there, then repeat the command with --retry-errors=missing. If they do not exist, repeat it as "
-                "it was"
+                f"host {host} has found none of the first {self._missing} videos, the last one is {shown(uri)}; mount "
+                "their folder there, then repeat the command with --retry-errors=missing. If they do not exist, repeat "
+                "it as it was"
             )

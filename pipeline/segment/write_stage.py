@@ -13,9 +13,9 @@ from pipeline.segment.clips import Window
 from pipeline.segment.events import Answer, AttemptEnd, ClipDone, ModelEvent, UnitDone, UnitStart, share_failures
 from pipeline.segment.spool import FrameSpool
 from schemas import rle
-from schemas.errors import without_secrets
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
+from schemas.shown import without_secrets
 
 
 def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:

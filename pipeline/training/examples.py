@@ -52,6 +52,7 @@ class TrainingSource:
     manifest: str
     annotations: str
     min_score: float = 0.0  # of pseudo-labels; pairs with a lower pair_score are excluded
+    allow_local: bool = False  # read local paths of a remote manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counte
     """
     rows, left_out = [], Counter[str]()
     for number, source in enumerate(sources):
-        manifest = read_manifest(source.manifest).to_pylist()
+        manifest = read_manifest(source.manifest, allow_local=source.allow_local).to_pylist()
         tracks, by_object = read_mask_tracks(source, {row["video_id"] for row in manifest})
         of_video: dict[str, dict[str, MaskTrack]] = defaultdict(dict)  # by object_id or expression_id
         for (video, name), track in tracks.items():

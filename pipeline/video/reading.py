@@ -8,6 +8,7 @@ from pipeline.video import folder, picture, select_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader
 from schemas.errors import InputError, MediaError
+from schemas.shown import shown
 
 DECODERS = ("pyav", "decord")
 
@@ -129,9 +130,11 @@ def _media_errors(uri: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise MediaError(
-            "missing", f"{uri} does not exist; copy the file there, or correct video_uri in a new run"
+            "missing", f"{shown(uri)} does not exist; copy the file there, or correct video_uri in a new run"
         ) from None
-    except (OSError, InputError) as error:
-        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
+    except InputError as error:
+        raise MediaError("bad_row", str(error)) from error
+    except OSError as error:
+        if failure := local.machine_failure(error, uri):
             raise failure from None
-        raise MediaError("missing", f"cannot read {uri}: {error}") from error
+        raise MediaError("missing", f"cannot read {shown(uri)}: {error}") from error

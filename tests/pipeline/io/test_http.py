@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.io import http, storage
 from pipeline.video import Selection, read_frames
-from schemas.errors import MediaError, StorageError
+from schemas import access
+from schemas.errors import InputError, MediaError, StorageError
 
 CONTENT = os.urandom(300_000)
 
@@ -55,6 +56,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch):
+    monkeypatch.setenv(access.VARIABLE, access.PRIVATE)
 
 
 @pytest.fixture
@@ -117,10 +123,11 @@ def test_only_404_is_a_missing_file(server):
     assert server.requests == 3
 
 
-def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(server):
-    server.answers = [403] * 100
-    with pytest.raises(StorageError, match="HTTP 403"):
-        next(read_frames(server.uri("folder"), Selection()))
+def test_http_is_never_listed(server):
+    assert not storage.is_folder(server.uri("folder"))
+    with pytest.raises(InputError, match="can only be read, file by file"):
+        storage.names(server.uri("folder"))
+    assert server.requests == 0
 
 
 @pytest.mark.parametrize(
@@ -155,4 +162,4 @@ def test_a_server_that_never_answers(monkeypatch):
 def test_a_url_that_is_none_costs_its_row(uri):
     with pytest.raises(MediaError) as told:
         next(read_frames(uri, Selection()))
-    assert told.value.status == "missing"
+    assert told.value.status == "bad_row"

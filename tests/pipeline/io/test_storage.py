@@ -169,7 +169,7 @@ def test_a_wrong_key_is_told_by_whatever_is_asked_first(s3, call):
     code = f"from pipeline.io import storage; storage.{call}('s3://tests/none')"
     environment = os.environ | {"AWS_SECRET_ACCESS_KEY": "wrong-secret-value"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert "StorageError: s3://tests/none: the storage denies access" in done.stderr
+    assert "ServerError: s3://tests/none: the storage denies access" in done.stderr
     assert "set AWS_ACCESS_KEY_ID" in done.stderr
     assert "wrong-secret-value" not in done.stderr
 

@@ -42,13 +42,20 @@ def test_errors_of_one_path_cost_its_row(tmp_path, monkeypatch, number):
     assert told.value.status == "missing"
 
 
-def test_a_video_without_its_folder_ends_the_command(tmp_path):
-    with pytest.raises(StorageError, match=f"the folder {tmp_path}/mount does not exist on host"):
-        segment(tmp_path, str(tmp_path / "mount" / "v.mp4"), ["a"])
-    assert not (tmp_path / "u.parquet").exists()
-    (tmp_path / "mount").mkdir()  # the way out that the message names
+def test_a_row_whose_folder_does_not_exist_costs_one_row(tmp_path):
     _, receipt, _ = segment(tmp_path, str(tmp_path / "mount" / "v.mp4"), ["a"])
     assert receipt.failed == {"missing": 1}
+
+
+def test_a_mount_that_vanishes_ends_the_command(tmp_path):
+    reachable, mount = Reachable(), tmp_path / "mount"
+    mount.mkdir()
+    reachable.check(str(mount / "v.mp4"), None)
+    reachable.check(str(mount / "w.mp4"), MISSING)
+    reachable.check(str(tmp_path / "other" / "w.mp4"), MISSING)  # a wrong row
+    mount.rmdir()
+    with pytest.raises(StorageError, match=f"the folder {mount}, from which videos were read before, are gone"):
+        reachable.check(str(mount / "x.mp4"), MISSING)
 
 
 def test_many_missing_videos_before_any_was_read_end_the_command(tmp_path):

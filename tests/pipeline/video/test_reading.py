@@ -105,7 +105,7 @@ def test_not_a_video(tmp_path, make_video):
     missing = error_of(tmp_path / "gone.mp4")
     assert missing.status == "missing"
     assert "gone.mp4 does not exist" in str(missing)
-    assert error_of("nope://bucket/clip.mp4").status == "missing"
+    assert error_of("nope://bucket/clip.mp4").status == "bad_row"
     headless = make_video("clip.mp4")
     headless.write_bytes(headless.read_bytes()[:-800])
     assert error_of(headless).status == "corrupt"

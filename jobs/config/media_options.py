@@ -1,0 +1,18 @@
+"""Options of all commands that open videos."""
+
+from jobs.config.options import command_config, option
+
+
+@command_config
+class MediaOptions:
+    """What the rows of a manifest may make the command open."""
+
+    allow_private: bool = option(
+        default=False,
+        heading="Access",
+        help="Read http:// and https:// videos also from loopback, link-local and private addresses. Servers that the "
+        "command itself names are always read.",
+    )
+    allow_local: bool = option(
+        default=False, heading="Access", help="Read local paths that the rows of a remote manifest name."
+    )

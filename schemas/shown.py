@@ -1,0 +1,52 @@
+"""How URIs look in messages, pages and documents: without user, password, query and fragment."""
+
+import re
+
+HIDDEN = "***"
+MAX_CHARACTERS = 8192  # of a URI that is looked at
+SHOWN_CHARACTERS = 1200  # more than any key on S3
+# A URI in a text: up to the next blank or quote, which have an escape in every URI that `schemas.uri` lets in.
+_URI = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,31}://[^\s'\"<>]*")
+_QUERY = re.compile(r"\?[\w.~%-]{1,64}=\S*")
+_SECRET = re.compile(r"(?i)\b(x-amz-[a-z-]{1,32}|signature|sig|awsaccesskeyid|access_?token|key-pair-id)=(?!\*)[^\s&]+")
+_HOST = re.compile(r"[^@:\[\]]*(:\d{0,5})?|\[[0-9A-Fa-f:.]*\](:\d{0,5})?")
+
+
+def shown(uri: str) -> str:
+    """Return a path or URI as people may see it: printable, without user, password, query and fragment."""
+    if len(uri) > MAX_CHARACTERS:
+        uri = f"{uri[:100].partition('?')[0]}..."
+    scheme, mark, rest = uri.partition("://")
+    if mark and "/" not in scheme:
+        archive, chain, inner = rest.partition("::")
+        if chain and scheme.lower() in ("tar", "zip"):
+            uri = f"{scheme}://{archive}::{shown(inner)}"
+        else:
+            uri = f"{scheme}://{_without_query(_without_user(rest, scheme.lower().startswith('s3')))}"
+    uri = uri if len(uri) <= SHOWN_CHARACTERS else f"{uri[:100]}..."
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in uri)
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with each URI in it as `shown`."""
+    text = _URI.sub(_shown_in_text, text)
+    return _SECRET.sub(rf"\1={HIDDEN}", _QUERY.sub(f"?{HIDDEN}", text))
+
+
+def _shown_in_text(found: re.Match[str]) -> str:
+    uri = found[0].rstrip(".,;:)]")  # they end the sentence
+    return shown(uri) + found[0][len(uri) :]
+
+
+def _without_user(rest: str, is_bucket: bool) -> str:
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    if _HOST.fullmatch(host) and not (is_bucket and ":" in host):
+        return rest
+    # Keys may have any character, `/` and `?` among them.
+    _, at, place = rest.rpartition("@")
+    return f"{HIDDEN}@{place}" if at else HIDDEN + rest[len(host) :]
+
+
+def _without_query(rest: str) -> str:
+    path = re.split("[?#]", rest, maxsplit=1)[0]
+    return path if len(path) == len(rest) else f"{path}?{HIDDEN}"

@@ -1,0 +1,108 @@
+"""Parse paths and URIs where they enter: options, rows of manifests and lists, and documents.
+
+Behind this door a local path is a plain path, and a URI has a known scheme in lower case, no user and no blanks.
+"""
+
+import importlib.util
+import os
+import re
+import urllib.parse
+
+from schemas.errors import InputError
+from schemas.shown import HIDDEN, shown
+
+MAX_BYTES = 8192
+HTTP = ("http", "https")
+ARCHIVES = ("tar", "zip")  # tar://MEMBER::URI
+SCHEMES = {"s3", "s3a", "gs", *HTTP}
+SAFE = "%/:=&?~#+!$,;@()*[]"  # characters of a URL that need no escape; blanks and quotes get one
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_FILE = re.compile(r"(?i)file:(?://([^/]*))?(?=/|$)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]+")
+_HOST = re.compile(r"([A-Za-z0-9._\u00a1-\uffff-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, use a profile, or give the machine a role"
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+
+def scheme_of(uri: str) -> str:
+    """Return the scheme of a URI in lower case, "" for a path. `file:` URIs, too, are paths once parsed."""
+    found = _SCHEME.match(uri)
+    return found[1].lower() if found else ""
+
+
+def parse(text: str) -> str:
+    """Return a local path, `~` expanded and escapes of `file://` resolved, or a URI. Raises InputError."""
+    if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise InputError(f"{text[:40]!a}... has more than {MAX_BYTES} bytes, too many for a path or URI; shorten it")
+    if _CONTROL.search(text):
+        raise InputError(f"{shown(text)!a} contains a control character; correct the path or URI")
+    if found := _FILE.match(text):
+        return _parse_file(text, found)
+    scheme, rest = scheme_of(text), text.partition("://")[2]
+    if not scheme:
+        return os.path.expanduser(text)
+    if scheme in ARCHIVES:
+        return _parse_member(scheme, rest, text)
+    if scheme not in SCHEMES:
+        raise InputError(
+            f"{shown(text)}: scheme '{scheme}' is not supported; use a local path, s3://, gs://, http:// or https://, "
+            "or tar:// and zip:// for a member of an archive"
+        )
+    if scheme == "gs" and importlib.util.find_spec("gcsfs") is None:
+        raise InputError(f"{shown(text)}: gs:// requires gcsfs: pip install gcsfs")
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    if (not _HOST.fullmatch(host)) if scheme in HTTP else (not _BUCKET.fullmatch(host)):
+        _refuse_host(text, scheme, host)
+    try:
+        return f"{scheme}://{urllib.parse.quote(rest, safe=SAFE) if scheme in HTTP else rest}"
+    except UnicodeEncodeError:
+        raise InputError(f"{shown(text)!a} is not UTF-8; correct the URI") from None
+
+
+def without_keys(text: str) -> str:
+    """Return the part of a refused URI that a table may keep: without keys, of bounded length, and still refused."""
+    kept = shown(text)
+    return kept if HIDDEN in kept else text[: MAX_BYTES + 1]
+
+
+def _refuse_host(text: str, scheme: str, host: str) -> None:
+    if "@" in text.partition("://")[2] and ("@" in host or ":" in host):
+        hint = KEYS_HINT if scheme not in HTTP else "use a presigned URL"
+        raise InputError(
+            f"{shown(text)}: do not put user names and keys into a URI, where logs would show them; {hint}"
+        )
+    what = "host" if scheme in HTTP else "bucket"
+    raise InputError(f"{shown(text)}: the name of the {what} is missing or not valid; correct the URI")
+
+
+def _parse_file(text: str, found: re.Match[str]) -> str:
+    """Return the path of `file:/path`, `file:///path` and `file://localhost/path`."""
+    if (found[1] or "").lower() not in ("", "localhost"):
+        raise InputError(f"{shown(text)}: a file URI cannot name another machine; write file:///PATH")
+    path = urllib.parse.unquote(text[found.end() :], errors="surrogateescape")
+    if not path or _CONTROL.search(path):
+        raise InputError(f"{shown(text)!a} is not a valid file URI; write file:///PATH")
+    return path
+
+
+def _parse_member(scheme: str, rest: str, text: str) -> str:
+    """Return the URI of a member of an archive, whose own URI is parsed."""
+    member, chain, archive = rest.partition("::")
+    if not chain or not archive:
+        raise InputError(f"{shown(text)}: a member of an archive is {scheme}://MEMBER::ARCHIVE")
+    if not member.strip("/") or ".." in member.split("/"):
+        raise InputError(f"{shown(text)}: {member!r} cannot be a member of an archive; correct the URI")
+    archive = parse(archive)
+    if scheme_of(archive) in ARCHIVES:
+        raise InputError(f"{shown(text)}: an archive within an archive cannot be read; extract the outer one")
+    return f"{scheme}://{member}::{archive}"
+
+
+def require_plain_endpoint() -> None:
+    """Raise InputError if the endpoint of S3 contains a user name."""
+    for name in ENDPOINTS:
+        if "@" in re.split("[/?#]", os.environ.get(name, "").partition("://")[2])[0]:
+            raise InputError(
+                f"{name}: do not put user names and keys into a URI, where logs would show them; {KEYS_HINT}"
+            )

@@ -1,0 +1,91 @@
+"""One bad row costs one row, whatever it holds."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.check import CheckConfig, run
+from pipeline.io import storage
+from pipeline.io.manifest import read_manifest, row_problems
+from pipeline.segment.clips import FrameOptions, split_rows
+
+TEXTS = {
+    "scheme": "dir://a/b.mp4",
+    "NUL": "a\0b.mp4",
+    "keys": "s3://KEY:PAS/SWD@bucket/x.mp4",
+    "password": "https://user:PAS/SWD@host/x.mp4",
+    "private": "http://169.254.169.254/latest/x.mp4",
+    "long": "x" * 1_000_000,
+    "schemes": "a://" * 100_000,
+    "bytes": b"\xff\xfe.mp4",
+    "member": "tar://../../etc/passwd::shard.tar",
+    "host": "file://elsewhere/x.mp4",
+    "escape": "\x1b[31m.mp4",
+}
+
+
+def texts(values: list) -> pa.Array:
+    """A column of texts as a careless writer makes it: nobody has looked at the bytes."""
+    raw = pa.array([value if isinstance(value, bytes) else value.encode() for value in values], pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+
+
+def write(path: str, shapes: tuple[str, str], **columns: list) -> int:
+    """Write a manifest: a good row, then those of `columns`. Returns its size."""
+    good = read_manifest(shapes[0]).slice(0, 1).to_pylist()[0]
+    count = len(next(iter(columns.values())))
+    rows = {
+        name: [good[name], *columns.get(name, [f"{name} {n}" for n in range(count)])]
+        for name in ("video_id", "video_uri", "expression_id", "expression")
+    }
+    storage.write_table(path, pa.table({name: texts(values) for name, values in rows.items()}))
+    return count + 1
+
+
+def test_hostile_uris(shapes, tmp_path, monkeypatch):
+    monkeypatch.delenv("RVOS_ALLOW", raising=False)
+    path = str(tmp_path / "m.parquet")
+    count = write(path, shapes, video_uri=list(TEXTS.values()), expression=["x"] * len(TEXTS))
+    result = run(CheckConfig(manifest=path))
+    assert result.exit_code == 1
+    assert {finding.row for finding in result.findings} == set(range(1, count))
+    assert {finding.status for finding in result.findings} == {"bad_row"}
+    shown = result.text() + str(result.to_json())
+    for secret in ("PAS", "SWD@", "\0", "\x1b"):
+        assert secret not in shown
+    assert len(shown) < 20_000
+    clips, bad = split_rows(read_manifest(path).to_pylist(), FrameOptions())
+    assert (len(clips), len(bad)) == (2, count - 2)  # what is private shows when it is opened
+
+
+def test_hostile_ids_and_sentences(shapes, tmp_path):
+    path, good = str(tmp_path / "m.parquet"), read_manifest(shapes[0])["video_uri"][0].as_py()
+    write(
+        path, shapes, video_uri=[good] * 4,
+        video_id=["x" * 1_000_000, b"\xff", "v", "w"], expression=["a", "b", b"\xff\xff", "y" * 1_000_000],
+    )  # fmt: skip
+    result = run(CheckConfig(manifest=path))
+    assert {finding.row for finding in result.findings} == {1, 2, 3, 4}
+    assert {finding.status for finding in result.findings} == {"bad_row"}
+
+
+def test_a_remote_manifest_names_no_local_files(shapes, s3, tmp_path):
+    path = f"{s3}/{tmp_path.name}/m.parquet"
+    good = read_manifest(shapes[0])["video_uri"][0].as_py()
+    uris = [good, f"file://{good}", "~/x.mp4", f"tar://x::{good}"]
+    write(path, shapes, video_uri=uris, video_id=list("abcd"))
+    for row in read_manifest(path).to_pylist():
+        (problem,) = row_problems(row)
+        assert "--allow-local" in problem
+    problems = [list(row_problems(row)) for row in read_manifest(path, allow_local=True).to_pylist()]
+    assert problems == [[]] * 5
+    assert run(CheckConfig(manifest=path)).exit_code == 1
+
+
+@pytest.mark.parametrize("form", ["file://{}", "file://localhost{}", "FILE://{}"])
+def test_forms_of_a_path_are_one_path(shapes, tmp_path, form):
+    path = str(tmp_path / "m.parquet")
+    rows = read_manifest(shapes[0]).to_pylist()
+    table = pa.Table.from_pylist([row | {"video_uri": form.format(row["video_uri"])} for row in rows])
+    pq.write_table(table, path)
+    assert read_manifest(path)["video_uri"].to_pylist() == [row["video_uri"] for row in rows]

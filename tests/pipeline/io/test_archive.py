@@ -1,0 +1,98 @@
+"""Members of tar and zip archives, read by their range of bytes."""
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.io import storage
+from pipeline.video import Selection, read_frames
+from schemas.errors import MediaError
+
+CONTENT = os.urandom(300_000)
+
+
+def tar(path, members: dict[str, bytes], **options) -> str:
+    with tarfile.open(path, "w", **options) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+def zipped(path, members: dict[str, bytes], method=zipfile.ZIP_STORED) -> str:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return str(path)
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+@pytest.mark.parametrize("name", ["v.mp4", "a/b/v 1.mp4", "ü" * 120 + ".mp4"])
+def test_members_are_read_in_every_way(tmp_path, make, name):
+    kind = "tar" if make is tar else "zip"
+    uri = f"{kind}://{name}::{make(tmp_path / 'shard', {'other': b'x' * 999, name: CONTENT, 'last': b'y'})}"
+    assert storage.size(uri) == len(CONTENT)
+    assert storage.exists(uri)
+    assert not storage.is_folder(uri)
+    assert storage.file_name(uri) == name.rpartition("/")[2]
+    assert storage.read_bytes(uri) == CONTENT
+    with storage.local_file(uri) as path, open(path, "rb") as file:
+        assert file.read() == CONTENT
+    with storage.open_input(uri) as file:
+        assert file.seek(-100, os.SEEK_END) == len(CONTENT) - 100
+        assert file.read() == CONTENT[-100:]
+        file.seek(7)
+        assert file.read(9) == CONTENT[7:16]
+    assert not storage.exists(f"{kind}://none.mp4::{tmp_path}/shard")
+
+
+def test_a_shard_that_is_written_again(tmp_path):
+    uri = f"tar://v::{tar(tmp_path / 's.tar', {'a': b'1' * 600, 'v': b'old'})}"
+    assert storage.read_bytes(uri) == b"old"
+    tar(tmp_path / "s.tar", {"v": b"new content", "a": b"1"})
+    assert storage.read_bytes(uri) == b"new content"
+
+
+def test_on_s3(s3, tmp_path):
+    shard = f"{s3}/{tmp_path.name}/shard.tar"
+    storage.write_bytes(shard, Path(tar(tmp_path / "s.tar", {"a.mp4": CONTENT, "b": b"2"})).read_bytes())
+    assert storage.read_bytes(f"tar://b::{shard}") == b"2"
+    assert storage.read_bytes(f"tar://a.mp4::{shard}") == CONTENT
+
+
+def status_of(uri: str) -> str:
+    with pytest.raises(MediaError) as told:
+        next(read_frames(uri, Selection()))
+    assert "***" not in str(told.value)
+    return told.value.status
+
+
+def test_hostile_and_damaged_archives_cost_one_row(tmp_path):
+    shard = tar(tmp_path / "s.tar", {"v.mp4": CONTENT})
+    assert status_of(f"tar://none.mp4::{shard}") == "missing"
+    assert status_of(f"tar://v.mp4::{tmp_path}/none.tar") == "missing"
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes((tmp_path / "s.tar").read_bytes()[:5000])
+    assert status_of(f"tar://v.mp4::{cut}") == "corrupt"
+    for content in (b"", b"text" * 1000, b"\xff" * 5000):
+        for kind in ("tar", "zip"):
+            (tmp_path / "bad").write_bytes(content)
+            assert status_of(f"{kind}://v.mp4::{tmp_path}/bad") in ("corrupt", "missing")
+    with tarfile.open(tmp_path / "links.tar", "w") as archive:
+        for name, kind in (("hard", tarfile.LNKTYPE), ("soft", tarfile.SYMTYPE), ("fifo", tarfile.FIFOTYPE)):
+            info = tarfile.TarInfo(f"{name}.mp4")
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+    for name in ("hard", "soft", "fifo"):
+        assert status_of(f"tar://{name}.mp4::{tmp_path}/links.tar") == "missing"
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 2**40  # a header larger than memory
+    (tmp_path / "pax.tar").write_bytes(info.tobuf() + b"0" * 10_000)
+    assert status_of(f"tar://x::{tmp_path}/pax.tar") == "corrupt"
+    bomb = zipped(tmp_path / "bomb.zip", {"v.mp4": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
+    assert status_of(f"zip://v.mp4::{bomb}") == "corrupt"
