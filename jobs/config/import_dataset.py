@@ -10,8 +10,8 @@ class ImportConfig:
     """Convert a data set into a manifest and annotations.
 
     DATASET names the layout of the folder ROOT: a published data set, coco-video (the JSON of YouTube-VIS), folder
-    (any tree of videos, with a file of expressions) or list (a file of URIs with expressions). Prints the number of
-    videos and expressions next to the published numbers, and what was left out.
+    (any tree of videos, with a file of expressions), webdataset (tar shards) or list (a file of URIs with expressions).
+    Prints the number of videos and expressions next to the published numbers, and what was left out.
 
         rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/
         rvos import mevis s3://bucket/mevis --split valid_u --out s3://bucket/manifests/mevis

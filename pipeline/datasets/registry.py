@@ -137,6 +137,11 @@ DATASETS = {
         layout="any tree of video files and folders of images, with --expressions FILE",
         options=("expressions", "follow_links"),
     ),
+    "webdataset": Dataset(
+        reader="pipeline.datasets.webdataset:read",
+        layout="*.tar of samples KEY.mp4 with KEY.json or KEY.txt; the videos stay in the shards",
+        options=(),
+    ),
     "list": Dataset(
         reader="pipeline.datasets.uri_list:read",
         layout="ROOT is a .csv, .tsv, .jsonl or .parquet file; each row has a video_uri and an expression",

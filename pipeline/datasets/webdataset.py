@@ -1,0 +1,151 @@
+"""WebDataset shards: tar files in which a sample is a video with its sentences.
+
+    ROOT/*.tar, or ROOT is one shard       members KEY.mp4 (any video suffix) with KEY.json or KEY.txt
+
+A video stays in its shard: its URI is `tar://KEY.mp4::SHARD`. Sentences are `expressions` in the JSON, a list of texts
+or of objects with `expression` and `expression_id` (as `rvos export webdataset` writes it), or the text or list under a
+usual name such as `caption`; else the lines of the text file. Other plain values of the JSON are attributes.
+"""
+
+import json
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, plain_attributes, shorten_id
+from pipeline.datasets.common.expression_list import add_pairs
+from pipeline.datasets.uri_list import TEXTS
+from pipeline.io import storage
+from pipeline.io.parallel import bounded_map
+from pipeline.video import FILE_SUFFIXES
+from schemas.errors import InputError
+
+SHARDS_AT_ONCE = 4
+MAX_LABEL_BYTES = 2**26
+PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+OWN = ("expression_id", "expression")
+KNOWN = ("video_id", "height", "width", "expressions", *TEXTS)  # keys of the JSON that are no attributes
+
+NO_VIDEO = "samples without a video file; of images, extract a folder of frames"
+SEVERAL = "further video files of a sample; one is taken"
+OTHER = "members that are neither videos nor sentences"
+COMPRESSED = "compressed shards, whose members cannot be read alone; decompress them"
+NOT_SHARDS = "files that are not shards"
+
+
+def read(root: str) -> Iterator[DatasetVideo]:
+    """Read all shards, in order of their names. Raises InputError if there are none, or if one is damaged."""
+    root = storage.absolute(root)
+    skipped: list[tuple[str, str]] = []
+    if root.lower().endswith(".tar"):
+        shards = [root]
+    else:
+        shards = []
+        try:
+            for folder, names in storage.walk(root):
+                for name in names:
+                    path = f"{folder}/{name}".lstrip("/")
+                    if name.lower().endswith(".tar"):
+                        shards.append(path)
+                    else:
+                        skipped.append((COMPRESSED if name.lower().endswith(PACKED) else NOT_SHARDS, path))
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{root} is neither a folder of shards nor a .tar file") from None
+        shards = [storage.join(root, path) for path in sorted(shards)]
+    if not shards:
+        found = f"; left out: {skipped[0][1]}, {skipped[0][0]}" if skipped else ""
+        raise InputError(f"no .tar files in {root}{found}")
+    return _in_order(shards, skipped)
+
+
+def _in_order(shards: list[str], skipped: list[tuple[str, str]]) -> Iterator[DatasetVideo]:
+    for videos in bounded_map(_read_shard, shards, SHARDS_AT_ONCE):
+        for video in videos:
+            video.skipped, skipped = [*skipped, *video.skipped], []
+            yield video
+
+
+def _read_shard(uri: str) -> list[DatasetVideo]:
+    """Read the headers of a shard and its labels, not its videos."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)  # by key and suffix
+    try:
+        with storage.open_input(uri) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                folder, slash, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                if member.isreg():
+                    samples[f"{folder}{slash}{stem}"][f".{suffix.lower()}"] = member
+            videos = [_read_sample(uri, tar, key, members) for key, members in sorted(samples.items())]
+    except FileNotFoundError:
+        raise InputError(f"{uri} does not exist") from None
+    except tarfile.TarError as error:
+        raise InputError(f"{uri} is not a complete, uncompressed tar file ({error}); download it again") from None
+    kept = [video for video in videos if video.video_id]
+    left_out = [note for video in videos for note in video.skipped if not video.video_id]
+    if kept:
+        kept[0].skipped += left_out
+    elif videos:
+        raise InputError(f"{uri} has no sample with a video file; its first one is {min(samples)}")
+    return kept
+
+
+def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, tarfile.TarInfo]) -> DatasetVideo:
+    """Read a sample; the id is empty if it has no video."""
+    clips = sorted(suffix for suffix in members if suffix.endswith(FILE_SUFFIXES))
+    if not clips:
+        return DatasetVideo("", skipped=[(NO_VIDEO, f"{key} of {uri}")])
+    shard = storage.file_name(uri).rpartition(".")[0]
+    label = _json(uri, tar, members.get(".json"))
+    given = label.get("video_id")
+    video_id = shorten_id(nfc(given if isinstance(given, str) and given else f"{shard}__{key}").replace("/", "__"))
+    video = DatasetVideo(video_id)
+    if problem := id_problem(video_id):
+        video.problems.append(f"{key} of {uri}: {problem}")
+    member = members[clips[0]].name
+    rows = list(_sentences(label)) or [{"expression": line} for line in _lines(uri, tar, members.get(".txt"))]
+    common = {"video_id": video_id, "video_uri": f"tar://{member}::{uri}"} | plain_attributes(label, KNOWN)
+    add_pairs(video, common, list(enumerate(rows)), OWN)
+    video.skipped += [(SEVERAL, members[suffix].name) for suffix in clips[1:]]
+    used = {*clips, ".json", ".txt"}
+    video.skipped += [(OTHER, member.name) for suffix, member in members.items() if suffix not in used]
+    return video
+
+
+def _json(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[str, Any]:
+    try:
+        content = json.loads(_content(uri, tar, member) or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{member.name if member else ''} of {uri} is not valid JSON: {error}") from None
+    return content if isinstance(content, dict) else {"expressions": content}
+
+
+def _lines(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> list[str]:
+    try:
+        text = _content(uri, tar, member).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{member.name if member else ''} of {uri} is not UTF-8: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _content(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes:
+    if member is None:
+        return b""
+    if member.size > MAX_LABEL_BYTES:
+        raise InputError(f"{member.name} of {uri} has more than {MAX_LABEL_BYTES >> 20} MiB")
+    file = tar.extractfile(member)
+    return file.read() if file else b""
+
+
+def _sentences(label: dict[str, Any]) -> Iterator[dict]:
+    """Yield the expressions of a label, with their ids and plain attributes."""
+    found = next((label[name] for name in ("expressions", *TEXTS) if label.get(name)), [])
+    for entry in found if isinstance(found, list) else [found]:
+        if isinstance(entry, str):
+            yield {"expression": entry}
+        elif isinstance(entry, dict):
+            text = next((entry[name] for name in TEXTS if isinstance(entry.get(name), str)), None)
+            if text is not None:
+                given = entry.get("expression_id")
+                own_id = {"expression_id": str(given)} if isinstance(given, str | int) and given != "" else {}
+                yield plain_attributes(entry, ("video_id", *TEXTS)) | own_id | {"expression": text}
