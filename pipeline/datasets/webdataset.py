@@ -11,12 +11,13 @@ import json
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, plain_attributes, shorten_id
 from pipeline.datasets.common.expression_list import add_pairs
 from pipeline.datasets.uri_list import TEXTS
 from pipeline.io import storage
+from pipeline.io.archive import SmallReads, member_uri
 from pipeline.io.parallel import bounded_map
 from pipeline.video import FILE_SUFFIXES
 from schemas.errors import InputError
@@ -28,6 +29,7 @@ OWN = ("expression_id", "expression")
 KNOWN = ("video_id", "height", "width", "expressions", *TEXTS)  # keys of the JSON that are no attributes
 
 NO_VIDEO = "samples without a video file; of images, extract a folder of frames"
+BAD_NAME = "members whose name no URI may have"
 SEVERAL = "further video files of a sample; one is taken"
 OTHER = "members that are neither videos nor sentences"
 COMPRESSED = "compressed shards, whose members cannot be read alone; decompress them"
@@ -70,11 +72,11 @@ def _read_shard(uri: str) -> list[DatasetVideo]:
     """Read the headers of a shard and its labels, not its videos."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)  # by key and suffix
     try:
-        with storage.open_input(uri) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with storage.open_input(uri) as file, _open_tar(file) as tar:
             for member in tar:
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
-                if member.isreg():
+                if member.isreg() and not member.issparse():
                     samples[f"{folder}{slash}{stem}"][f".{suffix.lower()}"] = member
             videos = [_read_sample(uri, tar, key, members) for key, members in sorted(samples.items())]
     except FileNotFoundError:
@@ -90,6 +92,10 @@ def _read_shard(uri: str) -> list[DatasetVideo]:
     return kept
 
 
+def _open_tar(file: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=SmallReads(file, MAX_LABEL_BYTES), mode="r:")  # pyright: ignore[reportCallIssue,reportArgumentType]
+
+
 def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, tarfile.TarInfo]) -> DatasetVideo:
     """Read a sample; the id is empty if it has no video."""
     clips = sorted(suffix for suffix in members if suffix.endswith(FILE_SUFFIXES))
@@ -102,9 +108,12 @@ def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, ta
     video = DatasetVideo(video_id)
     if problem := id_problem(video_id):
         video.problems.append(f"{key} of {uri}: {problem}")
-    member = members[clips[0]].name
+    try:
+        video_uri = member_uri("tar", members[clips[0]].name, uri)
+    except InputError as error:
+        return DatasetVideo("", skipped=[(BAD_NAME, str(error))])
     rows = list(_sentences(label)) or [{"expression": line} for line in _lines(uri, tar, members.get(".txt"))]
-    common = {"video_id": video_id, "video_uri": f"tar://{member}::{uri}"} | plain_attributes(label, KNOWN)
+    common = {"video_id": video_id, "video_uri": video_uri} | plain_attributes(label, KNOWN)
     add_pairs(video, common, list(enumerate(rows)), OWN)
     video.skipped += [(SEVERAL, members[suffix].name) for suffix in clips[1:]]
     used = {*clips, ".json", ".txt"}

@@ -12,10 +12,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from schemas.errors import MediaError
 from schemas.shown import shown
+from schemas.uri import parse
 
 ARCHIVE = ("tar://", "zip://")
 MAX_MEMBERS = 500_000
@@ -69,6 +70,11 @@ def split(uri: str) -> tuple[str, str, str]:
     return scheme, member, archive
 
 
+def member_uri(scheme: str, member: str, archive: str) -> str:
+    """Return the URI of a member. Raises InputError for a name that no URI may have."""
+    return parse(f"{scheme}://{quote(member) if '%' in member or '::' in member else member}::{archive}")
+
+
 @contextlib.contextmanager
 def open_member(uri: str, file: BinaryIO) -> Iterator[tuple[int, BinaryIO]]:
     """Yield size and content, seekable, of the member `uri` of the open archive `file`.
@@ -113,7 +119,7 @@ def _tar_members(archive: str, file: BinaryIO) -> dict[str, _Member]:
     members: dict[str, _Member] = {}
     file.seek(0)
     try:
-        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # pyright: ignore[reportCallIssue,reportArgumentType]
+        with tarfile.open(fileobj=SmallReads(file, MAX_HEADER_BYTES), mode="r:") as tar:  # pyright: ignore[reportCallIssue,reportArgumentType]
             count = 0
             while entry := tar.next():
                 tar.members.clear()  # tarfile keeps all
@@ -129,15 +135,15 @@ def _tar_members(archive: str, file: BinaryIO) -> dict[str, _Member]:
     return members
 
 
-class _Headers:
-    """A file of which only headers are read: a header that claims to be larger than any is damaged."""
+class SmallReads:
+    """A file of which only headers and labels are read: one that claims to have more than `most` bytes is damaged."""
 
-    def __init__(self, file: BinaryIO):
-        self._file = file
+    def __init__(self, file: BinaryIO, most: int):
+        self._file, self._most = file, most
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_HEADER_BYTES:
+        if not 0 <= size <= self._most:
             raise tarfile.ReadError(f"a header of {size} bytes")
         return self._file.read(size)
 

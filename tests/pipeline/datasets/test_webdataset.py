@@ -6,10 +6,14 @@ import tarfile
 
 import pytest
 
+from jobs.check import CheckConfig
+from jobs.check import run as check
 from jobs.import_dataset import ImportConfig, run
 from pipeline.datasets import webdataset
+from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from schemas.errors import InputError
+from tests.pipeline.segment.fake import segment
 
 
 def shard(path, members: dict[str, str]) -> str:
@@ -80,3 +84,33 @@ def test_bad_shards(tmp_path):
         "a.json": '{"expressions": [{"expression_id": 1, "text": "x"}, {"expression_id": 1, "text": "y"}]}',
     }
     assert "duplicate expression_id '1'" in message(shard(tmp_path / "double.tar", double))
+
+
+def test_names_that_need_an_escape_or_are_no_names(tmp_path):
+    members = {"a::b/50%20.mp4": "1", "a::b/50%20.txt": "a cat", "../c.mp4": "", "../c.txt": "a dog"}
+    uri = shard(tmp_path / "s.tar", members)
+    result = run(ImportConfig(dataset="webdataset", root=uri, out=str(tmp_path / "out")))
+    (row,) = read_manifest(str(result.manifest)).to_pylist()
+    assert storage.read_bytes(row["video_uri"]) == b"1"
+    assert any("no URI may have" in one.reason for one in result.skipped)
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_shard_is_segmented_where_it_lies(tmp_path, shapes, place, request):
+    """Imported, checked, and segmented by the chain: the same masks as of the file itself."""
+    video = read_manifest(shapes[0])["video_uri"][0].as_py()
+    folder = str(tmp_path) if place == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+    with tarfile.open(tmp_path / "clips.tar", "w") as tar:
+        tar.add(video, "one.mp4")
+        info = tarfile.TarInfo("one.txt")
+        info.size = 5
+        tar.addfile(info, io.BytesIO(b"a cat"))
+    storage.write_bytes(f"{folder}/shards/clips.tar", (tmp_path / "clips.tar").read_bytes())
+    result = run(ImportConfig(dataset="webdataset", root=f"{folder}/shards", out=f"{folder}/out"))
+    (row,) = read_manifest(str(result.manifest)).to_pylist()
+    assert check(CheckConfig(manifest=str(result.manifest))).exit_code == 0
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    found, receipt, _ = segment(tmp_path / "a", row["video_uri"], ["a cat"])
+    assert receipt.failed == {}
+    assert found.equals(segment(tmp_path / "b", video, ["a cat"])[0])
