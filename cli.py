@@ -1,7 +1,6 @@
 """The command `rvos`: its commands with the options of `jobs.config`. Heavy modules are imported when a job runs."""
 
 import importlib
-import json
 import os
 import signal
 import sys
@@ -34,6 +33,7 @@ from jobs.terminal.output import echo
 from pipeline.evaluation.protocols import PROTOCOLS
 from schemas.errors import STATUSES, InfrastructureError, InputError, RvosError
 from schemas.printable import printable
+from schemas.shown import shown_json, without_secrets
 from schemas.version import __version__
 
 RETRY = "--retry-errors"
@@ -82,11 +82,11 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if as_json:
-        echo(json.dumps(result.to_json(), indent=2).replace("\x7f", r"\u007f"))
+        echo(shown_json(result.to_json()).replace("\x7f", r"\u007f"))
     elif form:
         echo(importlib.import_module("pipeline.report.score_tables").TABLE_FORMATS[form](result.table()))
     else:
-        echo(result.text())
+        echo(without_secrets(result.text()))
     sys.exit(result.exit_code)
 
 

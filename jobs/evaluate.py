@@ -1,6 +1,5 @@
 """`rvos evaluate`: score predicted masks by a named protocol, per frame, per pair, and by attribute."""
 
-import json
 import os
 import textwrap
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from pipeline.report.score_tables import Measured, ScoreTable
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.pair import PairKey
+from schemas.shown import shown_json
 from schemas.version import __version__
 
 TABULATED_PAIRS = 20  # up to this many pairs, the text lists each
@@ -158,7 +158,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     metrics = [name for name in protocol.metrics if name in counted.pairs.columns]
     weights = dict(zip(counted.metrics, counted.weights.T, strict=True)) if protocol.per_frame else None
     storage.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes, weights))
-    storage.write_bytes(storage.join(out, "summary.json"), (json.dumps(summary, indent=2) + "\n").encode())
+    storage.write_bytes(storage.join(out, "summary.json"), f"{shown_json(summary)}\n".encode())
     return EvaluateResult(summary=summary, pairs=counted.pairs)
 
 

@@ -26,6 +26,7 @@ from pipeline.selection.rules import Rule, read_rules
 from pipeline.selection.signal_tasks import measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
 from schemas.pair import PairKey
+from schemas.shown import shown_json
 
 LOCAL_MASKS = 20_000  # with more masks a local Ray cluster is started, unless --address is given
 CORRELATIONS_SHOWN = 6
@@ -93,7 +94,7 @@ def run(config: SelectConfig) -> SelectResult:
         notes=notes,
     )
     storage.write_bytes(result.report, _page(config, source, pairs, rules, result))
-    document = json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n"
+    document = shown_json(result.to_json(), allow_nan=False) + "\n"
     storage.write_bytes(storage.join(out, "summary.json"), document.encode())
     output_folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
     return result

@@ -29,6 +29,7 @@ from pipeline.training.log import LOG, PLOT, read_log
 from pipeline.training.recipe import Recipe, read_recipe
 from schemas.errors import InfrastructureError, InputError
 from schemas.json_text import parse_object
+from schemas.shown import shown_json
 from schemas.version import __version__
 
 DOCUMENT = "train.json"
@@ -117,7 +118,7 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
     except CheckpointError as error:
         raise InputError(str(error)) from None
     document = {"version": __version__, "decides": inputs, "examples": len(examples), "left_out": dict(left_out)}
-    storage.write_bytes(uri, (json.dumps(document, indent=2) + "\n").encode())
+    storage.write_bytes(uri, f"{shown_json(document)}\n".encode())
     return document
 
 

@@ -1,14 +1,18 @@
 """How URIs look in messages, pages and documents: without user, password, query and fragment."""
 
+import json
 import re
+from typing import Any
 
 HIDDEN = "***"
 MAX_CHARACTERS = 8192  # of a URI that is looked at
 SHOWN_CHARACTERS = 1200  # more than any key on S3
 # A URI in a text: up to the next blank or quote, which have an escape in every URI that `schemas.uri` lets in.
 _URI = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,31}://[^\s'\"<>]*")
-_QUERY = re.compile(r"\?[\w.~%-]{1,64}=\S*")
-_SECRET = re.compile(r"(?i)\b(x-amz-[a-z-]{1,32}|signature|sig|awsaccesskeyid|access_?token|key-pair-id)=(?!\*)[^\s&]+")
+_QUERY = re.compile(r"\?[\w.~%-]{1,64}=[^\s\"]*")
+_SECRET = re.compile(
+    r"(?i)\b(x-amz-[a-z-]{1,32}|signature|sig|awsaccesskeyid|access_?token|key-pair-id)=(?!\*)[^\s&\"]+"
+)
 _HOST = re.compile(r"[^@:\[\]]*(:\d{0,5})?|\[[0-9A-Fa-f:.]*\](:\d{0,5})?")
 
 
@@ -31,6 +35,11 @@ def without_secrets(text: str) -> str:
     """Return `text` with each URI in it as `shown`."""
     text = _URI.sub(_shown_in_text, text)
     return _SECRET.sub(rf"\1={HIDDEN}", _QUERY.sub(f"?{HIDDEN}", text))
+
+
+def shown_json(document: Any, **options: Any) -> str:
+    """Return `json.dumps` of a document, indented, with its URIs as `shown`."""
+    return without_secrets(json.dumps(document, indent=2, **options))
 
 
 def _shown_in_text(found: re.Match[str]) -> str:

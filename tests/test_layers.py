@@ -17,7 +17,7 @@ ALLOWED = {
     "schemas": {"schemas"},
 }
 # Registries of pure data: all that cli.py may import below jobs.
-CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.printable", "schemas.version"}
+CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.printable", "schemas.shown", "schemas.version"}
 # The floors of each layer, lowest first. A room is a folder or a file; it imports from lower floors only.
 FLOORS = {
     "schemas": [

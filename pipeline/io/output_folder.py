@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 from pipeline.io import storage
 from schemas.errors import InputError
 from schemas.json_text import parse_object
+from schemas.shown import shown_json
 
 DOCUMENT = "_export.json"
 PROGRESS = ("complete", "counts")  # keys of DOCUMENT that are not inputs
@@ -70,6 +71,7 @@ def claim(out: str, inputs: dict) -> None:
     A folder that holds nothing but the DOCUMENT of an export that failed counts as empty. Raises InputError if `out`
     is a file, holds files of others, or was made from other inputs.
     """
+    inputs = json.loads(shown_json(inputs))
     if has_marker(out, DOCUMENT):
         try:
             document = dict(parse_object(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000)))
@@ -89,4 +91,4 @@ def finish(out: str, inputs: dict, counts: dict) -> None:
 
 
 def _write(out: str, document: dict) -> None:
-    storage.write_bytes(storage.join(out, DOCUMENT), (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    storage.write_bytes(storage.join(out, DOCUMENT), f"{shown_json(document, allow_nan=False)}\n".encode())

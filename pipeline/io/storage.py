@@ -98,6 +98,11 @@ def is_local(uri: str) -> bool:
     return not is_remote(uri.partition("::")[2] if scheme_of(uri) in ARCHIVES else uri)
 
 
+def origin(uri: str) -> str:
+    """Return scheme and host or bucket of a URI, "" for local files; of a member, those of its archive."""
+    return "" if is_local(uri) else "/".join(uri.rpartition("::")[2].split("/", 3)[:3])
+
+
 def exists(uri: str) -> bool:
     return remote.exists(uri) if is_remote(uri) else os.path.exists(uri)
 

@@ -14,6 +14,7 @@ from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
+from pipeline.io.manifest import uri_problem
 from pipeline.masks.pairs_to_score import MaskKey, requested_pairs
 from pipeline.masks.predictions import manifest_of
 from pipeline.report.frame_strips import STRIP_FRAMES, FrameStrip, Thumbnail, draw_thumbnail, read_thumbnails, spread
@@ -42,8 +43,9 @@ class ScoredFrames:
     ) -> "ScoredFrames":
         """Open the files that the summary records, or those given here. Raises InputError or OSError."""
         summary = scored.summary
-        predictions = predictions or summary["predictions"]
-        annotations, manifest = annotations or summary["annotations"], manifest or summary.get("manifest")
+        predictions = predictions or scored.place_of("predictions") or ""
+        annotations = annotations or scored.place_of("annotations") or ""
+        manifest = manifest or scored.place_of("manifest")
         rows = manifest_of(predictions, manifest)
         scoring = Scoring.open(predictions, annotations, rows, scored.protocol, summary["missing_rule"], force=True)
         located: dict[str, str] = {}
@@ -59,7 +61,8 @@ class ScoredFrames:
         columns = ["video_id", "expression_id", "expression", "video_uri"]
         for row in [] if rows is None else rows.select(columns).to_pylist():
             expressions[row["video_id"], row["expression_id"]] = row["expression"] or ""
-            videos[row["video_id"]] = row["video_uri"]
+            if uri_problem(row["video_uri"]) is None:
+                videos[row["video_id"]] = row["video_uri"]
         return cls(scoring.scorer, requested, expressions, videos | located)
 
     def strips(

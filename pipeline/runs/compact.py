@@ -10,7 +10,6 @@ import hashlib
 import heapq
 import io
 import itertools
-import json
 import os
 import re
 from collections import deque
@@ -32,6 +31,7 @@ from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.shown import shown_json
 
 DOCUMENT = "_compact.json"
 STARTED = "_compact_started.json"
@@ -82,13 +82,13 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
     if existing is None:
         if not storage.exists(storage.join(out, STARTED)):
             output_folder.require_empty(out)
-            storage.write_bytes(storage.join(out, STARTED), (json.dumps({"run": run.folder}) + "\n").encode())
+            storage.write_bytes(storage.join(out, STARTED), f"{shown_json({'run': run.folder})}\n".encode())
         parts = tuple(_write_parts(out, content[:12], sorted_rows(run)))
         made = Compacted(run.folder, run.fingerprint, content, parts)
         if run_content(run) != content:
             _remove_parts(out, parts)
             raise InfrastructureError(f"{run.folder} has changed while it was copied; repeat the command")
-        text = (json.dumps(asdict(made), indent=2) + "\n").encode()
+        text = f"{shown_json(asdict(made))}\n".encode()
         if storage.write_bytes(storage.join(out, DOCUMENT), text, replace=False):
             left = {name for name in storage.names(out) if OWN_PART.fullmatch(name)} - {part.name for part in parts}
             for name in [*left, STARTED]:  # parts of an interrupted try, before the run changed

@@ -1,7 +1,6 @@
 """A run folder: its identity in run.json, the parts of its plan, and its committed units."""
 
 import contextlib
-import json
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from pipeline.runs.commit import Receipt, read_receipt
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse_object
 from schemas.pair import PAIR_COLUMNS
+from schemas.shown import shown_json
 
 RUN_JSON = "run.json"
 PLAN_ROW_GROUP = 4096  # rows; a worker reads only the row groups of its unit
@@ -72,7 +72,7 @@ class Run:
                 )
             document = {"fingerprint": fingerprint, "decides": fingerprint_inputs, "run_id": uuid.uuid4().hex, **record}
             document["storage"] = {"missing": missing}
-            text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+            text = shown_json(document, sort_keys=True) + "\n"
             storage.write_bytes(storage.join(folder, RUN_JSON), text.encode(), replace=False)
             cls.exists(folder, fingerprint, fingerprint_inputs)  # another process may have created it first
         return cls.open(folder)
@@ -227,7 +227,7 @@ class Run:
     def write_log(self, invocation: str, document: dict) -> None:
         """Write log/<invocation>.json, the record of one invocation."""
         uri = storage.join(self.folder, "log", f"{invocation}.json")
-        storage.write_bytes(uri, (json.dumps(document, indent=2) + "\n").encode())
+        storage.write_bytes(uri, f"{shown_json(document)}\n".encode())
 
     def part_uri(self, part: int) -> str:
         return storage.join(self.folder, "plan", f"{part}.parquet")

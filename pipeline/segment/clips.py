@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.io.manifest import row_problems
 from pipeline.segment.exclusive import group_of, spread_problems
 from pipeline.video import Frame, LastFile, Selection, read_frames
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError, MediaError, ServerError
 from schemas.pair import PairKey
 
 Prepare = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] to [h, w, 3]; ValueError for a size that does not fit
@@ -134,6 +134,9 @@ def read_windows(
                     started = time.perf_counter()
             except MediaError as media_error:
                 error = media_error
+            except ServerError as server_error:
+                error = MediaError("missing", str(server_error))
+                error.__cause__ = server_error
             yield ClipEnd(clip, error, time.perf_counter() - started)
 
 

@@ -1,9 +1,10 @@
 """Tell a video that does not exist from a machine that cannot reach the videos."""
 
 import socket
+from collections import Counter
 
 from pipeline.io import storage
-from schemas.errors import MediaError, StorageError
+from schemas.errors import MediaError, ServerError, StorageError
 from schemas.shown import shown
 
 MISSING_AT_START = 10  # videos in a row that a process may find missing before it has read any
@@ -13,18 +14,24 @@ class Reachable:
     """Watches what one process reads. A mount that is missing on its node must not become error rows.
 
     One wrong row costs one row: only many missing videos in a row before any was read, or a folder that is gone after
-    it was read from, tell of the machine.
+    it was read from, tell of the machine. So does a server that fails, unless others were read from, and it never was.
     """
 
     def __init__(self) -> None:
         self._missing: int | None = 0  # so far; None once a video was read
         self._read_from: str | None = None  # the local folder that was read from last
+        self._servers: Counter[str] = Counter()  # failures of each server or bucket; negative once it was read from
 
     def check(self, uri: str, error: MediaError | None) -> None:
         """Note how reading a video ended. Raises StorageError if the machine is the likely cause."""
-        host = socket.gethostname()
+        host, server = socket.gethostname(), storage.origin(uri)
+        if error is not None and isinstance(error.__cause__, ServerError):
+            self._servers[server] += 1
+            if self._missing is not None or not 0 < self._servers[server] < MISSING_AT_START:
+                raise error.__cause__
+            return
         if error is None or error.status not in ("missing", "bad_row") or error.frame is not None:
-            self._missing = None
+            self._missing, self._servers[server] = None, -(2**62)
             self._read_from = storage.parent(uri) if storage.is_local(uri) else self._read_from
             return
         if error.status == "bad_row":  # tells nothing about the machine

@@ -289,3 +289,26 @@ def test_videos_of_one_frame(tmp_path):
     assert "P@0.5" in text
     assert "over time" not in text
     assert result.pictures > 0
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["https://stranger.example/p.parquet?sig=PASSWD", "s3://stranger/p.parquet", "tar://p::s3://stranger/p.tar"],
+)
+@pytest.mark.parametrize("name", ["predictions", "annotations", "manifest"])
+def test_what_a_strangers_summary_names_is_not_opened(data, tmp_path, monkeypatch, name, place):
+    for each in (data / "new").iterdir():
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {name: place}))
+
+    def fail(*_, **__):
+        raise AssertionError("opened")
+
+    monkeypatch.setattr("pipeline.io.http.repeat", fail)
+    monkeypatch.setattr("pipeline.io.s3.read_range", fail)
+    monkeypatch.setattr("pipeline.io.remote.filesystem", fail)
+    result = report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "out")))
+    (note,) = result.notes
+    assert f"give --{name}" in note
+    assert "PASSWD" not in note

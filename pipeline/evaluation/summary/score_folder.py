@@ -14,6 +14,7 @@ from schemas.check import conform
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse
 from schemas.scores import FRAME_SCORES, SCORES
+from schemas.shown import shown
 
 MAX_SUMMARY = 2**28  # bytes
 NOT_METRICS = ("n", "videos", "interval")
@@ -48,6 +49,23 @@ class ScoreFolder:
             text = "its decay was computed with 8-bit frame numbers (--decay-8bit), which this version does not support"
             raise InputError(f"{uri}: {text}; repeat 'rvos evaluate'")
         return cls(folder, summary)
+
+    def place_of(self, name: str) -> str | None:
+        """Return where the summary says that predictions, annotations or manifest are; None if it does not say.
+
+        Raises InputError for another server or bucket than that of the scores: a summary may be a stranger's, and what
+        it names is opened with the reader's keys.
+        """
+        place = self.summary.get(name)
+        if place is None:
+            return None
+        place = storage.absolute(str(place))
+        if storage.origin(place) not in ("", storage.origin(self.folder)):
+            raise InputError(
+                f"summary.json names {shown(place)}, which is not in the storage of the scores; give --{name} "
+                f"{shown(place)} if it may be read"
+            )
+        return place
 
     @property
     def protocol(self) -> Protocol:

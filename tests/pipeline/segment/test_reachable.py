@@ -8,7 +8,7 @@ import pytest
 from pipeline.io import local
 from pipeline.segment.reachable import MISSING_AT_START, Reachable
 from pipeline.video import Selection, read_frames
-from schemas.errors import MediaError, StorageError
+from schemas.errors import MediaError, ServerError, StorageError
 from tests.pipeline.segment.fake import segment
 
 MISSING = MediaError("missing", "gone")
@@ -72,3 +72,23 @@ def test_missing_videos_after_one_that_was_read_are_error_rows(tmp_path, error):
     reachable.check(uri, error)
     for _ in range(5 * MISSING_AT_START):
         reachable.check(uri, MISSING)
+
+
+def server_error(uri: str) -> MediaError:
+    error = MediaError("missing", "no answer")
+    error.__cause__ = ServerError(f"{uri}: no answer")
+    return error
+
+
+def test_a_server_of_one_row_costs_one_row(tmp_path):
+    reachable, good, bad = Reachable(), "s3://good/v.mp4", "https://no-such-host.invalid/v.mp4"
+    with pytest.raises(ServerError):  # nothing was read yet: the network may be down
+        reachable.check(bad, server_error(bad))
+    reachable.check(good, None)
+    for _ in range(MISSING_AT_START - 2):
+        reachable.check(bad, server_error(bad))
+    reachable.check(good, None)
+    with pytest.raises(ServerError):
+        reachable.check(bad, server_error(bad))
+    with pytest.raises(ServerError):  # it was well before
+        reachable.check(good, server_error(good))
