@@ -62,7 +62,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     """Export or validate. Raises InputError, naming pair and frame, for masks that cannot be exported."""
     if isinstance(config, ValidateConfig):
         return _validate(config)
-    source = MaskSource.open(config.run, config.manifest)
+    source = MaskSource.open(config.run, config.manifest, allow_local=config.allow_local)
     form = next(form for form in FORMATS if form.config is type(config))
     write = form.load_writer()
     out = storage.absolute(config.out)
@@ -78,7 +78,8 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
         written = write(source, out, **options)
     else:
         made_of = {"form": form.name, **asdict(config), "run": source.uri}
-        del made_of["out"]  # the folder may be moved
+        for name in ("out", "allow_private", "allow_local"):  # the folder may be moved; access does not change files
+            del made_of[name]
         made_of.pop("missing", None)  # a refused export wrote the same files, so it may be repeated with another choice
         output_folder.claim(out, made_of)
         written = write(source, out, **options)
@@ -87,7 +88,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
 
 
 def _validate(config: ValidateConfig) -> ValidateResult:
-    manifest = None if config.manifest is None else read_manifest(config.manifest, allow_local=config.allow_local)
+    manifest = None if config.manifest is None else read_manifest(config.manifest)
     uri = storage.absolute(config.zip)
     if not storage.exists(uri) or storage.is_folder(uri):
         raise InputError(f"no zip at {uri}")

@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from schemas.printable import printable
+
 HIDDEN = "***"
 MAX_CHARACTERS = 8192  # of a URI that is looked at
 SHOWN_CHARACTERS = 1200  # more than any key on S3
@@ -28,7 +30,7 @@ def shown(uri: str) -> str:
         else:
             uri = f"{scheme}://{_without_query(_without_user(rest, scheme.lower().startswith('s3')))}"
     uri = uri if len(uri) <= SHOWN_CHARACTERS else f"{uri[:100]}..."
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in uri)
+    return printable(uri).replace("\n", r"\n").replace("\t", r"\t")
 
 
 def without_secrets(text: str) -> str:

@@ -36,7 +36,7 @@ def parse(text: str) -> str:
     if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise InputError(f"{text[:40]!a}... has more than {MAX_BYTES} bytes, too many for a path or URI; shorten it")
     if _CONTROL.search(text):
-        raise InputError(f"{shown(text)!a} contains a control character; correct the path or URI")
+        raise InputError(f"'{shown(text)}' contains a control character; correct the path or URI")
     if found := _FILE.match(text):
         return _parse_file(text, found)
     scheme, rest = scheme_of(text), text.partition("://")[2]
@@ -57,7 +57,7 @@ def parse(text: str) -> str:
     try:
         return f"{scheme}://{urllib.parse.quote(rest, safe=SAFE) if scheme in HTTP else rest}"
     except UnicodeEncodeError:
-        raise InputError(f"{shown(text)!a} is not UTF-8; correct the URI") from None
+        raise InputError(f"'{shown(text)}' is not UTF-8; correct the URI") from None
 
 
 def without_keys(text: str) -> str:
@@ -82,7 +82,7 @@ def _parse_file(text: str, found: re.Match[str]) -> str:
         raise InputError(f"{shown(text)}: a file URI cannot name another machine; write file:///PATH")
     path = urllib.parse.unquote(text[found.end() :], errors="surrogateescape")
     if not path or _CONTROL.search(path):
-        raise InputError(f"{shown(text)!a} is not a valid file URI; write file:///PATH")
+        raise InputError(f"'{shown(text)}' is not a valid file URI; write file:///PATH")
     return path
 
 

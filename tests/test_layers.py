@@ -21,7 +21,8 @@ CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.printabl
 # The floors of each layer, lowest first. A room is a folder or a file; it imports from lower floors only.
 FLOORS = {
     "schemas": [
-        ["access", "json_text", "pair", "plain", "printable", "rle", "shown", "version"],
+        ["access", "json_text", "pair", "plain", "printable", "rle", "version"],
+        ["shown"],
         ["errors"],
         ["check", "uri"],
         ["manifest", "masks", "scores"],

@@ -25,7 +25,7 @@ MAX_EXPRESSION_BYTES = 16_384  # far above 512 tokens of any text; a longer text
 
 MAX_ID_BYTES = 4096
 NOT_TEXT = "has characters that are not UTF-8, or that were lost before; correct it"
-FOREIGN = "file://"  # marks a local path that a remote manifest names, and that is not opened
+FOREIGN = "foreign://"  # marks a local path that a remote manifest names; no file system opens it
 
 
 def read_manifest(uri: str, *, allow_local: bool = False) -> pa.Table:
@@ -141,7 +141,7 @@ def uri_problem(uri: str) -> str | None:
         return f"video_uri {NOT_TEXT}"
     if uri.rpartition("::")[2].startswith(FOREIGN):
         reason = "is on this machine, and a remote manifest may not name its files"
-        return f"video_uri {shown(uri)} {reason}; if this one may, add --allow-local in a new run"
+        return f"video_uri {shown(uri.replace(FOREIGN, ''))} {reason}; if this one may, add --allow-local in a new run"
     try:
         storage.absolute(uri)
     except InputError as error:

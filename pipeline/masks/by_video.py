@@ -112,13 +112,13 @@ class MaskSource:
     predictions: ParquetPredictions
 
     @classmethod
-    def open(cls, uri: str, manifest: str | None = None) -> "MaskSource":
+    def open(cls, uri: str, manifest: str | None = None, *, allow_local: bool = False) -> "MaskSource":
         """Open the masks at `uri`. If `manifest` is given, its pairs are the ones to read.
 
         Raises InputError if `uri` is neither a finished run nor Parquet with masks, or the manifest is not valid.
         """
         uri = storage.absolute(uri)
-        pairs = None if manifest is None else read_manifest(manifest)
+        pairs = None if manifest is None else read_manifest(manifest, allow_local=allow_local)
         if is_run(uri):
             run = Run.open(uri)
             missing = {unit.unit_id for unit in run.units()} - run.committed()

@@ -8,6 +8,8 @@ from jobs.check import CheckConfig, run
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest, row_problems
 from pipeline.segment.clips import FrameOptions, split_rows
+from pipeline.video import Selection, read_frames
+from schemas.errors import MediaError
 
 TEXTS = {
     "scheme": "dir://a/b.mp4",
@@ -89,3 +91,12 @@ def test_forms_of_a_path_are_one_path(shapes, tmp_path, form):
     table = pa.Table.from_pylist([row | {"video_uri": form.format(row["video_uri"])} for row in rows])
     pq.write_table(table, path)
     assert read_manifest(path)["video_uri"].to_pylist() == [row["video_uri"] for row in rows]
+
+
+def test_what_was_refused_cannot_be_opened_later(shapes, s3, tmp_path):
+    path = f"{s3}/{tmp_path.name}/m.parquet"
+    good = read_manifest(shapes[0])["video_uri"][0].as_py()
+    write(path, shapes, video_uri=[f"tar://x::{good}"], video_id=["a"])
+    for uri in read_manifest(path)["video_uri"].to_pylist():
+        with pytest.raises(MediaError, match="'foreign' is not supported"):
+            next(read_frames(uri, Selection()))

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.io import local, storage
 from pipeline.video import Selection, probe, read_frames
+from schemas import access
 from schemas.errors import MediaError
 
 
@@ -26,7 +27,8 @@ class Endless(socketserver.StreamRequestHandler):
 
 
 @pytest.fixture
-def endless():
+def endless(monkeypatch):
+    monkeypatch.setenv(access.VARIABLE, access.PRIVATE)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Endless) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/v.mp4"
