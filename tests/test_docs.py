@@ -170,3 +170,10 @@ def test_the_imports(s3, shapes, tmp_path, monkeypatch):
         here = line.replace("/data/", f"{tmp_path}/").replace("s3://bucket", bucket)
         result = typed(here.replace("--out data/", f"--out data-{number}/"))
         assert result.exit_code == 0, (line, result.output)
+
+
+def test_every_promise_of_security_has_a_test():
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (DOCS / "security.md").read_text())
+    assert len(named) >= 20
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text(), f"{path}::{name}"
