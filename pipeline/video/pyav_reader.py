@@ -11,7 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from pipeline.video import file_end, orientation
+from pipeline.video import file_end, mp4_index, orientation
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, check_size
 from schemas.errors import MediaError
@@ -99,6 +99,9 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
     size = os.path.getsize(source) if isinstance(source, str) else source.seek(0, os.SEEK_END)
     if size == 0:
         raise MediaError("corrupt", f"{uri} is an empty file; replace it")
+    with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
+        if claimed := mp4_index.too_many_samples(file):
+            raise MediaError("corrupt", f"{uri}: its index claims {claimed} samples, too many for its size; replace it")
     if not isinstance(source, str):
         source.seek(0)
     # Tags that are not UTF-8 are common and do not matter. Only this file may be read: playlists must not open others.
