@@ -84,7 +84,8 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
     if as_json:
         echo(shown_json(result.to_json()).replace("\x7f", r"\u007f"))
     elif form:
-        echo(importlib.import_module("pipeline.report.score_tables").TABLE_FORMATS[form](result.table()))
+        tables = importlib.import_module("pipeline.report.score_tables")
+        echo(without_secrets(tables.TABLE_FORMATS[form](result.table())))
     else:
         echo(without_secrets(result.text()))
     sys.exit(result.exit_code)
@@ -144,9 +145,18 @@ def _complete_retry(args: list[str]) -> Iterator[str]:
         yield f"{RETRY}=all" if is_bare else word
 
 
+class EvaluateCommand(ConfigCommand):
+    """Let `--explain NAME` do without arguments, and with `--json`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+
 def _explain(context: click.Context, _: click.Parameter, name: str | None) -> None:
     if name is not None:
-        echo(PROTOCOLS[name].explain())
+        protocol = PROTOCOLS[name]
+        echo(shown_json(protocol.to_json()) if context.meta["json"] else protocol.explain())
         context.exit()
 
 
@@ -155,7 +165,7 @@ def job(config: type, module: str = "", call: Callable | None = None) -> ConfigC
     return ConfigCommand(config, lambda **options: run_job(config, options, module, call))
 
 
-EVALUATE = job(EvaluateConfig)
+EVALUATE = EvaluateCommand(EvaluateConfig, lambda **options: run_job(EvaluateConfig, options))
 EVALUATE.params.append(
     click.Option(
         ["--explain"],

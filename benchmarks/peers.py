@@ -8,6 +8,7 @@ cases of a protocol are scored by one evaluation, in which each case is a video.
 """
 
 import argparse
+import gzip
 import importlib.util
 import json
 import tempfile
@@ -85,6 +86,31 @@ def compare_expressions(protocol: str, cases: Sequence[dict], folder: Path) -> I
             yield f"{case['name']} {metric}", float(found.at[case["name"], metric]), value
 
 
+def compare_samples(protocol: str, cases: Sequence[dict], folder: Path) -> Iterator[Comparison]:
+    """Compare the scores of each set of samples with candidates: a2d, jhmdb."""
+    for n, case in enumerate(cases):
+        truth, pred = [], []
+        for number, sample in enumerate(case["samples"]):
+            size = dict(zip(("height", "width"), sample["size"], strict=True))
+            ids = {"video_id": f"v{number}", "expression_id": "0", "frame_index": 0, **size}
+            truth.append(ids | {"counts": sample["truth"].encode()})
+            for query, (counts, score) in enumerate(sample["candidates"]):
+                pred.append(ids | {"counts": counts.encode(), "score": score, "query": query})
+        inputs = {"annotations": str(folder / f"{n}-truth.parquet"), "predictions": str(folder / f"{n}-pred.parquet")}
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(truth), inputs["annotations"])
+        pq.write_table(pa.Table.from_pylist(pred), inputs["predictions"])
+        found = _evaluate(protocol, folder, force=True, **inputs).summary["overall"]
+        for metric, value in case["expected"].items():
+            ours = found[metric]
+            yield f"set {n} {metric}", -1.0 if ours is None else ours, -1.0 if value is None else value
+
+
+def sample_sets() -> list[dict[str, Any]]:
+    """Return the sets of samples with the values of MTTR and COCOeval."""
+    return json.loads(gzip.decompress((GOLDEN / "a2d.json.gz").read_bytes()))
+
+
 def compare_all(folder: Path) -> Iterator[tuple[str, list[Comparison]]]:
     """Yield every protocol with its comparisons, golden cases only."""
     labels, expressions = golden_cases("labels"), golden_cases("expression")
@@ -93,6 +119,8 @@ def compare_all(folder: Path) -> Iterator[tuple[str, list[Comparison]]]:
     yield "vos-benchmark", list(compare_frames(labels, folder / "frames"))
     for protocol in EXPRESSION_METRICS:
         yield protocol, list(compare_expressions(protocol, expressions, folder / protocol))
+    for protocol, step in (("a2d", 1), ("jhmdb", 6)):  # the same rule
+        yield protocol, list(compare_samples(protocol, sample_sets()[::step], folder / protocol))
 
 
 def random_frames(count: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -132,7 +160,7 @@ def _score_label_maps(protocol: str, cases: Sequence[dict], folder: Path) -> Eva
     return _evaluate(protocol, folder, annotations=str(folder / "truth"))
 
 
-def _evaluate(protocol: str, folder: Path, **inputs: str) -> EvaluateResult:
+def _evaluate(protocol: str, folder: Path, **inputs: Any) -> EvaluateResult:
     options: Any = {"predictions": str(folder / "pred"), "out": str(folder / "out"), "protocol": protocol}
     return evaluate.run(EvaluateConfig(**options | inputs))
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -83,6 +84,13 @@ def test_help_has_an_example_and_says_what_each_option_is_for(name):
 def test_retry_errors_leaves_the_manifest_alone(words, wanted):
     with COMMANDS["segment"].make_context("segment", words) as context:
         assert context.params | {"manifest": "m", "run": "r", "retry_errors": wanted} == context.params
+
+
+@pytest.mark.parametrize("words", [("--explain", "revos", "--json"), ("--json", "--explain", "revos")])
+def test_explain_as_json(words):
+    document = json.loads(CliRunner().invoke(main, ["evaluate", *words]).stdout)
+    assert (document["name"], document["metrics"][0]) == ("revos", "J&F")
+    assert any("type_id 2" in text for text in document["notes"])
 
 
 def test_explain_needs_nothing_else():

@@ -7,7 +7,7 @@ To add a protocol, add an entry to the list. This module is data that `cli.py` i
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.evaluation.rules import Rules
 
@@ -55,6 +55,24 @@ class Protocol:
 
     def explain(self) -> str:
         """Describe the protocol in lines of up to 80 columns."""
+        lines = [f"{self.name}: {self.title}", ""]
+        for label, text in self.parts():
+            wrapped = textwrap.wrap(text, 68, break_long_words=False, break_on_hyphens=False)
+            lines += [f"{label:<12}{wrapped[0]}", *(" " * 12 + line for line in wrapped[1:])]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return name, title and the parts of the description; notes and rules are lists."""
+        document: dict[str, Any] = {"name": self.name, "title": self.title}
+        for label, text in self.parts():
+            if label in ("note", "rules"):
+                document.setdefault({"note": "notes"}.get(label, label), []).append(text)
+            else:
+                document[label] = text
+        return document | {"metrics": list(self.metrics)}
+
+    def parts(self) -> list[tuple[str, str]]:
+        """Describe the protocol, as pairs of a label and a text."""
         frames = "the annotated frames that the pair lists in the manifest; all annotated frames if it lists none"
         if self.inner_frames:
             frames += "; the first and the last of them are left out"
@@ -86,8 +104,7 @@ class Protocol:
         definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
         if self.rules and not self.unconfirmed:
             definition += "; the masks of a run are the published ones only by the rules below"
-        lines = [f"{self.name}: {self.title}", ""]
-        for label, text in (
+        return [
             ("frames", frames),
             ("void", void if self.void else "void pixels are scored like all others"),
             ("matching", matching),
@@ -98,10 +115,7 @@ class Protocol:
             *(() if self.own else [("definition", definition)]),
             *(("note", note) for note in self.notes),
             *(("rules", text) for text in self._explain_rules()),
-        ):
-            wrapped = textwrap.wrap(text, 68, break_long_words=False, break_on_hyphens=False)
-            lines += [f"{label:<12}{wrapped[0]}", *(" " * 12 + line for line in wrapped[1:])]
-        return "\n".join(lines)
+        ]
 
     def _explain_rules(self) -> Iterator[str]:
         if self.rules:

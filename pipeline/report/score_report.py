@@ -55,14 +55,16 @@ class ScoreReport:
 def build_report(
     scored: ScoreFolder,
     sources: Mapping[str, str | None],
+    origin: Sequence[tuple[str, str]],
     baseline: ScoreFolder | None = None,
     change: dict | None = None,
     warnings: Sequence[str] = (),
 ) -> ScoreReport:
     """Build the page of `scored`.
 
-    sources: where predictions, annotations, manifest and media are now, None: where they were scored. change, warnings:
-    the comparison with `baseline`, of `rvos compare`. Raises InputError if the tables lack what the summary has.
+    sources: where predictions, annotations, manifest and media are now, None: where they were scored. origin: how the
+    page came about, as terms and texts. change, warnings: the comparison with `baseline`, of `rvos compare`. Raises
+    InputError if the tables lack what the summary has.
     """
     pairs: Any = scored.pairs()
     spans = frame_spans(scored)
@@ -79,7 +81,9 @@ def build_report(
     if baseline is not None:
         plots.insert(0, difference.before_and_after(baseline, pairs, main, links))
     metrics = [metric for metric in scored.metrics if metric != "mAP"][: heat_map.MOST_METRICS]
-    content: dict[str, Any] = _summary_content(scored) | {
+    content: dict[str, Any] = _summary_content(scored)
+    content["provenance"] += origin
+    content |= {
         "title": f"{main} report: {short_path(scored.folder)}",
         "pairs": len(pairs),
         "notes": [*scored.summary.get("warnings", []), *warnings, *notes],

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import betaincinv
 
 CONFIDENCE = 0.9  # share of the cuts offered that have the precision, on other videos
-# Found by simulation, see benchmarks/RESULTS.md: at a level of 0.1, cuts are offered so rarely where none has the
-# precision that most of those offered are wrong. Few videos also underestimate how alike their pairs are.
+# Found by simulation, see benchmarks/RESULTS.md: at a level of 0.1, too few of the cuts hold that are offered for weak
+# signals, where they are rare. Few videos also underestimate how alike their pairs are.
 _LEVEL = 0.03
 _LEAST_LIKENESS = 0.2
 _FEWEST_TIMES, _MOST_TIMES = 1.1, 1000  # labels that are worth asking for, as a multiple of those at hand

@@ -85,6 +85,14 @@ def test_the_page_is_complete(page):
     assert "@import" not in style
 
 
+def test_it_says_how_it_came_about(page, data):
+    text = Page(page).text
+    assert f"rvos report {data}/new --out {data}/out --against {data}/old" in text
+    assert f"baseline{data}/old" in text.replace("\n", "").replace(" ", "")
+    assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", text)
+    assert "neither a seed nor a number of resamples" in text
+
+
 def test_hostile_text_stays_text(page):
     found = Page(page)
     assert HOSTILE in found.text

@@ -123,7 +123,8 @@ def value_order(value: object) -> tuple:
 def value_label(value: object) -> str | int | float | bool:
     """Return a value as tables and JSON show it."""
     if isinstance(value, tuple):
-        return " × ".join(str(value_label(part)) for part in value)
+        labels = (value_label(part) for part in value)
+        return " × ".join(f"{label:.4g}" if isinstance(label, float) else str(label) for label in labels)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return str(value) if isinstance(value, Bin) else value  # pyright: ignore[reportReturnType]

@@ -2,7 +2,14 @@
 
 import pytest
 
-from benchmarks.peers import EXPRESSION_METRICS, compare_all, compare_expressions, golden_cases
+from benchmarks.peers import (
+    EXPRESSION_METRICS,
+    compare_all,
+    compare_expressions,
+    compare_samples,
+    golden_cases,
+    sample_sets,
+)
 
 
 def check(compared):
@@ -13,6 +20,11 @@ def check(compared):
 @pytest.mark.parametrize("protocol", EXPRESSION_METRICS)
 def test_expressions(tmp_path, protocol):
     check(list(compare_expressions(protocol, golden_cases("expression"), tmp_path)))
+
+
+@pytest.mark.parametrize("protocol", ["a2d", "jhmdb"])
+def test_samples_with_candidates(tmp_path, protocol):
+    check(list(compare_samples(protocol, sample_sets()[:10], tmp_path)))
 
 
 @pytest.mark.slow

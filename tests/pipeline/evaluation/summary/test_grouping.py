@@ -58,3 +58,7 @@ def test_words_and_expressions_per_video():
     found = sentence_attributes(manifest)
     assert found["words"].tolist() == [3, 0, 1]
     assert found["expressions_per_video"].tolist() == [2, 2, 1]
+
+
+def test_combined_fractions_are_short():
+    assert value_label((4, 12.062143073778875, "a", 3.0)) == "4 × 12.06 × a × 3"
