@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems, uri_problem
 from pipeline.io.parallel import bounded_map
-from pipeline.video import Selection, VideoHeader, picture, probe
+from pipeline.video import Selection, VideoHeader, picture, probe, read_frames
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 
@@ -52,6 +52,7 @@ class CheckResult(JobResult):
     videos: int
     frames: int
     without_length: int
+    decoded: bool  # every video to its end; else header and first frame
     findings: tuple[Finding, ...]
     written: int | None
     skipped: tuple[Skipped, ...]
@@ -65,6 +66,8 @@ class CheckResult(JobResult):
 
     def text(self) -> str:
         lines = [f"{self.manifest}: {self.pairs} pairs in {self.videos} videos, {self.frames} frames"]
+        if not self.decoded:
+            lines.append("only headers and first frames were read; --decode finds damage after them")
         if self.without_length:
             lines.append(f"{self.without_length} videos have no length in their header; only decoding them gives it")
         lines += [one.line() for one in self.skipped]
@@ -81,7 +84,7 @@ class CheckResult(JobResult):
 
 
 def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckResult:
-    """Check every row, open every video once (header and first frame, in parallel), and write num_frames if requested.
+    """Check every row, open every video once, in parallel, and write num_frames if requested.
 
     checkpoint: limits the length of expressions; by default the one of the config, if any.
 
@@ -106,7 +109,11 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
     rows_by_uri = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
     checked = bounded_map(
         lambda rows: _check_video(
-            columns.take(pa.array(rows)).to_pylist(), rows, checkpoint, lengths_matter=not config.write
+            columns.take(pa.array(rows)).to_pylist(),
+            rows,
+            checkpoint,
+            lengths_matter=not config.write,
+            decode=config.decode,
         ),
         rows_by_uri,
         WORKERS,
@@ -126,6 +133,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         videos=len(rows_by_uri),
         frames=frames,
         without_length=without_length,
+        decoded=config.decode,
         findings=tuple(sorted(findings, key=lambda finding: finding.row)),
         written=written,
         skipped=(Skipped(reason=OTHER_FILES, count=len(other_files), first=other_files[0]),) if other_files else (),
@@ -133,7 +141,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
 
 
 def _check_video(
-    rows: list[dict], numbers: np.ndarray, checkpoint: CheckpointInfo | None, *, lengths_matter: bool
+    rows: list[dict], numbers: np.ndarray, checkpoint: CheckpointInfo | None, *, lengths_matter: bool, decode: bool
 ) -> tuple[int | None, list[Finding], list[str]]:
     """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers.
 
@@ -144,6 +152,8 @@ def _check_video(
     uri = rows[0]["video_uri"]
     try:
         header = probe(uri) if uri_problem(uri) is None else None
+        if header and decode:
+            header = replace(header, num_frames=sum(1 for _ in read_frames(uri, Selection())))
         if header and header.names is not None and not picture.is_image(uri):
             others = [storage.join(uri, name) for name in storage.names(uri) if not picture.is_image(name)]
     except MediaError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from pipeline.drawing.overlay import contact_sheet, overlay
+from pipeline.drawing.overlay import caption_of, contact_sheet, overlay
 from pipeline.drawing.write_video import write_mp4
 from pipeline.io import storage
 from pipeline.runs.run import Run
@@ -32,7 +32,7 @@ def draw_run(run: str, annotations: str | None, picture: str, film: str) -> None
     truth = {} if annotations is None else _by_frame(storage.read_table(annotations), "object_id")
     manifest = Run.open(run).manifest().to_pylist()
     pairs = list({pair.get("kind"): pair for pair in reversed(manifest)}.values())[::-1]
-    captions = [f"{pair['video_id']}: {pair['expression']}" for pair in pairs]
+    captions = [caption_of(pair["video_id"], pair["expression"] or "") for pair in pairs]
     drawn = [(caption, list(_draw_pair(pair, predicted, truth))) for caption, pair in zip(captions, pairs, strict=True)]
     drawn = [(caption, frames) for caption, frames in drawn if frames]
     if not drawn:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from pipeline.drawing.overlay import contact_sheet, overlay
+from pipeline.drawing.overlay import caption_of, contact_sheet, overlay
 from pipeline.drawing.write_video import write_gif, write_mp4
 from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage
@@ -53,8 +53,8 @@ def write_overlays(
                 continue
             counts["pairs"] += 1
             score = pair.frames["pair_score"][0].as_py()
-            caption = f"{pair.expression_id}: {pair.row.get('expression') or ''}"
-            rows.append((caption if score is None else f"{caption} ({score:.2f})", sheet_frames))
+            suffix = "" if score is None else f" ({score:.2f})"
+            rows.append((caption_of(pair.expression_id, pair.row.get("expression") or "", suffix), sheet_frames))
         for start in range(0, len(rows), SHEET_ROWS):
             name = "sheet.png" if start == 0 else f"sheet-{start // SHEET_ROWS + 1}.png"
             sheet = contact_sheet(rows[start : start + SHEET_ROWS])

@@ -38,6 +38,8 @@ def decode(content: bytes, uri: str, name: str) -> np.ndarray:
     try:
         count = _count(image)
         pixels = _rgb(image) if count == 1 else None
+    except MemoryError:
+        raise
     except Exception as error:  # damaged data makes Pillow raise many kinds
         raise MediaError("corrupt", f"{uri}: cannot decode the image ({error}); replace it", name) from error
     if pixels is None:
@@ -61,6 +63,8 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
             try:
                 self._image.seek(number)
                 shown = _rgb(self._image)
+            except MemoryError:
+                raise
             except Exception as error:
                 raise Damage(f"frame {number}: {error}") from error
             yield lambda shown=shown: shown

@@ -54,7 +54,17 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             yield lambda frame=frame: self.show(rgb(frame), frame)
 
     def stored(self) -> Iterator[av.VideoFrame]:
-        """Yield each picture as it is stored. Raises Damage where the file is damaged or cut off."""
+        """Yield each picture as it is stored. Raises Damage where the file is damaged or cut off.
+
+        Raises OSError and MemoryError if the disk or the machine, not the file, is at fault.
+        """
+        try:
+            yield from self._decoded()
+        except Damage:
+            _require_readable(self._source)
+            raise
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
         decoded, is_cut = 0, False
         try:
             for packet in self._container.demux(self._stream):
@@ -64,8 +74,9 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
                         raise Damage(f"frame {decoded} is damaged")
                     yield frame
                     decoded += 1
+        except MemoryError:
+            raise
         except FFmpegError as error:
-            _raise_if_unreadable(self._source, error)
             raise Damage(f"then: {error.strerror}") from error
         if is_cut:
             raise Damage("the last of them is cut off")
@@ -108,8 +119,10 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     try:
         return av.open(source, metadata_errors="ignore", options=options)
+    except MemoryError:
+        raise
     except FFmpegError as error:
-        _raise_if_unreadable(source, error)
+        _require_readable(source)
         if error.errno == errno.EINVAL:  # the format is not on the list
             wanted = "use a video file, an image, or a folder of images"
             raise MediaError("corrupt", f"{uri} is not a video file; {wanted}") from error
@@ -117,9 +130,9 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
         raise MediaError("corrupt", reason) from error
 
 
-def _raise_if_unreadable(source: str | BinaryIO, error: FFmpegError) -> None:
-    """Raise OSError if the file, not its content, is at fault: FFmpeg reports both with the same numbers."""
-    if isinstance(error, OSError) and isinstance(source, str):
+def _require_readable(source: str | BinaryIO) -> None:
+    """Raise OSError if the file, not its content, is at fault: FFmpeg reports both alike, or takes both for the end."""
+    if isinstance(source, str):
         with open(source, "rb") as file:
             while file.read(2**20):
                 pass

@@ -1,13 +1,15 @@
 """Read a video of any kind: folder, image or video file, local or remote."""
 
 import contextlib
+import socket
+import unicodedata
 from collections.abc import Callable, Iterator
 
 from pipeline.io import local, storage
 from pipeline.video import folder, picture, select_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, Selection, VideoHeader
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError, MediaError, StorageError
 from schemas.shown import shown
 
 DECODERS = ("pyav", "decord")
@@ -129,8 +131,11 @@ def _media_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise MediaError(
-            "missing", f"{shown(uri)} does not exist; copy the file there, or correct video_uri in a new run"
+        reason = f"{shown(uri)} does not exist; copy the file there, or correct video_uri in a new run"
+        raise MediaError("missing", f"{reason}{_other_form(uri)}") from None
+    except MemoryError:
+        raise StorageError(
+            f"{shown(uri)}: not enough memory on host {socket.gethostname()}; use fewer --actors, or a larger machine"
         ) from None
     except InputError as error:
         raise MediaError("bad_row", str(error)) from error
@@ -138,3 +143,19 @@ def _media_errors(uri: str) -> Iterator[None]:
         if failure := local.machine_failure(error, uri):
             raise failure from None
         raise MediaError("missing", f"cannot read {shown(uri)}: {error}") from error
+
+
+def _other_form(uri: str) -> str:
+    """Return a hint if a file exists whose name looks the same: macOS writes accents as characters of their own."""
+    if uri.isascii() or not storage.is_local(uri):
+        return ""
+    with contextlib.suppress(OSError):
+        folder = "/"
+        for name in storage.absolute(uri).split("/")[1:]:
+            there = storage.names(folder, hidden=True)
+            alike = [one for one in there if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", name)]
+            if name not in there and alike:
+                form = "NFD" if unicodedata.is_normalized("NFD", alike[0]) else "NFC"
+                return f". There is {alike[0]!a}, which looks the same, but is in the Unicode form {form}"
+            folder = storage.join(folder, name)
+    return ""

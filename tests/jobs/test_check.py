@@ -1,6 +1,7 @@
 """`rvos check` on small manifests, and on the real data."""
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from jobs.check import CheckConfig, run
 from jobs.import_dataset import ImportConfig
 from jobs.import_dataset import run as import_dataset
 from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
 from pipeline.video import Selection, read_frames
 from schemas.errors import InputError
 
@@ -194,3 +196,16 @@ def test_on_s3(s3, shared):
     names = [frame.name for frame in read_frames(f"{base}/libby", Selection(step=2))]
     assert names == ["00000", "00002"]
     assert len(list(read_frames(f"{base}/video_90.mov", Selection()))) == 3
+
+
+def test_damage_after_the_first_frame_is_found_by_decoding(write_manifest, shapes, tmp_path):
+    video = Path(read_manifest(shapes[0])["video_uri"][0].as_py()).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(video.replace(video[len(video) // 2 : len(video) * 3 // 4], b"", 1))
+    (tmp_path / "whole.mp4").write_bytes(video)
+    path = write_manifest([{"video_uri": "whole.mp4"}])
+    assert "--decode finds damage" in check(path).text()
+    result = check(path, decode=True)
+    assert (result.exit_code, result.frames) == (0, 12)
+    assert "--decode" not in result.text()
+    result = check(write_manifest([{"video_uri": "cut.mp4"}]), decode=True)
+    assert [finding.status for finding in result.findings] in (["short_read"], ["corrupt"])

@@ -1,13 +1,16 @@
 """What is read must be what was asked."""
 
+import errno
+import os
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
 
 from pipeline.video import Selection, probe, read_frames
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError, MediaError, StorageError
 
 ALL = Selection()
 REAL = {  # file: frames, displayed height and width, count in the header
@@ -162,3 +165,38 @@ def test_unknown_decoder():
 def test_decord_is_imported_only_when_chosen():
     code = "import sys, pipeline.video; sys.exit('decord' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_name_in_another_unicode_form_is_told(tmp_path, make_video):
+    make_video("clip.mp4").rename(tmp_path / unicodedata.normalize("NFD", "Müller é.mp4"))
+    error = error_of(tmp_path / unicodedata.normalize("NFC", "Müller é.mp4"))
+    assert error.status == "missing"
+    assert "looks the same, but is in the Unicode form NFD" in str(error)
+    assert "looks the same" not in str(error_of(tmp_path / "other é.mp4"))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_fails_in_the_middle_of_a_file_is_no_damage(make_video, monkeypatch, number):
+    video = make_video("clip.mp4")
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 3 // 4])
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    assert error_of(video).status in ("corrupt", "short_read")
+    monkeypatch.setattr("pipeline.video.pyav_reader._require_readable", fail)
+    with pytest.raises(StorageError, match="cannot read on host"):
+        list(read_frames(str(video), Selection()))
+
+
+@pytest.mark.parametrize("place", ["pipeline.video.pyav_reader.rgb", "pipeline.video.picture._rgb"])
+def test_a_machine_without_memory_is_no_damage(make_video, make_folder, monkeypatch, place):
+    folder = make_folder("frames", {"00000.png": np.zeros((4, 4, 3), np.uint8)})
+    video = make_video("clip.mp4") if "pyav" in place else folder
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(StorageError, match="not enough memory"):
+        list(read_frames(str(video), Selection()))
