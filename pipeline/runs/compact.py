@@ -112,7 +112,10 @@ def read_document(out: str) -> Compacted | None:
     uri = storage.join(out, DOCUMENT)
     try:
         values: Any = parse_object(storage.read_bytes(uri, limit=100_000_000))
-        return Compacted(**values | {"parts": tuple(CompactedFile(**part) for part in values["parts"])})
+        made = Compacted(**values | {"parts": tuple(CompactedFile(**part) for part in values["parts"])})
+        if odd := [part.name for part in made.parts if not OWN_PART.fullmatch(part.name)]:
+            raise ValueError(f"{odd[0]!a} is not the name of a part")  # it may lead to any other file
+        return made
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:

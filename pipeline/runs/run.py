@@ -1,6 +1,7 @@
 """A run folder: its identity in run.json, the parts of its plan, and its committed units."""
 
 import contextlib
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from schemas.json_text import parse_object
 from schemas.pair import PAIR_COLUMNS
 from schemas.shown import shown_json
 
+UNIT_ID = re.compile(r"[0-9a-f]{20}")  # part of file names
 RUN_JSON = "run.json"
 PLAN_ROW_GROUP = 4096  # rows; a worker reads only the row groups of its unit
 RECEIPT_READERS = 32  # footers read in parallel, which is mostly waiting for storage
@@ -249,7 +251,9 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
         starts = plan.run_starts(ids)
         stops = row + np.append(starts[1:], len(ids))
         sums = np.add.reduceat(frames, starts, dtype=np.int64)
-        names = ids.take(pa.array(starts)).to_pylist()
+        names = [*ids.take(pa.array(starts)).to_pylist(), *([None] if ids.null_count else [])]
+        if odd := [name for name in names if not UNIT_ID.fullmatch(name or "")]:
+            raise InputError(f"{odd[0]!a} in part {part} of the plan is not the id of a unit; start a new run")
         for unit_id, start, stop, total in zip(
             names, (row + starts).tolist(), stops.tolist(), sums.tolist(), strict=True
         ):
