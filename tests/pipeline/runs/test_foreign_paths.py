@@ -26,7 +26,7 @@ def test_ids_of_units_have_their_exact_pattern(name):
 @pytest.mark.parametrize("name", [*ODD, "part-00000-0123456789ab.parquet/../x", "part-00000-0123456789ab.parquet\n"])
 def test_names_of_compacted_parts_have_their_exact_pattern(tmp_path, name):
     part = {"name": name, "pairs": 1, "rows": 1, "bytes": 1}
-    values = {each: "" for each in compact.Compacted.__dataclass_fields__}
+    values = dict.fromkeys(compact.Compacted.__dataclass_fields__, "")
     (tmp_path / compact.DOCUMENT).write_text(json.dumps(values | {"parts": [part]}))
     with pytest.raises(InputError, match="cannot read"):
         compact.read_document(str(tmp_path))
