@@ -24,7 +24,8 @@ def test_a_failing_disk_or_mount_is_no_error_row(tmp_path, video, monkeypatch, n
         raise OSError(number, os.strerror(number))
 
     (tmp_path / "v.mp4").write_bytes(b"x")
-    monkeypatch.setattr("os.path.getsize", fail)
+    monkeypatch.setattr("os.path.getsize", fail)  # of the video file
+    monkeypatch.setattr(local, "open_regular", fail)  # of the pictures in the folder
     uri = video if kind == "folder" else str(tmp_path / "v.mp4")
     with pytest.raises(StorageError, match=f"cannot read on host .*{os.strerror(number)}") as told:
         next(read_frames(uri, Selection()))
@@ -36,6 +37,7 @@ def test_errors_of_one_path_cost_its_row(tmp_path, monkeypatch, number):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
+    (tmp_path / "v.mp4").write_bytes(b"x")
     monkeypatch.setattr("os.path.getsize", fail)
     with pytest.raises(MediaError) as told:
         next(read_frames(str(tmp_path / "v.mp4"), Selection()))
