@@ -9,6 +9,7 @@ from jobs.result import JobResult
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.audit import KINDS, Audit, audit_run
+from pipeline.runs.commit import mixed_text
 from pipeline.runs.compare import compare_with_compacted, compare_with_manifest
 from pipeline.runs.run import Run, read_run_json
 
@@ -74,13 +75,17 @@ def run(config: AuditConfig) -> AuditResult:
         compare_with_manifest(audit, the_run, manifest)
     if config.compacted is not None:
         compare_with_compacted(audit, the_run, storage.absolute(config.compacted))
-    notes = [note for note in (_unsafe(the_run), _seal(the_run, audit)) if note]
+    notes = [note for note in (_unsafe(the_run), _mixed(audit), _seal(the_run, audit)) if note]
     return AuditResult(run=the_run.folder, audit=audit, note="; ".join(notes) or None)
 
 
 def _unsafe(the_run: Run) -> str | None:
     missing = read_run_json(the_run.folder).get("storage", {}).get("missing")
     return f"created with --unsafe-storage: {'; '.join(missing)}" if missing else None
+
+
+def _mixed(audit: Audit) -> str | None:
+    return mixed_text(audit.made_with) if len(audit.made_with) > 1 else None
 
 
 def _seal(the_run: Run, audit: Audit) -> str | None:

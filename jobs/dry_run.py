@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
-from jobs.segment import check_manifest, check_model, plan_options, run_folder
+from jobs.segment import check_manifest, check_model, run_folder
+from jobs.segment_options import plan_options
 from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.runs.retry import to_retry
 from pipeline.runs.run import Run

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
 from jobs.result import JobResult
-from jobs.segment import check_manifest, check_model, frame_options, model_options, plan_options
+from jobs.segment import check_manifest, check_model
+from jobs.segment_options import frame_options, model_options, plan_options
 from pipeline.runs.plan import PlanSize, limited_rows, plan_part
 from pipeline.segment.probe import ProbeTotals, probe_videos
 

@@ -3,35 +3,39 @@
 import hashlib
 import json
 import platform
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
 
 from jobs import check
 from jobs.config.segment import NO_RULES, SegmentConfig
+from jobs.segment_options import frame_options, inference_rules, model_options, plan_options
 from jobs.segment_result import SegmentResult
-from jobs.terminal.progress import RunProgress
-from model.bundled import BUNDLED
-from model.segmenter import CheckpointInfo, InferenceRules
+from jobs.terminal.progress import RunProgress, clock
+from model.segmenter import CheckpointInfo
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import manifest_digest, read_manifest
+from pipeline.runs.attempts import sweep
 from pipeline.runs.commit import Receipt
 from pipeline.runs.log import invocation_log
-from pipeline.runs.plan import PlanOptions
+from pipeline.runs.moved import note_moved_videos, rebased
 from pipeline.runs.retry import to_repair, to_retry
 from pipeline.runs.run import OtherRunError, Run, Unit
-from pipeline.segment.actor import Invocation, ModelOptions, segment_units
+from pipeline.segment.actor import Invocation, segment_units
 from pipeline.segment.bottleneck import find_bottleneck
-from pipeline.segment.clips import FrameOptions, require_context
+from pipeline.segment.clips import require_context
 from pipeline.segment.exclusive import require_groups
+from pipeline.segment.patience import what_is_waited_for, with_patience
 from pipeline.segment.resources import Resources, choose_resources
 from pipeline.segment.totals import RunTotals
 from schemas import access
@@ -40,6 +44,7 @@ from schemas.errors import InfrastructureError, InputError
 from schemas.shown import without_secrets
 from schemas.version import MASKS_VERSION, __version__
 
+CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
 RECORDED_PACKAGES = ("av", "decord2", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
@@ -57,7 +62,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
         retry_statuses=config.retry_statuses,
         allowed=tuple(sorted(access.allowed())),
     )
-    the_run, units, todo = prepare(config)
+    the_run, units, todo = prepare(config, invocation.name)
     with invocation_log(the_run, invocation.name, {"command": asdict(invocation), "units": len(todo)}) as log:
         totals, pool = RunTotals(), Resources()
         if todo:
@@ -67,9 +72,12 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
                     cluster, config.address, config.device, config.pool_size, config.gpus_per_actor
                 )
                 model, frames = model_options(config, threads), frame_options(config)
-                _follow(segment_units(todo, the_run, model, frames, pool, invocation), todo, totals, progress)
+                receipts = segment_units(todo, the_run, model, frames, pool, invocation)
+                over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
+                _follow(with_patience(receipts, config.patience, over), todo, totals, progress)
         _add_earlier(the_run, units, todo, totals)
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
+        sweep(storage.join(the_run.folder, "attempts"), {unit.unit_id for unit in units})
         log |= result.to_json()
     return result
 
@@ -79,53 +87,6 @@ def _installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def frame_options(config: SegmentConfig) -> FrameOptions:
-    return FrameOptions(
-        window=config.window_frames,
-        overlap=config.overlap,
-        max_whole_frames=config.max_whole_frames,
-        frame_step=config.frame_step,
-        decoder=config.decoder,
-        allow_short=config.allow_short,
-        context=config.published.context,
-        exclusive=config.published.exclusive,
-    )
-
-
-def plan_options(config: SegmentConfig) -> PlanOptions:
-    return PlanOptions(
-        frame_step=config.frame_step,
-        unit_frames=config.unit_frames,
-        assume_frames=config.assume_frames,
-        whole_videos=config.published.exclusive,
-    )
-
-
-def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
-    return ModelOptions(
-        checkpoint=BUNDLED if config.is_bundled else storage.absolute(config.checkpoint),
-        device=config.device,
-        threads=threads,
-        short_side=config.short_side,
-        max_size=config.max_size,
-        threshold=config.threshold,
-        precision=config.precision,
-        compiled=config.compile,
-        rules=inference_rules(config),
-    )
-
-
-def inference_rules(config: SegmentConfig) -> InferenceRules:
-    """Return the part of the rules that the model follows."""
-    published = config.published
-    return InferenceRules(
-        pad_to=published.pad_to,
-        lower_case=published.lower_case,
-        nearest=published.nearest,
-        all_candidates=config.candidates == "all",
-    )
 
 
 def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> dict:
@@ -143,13 +104,16 @@ def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> 
     return {"weights": weights, "masks_version": MASKS_VERSION, "precision": config.precision, **options}
 
 
-def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
-    """Check the input, open the run and plan new rows. Returns the run, its units, and those to do, longest first."""
+def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit], list[Unit]]:
+    """Check the input, open the run and plan new rows. Returns the run, its units, and those to do, longest first.
+
+    The order of units of similar length depends on `invocation`, so that two commands do not both do the same.
+    """
     digest = f"{manifest_digest(config.manifest)} {config.limit}"
     inputs, fingerprint, checkpoint = check_model(config)
     folder, exists = run_folder(config, fingerprint, inputs)
     the_run = Run.open(folder) if exists else Run(folder, fingerprint)
-    if config.strict or not exists or not the_run.is_planned_from(digest):
+    if config.strict or config.rebase or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
         paths = ("manifest", "run") if config.is_bundled else ("manifest", "run", "checkpoint")
         absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in paths}
@@ -161,15 +125,32 @@ def prepare(config: SegmentConfig) -> tuple[Run, list[Unit], list[Unit]]:
         }
         if config.rules:
             record["rules"] = {"name": config.rules, "differences": config.differences}
+        for old, new in config.moves:
+            manifest = rebased(manifest, new, old)
         the_run = Run.start(folder, fingerprint, inputs, record, unsafe=config.unsafe_storage)
         the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
+        for old, new in config.moves:
+            manifest = rebased(manifest, old, new)
+        if exists or config.rebase:
+            note_moved_videos(folder, the_run.planned_uris(), manifest)
     units, committed = the_run.units(), the_run.committed()
+    planned = sum(unit.stop - unit.start for unit in units)
+    if config.limit is not None and planned > config.limit:
+        print(
+            f"{planned} pairs are planned already, more than --limit {config.limit}; all of them are segmented",
+            file=sys.stderr,
+        )
     todo = [unit for unit in units if unit.unit_id not in committed]
     damaged = to_repair(the_run, units, committed) if config.repair else []
     todo += damaged
     committed -= {unit.unit_id for unit in damaged}
     todo += [unit for unit, _ in to_retry(the_run, units, committed, config.retry_statuses)]
-    return the_run, units, sorted(todo, key=lambda unit: -unit.pair_frames)
+
+    def order(unit: Unit) -> tuple[int, bytes]:
+        text = f"{invocation} {unit.unit_id}".encode()
+        return -unit.pair_frames.bit_length(), hashlib.blake2b(text, digest_size=8).digest()
+
+    return the_run, units, sorted(todo, key=order)
 
 
 def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[str, bool]:
@@ -227,6 +208,12 @@ def _follow(
     try:
         for receipt in receipts:
             totals.add(receipt)
+            if totals.failed["crash"] >= CRASHES_AT_START and not totals.frames:
+                raise InfrastructureError(
+                    f"the first {totals.failed['crash']} pairs ended their process, and none was segmented: "
+                    f"{totals.errors[0]}. If the machine or the program is the cause, mend it and repeat the command "
+                    "with --retry-errors=crash; otherwise repeat it as it was"
+                )
             units, pairs, work = units + 1, pairs + receipt.pairs, work + planned[receipt.unit_id]
             progress(
                 RunProgress(
@@ -247,6 +234,15 @@ def _follow(
             f"the cluster gave up after {units} of {len(todo)} units: {describe_cause(error)}\n"
             "Committed units are kept; repeat the command to resume."
         ) from error
+
+
+def _say_what_is_waited_for(the_run: Run, invocation: str, pool: Resources, address: str, waited: float) -> None:
+    """Raises InfrastructureError if waiting is no use."""
+    import ray
+
+    needs_gpu, is_local = pool.gpus_per_actor > 0, address == "local"
+    reason = what_is_waited_for(the_run, invocation, needs_gpu, ray.nodes(), is_local=is_local)
+    print(f"no unit was finished in the last {clock(waited)}: {reason}", file=sys.stderr, flush=True)
 
 
 def _add_earlier(the_run: Run, units: list[Unit], todo: list[Unit], totals: RunTotals) -> None:
@@ -275,6 +271,7 @@ def _sum_up(
         there_before=pairs - totals.fresh_pairs,
         failed=dict(totals.failed),
         errors=totals.errors,
+        made_with=dict(totals.made_with),
         frames=totals.frames,
         seconds=round(seconds, 3),
         startup_seconds=round(wall_seconds - seconds, 3),

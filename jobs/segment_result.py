@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from jobs.result import JobResult
 from jobs.terminal.progress import clock
 from model.bundled import NOTE
-from pipeline.runs.commit import SECONDS
+from pipeline.runs.commit import SECONDS, mixed_text
 from pipeline.segment.bottleneck import Bottleneck
 
 
@@ -18,6 +18,7 @@ class SegmentResult(JobResult):
     there_before: int
     failed: dict[str, int]
     errors: list[str]
+    made_with: dict[str, int]  # versions and device -> units
     frames: int  # pair-frames made by this invocation
     seconds: float  # from the start of the first unit to the last commit
     startup_seconds: float  # the rest: reading, planning, starting actors, summing up
@@ -60,6 +61,8 @@ class SegmentResult(JobResult):
             lines.append(f"parity  {self.parity:.2%} of the masks' pixels differ from plain fp32 in a first unit")
         if self.halvings:
             lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
+        if len(self.made_with) > 1:
+            lines.append(f"mixed   {mixed_text(self.made_with)}")
         if self.is_bundled:
             lines.append(f"note    {NOTE}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])

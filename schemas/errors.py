@@ -36,6 +36,10 @@ class InfrastructureError(RvosError):
     exit_code = 3
 
 
+class ProcessError(InfrastructureError):
+    """An unexpected error in the process of an actor, such as one of CUDA. Another process may succeed."""
+
+
 class StorageError(InfrastructureError, OSError):
     """The storage as a whole failed, not one file: no answer after all retries, access denied, disk full."""
 

@@ -77,6 +77,14 @@ class SegmentConfig(RunOptions):
     address: str = option(
         default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to run on. {ADDRESS_HELP}"
     )
+    patience: float = option(
+        default=600.0,
+        above=0,
+        metavar="SECONDS",
+        heading="Resources",
+        help="After so many seconds in which no unit is finished, say what the command waits for, or end with exit "
+        "code 3 if waiting is no use.",
+    )
     retry_errors: str | None = option(
         default=None,
         value_if_bare="all",
@@ -93,6 +101,12 @@ class SegmentConfig(RunOptions):
         default=False,
         heading="Output",
         help="Create the run although its storage cannot keep concurrent writers apart. Start one command at a time.",
+    )
+    rebase: tuple[str, ...] = option(
+        default=(),
+        metavar="OLD=NEW",
+        heading="Retrying",
+        help="Read videos from NEW whose URI in the plan begins with OLD. Repeatable.",
     )
     new_run: str | None = option(
         default=None,
@@ -125,6 +139,8 @@ class SegmentConfig(RunOptions):
             raise InputError(f"--threshold must be between 0 and 1, got {self.threshold}")
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
             raise InputError(f"--actors must be a number, or MIN:MAX as in 1:16, got {self.actors!r}")
+        if wrong := [text for text in self.rebase if not all(text.partition("="))]:
+            raise InputError(f"--rebase must be OLD=NEW, got {wrong[0]!r}")
         if unknown := set(self.retry_statuses) - set(FAILURES):
             raise InputError(
                 f"--retry-errors {', '.join(sorted(unknown))}: choose from {', '.join(FAILURES)}, separated by commas, "
@@ -166,6 +182,11 @@ class SegmentConfig(RunOptions):
         if self.retry_errors is None:
             return ()
         return FAILURES if self.retry_errors == "all" else tuple(self.retry_errors.split(","))
+
+    @property
+    def moves(self) -> list[tuple[str, str]]:
+        """The pairs of --rebase: the start of planned URIs, and what to read in place of it."""
+        return [(old, new) for old, _, new in (text.partition("=") for text in self.rebase)]
 
     @property
     def is_bundled(self) -> bool:

@@ -46,7 +46,8 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
         yield ray.cluster_resources()
         return
     closed = _doors_closed() if address == "local" else contextlib.nullcontext()
-    with _private_folder() as private, _native_stderr_closed(), closed:
+    # Ray prints what happens to its processes to stdout, where the result of the command goes.
+    with _private_folder() as private, _native_stderr_closed(), contextlib.redirect_stdout(sys.stderr), closed:
         _start(address, private)
         try:
             yield ray.cluster_resources()

@@ -53,13 +53,13 @@ def load_manifest(uri: str, *, allow_local: bool = False) -> pa.Table:
     if table.num_rows == 0:
         raise InputError(f"manifest {uri} has no rows")
     # Each distinct URI is made absolute once; the column stays plain strings.
-    encoded = table["video_uri"].combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    folder = storage.parent(uri)
+    chunks, folder = [], storage.parent(uri)
     may_be_local = allow_local or not storage.is_remote(uri)
-    uris = [_absolute(uri, folder, may_be_local) for uri in encoded.dictionary.to_pylist()]
-    column = pa.array(uris, pa.string()).take(encoded.indices)
+    for chunk in table["video_uri"].chunks:  # one by one: all together may have more than 2 GiB
+        encoded = chunk.dictionary_encode()
+        uris = [_absolute(uri, folder, may_be_local) for uri in encoded.dictionary.to_pylist()]
+        chunks.append(pa.array(uris, pa.string()).take(encoded.indices))
+    column = pa.chunked_array(chunks, pa.string())
     return table.set_column(table.column_names.index("video_uri"), "video_uri", column)
 
 

@@ -316,6 +316,13 @@ def remove(uri: str) -> None:
             fs.rm_file(uri)
 
 
+def remove_if_empty(folder: str) -> None:
+    """Remove an empty folder. On object stores there is none."""
+    if not is_remote(folder):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
 def remove_folder(uri: str) -> None:
     """Remove a folder with all its content if it exists."""
     with contextlib.suppress(FileNotFoundError):

@@ -6,6 +6,11 @@ alive: preemption and killed drivers are not the fault of the input. A process h
 death counts against all of them, so the next attempt at each is exclusive: the second death finds the guilty unit.
 
 The ladder: the unit twice, then each of its pairs twice on its own, then an error row for a pair that died twice.
+Between the two, the process must survive a control: the model at work on an empty picture. Deaths during controls show
+that something else kills processes on that host; each of them raises the number of deaths that a verdict needs.
+
+If the driver or the node died too, the unit may be the cause or not. Such units come last, then alone, then pair by
+pair. A pair whose node died twice with it gets no error row: the command refuses it, and names the hosts.
 """
 
 import contextlib
@@ -17,7 +22,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from pipeline.io import storage
@@ -26,6 +31,11 @@ from schemas.pair import PairKey
 
 GRACE_SECONDS = 30.0  # to mark a timeout, before the process is killed without a mark
 MAX_DEATHS = 2  # of a unit, and then of a pair
+STARTING = "_start"  # in place of a unit, in the marker of a process that loads its model
+CONTROL = "_control"  # in place of a unit, in the marker of a control
+CONTROL_SECONDS = 10.0  # that the first control takes; twice as long after each death in one
+MAX_CONTROL_DEATHS = 5  # of processes of one invocation on one host
+BEGIN_TRIES = 5  # of a marker whose folder another process removes
 
 
 class TrackerClosedError(Exception):
@@ -44,6 +54,12 @@ class Marker:
     started: float = field(default_factory=time.time)
     timeout: float | None = None  # seconds
     timed_out: bool = False
+    reason: str | None = None  # the error that ended the process
+
+    @property
+    def runs_here(self) -> bool:
+        """True if its process runs on this host."""
+        return self.host == socket.gethostname() and os.path.exists(f"/proc/{self.pid}")
 
     @classmethod
     def read(cls, uri: str) -> "Marker":
@@ -64,6 +80,12 @@ class Attempt:
     marker: Marker
     _timer: threading.Timer | None = field(default=None, repr=False)
     _devnull: int = -1
+    has_failed: bool = False
+
+    def fail(self, reason: str) -> None:
+        """Note the error that will end this process. The marker stays."""
+        self.has_failed = True
+        storage.write_bytes(self.uri, json.dumps(asdict(replace(self.marker, reason=reason))).encode())
 
     def start_clock(self) -> None:
         """End this process after `marker.timeout` seconds, even if native code hangs. The marker stays."""
@@ -87,6 +109,15 @@ class Attempt:
             storage.write_bytes(self.uri, json.dumps(asdict(replace(self.marker, timed_out=True))).encode())
         finally:
             os._exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The markers of earlier attempts at a unit."""
+
+    deaths: list[Marker] = field(default_factory=list)  # count against it: their driver and node live
+    lost: list[Marker] = field(default_factory=list)  # their driver or node died too, or works on
+    is_busy: bool = False  # a process on this host is at it
 
 
 class AttemptTracker:
@@ -114,14 +145,21 @@ class AttemptTracker:
                 raise TrackerClosedError
             marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self._timeout)
             attempt = Attempt(storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json"), marker)
-            storage.write_bytes(attempt.uri, json.dumps(asdict(marker)).encode(), replace=False)
+            for tries_left in reversed(range(BEGIN_TRIES)):
+                try:
+                    storage.write_bytes(attempt.uri, json.dumps(asdict(marker)).encode(), replace=False)
+                    break
+                except FileNotFoundError:  # another process removes the empty folder
+                    if not tries_left:
+                        raise
             self._in_flight.add(attempt)
             self._exclusive = exclusive
             return attempt
 
     def end(self, attempt: Attempt) -> None:
-        """Remove the marker."""
-        storage.remove(attempt.uri)
+        """Remove the marker, except of a failed attempt."""
+        if not attempt.has_failed:
+            storage.remove(attempt.uri)
         with self._changed:
             self._in_flight.remove(attempt)
             self._changed.notify_all()
@@ -137,45 +175,94 @@ class AttemptTracker:
 
     def deaths(self, unit_id: str) -> list[Marker]:
         """Return the markers of the attempts that count against a unit."""
-        folder, counted = storage.join(self.folder, unit_id), []
+        return self.history(unit_id).deaths
+
+    def history(self, unit_id: str) -> History:
+        """Read the markers of a unit."""
+        folder, deaths, lost, is_busy = storage.join(self.folder, unit_id), [], [], False
         for name in storage.names(folder, missing_ok=True):
             # An attempt of another driver that has just ended, or a marker that is damaged: markers are hints.
             with contextlib.suppress(FileNotFoundError, ValueError):
                 marker = Marker.read(storage.join(folder, name))
-                runs_here = marker.host == socket.gethostname() and os.path.exists(f"/proc/{marker.pid}")
-                if runs_here and marker.pid != os.getpid():
-                    continue
-                if marker.invocation == self.invocation and self._is_alive(marker.node):
-                    counted.append(marker)
-        return counted
+                if marker.runs_here and marker.pid != os.getpid():
+                    is_busy = True
+                elif marker.invocation == self.invocation and self._is_alive(marker.node):
+                    deaths.append(marker)
+                else:
+                    lost.append(marker)
+        return History(deaths, lost, is_busy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryStep:
     """The next attempt at a unit: as a whole, or pair by pair without the pairs that failed.
 
-    `exclusive`: with no other attempt in flight in the process, so that a death shows who caused it.
+    `turn`: 0, 1 after all other units, 2 also on an otherwise idle cluster. `exclusive`: with no other attempt in
+    flight in the process, so that a death shows who caused it.
     """
 
+    turn: int = 0
     pair_by_pair: bool = False
     exclusive: bool = False
     failed_pairs: dict[PairKey, tuple[str, str]] = field(default_factory=dict)  # pair -> status, error
+    after_control: frozenset[PairKey] = frozenset()  # pairs that died once: a control comes before the next attempt
+    control_seconds: float = CONTROL_SECONDS
+    refused: str | None = None  # why the unit cannot be tried again
 
 
-def next_retry_step(deaths: list[Marker]) -> RetryStep:
-    """Return the step of the ladder after these deaths of one unit."""
-    of_pairs = [marker for marker in deaths if marker.pair is not None]
-    if len(deaths) - len(of_pairs) < MAX_DEATHS:
-        return RetryStep(exclusive=bool(deaths))
-    counts = Counter(marker.pair for marker in of_pairs)
-    failed = {}
-    for marker in of_pairs:
-        if counts[marker.pair] < MAX_DEATHS:
+def next_retry_step(history: History, control_deaths: int = 0) -> RetryStep:
+    """Return the step of the ladder after this history of one unit.
+
+    `control_deaths` counts the processes of this invocation and host that died during a control.
+    """
+    deaths, lost = history.deaths, history.lost
+    turn = min(2, max(len(lost), int(history.is_busy)))
+    if sum(marker.pair is None for marker in deaths + lost) < MAX_DEATHS:
+        return RetryStep(turn=turn, exclusive=bool(deaths or lost))
+    counts = Counter(marker.pair for marker in deaths)
+    failed, died = {}, set()
+    for marker in deaths:
+        pair = marker.pair
+        if pair is None:
             continue
-        if marker.timed_out:
-            error = f"timed out after {marker.timeout:g} s even on its own; raise --unit-timeout or fix the video"
-            failed[marker.pair] = "timeout", error
-        else:
-            where = f"node {marker.node}, host {marker.host}"
-            failed[marker.pair] = "crash", f"its process died {MAX_DEATHS} times on it alone ({where}); fix the video"
-    return RetryStep(pair_by_pair=True, exclusive=True, failed_pairs=failed)
+        if marker.timed_out and counts[pair] >= MAX_DEATHS:
+            error = f"timed out after {marker.timeout:g} s even on its own; raise --unit-timeout or replace the video"
+            failed[pair] = "timeout", error
+        elif counts[pair] >= MAX_DEATHS + control_deaths:
+            cause = f": {marker.reason}" if marker.reason else ""
+            where = f"node {marker.node}, host {marker.host}{cause}"
+            error = f"its process died {counts[pair]} times on it alone ({where}); replace the video"
+            failed[pair] = "crash", error
+        elif not marker.timed_out:
+            died.add(pair)
+    return RetryStep(
+        turn=turn,
+        pair_by_pair=True,
+        exclusive=True,
+        failed_pairs=failed,
+        after_control=frozenset(died - failed.keys()),
+        control_seconds=CONTROL_SECONDS * 2**control_deaths,
+        refused=_refusal(lost),
+    )
+
+
+def _refusal(lost: list[Marker]) -> str | None:
+    for pair, count in Counter(marker.pair for marker in lost if marker.pair).items():
+        if count >= MAX_DEATHS:
+            hosts = ", ".join(sorted({f"{marker.host} (node {marker.node})" for marker in lost if marker.pair == pair}))
+            return f"{pair}: its driver or node ended {count} times while it was segmented alone, on {hosts}"
+    return None
+
+
+def sweep(folder: str, done: Collection[str]) -> None:
+    """Remove what earlier attempts at the units `done` left in RUN/attempts, except of processes on this host."""
+    for unit_id in storage.names(folder, missing_ok=True):
+        if unit_id not in done and unit_id not in (STARTING, CONTROL):
+            continue
+        for name in storage.names(storage.join(folder, unit_id), missing_ok=True):
+            uri, is_live = storage.join(folder, unit_id, name), False
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                is_live = Marker.read(uri).runs_here
+            if not is_live:
+                storage.remove(uri)
+        storage.remove_if_empty(storage.join(folder, unit_id))

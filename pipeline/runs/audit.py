@@ -36,6 +36,7 @@ class Audit:
     frames: int = 0
     parts: list[int] = field(default_factory=list)  # of the plan
     generations: int = 0  # sum over units
+    made_with: Counter[str] = field(default_factory=Counter)  # `Receipt.made_with` -> units
     counts: Counter[str] = field(default_factory=Counter)
     listed: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
@@ -64,6 +65,7 @@ class Audit:
         elif receipt.unit_id != unit_id:
             self.find("stale", f"unit {unit_id} is a copy of unit {receipt.unit_id}")
         self.generations += receipt.generation
+        self.made_with[receipt.made_with or "unknown"] += 1
         for kind, text in content.findings:
             self.find(kind, f"unit {unit_id}: {text}")
         for key in planned & content.statuses.keys():

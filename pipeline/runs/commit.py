@@ -7,7 +7,7 @@ object that has error rows, also in one step: readers see either the old object 
 import contextlib
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Self
 
@@ -48,6 +48,7 @@ class Receipt:
     kept_frames: int = 0  # of `frames`: copied likewise
     fresh: bool = True  # False: read from an object that already existed
     run_id: str = ""  # of run.json
+    made_with: str = ""  # versions and device that may change pixels; empty in older units
     sealed: bool = False  # True: the file has a checksum, see `pipeline.io.checksum`
 
     def to_json(self) -> str:
@@ -203,6 +204,12 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
         return replace(Receipt(**values), fresh=False)
     except (ValueError, TypeError, AttributeError) as error:
         raise InfrastructureError(f"{uri}: its receipt is damaged ({error}); run 'rvos audit'") from None
+
+
+def mixed_text(made_with: Mapping[str, int]) -> str:
+    """Describe a run whose units were made with different versions or devices: `Receipt.made_with` -> units."""
+    listed = "; ".join(f"{count} units with {text}" for text, count in sorted(made_with.items()))
+    return f"single pixels may differ between units: {listed}"
 
 
 def unit_pairs(uri: str) -> set[PairKey]:

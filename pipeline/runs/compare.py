@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from pipeline.runs.audit import Audit
 from pipeline.runs.compact import DOCUMENT, CompactedFile, by_pair, compacted_rows, read_document, sorted_rows
+from pipeline.runs.moved import with_planned_uris
 from pipeline.runs.plan import row_hashes
 from pipeline.runs.run import Run
 from schemas.errors import InputError, StorageError
@@ -15,7 +16,7 @@ from schemas.pair import PAIR_COLUMNS, PairKey
 
 def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
     """Add the pairs that only `manifest` or only the plan has, and those whose rows differ."""
-    planned = run.planned_hashes()
+    planned, manifest = run.planned_hashes(), with_planned_uris(manifest, run.folder, run.planned_uris())
     wanted = manifest.select(PAIR_COLUMNS).append_column("row_hash", row_hashes(manifest))
     both = wanted.join(planned, PAIR_COLUMNS, right_suffix="_planned", join_type="full outer")
     for kind, rows, text in (

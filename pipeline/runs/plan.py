@@ -19,6 +19,7 @@ from schemas.pair import PAIR_COLUMNS, PairKey
 SMALLEST_TARGET, LARGEST_TARGET, UNITS_AIMED_AT = 64, 4096, 2000
 VIDEO_TARGETS = 4  # a video of more targets than this is split by expressions
 ROWS_HASHED = 65_536  # in one batch
+LARGE_COLUMN = 2**30  # bytes
 PLAN_COLUMNS = ("unit_id", "row_hash", "pair_frames")
 # The columns that decide the masks of a row. Attributes and num_frames may change without making them wrong.
 HASHED_COLUMNS = ("video_id", "video_uri", "expression_id", "expression", "frames", "frame_indices", "target_frames")
@@ -60,7 +61,7 @@ def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.
         "row_hash": row_hashes(manifest).take(pa.array(rows)),
         "pair_frames": pa.array(lengths[positions], pa.int32()),
     }
-    taken = manifest.take(rows)
+    taken = take_rows(manifest, rows)
     return pa.table(part | {name: taken[name] for name in manifest.column_names})
 
 
@@ -106,6 +107,34 @@ def pair_frames(manifest: pa.Table, options: PlanOptions) -> pa.ChunkedArray:
     return pc.cast(pc.max_element_wise(counts, 1), pa.int32())
 
 
+def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Return `table.take(rows)`, also if a column has more than 2 GiB of text, which take would refuse."""
+    return pa.table({name: _take(table[name], rows) for name in table.column_names}, table.schema)
+
+
+def _take(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    if column.nbytes < LARGE_COLUMN:
+        return column.take(pa.array(rows))
+    large, pieces = column.cast(_large(column.type)), [rows]
+    taken: list[pa.Array] = []
+    while pieces:
+        piece = pieces.pop()
+        try:
+            taken += large.take(pa.array(piece)).cast(column.type).chunks
+        except pa.ArrowInvalid:  # the piece has more than 2 GiB too
+            if len(piece) < 2:
+                raise
+            pieces += [piece[len(piece) // 2 :], piece[: len(piece) // 2]]
+    return pa.chunked_array(taken, column.type)
+
+
+def _large(kind: pa.DataType) -> pa.DataType:
+    """Return the type with 64-bit offsets."""
+    if pa.types.is_list(kind):
+        return pa.large_list(_large(kind.value_type))
+    return {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(kind, kind)
+
+
 def run_starts(ids: pa.Array) -> np.ndarray:
     """Return the position of the first of each run of equal ids, int64 [runs]."""
     return np.flatnonzero(np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)))
@@ -123,6 +152,11 @@ def row_hashes(manifest: pa.Table) -> pa.Array:
     return pa.Array.from_buffers(
         pa.binary(), manifest.num_rows, [None, pa.py_buffer(offsets), pa.py_buffer(bytes(hashes))]
     )
+
+
+def without_query(uris: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return URIs without their query, in which presigned ones have their signature. Local paths stay as they are."""
+    return pc.replace_substring_regex(uris, r"^(\w+://[^?]*)\?.*", r"\1")
 
 
 def compare_with_plan(manifest: pa.Table, planned: pa.Table, source: str) -> pa.Table:
@@ -144,11 +178,11 @@ def compare_with_plan(manifest: pa.Table, planned: pa.Table, source: str) -> pa.
             faults.append(f"{pairs.num_rows} planned rows {what} ({listed}{', ...' if pairs.num_rows > 5 else ''})")
     if faults:
         raise InputError(
-            f"{source} does not extend the plan of this run: {'; '.join(faults)}; restore these rows, or choose "
-            "another run folder"
+            f"{source} does not extend the plan of this run: {'; '.join(faults)}; restore these rows, choose "
+            "another run folder, or use --rebase OLD=NEW if videos have moved"
         )
     new = joined.filter(pc.is_null(joined["row_hash_planned"]))["row"]
-    return manifest.take(pc.sort_indices(new).to_numpy() if not len(new) else np.sort(new.to_numpy()))
+    return take_rows(manifest, np.sort(new.to_numpy()))
 
 
 def limited_rows(new: pa.Table, count: int | None, planned: pa.Table | None, options: PlanOptions) -> pa.Table:
@@ -174,6 +208,8 @@ def _as_text(manifest: pa.Table, name: str) -> pa.ChunkedArray:
     if name not in manifest.column_names:
         return pa.chunked_array([pa.repeat("\x00", manifest.num_rows)])
     column = manifest[name]
+    if name == "video_uri":
+        column = without_query(column)
     if pa.types.is_list(MANIFEST.field(name).type):
         column = pc.cast(column, pa.list_(pa.string()))
         column = pc.if_else(pc.is_null(column), None, pc.binary_join(column, "\x1e"))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.io import output_folder, storage
 from pipeline.io.guarantees import missing_guarantees
 from pipeline.io.parallel import bounded_map
-from pipeline.runs import plan
+from pipeline.runs import moved, plan
 from pipeline.runs.commit import Receipt, read_receipt
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse_object
@@ -45,6 +45,7 @@ class Unit:
     pair_frames: int
     generation: int = 0
     repair: bool = False  # True: replaces an object that cannot be read
+    turn: int = 0  # of `pipeline.runs.attempts.RetryStep`
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,11 @@ class Run:
         names = storage.names(storage.join(self.folder, "plan"), missing_ok=True)
         return sorted(int(name.removesuffix(".parquet")) for name in names if name.endswith(".parquet"))
 
+    def planned_uris(self) -> pa.Table:
+        """Return the distinct video_id and video_uri of the plan."""
+        tables = [self.read_part(part, moved.COLUMNS) for part in self.parts()]
+        return pa.concat_tables(tables).group_by(moved.COLUMNS).aggregate([])
+
     def units(self) -> list[Unit]:
         """Return all planned units, part by part, in the order of the plan: longest first."""
         found = []
@@ -187,7 +193,8 @@ class Run:
         tables = [self.read_part(part) for part in self.parts()]
         if not tables:
             raise InputError(f"{self.folder} has no plan yet")
-        return pa.concat_tables(tables, promote_options="default").drop_columns(list(plan.PLAN_COLUMNS))
+        manifest = pa.concat_tables(tables, promote_options="default").drop_columns(list(plan.PLAN_COLUMNS))
+        return moved.with_present_uris(manifest, self.folder)
 
     @property
     def success_uri(self) -> str:

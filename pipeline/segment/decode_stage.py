@@ -1,14 +1,18 @@
 """First thread of the chain: decode the videos of each unit, window by window."""
 
-from collections.abc import Iterable
+import contextlib
+import socket
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from model.errors import FastModeError
 from model.segmenter import Segmenter
-from pipeline.runs.attempts import AttemptTracker
-from pipeline.segment.channel import Put
+from pipeline.runs.attempts import CONTROL, Attempt, AttemptTracker, TrackerClosedError
+from pipeline.segment.channel import Closed, Put
 from pipeline.segment.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
-from pipeline.segment.events import AttemptEnd, AttemptStart, UnitEnd, UnitJob, UnitStart
+from pipeline.segment.events import AttemptEnd, AttemptStart, Control, UnitEnd, UnitJob, UnitStart
 from pipeline.segment.reachable import Reachable
+from schemas.errors import ProcessError, RvosError, without_secrets
 from schemas.pair import PairKey
 
 
@@ -17,7 +21,8 @@ def decode_units(
 ) -> None:
     """Put the events of each unit (`DecodeEvent`); a window counts with the bytes of its frames.
 
-    Raises StorageError if this machine, not a video, is the likely cause of missing videos.
+    Raises StorageError if this machine, not a video, is the likely cause of missing videos; ProcessError if the decoder
+    raises an unexpected error.
     """
     reachable = Reachable()
     for job in jobs:
@@ -31,11 +36,28 @@ def decode_units(
             attempts = [(pair, [replace(clip, pairs=rows)]) for pair, rows, clip in groups if pair not in failed_pairs]
         put(UnitStart(job, failed))
         for pair, together in attempts:
+            if pair in job.step.after_control:
+                put(Control(tracker.begin(CONTROL, exclusive=True), job.step.control_seconds))
             attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)
             put(AttemptStart(attempt))
-            for event in read_windows(together, options, segmenter.prepare):
-                if isinstance(event, ClipEnd):
-                    reachable.check(event.clip.uri, event.error)
-                put(event, sum(frame.nbytes for frame in event.frames) if isinstance(event, Window) else 0)
+            with noted_by(attempt, lambda: f"unit {job.unit_id}"):  # noqa: B023 - called at once
+                for event in read_windows(together, options, segmenter.prepare):
+                    if isinstance(event, ClipEnd):
+                        reachable.check(event.clip.uri, event.error)
+                    put(event, sum(frame.nbytes for frame in event.frames) if isinstance(event, Window) else 0)
             put(AttemptEnd(attempt))
         put(UnitEnd())
+
+
+@contextlib.contextmanager
+def noted_by(attempt: Attempt | None, where: Callable[[], str]) -> Iterator[None]:
+    """Turn an unexpected error into ProcessError, and note it in the marker of the attempt, which then counts."""
+    try:
+        yield
+    except (RvosError, FastModeError, TrackerClosedError, Closed):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if attempt:
+            attempt.fail(without_secrets(reason))
+        raise ProcessError(f"{where()} on host {socket.gethostname()}: {reason}") from error

@@ -1,6 +1,6 @@
 """Events that the threads of the chain hand to each other, and the job of a unit that starts them.
 
-decode -> model:  UnitStart (AttemptStart (Window* ClipEnd)* AttemptEnd)* UnitEnd
+decode -> model:  UnitStart (Control? AttemptStart (Window* ClipEnd)* AttemptEnd)* UnitEnd
 model -> write:   UnitStart ((Answer* ClipDone)* AttemptEnd)* UnitDone
 """
 
@@ -28,6 +28,7 @@ class UnitJob:
     uri: str
     rows: list[dict]
     run_id: str = ""
+    made_with: str = ""  # for the receipt
     confirm: Callable[[], None] = lambda: None  # called before the commit; raises if the run is gone
     step: RetryStep = field(default_factory=RetryStep)
     replaced: ReplacedObject | None = None
@@ -78,6 +79,14 @@ class AttemptStart:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """An attempt at a picture that no video has, for so many seconds at least."""
+
+    attempt: Attempt
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptEnd:
     attempt: Attempt
 
@@ -110,5 +119,5 @@ class UnitDone:
     stats: SegmenterStats
 
 
-DecodeEvent = UnitStart | AttemptStart | Window | ClipEnd | AttemptEnd | UnitEnd
+DecodeEvent = UnitStart | Control | AttemptStart | Window | ClipEnd | AttemptEnd | UnitEnd
 ModelEvent = UnitStart | Answer | ClipDone | AttemptEnd | UnitDone

@@ -4,23 +4,26 @@ An error of one pair fails that pair only.
 """
 
 import itertools
-import socket
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
 from model.segmenter import Overlap, Segmentation, Segmenter
 from pipeline.io.manifest import length_problem
-from pipeline.runs.attempts import Attempt, TrackerClosedError
-from pipeline.segment.channel import Closed, Put
+from pipeline.runs.attempts import Attempt
+from pipeline.segment.channel import Put
 from pipeline.segment.clips import Clip, ClipEnd, Window
+from pipeline.segment.decode_stage import noted_by
 from pipeline.segment.events import (
     Answer,
     AttemptEnd,
     AttemptStart,
     ClipDone,
+    Control,
     DecodeEvent,
     ModelEvent,
     PairState,
@@ -31,8 +34,9 @@ from pipeline.segment.events import (
     share_failures,
 )
 from pipeline.segment.exclusive import group_of
-from schemas.errors import InfrastructureError, InputError, RvosError
+from schemas.errors import InputError
 
+CONTROL_FRAME = np.zeros((64, 64, 3), np.uint8)
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window in a new run"
 
 
@@ -43,6 +47,7 @@ class ModelStage:
         self.segmenter = segmenter
         self.put = put
         self.timings = UnitTimings()
+        self.unit_id = ""
         self.pairs: list[PairState] = []  # of the current clip
         self.attempt: Attempt | None = None
 
@@ -51,36 +56,38 @@ class ModelStage:
 
         Raises InputError if a fast mode fails or differs too much, before anything of the unit is committed.
         """
-        unit_id, free = "", time.perf_counter()
+        free = time.perf_counter()
         try:
             for event in events:
                 came = time.perf_counter()
                 if isinstance(event, UnitStart):
-                    unit_id, free = event.job.unit_id, max(free, event.job.since)
+                    self.unit_id, free = event.job.unit_id, max(free, event.job.since)
                 self.timings.waiting += max(0.0, came - free)
-                self._handle(event)
+                if isinstance(event, Control | AttemptStart):
+                    self.attempt = event.attempt
+                with noted_by(self.attempt, self._where):
+                    self._handle(event)
                 free = time.perf_counter()
         except FastModeError as error:
-            raise InputError(f"unit {unit_id}: {error}") from None
-        except (RvosError, TrackerClosedError, Closed):
-            raise
-        except Exception as error:
-            video = f", video_id={self.pairs[0].row['video_id']}" if self.pairs else ""
-            reason = str(error).partition("\n")[0]
-            raise InfrastructureError(
-                f"unit {unit_id}{video} on host {socket.gethostname()}: {type(error).__name__}: {reason}"
-            ) from error
+            raise InputError(f"unit {self.unit_id}: {error}") from None
         finally:
             events.close()
             if self.attempt:
                 self.attempt.stop_clock()
 
+    def _where(self) -> str:
+        return f"unit {self.unit_id}" + (f", video_id={self.pairs[0].row['video_id']}" if self.pairs else "")
+
     def _handle(self, event: DecodeEvent) -> None:
         match event:
             case UnitStart():
                 self._hand_on(event)
+            case Control(attempt, seconds):
+                frames, ends = [self.segmenter.prepare(CONTROL_FRAME)], time.monotonic() + seconds
+                list(self.segmenter.segment(frames, CONTROL_FRAME.shape[:2], ["a shape"]))
+                time.sleep(max(0.0, ends - time.monotonic()))
+                self._hand_on(AttemptEnd(attempt))
             case AttemptStart(attempt):
-                self.attempt = attempt
                 attempt.start_clock()
             case Window(clip=clip):
                 self.timings.decode += event.seconds
@@ -98,6 +105,7 @@ class ModelStage:
                 self._hand_on(ClipDone(pairs))
             case AttemptEnd(attempt):
                 attempt.stop_clock()
+                self.attempt = None
                 self._hand_on(event)
             case UnitEnd():
                 done = UnitDone(self.timings, self.segmenter.stats())

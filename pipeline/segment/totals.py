@@ -16,6 +16,7 @@ class RunTotals:
 
     failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
     errors: list[str] = field(default_factory=list)
+    made_with: Counter[str] = field(default_factory=Counter)  # `Receipt.made_with` -> units
     fresh_pairs: int = 0  # this and all below: of this invocation only
     frames: int = 0
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
@@ -26,6 +27,7 @@ class RunTotals:
 
     def add(self, receipt: Receipt) -> None:
         self.failed.update(receipt.failed)
+        self.made_with[receipt.made_with or "unknown"] += 1
         self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
         if receipt.fresh:
             self.fresh_pairs += receipt.pairs - receipt.kept_pairs

@@ -21,7 +21,7 @@ from schemas.shown import without_secrets
 def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
     """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI."""
     job = start.job
-    receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id)
+    receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id, made_with=job.made_with)
     with UnitWriter(job.uri, receipt, job.replaced) as writer:
         for row, status, error in start.failed:
             writer.write(error_row(row, status, error))

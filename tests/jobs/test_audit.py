@@ -14,7 +14,7 @@ import pytest
 from jobs import audit
 from pipeline.io import checksum, storage
 from pipeline.runs.audit import Audit, _planned_units
-from pipeline.runs.commit import RECEIPT_KEY, UnitWriter
+from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.runs.unit_content import UnitContent
@@ -314,6 +314,18 @@ def test_the_text_names_what_was_found(run):
     text = audit.run(audit.AuditConfig(run=run.folder)).text()
     assert "missing    video_id=a expression_id=1 is missing in its unit" in text
     assert text.endswith("NOT clean")
+
+
+def test_units_of_other_versions_are_noted(run):
+    first = run.units()[0].unit_id
+    storage.remove(run.masks_uri(first))
+    with UnitWriter(run.masks_uri(first), Receipt(first, "f", made_with="torch 1, CPU")) as writer:
+        for row in run.rows(run.units()[0]).to_pylist():
+            writer.write(rows_of(row["video_id"], row["expression_id"], 10))
+        writer.commit()
+    result = audit.run(audit.AuditConfig(run=run.folder))
+    assert result.exit_code == 0
+    assert "single pixels may differ between units: 1 units with torch 1, CPU; " in result.text()
 
 
 def test_no_run(tmp_path):

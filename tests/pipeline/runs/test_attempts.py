@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from pipeline.io import storage
-from pipeline.runs.attempts import AttemptTracker, Marker, TrackerClosedError, next_retry_step
+from pipeline.runs.attempts import CONTROL_SECONDS, AttemptTracker, Marker, TrackerClosedError, next_retry_step
 
 UNIT = "u"
 PAIR = ("v", "0")
@@ -77,7 +77,7 @@ def test_a_marker_of_a_newer_version_counts(attempts):
 
 def test_the_ladder(attempts):
     def step():
-        return next_retry_step(attempts.deaths(UNIT))
+        return next_retry_step(attempts.history(UNIT))
 
     assert (step().pair_by_pair, step().exclusive) == (False, False)
     die(attempts)
@@ -93,13 +93,48 @@ def test_the_ladder(attempts):
     status, text = step().failed_pairs[PAIR]
     assert status == "crash"
     assert "died 2 times" in text
+    assert step().after_control == {("v", "1")}
+
+
+def test_deaths_during_controls_raise_the_number_that_a_verdict_needs(attempts):
+    for _ in range(2):
+        die(attempts)
+        die(attempts, PAIR, reason="RuntimeError: CUDA error")
+    for controls in (1, 2):
+        step = next_retry_step(attempts.history(UNIT), controls)
+        assert (step.failed_pairs, step.after_control) == ({}, {PAIR})
+        assert step.control_seconds == CONTROL_SECONDS * 2**controls
+        die(attempts, PAIR, reason="RuntimeError: CUDA error")
+        assert "RuntimeError: CUDA error" in next_retry_step(attempts.history(UNIT), controls).failed_pairs[PAIR][1]
+
+
+@pytest.mark.parametrize("lost", [{"invocation": "driver-0"}, {"node": "node-2"}])
+def test_a_unit_whose_node_or_driver_died_comes_last_then_alone_then_pair_by_pair(attempts, lost):
+    def step():
+        return next_retry_step(attempts.history(UNIT))
+
+    steps = []
+    for pair in (None, None, PAIR, PAIR):
+        die(attempts, pair, **lost)
+        steps.append((step().turn, step().exclusive, step().pair_by_pair, bool(step().refused)))
+    alone = (2, True, True, False)
+    assert steps == [(1, True, False, False), alone, alone, (2, True, True, True)]
+    assert step().failed_pairs == {}
+    assert "video_id=v expression_id=0" in step().refused
+    assert os.uname().nodename in step().refused
+
+
+def test_a_unit_that_another_process_is_at_comes_last(attempts):
+    die(attempts, pid=os.getppid(), invocation="driver-0")
+    step = next_retry_step(attempts.history(UNIT))
+    assert (step.turn, step.exclusive) == (1, False)
 
 
 def test_a_death_by_the_time_limit_is_a_timeout(attempts):
     for _ in range(2):
         die(attempts)
         die(attempts, PAIR, timeout=10.0, timed_out=True)
-    status, text = next_retry_step(attempts.deaths(UNIT)).failed_pairs[PAIR]
+    status, text = next_retry_step(attempts.history(UNIT)).failed_pairs[PAIR]
     assert status == "timeout"
     assert "timed out after 10 s even on its own" in text
 

@@ -99,3 +99,16 @@ def test_changed_and_vanished_rows_are_refused_by_name():
     table = table.set_column(3, "expression", pa.array(["x", "changed"]))
     with pytest.raises(InputError, match="1 planned rows changed .video_id=a expression_id=1"):
         compare_with_plan(table, planned, "m")
+
+
+@pytest.mark.slow
+def test_a_column_of_more_than_two_gigabytes_is_planned():
+    count = 22
+    one = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["x" * (100 * 2**20)]))  # one buffer
+    column = pa.chunked_array([one] * count)
+    ids = [f"v{number:02}" for number in range(count)]
+    rows = {"video_id": ids, "video_uri": ids, "expression_id": ["0"] * count, "expression": ["x"] * count}
+    part = plan_part(pa.table(rows | {"more": column}), "f", PlanOptions())
+    assert part["more"].type == one.type
+    assert (part.num_rows, part.nbytes > 2**31) == (count, True)
+    assert part.schema.equals(part.slice(0, 1).schema)

@@ -5,8 +5,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
+from pipeline.runs.audit import Audit
 from pipeline.runs.commit import Receipt, UnitWriter, read_receipt, unit_pairs
+from pipeline.runs.compare import compare_with_manifest
 from pipeline.runs.log import invocation_log
+from pipeline.runs.moved import moved_videos, note_moved_videos, rebased, with_planned_uris
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from schemas.errors import InfrastructureError, InputError
@@ -189,3 +192,40 @@ def test_a_receipt_of_a_newer_version_is_read_and_a_damaged_one_is_named(run, mo
 def test_logs_are_kept(run):
     run.write_log("1", {"pairs": 3})
     assert json.loads(storage.read_bytes(storage.join(run.folder, "log", "1.json"))) == {"pairs": 3}
+
+
+def at(uri: str) -> pa.Table:
+    rows = [{"video_id": v, "video_uri": uri.format(v), "expression_id": "0", "expression": "x"} for v in "ab"]
+    return pa.Table.from_pylist(rows)
+
+
+def test_fresh_signatures_are_no_change_and_are_used(run):
+    options = PlanOptions()
+    run.extend_plan(at("https://h/{}.mp4?sig=1"), "m", options)
+    run.extend_plan(at("https://h/{}.mp4?sig=2"), "m", options)
+    note_moved_videos(run.folder, run.planned_uris(), at("https://h/{}.mp4?sig=2"))
+    assert run.parts() == [0]
+    assert run.manifest()["video_uri"].to_pylist() == ["https://h/a.mp4?sig=2", "https://h/b.mp4?sig=2"]
+    with pytest.raises(InputError, match="2 planned rows changed"):
+        run.extend_plan(at("https://other/{}.mp4?sig=2"), "m", options)
+    note_moved_videos(run.folder, run.planned_uris(), at("https://h/{}.mp4?sig=1"))
+    assert moved_videos(run.folder) == {}
+
+
+def test_a_corpus_on_another_mount(run):
+    planned, moved = at("/old/{}?.mp4"), at("/new/{}?.mp4")
+    assert rebased(planned, "/old/", "/new/").equals(moved)
+    assert rebased(planned, "/other/", "/new/").equals(planned)
+    run.extend_plan(planned, "m", PlanOptions())
+    with pytest.raises(InputError, match="--rebase OLD=NEW"):
+        run.extend_plan(moved, "m", PlanOptions())
+    run.extend_plan(rebased(moved, "/new/", "/old/"), "m", PlanOptions())
+    note_moved_videos(run.folder, run.planned_uris(), moved)
+    assert run.manifest()["video_uri"].to_pylist() == ["/new/a?.mp4", "/new/b?.mp4"]
+    assert with_planned_uris(moved, run.folder, run.planned_uris())["video_uri"].to_pylist() == [
+        "/old/a?.mp4",
+        "/old/b?.mp4",
+    ]
+    audit = Audit()
+    compare_with_manifest(audit, run, moved)
+    assert audit.clean

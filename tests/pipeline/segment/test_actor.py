@@ -1,8 +1,9 @@
 """An actor without Ray: units in, receipts out, each unit made once."""
 
 import json
+import os
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
-from pipeline.runs.attempts import Marker
+from pipeline.runs.attempts import CONTROL, MAX_CONTROL_DEATHS, Marker, sweep
 from pipeline.runs.audit import audit_run
+from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.retry import to_repair
 from pipeline.runs.run import Run, Unit
@@ -19,6 +21,7 @@ from pipeline.segment import actor
 from pipeline.segment.actor import Invocation, ModelOptions, UnitSegmenter
 from pipeline.segment.clips import FrameOptions
 from schemas.errors import InfrastructureError, InputError
+from schemas.masks import PREDICTIONS
 from tests.pipeline.segment.fake import FakeSegmenter
 
 
@@ -97,6 +100,88 @@ def test_processes_that_die_while_they_start_are_not_restarted_for_ever(run, seg
         storage.write_bytes(uri, json.dumps(marker).encode())
     with pytest.raises(InfrastructureError, match="5 processes have died on host .* while they loaded the model"):
         unit_segmenter(run)
+
+
+def leave_marker(run: Run, unit: Unit, **changes) -> str:
+    marker = asdict(Marker(**{"invocation": "earlier", "node": "node", "pid": 2**22 + 1} | changes))
+    uri = storage.join(run.folder, "attempts", unit.unit_id, f"{os.urandom(4).hex()}.json")
+    storage.write_bytes(uri, json.dumps(marker).encode())
+    return uri
+
+
+def test_a_unit_whose_driver_or_node_died_waits_for_its_turn_and_is_refused_in_the_end(run, segmenter):
+    (unit,) = run.units()
+    made, pair = unit_segmenter(run), ("v", "0")
+
+    def answer(turn: int) -> tuple[str, str]:
+        batch = pa.Table.from_pylist([asdict(replace(unit, turn=turn))])
+        (row,) = made(batch).to_pylist()
+        return row["receipt"], row["reason"]
+
+    leave_marker(run, unit)
+    assert answer(0) == ("", "")
+    leave_marker(run, unit, node="gone", invocation="i")
+    assert answer(1) == ("", "")
+    for _ in range(2):
+        leave_marker(run, unit, pair=pair)
+    receipt, reason = answer(2)
+    assert not receipt
+    assert "video_id=v expression_id=0: its driver or node ended 2 times while it was segmented alone" in reason
+    storage.remove_folder(storage.join(run.folder, "attempts", unit.unit_id))
+    assert json.loads(answer(0)[0])["pairs"] == 2
+
+
+def test_a_host_on_which_processes_die_whatever_they_do_ends_the_command(run, segmenter):
+    (unit,) = run.units()
+    for _ in range(2):
+        leave_marker(run, unit, invocation="i")
+    leave_marker(run, unit, invocation="i", pair=("v", "0"))
+    for _ in range(MAX_CONTROL_DEATHS):
+        leave_marker(run, replace(unit, unit_id=CONTROL), invocation="i")
+    with pytest.raises(InfrastructureError, match="5 processes have died on host .* while they segmented an empty"):
+        call(unit_segmenter(run), unit)
+
+
+def test_a_defect_ends_the_process(run, segmenter, monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(actor.os, "_exit", lambda code: ended.set())
+    segmenter.segment = lambda *_: [][0]
+    threading.Thread(target=call, args=[unit_segmenter(run), *run.units()], daemon=True).start()
+    assert ended.wait(60)
+
+
+def test_what_finished_attempts_leave_is_swept(run):
+    (unit,) = run.units()
+    live, other = leave_marker(run, unit, pid=os.getppid()), replace(unit, unit_id="not-done")
+    for left in (unit, other, replace(unit, unit_id=CONTROL)):
+        leave_marker(run, left)
+    folder = storage.join(run.folder, "attempts")
+    sweep(folder, {unit.unit_id})
+    assert storage.names(folder) == sorted([unit.unit_id, "not-done"])
+    assert storage.names(storage.join(folder, unit.unit_id)) == [storage.file_name(live)]
+
+
+def test_two_commands_that_retry_different_statuses_at_once_both_get_their_pairs(run, segmenter, monkeypatch):
+    (unit,) = run.units()
+    with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", run_id=run.run_id)) as writer:
+        for number, status in enumerate(("missing", "oom")):
+            row = {"video_id": "v", "expression_id": str(number), "status": status, "error": "then"}
+            writer.write(pa.Table.from_pylist([row], schema=PREDICTIONS))
+        writer.commit()
+    again, read, first = replace(unit, generation=1), ReplacedObject.read, [1]
+    missing, oom = unit_segmenter(run, retry_statuses=("missing",)), unit_segmenter(run, retry_statuses=("oom",))
+
+    def read_before_the_other(uri, statuses):
+        found = read(uri, statuses)
+        if first:
+            first.clear()
+            assert call(missing, again)["failed"] == {"oom": 1}
+        return found
+
+    monkeypatch.setattr(ReplacedObject, "read", read_before_the_other)
+    receipt = call(oom, again)
+    assert (receipt["failed"], receipt["frames"], receipt["generation"], receipt["fresh"]) == ({}, 10, 2, True)
+    assert audit_run(run).clean
 
 
 def test_the_clock_of_an_attempt_runs_while_the_model_works(run, segmenter):

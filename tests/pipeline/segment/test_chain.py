@@ -7,12 +7,12 @@ import pytest
 
 from model.errors import FastModeError
 from model.segmenter import SegmenterStats
-from pipeline.runs.attempts import AttemptTracker, RetryStep
+from pipeline.runs.attempts import CONTROL, AttemptTracker, RetryStep
 from pipeline.runs.commit import read_receipt
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InfrastructureError, InputError, ProcessError
 from tests.one_unit import segment_unit
 from tests.pipeline.segment.fake import FakeSegmenter, unit_job
 
@@ -113,6 +113,34 @@ def test_pairs_are_tried_one_by_one_without_those_that_failed(tmp_path, video):
     assert chain.tracker.marks == [f"{what} {name}" for name in names for what in ("begin", "end")]
 
 
+def test_a_control_comes_before_the_second_attempt_at_a_pair_alone(tmp_path, video):
+    chain, segmenter, began = Chain(tmp_path, video), FakeSegmenter(), time.monotonic()
+    step = RetryStep(pair_by_pair=True, exclusive=True, after_control=frozenset({("w", "b")}), control_seconds=0.3)
+    (receipt,) = chain.run(chain.job("w", ("a", "b"), step), segmenter=segmenter)
+    assert (receipt.pairs, receipt.frames) == (2, 10)
+    assert chain.tracker.marks == [f"{what} {name}" for name in ("w a", CONTROL, "w b") for what in ("begin", "end")]
+    assert (1, ["a shape"], None) in segmenter.calls
+    assert time.monotonic() - began > 0.3
+
+
+def test_a_control_that_fails_counts_against_the_host(tmp_path, video):
+    chain, segmenter = Chain(tmp_path, video), FakeSegmenter()
+    segmenter.segment = lambda *_: [][0]  # a broken GPU
+    step = RetryStep(pair_by_pair=True, exclusive=True, after_control=frozenset({("w", "a")}), control_seconds=0.0)
+    with pytest.raises(ProcessError, match="unit w on host .*: IndexError"):
+        list(chain.run(chain.job("w", ["a"], step), segmenter=segmenter))
+    assert [death.reason for death in chain.tracker.history(CONTROL).deaths] == ["IndexError: list index out of range"]
+    assert not chain.tracker.history("w").deaths
+
+
+def test_a_defect_of_the_decoder_counts_against_its_unit(tmp_path, video):
+    chain, segmenter = Chain(tmp_path, video), FakeSegmenter()
+    segmenter.prepare = lambda _: {}["x"]
+    with pytest.raises(ProcessError, match="unit w on host .*: KeyError: 'x'"):
+        list(chain.run(chain.job("w"), segmenter=segmenter))
+    assert [death.reason for death in chain.tracker.history("w").deaths] == ["KeyError: 'x'"]
+
+
 def test_a_defect_ends_all_attempts_and_the_units_before_it_are_committed(tmp_path, video):
     chain = Chain(tmp_path, video)
     receipts = chain.run(chain.job("v"), chain.job("w", ["defect"]), chain.job("x"))
@@ -124,6 +152,8 @@ def test_a_defect_ends_all_attempts_and_the_units_before_it_are_committed(tmp_pa
     assert begun == ended >= {"v", "w"}
     assert log.index("clock on w") < log.index("clock off w") < log.index("end w")
     assert sorted(path.name for path in tmp_path.glob("*.parquet")) == ["v.parquet"]
+    assert [death.reason for death in chain.tracker.history("w").deaths] == ["RuntimeError: shapes do not fit"]
+    assert not chain.tracker.history("x").deaths
 
 
 def test_the_time_that_the_model_waits_is_in_the_receipt(tmp_path, video):

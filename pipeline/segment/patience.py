@@ -1,0 +1,94 @@
+"""Say what a run waits for when nothing has been finished for a while, and end it where waiting is no use."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from pipeline.io import storage
+from pipeline.runs.attempts import STARTING, Marker
+from pipeline.runs.run import Run
+from schemas.errors import InfrastructureError
+
+T = TypeVar("T")
+
+
+def with_patience(items: Iterable[T], seconds: float, when_over: Callable[[float], None]) -> Iterator[T]:
+    """Yield `items`, which a thread takes. Calls `when_over(waited)` each time that none has come for `seconds`.
+
+    `when_over` may raise. The thread then takes one more item at most.
+    """
+    taken: SimpleQueue[tuple[T | None, BaseException | None, bool]] = SimpleQueue()
+    stopped = threading.Event()
+
+    def take() -> None:
+        try:
+            for item in items:
+                taken.put((item, None, False))
+                if stopped.is_set():
+                    return
+            taken.put((None, None, True))
+        except BaseException as error:
+            taken.put((None, error, True))
+
+    threading.Thread(target=take, name="receipts", daemon=True).start()
+    began = time.monotonic()
+    try:
+        while True:
+            try:
+                item, error, is_end = taken.get(timeout=seconds)
+            except Empty:
+                when_over(time.monotonic() - began)
+                continue
+            if error:
+                raise error
+            if is_end:
+                return
+            yield item  # pyright: ignore[reportReturnType]
+            began = time.monotonic()
+    finally:
+        stopped.set()
+
+
+def what_is_waited_for(run: Run, invocation: str, needs_gpu: bool, nodes: list[Mapping], *, is_local: bool) -> str:
+    """Return what an invocation waits for, from the markers of its attempts and the nodes of the cluster.
+
+    Raises InfrastructureError if nothing will come: the cluster has no node, or no process works on this machine.
+    """
+    alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
+    if not alive:
+        raise InfrastructureError("the cluster has no node any more; start it and repeat the command")
+    at_work = sorted(_attempts(run, invocation, alive), key=lambda found: found[1].started)
+    if at_work:
+        unit_id, first = at_work[0]
+        minutes = max(0.0, time.time() - first.started) / 60
+        what = f"the pair {first.pair}" if first.pair else f"unit {unit_id}"
+        what = "loading the model" if unit_id == STARTING else what
+        return (
+            f"{len(at_work)} attempts are under way, the oldest at {what} on host {first.host} for {minutes:.0f} min; "
+            "--unit-timeout limits them"
+        )
+    kind = "GPU" if needs_gpu else "CPU"
+    if not any(node["Resources"].get(kind) for node in alive.values()):
+        return f"no node of the cluster has a {kind}; waiting for one"
+    if is_local:
+        raise InfrastructureError(
+            f"no process works on a unit on host {socket.gethostname()}: processes do not start, or something ends "
+            "them, such as Ray when the memory is nearly full; free memory or use fewer --actors, then repeat"
+        )
+    return f"no process works on a unit; the {len(alive)} nodes of the cluster may be busy with other work"
+
+
+def _attempts(run: Run, invocation: str, alive: Mapping) -> Iterator[tuple[str, Marker]]:
+    """Yield the units of the attempts of an invocation whose processes may live."""
+    folder = storage.join(run.folder, "attempts")
+    for unit_id in storage.names(folder, missing_ok=True):
+        for name in storage.names(storage.join(folder, unit_id), missing_ok=True):
+            with contextlib.suppress(FileNotFoundError, ValueError):  # it has just ended, or is damaged
+                marker = Marker.read(storage.join(folder, unit_id, name))
+                is_gone = marker.host == socket.gethostname() and not marker.runs_here
+                if marker.invocation == invocation and marker.node in alive and not is_gone:
+                    yield unit_id, marker
