@@ -3,8 +3,11 @@
 Memory is one batch of rows and the frames of one pair, for units of any size.
 """
 
+import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +26,8 @@ from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PairKey
 
 ROWS_AT_ONCE = 1024
+LARGE_BYTES = 2 * 2**20  # of the file of a unit
+LARGE_UNITS = threading.Semaphore(2)  # read at once: the footer alone of a unit of 20,000 masks takes 20 MB
 OF_MASKS = ("frame_index", "height", "width", "counts")  # set in the row of a mask, null in an error row
 
 
@@ -62,7 +67,7 @@ class UnitContent:
 
         def read() -> UnitContent:
             content = cls()
-            with storage.local_file(uri) as path:
+            with storage.local_file(uri) as path, LARGE_UNITS if os.path.getsize(path) > LARGE_BYTES else nullcontext():
                 content._check(path, uri, planned, frame_step, allow_short)
             return content
 
