@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from jobs import check
 from jobs.config.segment import NO_RULES, SegmentConfig
 from jobs.segment_options import frame_options, inference_rules, model_options, plan_options
 from jobs.segment_result import SegmentResult
+from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock
 from model.segmenter import CheckpointInfo
 from pipeline.cluster.errors import describe_cause, find_own_error
@@ -136,9 +136,8 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
     units, committed = the_run.units(), the_run.committed()
     planned = sum(unit.stop - unit.start for unit in units)
     if config.limit is not None and planned > config.limit:
-        print(
-            f"{planned} pairs are planned already, more than --limit {config.limit}; all of them are segmented",
-            file=sys.stderr,
+        echo(
+            f"{planned} pairs are planned already, all of them are segmented: --limit {config.limit} is lower", err=True
         )
     todo = [unit for unit in units if unit.unit_id not in committed]
     damaged = to_repair(the_run, units, committed) if config.repair else []
@@ -242,7 +241,7 @@ def _say_what_is_waited_for(the_run: Run, invocation: str, pool: Resources, addr
 
     needs_gpu, is_local = pool.gpus_per_actor > 0, address == "local"
     reason = what_is_waited_for(the_run, invocation, needs_gpu, ray.nodes(), is_local=is_local)
-    print(f"no unit was finished in the last {clock(waited)}: {reason}", file=sys.stderr, flush=True)
+    echo(f"no unit was finished in the last {clock(waited)}: {reason}", err=True)
 
 
 def _add_earlier(the_run: Run, units: list[Unit], todo: list[Unit], totals: RunTotals) -> None:
