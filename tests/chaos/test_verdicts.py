@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.chaos.case import Case, end_of, polls, wait_until
+from tests.chaos.case import end_of, polls
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -31,26 +31,3 @@ def test_workers_that_are_killed_from_outside_leave_no_crash_rows(corpus, cluste
     assert kills >= 3
     case.but(address=cluster.address).finish()
     case.assert_whole(undisturbed, f"{kills} kills of workers from outside in {SECONDS:.0f} s")
-
-
-def test_a_unit_of_killed_drivers_comes_last(corpus, cluster, undisturbed, tmp_path):
-    """As a unit that takes its container with it: the driver dies whenever this unit is under way."""
-    case: Case = corpus.but(run=str(tmp_path / "run"), address=cluster.address)
-    blamed: list[str] = []
-    done, ended = [], set()
-
-    def under_way() -> bool:
-        units = [marker["unit"] for marker in case.attempts().values() if marker["invocation"] not in ended]
-        blamed.extend(units[: 1 - len(blamed)])
-        return bool(blamed) and blamed[0] in units
-
-    for _ in range(2):
-        driver = case.start("--actors", "1")
-        wait_until(under_way, driver)
-        driver.send_signal(signal.SIGKILL)
-        driver.communicate()
-        done.append(len(case.committed()))
-        ended |= {marker["invocation"] for marker in case.attempts().values()}
-    case.finish()
-    case.assert_whole(undisturbed, f"a unit that ended its driver twice; units done at each death: {done}")
-    assert done[1] >= 11  # all but those in work when the first driver died
