@@ -83,7 +83,9 @@ def run(config: DemoConfig) -> DemoResult:
         ids = {"video_id": Path(uri).stem or "video", "expression_id": "0"}
         row = ids | {"video_uri": uri, "expression": config.expression}
         manifest, annotations = write_rows(storage.join(out, "manifest.parquet"), [row], MANIFEST), None
-    segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run")))
+    segmented = segment.run(
+        segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run"), allow_local=config.video is not None)
+    )
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
     scored = reported = None
     if annotations is not None:
