@@ -36,7 +36,7 @@ from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import require_context
 from pipeline.segment.exclusive import require_groups
 from pipeline.segment.patience import what_is_waited_for, with_patience
-from pipeline.segment.resources import Resources, choose_resources
+from pipeline.segment.resources import Resources, actor_bytes, choose_resources
 from pipeline.segment.totals import RunTotals
 from schemas import access
 from schemas.check import Problem, SchemaError
@@ -62,14 +62,20 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
         retry_statuses=config.retry_statuses,
         allowed=tuple(sorted(access.allowed())),
     )
-    the_run, units, todo = prepare(config, invocation.name)
+    the_run, units, todo, short_side = prepare(config, invocation.name)
     with invocation_log(the_run, invocation.name, {"command": asdict(invocation), "units": len(todo)}) as log:
         totals, pool = RunTotals(), Resources()
         if todo:
             storage.remove(the_run.success_uri)
             with connect_to_ray(config.address) as cluster:
                 pool, threads = choose_resources(
-                    cluster, config.address, config.device, config.pool_size, config.gpus_per_actor
+                    cluster,
+                    config.address,
+                    config.device,
+                    config.pool_size,
+                    config.gpus_per_actor,
+                    units=len(todo),
+                    bytes_per_actor=actor_bytes(short_side, config.window_frames or config.max_whole_frames),
                 )
                 model, frames = model_options(config, threads), frame_options(config)
                 receipts = segment_units(todo, the_run, model, frames, pool, invocation)
@@ -104,10 +110,11 @@ def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> 
     return {"weights": weights, "masks_version": MASKS_VERSION, "precision": config.precision, **options}
 
 
-def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit], list[Unit]]:
-    """Check the input, open the run and plan new rows. Returns the run, its units, and those to do, longest first.
+def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit], list[Unit], int]:
+    """Check the input, open the run and plan new rows.
 
-    The order of units of similar length depends on `invocation`, so that two commands do not both do the same.
+    Returns the run, its units, those to do, longest first, and the short side of the model's input. The order of units
+    of similar length depends on `invocation`, so that two commands do not both do the same.
     """
     digest = f"{manifest_digest(config.manifest)} {config.limit}"
     inputs, fingerprint, checkpoint = check_model(config)
@@ -149,7 +156,7 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
         text = f"{invocation} {unit.unit_id}".encode()
         return -unit.pair_frames.bit_length(), hashlib.blake2b(text, digest_size=8).digest()
 
-    return the_run, units, sorted(todo, key=order)
+    return the_run, units, sorted(todo, key=order), inputs["short_side"]
 
 
 def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[str, bool]:

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -109,14 +108,16 @@ def save_checkpoint(
 
 
 def load_model(folder: str | Path) -> ReferFormer:
-    """Load the model on the CPU, in float32 and evaluation mode. Raises CheckpointError."""
+    """Load the model on the CPU, in float32 and evaluation mode. Raises CheckpointError.
+
+    Weights in float32 stay mapped to their file, so that the processes of a machine share the memory.
+    """
     config = read_config(folder)
     with torch.device("meta"):
         found = require_weights(folder, ReferFormer(config))  # so that the model takes no more memory than its file
     model = ReferFormer(config).eval()
-    with torch.no_grad():
-        for name, tensor in _saved_tensors(model.state_dict()).items():
-            tensor.copy_(found[name])
+    weights = {name: found[name].float() for name in _saved_tensors(model.state_dict())}
+    model.load_state_dict(weights, strict=False, assign=True)  # `strict` would ask for the tables too
     return model
 
 

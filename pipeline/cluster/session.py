@@ -20,7 +20,8 @@ START_TRIES = 3
 MAX_FOLDER_BYTES = 30  # of TMPDIR: Ray adds about 75 to it, and a path of a socket may have 107
 REACH_SECONDS = 10
 SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
-WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's waiting threads must not take cores from decoding
+# torch's waiting threads spin briefly, since they wake up slowly, but must not take cores from decoding.
+WORKERS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "500"}
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_NON_TTY_PROGRESS_LOG_INTERVAL": "1000000",

@@ -8,7 +8,11 @@ from ray.data import ActorPoolStrategy
 
 from schemas.errors import InputError
 
-CALLS_AT_ONCE = 4  # of one actor, each with one unit: one decoded, one at the model, one written, one to come
+CALLS_AT_ONCE = 4  # of an actor with a GPU, each with one unit: one decoded, one at the model, one written, one to come
+CALLS_ON_CPU = 2  # decoding takes the same cores as the model, and units that wait in an actor are no work for others
+# Memory of an actor on a CPU: libraries, frames and masks on their way, and what the model holds of one window. The
+# weights are not part of it, since the actors of a machine share them. Measured: at most 430 bytes a pixel.
+ACTOR_BYTES, BYTES_PER_PIXEL = 10**9, 450
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,23 +28,39 @@ class Resources:
     gpus_per_actor: float = 0.0
 
     def pool(self) -> ActorPoolStrategy:
+        calls = CALLS_AT_ONCE if self.gpus_per_actor else CALLS_ON_CPU
         return ActorPoolStrategy(
             min_size=self.min_actors,
             max_size=self.max_actors,
             initial_size=self.max_actors,
-            max_tasks_in_flight_per_actor=CALLS_AT_ONCE,
-            max_concurrent_calls_per_actor=CALLS_AT_ONCE,
+            max_tasks_in_flight_per_actor=calls,
+            max_concurrent_calls_per_actor=calls,
             enable_true_multi_threading=True,  # calls only queue their unit and wait: the model has one thread
         )
 
 
+def actor_bytes(short_side: int, window: int) -> int:
+    """Return the memory that an actor on a CPU needs for windows of `window` frames at this short side."""
+    pixels = window * short_side**2 * 16 // 9
+    return ACTOR_BYTES + BYTES_PER_PIXEL * pixels
+
+
 def choose_resources(
-    cluster: Mapping[str, float], address: str, device: str, pool_size: Sequence[int], gpus_per_actor: float | None
+    cluster: Mapping[str, float],
+    address: str,
+    device: str,
+    pool_size: Sequence[int],
+    gpus_per_actor: float | None,
+    *,
+    units: int = 1,
+    bytes_per_actor: int = ACTOR_BYTES,
 ) -> tuple[Resources, int | None]:
     """Return the actor pool for a cluster with these resources, and torch threads per actor (None on GPUs).
 
-    `pool_size` holds the one or two numbers of --actors, or none. On this machine ("local") the actors must fit.
-    Elsewhere nodes may still be on their way, so --actors is taken as it is. Raises InputError.
+    `pool_size` holds the one or two numbers of --actors, or none. Then each GPU gets an actor, or without GPUs each
+    core, as far as memory (`bytes_per_actor`) and `units` go: one model per core is faster than one model on all cores.
+    On this machine ("local") the actors must fit. Elsewhere nodes may still be on their way, so --actors is taken as
+    it is. Raises InputError.
     """
     gpus, cpus = cluster.get("GPU", 0.0), int(cluster.get("CPU", 0.0))
     share = gpus_per_actor
@@ -49,7 +69,8 @@ def choose_resources(
     if device == "cuda" and not share:
         raise InputError("--device cuda needs a share of a GPU; leave out --gpus-per-actor 0")
     capacity = int(gpus / share + 1e-6) if share else cpus
-    requested = pool_size or [max(1, capacity) if share else 1]
+    in_memory = int(cluster.get("memory", 0.0) // bytes_per_actor)
+    requested = pool_size or [max(1, capacity if share else min(capacity, in_memory, units))]
     may_grow = address != "local" and pool_size
     if requested[0] > capacity and not may_grow:
         each = f"{share:g} GPUs" if share else "one CPU"

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from pipeline.segment.resources import Resources, choose_resources
@@ -13,7 +15,10 @@ def choose(options: dict, cluster: dict) -> tuple[Resources, int | None]:
     ("options", "cluster", "expected"),
     [
         ({}, {"CPU": 8, "GPU": 2}, (2, 2, 1.0)),
-        ({"device": "cpu"}, {"CPU": 8, "GPU": 2}, (1, 1, 0.0)),
+        ({"device": "cpu", "units": 100}, {"CPU": 8, "GPU": 2, "memory": 64e9}, (8, 8, 0.0)),
+        ({"units": 3}, {"CPU": 8, "memory": 64e9}, (3, 3, 0.0)),
+        ({"units": 100, "bytes_per_actor": 4 * 10**9}, {"CPU": 8, "memory": 14e9}, (3, 3, 0.0)),
+        ({"units": 100, "bytes_per_actor": 4 * 10**9}, {"CPU": 8, "memory": 1e9}, (1, 1, 0.0)),
         ({"gpus_per_actor": 0.5}, {"CPU": 8, "GPU": 2}, (4, 4, 0.5)),
         ({"gpus_per_actor": 1 / 3}, {"CPU": 8, "GPU": 1}, (3, 3, 1 / 3)),
         ({"pool_size": [3]}, {"CPU": 8}, (3, 3, 0.0)),
@@ -26,7 +31,7 @@ def choose(options: dict, cluster: dict) -> tuple[Resources, int | None]:
 def test_actors_fit_the_cluster(options, cluster, expected):
     resources, threads = choose(options, cluster)
     assert (resources.min_actors, resources.max_actors, resources.gpus_per_actor) == expected
-    assert (threads is None) == (expected[2] > 0)
+    assert threads == (None if expected[2] else max(1, min(cluster["CPU"], os.cpu_count() or 1) // expected[1]))
 
 
 @pytest.mark.parametrize(
