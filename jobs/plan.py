@@ -12,36 +12,36 @@ from jobs.dry_run import assumption
 from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model
 from jobs.segment_options import frame_options, model_options, plan_options
+from jobs.terminal.progress import show_count
 from pipeline.runs.plan import PlanSize, limited_rows, plan_part
-from pipeline.segment.probe import ProbeTotals, probe_videos
+from pipeline.segment.probe import ProbeTotals, has_gpu, probe_videos
+from pipeline.segment.resources import actor_bytes, choose_resources, this_machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanResult(JobResult):
     """The size of the run, and what it takes on one `machine`; more machines take fewer hours.
 
+    `models` run at once: one on a GPU, next to decoding; or on CPUs one per core, which decode in turn.
     `output_bytes` and `cost` are None where nothing was measured or stated to compute them from.
     """
 
     manifest: str
     extent: PlanSize
     machine: str
+    models: int
     probed_videos: int
     probed_frames: int
-    decode_hours: float
-    model_hours: float
+    hours: float
+    decode_hours: float  # of one core
+    model_hours: float  # of one model
     output_bytes: int | None
     cost: float | None
     bottleneck: str
     notes: tuple[str, ...]
 
-    @property
-    def hours(self) -> float:
-        """Decoding and the model run at the same time, so the longer of the two counts."""
-        return max(self.decode_hours, self.model_hours)
-
     def to_json(self) -> dict:
-        return asdict(self) | {"hours": self.hours}
+        return asdict(self)
 
     def text(self) -> str:
         size = self.extent
@@ -71,32 +71,49 @@ def run(config: PlanConfig) -> PlanResult:
     part = plan_part(rows, fingerprint, plan_options(segment))
     size = PlanSize.of(part)
     stated = config.frames_per_second
-    probe = probe_videos(
-        part,
-        config.probe,
-        frame_options(segment),
-        model_options(segment, None),
-        checkpoint,
-        measure_model=stated is None,
-    )
+    models, threads = 1, None
+    if stated is None and not has_gpu(config.device):
+        needed = actor_bytes(config.short_side or checkpoint.short_side, segment.most_frames)
+        pool, threads = choose_resources(
+            this_machine(), "local", "cpu", (), 0, units=size.units, bytes_per_actor=needed
+        )
+        models = pool.max_actors
+    with show_count("measured") as on_progress:
+        probe = probe_videos(
+            part,
+            config.probe,
+            frame_options(segment),
+            model_options(segment, threads),
+            checkpoint,
+            measure_model=stated is None,
+            on_progress=on_progress,
+        )
     decode = size.video_frames * probe.decode_seconds / probe.frames / 3600
     if stated:
         model = size.pair_frames / stated / 3600
     else:
         per_frame = size.video_frames * probe.shared_seconds + size.pair_frames * probe.pair_seconds
-        model = segment.passes * per_frame / probe.frames / 3600
+        model = segment.passes * per_frame / probe.model_frames / 3600
+    on_cpu = stated is None and not probe.on_gpu
+    hours = (decode + model) / models if on_cpu else max(decode, model)
     comparable = bool(stated or not config.gpu or config.gpu.lower() in probe.device.lower())
     return PlanResult(
         manifest=config.manifest,
         extent=size,
-        machine=(config.gpu or "GPU of the stated speed") if stated else f"machine like this ({probe.device})",
+        machine=(config.gpu or "GPU of the stated speed")
+        if stated
+        else f"machine like this ({probe.device}{f', {models} models at once' if on_cpu else ''})",
+        models=models,
         probed_videos=probe.videos,
         probed_frames=probe.frames,
+        hours=hours,
         decode_hours=decode,
         model_hours=model,
         output_bytes=probe.output_bytes(size),
-        cost=max(decode, model) * config.price if config.price is not None and comparable else None,
-        bottleneck=(
+        cost=hours * config.price if config.price is not None and comparable else None,
+        bottleneck=f"CPU time: {_hours(model)} for the model and {_hours(decode)} for decoding, on {models} cores"
+        if on_cpu
+        else (
             f"the model: {_hours(model)}; decoding takes {_hours(decode)} on one core at the same time"
             if decode <= model
             else f"decoding: {_hours(decode)} on one core, the model only {_hours(model)}; several actors on one GPU "

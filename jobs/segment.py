@@ -75,7 +75,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
                     config.pool_size,
                     config.gpus_per_actor,
                     units=len(todo),
-                    bytes_per_actor=actor_bytes(short_side, config.window_frames or config.max_whole_frames),
+                    bytes_per_actor=actor_bytes(short_side, config.most_frames),
                 )
                 model, frames = model_options(config, threads), frame_options(config)
                 receipts = segment_units(todo, the_run, model, frames, pool, invocation)

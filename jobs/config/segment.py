@@ -52,7 +52,7 @@ class SegmentConfig(RunOptions):
         metavar="N|MIN:MAX",
         heading="Resources",
         help="Number of workers (actors), each with its own copy of the model; with MIN:MAX, as many as the cluster "
-        "can run.  [default: as many as the GPUs hold, else 1]",
+        "can run.  [default: as many as the GPUs hold; without GPUs one per core, if memory and units suffice]",
     )
     gpus_per_actor: float | None = option(
         default=None,
@@ -169,6 +169,11 @@ class SegmentConfig(RunOptions):
     def window_frames(self) -> int | None:
         """Frames of one window; None for the whole video."""
         return None if self.window == "whole" else int(self.window or NO_RULES.window)
+
+    @property
+    def most_frames(self) -> int:
+        """The most frames that the model sees at once."""
+        return self.window_frames or self.max_whole_frames
 
     @property
     def passes(self) -> float:

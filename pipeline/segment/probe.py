@@ -1,6 +1,8 @@
 """Measure speed and output size on the first window of a few videos, to estimate what a whole run takes."""
 
+import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,15 +20,19 @@ from pipeline.segment.write_stage import frame_rows, pair_rows
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
+MODEL_SECONDS = 20.0  # to measure the model; its windows are cut short where it would take longer
+
 
 @dataclass(slots=True)
 class ProbeTotals:
     """Sums over the probed windows. Without a model its seconds stay 0."""
 
     device: str
+    on_gpu: bool
     videos: int = 0
     frames: int = 0
     decode_seconds: float = 0.0
+    model_frames: int = 0  # that the model saw
     shared_seconds: float = 0.0  # of the model, once for all expressions of a video
     pair_seconds: float = 0.0  # of the model and of encoding, for one expression
     tables: list[pa.Table] = field(default_factory=list)  # PREDICTIONS, one pair each
@@ -56,44 +62,71 @@ def probe_videos(
     checkpoint: CheckpointInfo,
     *,
     measure_model: bool,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ProbeTotals:
     """Decode the first window of up to `count` videos of a plan part, from the longest units to the shortest.
 
-    With `measure_model` also segment it. Raises InputError if no video can be read.
+    With `measure_model` also segment it; on a CPU only so many frames and videos as MODEL_SECONDS allow. `on_progress`
+    is called with the videos that are done, and all. Raises InputError if no video can be read.
     """
+    gpu = measure_model and has_gpu(model.device)
     segmenter = model.load() if measure_model else None
-    gpu = measure_model and model.device != "cpu" and torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if gpu else platform.processor() or "CPU"
     positions = ((np.arange(count) + 0.5) / count * part.num_rows).astype(int)
     rows = {row["video_id"]: row for row in part.take(np.unique(positions)).to_pylist()}
     clips, bad = split_rows(list(rows.values()), frames)
-    totals = ProbeTotals(device, failures=[problem for _, problem in bad])
+    totals = ProbeTotals(device, gpu, failures=[problem for _, problem in bad])
     short_side = model.short_side or checkpoint.short_side
 
     def prepare(frame: np.ndarray) -> np.ndarray:
         return checkpoint.resize(frame, short_side, model.max_size)
 
-    for clip in clips:
+    model_frames, ends = None, time.perf_counter() + MODEL_SECONDS
+    for number, clip in enumerate(clips):
+        on_progress(number, len(clips))
+        if totals.videos and not gpu and time.perf_counter() > ends:
+            break
         window = next(read_windows([clip], replace(frames, overlap=0), prepare))
         if isinstance(window, ClipEnd):
             totals.failures.append(f"{clip.uri}: {window.error or 'no frames'}")
             continue
+        totals.videos += 1
+        totals.frames += len(window.frames)
+        totals.decode_seconds += window.seconds
         if segmenter:
-            if not totals.videos and (gpu or model.compiled or model.precision != "fp32"):
-                _warm_up(segmenter, window)
+            if totals.videos == 1 and (gpu or model.compiled or model.precision != "fp32"):
+                _warm_up(segmenter, window if gpu else _first_frames(window, 1))
+            if totals.videos == 1 and not gpu:
+                model_frames = _affordable_frames(segmenter, window, MODEL_SECONDS / len(clips))
+            window = _first_frames(window, model_frames)
             # A first expression also pays for the features of the video, which all expressions share.
             one, table = _time_answer(segmenter, window, 1)
             two, _ = _time_answer(segmenter, window, 2)
             pair = max(0.0, two - one)
             totals.pair_seconds += pair
             totals.shared_seconds += max(0.0, one - pair)
+            totals.model_frames += len(window.frames)
             totals.tables.append(table)
-        totals.videos += 1
-        totals.frames += len(window.frames)
-        totals.decode_seconds += window.seconds
     if not totals.videos:
         raise InputError(f"none of the probed videos could be read; run 'rvos check'. The first: {totals.failures[0]}")
     return totals
+
+
+def has_gpu(device: str) -> bool:
+    """Return True if a model on `device` (an option --device) runs on a GPU of this machine."""
+    return device != "cpu" and torch.cuda.is_available()
+
+
+def _affordable_frames(segmenter: Segmenter, window: Window, seconds: float) -> int:
+    """Return how many frames of a window one and two expressions take `seconds` for, one at least."""
+    first = _first_frames(window, 1)
+    _time_answer(segmenter, first, 1)  # pays for what only a first call does
+    each, _ = _time_answer(segmenter, first, 1)
+    return max(1, int(seconds / (2.5 * each)))
+
+
+def _first_frames(window: Window, count: int | None) -> Window:
+    return replace(window, indices=window.indices[:count], names=window.names[:count], frames=window.frames[:count])
 
 
 def _warm_up(segmenter: Segmenter, window: Window) -> None:

@@ -45,6 +45,12 @@ def actor_bytes(short_side: int, window: int) -> int:
     return ACTOR_BYTES + BYTES_PER_PIXEL * pixels
 
 
+def this_machine() -> dict[str, float]:
+    """Return the cores of this machine, and the memory that Ray would let actors take, as `choose_resources` wants."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {"CPU": len(os.sched_getaffinity(0)), "memory": 0.7 * memory}
+
+
 def choose_resources(
     cluster: Mapping[str, float],
     address: str,

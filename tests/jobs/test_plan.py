@@ -31,11 +31,20 @@ def test_the_whole_is_counted(measured):
 
 def test_hours_and_bytes_are_measured_and_multiplied(measured):
     assert (measured.probed_videos, measured.probed_frames) == (3, 15)
-    assert 0 < measured.decode_hours < measured.model_hours == measured.hours
+    assert 0 < measured.decode_hours < measured.model_hours
+    assert measured.hours == pytest.approx((measured.decode_hours + measured.model_hours) / measured.models)
     assert measured.output_bytes is not None
     assert 108 * 20 < measured.output_bytes < 108 * 5000
     assert "machine like this (CPU, " in measured.text()
-    assert measured.bottleneck.startswith("the model: ")
+    assert measured.bottleneck.startswith("CPU time: ")
+
+
+def test_a_slow_model_is_measured_on_fewer_frames(small, monkeypatch):
+    monkeypatch.setattr("pipeline.segment.probe.MODEL_SECONDS", 0)
+    result = plan.run(plan.PlanConfig(**small))
+    assert (result.probed_videos, result.probed_frames) == (1, 5)  # decoded; the model saw one
+    assert result.model_hours > 0
+    assert result.output_bytes is not None
 
 
 def test_a_cpu_does_not_predict_a_gpu(measured):
