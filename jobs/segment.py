@@ -75,6 +75,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
                     config.pool_size,
                     config.gpus_per_actor,
                     units=len(todo),
+                    masks=sum(unit.pair_frames for unit in todo),
                     bytes_per_actor=actor_bytes(short_side, config.most_frames),
                 )
                 model, frames = model_options(config, threads), frame_options(config)

@@ -13,6 +13,7 @@ CALLS_ON_CPU = 2  # decoding takes the same cores as the model, and units that w
 # Memory of an actor on a CPU: libraries, frames and masks on their way, and what the model holds of one window. The
 # weights are not part of it, since the actors of a machine share them. Measured: at most 430 bytes a pixel.
 ACTOR_BYTES, BYTES_PER_PIXEL = 10**9, 450
+ACTOR_MASKS = 128  # that an actor on a CPU makes at least: to load another model takes seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +60,13 @@ def choose_resources(
     gpus_per_actor: float | None,
     *,
     units: int = 1,
+    masks: int = 10**9,
     bytes_per_actor: int = ACTOR_BYTES,
 ) -> tuple[Resources, int | None]:
     """Return the actor pool for a cluster with these resources, and torch threads per actor (None on GPUs).
 
     `pool_size` holds the one or two numbers of --actors, or none. Then each GPU gets an actor, or without GPUs each
-    core, as far as memory (`bytes_per_actor`) and `units` go: one model per core is faster than one model on all cores.
+    core, as far as memory (`bytes_per_actor`), `units` and `masks` go: one model per core is faster than one on all.
     On this machine ("local") the actors must fit. Elsewhere nodes may still be on their way, so --actors is taken as
     it is. Raises InputError.
     """
@@ -76,7 +78,7 @@ def choose_resources(
         raise InputError("--device cuda needs a share of a GPU; leave out --gpus-per-actor 0")
     capacity = int(gpus / share + 1e-6) if share else cpus
     in_memory = int(cluster.get("memory", 0.0) // bytes_per_actor)
-    requested = pool_size or [max(1, capacity if share else min(capacity, in_memory, units))]
+    requested = pool_size or [max(1, capacity if share else min(capacity, in_memory, units, masks // ACTOR_MASKS))]
     may_grow = address != "local" and pool_size
     if requested[0] > capacity and not may_grow:
         each = f"{share:g} GPUs" if share else "one CPU"
