@@ -75,7 +75,14 @@ def run(config: PlanConfig) -> PlanResult:
     if stated is None and not has_gpu(config.device):
         needed = actor_bytes(config.short_side or checkpoint.short_side, segment.most_frames)
         pool, threads = choose_resources(
-            this_machine(), "local", "cpu", (), 0, units=size.units, bytes_per_actor=needed
+            this_machine(),
+            "local",
+            "cpu",
+            (),
+            0,
+            units=size.units,
+            masks=size.pair_frames,
+            bytes_per_actor=needed,
         )
         models = pool.max_actors
     with show_count("measured") as on_progress:

@@ -84,7 +84,7 @@ def test_errors_are_of_refervos_and_say_what_is_wrong(model, video, expressions,
 @pytest.mark.parametrize(
     ("checkpoint", "options", "message"),
     [
-        ("absent", {}, "no config.json"),
+        ("absent", {}, "config.json: file not found"),
         ("tiny", {"device": "tpu"}, "unknown device"),
         ("tiny", {"threshold": 2}, "0 and 1"),
     ],

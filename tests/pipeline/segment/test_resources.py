@@ -17,6 +17,7 @@ def choose(options: dict, cluster: dict) -> tuple[Resources, int | None]:
         ({}, {"CPU": 8, "GPU": 2}, (2, 2, 1.0)),
         ({"device": "cpu", "units": 100}, {"CPU": 8, "GPU": 2, "memory": 64e9}, (8, 8, 0.0)),
         ({"units": 3}, {"CPU": 8, "memory": 64e9}, (3, 3, 0.0)),
+        ({"units": 100, "masks": 500}, {"CPU": 8, "memory": 64e9}, (3, 3, 0.0)),
         ({"units": 100, "bytes_per_actor": 4 * 10**9}, {"CPU": 8, "memory": 14e9}, (3, 3, 0.0)),
         ({"units": 100, "bytes_per_actor": 4 * 10**9}, {"CPU": 8, "memory": 1e9}, (1, 1, 0.0)),
         ({"gpus_per_actor": 0.5}, {"CPU": 8, "GPU": 2}, (4, 4, 0.5)),
