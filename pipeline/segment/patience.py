@@ -1,56 +1,53 @@
 """Say what a run waits for when nothing has been finished for a while, and end it where waiting is no use."""
 
 import contextlib
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from pipeline.io import storage
 from pipeline.runs.attempts import STARTING, Marker
 from pipeline.runs.run import Run
-from schemas.errors import InfrastructureError
+from schemas.errors import InfrastructureError, RvosError
 
 T = TypeVar("T")
 
 
 def with_patience(items: Iterable[T], seconds: float, when_over: Callable[[float], None]) -> Iterator[T]:
-    """Yield `items`, which a thread takes. Calls `when_over(waited)` each time that none has come for `seconds`.
+    """Yield `items`. Another thread calls `when_over(waited)` each time that none has come for `seconds`.
 
-    `when_over` may raise. The thread then takes one more item at most.
+    If `when_over` raises, the wait ends with its error: the main thread, which must be the one that waits, is
+    interrupted as by Ctrl-C.
     """
-    taken: SimpleQueue[tuple[T | None, BaseException | None, bool]] = SimpleQueue()
-    stopped = threading.Event()
+    began, ended, errors = time.monotonic(), threading.Event(), []
 
-    def take() -> None:
-        try:
-            for item in items:
-                taken.put((item, None, False))
-                if stopped.is_set():
+    def watch() -> None:
+        said = began
+        while not ended.wait(max(0.01, max(began, said) + seconds - time.monotonic())):
+            now = time.monotonic()
+            if now >= max(began, said) + seconds:
+                try:
+                    when_over(now - began)
+                except RvosError as error:
+                    errors.append(error)
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                     return
-            taken.put((None, None, True))
-        except BaseException as error:
-            taken.put((None, error, True))
+                said = time.monotonic()
 
-    threading.Thread(target=take, name="receipts", daemon=True).start()
-    began = time.monotonic()
+    threading.Thread(target=watch, name="patience", daemon=True).start()
     try:
-        while True:
-            try:
-                item, error, is_end = taken.get(timeout=seconds)
-            except Empty:
-                when_over(time.monotonic() - began)
-                continue
-            if error:
-                raise error
-            if is_end:
-                return
-            yield item  # pyright: ignore[reportReturnType]
+        for item in items:
+            yield item
             began = time.monotonic()
+    except KeyboardInterrupt:
+        if errors:
+            raise errors[0] from None
+        raise
     finally:
-        stopped.set()
+        ended.set()
 
 
 def what_is_waited_for(run: Run, invocation: str, needs_gpu: bool, nodes: list[Mapping], *, is_local: bool) -> str:
