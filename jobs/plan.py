@@ -71,20 +71,9 @@ def run(config: PlanConfig) -> PlanResult:
     part = plan_part(rows, fingerprint, plan_options(segment))
     size = PlanSize.of(part)
     stated = config.frames_per_second
-    models, threads = 1, None
-    if stated is None and not has_gpu(config.device):
-        needed = actor_bytes(config.short_side or checkpoint.short_side, segment.most_frames)
-        pool, threads = choose_resources(
-            this_machine(),
-            "local",
-            "cpu",
-            (),
-            0,
-            units=size.units,
-            masks=size.pair_frames,
-            bytes_per_actor=needed,
-        )
-        models = pool.max_actors
+    on_cpu = stated is None and not has_gpu(config.device)
+    short_side = config.short_side or checkpoint.short_side
+    models, threads = _models_on_cpu(size, short_side, segment.most_frames) if on_cpu else (1, None)
     with show_count("measured") as on_progress:
         probe = probe_videos(
             part,
@@ -101,15 +90,16 @@ def run(config: PlanConfig) -> PlanResult:
     else:
         per_frame = size.video_frames * probe.shared_seconds + size.pair_frames * probe.pair_seconds
         model = segment.passes * per_frame / probe.model_frames / 3600
-    on_cpu = stated is None and not probe.on_gpu
     hours = (decode + model) / models if on_cpu else max(decode, model)
     comparable = bool(stated or not config.gpu or config.gpu.lower() in probe.device.lower())
     return PlanResult(
         manifest=config.manifest,
         extent=size,
-        machine=(config.gpu or "GPU of the stated speed")
-        if stated
-        else f"machine like this ({probe.device}{f', {models} models at once' if on_cpu else ''})",
+        machine=(
+            (config.gpu or "GPU of the stated speed")
+            if stated
+            else f"machine like this ({probe.device}{f', {models} models at once' if on_cpu else ''})"
+        ),
         models=models,
         probed_videos=probe.videos,
         probed_frames=probe.frames,
@@ -118,15 +108,29 @@ def run(config: PlanConfig) -> PlanResult:
         model_hours=model,
         output_bytes=probe.output_bytes(size),
         cost=hours * config.price if config.price is not None and comparable else None,
-        bottleneck=f"CPU time: {_hours(model)} for the model and {_hours(decode)} for decoding, on {models} cores"
-        if on_cpu
-        else (
-            f"the model: {_hours(model)}; decoding takes {_hours(decode)} on one core at the same time"
-            if decode <= model
-            else f"decoding: {_hours(decode)} on one core, the model only {_hours(model)}; several actors on one GPU "
-            "(--gpus-per-actor 0.5) decode on several cores"
-        ),
+        bottleneck=_limit(decode, model, models if on_cpu else None),
         notes=tuple(_notes(config, size, probe, comparable)),
+    )
+
+
+def _models_on_cpu(size: PlanSize, short_side: int, window: int) -> tuple[int, int | None]:
+    """Return how many models a run on the CPUs of this machine has, and the threads of each."""
+    memory = actor_bytes(short_side, window)
+    pool, threads = choose_resources(
+        this_machine(), "local", "cpu", (), 0, units=size.units, masks=size.pair_frames, bytes_per_actor=memory
+    )
+    return pool.max_actors, threads
+
+
+def _limit(decode: float, model: float, cores: int | None) -> str:
+    """Say what limits the speed, from hours; `cores` are those that do both, None with a GPU."""
+    if cores is not None:
+        return f"CPU time: {_hours(model)} for the model and {_hours(decode)} for decoding, on {cores} cores"
+    if decode <= model:
+        return f"the model: {_hours(model)}; decoding takes {_hours(decode)} on one core at the same time"
+    return (
+        f"decoding: {_hours(decode)} on one core, the model only {_hours(model)}; several actors on one GPU "
+        "(--gpus-per-actor 0.5) decode on several cores"
     )
 
 

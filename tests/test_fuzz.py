@@ -41,6 +41,7 @@ from pipeline.video import Selection, probe, read_frames
 from schemas import rle
 from schemas.errors import RvosError
 
+pytestmark = pytest.mark.slow
 SECONDS = float(os.environ.get("RVOS_FUZZ_SECONDS", "1"))
 MOST_BYTES = 400_000_000  # that the process may grow by, at one door; the libraries themselves are loaded before
 REFUSALS = (RvosError, OSError, CheckpointError)

@@ -28,7 +28,6 @@ class ProbeTotals:
     """Sums over the probed windows. Without a model its seconds stay 0."""
 
     device: str
-    on_gpu: bool
     videos: int = 0
     frames: int = 0
     decode_seconds: float = 0.0
@@ -75,7 +74,7 @@ def probe_videos(
     positions = ((np.arange(count) + 0.5) / count * part.num_rows).astype(int)
     rows = {row["video_id"]: row for row in part.take(np.unique(positions)).to_pylist()}
     clips, bad = split_rows(list(rows.values()), frames)
-    totals = ProbeTotals(device, gpu, failures=[problem for _, problem in bad])
+    totals = ProbeTotals(device, failures=[problem for _, problem in bad])
     short_side = model.short_side or checkpoint.short_side
 
     def prepare(frame: np.ndarray) -> np.ndarray:

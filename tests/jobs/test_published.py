@@ -5,8 +5,10 @@ Weights follow from their names (`tests.parity`), by the salts in README.md ther
 """
 
 import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,15 +16,20 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
+from jobs.config.segment import SegmentConfig
+from jobs.segment_options import frame_options, model_options
 from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
+from pipeline.segment.events import UnitJob
 from schemas import rle
 from tests import parity
+from tests.one_unit import segment_unit
 
 SALTS = {"resnet50": "r1", "video_swin_t_p4w7": "s6"}
-SIZES = {
-    "ref-youtube-vos": ["--short-side", "96"],
-    "ref-davis17": ["--short-side", "96"],
-    "a2d": ["--short-side", "96", "--max-size", "170"],
+SIZES: dict[str, dict[str, Any]] = {
+    "ref-youtube-vos": {"short_side": 96},
+    "ref-davis17": {"short_side": 96},
+    "a2d": {"short_side": 96, "max_size": 170},
 }
 ROOTS = {"ref-youtube-vos": "ref-youtube-vos", "ref-davis17": "ref-davis", "a2d": "a2d"}
 NEAR = 1e-4  # logits this close to the threshold may fall on either side
@@ -70,7 +77,8 @@ def benchmark(name: str, published: Path, weights: str, out: Path) -> Path:
     root = published / "data" / ROOTS[name]
     if not root.is_dir():
         pytest.skip(f"REFERENCE DATA ABSENT: no {root}")
-    rvos("benchmark", name, root, "--checkpoint", weights, "--out", out, *SIZES[name])
+    sizes = [word for key, size in SIZES[name].items() for word in (f"--{key.replace('_', '-')}", size)]
+    rvos("benchmark", name, root, "--checkpoint", weights, "--out", out, *sizes)
     return out
 
 
@@ -87,12 +95,14 @@ def decoded(row: dict) -> np.ndarray:
 
 def near_threshold(name: str, out: Path, weights: str, key) -> dict:
     """Pixels of each mask whose logit is within NEAR of the threshold, bool [H, W]: they differ between two runs."""
+    rows = read_manifest(str(out / "data/manifest.parquet")).to_pylist()
     found = []
     for sign in (-1, 1):
-        run = out / f"run{sign}"
-        options = ["--rules", name, "--checkpoint", weights, *SIZES[name]]
-        rvos("segment", out / "data/manifest.parquet", run, *options, "--threshold", 1 / (1 + np.exp(sign * NEAR)))
-        found.append({key(row): decoded(row) for row in masks(run)})
+        threshold = 1 / (1 + math.exp(-sign * NEAR))
+        config = SegmentConfig(manifest="", run="", rules=name, checkpoint=weights, threshold=threshold, **SIZES[name])
+        unit = UnitJob(unit_id="0", fingerprint="", uri=str(out / f"{sign}.parquet"), rows=rows)
+        segment_unit(unit, model_options(config, None).load(), frame_options(config))
+        found.append({key(row): decoded(row) for row in pq.read_table(unit.uri).to_pylist()})
     return {each: found[0][each] != found[1][each] for each in found[0]}
 
 
