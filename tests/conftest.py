@@ -34,6 +34,26 @@ def golden() -> Path:
     return ROOT / "tests" / "golden"
 
 
+class Recordings:
+    """A folder of recorded numbers. `/` gives the path of a file; a folder named by the environment may lack some."""
+
+    def __init__(self, folder: Path, may_lack: bool) -> None:
+        self.folder = folder
+        self.may_lack = may_lack
+
+    def __truediv__(self, name: str) -> Path:
+        if self.may_lack and not (self.folder / name).exists():
+            pytest.skip(f"REFERENCE DATA ABSENT: no {name} in {self.folder}")
+        return self.folder / name
+
+
+@pytest.fixture(scope="session")
+def recordings(golden) -> Recordings:
+    """Metrics of published code: ours, or those in the folder that RVOS_METRICS_DIR names."""
+    other = os.environ.get("RVOS_METRICS_DIR")
+    return Recordings(Path(other), True) if other else Recordings(golden / "metrics", False)
+
+
 @pytest.fixture(scope="session")
 def s3_ports() -> Iterator[dict[str, int]]:
     """Free loopback ports for the S3 server, and the AWS environment that leads to it.

@@ -1,7 +1,6 @@
 import base64
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -78,16 +77,15 @@ def run(tmp_path, **options):
     return evaluate.run(EvaluateConfig(out=str(tmp_path / "out"), **options))
 
 
-def test_the_golden_tracks(golden, tmp_path):
-    metrics = Path(os.environ.get("RVOS_METRICS_DIR", golden / "metrics"))
-    result = run(tmp_path, predictions=str(metrics / "pred.parquet"), annotations=str(metrics / "gt.parquet"))
-    expected = json.loads((metrics / "expected_tracks.json").read_text())["global_mean_over_tracks"]["all_frames"]
+def test_the_golden_tracks(recordings, tmp_path):
+    result = run(tmp_path, predictions=str(recordings / "pred.parquet"), annotations=str(recordings / "gt.parquet"))
+    expected = json.loads((recordings / "expected_tracks.json").read_text())["global_mean_over_tracks"]["all_frames"]
     for name in ("J", "F", "J&F"):
         assert result.summary["overall"][name] == pytest.approx(expected[f"{name}_mean"], abs=1e-12)
     assert result.exit_code == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == result.to_json()
     frames = pq.read_table(tmp_path / "out" / "frame_scores.parquet")
-    golden_frames = pq.read_table(metrics / "expected_frames.parquet")
+    golden_frames = pq.read_table(recordings / "expected_frames.parquet")
     assert frames.schema.equals(FRAME_SCORES)
     assert frames.num_rows == 2 * golden_frames.num_rows
     assert sum(frames["value"].to_pylist()) == pytest.approx(
@@ -306,15 +304,15 @@ def sorted_rows(path):
     return table.sort_by([(name, "ascending") for name in names]).to_pylist()
 
 
-def bad_strings(golden):
-    cases = json.loads((golden / "metrics" / "bad_rle.json").read_text())["cases"]
+def bad_strings(recordings):
+    cases = json.loads((recordings / "bad_rle.json").read_text())["cases"]
     return [base64.b64decode(case["counts_base64"]) for case in cases if case["expect"] == "error"]
 
 
-def test_broken_masks_are_named_and_nothing_is_written(tmp_path, golden):
+def test_broken_masks_are_named_and_nothing_is_written(tmp_path, recordings):
     pairs = [manifest_row("a", "e", ["1"])]
     options = {"annotations": annotations(tmp_path, two_objects()), "manifest": manifest(tmp_path, pairs)}
-    for counts in bad_strings(golden):
+    for counts in bad_strings(recordings):
         rows = predicted("a", "e", [LEFT, LEFT, counts, LEFT])
         predictions = write(tmp_path / "p.parquet", rows, PREDICTIONS)
         with pytest.raises(InputError, match="video_id=a expression_id=e.*: frame 00002: prediction: "):

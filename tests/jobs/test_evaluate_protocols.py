@@ -33,14 +33,16 @@ def write(path, table):
 
 
 @pytest.mark.parametrize("frames", ["all_frames", "skip_first_last"])
-def test_davis_tracks(golden, tmp_path, monkeypatch, frames):
+def test_davis_tracks(recordings, tmp_path, monkeypatch, frames):
     name = "davis-semisupervised"
     if frames == "all_frames":
         monkeypatch.setitem(PROTOCOLS, name, replace(PROTOCOLS[name], inner_frames=False))
-    metrics = golden / "metrics"
-    options = {"predictions": str(metrics / "pred.parquet"), "annotations": str(metrics / "gt.parquet")}
+    options = {
+        "predictions": str(recordings / "pred.parquet"),
+        "annotations": str(recordings / "gt.parquet"),
+    }
     found = run(tmp_path, protocol=name, **options)
-    expected = json.loads((metrics / "expected_tracks.json").read_text())
+    expected = json.loads((recordings / "expected_tracks.json").read_text())
     rows = {(row["video_id"], row["expression_id"]): row for row in found.pairs.to_dict("records")}
     decay = "decay_wide_index"
     for track in expected["tracks"]:
@@ -63,9 +65,8 @@ def test_davis_tracks(golden, tmp_path, monkeypatch, frames):
 
 
 @pytest.fixture
-def ref_davis(golden, tmp_path):
-    metrics = golden / "metrics"
-    predictions = pq.read_table(metrics / "refdavis_pred.parquet").to_pylist()
+def ref_davis(recordings, tmp_path):
+    predictions = pq.read_table(recordings / "refdavis_pred.parquet").to_pylist()
     pairs = {}
     for row in predictions:
         annotator, object_id = row.pop("annotator"), row.pop("object_id")
@@ -86,9 +87,9 @@ def ref_davis(golden, tmp_path):
         for (video, e), (a, o) in sorted(pairs.items())
     ]
     (tmp_path / "data").mkdir()
-    write(tmp_path / "data" / "annotations.parquet", pq.read_table(metrics / "refdavis_gt.parquet"))
-    write(tmp_path / "data" / "void.parquet", pq.read_table(metrics / "refdavis_void.parquet"))
-    expected = json.loads((metrics / "refdavis_expected.json").read_text())
+    write(tmp_path / "data" / "annotations.parquet", pq.read_table(recordings / "refdavis_gt.parquet"))
+    write(tmp_path / "data" / "void.parquet", pq.read_table(recordings / "refdavis_void.parquet"))
+    expected = json.loads((recordings / "refdavis_expected.json").read_text())
     return {
         "predictions": write(tmp_path / "p.parquet", predictions),
         "annotations": str(tmp_path / "data"),
@@ -157,9 +158,8 @@ def test_an_object_that_enters_late_with_a_higher_label_does_not_count(tmp_path)
 
 
 @pytest.fixture
-def mevis(golden, tmp_path):
-    metrics = golden / "metrics"
-    videos = json.loads((metrics / "mevis_meta_expressions.json").read_text())["videos"]
+def mevis(recordings, tmp_path):
+    videos = json.loads((recordings / "mevis_meta_expressions.json").read_text())["videos"]
     manifest = [
         {
             "video_id": video,
@@ -173,14 +173,14 @@ def mevis(golden, tmp_path):
         for e, expression in content["expressions"].items()
     ]
     (tmp_path / "data").mkdir()
-    objects = rename(pq.read_table(metrics / "mevis_objects.parquet"), anno_id="object_id")
+    objects = rename(pq.read_table(recordings / "mevis_objects.parquet"), anno_id="object_id")
     write(tmp_path / "data" / "annotations.parquet", objects)
-    write(tmp_path / "data" / "foreground.parquet", pq.read_table(metrics / "revos_foreground.parquet"))
+    write(tmp_path / "data" / "foreground.parquet", pq.read_table(recordings / "revos_foreground.parquet"))
     return {
-        "predictions": str(metrics / "mevis_pred.parquet"),
+        "predictions": str(recordings / "mevis_pred.parquet"),
         "annotations": str(tmp_path / "data"),
         "manifest": write(tmp_path / "manifest.parquet", manifest),
-    }, json.loads((metrics / "mevis_expected.json").read_text())
+    }, json.loads((recordings / "mevis_expected.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ def test_no_target_accuracies_by_hand(tmp_path):
 
 
 @pytest.fixture
-def a2d(golden, tmp_path):
+def a2d(recordings, tmp_path):
     def adapt(name):
-        table = rename(pq.read_table(golden / "metrics" / name), image_id="video_id")
+        table = rename(pq.read_table(recordings / name), image_id="video_id")
         same = {"expression_id": pa.repeat("0", len(table)), "frame_index": pa.array([0] * len(table), pa.int32())}
         for column, values in same.items():
             table = table.append_column(column, values)
@@ -290,7 +290,7 @@ def a2d(golden, tmp_path):
     return {
         "predictions": write(tmp_path / "p.parquet", predictions),
         "annotations": write(tmp_path / "a.parquet", adapt("a2d_gt.parquet")),
-    }, json.loads((golden / "metrics" / "a2d_expected.json").read_text())
+    }, json.loads((recordings / "a2d_expected.json").read_text())
 
 
 def test_one_candidate_per_frame_is_noted_for_map(a2d, tmp_path):
@@ -381,12 +381,11 @@ def test_a_run_with_all_candidates_is_scored_by_the_best_of_each_frame(tmp_path)
     assert run(tmp_path, protocol="a2d", **options).summary["overall"]["mAP"] == pytest.approx(1.0)
 
 
-def test_tables_of_many_row_groups(golden, tmp_path):
-    metrics = golden / "metrics"
+def test_tables_of_many_row_groups(recordings, tmp_path):
     keep = ["bike-packing", "judo", "len-300", "len-001"]
     predictions, truth = (
         table.filter(pc.is_in(table["video_id"], pa.array(keep)))
-        for table in (pq.read_table(metrics / name) for name in ("pred.parquet", "gt.parquet"))
+        for table in (pq.read_table(recordings / name) for name in ("pred.parquet", "gt.parquet"))
     )
     for name, size in (("one", 10_000), ("many", 50)):
         pq.write_table(predictions, tmp_path / f"{name}.parquet", row_group_size=size)

@@ -55,10 +55,10 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(size):
             call()
 
 
-def test_known_broken_strings(golden):
+def test_known_broken_strings(recordings):
     words = {"total": "total", "no runs": "empty", "continuation": "truncated", "outside": "outside"}
     words["zero"] = "negative"
-    for case in json.loads((golden / "metrics" / "bad_rle.json").read_text())["cases"]:
+    for case in json.loads((recordings / "bad_rle.json").read_text())["cases"]:
         counts = base64.b64decode(case["counts_base64"])
         if case["expect"] == "accept":
             size = [case["height"], case["width"]]

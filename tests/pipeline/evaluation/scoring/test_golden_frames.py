@@ -1,8 +1,6 @@
 """J and F of every golden frame, to the last bit, and the means over tracks."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +18,9 @@ COUNTS = ("inter", "union", "n_gt", "n_pred", "gt_match", "pred_match")
 
 
 @pytest.fixture(scope="module")
-def metrics(golden) -> Path:
-    return Path(os.environ.get("RVOS_METRICS_DIR", golden / "metrics"))
-
-
-@pytest.fixture(scope="module")
-def scored(metrics):
-    truth = Annotations.open(str(metrics / "gt.parquet"))
-    source = ParquetPredictions((str(metrics / "pred.parquet"),))
+def scored(recordings):
+    truth = Annotations.open(str(recordings / "gt.parquet"))
+    source = ParquetPredictions((str(recordings / "pred.parquet"),))
     tasks, extra, _ = plan_scoring(
         source, pairs_from_annotations(truth.keys_by_video(), truth.key, False), whole_videos=False
     )
@@ -36,9 +29,9 @@ def scored(metrics):
     return [row for task in tasks for row in scorer(task).to_pylist()]
 
 
-def test_frames(metrics, scored):
+def test_frames(recordings, scored):
     expected = {}
-    for row in pq.read_table(metrics / "expected_frames.parquet").to_pylist():
+    for row in pq.read_table(recordings / "expected_frames.parquet").to_pylist():
         expected[row["video_id"], row["expression_id"], row["frame_index"]] = row
     found = 0
     for score in scored:
@@ -49,11 +42,11 @@ def test_frames(metrics, scored):
     assert found == len(expected)
 
 
-def test_counts(metrics):
+def test_counts(recordings):
     from pipeline.evaluation.metrics import count_pixels
 
-    truth, prediction = (pq.read_table(metrics / name) for name in ("gt.parquet", "pred.parquet"))
-    expected = pq.read_table(metrics / "expected_frames.parquet")
+    truth, prediction = (pq.read_table(recordings / name) for name in ("gt.parquet", "pred.parquet"))
+    expected = pq.read_table(recordings / "expected_frames.parquet")
     rows = len(truth)
     strings = pa.concat_tables([truth, prediction])["counts"].cast(pa.large_binary()).combine_chunks()
     _, starts, data = strings.buffers()
@@ -71,8 +64,8 @@ def test_counts(metrics):
     np.testing.assert_array_equal(counts[:, :6], np.stack([expected[name].to_numpy() for name in COUNTS], axis=1))
 
 
-def test_tracks(metrics, scored):
-    expected = json.loads((metrics / "expected_tracks.json").read_text())
+def test_tracks(recordings, scored):
+    expected = json.loads((recordings / "expected_tracks.json").read_text())
     means = {(score["video_id"], score["expression_id"]): tuple(score["values"][:2]) for score in scored}
     for track in expected["tracks"]:
         wanted = track["all_frames"]["J"]["mean"], track["all_frames"]["F"]["mean"]
