@@ -5,7 +5,7 @@ from jobs.config.options import command_config, option
 
 @command_config
 class MediaOptions:
-    """What the rows of a manifest may make the command open."""
+    """Limits on the addresses and paths that the rows of a manifest may open."""
 
     allow_private: bool = option(
         default=False,

@@ -157,7 +157,7 @@ def read_again(read: Callable[[], Result]) -> Result:
 
 
 def read_bytes(uri: str, limit: int = MAX_BYTES) -> bytes:
-    """Return the content of a file. Raises OSError (EFBIG) if it has more than `limit` bytes, whatever size is told."""
+    """Return the content of a file. Raises OSError (EFBIG) if more than `limit` bytes come."""
     return read_again(lambda: _read_bytes(uri, limit))
 
 

@@ -59,7 +59,7 @@ class VideoMasks:
 
     @property
     def masks(self) -> np.ndarray:
-        """All masks, bool [T, H, W], decoded anew each time."""
+        """All masks, bool [T, H, W]. Each access decodes them again."""
         decoded = np.empty((len(self.counts), self.height, self.width), bool)
         for number, counts in enumerate(self.counts):
             decoded[number] = rle.decode(counts, self.height, self.width)

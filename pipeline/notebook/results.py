@@ -46,7 +46,7 @@ def read_masks(
 def read_pairs(run: str | PathLike[str]) -> pa.Table:
     """Return the pairs of a run, or of a manifest: one row for each, with its sentence and attributes.
 
-    Raises InputError if there is no such run or manifest.
+    Raises InputError if `run` is neither a run nor a manifest.
     """
     uri = storage.absolute(fspath(run))
     return Run.open(uri).manifest() if is_run(uri) else read_manifest(uri)

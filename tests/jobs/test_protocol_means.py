@@ -126,7 +126,7 @@ def test_the_sign_of_the_change_is_that_of_the_protocol(tmp_path):
 
 
 def test_the_plot_over_time_shows_the_mean_of_the_protocol(tmp_path):
-    """Of masks that do not change over time; the three pairs of type 2, which ReVOS leaves out, are left out."""
+    """Scores of masks that do not change over time, without the three pairs of type 2, which ReVOS leaves out."""
     pairs = [(f"v{n}", 10, int(n >= 8), 9 if n >= 8 else 5, 5) for n in range(12)]
     scored = ScoreFolder.open(evaluated(tmp_path, "revos", [*pairs, *((f"w{n}", 10, 2, 1, 1) for n in range(3))])[0])
     spans = frame_spans(scored)

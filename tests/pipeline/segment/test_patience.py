@@ -1,4 +1,4 @@
-"""What a command says, and when it gives up, if nothing is finished."""
+"""A command that finishes nothing for a while says what it waits for, or gives up."""
 
 import json
 import os
