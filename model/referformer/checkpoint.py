@@ -13,14 +13,14 @@ import json
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model.errors import CheckpointError, read_document, require_checkpoint_file
 from model.referformer.config import ReferFormerConfig
@@ -52,7 +52,7 @@ def load_published(path: str | Path, config: ReferFormerConfig) -> PublishedWeig
     names of the box heads, and names that nothing reads. Raises CheckpointError if the file cannot be read safely, or
     with a list of all names that are missing, unknown, of another shape or not floating-point.
     """
-    model = ReferFormer(config)
+    model = model_without_values(config)
     found, tables = read_pth(path), _integer_buffers(model)
     state: dict[str, Tensor] = {}
     tolerated: dict[str, list[str]] = defaultdict(list)
@@ -113,13 +113,30 @@ def load_model(folder: str | Path) -> ReferFormer:
 
     Weights in float32 stay mapped to their file, so that the processes of a machine share the memory.
     """
-    config = read_config(folder)
-    with torch.device("meta"):
-        found = require_weights(folder, ReferFormer(config))  # so that the model takes no more memory than its file
-    model = ReferFormer(config).eval()
+    model = model_without_values(read_config(folder)).eval()
+    found = require_weights(folder, model)
     weights = {name: found[name].float() for name in _saved_tensors(model.state_dict())}
     model.load_state_dict(weights, strict=False, assign=True)  # `strict` would ask for the tables too
     return model
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Skips what sets parameters, as modules do while they are built."""
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None):
+        target = args[0] if args else (kwargs or {}).get("tensor")
+        if isinstance(target, nn.Parameter) and func.__name__.endswith("_") and not func.__name__.endswith("__"):
+            return target
+        return func(*args, **(kwargs or {}))
+
+
+def model_without_values(config: ReferFormerConfig) -> ReferFormer:
+    """Build a model whose parameters hold no values and take no memory yet; its tables are there.
+
+    Random values take seconds, and so does the meta device, on which torch imports its compiler to compute them.
+    """
+    with _WithoutValues():
+        return ReferFormer(config)
 
 
 def read_config(folder: str | Path) -> ReferFormerConfig:

@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from schemas.errors import InfrastructureError, InputError
 from schemas.uri import require_plain_endpoint
@@ -19,6 +20,7 @@ SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's job server sets it for the co
 START_TRIES = 3
 MAX_FOLDER_BYTES = 30  # of TMPDIR: Ray adds about 75 to it, and a path of a socket may have 107
 REACH_SECONDS = 10
+OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
 # torch's waiting threads spin briefly, since they wake up slowly, but must not take cores from decoding.
 WORKERS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "500"}
@@ -34,8 +36,9 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     """Connect to the Ray cluster at `address` and yield its resources; "local" starts a new one on this machine.
 
     Other addresses are "auto" and HOST:PORT. A session that this process already has is used, and left running. Raises
-    InfrastructureError if the cluster does not start or answer.
+    InfrastructureError if the cluster does not start or answer, InputError for an endpoint with a user name.
     """
+    require_plain_endpoint()
     for name, value in {**QUIET, **WORKERS}.items():
         os.environ.setdefault(name, value)
     import ray
@@ -49,7 +52,13 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     closed = _doors_closed() if address == "local" else contextlib.nullcontext()
     # Ray prints what happens to its processes to stdout, where the result of the command goes.
     with _private_folder() as private, _native_stderr_closed(), contextlib.redirect_stdout(sys.stderr), closed:
-        _start(address, private)
+        empty_folder = os.path.join(private, "empty")
+        os.mkdir(empty_folder)
+        if address == "local":
+            with _inherited(empty_folder):
+                _start(address, _private_session(os.path.join(private, "ray")))
+        else:
+            _start(address, _worker_settings(empty_folder))
         try:
             yield ray.cluster_resources()
         finally:
@@ -93,11 +102,42 @@ def _private_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="rvos-", dir=None if short else "/tmp", ignore_cleanup_errors=True)
 
 
-def _start(address: str, private: str) -> None:
-    import ray
+@contextlib.contextmanager
+def _inherited(empty_folder: str) -> Iterator[None]:
+    """Let the processes that this block starts import our modules first, and none from the caller's folder.
 
-    empty_folder = os.path.join(private, "empty")
-    os.mkdir(empty_folder)
+    For a local session in place of `_worker_settings`: Ray starts its first workers without such settings, and others
+    later for whoever has some. The caller's folder may hold another `model/`.
+    """
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([OWN_FOLDER, before] if before else [OWN_FOLDER])
+    try:
+        with contextlib.chdir(empty_folder):
+            yield
+    finally:
+        os.environ.pop("PYTHONPATH")
+        os.environ.update({"PYTHONPATH": before} if before is not None else {})
+
+
+def _private_session(folder: str) -> dict:
+    """Return options of `ray.init` for a session of this user, with its logs and sockets in a folder of its own.
+
+    By default Ray writes them to /tmp/ray, where all users of the machine may read and write.
+    """
+    return {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
+
+
+def _worker_settings(empty_folder: str) -> dict:
+    """Return options of `ray.init` that give the workers of a cluster our modules and this process's storage."""
+    if SUBMITTED in os.environ:  # a job has its own runtime_env, and Ray rejects a second one
+        return {}
+    env_vars = {**WORKERS, **storage_settings()}
+    return {"runtime_env": {"working_dir": empty_folder, "env_vars": env_vars, "worker_process_setup_hook": SETUP_HOOK}}
+
+
+def _start(address: str, options: dict) -> None:
+    """Start Ray with these options of `ray.init`. Raises InputError and InfrastructureError."""
+    import ray
 
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():  # HOST:PORT, where Ray would retry for many minutes
@@ -105,22 +145,10 @@ def _start(address: str, private: str) -> None:
             socket.create_connection((host, int(port)), REACH_SECONDS).close()
         except (OSError, OverflowError) as error:
             raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
-    options: dict = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-    if SUBMITTED not in os.environ:  # a job has its own runtime_env, and Ray rejects a second one
-        # With a working_dir, workers do not import from the caller's folder, which may hold another `model/`.
-        options["runtime_env"] = {
-            "working_dir": empty_folder,
-            "env_vars": {**WORKERS, **storage_settings()},
-            "worker_process_setup_hook": SETUP_HOOK,
-        }
-    if address == "local":
-        # By default Ray writes logs and sockets to /tmp/ray, where all users of the machine may read and write.
-        folder = os.path.join(private, "ray")
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for tries_left in reversed(range(START_TRIES)):
         try:
-            ray.init(**options)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
             break
         except ValueError as error:
             raise InputError(f"--address {address}: {error}") from None
