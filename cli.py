@@ -30,6 +30,7 @@ from jobs.config.synth import SynthConfig
 from jobs.config.train import TrainConfig
 from jobs.terminal.commands import ConfigCommand, SectionedGroup
 from jobs.terminal.output import echo
+from jobs.terminal.progress import live_line
 from pipeline.evaluation.protocols import PROTOCOLS
 from schemas.errors import STATUSES, InfrastructureError, InputError, RvosError
 from schemas.printable import printable
@@ -37,6 +38,7 @@ from schemas.shown import shown_json, without_secrets
 from schemas.version import __version__
 
 RETRY = "--retry-errors"
+RESUMED = SegmentConfig, BenchmarkConfig, TrainConfig  # their jobs go on where they were interrupted
 
 
 class Failure(click.ClickException):
@@ -67,16 +69,18 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
         raise Failure(InputError("--json and --format each say how to print the result; give one of them"))
     handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
-        config = config_class(**options)
-        result = call(job.run, config) if call else job.run(config)
+        with live_line(click.get_current_context().command_path.removeprefix("rvos ")):
+            job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
+            config = config_class(**options)
+            result = call(job.run, config) if call else job.run(config)
     except RvosError as error:
         raise Failure(error) from None
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise Failure(InfrastructureError(f"{error.strerror or error}{where}")) from None
     except KeyboardInterrupt as interrupt:
-        echo("Interrupted. Finished work is kept; repeat the command to resume.", err=True)
+        kept = "Finished work is kept; repeat the command to resume." if config_class in RESUMED else ""
+        echo(f"Interrupted. {kept}".rstrip(), err=True)
         sys.exit(128 + (interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT))
     finally:
         for number, handler in handlers.items():
@@ -98,28 +102,18 @@ def _interrupt(number: int, frame: object) -> NoReturn:
     raise Interrupted(number)
 
 
-def with_progress(run: Callable, config: object) -> Any:
-    from jobs.terminal import progress
-
-    with progress.show("segment") as show:
-        return run(config, show)
-
-
-def with_progress_and_log(run: Callable, config: object) -> Any:
-    from jobs.terminal import progress
-
-    with progress.show("segment") as show:
-        return run(config, show, lambda text: echo(f"$ {text}", err=True))
-
-
 def with_log(run: Callable, config: object) -> Any:
     return run(config, lambda text: echo(text, err=True, nl=False))
+
+
+def with_commands(run: Callable, config: object) -> Any:
+    return run(config, lambda text: echo(f"$ {text}", err=True))
 
 
 def segment(**options: Any) -> None:
     if options["dry_run"]:
         run_job(SegmentConfig, options, module="dry_run")
-    run_job(SegmentConfig, options, call=with_progress)
+    run_job(SegmentConfig, options)
 
 
 def submit(**options: Any) -> None:
@@ -221,7 +215,7 @@ SECTIONS = {
         "submit": ConfigCommand(SubmitConfig, submit, context_settings={"allow_interspersed_args": False}),
     },
     "Evaluate": {
-        "benchmark": job(BenchmarkConfig, call=with_progress_and_log),
+        "benchmark": job(BenchmarkConfig, call=with_commands),
         "evaluate": EVALUATE,
         "compare": job(CompareConfig),
         "leaderboard": LEADERBOARD,

@@ -14,7 +14,6 @@ from jobs.config.options import KEY, Option
 from jobs.config.report import ReportConfig
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
-from jobs.terminal.progress import RunProgress
 from pipeline.io import storage
 
 
@@ -40,11 +39,7 @@ class BenchmarkResult(JobResult):
         return "\n\n".join([*parts, *(f"note    {note}" for note in self.notes)])
 
 
-def run(
-    config: BenchmarkConfig,
-    progress: Callable[[RunProgress], None] = lambda _: None,
-    log: Callable[[str], None] = lambda _: None,
-) -> BenchmarkResult:
+def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) -> BenchmarkResult:
     """Run all steps in the folder `config.out`; `log` takes each command before it runs.
 
     Raises what the jobs raise. Every step may be repeated, so the whole may.
@@ -63,7 +58,7 @@ def run(
     imported = step("import", import_dataset.run, ImportConfig, **config.import_options(place["data"]))
     segmented = step(
         "segment",
-        lambda one: segment.run(one, progress),
+        segment.run,
         SegmentConfig,
         manifest=imported.manifest,
         run=place["run"],

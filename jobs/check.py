@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from jobs.config.check import CheckConfig
 from jobs.result import JobResult, Skipped
+from jobs.terminal.progress import count
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
@@ -119,7 +120,9 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         WORKERS,
     )
     other_files: list[str] = []
-    for rows, (length, problems, others) in zip(rows_by_uri, checked, strict=True):
+    show = count("videos checked")
+    for done, (rows, (length, problems, others)) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
+        show(done, len(rows_by_uri))
         findings += problems
         other_files += others
         frames += length or 0

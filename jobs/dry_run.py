@@ -1,6 +1,5 @@
 """`rvos segment --dry-run`: run all checks and count the work, without writing anything."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.config.segment import SegmentConfig
@@ -46,7 +45,7 @@ def assumption(pairs: int, frames: int) -> str:
     return f"{pairs} pairs have no num_frames, {frames} are assumed; run 'rvos check --write' to add it"
 
 
-def run(config: SegmentConfig, progress: Callable | None = None) -> DryRunResult:
+def run(config: SegmentConfig) -> DryRunResult:
     """Raises InputError for whatever `rvos segment` rejects before it starts."""
     inputs, fingerprint, checkpoint = check_model(config)
     manifest = check_manifest(config, checkpoint)

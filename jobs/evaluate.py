@@ -9,7 +9,7 @@ import pandas as pd
 
 from jobs.config.evaluate import EvaluateConfig
 from jobs.result import JobResult
-from jobs.terminal.progress import show_count
+from jobs.terminal.progress import count
 from jobs.terminal.tables import score_table
 from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS, MissingRule, Protocol
@@ -163,11 +163,10 @@ def run(config: EvaluateConfig) -> EvaluateResult:
 
 
 def _open(config: EvaluateConfig, manifest: Any, protocol: Protocol, missing: MissingRule) -> Scoring:
-    """Open the inputs, and show how many PNGs are read."""
+    """Open the inputs."""
     inputs = config.predictions, config.annotations, manifest
-    with show_count("masks read") as on_progress:
-        reading = PngReading(config.workers or os.cpu_count() or 1, on_progress)
-        return Scoring.open(*inputs, protocol, missing, force=config.force, reading=reading)
+    reading = PngReading(config.workers or os.cpu_count() or 1, count("masks read"))
+    return Scoring.open(*inputs, protocol, missing, force=config.force, reading=reading)
 
 
 def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:

@@ -12,7 +12,7 @@ from jobs.dry_run import assumption
 from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model
 from jobs.segment_options import frame_options, model_options, plan_options
-from jobs.terminal.progress import show_count
+from jobs.terminal.progress import count
 from pipeline.runs.plan import PlanSize, limited_rows, plan_part
 from pipeline.segment.probe import ProbeTotals, has_gpu, probe_videos
 from pipeline.segment.resources import actor_bytes, choose_resources, this_machine
@@ -74,16 +74,15 @@ def run(config: PlanConfig) -> PlanResult:
     on_cpu = stated is None and not has_gpu(config.device)
     short_side = config.short_side or checkpoint.short_side
     models, threads = _models_on_cpu(size, short_side, segment.most_frames) if on_cpu else (1, None)
-    with show_count("measured") as on_progress:
-        probe = probe_videos(
-            part,
-            config.probe,
-            frame_options(segment),
-            model_options(segment, threads),
-            checkpoint,
-            measure_model=stated is None,
-            on_progress=on_progress,
-        )
+    probe = probe_videos(
+        part,
+        config.probe,
+        frame_options(segment),
+        model_options(segment, threads),
+        checkpoint,
+        measure_model=stated is None,
+        on_progress=count("videos measured"),
+    )
     decode = size.video_frames * probe.decode_seconds / probe.frames / 3600
     if stated:
         model = size.pair_frames / stated / 3600

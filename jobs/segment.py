@@ -18,7 +18,7 @@ from jobs.config.segment import NO_RULES, SegmentConfig
 from jobs.segment_options import frame_options, inference_rules, model_options, plan_options
 from jobs.segment_result import SegmentResult
 from jobs.terminal.output import echo
-from jobs.terminal.progress import RunProgress, clock
+from jobs.terminal.progress import RunProgress, clock, show_run, update
 from model.segmenter import CheckpointInfo
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
@@ -48,7 +48,7 @@ CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is seg
 RECORDED_PACKAGES = ("av", "decord2", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
-def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda _: None) -> SegmentResult:
+def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_run) -> SegmentResult:
     """Bring the run up to date with the manifest: every pair ends as masks or as one error row, exactly once.
 
     Raises InputError for bad input (before anything starts) and InfrastructureError if the cluster gives up. Committed
@@ -67,6 +67,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
         totals, pool = RunTotals(), Resources()
         if todo:
             storage.remove(the_run.success_uri)
+            update("starting Ray")
             with connect_to_ray(config.address) as cluster:
                 pool, threads = choose_resources(
                     cluster,
@@ -80,6 +81,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = lambda 
                 )
                 model, frames = model_options(config, threads), frame_options(config)
                 receipts = segment_units(todo, the_run, model, frames, pool, invocation)
+                update("loading the model")
                 over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
                 _follow(with_patience(receipts, config.patience, over), todo, totals, progress)
         _add_earlier(the_run, units, todo, totals)

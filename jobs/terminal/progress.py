@@ -1,13 +1,94 @@
-"""Show the progress of a long job on stderr: one live line on a terminal, a log line every 30 s elsewhere."""
+"""Show what a command does on stderr: one live line on a terminal, a log line every 30 s elsewhere."""
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LOG_SECONDS = 30.0
-SILENT_SECONDS = 2.0  # before the first count of files
+SILENT_SECONDS = 2.0  # of a short command, which needs no log line
+
+
+class _LogLine:
+    """Prints a line at the first news, and whenever LOG_SECONDS have passed without one."""
+
+    def __init__(self, title: str):
+        self.title, self.text = title, ""
+        self.began = time.monotonic()
+        self.due = self.began + LOG_SECONDS
+        self.lock, self.ended = threading.Lock(), threading.Event()
+        threading.Thread(target=self._print_when_due, name="progress", daemon=True).start()
+
+    def update(self, text: str, at_once: bool = False) -> None:
+        with self.lock:
+            is_first = not self.text and time.monotonic() - self.began >= SILENT_SECONDS
+            self.text = text
+            if at_once or is_first:
+                self._print()
+
+    def _print_when_due(self) -> None:
+        while not self.ended.wait(max(0.0, self.due - time.monotonic())):
+            with self.lock:
+                if time.monotonic() >= self.due:
+                    self._print()
+
+    def _print(self) -> None:
+        self.due = time.monotonic() + LOG_SECONDS
+        spent = clock(time.monotonic() - self.began)
+        print(
+            f"{time.strftime('%H:%M:%S')} {self.title}: {self.text or 'working'} · {spent}", file=sys.stderr, flush=True
+        )
+
+
+def _nothing(text: str, at_once: bool) -> None:
+    """Show nothing, outside of a command."""
+
+
+_update: Callable[[str, bool], None] = _nothing
+
+
+@contextlib.contextmanager
+def live_line(title: str) -> Iterator[None]:
+    """Show a line about the command `title` until the block ends; `update` changes it."""
+    global _update
+    before = _update
+    with _terminal_line(title) if sys.stderr.isatty() else _log_lines(title) as _update:
+        try:
+            yield
+        finally:
+            _update = before
+
+
+@contextlib.contextmanager
+def _terminal_line(title: str) -> Iterator[Callable[[str, bool], None]]:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as line:
+        task = line.add_task(f"{title}: working", total=None)
+        yield lambda text, at_once: line.update(task, description=f"{title}: {text}")
+
+
+@contextlib.contextmanager
+def _log_lines(title: str) -> Iterator[Callable[[str, bool], None]]:
+    line = _LogLine(title)
+    try:
+        yield line.update
+    finally:
+        line.ended.set()
+
+
+def update(text: str, *, at_once: bool = False) -> None:
+    """Say what the command does now. In a log that is printed when a line is due, or at once."""
+    _update(text, at_once)
+
+
+def count(what: str) -> Callable[[int, int], None]:
+    """Return a function that says how many of how many `what` are done."""
+    return lambda done, total: update(f"{done:,} of {total:,} {what} ({100 * done // max(1, total)} %)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +120,13 @@ class RunProgress:
         return " · ".join(parts)
 
 
+def show_run(progress: RunProgress) -> None:
+    """Show the state of a run, and its end at once."""
+    update(progress.line(), at_once=progress.work >= progress.total_work)
+
+
 def clock(seconds: float) -> str:
     """Return a duration as h:mm:ss, or m:ss below an hour."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-@contextlib.contextmanager
-def show(title: str) -> Iterator[Callable[[RunProgress], None]]:
-    """Yield a callback that shows a `RunProgress` on stderr."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-
-        with Console(stderr=True).status(f"{title}: starting") as status:
-            yield lambda progress: status.update(f"{title}: {progress.line()}")
-    else:
-        yield _Log(title)
-
-
-@contextlib.contextmanager
-def show_count(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a callback that shows on stderr how many of how many files are done, if that takes over SILENT_SECONDS."""
-    due, on_terminal, shown = time.monotonic() + SILENT_SECONDS, sys.stderr.isatty(), False
-
-    def update(done: int, total: int) -> None:
-        nonlocal due, shown
-        now = time.monotonic()
-        if now >= due:
-            due, shown = now + (0.2 if on_terminal else LOG_SECONDS), True
-            text = f"{time.strftime('%H:%M:%S')} {title}: {done:,} of {total:,} ({100 * done // total} %)"
-            print(text, end="\r" if on_terminal else "\n", file=sys.stderr, flush=True)
-
-    try:
-        yield update
-    finally:
-        if shown and on_terminal:
-            print(file=sys.stderr)  # what follows must not be written over the line
-
-
-class _Log:
-    """Print a line at the first result, one every LOG_SECONDS, and one at the end."""
-
-    def __init__(self, title: str):
-        self.title = title
-        self.due = 0.0
-
-    def __call__(self, progress: RunProgress) -> None:
-        now = time.monotonic()
-        if now >= self.due or progress.work >= progress.total_work:
-            self.due = now + LOG_SECONDS
-            print(f"{time.strftime('%H:%M:%S')} {self.title}: {progress.line()}", file=sys.stderr, flush=True)

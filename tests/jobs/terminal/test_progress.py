@@ -1,0 +1,77 @@
+"""Every command says at once on a terminal that it works, and now and then in a log."""
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from jobs.terminal import progress
+
+
+def test_a_live_line_on_a_terminal(tmp_path):
+    """Also of a command without counts, before its modules are imported; it is gone at the end."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli", "check", str(tmp_path / "absent.parquet")]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs):
+        os.close(theirs)
+        text = b""
+        while chunk := _read(ours):
+            text += chunk
+    os.close(ours)
+    first, last = text.decode().split("check: working", 1)
+    assert "absent.parquet" not in first
+    assert "\x1b[2K" in last  # the line is erased
+    assert last.rstrip().splitlines()[-1].endswith("correct the path")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other side is closed
+        return b""
+
+
+@pytest.fixture
+def printed(capsys, monkeypatch):
+    """Wait for so many lines in the log."""
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.02)
+    lines: list[str] = []
+    came = threading.Condition()
+
+    def note(text: str, **_) -> None:
+        with came:
+            lines.append(text)
+            came.notify_all()
+
+    monkeypatch.setattr(progress, "print", note, raising=False)
+
+    def wait(count: int) -> list[str]:
+        with came:
+            assert came.wait_for(lambda: len(lines) >= count, 60)
+            return lines
+
+    return wait
+
+
+def test_lines_in_a_log(printed):
+    with progress.live_line("check"):
+        assert "check: working · 0:00" in printed(2)[-1]
+        progress.count("videos checked")(1, 4)
+        known = len(printed(2))
+        assert "check: 1 of 4 videos checked (25 %)" in printed(known + 2)[-1]
+
+
+def test_the_end_of_a_run_is_said_at_once(capsys):
+    with progress.live_line("segment"):
+        progress.show_run(progress.RunProgress(1, 2, 10, 20, frames=10, failed=0, seconds=1.0))
+        progress.show_run(progress.RunProgress(2, 2, 20, 20, frames=20, failed=1, seconds=2.0))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "segment: 2/2 pairs · 10.0 frames/s · 1 failed" in line
+
+
+def test_nothing_outside_of_a_command(capsys):
+    progress.update("alone", at_once=True)
+    assert capsys.readouterr().err == ""
