@@ -1,10 +1,10 @@
-"""`rvos demo`: segment, audit, score and draw synthetic videos with the bundled checkpoint, by the jobs of the other
-commands."""
+"""`rvos demo`: segment, audit, score and draw synthetic videos or one video, by the jobs of the other commands."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import audit, evaluate, report, segment
+from jobs import audit, check, evaluate, report, segment
 from jobs.config.demo import DemoConfig
 from jobs.result import JobResult
 from jobs.segment_result import SegmentResult
@@ -12,8 +12,7 @@ from pipeline.datasets.synthetic.shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.run_pictures import draw_run
 from pipeline.io import output_folder, storage
-from pipeline.video import probe
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 
 MARK = "demo.txt"  # marks the folder of an earlier demo, whose files may be replaced
@@ -23,11 +22,14 @@ SHAPES = SyntheticVideos(videos=24, split="test", frames=(8, 12), expressions=2,
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoResult(JobResult):
-    """Results of the steps, and the files. `scored` and `reported` are None for a video of the user."""
+    """Results of the steps, and the files. `scored` and `reported` are None for a video of the user.
+
+    `picture` and `film` are None if no pair has masks.
+    """
 
     out: str
-    picture: str
-    film: str
+    picture: str | None
+    film: str | None
     segmented: SegmentResult
     audited: audit.AuditResult
     scored: evaluate.EvaluateResult | None
@@ -53,22 +55,21 @@ class DemoResult(JobResult):
             f"masks    {self.out}/run/masks/",
             *([f"scores   {self.out}/scores/"] if self.scored else []),
             *([f"report   {self.reported.page}"] if self.reported else []),
-            f"film     {self.film} (pink: predicted{truth})",
-            f"picture  {self.picture}",
+            *([f"film     {self.film} (pink: predicted{truth})", f"picture  {self.picture}"] if self.film else []),
         ]
-        return "\n\n".join([*steps, "\n".join(places)])
+        failure = [] if self.film else ["No pair has masks, so there is no picture and no film; see the errors above."]
+        return "\n\n".join([*steps, "\n".join(places), *failure])
 
 
 def run(config: DemoConfig) -> DemoResult:
     """Segment, audit, score and draw in the folder `config.out`.
 
-    Raises InputError if the folder is not empty and not of an earlier demo, or if the video cannot be read.
+    Raises InputError if the folder is not empty and not of an earlier demo, or for a video, sentence or checkpoint that
+    cannot be used; then the earlier demo is still there.
     """
-    if config.video is not None:
-        try:
-            probe(storage.absolute(config.video))
-        except MediaError as error:
-            raise InputError(f"--video {config.video}: {error}") from None
+    rows = [] if config.video is None else _rows_of(config.video, config.expression)
+    if rows:
+        _require_usable(rows, config)
     out = storage.absolute(config.out)
     if output_folder.has_marker(out, MARK):
         for name in FOLDERS:
@@ -76,16 +77,12 @@ def run(config: DemoConfig) -> DemoResult:
         for name in FILES:
             storage.remove(storage.join(out, name))
     storage.write_bytes(storage.join(out, MARK), b"Written by 'rvos demo'; the next demo replaces its files.\n")
-    if config.video is None:
-        manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
+    if rows:
+        manifest, annotations = write_rows(storage.join(out, "manifest.parquet"), rows, MANIFEST), None
     else:
-        uri = storage.absolute(config.video)
-        ids = {"video_id": Path(uri).stem or "video", "expression_id": "0"}
-        row = ids | {"video_uri": uri, "expression": config.expression}
-        manifest, annotations = write_rows(storage.join(out, "manifest.parquet"), [row], MANIFEST), None
-    segmented = segment.run(
-        segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run"), allow_local=config.video is not None)
-    )
+        manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
+    options = {"checkpoint": config.checkpoint, "allow_local": bool(rows)}
+    segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run"), **options))
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
     scored = reported = None
     if annotations is not None:
@@ -95,13 +92,32 @@ def run(config: DemoConfig) -> DemoResult:
         )
         reported = report.run(report.ReportConfig(scores=scores, out=storage.join(out, "report")))
     picture, film = storage.join(out, "masks.png"), storage.join(out, "masks.mp4")
-    draw_run(segmented.run, annotations, picture, film)
+    is_drawn = draw_run(segmented.run, annotations, picture, film)
     return DemoResult(
         out=out,
-        picture=picture,
-        film=film,
+        picture=picture if is_drawn else None,
+        film=film if is_drawn else None,
         segmented=segmented,
         audited=audited,
         scored=scored,
         reported=reported,
     )
+
+
+def _rows_of(video: str, expressions: tuple[str, ...]) -> list[dict]:
+    """Return the rows of a manifest for these expressions about a video."""
+    uri = storage.absolute(video)
+    common = {"video_id": Path(uri).stem or "video", "video_uri": uri}
+    return [
+        common | {"expression_id": str(number), "expression": expression}
+        for number, expression in enumerate(expressions)
+    ]
+
+
+def _require_usable(rows: list[dict], config: DemoConfig) -> None:
+    """Raise InputError for whatever would make an error row: the whole video is decoded."""
+    with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
+        manifest = write_rows(f"{folder}/manifest.parquet", rows, MANIFEST)
+        found = check.run(check.CheckConfig(manifest=manifest, checkpoint=config.checkpoint, decode=True)).findings
+    if found:
+        raise InputError(f"--video {config.video}: {found[0].problem}")

@@ -1,6 +1,7 @@
 """Options of `rvos demo`."""
 
 from jobs.config.options import command_config, option
+from model.bundled import BUNDLED
 from schemas.errors import InputError
 
 
@@ -12,15 +13,23 @@ class DemoConfig:
     bundled checkpoint knows simple coloured shapes only. Your own --video is segmented and drawn, but not scored.
 
         rvos demo --out /tmp/rvos-demo
-        rvos demo --video clip.mp4 --expression "the red circle"
+        rvos demo --video clip.mp4 --expression "the red car" --expression "the cyclist" --checkpoint checkpoint/
     """
 
     out: str = option(
         default="rvos-demo", is_path=True, help="Folder to write to: a new one, or the folder of an earlier demo."
     )
     video: str | None = option(default=None, is_path=True, help="Your own video file or folder of frames.")
-    expression: str | None = option(default=None, help="Expression to segment in --video.")
+    expression: tuple[str, ...] = option(default=(), help="Expression to segment in --video; may be repeated.")
+    checkpoint: str = option(
+        default=BUNDLED,
+        is_path=True,
+        names=(BUNDLED,),
+        help="Checkpoint folder for --video, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled checkpoint.",
+    )
 
     def __post_init__(self) -> None:
-        if (self.video is None) != (self.expression is None):
+        if (self.video is None) == bool(self.expression):
             raise InputError("got only one of --video and --expression; give both or none")
+        if self.video is None and self.checkpoint != BUNDLED:
+            raise InputError("the synthetic videos are for the bundled checkpoint; give --video with --checkpoint")

@@ -95,7 +95,9 @@ class OverlayConfig(ExportConfig):
 
     out: str = option(is_path=True, help="New folder for VIDEO/EXPRESSION.mp4 and VIDEO/sheet.png, local or s3://.")
     form: Literal["mp4", "gif"] = option(default="mp4", flag="--as", help="File format of the videos.")
-    fps: int = option(default=10, least=1, most=100, help="Frames per second.")
+    fps: int | None = option(
+        default=None, least=1, most=100, help="Frames per second.  [default: as fast as the video; 10 for folders]"
+    )
     max_size: int = option(default=640, least=32, help="Longer side in pixels.")
     limit: int | None = option(default=None, least=1, help="Draw only the first N pairs that have masks.")
 

@@ -9,20 +9,40 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PREDICTED, TRUTH = (255, 0, 170), (255, 255, 255)
+FILL = 0.25  # share of the colour in the fill of a prediction
 MARGIN, CAPTION = 4, 16  # pixels
 _PLAIN_DIRECTIONS = {"L", "EN", "ES", "ET", "CS", "ON", "WS", "NSM"}  # from left to right, or of no direction
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray | None, truth: np.ndarray | None = None) -> np.ndarray:
-    """Copy `image`, uint8 [H, W, 3], and draw the masks, bool [H, W], on it; None draws nothing."""
+    """Copy `image`, uint8 [H, W, 3], and draw the masks, bool [H, W], on it; None draws nothing.
+
+    A prediction is a contour and a light fill, under which one still sees the colour that the sentence names.
+    """
     drawn = image.copy()
     if predicted is not None:
-        drawn[predicted] = drawn[predicted] // 2 + np.array(PREDICTED, np.uint8) // 2
+        fill = np.array(PREDICTED) * FILL + drawn[predicted] * (1 - FILL)
+        drawn[predicted] = fill.astype(np.uint8)
+        drawn[_contour(predicted)] = PREDICTED
     if truth is not None:
-        padded = np.pad(truth, 1)
-        inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        drawn[truth & ~inside] = TRUTH
+        drawn[_contour(truth)] = TRUTH
     return drawn
+
+
+def _contour(mask: np.ndarray) -> np.ndarray:
+    """Return the pixels of a mask that have a neighbour outside of it, bool [H, W]."""
+    padded = np.pad(mask, 1)
+    return mask & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
+
+
+def shrunk(image: np.ndarray, limit: int) -> np.ndarray:
+    """Shrink an image to at most `limit` a side, and to even sides, as video codecs need them."""
+    height, width = image.shape[:2]
+    scale = min(1.0, limit / max(height, width))
+    w, h = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
+    if (h, w) == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BOX))
 
 
 def caption_of(name: str, sentence: str, suffix: str = "") -> str:

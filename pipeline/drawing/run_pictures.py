@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from pipeline.drawing.overlay import caption_of, contact_sheet, overlay
-from pipeline.drawing.write_video import write_mp4
+from pipeline.drawing.overlay import caption_of, contact_sheet, overlay, shrunk
+from pipeline.drawing.write_video import source_rate, write_mp4
 from pipeline.io import storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames
@@ -16,38 +16,43 @@ from schemas import rle
 FRAMES_ON_SHEET = 5  # of each pair
 MAX_FRAMES = 300  # drawn of one pair
 MIN_HEIGHT = 240  # smaller frames are enlarged by a whole factor
+SHEET_WIDTH = 360  # of one frame on the sheet, pixels
 
 RowsByFrame = dict[tuple[str, str, int], dict]  # by video_id, expression_id or object_id, and frame_index
 
 
-def draw_run(run: str, annotations: str | None, picture: str, film: str) -> None:
-    """Draw the first pair of each `kind` of sentence (without kinds: the first pair) to a PNG and an MP4.
+def draw_run(run: str, annotations: str | None, picture: str, film: str) -> bool:
+    """Draw the first pair of each `kind` of sentence (without kinds: each pair) to a PNG and an MP4.
 
-    `annotations` adds the outline of the truth. Masks are read whole, so this is for small runs. Writes nothing if no
-    pair has a mask.
+    `annotations` adds the outline of the truth. Masks are read whole, so this is for small runs. Writes nothing, and
+    returns False, if no pair has a mask.
     """
     folder = storage.join(run, "masks")
     masks = pa.concat_tables(storage.read_table(storage.join(folder, name)) for name in storage.names(folder))
     predicted = _by_frame(masks, "expression_id")
     truth = {} if annotations is None else _by_frame(storage.read_table(annotations), "object_id")
     manifest = Run.open(run).manifest().to_pylist()
-    pairs = list({pair.get("kind"): pair for pair in reversed(manifest)}.values())[::-1]
+    kinds = [pair.get("kind") or (pair["video_id"], pair["expression_id"]) for pair in manifest]
+    pairs = list(dict(zip(reversed(kinds), reversed(manifest), strict=True)).values())[::-1]
     captions = [caption_of(pair["video_id"], pair["expression"] or "") for pair in pairs]
     drawn = [(caption, list(_draw_pair(pair, predicted, truth))) for caption, pair in zip(captions, pairs, strict=True)]
     drawn = [(caption, frames) for caption, frames in drawn if frames]
     if not drawn:
-        return
+        return False
     sheet = contact_sheet(
-        [
-            (caption, [frames[i] for i in np.linspace(0, len(frames) - 1, FRAMES_ON_SHEET).astype(int)])
-            for caption, frames in drawn
-        ]
+        [(caption, [shrunk(frames[i], SHEET_WIDTH) for i in _evenly(len(frames))]) for caption, frames in drawn]
     )
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     storage.write_bytes(picture, buffer.getvalue())
     sheets = (np.asarray(contact_sheet([(caption, [frame])])) for caption, frames in drawn for frame in frames)
-    write_mp4(film, (sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2] for sheet in sheets), fps=12)
+    rate = source_rate(pairs[0]["video_uri"], sorted({index for *_, index in predicted}))
+    write_mp4(film, (sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2] for sheet in sheets), rate)
+    return True
+
+
+def _evenly(frames: int) -> list[int]:
+    return np.linspace(0, frames - 1, min(frames, FRAMES_ON_SHEET)).astype(int).tolist()
 
 
 def _by_frame(table: pa.Table, key: str) -> RowsByFrame:

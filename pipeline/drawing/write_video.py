@@ -1,7 +1,7 @@
 """Write frames as a video file: H.264 in MP4, or GIF."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -10,9 +10,23 @@ import numpy as np
 from PIL import Image
 
 from pipeline.io import storage
+from pipeline.video import probe
+
+DEFAULT_RATE = Fraction(10)  # frames per second of a folder of images
+SLOWEST, FASTEST = Fraction(1), Fraction(100)
 
 
-def write_mp4(uri: str, frames: Iterable[np.ndarray], fps: int, *, crf: int = 18) -> None:
+def source_rate(uri: str, indices: Sequence[int]) -> Fraction:
+    """Return the frames per second at which the frames `indices` of a video are as fast as in the video.
+
+    Raises MediaError as `probe`.
+    """
+    rate = probe(uri).rate or DEFAULT_RATE
+    step = Fraction(float(np.median(np.diff(indices)))) if len(indices) > 1 else Fraction(1)
+    return min(max(rate / step, SLOWEST), FASTEST)
+
+
+def write_mp4(uri: str, frames: Iterable[np.ndarray], fps: float | Fraction, *, crf: int = 18) -> None:
     """Write `frames`, at least one, uint8 [H, W, 3] with even sides, as H.264; the same bytes each time.
 
     Frames are taken one by one, and an error that they raise leaves no file. `crf` is the quality of x264: less is
@@ -23,7 +37,7 @@ def write_mp4(uri: str, frames: Iterable[np.ndarray], fps: int, *, crf: int = 18
     _write(uri, images, fps, "mp4", {"fflags": "+bitexact"}, "libx264", "yuv420p", codec_options)
 
 
-def write_gif(uri: str, frames: Iterable[np.ndarray], fps: int) -> None:
+def write_gif(uri: str, frames: Iterable[np.ndarray], fps: float | Fraction) -> None:
     """Write `frames` as `write_mp4` does, each with its own 256 colours, since a mask may appear late."""
     _write(uri, map(_with_256_colours, frames), fps, "gif", {}, "gif", "pal8", {})
 
@@ -40,7 +54,7 @@ def _with_256_colours(frame: np.ndarray) -> av.VideoFrame:
 def _write(
     uri: str,
     images: Iterator[av.VideoFrame],
-    fps: int,
+    fps: float | Fraction,
     container_format: str,
     container_options: dict[str, str],
     codec: str,
@@ -50,7 +64,7 @@ def _write(
     first = next(images)  # before anything is created: a video that cannot be read fails here
     with storage.spool(uri) as path:
         with av.open(path, "w", format=container_format, options=container_options) as container:
-            stream: Any = container.add_stream(codec, rate=Fraction(fps), options=codec_options)
+            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=codec_options)
             stream.height, stream.width, stream.pix_fmt = first.height, first.width, pixel_format
             for image in itertools.chain([first], images):
                 container.mux(stream.encode(image))

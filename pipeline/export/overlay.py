@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
-from pipeline.drawing.overlay import caption_of, contact_sheet, overlay
-from pipeline.drawing.write_video import write_gif, write_mp4
+from pipeline.drawing.overlay import caption_of, contact_sheet, overlay, shrunk
+from pipeline.drawing.write_video import source_rate, write_gif, write_mp4
 from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
@@ -25,12 +24,13 @@ def write_overlays(
     out: str,
     *,
     form: Literal["mp4", "gif"] = "mp4",
-    fps: int = 10,
+    fps: int | None = None,
     max_size: int = 640,
     limit: int | None = None,
 ) -> Exported:
     """Draw the pairs (the first `limit` that have masks) as videos whose longer side has at most `max_size` pixels.
 
+    `fps`: frames per second; None: as fast as the video.
     Frames pass one by one. `source` must have a manifest. Raises InputError for broken masks, masks of another size
     than the video, and ids that cannot be file names.
     """
@@ -46,7 +46,8 @@ def write_overlays(
             sheet_frames: list[np.ndarray] = []
             try:
                 frames = _draw(pair, max_size, counts, sheet_frames)
-                write_mp4(uri, frames, fps, crf=20) if form == "mp4" else write_gif(uri, frames, fps)
+                rate = fps or source_rate(pair.row["video_uri"], pair.frames["frame_index"].to_pylist())
+                write_mp4(uri, frames, rate, crf=20) if form == "mp4" else write_gif(uri, frames, rate)
             except MediaError as error:
                 counts["unseen"] += 1
                 notes += [pair.message(error)] if len(notes) < UNREADABLE_NOTED else []
@@ -78,18 +79,8 @@ def _draw(
         if mask.shape != (height, width):
             text = f"the mask is {mask.shape[1]}x{mask.shape[0]}, the video {width}x{height}; is it another video?"
             raise InputError(pair.message(text, frame.name))
-        drawn = _fit(overlay(frame.image, mask), max_size)
+        drawn = shrunk(overlay(frame.image, mask), max_size)
         if number in on_sheet:
-            sheet_frames.append(_fit(drawn, SHEET_WIDTH))
+            sheet_frames.append(shrunk(drawn, SHEET_WIDTH))
         counts["frames"] += 1
         yield drawn
-
-
-def _fit(image: np.ndarray, limit: int) -> np.ndarray:
-    """Shrink an image to at most `limit` a side, and to even sides, as video codecs need them."""
-    height, width = image.shape[:2]
-    scale = min(1.0, limit / max(height, width))
-    w, h = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
-    if (h, w) == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BOX))

@@ -7,6 +7,7 @@ dropped, CMYK and gray converted); 16-bit gray keeps its high byte. EXIF orienta
 import contextlib
 import io
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 from PIL import Image
@@ -54,6 +55,7 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
     def __init__(self, content: bytes, uri: str):
         self._image = _open(content, uri, None)
         self.num_frames: int | None = _count(self._image)  # raises nothing, as `is_animation` was true
+        self.rate: Fraction | None = None
 
     def __exit__(self, *_: object) -> None:
         self._image.close()

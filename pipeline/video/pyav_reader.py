@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -37,6 +38,7 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
         try:
             self._stream = _video_stream(self._container, uri)
             self.num_frames = _indexed_frames(self._stream)
+            self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
         except BaseException:
             self._container.close()
             raise

@@ -41,7 +41,8 @@ def probe(uri: str) -> VideoHeader:
 
 def _header(video: select_frames.VideoReader, uri: str) -> VideoHeader:
     frame = next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
-    return VideoHeader(video.num_frames, *frame.image.shape[:2])  # only frames contain the rotation
+    height, width = frame.image.shape[:2]  # only frames contain the rotation
+    return VideoHeader(video.num_frames, height, width, rate=video.rate)
 
 
 def _content(uri: str) -> bytes:

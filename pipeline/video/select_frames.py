@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -20,10 +21,11 @@ class VideoReader(Iterable[Picture], AbstractContextManager, Protocol):
     """An open video file, which yields all pictures in presentation order.
 
     Iteration raises Damage where the file is broken or truncated. `num_frames` is the frame count of its index, None
-    if it has none; fewer may be shown, never more.
+    if it has none; fewer may be shown, never more. `rate` is in frames per second, None if nothing tells it.
     """
 
     num_frames: int | None
+    rate: Fraction | None
 
 
 def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) -> Iterator[Frame]:

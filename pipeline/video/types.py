@@ -1,6 +1,7 @@
 """The types for reading a video: frames, the selection of frames, and the header."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -62,13 +63,15 @@ class VideoHeader:
     """Properties of a video that are known before its frames are read.
 
     `num_frames` is None for files without a frame count (Matroska, WebM, streams). `height` and `width` are those of
-    the displayed image. `names` are the frame names of a folder, in order; None for a video file.
+    the displayed image. `names` are the frame names of a folder, in order; None for a video file. `rate` is in frames
+    per second; None where nothing tells it.
     """
 
     num_frames: int | None
     height: int
     width: int
     names: tuple[str, ...] | None = None
+    rate: Fraction | None = None
 
 
 def check_size(width: int, height: int, uri: str, frame: str | int | None = None) -> None:

@@ -22,7 +22,7 @@ def test_a_second_demo_removes_only_files_of_the_first(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     monkeypatch.setattr(demo.segment, "run", lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        demo.run(DemoConfig(out=str(tmp_path), video="docs/demo.png", expression="x"))
+        demo.run(DemoConfig(out=str(tmp_path), video="docs/demo.png", expression=("x",)))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "demo.txt", "manifest.parquet", "mine.txt"]
     assert (tmp_path / ".git/HEAD").exists()
 
@@ -39,17 +39,44 @@ def test_other_folders_are_left_alone(tmp_path, path, message):
     assert mine.read_text() == "mine"
 
 
+def test_a_checkpoint_is_for_a_video():
+    with pytest.raises(InputError, match="give --video with --checkpoint"):
+        DemoConfig(checkpoint="checkpoint/")
+
+
 def test_a_video_needs_its_sentence():
     with pytest.raises(InputError, match="got only one of --video and --expression; give both"):
         DemoConfig(video="clip.mp4")
 
 
-def test_a_video_that_is_not_there_is_told_before_anything_is_replaced(tmp_path):
+def cut_off(shapes, tmp_path) -> str:
+    content = sorted((Path(shapes[0]).parent / "videos").iterdir())[0].read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) * 3 // 4])
+    return str(tmp_path / "cut.mp4")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"video": "nowhere.mp4"}, "nowhere.mp4 does not exist"),
+        ({"video": "cut"}, "cut.mp4"),
+        ({"expression": ("x", " ")}, "expression"),
+        ({"expression": ("word " * 2000,)}, "tokens"),
+        ({"checkpoint": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_anything_is_replaced(shapes, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / demo.MARK).touch()
-    with pytest.raises(InputError, match="nowhere.mp4 does not exist"):
-        demo.run(DemoConfig(out=str(tmp_path / "out"), video=str(tmp_path / "nowhere.mp4"), expression="x"))
-    assert (tmp_path / "out" / demo.MARK).exists()
+    for name in (demo.MARK, "masks.png"):
+        (tmp_path / "out" / name).touch()
+    video = str(sorted((Path(shapes[0]).parent / "videos").iterdir())[0])
+    options = {"video": video, "expression": ("x",)} | options
+    if options["video"] == "cut":
+        options["video"] = cut_off(shapes, tmp_path)
+    with pytest.raises(InputError, match=message):
+        demo.run(DemoConfig(out="out", **options))
+    assert (tmp_path / "out" / "masks.png").exists()
 
 
 @pytest.mark.slow
@@ -80,9 +107,11 @@ def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
 def test_a_video_of_ones_own(tmp_path, shapes, ray_session, request, place):
     video = sorted((Path(shapes[0]).parent / "videos").iterdir())[0]
     out = str(tmp_path / "out") if place == "local" else f"{request.getfixturevalue('s3')}/demo"
-    result = demo.run(DemoConfig(out=out, video=str(video), expression="the red circle"))
+    result = demo.run(DemoConfig(out=out, video=str(video), expression=("the red circle", "the blue square")))
     assert result.exit_code == 0
     assert Image.open(io.BytesIO(storage.read_bytes(result.picture))).format == "PNG"
     assert result.scored is None
-    assert probe(result.film).num_frames == 12
+    assert result.film is not None
+    source, film = probe(str(video)), probe(result.film)
+    assert (film.num_frames, film.rate) == (2 * 12, source.rate)
     assert "scores" not in result.text()

@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from pipeline.drawing.overlay import CAPTION, MARGIN, TRUTH, contact_sheet, overlay
+from pipeline.drawing.overlay import CAPTION, MARGIN, PREDICTED, TRUTH, contact_sheet, overlay
 
 
-def test_overlay_tints_the_mask_and_outlines_the_truth():
+def test_overlay_outlines_both_and_leaves_the_colours_of_the_mask_visible():
     image = np.full((6, 8, 3), 100, np.uint8)
     predicted, truth = np.zeros((6, 8), bool), np.zeros((6, 8), bool)
-    predicted[0, 0] = True
-    truth[1:5, 2:7] = True
+    predicted[:3, :3] = True
+    truth[3:6, 2:7] = True
     drawn = overlay(image, predicted, truth)
-    assert drawn[0, 0].tolist() == [177, 50, 135]
-    assert (drawn[1, 2:7] == TRUTH).all()
-    assert (drawn[2, 3:6] == 100).all()
+    assert drawn[1, 1].tolist() == [138, 75, 117]  # a quarter of pink
+    assert (drawn[0, :3] == PREDICTED).all()
+    assert (drawn[3, 2:7] == TRUTH).all()
+    assert (drawn[4, 3:6] == 100).all()
     assert (image == 100).all()
     assert np.array_equal(overlay(image, None), image)
 
