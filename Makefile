@@ -1,4 +1,4 @@
-# Every target creates .venv first, with the versions of constraints.txt (Python 3.11 to 3.13).
+# Every target creates .venv first, with the versions of constraints.txt (Python 3.11 to 3.13); tests add their tools.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 
@@ -17,8 +17,12 @@ $(BIN)/rvos: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "refervos needs Python 3.11 to 3.13; name one with: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
+
+$(BIN)/.dev: $(BIN)/rvos
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(BIN)/rvos $@
 
 demo: $(BIN)/rvos
 	$(BIN)/rvos demo --out demo
@@ -27,10 +31,10 @@ test: check fast
 	$(BIN)/python -m pytest -m "slow or chaos"
 
 # Two processes, each with its own Ray session and S3 server: many tests wait for processes, retries or the disk.
-fast: $(BIN)/rvos
+fast: $(BIN)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(BIN)/rvos
+check: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright

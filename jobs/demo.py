@@ -1,5 +1,8 @@
 """`rvos demo`: segment, audit, score and draw synthetic videos or one video, by the jobs of the other commands."""
 
+import shlex
+import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,7 @@ SHAPES = SyntheticVideos(videos=24, split="test", frames=(8, 12), expressions=2,
 class DemoResult(JobResult):
     """Results of the steps, and the files. `scored` and `reported` are None for a video of the user.
 
-    `picture` and `film` are None if no pair has masks.
+    `picture` and `film` are None if no pair has masks. `next_command` segments one of the videos as one's own.
     """
 
     out: str
@@ -34,6 +37,7 @@ class DemoResult(JobResult):
     audited: audit.AuditResult
     scored: evaluate.EvaluateResult | None
     reported: report.ReportResult | None
+    next_command: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -57,8 +61,11 @@ class DemoResult(JobResult):
             *([f"report   {self.reported.page}"] if self.reported else []),
             *([f"film     {self.film} (pink: predicted{truth})", f"picture  {self.picture}"] if self.film else []),
         ]
-        failure = [] if self.film else ["No pair has masks, so there is no picture and no film; see the errors above."]
-        return "\n\n".join([*steps, "\n".join(places), *failure])
+        ends = [] if self.film else ["No pair has masks, so there is no picture and no film; see the errors above."]
+        ends += (
+            [f"Next, put your own clip and sentence in their place:\n{self.next_command}"] if self.next_command else []
+        )
+        return "\n\n".join([*steps, "\n".join(places), *ends])
 
 
 def run(config: DemoConfig) -> DemoResult:
@@ -101,7 +108,17 @@ def run(config: DemoConfig) -> DemoResult:
         audited=audited,
         scored=scored,
         reported=reported,
+        next_command=None if rows else _own_video_command(manifest),
     )
+
+
+def _own_video_command(manifest: str) -> str:
+    """Return a command that can be pasted: the demo on the first video of `manifest`, with this `rvos`."""
+    row = storage.read_table(manifest, ["video_uri", "expression"]).slice(0, 1).to_pylist()[0]
+    video, program = storage.absolute(row["video_uri"], storage.parent(manifest)), "rvos"
+    if shutil.which(program) != sys.argv[0] and Path(sys.argv[0]).name == program:
+        program = sys.argv[0]
+    return shlex.join([program, "demo", "--out", "demo-own", "--video", video, "--expression", row["expression"]])
 
 
 def _rows_of(video: str, expressions: tuple[str, ...]) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,9 @@ def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
     text = result.text()
     assert "not the world" in text
     assert result.reported.page in text
+    words = shlex.split(text.splitlines()[-1])
+    assert words[:4] == ["rvos", "demo", "--out", "demo-own"]
+    assert Path(words[words.index("--video") + 1]).is_file()
     assert "clean: every pair is there exactly once" in text
     assert np.asarray(Image.open(result.picture)).std() > 10
     assert (probe(result.film).num_frames or 0) > 12
