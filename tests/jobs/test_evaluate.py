@@ -1,4 +1,3 @@
-import base64
 import io
 import json
 from pathlib import Path
@@ -9,72 +8,28 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs import evaluate, import_dataset
+from jobs import evaluate
 from jobs.evaluate import EvaluateConfig
 from pipeline.io import storage
-from schemas import rle
-from schemas.errors import ImplausibleError, InputError
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
 from schemas.scores import FRAME_SCORES, SCORES
-
-SIZE = (12, 20)
-
-
-def box(left, width, top=2, height=6):
-    mask = np.zeros(SIZE, bool)
-    mask[top : top + height, left : left + width] = True
-    return mask
-
-
-EMPTY, LEFT, RIGHT = box(0, 0), box(2, 6), box(10, 6)
-BOTH = LEFT | RIGHT
-
-
-def mask_row(video, frame, mask, **ids):
-    counts = mask if mask is None or isinstance(mask, bytes) else rle.encode(mask[None])[0]
-    size = {"height": SIZE[0], "width": SIZE[1]}
-    return {"video_id": video, "frame_index": frame, "frame_name": f"{frame:05}", "counts": counts} | size | ids
-
-
-def annotations(tmp_path, rows, schema=ANNOTATIONS, name="annotations.parquet"):
-    return write(tmp_path / name, list(rows), schema)
-
-
-def write(path, rows, schema):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = [name for name in schema.names if any(name in row for row in rows)]
-    table = pa.Table.from_pylist(rows, pa.schema([schema.field(name) for name in names]))
-    pq.write_table(table, path)
-    return str(path)
-
-
-def two_objects(frames=4, videos=("a", "b")):
-    """Object 1 on the left in all frames; object 2 on the right, absent in the last."""
-    for video in videos:
-        for frame in range(frames):
-            yield mask_row(video, frame, LEFT, object_id="1")
-            yield mask_row(video, frame, RIGHT if frame < frames - 1 else None, object_id="2")
-
-
-def manifest_row(video, expression, objects, **more):
-    uri = {"video_uri": f"{video}.mp4", "expression": f"object {objects}"}
-    return {"video_id": video, "expression_id": expression, "object_ids": objects} | uri | more
-
-
-def manifest(tmp_path, rows, **attributes):
-    schema = MANIFEST
-    for name, kind in attributes.items():
-        schema = schema.append(pa.field(name, kind))
-    return write(tmp_path / "manifest.parquet", rows, schema)
-
-
-def predicted(video, expression, masks):
-    return [mask_row(video, frame, mask, expression_id=expression) for frame, mask in enumerate(masks)]
-
-
-def run(tmp_path, **options):
-    return evaluate.run(EvaluateConfig(out=str(tmp_path / "out"), **options))
+from tests.scored_tables import (
+    BOTH,
+    EMPTY,
+    LEFT,
+    RIGHT,
+    SIZE,
+    annotations,
+    manifest,
+    manifest_row,
+    mask_row,
+    png,
+    predicted,
+    run,
+    two_objects,
+    write,
+)
 
 
 def test_the_golden_tracks(recordings, tmp_path):
@@ -91,25 +46,6 @@ def test_the_golden_tracks(recordings, tmp_path):
     assert sum(frames["value"].to_pylist()) == pytest.approx(
         sum(golden_frames["J"].to_pylist() + golden_frames["F"].to_pylist())
     )
-
-
-def test_real_label_maps_against_imported_annotations(shared, tmp_path):
-    data = import_dataset.run(
-        import_dataset.ImportConfig(
-            dataset="ref-youtube-vos", root=str(shared / "data" / "real"), out=str(tmp_path / "data")
-        )
-    )
-    label_maps = str(shared / "data" / "real" / "predictions_osvos")
-    result = run(tmp_path, predictions=label_maps, annotations=data.annotations)
-    scores = dict(zip(result.pairs["video_id"], result.pairs["J&F"], strict=True))
-    assert {video: round(score, 6) for video, score in scores.items()} == {
-        "blackswan": 0.958870,
-        "car-shadow": 0.918391,
-        "libby": 0.683586,
-    }
-    by_expression = run(tmp_path, predictions=label_maps, annotations=data.annotations, manifest=data.manifest)
-    assert by_expression.summary["overall"]["n"] == 12
-    assert by_expression.summary["overall"]["J&F"] == pytest.approx(result.summary["overall"]["J&F"], abs=1e-12)
 
 
 @pytest.fixture
@@ -304,82 +240,6 @@ def sorted_rows(path):
     return table.sort_by([(name, "ascending") for name in names]).to_pylist()
 
 
-def bad_strings(recordings):
-    cases = json.loads((recordings / "bad_rle.json").read_text())["cases"]
-    return [base64.b64decode(case["counts_base64"]) for case in cases if case["expect"] == "error"]
-
-
-def test_broken_masks_are_named_and_nothing_is_written(tmp_path, recordings):
-    pairs = [manifest_row("a", "e", ["1"])]
-    options = {"annotations": annotations(tmp_path, two_objects()), "manifest": manifest(tmp_path, pairs)}
-    for counts in bad_strings(recordings):
-        rows = predicted("a", "e", [LEFT, LEFT, counts, LEFT])
-        predictions = write(tmp_path / "p.parquet", rows, PREDICTIONS)
-        with pytest.raises(InputError, match="video_id=a expression_id=e.*: frame 00002: prediction: "):
-            run(tmp_path, predictions=predictions, missing="error", **options)
-    truth = [mask_row("a", 1, b"broken", object_id="1")]
-    options["annotations"] = annotations(tmp_path, truth)
-    with pytest.raises(InputError, match="frame 00001: annotation: "):
-        run(
-            tmp_path, predictions=write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 2), PREDICTIONS), **options
-        )
-    assert not list((tmp_path / "out").iterdir())
-
-
-def test_a_broken_mask_costs_its_pair(tmp_path):
-    rows = [*predicted("a", "good", [LEFT] * 4), *predicted("a", "bad", [LEFT, LEFT, b"broken", LEFT])]
-    found = run(
-        tmp_path,
-        predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
-        annotations=annotations(tmp_path, two_objects()),
-        manifest=manifest(tmp_path, [manifest_row("a", name, ["1"]) for name in ("good", "bad")]),
-    )
-    assert (found.summary["pairs"]["misshaped"], found.summary["overall"]["J"], found.exit_code) == (1, 0.5, 1)
-    assert "frame 00002: prediction: " in found.summary["misshaped_pairs"][0]["error"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"height": 10, "width": 24}, "frame 00001: sizes differ: annotation 12x20, prediction 10x24"),
-        ({"frame_index": 0, "frame_name": "00000"}, "1 frames have duplicate predictions"),
-        ({"counts": None}, "video_id=a expression_id=e: frame 00001: column 'counts' is null"),
-        ({"height": 100_000, "width": 100_000}, "sizes differ"),
-    ],
-)
-def test_predictions_that_do_not_fit(tmp_path, change, message):
-    rows = predicted("a", "e", [LEFT] * 4)
-    rows[1] |= change
-    with pytest.raises(InputError, match=message):
-        run(
-            tmp_path,
-            predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
-            annotations=annotations(tmp_path, two_objects()),
-            manifest=manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
-            missing="error",
-        )
-
-
-def test_a_pair_in_two_tables_is_refused(tmp_path):
-    for name in ("1.parquet", "2.parquet"):
-        folder = write(tmp_path / "p" / name, predicted("a", "e", [LEFT] * 4), PREDICTIONS)
-    with pytest.raises(InputError, match=r"a expression_id=e: predicted in both .*1.parquet and .*2.parquet"):
-        run(
-            tmp_path,
-            predictions=str(Path(folder).parent),
-            annotations=annotations(tmp_path, two_objects()),
-            manifest=manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
-        )
-
-
-def png(path, labels, mode="P"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(labels.astype(np.uint8))
-    if mode == "P":
-        image.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
-    image.convert(mode).save(path)
-
-
 def test_label_maps_with_and_without_a_manifest(tmp_path, three_pairs):
     for frame in range(4):
         png(tmp_path / "maps" / "a" / f"{frame:05}.png", 1 * LEFT + 2 * RIGHT)
@@ -389,46 +249,6 @@ def test_label_maps_with_and_without_a_manifest(tmp_path, three_pairs):
     expressions = run(tmp_path, **options, manifest=three_pairs)
     scores = dict(zip(expressions.pairs["expression_id"], expressions.pairs["J"], strict=True))
     assert scores == {"left": 1.0, "both": (3 + 0.5) / 4, "none": 1.0}
-
-
-@pytest.mark.parametrize("broken", ["rgb", "text"])
-def test_images_that_are_no_label_maps(tmp_path, broken):
-    path = tmp_path / "maps" / "a" / "00000.png"
-    path.parent.mkdir(parents=True)
-    Image.fromarray(np.dstack([LEFT * 40, LEFT * 3, LEFT]).astype(np.uint8)).save(path)
-    if broken == "text":
-        path.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"a/00000.png.*(mode RGB|cannot be read)"):
-        run(tmp_path, predictions=str(tmp_path / "maps"), annotations=annotations(tmp_path, two_objects()))
-
-
-def test_wrong_use_is_explained(tmp_path):
-    truth = annotations(tmp_path, two_objects())
-    predictions = write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 4), PREDICTIONS)
-    (tmp_path / "empty").mkdir()
-    no_objects = manifest(tmp_path, [{**manifest_row("a", "e", None)}])
-    for options, message in [
-        ({"annotations": str(tmp_path / "nowhere")}, "no annotations at"),
-        ({"annotations": str(tmp_path / "empty")}, "holds neither Parquet"),
-        ({"predictions": str(tmp_path / "nowhere")}, "no predictions at"),
-        ({"predictions": str(tmp_path / "empty")}, "no run.json"),
-        ({}, "a manifest with object_ids"),
-        ({"manifest": no_objects}, "a expression_id=e: object_ids is null"),
-        ({"manifest": no_objects, "by": ("colour",)}, "--by colour: no such attribute"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            run(tmp_path, **{"predictions": predictions, "annotations": truth, **options})
-
-
-def test_nothing_in_common(tmp_path):
-    predictions = write(tmp_path / "p.parquet", predicted("z", "e", [LEFT]), PREDICTIONS)
-    with pytest.raises(InputError, match="none of the pairs is annotated.*asked for: z .*annotated: a, b"):
-        run(
-            tmp_path,
-            predictions=predictions,
-            annotations=annotations(tmp_path, two_objects()),
-            manifest=manifest(tmp_path, [manifest_row("z", "e", ["1"])]),
-        )
 
 
 @pytest.mark.parametrize("row_group_size", [1, 3, 100])
@@ -488,145 +308,6 @@ def test_everything_behind_a_uri(tmp_path):
     maps = evaluate.run(EvaluateConfig(predictions=f"{root}/maps", out=out, **common))
     assert maps.summary["frames"] == {"scored": 4, "missing": 3}
     storage.remove_folder(root)
-
-
-def tree(folder: Path, frames: dict[str, list]) -> str:
-    """A tree of gray PNGs: rows of values by path."""
-    for name, rows in frames.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.array(rows, np.uint8)).save(folder / name)
-    return str(folder)
-
-
-def trees(tmp_path, truth: dict[str, list], predictions: dict[str, list]) -> dict:
-    return {"annotations": tree(tmp_path / "gt", truth), "predictions": tree(tmp_path / "p", predictions)}
-
-
-def test_binary_truth_is_one_object(tmp_path):
-    found = run(tmp_path, **trees(tmp_path, {"v/0.png": [[255]]}, {"v/0.png": [[255]]}))
-    assert (found.exit_code, found.summary["overall"]["J&F"]) == (0, 1.0)
-    assert found.summary["masks"] == {
-        "annotations": "8-bit gray: only 0 and 255, one object",
-        "predictions": "8-bit gray: only 0 and 255, one object",
-    }
-    assert "annotations: 8-bit gray: only 0 and 255, one object" in found.text()
-
-
-ONE = {"v/0.png": [[1, 0]], "v/1.png": [[1, 0]]}
-TWO = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]]}
-
-
-@pytest.mark.parametrize(
-    ("truth", "predictions", "message"),
-    [
-        ({"v/0.png": [[1] * 50] * 3}, {"v/0.png": [[0] * 50] * 3}, "empty in every frame.*first is video_id=v"),
-        (ONE, {"v/0000.png": [[1, 0]]}, "predicted 0000, annotated 0"),
-        (ONE, {"w/0.png": [[1, 0]]}, "no requested pair is predicted; requested: video_id=v .*; predicted: video_id=w"),
-        (TWO, {"v/0.png": [[7, 8]]}, r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\).*--force"),
-        (TWO, {"v/0.png": [[255, 0]]}, r"the masks show one object, but v has several \(1, 2\)"),
-    ],
-)
-def test_implausible_input_is_scored_only_by_force(tmp_path, truth, predictions, message):
-    inputs = trees(tmp_path, truth, predictions)
-    with pytest.raises(ImplausibleError, match=f"(?s){message}"):
-        run(tmp_path, **inputs)
-    assert not (tmp_path / "out" / "summary.json").exists()
-    assert run(tmp_path, force=True, **inputs).summary["warnings"]
-
-
-def test_all_void_truth_is_implausible(tmp_path):
-    void = [{**row, "counts": rle.encode(BOTH[None])[0]} for row in two_objects(videos="a") if row["object_id"] == "1"]
-    truth = annotations(tmp_path, two_objects(videos="a"))
-    names = [field.name for field in VOID]
-    write(tmp_path / "void.parquet", [{name: row[name] for name in names} for row in void], VOID)
-    inputs = {"predictions": write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 4), PREDICTIONS)}
-    inputs["manifest"] = manifest(tmp_path, [manifest_row("a", "e", ["1"])])
-    with pytest.raises(ImplausibleError, match="show no object in any scored frame, only background and void"):
-        run(tmp_path, annotations=truth, **inputs)
-
-
-def test_annotations_without_objects(tmp_path):
-    with pytest.raises(InputError, match="gt shows no object in any mask .*is it the ground truth"):
-        run(tmp_path, **trees(tmp_path, {"v/0.png": [[0, 0]]}, {"v/0.png": [[1, 0]]}))
-    truth = str(tmp_path / "none.parquet")
-    pq.write_table(ANNOTATIONS.empty_table(), truth)
-    with pytest.raises(InputError, match="shows no object in any mask"):
-        run(tmp_path, predictions=str(tmp_path / "p"), annotations=truth)
-
-
-def test_a_davis_folder_is_named(tmp_path):
-    inputs = trees(tmp_path, {"Annotations/480p/v/0.png": [[1]]}, {"v/0.png": [[1]]})
-    with pytest.raises(InputError, match="gt/Annotations is a DAVIS folder .*; give .*gt/Annotations/480p"):
-        run(tmp_path, **inputs)
-
-
-def test_a_folder_of_annotators_is_named(tmp_path):
-    inputs = trees(tmp_path, {"v/0.png": [[1]]}, {"anno_0/v/0.png": [[1]], "anno_1/v/0.png": [[1]]})
-    with pytest.raises(InputError, match="p has a tree for each annotator; give one of them, such as .*p/anno_0"):
-        run(tmp_path, **inputs)
-
-
-def test_photos_are_no_masks(tmp_path):
-    truth = tree(tmp_path / "gt", {"v/0.png": [[1]]})
-    photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    (tmp_path / "p/v").mkdir(parents=True)
-    Image.fromarray(photo).save(tmp_path / "p/v/0.png")
-    with pytest.raises(
-        InputError, match="v/0.png: mask of mode RGB in colours that are not of the DAVIS palette; save"
-    ):
-        run(tmp_path, predictions=str(tmp_path / "p"), annotations=truth)
-
-
-def test_a_protocol_that_drops_all_frames_is_named(tmp_path):
-    inputs = trees(tmp_path, {"v/0.png": [[1]]}, {"v/0.png": [[1]]})
-    with pytest.raises(InputError, match="v 1: davis-semisupervised scores none of its 1 annotated frames"):
-        run(tmp_path, protocol="davis-semisupervised", **inputs)
-
-
-def test_what_only_one_side_has_is_listed(tmp_path):
-    truth = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]], "w/0.png": [[1, 0]]}
-    found = run(tmp_path, **trees(tmp_path, truth, {"v/0.png": [[1, 3]], "v/9.png": [[1, 255]], "x/0.png": [[1, 0]]}))
-    assert found.summary["only_in"] == {
-        "predictions": {"videos": ["x"], "objects": [["v", "3"]], "values": [255]},
-        "annotations": {"videos": ["w"], "objects": [["v", "2"]]},
-    }
-    assert found.summary["extra_frames"] == {
-        "frames": 2,
-        "pairs": [{"video_id": "v", "object_id": object_id, "frames": 1, "first": "9"} for object_id in "12"],
-    }
-    text = found.text()
-    for line in ("videos only in the predictions: x", "objects only in the annotations: v 2", "2 predicted ones are"):
-        assert line in text
-
-
-def test_empty_proposals_take_part_in_the_assignment(tmp_path):
-    inputs = trees(tmp_path, {"v/0.png": [[1, 2]], "v/1.png": [[0, 1]]}, {"v/0.png": [[0, 0]], "v/1.png": [[1, 1]]})
-    found = run(tmp_path, protocol="ref-davis17", **inputs)
-    assert found.summary["overall"]["J&F"] == 0.3125  # davis2017-evaluation
-
-
-@pytest.mark.parametrize(("predicted", "expected"), [([[1, 2]], 0.5), ([[0, 2]], 1.0)])
-def test_a_label_that_is_skipped_counts_as_absent(tmp_path, predicted, expected):
-    found = run(tmp_path, protocol="ref-davis17", **trees(tmp_path, {"v/0.png": [[0, 2]]}, {"v/0.png": predicted}))
-    assert found.summary["overall"]["J&F"] == expected  # davis2017-evaluation
-    assert found.pairs["object_id"].tolist() == ["1", "2"]
-    assert found.exit_code == 0
-
-
-def test_gap_objects_keep_the_attributes_of_the_manifest(tmp_path):
-    truth = tree(tmp_path / "gt", {"v/0.png": [[0, 2]], "v/1.png": [[0, 2]]})
-    rows = [{**row, "frame_name": str(n)} for n, row in enumerate(predicted("v", "6", [LEFT[:1, :2]] * 2))]
-    requested = manifest(tmp_path, [{**manifest_row("v", "6", ["2"]), "annotator": "k"}])
-    found = run(
-        tmp_path,
-        predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
-        annotations=truth,
-        manifest=requested,
-        protocol="ref-davis17-strict",
-        by=("annotator",),
-    )
-    assert found.pairs[["object_id", "annotator"]].to_numpy().tolist() == [["2", "k"], ["1", "k"]]
-    assert [row["value"] for row in found.summary["by"]["annotator"]] == ["k"]
 
 
 def test_long_rvos_scores_a_missing_pair_zero(tmp_path):

@@ -1,0 +1,108 @@
+"""`rvos evaluate` names what is wrong with its input, and writes no wrong scores."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+from tests.scored_tables import LEFT, annotations, manifest, manifest_row, mask_row, predicted, run, two_objects, write
+
+
+def bad_strings(recordings):
+    cases = json.loads((recordings / "bad_rle.json").read_text())["cases"]
+    return [base64.b64decode(case["counts_base64"]) for case in cases if case["expect"] == "error"]
+
+
+def test_broken_masks_are_named_and_nothing_is_written(tmp_path, recordings):
+    pairs = [manifest_row("a", "e", ["1"])]
+    options = {"annotations": annotations(tmp_path, two_objects()), "manifest": manifest(tmp_path, pairs)}
+    for counts in bad_strings(recordings):
+        rows = predicted("a", "e", [LEFT, LEFT, counts, LEFT])
+        predictions = write(tmp_path / "p.parquet", rows, PREDICTIONS)
+        with pytest.raises(InputError, match="video_id=a expression_id=e.*: frame 00002: prediction: "):
+            run(tmp_path, predictions=predictions, missing="error", **options)
+    truth = [mask_row("a", 1, b"broken", object_id="1")]
+    options["annotations"] = annotations(tmp_path, truth)
+    with pytest.raises(InputError, match="frame 00001: annotation: "):
+        run(
+            tmp_path, predictions=write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 2), PREDICTIONS), **options
+        )
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_broken_mask_costs_its_pair(tmp_path):
+    rows = [*predicted("a", "good", [LEFT] * 4), *predicted("a", "bad", [LEFT, LEFT, b"broken", LEFT])]
+    found = run(
+        tmp_path,
+        predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
+        annotations=annotations(tmp_path, two_objects()),
+        manifest=manifest(tmp_path, [manifest_row("a", name, ["1"]) for name in ("good", "bad")]),
+    )
+    assert (found.summary["pairs"]["misshaped"], found.summary["overall"]["J"], found.exit_code) == (1, 0.5, 1)
+    assert "frame 00002: prediction: " in found.summary["misshaped_pairs"][0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"height": 10, "width": 24}, "frame 00001: sizes differ: annotation 12x20, prediction 10x24"),
+        ({"frame_index": 0, "frame_name": "00000"}, "1 frames have duplicate predictions"),
+        ({"counts": None}, "video_id=a expression_id=e: frame 00001: column 'counts' is null"),
+        ({"height": 100_000, "width": 100_000}, "sizes differ"),
+    ],
+)
+def test_predictions_that_do_not_fit(tmp_path, change, message):
+    rows = predicted("a", "e", [LEFT] * 4)
+    rows[1] |= change
+    with pytest.raises(InputError, match=message):
+        run(
+            tmp_path,
+            predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
+            annotations=annotations(tmp_path, two_objects()),
+            manifest=manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
+            missing="error",
+        )
+
+
+def test_a_pair_in_two_tables_is_refused(tmp_path):
+    for name in ("1.parquet", "2.parquet"):
+        folder = write(tmp_path / "p" / name, predicted("a", "e", [LEFT] * 4), PREDICTIONS)
+    with pytest.raises(InputError, match=r"a expression_id=e: predicted in both .*1.parquet and .*2.parquet"):
+        run(
+            tmp_path,
+            predictions=str(Path(folder).parent),
+            annotations=annotations(tmp_path, two_objects()),
+            manifest=manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
+        )
+
+
+def test_wrong_use_is_explained(tmp_path):
+    truth = annotations(tmp_path, two_objects())
+    predictions = write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 4), PREDICTIONS)
+    (tmp_path / "empty").mkdir()
+    no_objects = manifest(tmp_path, [{**manifest_row("a", "e", None)}])
+    for options, message in [
+        ({"annotations": str(tmp_path / "nowhere")}, "no annotations at"),
+        ({"annotations": str(tmp_path / "empty")}, "holds neither Parquet"),
+        ({"predictions": str(tmp_path / "nowhere")}, "no predictions at"),
+        ({"predictions": str(tmp_path / "empty")}, "no run.json"),
+        ({}, "a manifest with object_ids"),
+        ({"manifest": no_objects}, "a expression_id=e: object_ids is null"),
+        ({"manifest": no_objects, "by": ("colour",)}, "--by colour: no such attribute"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            run(tmp_path, **{"predictions": predictions, "annotations": truth, **options})
+
+
+def test_nothing_in_common(tmp_path):
+    predictions = write(tmp_path / "p.parquet", predicted("z", "e", [LEFT]), PREDICTIONS)
+    with pytest.raises(InputError, match="none of the pairs is annotated.*asked for: z .*annotated: a, b"):
+        run(
+            tmp_path,
+            predictions=predictions,
+            annotations=annotations(tmp_path, two_objects()),
+            manifest=manifest(tmp_path, [manifest_row("z", "e", ["1"])]),
+        )

@@ -1,0 +1,185 @@
+"""`rvos evaluate` on trees of label maps: what is taken for what, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs import import_dataset
+from schemas import rle
+from schemas.errors import ImplausibleError, InputError
+from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
+from tests.scored_tables import BOTH, LEFT, annotations, manifest, manifest_row, predicted, run, two_objects, write
+
+
+def test_real_label_maps_against_imported_annotations(shared, tmp_path):
+    data = import_dataset.run(
+        import_dataset.ImportConfig(
+            dataset="ref-youtube-vos", root=str(shared / "data" / "real"), out=str(tmp_path / "data")
+        )
+    )
+    label_maps = str(shared / "data" / "real" / "predictions_osvos")
+    result = run(tmp_path, predictions=label_maps, annotations=data.annotations)
+    scores = dict(zip(result.pairs["video_id"], result.pairs["J&F"], strict=True))
+    assert {video: round(score, 6) for video, score in scores.items()} == {
+        "blackswan": 0.958870,
+        "car-shadow": 0.918391,
+        "libby": 0.683586,
+    }
+    by_expression = run(tmp_path, predictions=label_maps, annotations=data.annotations, manifest=data.manifest)
+    assert by_expression.summary["overall"]["n"] == 12
+    assert by_expression.summary["overall"]["J&F"] == pytest.approx(result.summary["overall"]["J&F"], abs=1e-12)
+
+
+@pytest.mark.parametrize("broken", ["rgb", "text"])
+def test_images_that_are_no_label_maps(tmp_path, broken):
+    path = tmp_path / "maps" / "a" / "00000.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.dstack([LEFT * 40, LEFT * 3, LEFT]).astype(np.uint8)).save(path)
+    if broken == "text":
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"a/00000.png.*(mode RGB|cannot be read)"):
+        run(tmp_path, predictions=str(tmp_path / "maps"), annotations=annotations(tmp_path, two_objects()))
+
+
+def tree(folder: Path, frames: dict[str, list]) -> str:
+    """A tree of gray PNGs: rows of values by path."""
+    for name, rows in frames.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.array(rows, np.uint8)).save(folder / name)
+    return str(folder)
+
+
+def trees(tmp_path, truth: dict[str, list], predictions: dict[str, list]) -> dict:
+    return {"annotations": tree(tmp_path / "gt", truth), "predictions": tree(tmp_path / "p", predictions)}
+
+
+def test_binary_truth_is_one_object(tmp_path):
+    found = run(tmp_path, **trees(tmp_path, {"v/0.png": [[255]]}, {"v/0.png": [[255]]}))
+    assert (found.exit_code, found.summary["overall"]["J&F"]) == (0, 1.0)
+    assert found.summary["masks"] == {
+        "annotations": "8-bit gray: only 0 and 255, one object",
+        "predictions": "8-bit gray: only 0 and 255, one object",
+    }
+    assert "annotations: 8-bit gray: only 0 and 255, one object" in found.text()
+
+
+ONE = {"v/0.png": [[1, 0]], "v/1.png": [[1, 0]]}
+
+
+TWO = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]]}
+
+
+@pytest.mark.parametrize(
+    ("truth", "predictions", "message"),
+    [
+        ({"v/0.png": [[1] * 50] * 3}, {"v/0.png": [[0] * 50] * 3}, "empty in every frame.*first is video_id=v"),
+        (ONE, {"v/0000.png": [[1, 0]]}, "predicted 0000, annotated 0"),
+        (ONE, {"w/0.png": [[1, 0]]}, "no requested pair is predicted; requested: video_id=v .*; predicted: video_id=w"),
+        (TWO, {"v/0.png": [[7, 8]]}, r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\).*--force"),
+        (TWO, {"v/0.png": [[255, 0]]}, r"the masks show one object, but v has several \(1, 2\)"),
+    ],
+)
+def test_implausible_input_is_scored_only_by_force(tmp_path, truth, predictions, message):
+    inputs = trees(tmp_path, truth, predictions)
+    with pytest.raises(ImplausibleError, match=f"(?s){message}"):
+        run(tmp_path, **inputs)
+    assert not (tmp_path / "out" / "summary.json").exists()
+    assert run(tmp_path, force=True, **inputs).summary["warnings"]
+
+
+def test_all_void_truth_is_implausible(tmp_path):
+    void = [{**row, "counts": rle.encode(BOTH[None])[0]} for row in two_objects(videos="a") if row["object_id"] == "1"]
+    truth = annotations(tmp_path, two_objects(videos="a"))
+    names = [field.name for field in VOID]
+    write(tmp_path / "void.parquet", [{name: row[name] for name in names} for row in void], VOID)
+    inputs = {"predictions": write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * 4), PREDICTIONS)}
+    inputs["manifest"] = manifest(tmp_path, [manifest_row("a", "e", ["1"])])
+    with pytest.raises(ImplausibleError, match="show no object in any scored frame, only background and void"):
+        run(tmp_path, annotations=truth, **inputs)
+
+
+def test_annotations_without_objects(tmp_path):
+    with pytest.raises(InputError, match="gt shows no object in any mask .*is it the ground truth"):
+        run(tmp_path, **trees(tmp_path, {"v/0.png": [[0, 0]]}, {"v/0.png": [[1, 0]]}))
+    truth = str(tmp_path / "none.parquet")
+    pq.write_table(ANNOTATIONS.empty_table(), truth)
+    with pytest.raises(InputError, match="shows no object in any mask"):
+        run(tmp_path, predictions=str(tmp_path / "p"), annotations=truth)
+
+
+def test_a_davis_folder_is_named(tmp_path):
+    inputs = trees(tmp_path, {"Annotations/480p/v/0.png": [[1]]}, {"v/0.png": [[1]]})
+    with pytest.raises(InputError, match="gt/Annotations is a DAVIS folder .*; give .*gt/Annotations/480p"):
+        run(tmp_path, **inputs)
+
+
+def test_a_folder_of_annotators_is_named(tmp_path):
+    inputs = trees(tmp_path, {"v/0.png": [[1]]}, {"anno_0/v/0.png": [[1]], "anno_1/v/0.png": [[1]]})
+    with pytest.raises(InputError, match="p has a tree for each annotator; give one of them, such as .*p/anno_0"):
+        run(tmp_path, **inputs)
+
+
+def test_photos_are_no_masks(tmp_path):
+    truth = tree(tmp_path / "gt", {"v/0.png": [[1]]})
+    photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    (tmp_path / "p/v").mkdir(parents=True)
+    Image.fromarray(photo).save(tmp_path / "p/v/0.png")
+    with pytest.raises(
+        InputError, match="v/0.png: mask of mode RGB in colours that are not of the DAVIS palette; save"
+    ):
+        run(tmp_path, predictions=str(tmp_path / "p"), annotations=truth)
+
+
+def test_a_protocol_that_drops_all_frames_is_named(tmp_path):
+    inputs = trees(tmp_path, {"v/0.png": [[1]]}, {"v/0.png": [[1]]})
+    with pytest.raises(InputError, match="v 1: davis-semisupervised scores none of its 1 annotated frames"):
+        run(tmp_path, protocol="davis-semisupervised", **inputs)
+
+
+def test_what_only_one_side_has_is_listed(tmp_path):
+    truth = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]], "w/0.png": [[1, 0]]}
+    found = run(tmp_path, **trees(tmp_path, truth, {"v/0.png": [[1, 3]], "v/9.png": [[1, 255]], "x/0.png": [[1, 0]]}))
+    assert found.summary["only_in"] == {
+        "predictions": {"videos": ["x"], "objects": [["v", "3"]], "values": [255]},
+        "annotations": {"videos": ["w"], "objects": [["v", "2"]]},
+    }
+    assert found.summary["extra_frames"] == {
+        "frames": 2,
+        "pairs": [{"video_id": "v", "object_id": object_id, "frames": 1, "first": "9"} for object_id in "12"],
+    }
+    text = found.text()
+    for line in ("videos only in the predictions: x", "objects only in the annotations: v 2", "2 predicted ones are"):
+        assert line in text
+
+
+def test_empty_proposals_take_part_in_the_assignment(tmp_path):
+    inputs = trees(tmp_path, {"v/0.png": [[1, 2]], "v/1.png": [[0, 1]]}, {"v/0.png": [[0, 0]], "v/1.png": [[1, 1]]})
+    found = run(tmp_path, protocol="ref-davis17", **inputs)
+    assert found.summary["overall"]["J&F"] == 0.3125  # davis2017-evaluation
+
+
+@pytest.mark.parametrize(("predicted", "expected"), [([[1, 2]], 0.5), ([[0, 2]], 1.0)])
+def test_a_label_that_is_skipped_counts_as_absent(tmp_path, predicted, expected):
+    found = run(tmp_path, protocol="ref-davis17", **trees(tmp_path, {"v/0.png": [[0, 2]]}, {"v/0.png": predicted}))
+    assert found.summary["overall"]["J&F"] == expected  # davis2017-evaluation
+    assert found.pairs["object_id"].tolist() == ["1", "2"]
+    assert found.exit_code == 0
+
+
+def test_gap_objects_keep_the_attributes_of_the_manifest(tmp_path):
+    truth = tree(tmp_path / "gt", {"v/0.png": [[0, 2]], "v/1.png": [[0, 2]]})
+    rows = [{**row, "frame_name": str(n)} for n, row in enumerate(predicted("v", "6", [LEFT[:1, :2]] * 2))]
+    requested = manifest(tmp_path, [{**manifest_row("v", "6", ["2"]), "annotator": "k"}])
+    found = run(
+        tmp_path,
+        predictions=write(tmp_path / "p.parquet", rows, PREDICTIONS),
+        annotations=truth,
+        manifest=requested,
+        protocol="ref-davis17-strict",
+        by=("annotator",),
+    )
+    assert found.pairs[["object_id", "annotator"]].to_numpy().tolist() == [["2", "k"], ["1", "k"]]
+    assert [row["value"] for row in found.summary["by"]["annotator"]] == ["k"]
