@@ -230,10 +230,11 @@ main = SectionedGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="""Segment objects that are described in words, in large video corpora.
 
-    Reads videos and expressions, writes one RLE mask per frame (Parquet), and scores masks by J&F.
+    Segments every pair (a video and a sentence) that a manifest lists, writes one RLE mask per frame (Parquet), and
+    scores the masks by J&F.
 
         rvos import ref-davis17 /data/ref-davis17 --split valid --out data/
-        rvos convert refdavis.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
+        rvos convert ytvos_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
 

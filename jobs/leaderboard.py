@@ -85,9 +85,9 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
     return [
         *lines,
         "",
-        "p: probability that chance alone sets it so far apart from the first, given that",
-        "   the first is the best of all (by video, Holm's correction for all pairs)",
-        "group: entries that share a letter cannot be told apart",
+        "p: probability of a difference from the first entry at least this large if both were",
+        "   equally good, corrected for all pairs of entries (Holm)",
+        "group: entries that share a letter do not differ significantly",
     ]
 
 

@@ -21,7 +21,7 @@ from pipeline.report.frame_strips import pair_strip
 from pipeline.report.page import short_path
 from pipeline.report.selected import border, rules_with_frames, selection_html
 from pipeline.selection.calibration import Calibration, calibrate
-from pipeline.selection.decisions import collect_pairs, decide, missing_signal_notes
+from pipeline.selection.decisions import WITHOUT_MASKS, collect_pairs, decide, missing_signal_notes
 from pipeline.selection.rules import Rule, read_rules
 from pipeline.selection.signal_tasks import measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
@@ -48,7 +48,8 @@ class SelectResult(JobResult):
     def text(self) -> str:
         lines = [f"{'out':<12}{self.out}", f"{'report':<12}{self.report}"]
         lines += [f"{'pairs':<12}{self.pairs:,}", f"{'kept':<12}{self.kept:,}"]
-        lines += [f"{'dropped':<12}{count:,}  {rule}" for rule, count in self.dropped.items()]
+        for rule, count in self.dropped.items():
+            lines.append(f"{'dropped':<12}{count:,}  {rule if rule == WITHOUT_MASKS else f'not {rule}'}")
         if self.calibration:
             lines += _calibration_lines(self.calibration)
         return "\n".join([*lines, *(f"{'note':<12}{note}" for note in self.notes)])

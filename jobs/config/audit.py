@@ -7,16 +7,19 @@ from jobs.config.options import argument, command_config, option
 class AuditConfig:
     """Verify that every pair of a run was written exactly once.
 
-    Lists pairs that are missing, duplicate, orphan (written, but not planned), incomplete (frames or rows are absent)
-    or invalid, and units that are stale (written with other weights or options) or unreadable. If nothing is found,
-    writes RUN/_SUCCESS. Otherwise the exit code is 1.
+    Lists pairs that are missing, duplicate, orphan (written, but not planned), changed (the manifest differs from the
+    plan), incomplete (frames or rows are absent) or invalid, and units that are stale (written with other weights or
+    options) or unreadable. If nothing is found, writes RUN/_SUCCESS. Otherwise the exit code is 1.
 
         rvos audit runs/first --manifest data/manifest.parquet
     """
 
     run: str = argument(is_path=True)
     manifest: str | None = option(
-        default=None, is_path=True, help="Also verify that the plan holds exactly the rows of this manifest."
+        default=None,
+        is_path=True,
+        help="Also verify that the plan of the run (RUN/plan, written by 'rvos segment') holds exactly the rows of "
+        "this manifest.",
     )
     compacted: str | None = option(
         default=None,

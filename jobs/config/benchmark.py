@@ -1,9 +1,9 @@
 """Options and registry of `rvos benchmark`."""
 
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from typing import Any, NamedTuple
 
-from jobs.config.options import argument, command_config, option
+from jobs.config.options import KEY, argument, command_config, option
 from jobs.config.segment import SegmentConfig
 from pipeline.evaluation.protocols import RULES
 from schemas.errors import InputError
@@ -31,18 +31,20 @@ PASSED_ON = ("limit", "short_side", "max_size", "window", "device", "actors", "a
 
 
 def _passed_on(name: str) -> Any:
-    """Declare an option as `rvos segment` does."""
+    """Declare an option as `rvos segment` does; here NAME selects the rules."""
     declared = _OF_SEGMENT[name]
-    return field(default=declared.default, metadata=declared.metadata)
+    details = declared.metadata[KEY]
+    text = details.help.replace("from --rules", "from the published rules of NAME")
+    return field(default=declared.default, metadata={KEY: replace(details, help=text)})
 
 
 @command_config
 class BenchmarkConfig:
-    """Reproduce a row of the authors' tables.
+    """Run the steps of one row of the authors' tables.
 
     Imports the data set in ROOT, segments it by the published rules of the benchmark, scores the masks, and writes a
-    report; where a server evaluates, writes the zip for it. Each step is an ordinary command, which is printed. After
-    an interruption, repeat the command: finished work is kept.
+    report. If only a server can score the split, writes the zip to upload. Each step is an ordinary command, which is
+    printed. After an interruption, repeat the command: finished work is kept.
 
         rvos benchmark ref-davis17 /data/ref-davis --checkpoint checkpoint/ --out davis/
         rvos benchmark a2d /data/a2d_sentences --checkpoint checkpoint/ --out a2d/ --limit 20
@@ -54,7 +56,7 @@ class BenchmarkConfig:
     out: str = option(is_path=True, help="Folder for the data, the run, the scores, the report and the zip.")
     split: str | None = option(
         default=None,
-        help="Split of the data set.  [default: the one that is evaluated: test of a2d, valid_u of mevis, else valid]",
+        help="Split of the data set.  [default: test for a2d, valid_u for mevis, else valid; jhmdb has no splits]",
     )
     limit: int | None = _passed_on("limit")
     window: str | None = _passed_on("window")

@@ -10,9 +10,9 @@ class CompareConfig:
     """Compare scores with those of a baseline.
 
     A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Prints the means of the protocol, the
-    change with its 95 % interval and p-value by video, the smallest change that this set can detect, and the pairs that
-    changed most. Five videos are the least for an interval. With several comparisons or groups, p-values are corrected
-    (Holm).
+    change with its 95 % interval and p-value (computed over videos), the smallest change that a set of this size
+    detects four times in five, and the pairs that changed most. Intervals need at least five videos. With several
+    comparisons or groups, p-values are corrected (Holm).
 
         rvos compare scores/baseline scores/new --by object_size:q4
         rvos compare scores/baseline scores/new --format latex > table.tex

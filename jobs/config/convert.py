@@ -8,8 +8,8 @@ from model.referformer.config import PUBLISHED
 class ConvertConfig:
     """Convert a published ReferFormer checkpoint (.pth).
 
-    Writes a folder for --checkpoint of 'rvos segment', 'rvos plan' and 'rvos check', and for 'rvos train --init'. Never
-    runs code from CHECKPOINT. All paths are local.
+    Writes a folder for --checkpoint of 'rvos segment', 'rvos benchmark', 'rvos plan' and 'rvos check', and for 'rvos
+    train --init'. Never runs code from CHECKPOINT. All paths are local.
 
         rvos convert ytvos_joint_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
     """

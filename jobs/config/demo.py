@@ -7,10 +7,11 @@ from schemas.errors import InputError
 
 @command_config
 class DemoConfig:
-    """Try everything on synthetic videos, in a minute or two.
+    """Segment, score and draw synthetic videos, or segment your own.
 
-    Renders videos, segments them with the bundled checkpoint, and audits, scores and draws the masks. Needs no GPU. The
-    bundled checkpoint knows simple coloured shapes only. Your own --video is segmented and drawn, but not scored.
+    Renders videos, segments them with the bundled checkpoint, and audits, scores and draws the masks, in a minute or
+    two. Needs no GPU. The bundled checkpoint knows simple coloured shapes only. Your own --video is segmented and
+    drawn, but not scored.
 
         rvos demo --out /tmp/rvos-demo
         rvos demo --video clip.mp4 --expression "the red car" --expression "the cyclist" --checkpoint checkpoint/

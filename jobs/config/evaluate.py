@@ -32,7 +32,8 @@ class EvaluateConfig:
         default="all-frames",
         choices=PROTOCOLS,
         metavar="NAME",
-        help=f"Benchmark whose frames, matching and averaging to use: {', '.join(PROTOCOLS)}; see --explain.",
+        help="Rules for which frames are scored, how masks are matched to objects, and how scores are averaged: "
+        f"{', '.join(PROTOCOLS)}; see --explain.",
     )
     by: tuple[str, ...] = option(
         default=(),
@@ -44,12 +45,12 @@ class EvaluateConfig:
     missing: str | None = option(
         default=None,
         choices=tuple(MISSING),
-        help="Frames without a prediction: zero = score 0; empty = scored as an empty mask, so right where there is "
-        "no object; error = fail; skip = leave out.  [default: the protocol's]",
+        help="Frames without a prediction: zero = score 0; empty = scored as an empty mask, which is correct in "
+        "frames without the object; error = fail; skip = leave out.  [default: the protocol's]",
     )
     force: bool = option(
         default=False,
-        help="Score input that is hardly what you meant: predicted labels that no object has, masks that show nothing, "
+        help="Score even if the input looks wrong: predicted labels that no object has, masks that show nothing, "
         "frame names that never match. Without it, such input fails.",
     )
     workers: int | None = option(

@@ -47,9 +47,9 @@ class SubmissionConfig(ExportConfig):
 class DavisConfig(ExportConfig):
     """Write label maps in the layout of DAVIS.
 
-    Writes one tree of label maps per annotator: OUT/anno_0/VIDEO/FRAME.png, OUT/anno_1/ and so on. Takes annotator
-    and object from the columns annotator and object_ids of the manifest or, without these columns, from the
-    expression ids (4 * object + annotator, both counted from 0). Where masks overlap, the one with the higher frame
+    Writes one tree of label maps per annotator: OUT/anno_0/VIDEO/FRAME.png, OUT/anno_1/ and so on. Reads annotator and
+    object from the columns annotator and object_ids of the manifest. Without these columns, it computes them from
+    expression_id = 4 * object + annotator (both counted from 0). Where masks overlap, the one with the higher frame
     score wins.
 
         rvos export davis runs/davis --out results/
@@ -87,7 +87,7 @@ class ReviewConfig(ExportConfig):
 class OverlayConfig(ExportConfig):
     """Draw the masks over the videos.
 
-    Writes a video for each pair, and for each input video a sheet that shows a few frames with all its pairs.
+    Writes a video for each pair and, for each input video, a sheet with one row of frames per pair.
 
         rvos export overlay runs/first --out overlays/ --limit 20
         rvos export overlay runs/first --out overlays/ --as gif --fps 6
@@ -98,7 +98,7 @@ class OverlayConfig(ExportConfig):
     fps: int | None = option(
         default=None, least=1, most=100, help="Frames per second.  [default: as fast as the video; 10 for folders]"
     )
-    max_size: int = option(default=640, least=32, help="Longer side in pixels.")
+    max_size: int = option(default=640, least=32, help="Shrink videos so that the longer side has at most N pixels.")
     limit: int | None = option(default=None, least=1, help="Draw only the first N pairs that have masks.")
 
 
@@ -133,8 +133,8 @@ class ValidateConfig:
     manifest: str | None = option(
         default=None,
         is_path=True,
-        help="Manifest with the expected pairs. Without it, expressions and frames are only compared within each video "
-        "of the zip.",
+        help="Manifest with the expected pairs. Without it, the command only checks that all expressions of a "
+        "video have the same frames.",
     )
 
     def __post_init__(self) -> None:

@@ -21,8 +21,9 @@ class ImportConfig:
 
     Files of expressions:
 
-        name.csv      a header with expression; optional columns: video (path below ROOT;
-                      if absent, the row is for all videos), expression_id, attributes
+        name.csv      a header with the column expression; optional: video (path relative
+                      to ROOT; without it, the row is for all videos) and expression_id;
+                      any other column becomes an attribute
         name.tsv, name.jsonl (one JSON object per line), name.parquet: the same columns
         name.txt      one expression per line, for all videos
     """
@@ -47,8 +48,8 @@ class ImportConfig:
     context: int | None = option(
         default=None,
         least=1,
-        help="For a2d and jhmdb: one pair per annotated frame, in the middle of N frames (the published evaluation "
-        "uses 5).",
+        help="For a2d and jhmdb: make one pair for each sentence and annotated frame, with that frame in the "
+        "middle of N frames (the published evaluation uses 5).",
     )
 
     follow_links: bool = option(

@@ -11,9 +11,10 @@ EXPORTS = (".html", ".json", *TABLES)
 class AddConfig:
     """Add scores to a leaderboard.
 
-    SCORES is a folder written by 'rvos evaluate --out'. The first entry creates the leaderboard in the folder STORE
-    and fixes its protocol, its --missing rule and its annotations; scores with another one are refused. An entry holds
-    the scores of each pair, counts, versions, the run's fingerprint, and hashes of annotations and predictions.
+    SCORES is a folder written by 'rvos evaluate --out'. The first entry creates the leaderboard in the folder STORE and
+    fixes its protocol, its 'rvos evaluate --missing' rule and its annotations. Scores with another protocol, another
+    rule or other annotations are refused. An entry holds the scores of each pair, the numbers of pairs and frames, the
+    version, the run's fingerprint, and hashes of annotations and predictions.
 
         rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
     """
@@ -27,9 +28,9 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Compares the entries of STORE with each other, by video. p is the probability that chance alone sets an entry so far
-    apart from the first, given that the first is the best of all. Entries that share a letter under 'group' cannot be
-    told apart.
+    Compares the entries of STORE with each other, over videos. p is the probability of a difference from the first
+    entry at least this large if both were equally good, corrected for all pairs of entries (Holm). Entries that share a
+    letter under 'group' do not differ significantly.
 
         rvos leaderboard show boards/davis
         rvos leaderboard show boards/davis --format latex > board.tex

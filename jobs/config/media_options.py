@@ -10,8 +10,8 @@ class MediaOptions:
     allow_private: bool = option(
         default=False,
         heading="Access",
-        help="Read http:// and https:// videos also from loopback, link-local and private addresses. Servers that the "
-        "command itself names are always read.",
+        help="Read http:// and https:// videos also from loopback, link-local and private addresses. Needed only "
+        "for addresses in manifest rows; servers in your own arguments are always allowed.",
     )
     allow_local: bool = option(
         default=False, heading="Access", help="Read local paths that the rows of a remote manifest name."

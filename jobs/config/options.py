@@ -67,7 +67,7 @@ def table_format() -> Any:
         flag="--format",
         choices=TABLE_FORMATS,
         heading="Output",
-        help="Print a table for a paper or a page instead: csv (all digits), latex (needs booktabs) or markdown.",
+        help="Print the result as a table: csv (all digits), latex (needs booktabs) or markdown.",
     )
 
 

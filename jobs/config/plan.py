@@ -11,8 +11,9 @@ from jobs.config.segment import SegmentConfig
 class PlanConfig(RunOptions):
     """Estimate time, size and cost of a run.
 
-    Estimates the units, masks, bytes and hours that MANIFEST takes. Segments a few videos on this machine to measure
-    its speed; with --frames-per-second, only decodes them. Writes nothing.
+    Estimates the units, masks, bytes and hours of a run that segments every pair (a video and a sentence) of MANIFEST.
+    Segments a few videos on this machine to measure its speed; with --frames-per-second, only decodes them. Writes
+    nothing.
 
         rvos plan data/manifest.parquet --checkpoint checkpoint/
         rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
@@ -23,20 +24,25 @@ class PlanConfig(RunOptions):
         default=None,
         above=0,
         heading="Estimate",
-        help="Masks per second of one GPU: the frames/s that 'rvos segment' prints for a run on one GPU.  [default: "
-        "measured on this machine]",
+        help="Pair-frames (masks) per second of one GPU: the frames/s that 'rvos segment' prints for a run on one "
+        "GPU.  [default: measured on this machine]",
     )
     gpu: str | None = option(
         default=None,
         metavar="NAME",
         heading="Estimate",
-        help="Name of the GPU that --frames-per-second and --price refer to.",
+        help="Name of the GPU to estimate for. If it differs from the measured GPU and no speed is given, no cost "
+        "is printed.",
     )
     price: float | None = option(
         default=None, least=0, heading="Estimate", help="Price of one hour of a machine with this GPU, in any currency."
     )
     probe: int = option(
-        default=3, least=1, heading="Estimate", help="Number of videos to measure, chosen from short to long."
+        default=3,
+        least=1,
+        heading="Estimate",
+        help="Maximum number of videos to measure, chosen from short to long; only the first window of each "
+        "counts. On a CPU, measuring stops after about 20 seconds.",
     )
 
     def segment(self) -> SegmentConfig:

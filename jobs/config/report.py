@@ -8,8 +8,8 @@ class ReportConfig:
     """Write scores as one HTML page that works offline.
 
     SCORES is a folder written by 'rvos evaluate --out'. The page shows means with intervals, scores by attribute, J
-    against F, J over time, scores by length and size, and frames of the best and worst pairs. It leaves out
-    predictions, annotations and videos that cannot be read, and lists them.
+    against F, J over time, scores by length and size, and frames of the best and worst pairs. If predictions,
+    annotations or videos cannot be read, the page leaves them out and names them.
 
         rvos report scores/ --out report/
         rvos report scores/new --out report/ --against scores/baseline
@@ -39,6 +39,6 @@ class ReportConfig:
         default=None,
         metavar="DIR",
         is_path=True,
-        help="Folder with the videos: a folder of frames DIR/VIDEO_ID, or a file of that name with any suffix. Used "
-        "first; videos that it lacks are read from the manifest's URI.",
+        help="Folder with the videos: a folder of frames DIR/VIDEO_ID, or a file of that name with any suffix. "
+        "Looks here first, then at the URI in the manifest.",
     )

@@ -31,28 +31,29 @@ class RunOptions(MediaOptions):
         default="fp32",
         choices=("fp32", "bf16", "fp16"),
         heading="Model",
-        help="Precision of matrix multiplications. On the first unit of each worker, masks in bf16 or fp16 are "
-        "compared with fp32; the command fails if more than 2 % of mask pixels differ.",
+        help="Precision of matrix multiplications. Each process compares its first masks in bf16 or fp16 with "
+        "fp32, and the command fails if more than 2 % of the mask pixels differ.",
     )
     compile: bool = option(
         default=False,
         heading="Model",
-        help="Compile the model with torch at the start, which takes minutes and a C++ compiler. The masks are "
-        "compared as for --precision.",
+        help="Compile the transformer and the pixel decoder with torch. Needs a C++ compiler, and Triton on a GPU. "
+        "Takes minutes for each new frame size or window length. The masks are compared as for --precision.",
     )
     rules: str | None = option(
         default=None,
         choices=tuple(RULES),
         metavar="NAME",
         heading="Frames",
-        help=f"Segment by the published rules of a benchmark: {', '.join(RULES)}; see 'rvos evaluate --explain NAME'. "
-        "An option given as well replaces its part of the rules, and the run records the difference.",
+        help=f"Segment by the published rules of a benchmark: {', '.join(RULES)}; 'rvos evaluate --explain NAME' "
+        "prints them. If you also give --window, --short-side, --max-size or --candidates, your value "
+        "replaces that of the rules, and run.json records it.",
     )
     window: str | None = option(
         default=None,
         metavar="N|whole",
         heading="Frames",
-        help="Number of frames per model call; 'whole' passes the whole video at once.  [default: that of --rules, "
+        help="Number of frames per model call; 'whole' passes the whole video at once.  [default: from --rules, "
         "else 36]",
     )
     overlap: int = option(
@@ -60,28 +61,29 @@ class RunOptions(MediaOptions):
         metavar="M",
         least=0,
         heading="Frames",
-        help="Number of frames that consecutive windows share, fewer than --window. The object is followed from "
-        "window to window, and the mask logits of shared frames are averaged, weighted by how well the masks agree.",
+        help="Number of frames that consecutive windows share, fewer than --window. The object is tracked from "
+        "window to window, and the mask logits of shared frames are averaged, weighted by how well the masks "
+        "agree.",
     )
     short_side: int | None = option(
         default=None,
         least=32,
         heading="Frames",
-        help="Shorter side of the model input, in pixels.  [default: that of --rules, else of the checkpoint, "
-        "360 for published ones]",
+        help="Shorter side of the model input, in pixels.  [default: from --rules, else from the checkpoint; 360 "
+        "in published checkpoints]",
     )
     max_size: int | None = option(
         default=None,
         least=32,
         heading="Frames",
-        help="Limit of the longer side of the model input, in pixels.  [default: that of --rules, else none]",
+        help="Maximum length of the longer side of the model input, in pixels.  [default: from --rules, else none]",
     )
     candidates: str | None = option(
         default=None,
         choices=("best", "all"),
         heading="Frames",
-        help="Object queries to write masks of: the chosen one, or all, with the chosen one marked in the column "
-        "'chosen'.  [default: that of --rules, else best]",
+        help="best: write the mask of the chosen candidate (object query); all: write the masks of all candidates, "
+        "and mark the chosen one in the column 'chosen'.  [default: from --rules, else best]",
     )
     decoder: str = option(
         default="pyav", choices=("pyav", "decord"), heading="Frames", help="Library that decodes video files."

@@ -17,8 +17,9 @@ ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
 class SegmentConfig(RunOptions):
     """Segment every pair of a manifest: one RLE mask per frame.
 
-    Writes the masks to the folder RUN. After an interruption, repeat the command: finished work is kept. Failed pairs
-    are not tried again unless --retry-errors is given.
+    Segments every pair (a video and a sentence) that MANIFEST lists, and writes the masks to the folder RUN. After an
+    interruption, repeat the command: finished work is kept. Failed pairs are not tried again unless --retry-errors is
+    given.
 
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/ --retry-errors
@@ -31,7 +32,8 @@ class SegmentConfig(RunOptions):
     strict: bool = option(
         default=False,
         heading="What to segment",
-        help="Check all rows and videos first, as 'rvos check --checkpoint' does, and fail if a pair would fail.",
+        help="Check all rows, and the header and first frame of each video, before the start; end if there is a "
+        "problem.",
     )
     allow_short: bool = option(
         default=False,
@@ -51,28 +53,31 @@ class SegmentConfig(RunOptions):
         default=None,
         metavar="N|MIN:MAX",
         heading="Resources",
-        help="Number of workers (actors), each with its own copy of the model; with MIN:MAX, as many as the cluster "
-        "can run.  [default: as many as the GPUs hold; without GPUs one per core, if memory and units suffice]",
+        help="Number of processes (actors), each with its own copy of the model; with MIN:MAX, as many as the "
+        "cluster can run.  [default: as many as the GPUs hold; without GPUs one per core, or fewer if memory "
+        "or the amount of work is small]",
     )
     gpus_per_actor: float | None = option(
         default=None,
         least=0,
         heading="Resources",
-        help="GPUs per worker (actor); 0.5 lets two actors share a GPU.  [default: 1 if there are GPUs, else 0]",
+        help="GPUs per process (actor); 0.5 lets two actors share a GPU.  [default: 1 if there are GPUs, else 0]",
     )
     unit_frames: int | None = option(
         default=None,
         least=1,
         heading="Resources",
-        help="Approximate size of a unit in masks. A unit is computed and written as a whole, so a killed process "
-        "loses at most its unfinished units.  [default: 64 to 4096, by size of the manifest]",
+        help="Approximate number of masks (one per pair and frame) in a unit; a unit is a group of pairs that is "
+        "written as one file. A killed process loses at most its unfinished units.  [default: 64 to 4096, by "
+        "size of the manifest]",
     )
     unit_timeout: float | None = option(
         default=None,
         above=0,
         heading="Resources",
-        help="Seconds that the model may take for a unit. Then its process is killed and the unit is tried again, at "
-        "last pair by pair; a pair that takes longer twice, even on its own, becomes an error row.  [default: none]",
+        help="Seconds that the model may spend on a unit. If it takes longer, the process is killed and the unit "
+        "is tried again, finally pair by pair. A pair that exceeds the limit twice on its own becomes an "
+        "error row.  [default: none]",
     )
     address: str = option(
         default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to run on. {ADDRESS_HELP}"
@@ -82,8 +87,8 @@ class SegmentConfig(RunOptions):
         above=0,
         metavar="SECONDS",
         heading="Resources",
-        help="After so many seconds in which no unit is finished, say what the command waits for, or end with exit "
-        "code 3 if waiting is no use.",
+        help="If no unit is finished for SECONDS, print what the command waits for. If nothing can come, end with "
+        "exit code 3.",
     )
     retry_errors: str | None = option(
         default=None,
@@ -95,25 +100,27 @@ class SegmentConfig(RunOptions):
     repair: bool = option(
         default=False,
         heading="Retrying",
-        help="Read all committed units, and segment those again whose file is damaged.",
+        help="Read all committed units, and segment again those with a damaged file.",
     )
     unsafe_storage: bool = option(
         default=False,
         heading="Output",
-        help="Create the run although its storage cannot keep concurrent writers apart. Start one command at a time.",
+        help="Create the run although two commands could overwrite each other's files on this storage. Then run "
+        "only one command at a time.",
     )
     rebase: tuple[str, ...] = option(
         default=(),
         metavar="OLD=NEW",
         heading="Retrying",
-        help="Read videos from NEW whose URI in the plan begins with OLD. Repeatable.",
+        help="If the planned URI of a video begins with OLD, read the video from NEW instead: NEW replaces OLD in "
+        "the URI. Repeatable.",
     )
     new_run: str | None = option(
         default=None,
         metavar="DIR",
         is_path=True,
         heading="Retrying",
-        help="Folder to use instead if RUN was created with other weights, or other options that decide masks.",
+        help="Write to DIR if RUN was created with other weights or mask options; without it the command fails.",
     )
     dry_run: bool = option(
         default=False, heading="Output", help="Check all inputs and print the work to do; write nothing."

@@ -9,10 +9,10 @@ class SelectConfig:
     """Select pairs of a run as labels to train on.
 
     Computes quality signals for each pair of RUN and keeps the pairs that pass all rules. pairs.parquet lists every
-    pair with its signals, and the reason if it is dropped. manifest.parquet lists the kept pairs. report.html shows
-    pairs on both sides of each rule. Signals (defined in docs/selection.md): frames, mean_score, lowest_score, margin,
-    temporal_iou, lowest_temporal_iou, flicker, area, area_jump, centroid_jump, fragments, border, empty, repeats,
-    paraphrases, other_run.
+    pair with its signals, and the reason if it is dropped. manifest.parquet lists the kept pairs. report.html shows the
+    kept and the dropped pairs nearest to the bound of each rule. Signals (defined in docs/selection.md): frames,
+    mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker, area, area_jump, centroid_jump,
+    fragments, border, empty, repeats, paraphrases, other_run.
 
         rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"
         rvos select runs/first --out kept/ --calibrate labelled/annotations.parquet --precision 0.9
@@ -28,10 +28,11 @@ class SelectConfig:
     )
     against: str | None = option(
         default=None,
-        metavar="RUN",
+        metavar="OTHER",
         is_path=True,
         heading="Pairs",
-        help="Another run with the same pairs; adds the signal other_run, the mean IoU of its masks with those of RUN.",
+        help="Compare with the run OTHER, which has the same pairs: adds the signal other_run, the mean IoU of "
+        "both runs' masks.",
     )
     rule: tuple[str, ...] = option(
         default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'. Repeatable."
@@ -44,14 +45,14 @@ class SelectConfig:
         metavar="ANNOTATIONS",
         is_path=True,
         heading="Calibration",
-        help="Annotations of some pairs. On these pairs, find the loosest threshold of one signal (--measure) that "
-        "keeps --precision on other videos in nine of ten cases, and add it as a rule.",
+        help="Annotations of some pairs. On these pairs, find a cut: the loosest rule on one signal (--measure) "
+        "that keeps --precision on other videos in nine of ten cases. Add it to the rules.",
     )
     measure: str | None = option(
         default=None,
         metavar="NAME",
         heading="Calibration",
-        help="Signal to find a threshold for.  [default: the one that correlates best with J&F]",
+        help="Signal to cut.  [default: the one, other than frames, that correlates most strongly with J&F]",
     )
     good: float = option(
         default=0.7, least=0, most=1, heading="Calibration", help="A pair is good if its J&F is at least X."
@@ -61,7 +62,7 @@ class SelectConfig:
         least=0,
         most=1,
         heading="Calibration",
-        help="Target of --calibrate: the share of good pairs among those that it keeps.",
+        help="Share of good pairs that the cut of --calibrate must reach among the kept pairs.",
     )
     address: str | None = option(
         default=None,
@@ -83,5 +84,5 @@ class SelectConfig:
         if self.measure is not None:
             require_choice("--measure", self.measure, QUALITY_SIGNALS)
             if self.calibrate is None:
-                raise InputError("--measure needs --calibrate, which finds a threshold for it; give both")
+                raise InputError("--measure needs --calibrate, which finds a cut of it; give both")
         read_rules(self.rule, None)

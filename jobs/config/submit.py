@@ -16,11 +16,11 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @command_config
 class SubmitConfig:
-    """Run any other command on a Ray cluster and follow it.
+    """Run another rvos command on a Ray cluster and print its log.
 
-    Submits COMMAND as a job, prints its log until it ends, and returns its exit code. Repeat the command to follow a
-    running job again; a job that has ended is run again. With --status, --logs or --stop, COMMAND may be the id of the
-    job.
+    Submits COMMAND (written without rvos) as a job, prints its log until it ends, and returns its exit code. Repeat the
+    command to follow a running job again; a job that has ended is run again. With --status, --logs or --stop, COMMAND
+    may be the id of the job.
 
         rvos submit --address http://127.0.0.1:8265 -- segment s3://b/m.parquet s3://b/runs/1 --checkpoint s3://b/ckpt
         rvos submit --address http://127.0.0.1:8265 --stop rvos-segment-1-0a1b2c3d

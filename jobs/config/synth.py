@@ -24,7 +24,7 @@ class SynthConfig:
     split: str = option(
         default="train",
         choices=SPLITS,
-        help="Splits differ in scenes and backgrounds; val and test also have appearances that train never shows.",
+        help="Splits differ in scenes and backgrounds; val and test also have looks that train never shows.",
     )
     frames: str = option(default="8:16", metavar="N|MIN:MAX", help="Frames per video.")
     shapes: str = option(default="2:5", metavar="N|MIN:MAX", help="Shapes per video, 2 to 8.")
@@ -34,7 +34,7 @@ class SynthConfig:
     focus: str | None = option(
         default=None,
         choices=FOCUSES,
-        help="Make all scenes and, where possible, all expressions of this kind.  [default: all kinds in turn]",
+        help="Kind of all scenes and, where possible, of all expressions.  [default: all kinds in turn]",
     )
     no_target: bool = option(
         default=False,
