@@ -85,8 +85,8 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
     return [
         *lines,
         "",
-        "p: probability of a difference from the first entry at least this large if both were",
-        "   equally good, corrected for all pairs of entries (Holm)",
+        "p: probability of a difference from the first entry at least this large",
+        "   if both were equally good, corrected for all pairs of entries (Holm)",
         "group: entries that share a letter do not differ significantly",
     ]
 
