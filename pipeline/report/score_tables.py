@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from schemas.printable import printable
 
 DIGITS = 4  # of LaTeX and Markdown; CSV has them all
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
+# What Markdown reads, formulas and numbered lists among it, and the marks that make a link of a plain address.
+_MARKDOWN = re.compile(r"(?i)([\\`*_{}\[\]()#+!|~$-]|:(?=//)|(?<=\bwww)\.|(?<=\d)\.(?=\s|$))")
+# What makes a formula of a cell, at its start and after the marks at which some spreadsheets begin another cell.
+_FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\s'\"]*[=+\-@＝＋－＠])|^(?=[\t\r\n])")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -20,6 +24,7 @@ _LATEX = {
     "|": r"\textbar{}",
     "×": r"$\times$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{sign: f"{{{sign}}}" for sign in "[]*"},  # options of the command that ends the row above
 }
 
 
@@ -59,12 +64,12 @@ def table_csv(table: ScoreTable) -> str:
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow([escape_csv(name) for name in head])
     for row in table.rows:
         cells: list[object] = []
         for cell in row:
             cells += [cell.value, cell.low, cell.high] if isinstance(cell, Measured) else [cell]
-        writer.writerow(["" if cell is None else cell for cell in cells])
+        writer.writerow([escape_csv(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells])
     return text.getvalue().rstrip("\n")
 
 
@@ -82,7 +87,7 @@ def table_latex(table: ScoreTable) -> str:
     head, *lines = (f"{' & '.join(row)} \\\\" for row in texts)
     return "\n".join(
         [
-            *(f"% {' '.join(note.split())}" for note in table.notes),
+            *(f"% {' '.join(printable(note).split())}" for note in table.notes),
             "% needs \\usepackage{booktabs}",
             f"\\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numbers)}}}",
             "\\toprule",
@@ -96,6 +101,11 @@ def table_latex(table: ScoreTable) -> str:
 
 
 TABLE_FORMATS = {"csv": table_csv, "latex": table_latex, "markdown": table_markdown}
+
+
+def escape_csv(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula: with an apostrophe before it. Numbers stay as they are."""
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", printable(text))
 
 
 def escape_markdown(text: str) -> str:

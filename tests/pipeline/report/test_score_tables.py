@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs.config.evaluate import EvaluateConfig
-from pipeline.report.score_tables import TABLE_FORMATS, Measured, ScoreTable, escape_latex, escape_markdown
+from pipeline.report.score_tables import TABLE_FORMATS, Measured, ScoreTable, escape_csv, escape_latex, escape_markdown
 from schemas.errors import InputError
 from tests.jobs.test_protocol_means import evaluated
 from tests.page import HOSTILE
@@ -47,6 +47,41 @@ def test_latex_and_markdown_escape_what_they_would_read():
     assert len({line.replace("\\|", "").count("|") for line in markdown[:4]}) == 1
     assert "<" not in "".join(markdown)
     assert escape_markdown("[e](f) | *c*") == r"\[e\]\(f\) \| \*c\*"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"), ("+SUM(A1)", "'+SUM(A1)"), ("-2+3", "'-2+3"), ("@x", "'@x"), ("\t=1", "'\t'=1"),
+        (" =1", "' =1"), ('"=1', "'\"=1"), ("a\n=1", "a\n'=1"), ("a;=1", "a;'=1"), ("\uff1d1", "'\uff1d1"),
+        ("\ufeff=1", "\\ufeff=1"), ("\r=1", "\\r=1"), ("-inf", "'-inf"),
+        ("-0.25", "-0.25"), ("+1e-17", "+1e-17"), ("a=b", "a=b"), ("a - b", "a - b"), ("a, -b; c", "a, -b; c"),
+    ],
+)  # fmt: skip
+def test_no_cell_is_a_formula(text, cell):
+    assert escape_csv(text) == cell
+    table = ScoreTable([text, "J&F"], [[text, Measured(-0.5, -1.0, 0.25)]])
+    assert list(csv.reader(io.StringIO(TABLE_FORMATS["csv"](table), newline=""))) == [
+        [cell, "J&F", "J&F low", "J&F high"], [cell, "-0.5", "-1.0", "0.25"]
+    ]  # fmt: skip
+
+
+def test_no_text_is_a_command_or_a_link():
+    assert escape_latex(r"\input{x}\write18{y}$z$%^^5c") == (
+        r"\textbackslash{}input\{x\}\textbackslash{}write18\{y\}\$z\$\%\textasciicircum{}\textasciicircum{}5c"
+    )
+    # `\\` and `\midrule`, which end the line above, would take these for their options.
+    assert escape_latex("[9cm] *") == "{[}9cm{]} {*}"
+    note = TABLE_FORMATS["latex"](ScoreTable(["a"], [], ["x\n\\input{y}\r\nz\x1b"])).splitlines()[0]
+    assert note == r"% x \input{y} z\x1b"
+    for text, escaped in {
+        "![x](http://e/x.png)": r"\!\[x\]\(http\://e/x.png\)",
+        "[a](javascript:alert(1))": r"\[a\]\(javascript:alert\(1\)\)",
+        "<img src=x onerror=y>": "&lt;img src=x onerror=y&gt;",
+        "&lt;b&#124;": r"&amp;lt;b&amp;\#124;",
+        "WWW.e.com $x$ 1. a": r"WWW\.e.com \$x\$ 1\. a",
+    }.items():
+        assert escape_markdown(text) == escaped
 
 
 def test_the_commands_print_the_numbers_of_the_json_output(tmp_path):
