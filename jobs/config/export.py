@@ -133,8 +133,8 @@ class ValidateConfig:
     manifest: str | None = option(
         default=None,
         is_path=True,
-        help="Manifest with the expected pairs. Without it, the command only checks that all expressions of a "
-        "video have the same frames.",
+        help="Manifest with the expected pairs. Without it, a frame counts as missing only if another expression "
+        "of the video has it.",
     )
 
     def __post_init__(self) -> None:
