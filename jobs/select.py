@@ -122,7 +122,7 @@ def _calibrate(config: SelectConfig, pairs: pa.Table, out: str) -> tuple[pa.Tabl
         notes.append(f"{sum(lost.values()):,} labelled pairs have no J&F ({counts}); see {out}/summary.json")
     if calibration.rule is None:
         promise = f"a precision of {config.precision:g} with {100 * calibration.confidence:.0f} % confidence"
-        text = f"no cut of {calibration.measure} can promise {promise}, so none was applied"
+        text = f"no cut of {calibration.measure} reaches {promise} on the held-out videos, so none was applied"
         notes.append(f"{text}; {_way_out(calibration)}")
     return pairs, calibration, notes
 
@@ -130,7 +130,7 @@ def _calibrate(config: SelectConfig, pairs: pa.Table, out: str) -> tuple[pa.Tabl
 def _way_out(found: Calibration) -> str:
     if found.videos_needed is None:
         return "more labels do not seem to help, so try another --measure, or a lower --precision or --good"
-    text = f"with about {found.videos_needed:,} labelled videos one probably could, {found.videos:,} are there"
+    text = f"about {found.videos_needed:,} labelled videos are probably needed for one, and you have {found.videos:,}"
     return f"{text}; label more, or try a lower --precision"
 
 

@@ -83,7 +83,7 @@ def selection_html(
 
 def precision_curve(pairs: SelectedPairs, found: Calibration) -> Plot:
     """Plot precision and mean J&F of the labelled pairs against the share kept, and the cut on the held-out videos."""
-    held, marks, about = found.held_out, [], "No cut can promise the precision wanted."
+    held, marks, about = found.held_out, [], "No cut reaches the precision wanted on the held-out videos."
     lines = [
         Line("precision", [Point(kept, precision) for kept, precision, _, _ in found.curve]),
         Line("mean J&F", [Point(kept, quality) for kept, _, quality, _ in found.curve], "b"),

@@ -191,8 +191,10 @@ def test_the_command_line(world, tmp_path):
     assert ", for a precision of 0.7 with 90 % confidence" in result.output
     assert "held out    precision " in result.output
     result = typed("--out", tmp_path / "many", *calibrated, "0.95")
-    assert "can promise a precision of 0.95 with 90 % confidence, so none was applied; with about " in result.output
-    assert " labelled videos one probably could, 60 are there" in result.output
+    reached = "a precision of 0.95 with 90 % confidence on the held-out videos, so none was applied; about "
+    assert f" reaches {reached}" in result.output
+    assert " labelled videos are probably needed for one, and you have 60" in result.output
+    assert "  not frames >= 99\n" in typed("--out", tmp_path / "rule", "--rule", "frames >= 99").output
     result = typed("--out", tmp_path / "never", *calibrated, "1")
     assert "more labels do not seem to help" in result.output
     assert typed("--out", tmp_path / "x", "--rule", "better > 1").exit_code == 2
