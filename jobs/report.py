@@ -38,14 +38,22 @@ def run(config: ReportConfig) -> ReportResult:
     sources = {name: getattr(config, name) for name in ("predictions", "annotations", "manifest", "media")}
     origin = _origin(config)
     if config.against is None:
-        report = build_report(scored, sources, origin)
+        report = build_report(scored, sources, origin, allow_local=config.allow_local)
     else:
         baseline = ScoreFolder.open(config.against)
         known = set(baseline.table().columns)
         breakdowns = scored.summary.get("by") or {}
         by = tuple(text for text in breakdowns if known.issuperset(one.name for one in Grouping.parse(text).columns))
         compared = compare.run(CompareConfig(scores=(config.against, config.scores), by=by))
-        report = build_report(scored, sources, origin, baseline, compared.comparisons[0], compared.warnings)
+        report = build_report(
+            scored,
+            sources,
+            origin,
+            baseline,
+            compared.comparisons[0],
+            compared.warnings,
+            allow_local=config.allow_local,
+        )
     page = storage.join(storage.absolute(config.out), "report.html")
     storage.write_bytes(page, report.html)
     return ReportResult(page=page, bytes=len(report.html), pictures=report.thumbnails, notes=report.notes)
@@ -55,8 +63,9 @@ def _origin(config: ReportConfig) -> list[tuple[str, str]]:
     """Return how the page came about, as terms and texts."""
     words = ["rvos", "report", config.scores]
     for name, value in asdict(config).items():
-        if name != "scores" and value is not None:
-            words += [f"--{name}", value]
+        if name != "scores" and value not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
+            words += [flag] if value is True else [flag, value]
     baseline = [] if config.against is None else [("baseline", without_secrets(storage.absolute(config.against)))]
     return [
         *baseline,

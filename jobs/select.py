@@ -16,6 +16,7 @@ from jobs.result import JobResult
 from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.io import output_folder, storage
+from pipeline.io.manifest import as_named
 from pipeline.masks.by_video import PAIR_ORDER, MaskSource
 from pipeline.report.frame_strips import pair_strip
 from pipeline.report.page import short_path
@@ -61,7 +62,7 @@ def run(config: SelectConfig) -> SelectResult:
     Memory is the manifest and about 1 KB for each pair. Raises InputError for broken masks and invalid rules.
     """
     rules = read_rules(config.rule, config.rules)
-    source = MaskSource.open(config.run, config.manifest)
+    source = MaskSource.open(config.run, config.manifest, allow_local=config.allow_local)
     against = None if config.against is None else MaskSource.open(config.against)
     out = storage.absolute(config.out)
     output_folder.require_outside(out, source.uri)
@@ -83,6 +84,8 @@ def run(config: SelectConfig) -> SelectResult:
         notes.append("manifest.parquet was not written, since the manifest is unknown; give it with --manifest")
     else:
         ordered = source.manifest.sort_by(PAIR_ORDER)
+        at = ordered.column_names.index("video_uri")
+        ordered = ordered.set_column(at, "video_uri", as_named(ordered["video_uri"]))
         storage.write_table(storage.join(out, "manifest.parquet"), ordered.filter(pairs["keep"].combine_chunks()))
     result = SelectResult(
         out=out,

@@ -1,10 +1,11 @@
 """Options of `rvos report`."""
 
+from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option
 
 
 @command_config
-class ReportConfig:
+class ReportConfig(MediaOptions):
     """Write scores as one HTML page that works offline.
 
     SCORES is a folder written by 'rvos evaluate --out'. The page shows means with intervals, scores by attribute, J

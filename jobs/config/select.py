@@ -1,11 +1,12 @@
 """Options of `rvos select`."""
 
+from jobs.config.media_options import MediaOptions
 from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
 from schemas.errors import InputError
 
 
 @command_config
-class SelectConfig:
+class SelectConfig(MediaOptions):
     """Select pairs of a run as labels to train on.
 
     Computes quality signals for each pair of RUN and keeps the pairs that pass all rules. pairs.parquet lists every

@@ -52,9 +52,13 @@ def load_manifest(uri: str, *, allow_local: bool = False) -> pa.Table:
         table = conform(table.drop_columns(index), MANIFEST, uri)
     if table.num_rows == 0:
         raise InputError(f"manifest {uri} has no rows")
+    return with_absolute_uris(table, storage.parent(uri), allow_local=allow_local)
+
+
+def with_absolute_uris(table: pa.Table, folder: str, *, allow_local: bool = False) -> pa.Table:
+    """Return rows that are stored in `folder` with absolute URIs; local ones of a remote folder are problems."""
     # Each distinct URI is made absolute once; the column stays plain strings.
-    chunks, folder = [], storage.parent(uri)
-    may_be_local = allow_local or not storage.is_remote(uri)
+    chunks, may_be_local = [], allow_local or not storage.is_remote(folder)
     for chunk in table["video_uri"].chunks:  # one by one: all together may have more than 2 GiB
         encoded = chunk.dictionary_encode()
         uris = [_absolute(uri, folder, may_be_local) for uri in encoded.dictionary.to_pylist()]
@@ -73,6 +77,11 @@ def _absolute(uri: str, folder: str, allow_local: bool) -> str:
         return place
     member, chain, path = place.rpartition("::")
     return f"{member}{chain}{FOREIGN}{path}"
+
+
+def as_named(uris: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return absolute URIs without the mark of those that may not be opened, for a manifest to be written."""
+    return pc.replace_substring(uris, FOREIGN, "")
 
 
 def manifest_digest(uri: str) -> str:
@@ -140,8 +149,9 @@ def uri_problem(uri: str) -> str | None:
     if UNREADABLE in uri:
         return f"video_uri {NOT_TEXT}"
     if uri.rpartition("::")[2].startswith(FOREIGN):
-        reason = "is on this machine, and a remote manifest may not name its files"
-        return f"video_uri {shown(uri.replace(FOREIGN, ''))} {reason}; if this one may, add --allow-local in a new run"
+        reason = "is on this machine, and a remote manifest or run may not name its files"
+        way = "if this one may, give --allow-local (of segment: in a new run)"
+        return f"video_uri {shown(uri.replace(FOREIGN, ''))} {reason}; {way}"
     try:
         storage.absolute(uri)
     except InputError as error:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.io import storage
-from pipeline.io.manifest import read_manifest
+from pipeline.io.manifest import read_manifest, with_absolute_uris
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
 from pipeline.masks.row_groups import frame_name, read_row_groups, require_masks
 from pipeline.masks.task_planning import locate, row_groups_by_video
@@ -124,7 +124,7 @@ class MaskSource:
             missing = {unit.unit_id for unit in run.units()} - run.committed()
             if missing:
                 raise InputError(f"{uri} is not finished: {len(missing)} units are missing; segment it first")
-            pairs = run.manifest() if pairs is None else pairs
+            pairs = with_absolute_uris(run.manifest(), uri, allow_local=allow_local) if pairs is None else pairs
         predictions = open_predictions(uri)
         if not isinstance(predictions, ParquetPredictions):
             raise InputError(f"{uri} is a tree of PNGs; give a run, a Parquet file or a folder of Parquet files")

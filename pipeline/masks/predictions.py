@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.io import storage
-from pipeline.io.manifest import read_manifest
+from pipeline.io.manifest import read_manifest, with_absolute_uris
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
@@ -83,12 +83,14 @@ def open_predictions(uri: str) -> ParquetPredictions | PngTree:
     return tree
 
 
-def manifest_of(predictions: str, manifest: str | None) -> pa.Table | None:
+def manifest_of(predictions: str, manifest: str | None, *, allow_local: bool = False) -> pa.Table | None:
     """Return the manifest at `manifest`, or else the run's own if `predictions` is a run."""
     if manifest is not None:
-        return read_manifest(manifest)
+        return read_manifest(manifest, allow_local=allow_local)
     folder = storage.absolute(predictions)
-    return Run.open(folder).manifest() if is_run(folder) else None
+    if not is_run(folder):
+        return None
+    return with_absolute_uris(Run.open(folder).manifest(), folder, allow_local=allow_local)
 
 
 def frame_step(predictions: str) -> int:

@@ -59,12 +59,15 @@ def build_report(
     baseline: ScoreFolder | None = None,
     change: dict | None = None,
     warnings: Sequence[str] = (),
+    *,
+    allow_local: bool = False,
 ) -> ScoreReport:
     """Build the page of `scored`.
 
     sources: where predictions, annotations, manifest and media are now, None: where they were scored. origin: how the
-    page came about, as terms and texts. change, warnings: the comparison with `baseline`, of `rvos compare`. Raises
-    InputError if the tables lack what the summary has.
+    page came about, as terms and texts. allow_local: open what remote scores name on this
+    machine. change, warnings: the comparison with `baseline`, of `rvos compare`. Raises InputError if the tables lack
+    what the summary has.
     """
     pairs: Any = scored.pairs()
     spans = frame_spans(scored)
@@ -76,7 +79,7 @@ def build_report(
     galleries = _galleries(pairs, main, change)
     wanted = [ids for gallery in galleries.values() for ids in gallery]
     links = {ids: f"#pair-{n}" for n, ids in enumerate(wanted)}
-    strips, notes = _draw_strips(scored, baseline, sources, wanted)
+    strips, notes = _draw_strips(scored, baseline, sources, wanted, allow_local=allow_local)
     plots = _plots(scored, pairs, spans, main, links)
     if baseline is not None:
         plots.insert(0, difference.before_and_after(baseline, pairs, main, links))
@@ -123,7 +126,12 @@ def _galleries(pairs: Any, main: str, change: dict | None) -> dict[str, list[Pai
 
 
 def _draw_strips(
-    scored: ScoreFolder, baseline: ScoreFolder | None, sources: Mapping[str, str | None], wanted: Sequence[PairIds]
+    scored: ScoreFolder,
+    baseline: ScoreFolder | None,
+    sources: Mapping[str, str | None],
+    wanted: Sequence[PairIds],
+    *,
+    allow_local: bool,
 ) -> tuple[dict[PairIds, LabelledStrips], list[str]]:
     """Draw the strips of each pair, of these scores and of the baseline; note why frames are not shown."""
     keys: dict[PairIds, MaskKey] = {ids: (ids[0], ids[1] or ids[2]) for ids in wanted}
@@ -131,14 +139,14 @@ def _draw_strips(
     notes = []
     own: dict[MaskKey, FrameStrip] = {}
     try:
-        own = ScoredFrames.open(scored, **sources).strips(list(found))
+        own = ScoredFrames.open(scored, **sources, allow_local=allow_local).strips(list(found))
     except (RvosError, OSError) as error:
         notes.append(f"frames cannot be shown: {error}")
     for key, strip in own.items():
         found[key].append(("" if baseline is None else "these scores", strip))
     if baseline is not None:
         try:
-            frames = ScoredFrames.open(baseline, **{**sources, "predictions": None})
+            frames = ScoredFrames.open(baseline, **{**sources, "predictions": None}, allow_local=allow_local)
             for key, strip in frames.strips(list(found), like=own).items():
                 found[key].append(("baseline", strip))
         except (RvosError, OSError) as error:

@@ -40,13 +40,14 @@ class ScoredFrames:
         annotations: str | None = None,
         manifest: str | None = None,
         media: str | None = None,
+        allow_local: bool = False,
     ) -> "ScoredFrames":
         """Open the files that the summary records, or those given here. Raises InputError or OSError."""
         summary = scored.summary
-        predictions = predictions or scored.place_of("predictions") or ""
-        annotations = annotations or scored.place_of("annotations") or ""
-        manifest = manifest or scored.place_of("manifest")
-        rows = manifest_of(predictions, manifest)
+        predictions = predictions or scored.place_of("predictions", allow_local=allow_local) or ""
+        annotations = annotations or scored.place_of("annotations", allow_local=allow_local) or ""
+        manifest = manifest or scored.place_of("manifest", allow_local=allow_local)
+        rows = manifest_of(predictions, manifest, allow_local=allow_local)
         scoring = Scoring.open(predictions, annotations, rows, scored.protocol, summary["missing_rule"], force=True)
         located: dict[str, str] = {}
         if media is not None:

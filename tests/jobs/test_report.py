@@ -21,6 +21,7 @@ from jobs import evaluate, report
 from jobs.evaluate import EvaluateConfig
 from jobs.report import ReportConfig
 from pipeline.evaluation.summary.outputs import score_rows
+from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
 from schemas import rle
 from schemas.errors import InputError
@@ -256,7 +257,12 @@ def test_by_the_command(data, tmp_path):
 def test_on_s3(data, s3, tmp_path):
     for name in ("summary.json", "scores.parquet", "frame_scores.parquet"):
         storage.write_bytes(f"{s3}/{tmp_path.name}/new/{name}", (data / "new" / name).read_bytes())
-    result = report.run(ReportConfig(scores=f"{s3}/{tmp_path.name}/new", out=f"{s3}/{tmp_path.name}/out"))
+    options = {"scores": f"{s3}/{tmp_path.name}/new", "out": f"{s3}/{tmp_path.name}/out"}
+    refused = report.run(ReportConfig(**options))
+    assert refused.pictures == 0
+    assert "on this machine" in refused.notes[0]
+    assert "--allow-local" in refused.notes[0]
+    result = report.run(ReportConfig(allow_local=True, **options))
     assert result.page == f"{s3}/{tmp_path.name}/out/report.html"
     assert len(storage.read_bytes(result.page)) == result.bytes
     assert result.pictures > 0
@@ -297,6 +303,14 @@ def test_videos_of_one_frame(tmp_path):
     assert "P@0.5" in text
     assert "over time" not in text
     assert result.pictures > 0
+
+
+@pytest.mark.parametrize("place", ["/home/me/x.parquet", "x", "file:///x", "~/x", "tar://x::/home/me/x.tar"])
+def test_scores_of_another_place_name_no_file_of_this_machine(place):
+    scored = ScoreFolder("s3://stranger/scores", {"predictions": place})
+    with pytest.raises(InputError, match="on this machine.* give --predictions .*--allow-local"):
+        scored.place_of("predictions")
+    assert scored.place_of("predictions", allow_local=True)
 
 
 @pytest.mark.parametrize(

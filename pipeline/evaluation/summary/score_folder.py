@@ -50,20 +50,24 @@ class ScoreFolder:
             raise InputError(f"{uri}: {text}; repeat 'rvos evaluate'")
         return cls(folder, summary)
 
-    def place_of(self, name: str) -> str | None:
+    def place_of(self, name: str, *, allow_local: bool = False) -> str | None:
         """Return where the summary says that predictions, annotations or manifest are; None if it does not say.
 
-        Raises InputError for another server or bucket than that of the scores: a summary may be a stranger's, and what
-        it names is opened with the reader's keys.
+        Raises InputError for another server or bucket than that of the scores, and for files of this machine unless the
+        scores, too, are here or `allow_local`: a summary may be a stranger's, and what it names is opened with the
+        rights and keys of the reader.
         """
         place = self.summary.get(name)
         if place is None:
             return None
         place = storage.absolute(str(place))
-        if storage.origin(place) not in ("", storage.origin(self.folder)):
+        may_be_local = allow_local or not storage.is_remote(self.folder)
+        if storage.origin(place) not in (*([""] if may_be_local else []), storage.origin(self.folder)):
+            where = "on this machine, not in" if storage.is_local(place) else "not in"
+            way = " or --allow-local" if storage.is_local(place) else ""
             raise InputError(
-                f"summary.json names {shown(place)}, which is not in the storage of the scores; give --{name} "
-                f"{shown(place)} if it may be read"
+                f"summary.json names {shown(place)}, which is {where} the storage of the scores; give --{name} "
+                f"{shown(place)}{way} if it may be read"
             )
         return place
 

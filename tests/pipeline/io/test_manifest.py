@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.io.manifest import read_manifest, row_problems
+from pipeline.io.manifest import as_named, read_manifest, row_problems, uri_problem, with_absolute_uris
 from schemas.errors import InputError
 
 ROW = {"video_id": "v", "video_uri": "v.mp4", "expression_id": "0", "expression": "a dog"}
@@ -65,3 +65,14 @@ def test_problems_of_one_row(change, text):
 
 def test_a_good_row_has_no_problem():
     assert list(row_problems(ROW | {"frames": ["00000", "00005"], "target_frames": ["00005"]})) == []
+
+
+def test_rows_of_a_remote_folder_name_no_file_of_this_machine():
+    uris = ["/home/me/v.mp4", "file:///home/me/v.mp4", "tar://v.mp4::/home/me/x.tar", "s3://b/v.mp4"]
+    table = pa.table({"video_uri": pa.chunked_array([uris])})
+    there = with_absolute_uris(table, "s3://stranger/run")["video_uri"]
+    assert ["on this machine" in (uri_problem(uri) or "") for uri in there.to_pylist()] == [True, True, True, False]
+    named = ["/home/me/v.mp4", "/home/me/v.mp4", "tar://v.mp4::/home/me/x.tar", "s3://b/v.mp4"]
+    assert as_named(there).to_pylist() == named  # as it is written into another manifest
+    for folder, allow_local in (("s3://stranger/run", True), ("/home/me/run", False)):
+        assert with_absolute_uris(table, folder, allow_local=allow_local)["video_uri"].to_pylist() == named
