@@ -1,5 +1,7 @@
 """A Parquet file whose tables have plain types, whoever wrote it: the one door of all tables."""
 
+import functools
+import io
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,6 +33,21 @@ class PlainParquetFile(pq.ParquetFile):
         super().__init__(source, **options)
         self._file = source
 
+    @functools.cached_property
+    def metadata(self) -> pq.FileMetaData:
+        """The footer, checked: Arrow ends the process when it shows a chunk of columns whose sizes contradict."""
+        found = super().metadata
+        options: dict[str, Any] = {"metadata": found, "buffer_size": 4096, "pre_buffer": False}
+        with pq.ParquetFile(pa.PythonFile(_FooterOnly(), mode="r"), **options) as file:
+            for group in range(found.num_row_groups):
+                # Reading makes all chunks where errors are caught, and then asks for the first bytes.
+                batches = file.iter_batches(batch_size=1, row_groups=[group], use_threads=False)
+                try:
+                    self._whole(lambda batches=batches: next(batches, None))
+                except _AsksForBytesError:
+                    continue
+        return found
+
     @property
     def schema_arrow(self) -> pa.Schema:
         return plain_schema(super().schema_arrow)
@@ -52,7 +69,7 @@ class PlainParquetFile(pq.ParquetFile):
         return plain_table(self._whole(read, *args, **options))
 
     @staticmethod
-    def _whole(read: Callable[..., pa.Table], *args: Any, **options: Any) -> pa.Table:
+    def _whole(read: Callable[..., Any], *args: Any, **options: Any) -> Any:
         try:
             return read(*args, **options)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
@@ -89,3 +106,26 @@ class PlainParquetFile(pq.ParquetFile):
             lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
             total += pc.sum(lengths.cast(pa.int64())).as_py() or 0
         return total
+
+
+class _AsksForBytesError(Exception):
+    """The footer is sound, and the content would be read now."""
+
+
+class _FooterOnly(io.RawIOBase):
+    """A file of which nothing can be read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return 2**62 if whence == io.SEEK_END else offset
+
+    def tell(self) -> int:
+        return 2**62
+
+    def read(self, size: int = -1) -> bytes:
+        raise _AsksForBytesError

@@ -1,11 +1,14 @@
 """Small Parquet files that unpack to gigabytes are an error before they take memory; honest ones are read."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.io import storage
+from pipeline.io.plain_parquet import PlainParquetFile
 from schemas.errors import InputError
 
 ROWS = 200_000
@@ -46,3 +49,19 @@ def test_a_column_that_repeats_is_read(tmp_path):
     table = pa.table({"video_id": np.repeat(np.array([f"video-{i:05}" for i in range(100)]), 5000)})
     pq.write_table(table, tmp_path / "t.parquet", compression="zstd")
     assert storage.read_table(str(tmp_path / "t.parquet")) == table
+
+
+def test_every_damaged_byte_of_a_footer_is_an_error_or_is_read():
+    """Arrow itself ends the process for some, such as sizes of a chunk that contradict its levels."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": [[1, None], None, [2]], "b": ["x", "y", None]}), file)
+    sound, told = file.getvalue(), set()
+    start = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
+    for at in range(start, len(sound) - 8):
+        for value in (0x00, 0x16, 0x7C):
+            damaged = sound[:at] + bytes([value]) + sound[at + 1 :]
+            try:
+                PlainParquetFile(io.BytesIO(damaged)).read()
+            except (InputError, pa.ArrowException, OSError) as error:
+                told.add(str(error).partition(",")[0])
+    assert any("histogram" in text for text in told)
