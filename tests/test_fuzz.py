@@ -248,7 +248,10 @@ DOORS: dict[str, tuple[Callable[[], bytes], Callable[[str], object]]] = {
     "rows.csv": (lambda: b'video,expression\na,the cat\nb,"a, dog"\n', rows),
     "rows.jsonl": (lambda: b'{"video": "a", "expression": "the cat"}\n{"expression": "x"}\n', rows),
     "summary.json": (lambda: json.dumps(SUMMARY).encode(), as_folder("summary.json", ScoreFolder.open)),
-    "run.json": (lambda: json.dumps({"form": 1, "options": {}}).encode(), as_folder("run.json", read_run_json)),
+    "run.json": (
+        lambda: json.dumps({"fingerprint": "x", "config": {"frame_step": 1}}).encode(),
+        as_folder("run.json", read_run_json),
+    ),
     "recipe.toml": (lambda: b"epochs = 10\nframes = 5\n[augmentation]\n[small]\n", lambda path: read_recipe(path)),
     "config.json": (lambda: (FOLDER / "config.json").read_bytes(), as_checkpoint("config.json", check_checkpoint)),
     "tokenizer.json": (

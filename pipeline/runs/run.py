@@ -15,6 +15,7 @@ from pipeline.io.guarantees import missing_guarantees
 from pipeline.io.parallel import bounded_map
 from pipeline.runs import moved, plan
 from pipeline.runs.commit import Receipt, read_receipt
+from pipeline.runs.run_document import document_problem
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse_object
 from schemas.pair import PAIR_COLUMNS
@@ -193,6 +194,8 @@ class Run:
         tables = [self.read_part(part) for part in self.parts()]
         if not tables:
             raise InputError(f"{self.folder} has no plan yet")
+        if any(missing := set(plan.PLAN_COLUMNS).difference(table.column_names) for table in tables):
+            raise InputError(f"the plan of {self.folder} is damaged: no column {', '.join(sorted(missing))}")
         manifest = pa.concat_tables(tables, promote_options="default").drop_columns(list(plan.PLAN_COLUMNS))
         return moved.with_present_uris(manifest, self.folder)
 
@@ -284,10 +287,13 @@ def read_run_json(folder: str) -> dict:
     """Read run.json. Raises InputError if it is missing or damaged."""
     uri = storage.join(folder, RUN_JSON)
     try:
-        return parse_object(storage.read_bytes(uri, limit=10_000_000))
+        document = parse_object(storage.read_bytes(uri, limit=10_000_000))
     except FileNotFoundError:
         raise InputError(f"{folder} is not a run: it has no run.json") from None
     except StorageError:
         raise
     except (ValueError, OSError) as error:
         raise InputError(f"cannot read {uri}: {error}") from None
+    if problem := document_problem(document):
+        raise InputError(f"{uri} is damaged ({problem}); restore it, or segment into a new folder")
+    return document
