@@ -30,13 +30,14 @@ def segment(
     model: ReferFormer, frames: Sequence[np.ndarray], words: TokenBatch, size: tuple[int, int]
 ) -> tuple[np.ndarray, Tensor]:
     """One sentence about uint8 frames [h, w, 3]: masks bool [T, H, W], and the logits [T, H, W] that were cut at 0."""
-    pixels = normalize(torch.from_numpy(np.stack(frames)))[None]
-    padding = torch.zeros(1, len(frames), *pixels.shape[-2:], dtype=torch.bool)
+    device = next(model.parameters()).device
+    pixels = normalize(torch.from_numpy(np.stack(frames)).to(device))[None]
+    padding = torch.zeros(1, len(frames), *pixels.shape[-2:], dtype=torch.bool, device=device)
     with published_operations():
-        output = model(pixels, words, padding=padding)
+        output = model(pixels, words.to(device), padding=padding)
     query = choose_query(output.logits[0])
     logits = resize_logits(output.masks[0, :, query], size)
-    return (logits.sigmoid() > 0.5).numpy(), logits
+    return (logits.sigmoid() > 0.5).cpu().numpy(), logits.cpu()
 
 
 @contextmanager

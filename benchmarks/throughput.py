@@ -6,12 +6,14 @@ encode them; in fp32 the masks must be equal except where the baseline's logit i
 random but for the last bias, which is set so that about half of the pixels are mask: what is computed costs the same.
 
 The split by part is in CPU seconds, all threads summed, which other work on the machine changes less than wall time.
+On a GPU the first round, which loads kernels or compiles, is left out.
 
 python benchmarks/throughput.py [--backbone resnet50] [--frames 16] [--expressions 8] [--precision fp32]
-    [--rounds 1] [--threads N]
+    [--device cpu] [--compile] [--rounds 1] [--threads N] [--json]
 """
 
 import argparse
+import json
 import math
 import resource
 import tempfile
@@ -28,6 +30,7 @@ import torch
 from torch import nn
 
 from model.referformer.config import PUBLISHED, ReferFormerConfig
+from model.referformer.inference.fast_modes import COMPILED
 from model.referformer.inference.segmenter import PRECISIONS, ReferFormerSegmenter
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.network.text_encoder import TokenBatch
@@ -75,6 +78,9 @@ def main() -> None:
     parser.add_argument(
         "--precision", default="fp32", choices=sorted(PRECISIONS), help="of refervos; no limit on masks then"
     )
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--compile", action="store_true", help="refervos compiles its model; no limit on masks then")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each round")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--baseline", type=int, default=8, help="expressions of the baseline; each costs the same")
     parser.add_argument("--threads", type=int, help="of torch; use 1 on a busy machine, since waiting threads spin")
@@ -82,25 +88,39 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model = ReferFormer(ReferFormerConfig.published(options.backbone)).eval()
-    segmenter = ReferFormerSegmenter(model, Words(), device="cpu", short_side=min(SIZE), precision=options.precision)  # pyright: ignore[reportArgumentType]
+    segmenter = ReferFormerSegmenter(
+        model,
+        Words(),  # pyright: ignore[reportArgumentType]
+        device=options.device,
+        short_side=min(SIZE),
+        precision=options.precision,
+    )
     half_of_the_pixels(model)
+    for name in COMPILED if options.compile else ():
+        model.get_submodule(name).compile()
     sentences = (SENTENCES * options.expressions)[: options.expressions]
     of_baseline = sentences[: options.baseline]
     with tempfile.TemporaryDirectory() as folder:
         video = make_video(folder, options.frames)
-        for _ in range(options.rounds):
+        for number in range(options.rounds + (options.device == "cuda")):
             ours, seconds = timed(model, lambda clock: segment_all(segmenter, video, sentences, clock))
-            theirs, slow = timed(model, lambda clock: one_by_one(model, segmenter, video, of_baseline, clock))
-            differ = compare(ours, theirs, LOGIT_MARGIN if options.precision == "fp32" else math.inf)
-            report(options, seconds, slow, len(of_baseline), differ)
+            peak = peak_gib(options.device)
+            with torch.compiler.set_stance("force_eager"):
+                theirs, slow = timed(model, lambda clock: one_by_one(model, segmenter, video, of_baseline, clock))
+            exact = options.precision == "fp32" and not options.compile
+            differ = compare(ours, theirs, LOGIT_MARGIN if exact else math.inf)
+            if number or options.device == "cpu":
+                show = print_json if options.json else report
+                show(options, seconds, slow, len(of_baseline), f"{differ}\npeak memory {peak:.1f} GiB", peak)
 
 
 @torch.inference_mode()
 def half_of_the_pixels(model: ReferFormer) -> None:
     """Move the last bias of the dynamic convolution so that the mask logits of noise have their median at the cut."""
-    frames = torch.randn(1, 1, 3, *SIZE)
-    output = model(frames, Words()(SENTENCES[:1]))
+    device = next(model.parameters()).device
+    output = model(torch.randn(1, 1, 3, *SIZE, device=device), Words()(SENTENCES[:1]).to(device))
     model.controller.get_parameter("layers.2.bias")[-1] -= output.masks.median()
 
 
@@ -140,12 +160,21 @@ def one_by_one(
     return found
 
 
+def peak_gib(device: str) -> float:
+    """Return the most memory in use since the last call, of the GPU, or of this process since its start."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
 def timed(model: nn.Module, run: Callable[[Seconds], T]) -> tuple[T, Seconds]:
     """Return the result of `run` and its seconds by part."""
     clock: Seconds = defaultdict(float)
     handles = [handle for name, path in PARTS.items() for handle in watch(model.get_submodule(path), name, clock)]
     wall, cpu = time.perf_counter(), time.process_time()
-    result = run(clock)
+    result = run(clock)  # masks in host memory, so the GPU has ended
     total = time.process_time() - cpu
     for handle in handles:
         handle.remove()
@@ -180,15 +209,42 @@ def compare(ours: list[np.ndarray], theirs: list[tuple[np.ndarray, torch.Tensor]
     return f"{different} of {pixels:,} pixels differ, at logits below {worst:.1e}; {share:.0%} of the pixels are mask"
 
 
-def report(options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int, differ: str) -> None:
-    rates = [options.expressions * options.frames / ours[WALL], count * options.frames / theirs[WALL]]
+def rates_of(options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int) -> tuple[float, float]:
+    """Return pair-frames per second of refervos and of the published way."""
+    return options.expressions * options.frames / ours[WALL], count * options.frames / theirs[WALL]
+
+
+def print_json(
+    options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int, notes: str, peak: float
+) -> None:
+    refervos, published = rates_of(options, ours, theirs, count)
+    print(
+        json.dumps(
+            {
+                "backbone": options.backbone,
+                "precision": options.precision,
+                "compile": options.compile,
+                "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+                "frames": options.frames,
+                "expressions": options.expressions,
+                "refervos": refervos,
+                "published_way": published,
+                "peak_gib": peak,
+                "notes": notes,
+            }
+        ),
+        flush=True,
+    )
+
+
+def report(options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int, notes: str, peak: float) -> None:
+    rates = rates_of(options, ours, theirs, count)
     cpu = theirs["all"] / count / (ours["all"] / options.expressions)
     print(
         f"{options.backbone}, {options.precision}, {SIZE[0]}x{SIZE[1]}, {options.frames} frames, "
         f"{options.expressions} expressions, {torch.get_num_threads()} threads\n\n"
         f"pair-frames/s: {rates[0]:.3f} against {rates[1]:.3f}: **{rates[0] / rates[1]:.2f} times** "
-        f"({cpu:.2f} in CPU seconds)\n{differ}\n"
-        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB\n\n"
+        f"({cpu:.2f} in CPU seconds)\n{notes}\n\n"
         "| part, CPU seconds per expression | published way | refervos |\n| --- | --- | --- |"
     )
     names = sorted(theirs, key=lambda name: -theirs[name])
