@@ -3,7 +3,7 @@
 A folder of recordings holds `cases/<case>.json` + `.npz` (forward passes, post-processing, transforms),
 `training/cases/` (losses, training steps, augmentation) and `keys/<backbone>.json` (state-dict names and shapes). Its
 default place is `tests/golden/parity`; the environment
-variable RVOS_PARITY_DIR names another one, of which everything is then run.
+variable RVOS_PARITY_DIR names another one, of which everything is then run; it may lack parts.
 
 The fill rule, for a name and a shape: sha256(salt + name), first 8 bytes little-endian, seeds PCG64; the four
 16-bit lanes of each raw word are summed, centred and scaled to variance 1. Offsets and scales go by name.
@@ -13,11 +13,13 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
@@ -50,8 +52,27 @@ LIMITS = {
 
 
 def folder() -> Path:
-    """Where the recordings lie."""
-    return Path(os.environ.get("RVOS_PARITY_DIR", GOLDEN))
+    """Where the recordings lie. Raises NotADirectoryError for a folder of RVOS_PARITY_DIR that does not exist."""
+    found = Path(os.environ.get("RVOS_PARITY_DIR") or GOLDEN)
+    if not found.is_dir():
+        raise NotADirectoryError(f"{found}, named by RVOS_PARITY_DIR, is no folder")
+    return found
+
+
+def params(pattern: str, wanted: Callable[[dict], bool] = bool, slow: Callable[[dict], bool] = lambda _: False) -> list:
+    """Parameters of a test: the recordings that match a glob below `folder()`; without any, one that skips the test.
+
+    They are sorted by salt and backbone, so that filled models can be shared.
+    """
+    found = [(path, json.loads(path.read_text())) for path in sorted(folder().glob(pattern))]
+    found = sorted(
+        ((path, info) for path, info in found if wanted(info)),
+        key=lambda entry: [str(entry[1].get(key)) for key in ("salt", "backbone")],
+    )
+    absent = pytest.mark.skip(reason=f"REFERENCE DATA ABSENT: no {pattern} in {folder()}")
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if slow(info) else []) for path, info in found
+    ] or [pytest.param(None, id="absent", marks=absent)]
 
 
 def normal(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:

@@ -7,17 +7,22 @@ Weights follow from their names (`tests.parity`), by the salts in README.md ther
 import json
 import math
 import os
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cli import main
 from jobs.config.segment import SegmentConfig
 from jobs.segment_options import frame_options, model_options
+from model.referformer.inference import segmenter
+from model.referformer.inference.postprocess import resize_logits
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.segment.events import UnitJob
@@ -32,14 +37,16 @@ SIZES: dict[str, dict[str, Any]] = {
     "a2d": {"short_side": 96, "max_size": 170},
 }
 ROOTS = {"ref-youtube-vos": "ref-youtube-vos", "ref-davis17": "ref-davis", "a2d": "a2d"}
-NEAR = 1e-4  # logits this close to the threshold may fall on either side
+NEAR, FAR = 1e-4, 1e-3  # from the threshold; on Ref-DAVIS17 probabilities, and also from the next object
+MOST_OUTSIDE, MOST_DIFFERING = 1e-6, 1e-5  # shares of all pixels: further than NEAR (never than FAR), and in all
+PIXELS_OF_ONE = {"a2d": 49}  # by nearest sampling, one pixel of the model input gives up to so many of the mask
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
 def published(shared) -> Path:
-    return Path(os.environ.get("RVOS_PUBLISHED_DIR", shared / "published"))
+    return Path(os.environ.get("RVOS_PUBLISHED_DIR") or shared / "published")
 
 
 @pytest.fixture(scope="module", params=list(SALTS))
@@ -52,8 +59,6 @@ def backbone(request, published) -> str:
 @pytest.fixture(scope="module")
 def weights(backbone, shared, tmp_path_factory) -> str:
     """A checkpoint folder with the weights of the recordings."""
-    import torch
-
     from model.referformer.checkpoint import save_checkpoint
     from model.referformer.config import ReferFormerConfig
     from model.referformer.network.referformer import ReferFormer
@@ -93,17 +98,48 @@ def decoded(row: dict) -> np.ndarray:
     return rle.decode(counts if isinstance(counts, bytes) else counts.encode(), row["height"], row["width"])
 
 
-def near_threshold(name: str, out: Path, weights: str, key) -> dict:
-    """Pixels of each mask whose logit is within NEAR of the threshold, bool [H, W]: they differ between two runs."""
+def undecided(width: float) -> dict[str, Callable]:
+    """Stand-ins for the functions that make masks: their masks are the pixels that are within `width` of a change."""
+
+    def by_threshold(function: Callable) -> Callable:
+        low, high = (1 / (1 + math.exp(-logit)) for logit in (-width, width))
+        return lambda *arguments: function(*arguments[:-1], low) != function(*arguments[:-1], high)
+
+    def by_probability(logits, size, _threshold) -> list[np.ndarray]:
+        probability = torch.stack([resize_logits(one, size) for one in logits]).sigmoid()
+        best, winner = probability.max(dim=0)
+        second = probability.scatter(0, winner[None], 0.0).amax(0)
+        found = ((best - 0.5).abs() <= width) | ((best >= 0.5) & (best - second <= width))
+        return [found.numpy()] * len(logits)
+
+    by_logit = {name: by_threshold(getattr(segmenter, name)) for name in ("binary_masks", "nearest_masks")}
+    return {**by_logit, "exclusive_masks": by_probability}
+
+
+def assert_rounding(wrong: dict[tuple, np.ndarray], name: str, out: Path, weights: str, key: Callable) -> None:
+    """Differing pixels, bool [H, W] by mask, must be those that another order of summation may change.
+
+    Measured on emulated CPUs (kernels of torch, oneDNN and MKL; one and two threads): mask logits, up to 81 in size,
+    move by up to 1e-3. Up to 4 pixels of a million differ, and up to a tenth of these is 1e-4 to 2.5e-4 from the
+    threshold. The recordings come from one CPU, so they are no nearer to the exact result.
+    """
     rows = read_manifest(str(out / "data/manifest.parquet")).to_pylist()
-    found = []
-    for sign in (-1, 1):
-        threshold = 1 / (1 + math.exp(-sign * NEAR))
-        config = SegmentConfig(manifest="", run="", rules=name, checkpoint=weights, threshold=threshold, **SIZES[name])
-        unit = UnitJob(unit_id="0", fingerprint="", uri=str(out / f"{sign}.parquet"), rows=rows)
-        segment_unit(unit, model_options(config, None).load(), frame_options(config))
-        found.append({key(row): decoded(row) for row in pq.read_table(unit.uri).to_pylist()})
-    return {each: found[0][each] != found[1][each] for each in found[0]}
+    config = SegmentConfig(manifest="", run="", rules=name, checkpoint=weights, **SIZES[name])
+    outside = {}
+    for width in (NEAR, FAR):
+        unit = UnitJob(unit_id="0", fingerprint="", uri=str(out / f"{width}.parquet"), rows=rows)
+        with pytest.MonkeyPatch.context() as patch:
+            for function, stand_in in undecided(width).items():
+                patch.setattr(segmenter, function, stand_in)
+            segment_unit(unit, model_options(config, None).load(), frame_options(config))
+        near = {key(row): decoded(row) for row in pq.read_table(unit.uri).to_pylist()}
+        outside[width] = {each: count for each, pixels in wrong.items() if (count := int((pixels & ~near[each]).sum()))}
+    differing, total = (sum(int(count(pixels)) for pixels in wrong.values()) for count in (np.sum, np.size))
+    print(f"{name}: {differing} of {total} pixels differ; outside of {NEAR}: {outside[NEAR]}")
+    assert outside[FAR] == {}
+    few = 2 * PIXELS_OF_ONE.get(name, 1)
+    assert sum(outside[NEAR].values()) <= max(few, MOST_OUTSIDE * total)
+    assert differing <= max(few, MOST_DIFFERING * total)
 
 
 def by_frame(row: dict) -> tuple:
@@ -115,10 +151,8 @@ def test_ref_youtube_vos(ray_session, published, backbone, weights, tmp_path):
     expected = pq.read_table(published / "expected" / backbone / "ref-youtube-vos.parquet").to_pylist()
     found = {by_frame(row): decoded(row) for row in masks(out / "run")}
     assert {by_frame(row) for row in expected} == set(found)
-    near = near_threshold("ref-youtube-vos", out, weights, by_frame)
-    differing = [(by_frame(row), decoded(row) != found[by_frame(row)]) for row in expected]
-    print(f"{sum(int(wrong.sum()) for _, wrong in differing)} pixels differ")
-    assert [key for key, wrong in differing if (wrong & ~near[key]).any()] == []
+    wrong = {by_frame(row): decoded(row) != found[by_frame(row)] for row in expected}
+    assert_rounding(wrong, "ref-youtube-vos", out, weights, by_frame)
     assert (out / "submission.zip").is_file()
 
 
@@ -131,17 +165,18 @@ def test_a2d(ray_session, published, backbone, weights, tmp_path):
 
     found = {by_candidate(row): row for row in masks(out / "run")}
     assert len(found) == len(recorded["predictions"])
-    near = near_threshold("a2d", out, weights, by_candidate)
-    seen: dict[str, int] = {}
+    wrong: dict[tuple, np.ndarray] = {}
+    seen: dict[str, int] = defaultdict(int)
     for prediction in recorded["predictions"]:
         video, _, rest = prediction["image_id"][2:].partition("_f_")
         frame, _, instance = rest.partition("_i_")
-        query = seen[prediction["image_id"]] = seen.get(prediction["image_id"], -1) + 1
-        key = (video, f"{instance}_{int(frame) - 1:05d}", query)
+        key = (video, f"{instance}_{int(frame) - 1:05d}", seen[prediction["image_id"]])
+        seen[prediction["image_id"]] += 1
         height, width = prediction["segmentation"]["size"]
         wanted = decoded({"counts": prediction["segmentation"]["counts"], "height": height, "width": width})
-        assert not ((wanted != decoded(found[key])) & ~near[key]).any(), key
+        wrong[key] = wanted != decoded(found[key])
         assert found[key]["score"] == pytest.approx(prediction["score"], abs=1e-5)
+    assert_rounding(wrong, "a2d", out, weights, by_candidate)
     overall = json.loads((out / "scores/summary.json").read_text())["overall"]
     names = {"mAP 0.5:0.95": "mAP", "overall_iou": "overall IoU", "mean_iou": "mean IoU"}
     names |= {f"P@0.{digit}": f"P@0.{digit}" for digit in range(5, 10)}
@@ -153,17 +188,13 @@ def test_a2d(ray_session, published, backbone, weights, tmp_path):
 def test_ref_davis17(ray_session, published, backbone, weights, tmp_path):
     out = benchmark("ref-davis17", published, weights, tmp_path)
     found = {by_frame(row): decoded(row) for row in masks(out / "run")}
-    differing = total = 0
+    wrong: dict[tuple, np.ndarray] = {}
     for row in pq.read_table(published / "expected" / backbone / "ref-davis17.parquet").to_pylist():
         annotator = int(str(row["annotator"])[-1])
-        expression = str(4 * (int(row["object_id"]) - 1) + annotator)
-        wrong = found.pop((row["video_id"], expression, row["frame_name"])) != decoded(row)
-        differing, total = differing + int(wrong.sum()), total + wrong.size
-    for rest in found.values():  # objects that their label maps do not show in a frame
-        differing, total = differing + int(rest.sum()), total + rest.size
-    print(f"{differing} of {total} pixels differ")
-    # Their pixels also change where two objects are as probable, or one as the background.
-    assert differing <= 1e-5 * total
+        key = (row["video_id"], str(4 * (int(row["object_id"]) - 1) + annotator), row["frame_name"])
+        wrong[key] = found.pop(key) != decoded(row)
+    wrong |= found  # objects that their label maps do not show in a frame
+    assert_rounding(wrong, "ref-davis17", out, weights, by_frame)
     metrics = json.loads((published / "expected" / backbone / "ref-davis17_metrics.json").read_text())
     rows = {row["value"]: row for row in json.loads((out / "scores/summary.json").read_text())["by"]["annotator"]}
     for annotator in range(4):

@@ -1,10 +1,8 @@
 """Fixtures of the model's tests: the parity helper, filled models, and a model of a few thousand parameters."""
 
-import importlib.util
-import json
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from types import ModuleType
 
 import pytest
@@ -15,9 +13,19 @@ from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.backbones.swin import SwinConfig
 from model.referformer.network.backbones.video_swin import VideoSwinConfig
 from model.referformer.network.referformer import ReferFormer
+from tests import parity as recordings
 
 torch.set_num_threads(1)  # tiny tensors: a second thread on a busy machine costs more than it gives
 
+KINDS: dict[str, tuple[str, Callable[[dict], bool]]] = {  # of recordings, by argument of a test
+    "keys_file": ("keys/*.json", bool),
+    "forward_case": ("cases/*.json", lambda info: "token_ids" in info),
+    "postprocess_case": ("cases/*.json", lambda info: "ytvos" in info),
+    "transform_case": ("cases/*.json", lambda info: "size_table" in info),
+    "loss_case": ("training/cases/*.json", lambda info: info.get("kind") == "loss"),
+    "step_case": ("training/cases/*.json", lambda info: info.get("kind") == "step"),
+}
+LARGE = ("swin_b_p4w7", "swin_l_p4w7", "video_swin_b_p4w7")  # their weights alone take seconds to fill
 TINY_BACKBONES = {
     "resnet": ResNetConfig(depths=(1, 1, 2, 1), widths=(4, 4, 8, 8)),
     "swin": SwinConfig(embed_dim=8, depths=(1, 2, 1, 1), heads=(1, 2, 2, 4), window=4, patch=2),
@@ -54,20 +62,10 @@ def tiny_config():
     return _tiny_config
 
 
-@cache
-def _parity() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("refervos_parity", Path(__file__).parents[1] / "parity.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def parity() -> ModuleType:
     """tests/parity.py: fill rule, recordings, comparison."""
-    return _parity()
+    return recordings
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +86,7 @@ def filled_model():
             if not tensor.is_floating_point():
                 state[name] = tensor
             else:
-                state[name] = taken[key] if key in taken else torch.from_numpy(_parity().fill(*key))
+                state[name] = taken[key] if key in taken else torch.from_numpy(recordings.fill(*key))
         taken.clear()
         taken.update({(name, tuple(x.shape), salt): x for name, x in state.items() if not name.startswith("backbone")})
         model.load_state_dict(state, assign=True)
@@ -99,24 +97,7 @@ def filled_model():
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Recordings by kind: forward, post-processing, transform, keys, and of training losses and steps."""
-    kinds = {"forward_case": "token_ids", "postprocess_case": "ytvos", "transform_case": "size_table"}
-    for argument in set(metafunc.fixturenames) & {*kinds, "keys_file", "loss_case", "step_case"}:
-        parity = _parity()
-        if argument == "keys_file":
-            paths = sorted((parity.folder() / "keys").glob("*.json"))
-        elif argument in ("loss_case", "step_case"):
-            paths = sorted((parity.folder() / "training" / "cases").glob("*.json"))
-            paths = [path for path in paths if _info(path).get("kind") == argument.removesuffix("_case")]
-        else:
-            paths = [p for p in sorted((parity.folder() / "cases").glob("*.json")) if _has(p, kinds[argument])]
-            paths.sort(key=lambda path: [str(_info(path).get(key)) for key in ("salt", "backbone")])
-        metafunc.parametrize(argument, paths, ids=[path.stem for path in paths], scope="session")
-
-
-@cache
-def _info(path: Path) -> dict:
-    return json.loads(path.read_text())
-
-
-def _has(path: Path, key: str) -> bool:
-    return key in _info(path)
+    for argument in set(metafunc.fixturenames) & set(KINDS):
+        slow = argument == "forward_case"
+        cases = recordings.params(*KINDS[argument], lambda info, slow=slow: slow and info["backbone"] in LARGE)
+        metafunc.parametrize(argument, cases, scope="session")

@@ -20,10 +20,10 @@ from tests import parity
 from tests.handmade import rows_of
 
 
-@pytest.fixture(scope="module")
-def recorded(golden) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+@pytest.fixture(scope="module", params=parity.params("cases/*.json", lambda info: "davis" in info))
+def recorded(request) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """The recorded Ref-DAVIS17 merge: logits [O, T, H, W], the score of each object and frame, ids [T, H, W]."""
-    case = parity.Recording(golden / "parity/cases/postprocess_a.json")
+    case = parity.Recording(request.param)
     info = case.info["davis"]
     objects, scores = [], []
     for key in info["keys"]:
@@ -44,7 +44,7 @@ def test_the_merge_is_the_published_one_where_masks_do_not_overlap(recorded):
     alone = masks.sum(0) < 2
     same = overlapping = 0
     for frame in range(masks.shape[1]):
-        merged, overlap = merge_masks(list(masks[:, frame]), list(scores[:, frame]), [1, 2, 3])
+        merged, overlap = merge_masks(list(masks[:, frame]), list(scores[:, frame]), list(range(1, len(masks) + 1)))
         clear = alone[frame] & (logits[:, frame].abs() > 1e-4).all(0).numpy()
         np.testing.assert_array_equal(merged[clear], ids[frame][clear])
         assert overlap == np.count_nonzero(~alone[frame])

@@ -20,16 +20,15 @@ from pipeline.training.augment import (
     tight_boxes,
 )
 from pipeline.training.colour import ColourChange, names_colour, other_colours
+from tests import parity
 
 
-@pytest.fixture(scope="module")
-def recordings(parity):
-    cases = sorted((parity.folder() / "training" / "cases").glob("augment_*.json"))
-    assert cases
-    return [parity.Recording(path) for path in cases]
+@pytest.fixture(scope="module", params=parity.params("training/cases/augment_*.json"))
+def case(request) -> parity.Recording:
+    return parity.Recording(request.param)
 
 
-def published_clip(entry: dict, parity, salt: str) -> TrainingClip:
+def published_clip(entry: dict, salt: str) -> TrainingClip:
     size = entry["height"], entry["width"]
     frames = np.stack([parity.image(f"{entry['key']}/{t}", *size, salt) for t in range(entry["frames"])])
     masks = parity.ellipses(entry["key"], entry["frames"], *size, salt).astype(bool)
@@ -63,34 +62,32 @@ def apply(clip: TrainingClip, operation: list) -> TrainingClip:
     return settle(clip, published=True) if name == "check" else clip
 
 
-def test_published_transforms_agree(recordings, parity):
-    for case in recordings:
-        for entry in case.info["clips"]:
-            clip = published_clip(entry, parity, case.salt)
-            for operation in entry["ops"]:
-                clip = apply(clip, operation)
-            assert clip.sentence == entry["caption_after"]
-            assert list(clip.size) == entry["size_after"]
-            assert clip.present.astype(int).tolist() == entry["valid_after"]
-            assert (sha(clip.masks), clip.masks.sum((1, 2)).tolist()) == (
-                entry["masks_sha256_16_after"],
-                entry["mask_pixels_after"],
-            )
-            np.testing.assert_allclose(relative_boxes(clip), case.arrays[f"{entry['key']}.boxes"], atol=1e-6)
-            pixels = normalize(torch.from_numpy(clip.frames.copy())).reshape(-1)[:: entry["image_stride"]]
-            np.testing.assert_allclose(pixels, case.arrays[f"{entry['key']}.image@sample"], atol=0.02)
+def test_published_transforms_agree(case):
+    for entry in case.info["clips"]:
+        clip = published_clip(entry, case.salt)
+        for operation in entry["ops"]:
+            clip = apply(clip, operation)
+        assert clip.sentence == entry["caption_after"]
+        assert list(clip.size) == entry["size_after"]
+        assert clip.present.astype(int).tolist() == entry["valid_after"]
+        assert (sha(clip.masks), clip.masks.sum((1, 2)).tolist()) == (
+            entry["masks_sha256_16_after"],
+            entry["mask_pixels_after"],
+        )
+        np.testing.assert_allclose(relative_boxes(clip), case.arrays[f"{entry['key']}.boxes"], atol=1e-6)
+        pixels = normalize(torch.from_numpy(clip.frames.copy())).reshape(-1)[:: entry["image_stride"]]
+        np.testing.assert_allclose(pixels, case.arrays[f"{entry['key']}.image@sample"], atol=0.02)
 
 
-def test_published_colours_agree_to_one_grey_level(recordings, parity):
-    for case in recordings:
-        image = parity.image("colour", 48, 64, case.salt)
-        for number, entry in enumerate(case.info["colour"]):
-            names = ("brightness", "contrast", "saturation", "hue", "contrast_first")
-            channels = entry["channels"] and tuple(entry["channels"])
-            change = ColourChange(**{name: entry[name] for name in names}, channels=channels)
-            found = change.apply(image // 4 + 96 if entry["soft"] else image, published=True)
-            difference = (found.astype(int) - case.arrays[f"colour{number}"] + 128) % 256 - 128
-            assert abs(difference).max() <= 1
+def test_published_colours_agree_to_one_grey_level(case):
+    image = parity.image("colour", 48, 64, case.salt)
+    for number, entry in enumerate(case.info["colour"]):
+        names = ("brightness", "contrast", "saturation", "hue", "contrast_first")
+        channels = entry["channels"] and tuple(entry["channels"])
+        change = ColourChange(**{name: entry[name] for name in names}, channels=channels)
+        found = change.apply(image // 4 + 96 if entry["soft"] else image, published=True)
+        difference = (found.astype(int) - case.arrays[f"colour{number}"] + 128) % 256 - 128
+        assert abs(difference).max() <= 1
 
 
 @pytest.mark.parametrize(
