@@ -1,5 +1,6 @@
 """`rvos benchmark`: import, segment, evaluate and report by the published rules, by the jobs of the other commands."""
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -14,7 +15,8 @@ from jobs.config.options import KEY, Option
 from jobs.config.report import ReportConfig
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
+from schemas.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +44,11 @@ class BenchmarkResult(JobResult):
 def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) -> BenchmarkResult:
     """Run all steps in the folder `config.out`; `log` takes each command before it runs.
 
-    Raises what the jobs raise. Every step may be repeated, so the whole may.
+    Raises InputError before the first step if the checkpoint is not usable or the folder is not one of this benchmark
+    and data set, and what the jobs raise. Every step may be repeated, so the whole may.
     """
     result, benchmark = BenchmarkResult(), BENCHMARKS[config.name]
+    inputs = _check_before(config)
     place = {name: storage.join(config.out, name) for name in ("data", "run", "scores", "report")}
 
     def step(name: str, job: Callable[..., JobResult], config_class: type, **options: Any) -> Any:
@@ -52,7 +56,10 @@ def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) ->
         command = typed_command(name, config_class, options)
         log(command)
         result.commands.append(command)
-        result.steps[name] = job(step_config)
+        try:
+            result.steps[name] = job(step_config)
+        except InputError as error:
+            raise InputError(with_way_out(str(error), command)) from error
         return result.steps[name]
 
     imported = step("import", import_dataset.run, ImportConfig, **config.import_options(place["data"]))
@@ -71,13 +78,34 @@ def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) ->
         step("report", report.run, ReportConfig, scores=place["scores"], out=place["report"])
     if (config.split or benchmark.split) in benchmark.server_splits:
         if segmented.failed:
-            result.notes.append("no zip for the server: pairs failed; segment them again with --retry-errors")
+            again = f"{result.commands[-1]} --retry-errors"
+            result.notes.append(f"no zip for the server: pairs failed; segment them again by {again}, then repeat")
         else:
             zip_file = storage.join(config.out, "submission.zip")
             step("export submission", export.run, SubmissionConfig, run=segmented.run, server=config.name, out=zip_file)
     elif not imported.annotations:
         result.notes.append(f"{imported.manifest} has no annotations, so the masks were not scored")
+    output_folder.finish(storage.absolute(config.out), inputs, {"steps": len(result.steps)})
     return result
+
+
+def _check_before(config: BenchmarkConfig) -> dict[str, Any]:
+    """Raise InputError for what would fail after a long import. Claims the folder; returns what it is claimed for."""
+    segment.check_model(SegmentConfig(manifest="", run="", **config.segment_options()))
+    out, root = storage.absolute(config.out), storage.absolute(config.root)
+    if not storage.is_folder(root):
+        raise InputError(f"ROOT {root} is not a folder; name the folder of the data set")
+    output_folder.require_outside(out, root)
+    inputs = {name: value for name, value in config.import_options("").items() if name != "out"} | {"root": root}
+    output_folder.claim(out, inputs)
+    return inputs
+
+
+def with_way_out(error: str, command: str) -> str:
+    """Name the command to type if an error of a step advises an option that `rvos benchmark` lacks."""
+    own = {f"--{declared.name.replace('_', '-')}" for declared in fields(BenchmarkConfig)}
+    others = sorted(set(re.findall(r"--[a-z][a-z-]*[a-z]", error)) - own)
+    return f"{error}; for {' and '.join(others)} type the step yourself: {command}" if others else error
 
 
 def typed_command(name: str, config_class: type, options: dict[str, Any]) -> str:

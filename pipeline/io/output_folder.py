@@ -1,8 +1,9 @@
 """Decide if a command may write into a folder, so that it never touches files that it did not make.
 
 A command may fill a new or empty folder, or one that it made before from the same inputs. A marker file in the folder
-identifies the command: run.json of a run, train.json of a training, and so on. Exports and selections have DOCUMENT,
-which records their inputs and becomes `complete` once every file is written. Hidden files, such as `.git`, count too.
+identifies the command: run.json of a run, train.json of a training, and so on. Exports, selections and benchmarks have
+DOCUMENT, which records their inputs and becomes `complete` once every file is written. Hidden files, such as `.git`,
+count too.
 """
 
 import json

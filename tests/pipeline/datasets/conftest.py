@@ -1,5 +1,6 @@
 """Small data sets on disk, written by hand in the layouts that are published."""
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as coco
 
+from cli import main
 from jobs import evaluate, import_dataset
 from pipeline.io.manifest import read_manifest
 from schemas import rle
@@ -91,3 +94,25 @@ def score_itself(tmp_path) -> Callable[..., dict]:
         return evaluate.run(config).summary
 
     return score
+
+
+@pytest.fixture
+def benchmark(tmp_path, checkpoint, ray_session) -> Callable[..., dict]:
+    """benchmark(name, root, *options): type `rvos benchmark` twice. Returns the result of the second call.
+
+    The second call must segment nothing and give the same scores.
+    """
+
+    def run(name: str, root: Path, *options: str) -> dict:
+        words = ["benchmark", name, str(root), "--checkpoint", checkpoint, "--out", str(tmp_path / "benchmark")]
+        first, second = (
+            json.loads(CliRunner().invoke(main, [*words, "--short-side", "64", "--json", *options]).stdout)
+            for _ in range(2)
+        )
+        assert first["segment"]["frames"] > 0
+        assert second["segment"]["frames"] == 0
+        assert (first["commands"], first["notes"]) == (second["commands"], second["notes"])
+        assert first.get("evaluate", {}).get("overall") == second.get("evaluate", {}).get("overall")
+        return second
+
+    return run

@@ -143,3 +143,12 @@ def test_a_field_without_end(root):
     (root / "jhmdb_annotation.txt").write_text('a!,"' + "x" * 200_000)
     with pytest.raises(InputError, match="is not CSV"):
         jhmdb.read(str(root))
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_benchmark(root, benchmark):
+    (root / jhmdb.SAMPLES).write_text(json.dumps(samples(root)))
+    found = benchmark("jhmdb", root)
+    assert (found["import"]["pairs"], found["audit" if "audit" in found else "segment"]["pairs"]) == (6, 6)
+    assert {"mAP", "overall IoU", "mean IoU"} <= set(found["evaluate"]["overall"])

@@ -66,3 +66,11 @@ def test_scored_by_its_protocol(root, score_itself):
     summary = score_itself("long-rvos", root, "long-rvos", by=("type",))
     assert summary["overall"] | {"J&F": 1, "tIoU": 1, "vIoU": 1} == summary["overall"]
     assert {row["value"] for row in summary["by"]["type"]} == {"static", "dynamic", "hybrid"}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_benchmark(root, benchmark):
+    found = benchmark("long-rvos", root, "--limit", "2")
+    assert found["import"]["pairs"] == 3
+    assert {row["value"]: row["n"] for row in found["evaluate"]["by"]["type"]} == {"static": 1, "dynamic": 1}

@@ -140,3 +140,10 @@ def test_a_video_whose_sentences_all_mean_nothing_is_scored(root, score_itself):
     summary = score_itself("mevis", root, "mevis")
     assert summary["pairs"]["scored"] == 4
     assert summary["overall"]["N-acc"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_benchmark(root, benchmark):
+    found = benchmark("mevis", root)
+    assert found["evaluate"]["overall"]["n"] == found["import"]["pairs"] == 4

@@ -67,3 +67,11 @@ def test_errors(root, tmp_path):
 def test_scored_by_its_protocol(root, score_itself):
     summary = score_itself("revos", root, "revos", split="valid")
     assert summary["overall"] | {"J&F": 1, "A": 1, "R": 1} == summary["overall"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_benchmark(root, benchmark):
+    found = benchmark("revos", root)
+    assert {row["value"] for row in found["evaluate"]["by"]["type_id"]} == {0, 1}
+    assert {"A", "R"} <= set(found["evaluate"]["overall"])

@@ -1,0 +1,84 @@
+"""What `rvos benchmark` refuses before it starts, and how it names what to type."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs.benchmark import typed_command, with_way_out
+from jobs.config.segment import SegmentConfig
+
+TINY = str(Path(__file__).parents[2] / "model/tiny")
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "readme.txt").write_text("a data set")
+    return folder
+
+
+def refused(*words: object) -> str:
+    """The one line that says why."""
+    result = CliRunner().invoke(main, ["benchmark", *map(str, words)])
+    assert result.exit_code == 2
+    *commands, line = result.output.strip().splitlines()
+    assert all(command.startswith("$ rvos ") for command in commands)
+    return line
+
+
+def test_a_checkpoint_that_is_missing_is_found_before_the_import(root, tmp_path):
+    text = refused("mevis", root, "--checkpoint", tmp_path / "gone", "--out", tmp_path / "out")
+    assert "a checkpoint is a folder with config.json" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_root_that_is_missing(tmp_path):
+    text = refused("mevis", tmp_path / "gone", "--checkpoint", TINY, "--out", tmp_path / "out")
+    assert f"ROOT {tmp_path}/gone is not a folder" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("below", ["", "inner"])
+def test_results_stay_out_of_the_data_set(root, below):
+    assert "which must not change" in refused("mevis", root, "--checkpoint", TINY, "--out", root / below)
+    assert [path.name for path in root.iterdir()] == ["readme.txt"]
+
+
+def test_swapped_folders_and_foreign_ones(root, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    text = refused("mevis", other, "--checkpoint", TINY, "--out", root)
+    assert "is not empty and has no _export.json (it holds readme.txt); choose a new or empty folder" in text
+    assert [path.name for path in root.iterdir()] == ["readme.txt"]
+
+
+@pytest.mark.parametrize("change", ["name", "root", "split"])
+def test_a_folder_is_of_one_benchmark_and_one_data_set(root, tmp_path, change):
+    out = tmp_path / "out"
+    refused("mevis", root, "--checkpoint", TINY, "--out", out)  # no data set there, but the folder is claimed
+    (out / "data").mkdir()
+    other = shutil.copytree(root, tmp_path / "other") if change == "root" else root
+    more = ["--split", "valid"] if change == "split" else []
+    text = refused("revos" if change == "name" else "mevis", other, "--checkpoint", TINY, "--out", out, *more)
+    assert "was made with different options" in text
+    assert {"name": "dataset", "root": "root", "split": "split"}[change] + ":" in text
+
+
+def test_options_that_a_step_advises_are_those_of_its_command():
+    command = "rvos evaluate run truth.parquet"
+    assert (
+        with_way_out("empty; use --force", command)
+        == f"empty; use --force; for --force type the step yourself: {command}"
+    )
+    assert with_way_out("give --short-side below 100", command) == "give --short-side below 100"
+
+
+def test_commands_can_be_typed():
+    options = {"manifest": "my data/m.parquet", "run": "r", "window": "whole", "limit": 3}
+    assert typed_command("segment", SegmentConfig, options) == (
+        "rvos segment 'my data/m.parquet' r --limit 3 --window whole"
+    )
