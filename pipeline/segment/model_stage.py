@@ -96,12 +96,12 @@ class ModelStage:
             case ClipEnd(clip, error):
                 self.timings.decode += event.seconds
                 pairs, self.pairs = self.pairs or self._start_pairs(clip), []
-                for pair in pairs:
-                    if error:
-                        pair.failure = pair.failure or (error.status, str(error))
-                    elif not pair.frames:
-                        pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
+                for pair in pairs if error else ():
+                    pair.failure = pair.failure or (error.status, str(error))
                 share_failures(pairs)
+                for pair in pairs:
+                    if not pair.frames:
+                        pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
                 self._hand_on(ClipDone(pairs))
             case AttemptEnd(attempt):
                 attempt.stop_clock()
@@ -162,19 +162,20 @@ class ModelStage:
                 raise
             reason = str(error).partition("\n")[0] or "the host's memory is full"
         release_cache()
-        if len(parts := _parts(group)) > 1:
-            for part in parts:
-                if part[0] not in group[:answered]:
-                    self._segment_group(window, kept, part)
-            return
         frames = f"{len(window.frames)} frames" if len(window.frames) > 1 else "one frame"
-        group[0].failure = (
-            "oom",
-            (
-                f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); "
-                "use fewer actors per device, or a smaller --window or --short-side in a new run"
-            ),
-        )
+        for part in _parts(group):
+            if part[-1] in group[:answered]:
+                continue
+            if part[0] not in group[:answered] and len(part) < len(group):
+                self._segment_group(window, kept, part)
+                continue
+            part[0].failure = (
+                "oom",
+                (
+                    f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); "
+                    "use fewer actors per device, or a smaller --window or --short-side in a new run"
+                ),
+            )
 
     def _take(self, pair: PairState, window: Window, kept: Sequence[int], found: Segmentation) -> None:
         """Hand on an answer, without the frames that a later window has too."""
