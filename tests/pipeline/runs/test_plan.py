@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.runs.plan import PlanOptions, compare_with_plan, pair_frames, plan_part, row_hashes
+from pipeline.runs.plan import PlanOptions, compare_with_plan, limited_rows, pair_frames, plan_part, row_hashes
 from schemas.errors import InputError
 
 
@@ -112,3 +112,15 @@ def test_a_column_of_more_than_two_gigabytes_is_planned():
     assert part["more"].type == one.type
     assert (part.num_rows, part.nbytes > 2**31) == (count, True)
     assert part.schema.equals(part.slice(0, 1).schema)
+
+
+def test_a_limit_counts_rows_or_whole_videos():
+    table, together = manifest({"a": (5, 2), "b": (5, 3), "c": (5, 1)}), PlanOptions(whole_videos=True)
+    assert limited_rows(table, 3, None, PlanOptions()).num_rows == 3
+    assert limited_rows(table, None, None, PlanOptions()).num_rows == 6
+    assert limited_rows(table, 3, None, together)["video_id"].to_pylist() == ["a"] * 2 + ["b"] * 3
+    assert limited_rows(table, 0, None, together).num_rows == 0
+    planned = table.slice(0, 2).select(["video_id"])
+    assert limited_rows(table.slice(2), 1, planned, together)["video_id"].to_pylist() == ["b"] * 3
+    with pytest.raises(InputError, match=r"video_id=a expression_id=1 is new, but other expressions of its video"):
+        limited_rows(table.slice(1), None, table.slice(0, 1).select(["video_id"]), together)

@@ -1,8 +1,10 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
+from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, require_context, split_rows
+from schemas.errors import InputError
 
 ROW = {"video_id": "v", "expression_id": "0", "expression": "a dog"}
 
@@ -135,3 +137,60 @@ def test_a_missing_video_ends_its_clip_and_the_next_one_is_read(video):
     assert missing.error.status == "missing"
     assert len(window.frames) == 7
     assert end.error is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "target", "expected"),
+    [
+        ([0, 1, 2], "00000", [0, 0, 0, 1, 2]),
+        ([0, 1, 2, 3], "00005", [0, 0, 1, 2, 3]),
+        ([1, 2, 3, 4, 5], "00015", [1, 2, 3, 4, 5]),
+        ([4, 5, 6], "00030", [4, 5, 6, 6, 6]),
+        ([3], "00015", [3, 3, 3, 3, 3]),
+    ],
+)
+def test_context_puts_the_target_in_the_middle_and_repeats_the_ends(video, listed, target, expected):
+    options = FrameOptions(window=5, context=True)
+    (window,), end = read(video, options, frame_indices=listed, target_frames=[target])
+    assert end.error is None
+    assert window.indices == expected
+    assert window.names[2] == target
+    assert [frame[0, 0, 0] for frame in window.frames] == expected
+
+
+@pytest.mark.parametrize(("listed", "target"), [([0, 1, 2, 3, 4], "00000"), ([0, 1, 2], "00030")])
+def test_a_target_that_cannot_be_in_the_middle_is_a_bad_row(video, listed, target):
+    (clip,), _ = split_rows(
+        [ROW | {"video_uri": video, "frame_indices": listed, "target_frames": [target]}],
+        options := FrameOptions(window=5, context=True, allow_short=True),
+    )
+    *_, end = read_windows([clip], options, lambda frame: frame)
+    assert end.error.status == "bad_row"
+    assert "import the data set with --context 5" in str(end.error)
+
+
+@pytest.mark.parametrize(
+    ("row", "good"),
+    [
+        ({"target_frames": ["1"], "frame_indices": [0, 1, 2]}, True),
+        ({"target_frames": ["1"], "frames": ["1"]}, True),
+        ({"target_frames": ["1", "2"], "frame_indices": [0, 1, 2]}, False),
+        ({"target_frames": ["1"], "frame_indices": [0, 1, 2, 3]}, False),
+        ({"target_frames": None, "frame_indices": [0]}, False),
+        ({"target_frames": ["1"]}, False),
+        ({}, False),
+    ],
+)
+def test_rules_with_context_need_one_target_frame_among_a_few(row, good):
+    types = {
+        "target_frames": pa.list_(pa.string()),
+        "frames": pa.list_(pa.string()),
+        "frame_indices": pa.list_(pa.int32()),
+    }
+    schema = pa.schema([(name, pa.string()) for name in ROW] + [(name, types[name]) for name in row])
+    table = pa.Table.from_pylist([ROW | row], schema=schema)
+    if good:
+        require_context(table, "m.parquet", 3)
+    else:
+        with pytest.raises(InputError, match=r"m.parquet: video_id=v expression_id=0 is not one target frame among at"):
+            require_context(table, "m.parquet", 3)
