@@ -96,8 +96,9 @@ class ModelStage:
             case ClipEnd(clip, error):
                 self.timings.decode += event.seconds
                 pairs, self.pairs = self.pairs or self._start_pairs(clip), []
-                for pair in pairs if error else ():
-                    pair.failure = pair.failure or (error.status, str(error))
+                if error:
+                    for pair in pairs:
+                        pair.failure = pair.failure or (error.status, str(error))
                 share_failures(pairs)
                 for pair in pairs:
                     if not pair.frames:
