@@ -97,18 +97,25 @@ def score_itself(tmp_path) -> Callable[..., dict]:
 
 
 @pytest.fixture
-def benchmark(tmp_path, checkpoint, ray_session) -> Callable[..., dict]:
+def benchmark(tmp_path_factory, checkpoint, ray_session) -> Callable[..., dict]:
     """benchmark(name, root, *options): type `rvos benchmark` twice. Returns the result of the second call.
 
     The second call must segment nothing and give the same scores.
     """
 
     def run(name: str, root: Path, *options: str) -> dict:
-        words = ["benchmark", name, str(root), "--checkpoint", checkpoint, "--out", str(tmp_path / "benchmark")]
-        first, second = (
-            json.loads(CliRunner().invoke(main, [*words, "--short-side", "64", "--json", *options]).stdout)
-            for _ in range(2)
-        )
+        words = [
+            "benchmark",
+            name,
+            str(root),
+            "--checkpoint",
+            checkpoint,
+            "--out",
+            str(tmp_path_factory.mktemp("benchmark") / "out"),
+        ]
+        answers = [CliRunner().invoke(main, [*words, "--short-side", "64", "--json", *options]) for _ in range(2)]
+        assert [answer.exit_code for answer in answers] == [0, 0], answers[0].output
+        first, second = (json.loads(answer.stdout) for answer in answers)
         assert first["segment"]["frames"] > 0
         assert second["segment"]["frames"] == 0
         assert (first["commands"], first["notes"]) == (second["commands"], second["notes"])
