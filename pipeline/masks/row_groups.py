@@ -1,5 +1,6 @@
 """Read predicted masks from Parquet by row group."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -8,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.io import storage
+from pipeline.io.plain_parquet import PlainParquetFile
 from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform
-from schemas.errors import InputError
+from schemas.errors import InputError, ReplacedError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 
@@ -17,12 +19,14 @@ from schemas.pair import PairKey
 class RowGroup(NamedTuple):
     """The masks that are read at once: a row group of a Parquet file, or one video of a PNG tree.
 
-    Of a tree, `uri` is the video_id, and `group` and `rows` are 0.
+    Of a tree, `uri` is the video_id, and `group` and `rows` are 0. `state` differs between the files that a retry puts
+    in each other's place.
     """
 
     uri: str
     group: int
     rows: int = 0
+    state: str = ""
 
 
 def read_row_groups(
@@ -32,15 +36,18 @@ def read_row_groups(
 ) -> pa.Table:
     """Return the rows of some or all videos in Parquet row groups: `columns` of PREDICTIONS, null where absent.
 
-    Raises InputError if a table is not valid, or a row of these videos has a frame but no size or mask.
+    Raises InputError if a table is not valid, or a row of these videos has a frame but no size or mask; ReplacedError
+    if a file is not the one whose row groups were listed.
     """
-    groups: dict[str, list[int]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row_group in row_groups:
-        groups[row_group.uri].append(row_group.group)
+        groups[row_group.uri, row_group.state].append(row_group.group)
     schema = pa.schema([PREDICTIONS.field(name) for name in columns], metadata=PREDICTIONS.metadata)
     tables = [schema.empty_table()]
-    for uri, numbers in groups.items():
+    for (uri, state), numbers in groups.items():
         with storage.open_parquet(uri) as file:
+            if _state(file) != state:
+                raise ReplacedError(f"{uri} was replaced by a retry since the command began; repeat the command")
             stored = [name for name in columns if name in file.schema_arrow.names]
             table = conform(file.read_row_groups(sorted(numbers), stored), schema, uri)
         if videos is not None:
@@ -67,8 +74,18 @@ def frame_name(row: dict) -> str:
     return row["frame_name"] if row["frame_name"] is not None else f"{row['frame_index']:05d}"
 
 
+def _state(file: PlainParquetFile) -> str:
+    """Return a hash of what a file says about itself; that of a unit has its receipt, with the number of retries."""
+    about = file.metadata.metadata or {}
+    return hashlib.blake2b(repr((file.metadata.num_rows, sorted(about.items()))).encode(), digest_size=8).hexdigest()
+
+
 def list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
     """List the row groups of one Parquet file with the pairs that have rows in each."""
+    return storage.read_again(lambda: _list_row_groups(uri))
+
+
+def _list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
     found = []
     with storage.open_parquet(uri) as file:
         problems = column_problems(file.schema_arrow, PREDICTIONS, uri)
@@ -80,5 +97,5 @@ def list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
                 if ids[name].null_count:
                     raise SchemaError([Problem(uri, None, f"column '{name}' has nulls; every row needs its ids")])
             rows = ids.group_by(ids.column_names, use_threads=False).aggregate([]).to_pylist()
-            found.append((RowGroup(uri, group, len(ids)), [PairKey.of(row) for row in rows]))
+            found.append((RowGroup(uri, group, len(ids), _state(file)), [PairKey.of(row) for row in rows]))
     return found

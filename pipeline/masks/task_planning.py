@@ -13,7 +13,9 @@ from pipeline.masks.row_groups import RowGroup
 
 TASK_ROWS = 2048  # rows of masks in a task: many enough to pay for its overhead, few enough to balance the load
 TASK_PAIRS = 500  # in a task, however little it reads
-ROW_GROUPS = pa.list_(pa.struct([("uri", pa.string()), ("group", pa.int64()), ("rows", pa.int64())]))
+ROW_GROUPS = pa.list_(
+    pa.struct([("uri", pa.string()), ("group", pa.int64()), ("rows", pa.int64()), ("state", pa.string())])
+)
 
 Together = TypeVar("Together", str, MaskKey)  # what pairs of one task share: a video_id, or a pair on its own
 

@@ -1,13 +1,16 @@
 """Readers beside a retry: each sees all rows of one state."""
 
+import contextlib
 import threading
 
 import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
+from pipeline.masks.row_groups import list_row_groups, read_row_groups
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter, damage_of, read_receipt
 from pipeline.runs.run import Run
+from schemas.errors import ReplacedError
 from tests.handmade import error_of, rows_of
 
 SWAPS = 30
@@ -51,6 +54,23 @@ def test_a_reader_beside_a_retry_sees_one_state(place, tmp_path, request):
         receipt = read_receipt(uri)
         assert (receipt.frames, receipt.failed) == ((FRAMES, {"missing": 1}), (2 * FRAMES, {}))[receipt.generation % 2]
         assert damage_of(uri) is None
+        with contextlib.suppress(ReplacedError):
+            seen.add(read_row_groups(group for group, _ in list_row_groups(uri)).num_rows)
     writing.join()
     assert seen <= {FRAMES + 1, 2 * FRAMES}
     assert read_receipt(uri).generation == SWAPS
+
+
+def test_row_groups_that_a_retry_has_replaced_since_they_were_listed_are_not_read(tmp_path):
+    """Else the numbers of row groups would mean those of another file."""
+    run = Run.start(str(tmp_path / "run"), "f", {}, {})
+    uri = run.masks_uri("u")
+    with UnitWriter(uri, Receipt("u", "f")) as writer:
+        writer.write(error_of("v", "1"))
+        writer.write(rows_of("v", "0"))
+        writer.commit()
+    groups = [group for group, _ in list_row_groups(uri)]
+    assert read_row_groups(groups).num_rows == 4
+    retry(uri, [rows_of("v", "1")], "missing")
+    with pytest.raises(ReplacedError, match="was replaced by a retry since the command began; repeat the command"):
+        read_row_groups(groups)
