@@ -44,11 +44,12 @@ from pipeline.drawing.write_video import write_mp4
 from pipeline.runs.commit import SECONDS
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run, Unit
-from pipeline.segment.actor import Invocation, ModelOptions, segment_units
+from pipeline.segment.actor import Invocation, ModelOptions
 from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import ClipEnd, FrameOptions, read_windows, split_rows
 from pipeline.segment.resources import Resources
 from pipeline.segment.spool import FRAME_ROWS
+from pipeline.segment.turns import segment_units
 from pipeline.segment.write_stage import frame_rows, pair_rows
 from pipeline.video import pyav_reader
 from schemas.masks import PREDICTIONS

@@ -31,13 +31,14 @@ from pipeline.runs.log import invocation_log
 from pipeline.runs.moved import note_moved_videos, rebased
 from pipeline.runs.retry import to_repair, to_retry
 from pipeline.runs.run import OtherRunError, Run, Unit
-from pipeline.segment.actor import Invocation, segment_units
+from pipeline.segment.actor import Invocation
 from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import require_context
 from pipeline.segment.exclusive import require_groups
 from pipeline.segment.patience import what_is_waited_for, with_patience
 from pipeline.segment.resources import Resources, actor_bytes, choose_resources
 from pipeline.segment.totals import RunTotals
+from pipeline.segment.turns import segment_units
 from schemas import access
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
@@ -80,7 +81,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_ru
                     bytes_per_actor=actor_bytes(short_side, config.most_frames),
                 )
                 model, frames = model_options(config, threads), frame_options(config)
-                receipts = segment_units(todo, the_run, model, frames, pool, invocation)
+                receipts = segment_units(todo, the_run, model, frames, pool, invocation, partial(echo, err=True))
                 update("loading the model")
                 over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
                 _follow(with_patience(receipts, config.patience, over), todo, totals, progress)

@@ -6,8 +6,9 @@ alive: preemption and killed drivers are not the fault of the input. A process h
 death counts against all of them, so the next attempt at each is exclusive: the second death finds the guilty unit.
 
 The ladder: the unit twice, then each of its pairs twice on its own, then an error row for a pair that died twice.
-Between the two, the process must survive a control: the model at work on an empty picture. Deaths during controls show
-that something else kills processes on that host; each of them raises the number of deaths that a verdict needs.
+Between the two, a process must survive a control: the model at work on an empty picture. Its marker lies with those of
+the unit, so whatever picks processes by their markers picks it too. Deaths during controls show that something else
+kills processes; each raises the number of deaths that a verdict needs, and doubles the pause before the next control.
 
 If the driver or the node died too, the unit may be the cause or not. Such units come last, then alone, then pair by
 pair. A pair whose node died twice with it gets no error row: the command refuses it, and names the hosts.
@@ -32,9 +33,10 @@ from schemas.pair import PairKey
 GRACE_SECONDS = 30.0  # to mark a timeout, before the process is killed without a mark
 MAX_DEATHS = 2  # of a unit, and then of a pair
 STARTING = "_start"  # in place of a unit, in the marker of a process that loads its model
-CONTROL = "_control"  # in place of a unit, in the marker of a control
-CONTROL_SECONDS = 10.0  # that the first control takes; twice as long after each death in one
-MAX_CONTROL_DEATHS = 5  # of processes of one invocation on one host
+CONTROL_SECONDS = 30.0  # that a control takes
+NEXT_CONTROL_SECONDS = 10.0  # in a unit that has a pair with a verdict
+PAUSE_SECONDS = 4.0  # before the second control; doubled after each death in one
+MAX_CONTROL_DEATHS = 5  # at one unit on one host
 BEGIN_TRIES = 5  # of a marker whose folder another process removes
 
 
@@ -55,6 +57,7 @@ class Marker:
     timeout: float | None = None  # seconds
     timed_out: bool = False
     reason: str | None = None  # the error that ended the process
+    is_control: bool = False  # before an attempt at `pair`
 
     @property
     def runs_here(self) -> bool:
@@ -117,6 +120,7 @@ class History:
 
     deaths: list[Marker] = field(default_factory=list)  # count against it: their driver and node live
     lost: list[Marker] = field(default_factory=list)  # their driver or node died too, or works on
+    controls: list[Marker] = field(default_factory=list)  # deaths in controls; not among `deaths`
     is_busy: bool = False  # a process on this host is at it
 
 
@@ -133,8 +137,10 @@ class AttemptTracker:
         self._exclusive = self._closed = False  # exclusive: the attempt in flight is
         self._changed = threading.Condition()
 
-    def begin(self, unit_id: str, pair: PairKey | None = None, *, exclusive: bool = False) -> Attempt:
-        """Write the marker of an attempt at a unit, or at one pair of it.
+    def begin(
+        self, unit_id: str, pair: PairKey | None = None, *, exclusive: bool = False, is_control: bool = False
+    ) -> Attempt:
+        """Write the marker of an attempt at a unit, or at one pair of it, or of the control before that.
 
         An exclusive attempt waits until no other is in flight, and others wait until it ends. Raises
         TrackerClosedError.
@@ -143,7 +149,8 @@ class AttemptTracker:
             self._changed.wait_for(lambda: self._closed or not self._in_flight or not (exclusive or self._exclusive))
             if self._closed:
                 raise TrackerClosedError
-            marker = Marker(invocation=self.invocation, node=self.node, pair=pair, timeout=self._timeout)
+            about = {"invocation": self.invocation, "node": self.node, "timeout": self._timeout}
+            marker = Marker(**about, pair=pair, is_control=is_control)
             attempt = Attempt(storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json"), marker)
             for tries_left in reversed(range(BEGIN_TRIES)):
                 try:
@@ -179,7 +186,7 @@ class AttemptTracker:
 
     def history(self, unit_id: str) -> History:
         """Read the markers of a unit."""
-        folder, deaths, lost, is_busy = storage.join(self.folder, unit_id), [], [], False
+        folder, found, is_busy = storage.join(self.folder, unit_id), History(), False
         for name in storage.names(folder, missing_ok=True):
             # An attempt of another driver that has just ended, or a marker that is damaged: markers are hints.
             with contextlib.suppress(FileNotFoundError, ValueError):
@@ -187,10 +194,10 @@ class AttemptTracker:
                 if marker.runs_here and marker.pid != os.getpid():
                     is_busy = True
                 elif marker.invocation == self.invocation and self._is_alive(marker.node):
-                    deaths.append(marker)
-                else:
-                    lost.append(marker)
-        return History(deaths, lost, is_busy)
+                    (found.controls if marker.is_control else found.deaths).append(marker)
+                elif not marker.is_control:
+                    found.lost.append(marker)
+        return replace(found, is_busy=is_busy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,15 +214,13 @@ class RetryStep:
     failed_pairs: dict[PairKey, tuple[str, str]] = field(default_factory=dict)  # pair -> status, error
     after_control: frozenset[PairKey] = frozenset()  # pairs that died once: a control comes before the next attempt
     control_seconds: float = CONTROL_SECONDS
+    pause_seconds: float = 0.0  # before the control
     refused: str | None = None  # why the unit cannot be tried again
 
 
-def next_retry_step(history: History, control_deaths: int = 0) -> RetryStep:
-    """Return the step of the ladder after this history of one unit.
-
-    `control_deaths` counts the processes of this invocation and host that died during a control.
-    """
-    deaths, lost = history.deaths, history.lost
+def next_retry_step(history: History) -> RetryStep:
+    """Return the step of the ladder after this history of one unit."""
+    deaths, lost, controls = history.deaths, history.lost, len(history.controls)
     turn = min(2, max(len(lost), int(history.is_busy)))
     if sum(marker.pair is None for marker in deaths + lost) < MAX_DEATHS:
         return RetryStep(turn=turn, exclusive=bool(deaths or lost))
@@ -228,7 +233,7 @@ def next_retry_step(history: History, control_deaths: int = 0) -> RetryStep:
         if marker.timed_out and counts[pair] >= MAX_DEATHS:
             error = f"timed out after {marker.timeout:g} s even on its own; raise --unit-timeout or replace the video"
             failed[pair] = "timeout", error
-        elif counts[pair] >= MAX_DEATHS + control_deaths:
+        elif counts[pair] >= MAX_DEATHS + controls:
             cause = f": {marker.reason}" if marker.reason else ""
             where = f"node {marker.node}, host {marker.host}{cause}"
             error = f"its process died {counts[pair]} times on it alone ({where}); replace the video"
@@ -241,7 +246,8 @@ def next_retry_step(history: History, control_deaths: int = 0) -> RetryStep:
         exclusive=True,
         failed_pairs=failed,
         after_control=frozenset(died - failed.keys()),
-        control_seconds=CONTROL_SECONDS * 2**control_deaths,
+        control_seconds=NEXT_CONTROL_SECONDS if failed else CONTROL_SECONDS,
+        pause_seconds=PAUSE_SECONDS * 2 ** (controls - 1) if controls else 0.0,
         refused=_refusal(lost),
     )
 
@@ -257,7 +263,7 @@ def _refusal(lost: list[Marker]) -> str | None:
 def sweep(folder: str, done: Collection[str]) -> None:
     """Remove what earlier attempts at the units `done` left in RUN/attempts, except of processes on this host."""
     for unit_id in storage.names(folder, missing_ok=True):
-        if unit_id not in done and unit_id not in (STARTING, CONTROL):
+        if unit_id not in done and unit_id != STARTING:
             continue
         for name in storage.names(storage.join(folder, unit_id), missing_ok=True):
             uri, is_live = storage.join(folder, unit_id, name), False

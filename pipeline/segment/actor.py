@@ -1,6 +1,5 @@
-"""The chain on Ray: units in, receipts out. Each actor holds one model; frames and masks never travel through Ray."""
+"""The chain on Ray: units in, answers out. Each actor holds one model; frames and masks never travel through Ray."""
 
-import json
 import os
 import platform
 import socket
@@ -8,34 +7,31 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from queue import SimpleQueue
 
 import pyarrow as pa
 import ray
-import ray.data
 
 from model.families import DEFAULT_RULES, load_segmenter
 from model.segmenter import InferenceRules, Segmenter
-from pipeline.cluster.tasks import data_context
 from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
-from pipeline.runs.attempts import CONTROL, MAX_CONTROL_DEATHS, STARTING, AttemptTracker, RetryStep, next_retry_step
+from pipeline.runs.attempts import MAX_CONTROL_DEATHS, STARTING, AttemptTracker, Marker, RetryStep, next_retry_step
 from pipeline.runs.commit import Receipt, ReplacedObject, damage_of, read_receipt
 from pipeline.runs.moved import moved_videos
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from pipeline.segment.resources import Resources
 from schemas import access
-from schemas.errors import InfrastructureError, ProcessError
+from schemas.errors import InfrastructureError, ProcessError, RvosError
 from schemas.pair import PairKey
+from schemas.shown import shown
 
 MAX_START_DEATHS = 5  # of processes of one invocation on one host
 MASK_PACKAGES = ("av", "torch", "transformers")
-UNITS_PER_BLOCK = 8  # the driver schedules blocks, at some milliseconds each; few units, to spread the work to the end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +86,21 @@ class Invocation:
     allowed: tuple[str, ...] = ()  # servers in private networks; see `schemas.access`
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitAnswer:
+    """What an actor says about one unit."""
+
+    unit_id: str
+    node: str
+    host: str = field(default_factory=socket.gethostname)
+    receipt: str = ""  # as JSON; "": the unit is not committed
+    frames: int = 0  # with masks that this process made
+    reason: str = ""  # why the unit is refused, or the node cannot work; "": the unit waits for a later turn
+    failed: bool = False  # the node cannot work
+    blind: bool = False  # the node finds none of the unit's videos, and has not read any
+    exit_code: int = 0  # of the error
+
+
 class UnitSegmenter:
     """An actor with one GPU (or a share of one, or some CPUs): one model, and one chain for the units of all calls.
 
@@ -101,7 +112,8 @@ class UnitSegmenter:
         access.allow(*invocation.allowed)
         self.run = run
         self.retry_statuses = invocation.retry_statuses
-        node = ray.get_runtime_context().get_node_id()
+        self.node = node = ray.get_runtime_context().get_node_id()
+        self.has_read, self.error = False, None  # error: why this process cannot work
         self.tracker = AttemptTracker(
             storage.join(run.folder, "attempts"),
             invocation.name,
@@ -114,13 +126,21 @@ class UnitSegmenter:
         self.jobs: SimpleQueue[UnitJob] = SimpleQueue()
         self.receipts: SimpleQueue[Future[Receipt]] = SimpleQueue()  # of `jobs`, in the same order
         self.queueing = threading.Lock()
-        segmenter = self._load(model)
+        try:
+            segmenter = self._load(model)
+        except RvosError as error:
+            self.error = error
+            return
+        except Exception as error:
+            reason = f"host {socket.gethostname()} cannot load the model: {type(error).__name__}: {error}"
+            self.error = InfrastructureError(reason)
+            return
         chain = segment_jobs(iter(self.jobs.get, None), segmenter, frames, self.tracker)
         threading.Thread(target=self._work, args=[chain], name="units", daemon=True).start()
 
     def _load(self, model: ModelOptions) -> Segmenter:
         """Load the model. Raises InfrastructureError if processes keep dying of that: Ray restarts them for ever."""
-        deaths = self._deaths_here(STARTING)
+        deaths = _count_here(self.tracker.deaths(STARTING))
         if deaths >= MAX_START_DEATHS:
             raise InfrastructureError(
                 f"{deaths} processes have died on host {socket.gethostname()} while they loaded the model, probably "
@@ -133,20 +153,34 @@ class UnitSegmenter:
             self.tracker.end(attempt)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Segment one unit (columns of `Unit`). Called by several threads at once.
-
-        Returns its receipt as JSON, or an empty one and the reason why the unit must wait for a later turn.
-        """
+        """Segment one unit (columns of `Unit`); returns the columns of `UnitAnswer`. Several threads call at once."""
         (row,) = batch.to_pylist()
-        unit, since = Unit(**row), time.perf_counter()
+        unit = Unit(**row)
+        try:
+            if self.error:
+                raise self.error
+            answer = self._segment(unit)
+        except RvosError as error:
+            if not (self.error or isinstance(error, InfrastructureError)):
+                raise
+            answer = self._answer(unit, reason=str(error), failed=True, exit_code=error.exit_code)
+        return pa.Table.from_pylist([asdict(answer)])
+
+    def _answer(self, unit: Unit, **values) -> UnitAnswer:
+        return UnitAnswer(unit_id=unit.unit_id, node=self.node, **values)
+
+    def _segment(self, unit: Unit) -> UnitAnswer:
+        since = time.perf_counter()
         uri = self.run.masks_uri(unit.unit_id)
         receipt, replaced = self._committed(unit, uri)
         while receipt is None or replaced:
             step = self._next_step(unit.unit_id)
             if step.turn > unit.turn or step.refused:
-                return pa.table({"unit_id": [unit.unit_id], "receipt": [""], "reason": [step.refused or ""]})
+                return self._answer(unit, reason=step.refused or "")
             rows = self.run.rows(unit).to_pylist()
             rows = [row | {"video_uri": self.moved.get(row["video_id"], row["video_uri"])} for row in rows]
+            if unit.turn == 0 and self._is_blind(rows):
+                return self._answer(unit, reason=f"{shown(rows[0]['video_uri'])} does not exist there", blind=True)
             if receipt and replaced:
                 rows = [row for row in rows if PairKey.of(row) in replaced.retried_pairs]
             job = UnitJob(
@@ -169,21 +203,27 @@ class UnitSegmenter:
             # Another command may have replaced the object first, to retry pairs that failed with other statuses.
             crossed = replaced and not receipt.fresh and not receipt.failed.keys().isdisjoint(self.retry_statuses)
             replaced = ReplacedObject.read(uri, self.retry_statuses) if crossed else None
-        return pa.table({"unit_id": [unit.unit_id], "receipt": [receipt.to_json()], "reason": [""]})
+        frames = receipt.frames if receipt.fresh else 0
+        self.has_read = self.has_read or frames > 0
+        return self._answer(unit, receipt=receipt.to_json(), frames=frames)
+
+    def _is_blind(self, rows: list[dict]) -> bool:
+        """Return True if other nodes may find the videos: this one finds none, and no process of it has read one."""
+        uris = {row["video_uri"] for row in rows}
+        if self.has_read or any(not storage.is_local(uri) or storage.exists(uri) for uri in uris):
+            return False
+        return sum(node["Alive"] for node in ray.nodes()) > 1
 
     def _next_step(self, unit_id: str) -> RetryStep:
         """Raise InfrastructureError if processes on this host die whatever they do."""
         history = self.tracker.history(unit_id)
-        controls = self._deaths_here(CONTROL) if any(marker.pair for marker in history.deaths) else 0
+        controls = _count_here(history.controls)
         if controls >= MAX_CONTROL_DEATHS:
             raise InfrastructureError(
                 f"{controls} processes have died on host {socket.gethostname()} while they segmented an empty picture: "
                 "something else ends them, such as a full memory or a broken GPU; repeat the command when that is over"
             )
-        return next_retry_step(history, controls)
-
-    def _deaths_here(self, what: str) -> int:
-        return sum(marker.host == socket.gethostname() for marker in self.tracker.deaths(what))
+        return next_retry_step(history)
 
     def _committed(self, unit: Unit, uri: str) -> tuple[Receipt | None, ReplacedObject | None]:
         """Return the receipt of the unit's object, None if there is none; and the object if it must be replaced."""
@@ -212,63 +252,5 @@ class UnitSegmenter:
                 self.receipts.get().set_exception(error)
 
 
-def segment_units(
-    units: list[Unit],
-    run: Run,
-    model: ModelOptions,
-    frames: FrameOptions,
-    resources: Resources,
-    invocation: Invocation,
-) -> Iterator[Receipt]:
-    """Segment `units` on the running Ray session. Yield receipts as units are committed, in any order.
-
-    Units with attempts whose node or driver died come last, those with several of them on a single actor. Raises
-    InfrastructureError at the end if units are refused because that happened again and again.
-    """
-    refused: dict[str, str] = {}
-    for turn in range(3):
-        postponed: list[Unit] = []
-        by_id = {unit.unit_id: replace(unit, turn=turn) for unit in units}
-        pool = resources if turn < 2 else replace(resources, max_actors=1, min_actors=1)
-        for unit_id, receipt, reason in _segment_in_turn(list(by_id.values()), run, model, frames, pool, invocation):
-            if receipt:
-                yield Receipt(**json.loads(receipt))
-            elif reason:
-                refused[unit_id] = reason
-            else:
-                postponed.append(by_id[unit_id])
-        units = postponed
-    if refused:
-        unit_id, reason = next(iter(refused.items()))
-        folder = storage.join(run.folder, "attempts", unit_id)
-        more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-        raise InfrastructureError(
-            f"all units are done except {unit_id}{more}. {reason}; use machines with more memory, or replace the "
-            f"video. Then remove {folder} and repeat the command"
-        )
-
-
-def _segment_in_turn(
-    units: list[Unit], run: Run, model: ModelOptions, frames: FrameOptions, resources: Resources, invocation: Invocation
-) -> Iterator[tuple[str, str, str]]:
-    """Yield the columns that `UnitSegmenter` returns, unit by unit."""
-    if not units:
-        return
-    data_context().target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
-    columns = [{name: getattr(unit, name) for name in Unit.__slots__} for unit in units]
-    per_block = max(1, min(UNITS_PER_BLOCK, len(units) // (8 * resources.max_actors)))
-    blocks = [pa.Table.from_pylist(columns[i : i + per_block]) for i in range(0, len(units), per_block)]
-    # An actor that dies is restarted and its call repeated, as often as it takes: the ladder of attempts ends that.
-    receipts = ray.data.from_arrow(blocks).map_batches(
-        UnitSegmenter,  # pyright: ignore[reportArgumentType]
-        fn_constructor_args=(run, model, frames, invocation),
-        batch_format="pyarrow",
-        batch_size=1,
-        num_cpus=1,
-        num_gpus=resources.gpus_per_actor or None,
-        compute=resources.pool(),
-    )
-    # Prefetching would hold back each receipt until the next one comes.
-    for batch in receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        for row in batch.to_pylist():
-            yield row["unit_id"], row["receipt"], row["reason"]
+def _count_here(deaths: list[Marker]) -> int:
+    return sum(marker.host == socket.gethostname() for marker in deaths)

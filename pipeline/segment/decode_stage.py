@@ -2,12 +2,13 @@
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from model.errors import FastModeError
 from model.segmenter import Segmenter
-from pipeline.runs.attempts import CONTROL, Attempt, AttemptTracker, TrackerClosedError
+from pipeline.runs.attempts import Attempt, AttemptTracker, TrackerClosedError
 from pipeline.segment.channel import Closed, Put
 from pipeline.segment.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.segment.events import AttemptEnd, AttemptStart, Control, UnitEnd, UnitJob, UnitStart
@@ -37,7 +38,9 @@ def decode_units(
         put(UnitStart(job, failed))
         for pair, together in attempts:
             if pair in job.step.after_control:
-                put(Control(tracker.begin(CONTROL, exclusive=True), job.step.control_seconds))
+                time.sleep(job.step.pause_seconds)
+                control = tracker.begin(job.unit_id, pair, exclusive=True, is_control=True)
+                put(Control(control, job.step.control_seconds))
             attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)
             put(AttemptStart(attempt))
             with noted_by(attempt, lambda: f"unit {job.unit_id}"):  # noqa: B023 - called at once

@@ -1,10 +1,15 @@
 """Disturb every process of a run from within; on the PYTHONPATH of the chaos tests.
 
-A video with "deadly" in its name kills the process that opens it, one with "hanging" hangs it. A video next to a file
+A video with "deadly" in its name kills the process that opens it, one with "fatal" the driver of a local session, and
+one with "hanging" hangs it. A video next to a file
 `closed` opens when that file is removed. CHAOS_SECONDS_PER_VIDEO delays the opening of each video. CHAOS_CLOCK makes
-the wall clock jump by hours, forth and back, for the project's own code.
+the wall clock jump by hours, forth and back, for the project's own code. With CHAOS_STILLBORN no worker ever starts.
+
+On a node with CHAOS_BAD_HOST no video can be read: with "stale" in that path because of a stale mount, otherwise
+because none exists. The first failure creates the file at that path.
 """
 
+import errno
 import itertools
 import os
 import signal
@@ -15,20 +20,44 @@ import time
 SLOWNESS = float(os.environ.get("CHAOS_SECONDS_PER_VIDEO", "0"))
 JUMPS = itertools.cycle([0.0, 7200.0, -3600.0, 86400.0, 60.0, -86400.0])  # seconds
 OURS = ("pipeline", "jobs")
+BAD_HOST = os.environ.get("CHAOS_BAD_HOST", "")
 
 _time = time.time
 
 
+def fail_on_bad_host():
+    open(BAD_HOST, "w").close()
+    code = errno.ESTALE if "stale" in BAD_HOST else errno.ENOENT
+    raise OSError(code, os.strerror(code))
+
+
+def exists_elsewhere(path):
+    if "/videos/" in str(path):
+        open(BAD_HOST, "w").close()
+        return False
+    return _exists(path)
+
+
 def open_or_die(file, *arguments, **options):
     name = os.path.basename(str(file))
+    if BAD_HOST:
+        fail_on_bad_host()
     if "deadly" in name:
         os.kill(os.getpid(), signal.SIGKILL)
+    if "fatal" in name:
+        os.kill(parent_of(os.getppid()), signal.SIGKILL)  # the driver has started the raylet
+        threading.Event().wait()
     if "hanging" in name:
         threading.Event().wait()
     while os.path.exists(os.path.join(os.path.dirname(str(file)), "closed")):
         time.sleep(0.05)
     time.sleep(SLOWNESS)
     return _open(file, *arguments, **options)
+
+
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
 
 
 def jumping_time():
@@ -40,6 +69,10 @@ os.cpu_count = lambda: 1  # one thread for torch, so that sums of scores are equ
 if any("default_worker.py" in argument for argument in sys.orig_argv):  # of Ray
     import av
 
+    if "CHAOS_STILLBORN" in os.environ:
+        threading.Event().wait()
     _open, av.open = av.open, open_or_die
+    if BAD_HOST and "stale" not in BAD_HOST:
+        _exists, os.path.exists = os.path.exists, exists_elsewhere
 if "CHAOS_CLOCK" in os.environ:
     time.time = jumping_time

@@ -9,7 +9,15 @@ from dataclasses import asdict, replace
 import pytest
 
 from pipeline.io import storage
-from pipeline.runs.attempts import CONTROL_SECONDS, AttemptTracker, Marker, TrackerClosedError, next_retry_step
+from pipeline.runs.attempts import (
+    CONTROL_SECONDS,
+    NEXT_CONTROL_SECONDS,
+    PAUSE_SECONDS,
+    AttemptTracker,
+    Marker,
+    TrackerClosedError,
+    next_retry_step,
+)
 
 UNIT = "u"
 PAIR = ("v", "0")
@@ -94,6 +102,7 @@ def test_the_ladder(attempts):
     assert status == "crash"
     assert "died 2 times" in text
     assert step().after_control == {("v", "1")}
+    assert step().control_seconds == NEXT_CONTROL_SECONDS
 
 
 def test_deaths_during_controls_raise_the_number_that_a_verdict_needs(attempts):
@@ -101,11 +110,19 @@ def test_deaths_during_controls_raise_the_number_that_a_verdict_needs(attempts):
         die(attempts)
         die(attempts, PAIR, reason="RuntimeError: CUDA error")
     for controls in (1, 2):
-        step = next_retry_step(attempts.history(UNIT), controls)
+        die(attempts, PAIR, is_control=True)
+        step = next_retry_step(attempts.history(UNIT))
         assert (step.failed_pairs, step.after_control) == ({}, {PAIR})
-        assert step.control_seconds == CONTROL_SECONDS * 2**controls
+        assert (step.control_seconds, step.pause_seconds) == (CONTROL_SECONDS, PAUSE_SECONDS * controls)
         die(attempts, PAIR, reason="RuntimeError: CUDA error")
-        assert "RuntimeError: CUDA error" in next_retry_step(attempts.history(UNIT), controls).failed_pairs[PAIR][1]
+        assert "RuntimeError: CUDA error" in next_retry_step(attempts.history(UNIT)).failed_pairs[PAIR][1]
+
+
+def test_a_control_whose_node_died_tells_nothing_about_the_pair(attempts):
+    for _ in range(2):
+        die(attempts, PAIR, is_control=True, node="node-2")
+    step = next_retry_step(attempts.history(UNIT))
+    assert (step.turn, step.refused) == (0, None)
 
 
 @pytest.mark.parametrize("lost", [{"invocation": "driver-0"}, {"node": "node-2"}])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,16 +12,16 @@ import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
-from pipeline.runs.attempts import CONTROL, MAX_CONTROL_DEATHS, Marker, sweep
+from pipeline.runs.attempts import MAX_CONTROL_DEATHS, STARTING, Marker, sweep
 from pipeline.runs.audit import audit_run
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.retry import to_repair
 from pipeline.runs.run import Run, Unit
 from pipeline.segment import actor
-from pipeline.segment.actor import Invocation, ModelOptions, UnitSegmenter
+from pipeline.segment.actor import Invocation, ModelOptions, UnitAnswer, UnitSegmenter
 from pipeline.segment.clips import FrameOptions
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.pipeline.segment.fake import FakeSegmenter
 
@@ -42,9 +43,13 @@ def segmenter(monkeypatch) -> FakeSegmenter:
     return segmenter
 
 
+def ask(made: UnitSegmenter, unit: Unit) -> UnitAnswer:
+    (row,) = made(pa.Table.from_pylist([asdict(unit)])).to_pylist()
+    return UnitAnswer(**row)
+
+
 def call(made: UnitSegmenter, unit: Unit) -> dict:
-    batch = pa.Table.from_pylist([{name: getattr(unit, name) for name in Unit.__slots__}])
-    return json.loads(made(batch)["receipt"][0].as_py())
+    return json.loads(ask(made, unit).receipt)
 
 
 def unit_segmenter(run: Run, **options) -> UnitSegmenter:
@@ -94,12 +99,14 @@ def test_a_damaged_unit_is_repaired(run, segmenter, damage):
 
 def test_processes_that_die_while_they_start_are_not_restarted_for_ever(run, segmenter):
     marker = asdict(Marker(invocation="i", node="node", pid=2**22 + 1))
+    (unit,) = run.units()
     for number in range(actor.MAX_START_DEATHS):
-        assert unit_segmenter(run)
-        uri = storage.join(run.folder, "attempts", actor.STARTING, f"{number}.json")
+        assert unit_segmenter(run).error is None
+        uri = storage.join(run.folder, "attempts", STARTING, f"{number}.json")
         storage.write_bytes(uri, json.dumps(marker).encode())
-    with pytest.raises(InfrastructureError, match="5 processes have died on host .* while they loaded the model"):
-        unit_segmenter(run)
+    answer = ask(unit_segmenter(run), unit)
+    assert answer.failed
+    assert re.search("5 processes have died on host .* while they loaded the model", answer.reason)
 
 
 def leave_marker(run: Run, unit: Unit, **changes) -> str:
@@ -114,9 +121,9 @@ def test_a_unit_whose_driver_or_node_died_waits_for_its_turn_and_is_refused_in_t
     made, pair = unit_segmenter(run), ("v", "0")
 
     def answer(turn: int) -> tuple[str, str]:
-        batch = pa.Table.from_pylist([asdict(replace(unit, turn=turn))])
-        (row,) = made(batch).to_pylist()
-        return row["receipt"], row["reason"]
+        found = ask(made, replace(unit, turn=turn))
+        assert not found.failed
+        return found.receipt, found.reason
 
     leave_marker(run, unit)
     assert answer(0) == ("", "")
@@ -137,9 +144,30 @@ def test_a_host_on_which_processes_die_whatever_they_do_ends_the_command(run, se
         leave_marker(run, unit, invocation="i")
     leave_marker(run, unit, invocation="i", pair=("v", "0"))
     for _ in range(MAX_CONTROL_DEATHS):
-        leave_marker(run, replace(unit, unit_id=CONTROL), invocation="i")
-    with pytest.raises(InfrastructureError, match="5 processes have died on host .* while they segmented an empty"):
-        call(unit_segmenter(run), unit)
+        leave_marker(run, unit, invocation="i", pair=("v", "0"), is_control=True)
+    answer = ask(unit_segmenter(run), unit)
+    assert answer.failed
+    assert re.search("5 processes have died on host .* while they segmented an empty", answer.reason)
+
+
+def test_a_model_that_does_not_load_is_the_matter_of_its_host(run, segmenter, monkeypatch):
+    def load(options):
+        raise InputError("--device cuda: no GPU")
+
+    monkeypatch.setattr(ModelOptions, "load", load)
+    answer = ask(unit_segmenter(run), *run.units())
+    assert (answer.failed, answer.reason, answer.exit_code) == (True, "--device cuda: no GPU", 2)
+
+
+def test_a_host_that_has_read_nothing_leaves_videos_that_it_does_not_find_to_others(run, segmenter, monkeypatch, video):
+    (unit,), nodes = run.units(), [{"NodeID": name, "Alive": True} for name in ("node", "other")]
+    Path(video).rename(video + "-elsewhere")
+    monkeypatch.setattr(actor.ray, "nodes", lambda: nodes)
+    answer = ask(unit_segmenter(run), unit)
+    assert (answer.receipt, answer.blind, answer.failed) == ("", True, False)
+    assert video in answer.reason
+    assert run.committed() == set()
+    assert call(unit_segmenter(run), replace(unit, turn=1))["failed"] == {"missing": 2}
 
 
 def test_a_defect_ends_the_process(run, segmenter, monkeypatch):
@@ -153,7 +181,7 @@ def test_a_defect_ends_the_process(run, segmenter, monkeypatch):
 def test_what_finished_attempts_leave_is_swept(run):
     (unit,) = run.units()
     live, other = leave_marker(run, unit, pid=os.getppid()), replace(unit, unit_id="not-done")
-    for left in (unit, other, replace(unit, unit_id=CONTROL)):
+    for left in (unit, other, replace(unit, unit_id=STARTING)):
         leave_marker(run, left)
     folder = storage.join(run.folder, "attempts")
     sweep(folder, {unit.unit_id})

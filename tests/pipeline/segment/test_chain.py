@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import FastModeError
 from model.segmenter import SegmenterStats
-from pipeline.runs.attempts import CONTROL, AttemptTracker, RetryStep
+from pipeline.runs.attempts import AttemptTracker, RetryStep
 from pipeline.runs.commit import read_receipt
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
@@ -25,9 +25,9 @@ class LoggingTracker(AttemptTracker):
         self.log = []
         self.on_end = {}
 
-    def begin(self, unit_id, pair=None, *, exclusive=False):
-        attempt = super().begin(unit_id, pair, exclusive=exclusive)
-        name = " ".join(pair or [unit_id])
+    def begin(self, unit_id, pair=None, *, exclusive=False, is_control=False):
+        attempt = super().begin(unit_id, pair, exclusive=exclusive, is_control=is_control)
+        name = " ".join(["control of"] * is_control + list(pair or [unit_id]))
         self.log.append(f"begin {name}")
         attempt.name = name
         attempt.start_clock = lambda: self.log.append(f"clock on {name}")
@@ -118,7 +118,9 @@ def test_a_control_comes_before_the_second_attempt_at_a_pair_alone(tmp_path, vid
     step = RetryStep(pair_by_pair=True, exclusive=True, after_control=frozenset({("w", "b")}), control_seconds=0.3)
     (receipt,) = chain.run(chain.job("w", ("a", "b"), step), segmenter=segmenter)
     assert (receipt.pairs, receipt.frames) == (2, 10)
-    assert chain.tracker.marks == [f"{what} {name}" for name in ("w a", CONTROL, "w b") for what in ("begin", "end")]
+    assert chain.tracker.marks == [
+        f"{what} {name}" for name in ("w a", "control of w b", "w b") for what in ("begin", "end")
+    ]
     assert (1, ["a shape"], None) in segmenter.calls
     assert time.monotonic() - began > 0.3
 
@@ -129,7 +131,7 @@ def test_a_control_that_fails_counts_against_the_host(tmp_path, video):
     step = RetryStep(pair_by_pair=True, exclusive=True, after_control=frozenset({("w", "a")}), control_seconds=0.0)
     with pytest.raises(ProcessError, match="unit w on host .*: IndexError"):
         list(chain.run(chain.job("w", ["a"], step), segmenter=segmenter))
-    assert [death.reason for death in chain.tracker.history(CONTROL).deaths] == ["IndexError: list index out of range"]
+    assert [death.reason for death in chain.tracker.history("w").controls] == ["IndexError: list index out of range"]
     assert not chain.tracker.history("w").deaths
 
 

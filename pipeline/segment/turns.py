@@ -1,0 +1,126 @@
+"""The driver's side of the actors: give them units turn by turn, and leave out hosts that cannot work."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from pipeline.cluster.tasks import data_context
+from pipeline.io import storage
+from pipeline.runs.commit import Receipt
+from pipeline.runs.run import Run, Unit
+from pipeline.segment.actor import Invocation, ModelOptions, UnitAnswer, UnitSegmenter
+from pipeline.segment.clips import FrameOptions
+from pipeline.segment.resources import Resources
+from schemas.errors import InfrastructureError, InputError
+
+UNITS_PER_BLOCK = 8  # the driver schedules blocks, at some milliseconds each; few units, to spread the work to the end
+TURNS = 3
+
+
+@dataclass
+class Hosts:
+    """What a command knows about the nodes that it works on."""
+
+    needs_gpu: bool
+    bad: dict[str, UnitAnswer] = field(default_factory=dict)  # node -> why it cannot work
+    _suspects: dict[str, UnitAnswer] = field(default_factory=dict)  # nodes that found no video of a unit
+    _readers: set[str] = field(default_factory=set)  # nodes that have segmented something
+
+    def note(self, answer: UnitAnswer) -> None:
+        """Learn from an answer. Raises InfrastructureError or InputError if no node is left that can work."""
+        if answer.receipt and answer.frames:
+            self._readers.add(answer.node)
+        if answer.blind:
+            self._suspects.setdefault(answer.node, answer)
+        if answer.failed and answer.node not in self.bad:
+            self.bad[answer.node] = answer
+            kind = "GPU" if self.needs_gpu else "CPU"
+            nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind)]
+            if all(node["NodeID"] in self.bad for node in nodes):
+                raise (InputError if answer.exit_code == InputError.exit_code else InfrastructureError)(answer.reason)
+
+    def end_turn(self) -> None:
+        """Leave out the nodes that found no video, if others did."""
+        if self._readers:
+            self.bad |= {node: found for node, found in self._suspects.items() if node not in self._readers}
+
+    @property
+    def label_selector(self) -> dict[str, str] | None:
+        """Ray's condition for the nodes of actors."""
+        return {"ray.io/node-id": f"!in({','.join(self.bad)})"} if self.bad else None
+
+
+def segment_units(
+    units: list[Unit],
+    run: Run,
+    model: ModelOptions,
+    frames: FrameOptions,
+    resources: Resources,
+    invocation: Invocation,
+    on_bad_host: Callable[[str], None] = lambda reason: None,
+) -> Iterator[Receipt]:
+    """Segment `units` on the running Ray session. Yield receipts as units are committed, in any order.
+
+    Units with attempts whose node or driver died come last, those with several of them on a single actor. Units of a
+    host that cannot work go to others; `on_bad_host` is called with the reason at the end. Raises InfrastructureError
+    if no host can work, and at the end if units are refused because their nodes died again and again.
+    """
+    refused: dict[str, str] = {}
+    hosts, turn = Hosts(resources.gpus_per_actor > 0), 0
+    while units and turn < TURNS:
+        postponed: list[Unit] = []
+        elsewhere: list[Unit] = []
+        by_id = {unit.unit_id: replace(unit, turn=turn) for unit in units}
+        pool = resources if turn < 2 else replace(resources, max_actors=1, min_actors=1)
+        arguments = run, model, frames, invocation
+        for answer in _segment_in_turn(list(by_id.values()), pool, hosts.label_selector, arguments):
+            hosts.note(answer)
+            if answer.receipt:
+                yield Receipt(**json.loads(answer.receipt))
+            elif answer.failed:
+                elsewhere.append(by_id[answer.unit_id])
+            elif answer.reason and not answer.blind:
+                refused[answer.unit_id] = answer.reason
+            else:
+                postponed.append(by_id[answer.unit_id])
+        hosts.end_turn()
+        units, turn = elsewhere + postponed, turn if elsewhere else turn + 1
+    for found in hosts.bad.values():
+        on_bad_host(f"host {found.host} (node {found.node}) was left out, other hosts did its units: {found.reason}")
+    if refused:
+        unit_id, reason = next(iter(refused.items()))
+        folder = storage.join(run.folder, "attempts", unit_id)
+        more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise InfrastructureError(
+            f"all units are done except {unit_id}{more}. {reason}; use machines with more memory, or replace the "
+            f"video. Then remove {folder} and repeat the command"
+        )
+
+
+def _segment_in_turn(
+    units: list[Unit], resources: Resources, label_selector: dict[str, str] | None, arguments: tuple
+) -> Iterator[UnitAnswer]:
+    """Yield the answers of actors on the nodes that `label_selector` allows. `arguments`: of `UnitSegmenter`."""
+    data_context().target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
+    columns = [asdict(unit) for unit in units]
+    per_block = max(1, min(UNITS_PER_BLOCK, len(units) // (8 * resources.max_actors)))
+    blocks = [pa.Table.from_pylist(columns[i : i + per_block]) for i in range(0, len(units), per_block)]
+    # An actor that dies is restarted and its call repeated, as often as it takes: the ladder of attempts ends that.
+    answers = ray.data.from_arrow(blocks).map_batches(
+        UnitSegmenter,  # pyright: ignore[reportArgumentType]
+        fn_constructor_args=arguments,
+        batch_format="pyarrow",
+        batch_size=1,
+        num_cpus=1,
+        num_gpus=resources.gpus_per_actor or None,
+        compute=resources.pool(),
+        label_selector=label_selector,
+    )
+    # Prefetching would hold back each receipt until the next one comes.
+    for batch in answers.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        for row in batch.to_pylist():
+            yield UnitAnswer(**row)
