@@ -242,6 +242,24 @@ def test_failed_pairs_are_done_again_when_asked(shapes, checkpoint, tmp_path, pl
     assert receipt.generation == 2
 
 
+def test_a_corpus_that_moved_is_read_from_where_it_is_now(shapes, checkpoint, tmp_path):
+    old, new, folder = tmp_path / "old", tmp_path / "new", tmp_path / "run"
+    shutil.copytree(Path(shapes[0]).parent, old)
+    manifest = Path(shapes[0]).name
+    damaged = Path(pq.read_table(shapes[0])["video_uri"][0].as_py())
+    content = (old / damaged).read_bytes()
+    (old / damaged).write_bytes(b"not a video yet")
+    assert run(old / manifest, folder, checkpoint).failed == {"corrupt": 3}
+    old.rename(new)
+    (new / damaged).write_bytes(content)
+    with pytest.raises(InputError, match="--rebase OLD=NEW"):
+        run(new / manifest, folder, checkpoint)
+    result = run(new / manifest, folder, checkpoint, rebase=(f"{old}={new}",), retry_errors="corrupt")
+    assert (result.failed, result.pairs, result.there_before) == ({}, 9, 6)
+    assert audit.run(audit.AuditConfig(run=str(folder), manifest=str(new / manifest))).exit_code == 0
+    assert run(new / manifest, folder, checkpoint, rebase=(f"{old}={new}",)).there_before == 9
+
+
 def test_an_unchanged_manifest_is_not_compared_again(shapes, checkpoint, tmp_path, monkeypatch):
     run(shapes[0], tmp_path / "run", checkpoint)
     monkeypatch.setattr(segment, "read_manifest", None)
@@ -330,7 +348,7 @@ def test_an_actor_that_cannot_start_gives_one_line(shapes, checkpoint, tmp_path,
     monkeypatch.setattr(segment, "read_checkpoint_info", lambda checkpoint: info)
     broken = tmp_path / "checkpoint"
     broken.mkdir()
-    with pytest.raises(InfrastructureError, match="the cluster gave up after 0 of 3 units: .*config.json"):
+    with pytest.raises(InfrastructureError, match="cannot load the model: .*config.json"):
         run(shapes[0], tmp_path / "run", str(broken))
 
 
