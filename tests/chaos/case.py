@@ -75,7 +75,7 @@ class Case:
         folder = storage.join(self.run, "attempts")
         found = {}
         for unit in storage.names(folder) if storage.is_folder(folder) else []:
-            for name in () if unit.startswith("_") else storage.names(storage.join(folder, unit)):  # not a start
+            for name in () if unit.startswith("_") else storage.names(storage.join(folder, unit), missing_ok=True):
                 uri = storage.join(folder, unit, name)
                 try:
                     found[uri] = json.loads(storage.read_bytes(uri)) | {"unit": unit}
