@@ -1,0 +1,124 @@
+"""`rvos segment` on a run that is there: grown and moved manifests, bad rows, and failed pairs that are retried."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import audit, segment
+from pipeline.io import storage
+from pipeline.runs.run import Run
+from schemas.errors import InputError
+from tests.segmented import masks, run
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+def test_a_grown_manifest_is_added_to(shapes, checkpoint, tmp_path):
+    rows = pq.read_table(shapes[0]).to_pylist()
+    for row in rows:
+        row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(shapes[0]))
+    manifest = tmp_path / "m.parquet"
+    pq.write_table(pa.Table.from_pylist(rows[:2]), manifest)
+    run(manifest, tmp_path / "run", checkpoint)
+    pq.write_table(pa.Table.from_pylist(rows[:3]), manifest)
+    result = run(manifest, tmp_path / "run", checkpoint)
+    assert (result.pairs, result.there_before) == (3, 2)
+    pq.write_table(pa.Table.from_pylist(rows[1:3]), manifest)
+    with pytest.raises(InputError, match="1 planned rows removed"):
+        run(manifest, tmp_path / "run", checkpoint)
+
+
+def test_bad_rows_become_error_rows_and_cost_nothing_else(shapes, checkpoint, tmp_path):
+    video = storage.absolute(pq.read_table(shapes[0])["video_uri"][0].as_py(), storage.parent(shapes[0]))
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    rows = [
+        {"video_id": "good", "video_uri": video, "expression_id": "0", "expression": "the circle"},
+        {"video_id": "good", "video_uri": video, "expression_id": "1", "expression": ""},
+        {"video_id": "good", "video_uri": video, "expression_id": "2", "expression": "long " * 600},
+        {"video_id": "broken", "video_uri": "broken.mp4", "expression_id": "0", "expression": "a"},
+        {"video_id": "absent", "video_uri": "absent.mp4", "expression_id": "0", "expression": "a"},
+    ]
+    manifest = tmp_path / "m.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    result = run(manifest, tmp_path / "run", checkpoint)
+    assert result.failed == {"bad_row": 2, "corrupt": 1, "missing": 1}
+    assert result.exit_code == 1
+    table = masks(tmp_path / "run")
+    failed = {(row["video_id"], row["expression_id"]): row for row in table.to_pylist() if row["status"] != "ok"}
+    assert len(failed) == 4
+    assert failed["broken", "0"]["error"].startswith("video_id=broken expression_id=0: ")
+    assert table.filter(pa.compute.field("status") == "ok").num_rows == 12
+    with pytest.raises(InputError) as refused:
+        run(manifest, tmp_path / "strict", checkpoint, strict=True)
+    assert "m.parquet row 1" in str(refused.value)
+    assert "m.parquet row 2: expression_id=2: the expression has 3002 tokens, at most 512 fit" in str(refused.value)
+    assert "broken.mp4" in str(refused.value)
+    assert "absent.mp4" in str(refused.value)
+    assert not (tmp_path / "strict").exists()
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.slow])])
+def place(request, tmp_path) -> str:
+    """A folder for a run, and whatever else."""
+    return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+
+
+def test_failed_pairs_are_done_again_when_asked(shapes, checkpoint, tmp_path, place):
+    video = Path(storage.parent(shapes[0]), pq.read_table(shapes[0])["video_uri"][0].as_py()).read_bytes()
+    good, late = storage.join(place, "good.mp4"), storage.join(place, "late.mp4")
+    storage.write_bytes(good, video)
+    storage.write_bytes(late, b"not a video yet")
+    rows = [
+        {"video_id": "good", "video_uri": good, "expression_id": "0", "expression": "the circle"},
+        {"video_id": "late", "video_uri": late, "expression_id": "0", "expression": "the circle"},
+        {"video_id": "late", "video_uri": late, "expression_id": "1", "expression": ""},
+    ]
+    manifest, folder = tmp_path / "m.parquet", storage.join(place, "run")
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    assert run(manifest, folder, checkpoint, unit_frames=1000).failed == {"corrupt": 1, "bad_row": 1}
+    before = masks(folder)
+    assert audit.run(audit.AuditConfig(run=folder)).exit_code == 0
+    storage.write_bytes(late, video)
+    result = run(manifest, folder, checkpoint, unit_frames=1000)
+    assert (result.failed, result.frames, result.there_before) == ({"corrupt": 1, "bad_row": 1}, 0, 3)
+
+    assert run(manifest, folder, checkpoint, retry_errors="oom,crash").frames == 0
+    result = run(manifest, folder, checkpoint, retry_errors="corrupt")
+    assert (result.failed, result.frames, result.there_before) == ({"bad_row": 1}, 12, 2)
+    after = masks(folder)
+    assert not storage.exists(storage.join(folder, "_SUCCESS"))
+    assert audit.run(audit.AuditConfig(run=folder)).exit_code == 0
+    untouched = pa.compute.equal(before["video_id"], "good")
+    assert after.filter(pa.compute.equal(after["video_id"], "good")).equals(before.filter(untouched))
+    assert after.filter(pa.compute.equal(after["status"], "ok")).num_rows == 24
+    result = run(manifest, folder, checkpoint, retry_errors="all")
+    assert (result.failed, result.frames) == ({"bad_row": 1}, 0)
+    (receipt,) = Run.open(folder).receipts(Run.open(folder).committed())
+    assert receipt.generation == 2
+
+
+def test_a_corpus_that_moved_is_read_from_where_it_is_now(shapes, checkpoint, tmp_path):
+    old, new, folder = tmp_path / "old", tmp_path / "new", tmp_path / "run"
+    shutil.copytree(Path(shapes[0]).parent, old)
+    manifest = Path(shapes[0]).name
+    damaged = Path(pq.read_table(shapes[0])["video_uri"][0].as_py())
+    content = (old / damaged).read_bytes()
+    (old / damaged).write_bytes(b"not a video yet")
+    assert run(old / manifest, folder, checkpoint).failed == {"corrupt": 3}
+    old.rename(new)
+    (new / damaged).write_bytes(content)
+    with pytest.raises(InputError, match="--rebase OLD=NEW"):
+        run(new / manifest, folder, checkpoint)
+    result = run(new / manifest, folder, checkpoint, rebase=(f"{old}={new}",), retry_errors="corrupt")
+    assert (result.failed, result.pairs, result.there_before) == ({}, 9, 6)
+    assert audit.run(audit.AuditConfig(run=str(folder), manifest=str(new / manifest))).exit_code == 0
+    assert run(new / manifest, folder, checkpoint, rebase=(f"{old}={new}",)).there_before == 9
+
+
+def test_an_unchanged_manifest_is_not_compared_again(shapes, checkpoint, tmp_path, monkeypatch):
+    run(shapes[0], tmp_path / "run", checkpoint)
+    monkeypatch.setattr(segment, "read_manifest", None)
+    assert run(shapes[0], tmp_path / "run", checkpoint).there_before == 9
