@@ -106,8 +106,8 @@ def _private_folder() -> tempfile.TemporaryDirectory[str]:
 def _inherited(empty_folder: str) -> Iterator[None]:
     """Let the processes that this block starts import our modules first, and none from the caller's folder.
 
-    For a local session in place of `_worker_settings`: Ray starts its first workers without such settings, and others
-    later for whoever has some. The caller's folder may hold another `model/`.
+    A local session needs no `_worker_settings` then, which Ray prepares anew for each worker. The caller's folder may
+    hold another `model/`.
     """
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([OWN_FOLDER, before] if before else [OWN_FOLDER])

@@ -15,6 +15,7 @@ from schemas.plain import plain_schema, plain_table
 # A table of a bomb has both more bytes than MAX_BYTES and more than MAX_RATIO times those of its file.
 MAX_BYTES = 2**28
 MAX_RATIO = 200
+HUGE = 2**62  # bytes, more than any file has
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}
 
 
@@ -113,7 +114,7 @@ class _AsksForBytesError(Exception):
 
 
 class _FooterOnly(io.RawIOBase):
-    """A file of which nothing can be read."""
+    """Stands for a file whose footer is known: it claims HUGE bytes, so that no offset is outside, and gives none."""
 
     def readable(self) -> bool:
         return True
@@ -122,10 +123,10 @@ class _FooterOnly(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return 2**62 if whence == io.SEEK_END else offset
+        return HUGE if whence == io.SEEK_END else offset
 
     def tell(self) -> int:
-        return 2**62
+        return HUGE
 
     def read(self, size: int = -1) -> bytes:
         raise _AsksForBytesError

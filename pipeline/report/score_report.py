@@ -65,9 +65,8 @@ def build_report(
     """Build the page of `scored`.
 
     sources: where predictions, annotations, manifest and media are now, None: where they were scored. origin: how the
-    page came about, as terms and texts. allow_local: open what remote scores name on this
-    machine. change, warnings: the comparison with `baseline`, of `rvos compare`. Raises InputError if the tables lack
-    what the summary has.
+    page came about, as terms and texts. allow_local: open what remote scores name on this machine. change, warnings:
+    the comparison with `baseline`, of `rvos compare`. Raises InputError if the tables lack what the summary has.
     """
     pairs: Any = scored.pairs()
     spans = frame_spans(scored)

@@ -1,4 +1,4 @@
-"""What run.json of a run must hold: others may have written or damaged it."""
+"""Check the fields of a run.json, which another program may have written or damaged."""
 
 _FIELDS = {"fingerprint": str, "run_id": str, "decides": dict, "config": dict, "storage": dict}
 

@@ -88,7 +88,7 @@ class Invocation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitAnswer:
-    """What an actor says about one unit."""
+    """The outcome of one unit in an actor: a receipt, or the reason why there is none."""
 
     unit_id: str
     node: str

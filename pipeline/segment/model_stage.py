@@ -174,7 +174,8 @@ class ModelStage:
                 "oom",
                 (
                     f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); "
-                    "use fewer actors per device, or a smaller --window or --short-side in a new run"
+                    "raise --gpus-per-actor (on CPUs: lower --actors), or use a smaller --window or --short-side in a "
+                    "new run"
                 ),
             )
 

@@ -23,7 +23,7 @@ TURNS = 3
 
 @dataclass
 class Hosts:
-    """What a command knows about the nodes that it works on."""
+    """The nodes of one command: those that have read videos, and those that cannot work, with the reason."""
 
     needs_gpu: bool
     bad: dict[str, UnitAnswer] = field(default_factory=dict)  # node -> why it cannot work

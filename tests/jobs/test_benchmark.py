@@ -1,4 +1,4 @@
-"""What `rvos benchmark` refuses before it starts, and how it names what to type."""
+"""`rvos benchmark` refuses wrong arguments before it starts, and its errors name a command that can be typed."""
 
 import shutil
 from pathlib import Path
