@@ -57,6 +57,20 @@ def _tiny_config(backbone: str = "resnet", **changes) -> ReferFormerConfig:
 
 
 @pytest.fixture(scope="session")
+def gpu() -> torch.device:
+    """The GPU, which must be there: its tests run only where they are asked for (`-m gpu`)."""
+    assert torch.cuda.is_available(), "these tests need a GPU that torch can use"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as an actor
+    return torch.device("cuda")
+
+
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request) -> torch.device:
+    """The CPU and, in tests that `-m gpu` selects, the GPU."""
+    return request.getfixturevalue("gpu") if request.param == "cuda" else torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
 def tiny_config():
     """tiny_config(kind of backbone, **changes) -> a config whose sizes all differ from the published ones."""
     return _tiny_config

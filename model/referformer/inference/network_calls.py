@@ -37,7 +37,7 @@ class NetworkCalls:
 
     def encode_video(self, frames: Sequence[np.ndarray], only: int | None) -> VideoFeatures:
         """Encode a window of frames, uint8 [h, w, 3]. With `only`, just the backbone sees the other frames."""
-        pixels = torch.from_numpy(np.stack(frames)).to(self.device)
+        pixels = self._upload(frames)
         chosen = None if only is None else torch.tensor([only], device=self.device)
 
         def encode(_: int, frames_at_once: int | None) -> VideoFeatures:
@@ -68,6 +68,12 @@ class NetworkCalls:
         reduced = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=reduced):
             yield
+
+    def _upload(self, frames: Sequence[np.ndarray]) -> Tensor:
+        """Copy frames to the device, uint8 [T, h, w, 3]; to a GPU from pinned memory, without waiting for the copy."""
+        stacked = torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        np.stack(frames, out=stacked.numpy())
+        return stacked.to(self.device, non_blocking=True)
 
     def _pad(self, clip: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pad a clip [1, T, 3, h, w] as the rules ask for. Returns the padding too, bool [1, T, h, w]; None without."""

@@ -3,6 +3,7 @@
 import multiprocessing
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,9 +18,10 @@ from model.referformer.network.backbones.video_swin import VideoSwinConfig
 from model.referformer.training.optimizer import Rates
 from pipeline.training.augment import Augmentation
 from pipeline.training.log import read_log
-from pipeline.training.loop import Training, Worker, train
+from pipeline.training.loop import START, Training, Worker, train
 from pipeline.training.recipe import Recipe, SmallModelOptions
 from schemas.errors import InputError
+from tests.second_device import second_device
 
 TINY = ReferFormerConfig(
     backbone=VideoSwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window=(4, 4, 4)),
@@ -95,6 +97,18 @@ def test_it_runs_with(prepared, changes):
     training = prepared("run", epochs=1, **changes)
     train(training)
     assert all(x.isfinite().all() for x in weights(training).values())
+
+
+def test_steps_stay_on_the_models_device(prepared):
+    def two_losses(name: str, device: torch.device) -> list[float]:
+        training = prepared(name)
+        worker = Worker(training, str(Path(training.folder) / START), 0, 1, device)
+        batches = islice(worker.loader.batches(0, rank=0, world=1, skip=0), 2)
+        return [worker.step(batch.to(device), 0.0).total.item() for batch in batches]
+
+    here = two_losses("here", torch.device("cpu"))
+    with second_device() as device:
+        assert two_losses("there", device) == pytest.approx(here, rel=1e-5)
 
 
 def test_what_a_stopped_training_goes_on_from_is_all_that_matters(prepared, monkeypatch):

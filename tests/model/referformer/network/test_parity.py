@@ -47,19 +47,19 @@ def test_state_dict_is_the_published_one(keys_file):
         assert model.get_parameter(one) is model.get_parameter(other)
 
 
-def test_forward_agrees_in_every_tensor(forward_case, parity, filled_model):
+def test_forward_agrees_in_every_tensor(forward_case, parity, filled_model, device):
     case = parity.Recording(forward_case)
     queries, classes = case.tensors["pred_logits"]["shape"][2:]
     model = filled_model(case.info["backbone"], classes, queries, case.salt)
-    found = tensors_of(model, case)
+    found = tensors_of(model.to(device), case, device)
     misses = [case.miss(name, found[name]) for name in case.tensors]
     assert not [miss for miss in misses if miss]
 
 
 @torch.inference_mode()
-def tensors_of(model: ReferFormer, case) -> dict[str, torch.Tensor]:
+def tensors_of(model: ReferFormer, case, device: torch.device) -> dict[str, torch.Tensor]:
     """One forward pass, all tensors under their recorded names."""
-    frames, padding = case.frames()
+    frames, padding = (x.to(device) for x in case.frames())
     valid = case.info.get("valid_indices")
     calls: dict[str, list[tuple]] = defaultdict(list)  # by module: (inputs, output) of each call
     watched = {name for name, _ in model.named_modules() if not name.startswith(("text_encoder.", "backbone.0.body."))}
@@ -72,10 +72,10 @@ def tensors_of(model: ReferFormer, case) -> dict[str, torch.Tensor]:
     try:
         out = model(
             frames,
-            TokenBatch(*case.tokens()),
+            TokenBatch(*case.tokens()).to(device),
             padding=padding if padding.any() else None,
-            sizes=torch.tensor(case.info["target_size"]),
-            valid_indices=None if valid is None else torch.tensor(valid),
+            sizes=torch.tensor(case.info["target_size"], device=device),
+            valid_indices=None if valid is None else torch.tensor(valid, device=device),
         )
     finally:
         for hook in hooks:

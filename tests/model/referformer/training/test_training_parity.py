@@ -43,14 +43,14 @@ def test_matching_and_losses_agree(loss_case, parity):
 
 
 @pytest.mark.slow
-def test_training_steps_agree(step_case, parity, filled_model):
+def test_training_steps_agree(step_case, parity, filled_model, device):
     case = parity.TrainingRecording(step_case)
     info = case.info
     model = filled_model(info["backbone"], info["num_classes"], info["num_queries"], case.salt)
-    model = silence(copy.deepcopy(model).requires_grad_(True).train())
+    model = silence(copy.deepcopy(model).to(device).requires_grad_(True).train())
     freeze(model, text_encoder=True)
-    targets = targets_of(case)
-    output = forward(model, case)
+    targets = targets_of(case).to(device)
+    output = forward(model, case, device)
     outputs = keep_gradients(output)
     losses = clip_losses(output, targets, Coefficients())
     check_losses(case, losses)
@@ -65,7 +65,7 @@ def test_training_steps_agree(step_case, parity, filled_model):
     found |= first_update(info, model, optimizer, parameters)
     for _ in range(2):
         optimizer.zero_grad()
-        losses = clip_losses(forward(model, case), targets, Coefficients())
+        losses = clip_losses(forward(model, case, device), targets, Coefficients())
         totals.append(losses.total.item())
         losses.total.backward()
         nn.utils.clip_grad_norm_(parameters.values(), MAX_GRADIENT_NORM)
@@ -120,10 +120,10 @@ def silence(model: ReferFormer) -> ReferFormer:
     return model
 
 
-def forward(model: ReferFormer, case) -> ReferFormerOutput:
-    frames, padding = case.frames()
-    sizes = torch.tensor([(entry["height"], entry["width"]) for entry in case.info["clips"]])
-    return model(frames, TokenBatch(*case.tokens()), padding=padding if padding.any() else None, sizes=sizes)
+def forward(model: ReferFormer, case, device: torch.device) -> ReferFormerOutput:
+    frames, padding = (x.to(device) for x in case.frames())
+    sizes = torch.tensor([(entry["height"], entry["width"]) for entry in case.info["clips"]], device=device)
+    return model(frames, TokenBatch(*case.tokens()).to(device), padding=padding if padding.any() else None, sizes=sizes)
 
 
 def keep_gradients(output: ReferFormerOutput) -> dict[str, list[torch.Tensor]]:
