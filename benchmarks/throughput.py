@@ -8,7 +8,7 @@ random but for the last bias, which is set so that about half of the pixels are 
 The split by part is in CPU seconds, all threads summed, which other work on the machine changes less than wall time.
 On a GPU the first round, which loads kernels or compiles, is left out.
 
-python benchmarks/throughput.py [--backbone resnet50] [--frames 16] [--expressions 8] [--precision fp32]
+python benchmarks/throughput.py [--backbone resnet50] [--frames 16] [--expressions 8 ...] [--precision fp32]
     [--device cpu] [--compile] [--rounds 1] [--threads N] [--json]
 """
 
@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import published_way
@@ -59,6 +59,17 @@ Seconds = dict[str, float]
 T = TypeVar("T")
 
 
+class Measured(NamedTuple):
+    """One comparison; seconds by part."""
+
+    count: int  # expressions of refervos
+    baseline: int  # and of the published way
+    ours: Seconds
+    theirs: Seconds
+    peak: float  # GiB of refervos
+    differ: str  # how many pixels differ, and by how much
+
+
 class Words:
     """A tokenizer of ten tokens for any sentence."""
 
@@ -74,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50", choices=sorted(PUBLISHED))
     parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--expressions", type=int, default=8)
+    parser.add_argument("--expressions", type=int, nargs="+", default=[8])
     parser.add_argument(
         "--precision", default="fp32", choices=sorted(PRECISIONS), help="of refervos; no limit on masks then"
     )
@@ -100,20 +111,26 @@ def main() -> None:
     half_of_the_pixels(model)
     for name in COMPILED if options.compile else ():
         model.get_submodule(name).compile()
-    sentences = (SENTENCES * options.expressions)[: options.expressions]
-    of_baseline = sentences[: options.baseline]
     with tempfile.TemporaryDirectory() as folder:
         video = make_video(folder, options.frames)
-        for number in range(options.rounds + (options.device == "cuda")):
-            ours, seconds = timed(model, lambda clock: segment_all(segmenter, video, sentences, clock))
-            peak = peak_gib(options.device)
-            with torch.compiler.set_stance("force_eager"):
-                theirs, slow = timed(model, lambda clock: one_by_one(model, segmenter, video, of_baseline, clock))
-            exact = options.precision == "fp32" and not options.compile
-            differ = compare(ours, theirs, LOGIT_MARGIN if exact else math.inf)
-            if number or options.device == "cpu":
-                show = print_json if options.json else report
-                show(options, seconds, slow, len(of_baseline), f"{differ}\npeak memory {peak:.1f} GiB", peak)
+        for count in options.expressions:
+            for number in range(options.rounds + (options.device == "cuda")):
+                result = measure(segmenter, video, (SENTENCES * count)[:count], options)
+                if number or options.device == "cpu":
+                    (print_json if options.json else report)(options, result)
+
+
+def measure(segmenter: ReferFormerSegmenter, video: str, sentences: list[str], options: argparse.Namespace) -> Measured:
+    """Run both ways once, and compare their masks."""
+    model = segmenter.model
+    few = sentences[: options.baseline]
+    ours, seconds = timed(model, lambda clock: segment_all(segmenter, video, sentences, clock))
+    peak = peak_gib(options.device)
+    with torch.compiler.set_stance("force_eager"):
+        theirs, slow = timed(model, lambda clock: one_by_one(model, segmenter, video, few, clock))
+    exact = options.precision == "fp32" and not options.compile
+    differ = compare(ours, theirs, LOGIT_MARGIN if exact else math.inf)
+    return Measured(len(sentences), len(few), seconds, slow, peak, differ)
 
 
 @torch.inference_mode()
@@ -146,7 +163,7 @@ def segment_all(segmenter: Segmenter, video: str, sentences: list[str], clock: S
 
 
 def one_by_one(
-    model: ReferFormer, segmenter: Segmenter, video: str, sentences: list[str], clock: Seconds
+    model: ReferFormer, segmenter: ReferFormerSegmenter, video: str, sentences: list[str], clock: Seconds
 ) -> list[tuple[np.ndarray, torch.Tensor]]:
     """Segment in the published way: compute everything again for each expression."""
     found = []
@@ -209,15 +226,14 @@ def compare(ours: list[np.ndarray], theirs: list[tuple[np.ndarray, torch.Tensor]
     return f"{different} of {pixels:,} pixels differ, at logits below {worst:.1e}; {share:.0%} of the pixels are mask"
 
 
-def rates_of(options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int) -> tuple[float, float]:
+def rates_of(options: argparse.Namespace, result: Measured) -> tuple[float, float]:
     """Return pair-frames per second of refervos and of the published way."""
-    return options.expressions * options.frames / ours[WALL], count * options.frames / theirs[WALL]
+    frames = options.frames
+    return result.count * frames / result.ours[WALL], result.baseline * frames / result.theirs[WALL]
 
 
-def print_json(
-    options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int, notes: str, peak: float
-) -> None:
-    refervos, published = rates_of(options, ours, theirs, count)
+def print_json(options: argparse.Namespace, result: Measured) -> None:
+    refervos, published = rates_of(options, result)
     print(
         json.dumps(
             {
@@ -226,30 +242,32 @@ def print_json(
                 "compile": options.compile,
                 "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
                 "frames": options.frames,
-                "expressions": options.expressions,
+                "expressions": result.count,
                 "refervos": refervos,
                 "published_way": published,
-                "peak_gib": peak,
-                "notes": notes,
+                "decode_seconds": result.ours["decode and resize"],
+                "peak_gib": result.peak,
+                "differ": result.differ,
             }
         ),
         flush=True,
     )
 
 
-def report(options: argparse.Namespace, ours: Seconds, theirs: Seconds, count: int, notes: str, peak: float) -> None:
-    rates = rates_of(options, ours, theirs, count)
-    cpu = theirs["all"] / count / (ours["all"] / options.expressions)
+def report(options: argparse.Namespace, result: Measured) -> None:
+    rates = rates_of(options, result)
+    ours, theirs = result.ours, result.theirs
+    cpu = theirs["all"] / result.baseline / (ours["all"] / result.count)
     print(
         f"{options.backbone}, {options.precision}, {SIZE[0]}x{SIZE[1]}, {options.frames} frames, "
-        f"{options.expressions} expressions, {torch.get_num_threads()} threads\n\n"
+        f"{result.count} expressions, {torch.get_num_threads()} threads\n\n"
         f"pair-frames/s: {rates[0]:.3f} against {rates[1]:.3f}: **{rates[0] / rates[1]:.2f} times** "
-        f"({cpu:.2f} in CPU seconds)\n{notes}\n\n"
+        f"({cpu:.2f} in CPU seconds)\n{result.differ}\npeak memory {result.peak:.1f} GiB\n\n"
         "| part, CPU seconds per expression | published way | refervos |\n| --- | --- | --- |"
     )
     names = sorted(theirs, key=lambda name: -theirs[name])
     for name in names:
-        print(f"| {name} | {theirs[name] / count:.2f} | {ours[name] / options.expressions:.2f} |")
+        print(f"| {name} | {theirs[name] / result.baseline:.2f} | {ours[name] / result.count:.2f} |")
     print(flush=True)
 
 
