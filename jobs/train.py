@@ -5,21 +5,19 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import ray.train
 import ray.train.torch
-import torch
 
 from jobs.config.train import TrainConfig
 from jobs.result import JobResult
+from jobs.train_start import files_digest, refuse_long, write_start
 from model.errors import CheckpointError
-from model.referformer.checkpoint import WEIGHTS, load_model, save_checkpoint, weights_digest
+from model.referformer.checkpoint import WEIGHTS, weights_digest
 from model.referformer.config import ReferFormerConfig
-from model.referformer.network.referformer import ReferFormer, class_heads
-from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import output_folder, storage
@@ -34,6 +32,7 @@ from schemas.version import __version__
 
 DOCUMENT = "train.json"
 LOG_INTERVAL = 2.0  # seconds between two reads of the log
+SHOWN = 6  # names of unused tensors in the output; train.json has all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +42,8 @@ class TrainResult(JobResult):
     out: str
     examples: int
     left_out: dict[str, int]  # manifest rows, by reason
+    fresh: dict[str, int]  # modules that started from random values -> number of their tensors
+    unused: dict[str, list[str]]  # option -> tensors in its file that the model has no place for
     steps: int
     loss: float  # mean of the last log entry
     heldout: dict[str, float] | None  # last scores
@@ -58,6 +59,7 @@ class TrainResult(JobResult):
         lines = [f"checkpoint  {self.checkpoint}", f"steps       {self.steps}, loss {self.loss:.3f} at the end"]
         left = "".join(f"; {count} {reason}" for reason, count in self.left_out.items())
         lines.append(f"examples    {self.examples}{left}")
+        lines += start_lines(self.fresh, self.unused)
         if self.heldout:
             lines.append(
                 f"held out    J&F {self.heldout['J&F']:.4f} (J {self.heldout['J']:.4f}, F {self.heldout['F']:.4f}) "
@@ -66,16 +68,29 @@ class TrainResult(JobResult):
         return "\n".join([*lines, f"log         {storage.join(self.out, LOG)}, {PLOT}"])
 
 
+def start_lines(fresh: Mapping[str, int], unused: Mapping[str, list[str]]) -> list[str]:
+    """Return what to tell about the start: what is random, and what of the given files was not used."""
+    lines = []
+    if fresh:
+        lines.append("fresh       " + ", ".join(f"{module} ({count} tensors)" for module, count in fresh.items()))
+    for option, names in unused.items():
+        if names:
+            lines.append(f"not used    of {option}: {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}")
+    return lines
+
+
 def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> TrainResult:
     """Train, or resume the training in `config.out`. Passes each new log entry to `show` as text.
 
     Raises InputError before training starts if an input is invalid or `out` contains another training, and
     InfrastructureError if the cluster fails.
     """
-    recipe = read_recipe(config.config)
+    recipe = _recipe(config)
     out = storage.absolute(config.out)
     document = prepare(config, recipe, out)
+    fresh, unused = document.get("fresh", {}), document.get("unused", {})  # absent in trainings begun before
     if not storage.exists(storage.join(out, loop.RESULT, WEIGHTS)):
+        show("".join(f"{line}\n" for line in start_lines(fresh, unused)))
         with connect_to_ray(config.address) as resources, _following(out, show):
             _fit(config, recipe, out, resources)
     lines = read_log(out)
@@ -85,10 +100,23 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
         out=out,
         examples=document["examples"],
         left_out=document["left_out"],
+        fresh=fresh,
+        unused=unused,
         steps=steps[-1]["step"],
         loss=steps[-1]["loss"],
         heldout={name: scores[-1][name] for name in ("J&F", "J", "F", "pairs")} if scores else None,
     )
+
+
+def _recipe(config: TrainConfig) -> Recipe:
+    """Return the recipe, with the model of --backbone."""
+    recipe = read_recipe(config.config)
+    if config.backbone is None:
+        return recipe
+    model = ReferFormerConfig.published(config.backbone)
+    if recipe.model not in (None, model):
+        raise InputError(f"--backbone {config.backbone} differs from the recipe's [model]; omit one of them")
+    return replace(recipe, model=model)
 
 
 def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
@@ -111,13 +139,14 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
             storage.write_table(storage.join(out, loop.HELDOUT), heldout)
         with tempfile.TemporaryDirectory() as folder:
             start = Path(folder) / loop.START
-            _write_start(config, recipe, learned, start)
-            _refuse_long(sentences, start)
+            report = write_start(config, recipe, learned, start)
+            refuse_long(sentences, start)
             for file in start.iterdir():
                 storage.write_bytes(storage.join(out, loop.START, file.name), file.read_bytes())
     except CheckpointError as error:
         raise InputError(str(error)) from None
     document = {"version": __version__, "decides": inputs, "examples": len(examples), "left_out": dict(left_out)}
+    document |= report.to_json()
     storage.write_bytes(uri, f"{shown_json(document)}\n".encode())
     return document
 
@@ -151,6 +180,8 @@ def _fingerprint_inputs(config: TrainConfig, recipe: Recipe) -> dict:
         "weight": config.weight,
         "heldout": heldout and asdict(heldout),
         "init": digest,
+        "backbone_weights": config.backbone_weights and files_digest(config.backbone_weights),
+        "text_weights": config.text_weights and files_digest(config.text_weights),
         "tokenizer": config.tokenizer and storage.absolute(config.tokenizer),
         "recipe": recipe.fingerprint_inputs(),
     }
@@ -165,54 +196,6 @@ def _refuse_other(earlier: dict, inputs: dict, out: str) -> None:
     if differing:
         raise InputError(
             f"{out} holds a training with other {', '.join(differing)}; use the same options, or another --out"
-        )
-
-
-def _write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folder: Path) -> None:
-    """Write the checkpoint to start from: --init, or fresh weights of the recipe's model."""
-    if config.init is None:
-        if recipe.model is None:
-            raise InputError("got neither --init nor a [model] in the recipe; give a checkpoint to start from")
-        write_fresh(recipe.model, recipe.seed, config.tokenizer, sentences, folder)
-        return
-    if config.tokenizer is not None:
-        raise InputError("--tokenizer needs fresh weights, but the checkpoint of --init has its own; omit one of them")
-    with storage.local_folder(config.init) as init:
-        model = load_model(init)
-        if recipe.model is not None and recipe.model != model.config:
-            raise InputError(f"the recipe's [model] differs from the model of {config.init}; omit one of them")
-        if recipe.fresh_class_heads:
-            torch.manual_seed(recipe.seed)
-            model.class_embed = class_heads(model.config)
-        save_checkpoint(folder, model.config, model.state_dict(), init)
-
-
-def write_fresh(
-    model: ReferFormerConfig, seed: int, tokenizer: str | None, sentences: Sequence[str], folder: str | Path
-) -> None:
-    """Write a checkpoint folder with fresh weights of `model`.
-
-    tokenizer: a folder with its files; None: build one from `sentences`. Raises CheckpointError if it does not fit.
-    """
-    with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
-        torch.manual_seed(seed)
-        if tokenizer is not None:
-            files = stack.enter_context(storage.local_folder(tokenizer))
-        else:
-            files = stack.enter_context(tempfile.TemporaryDirectory())
-            write_tokenizer(files, sentences, model.text.vocab_size)
-        load_tokenizer(files, model.text.vocab_size)  # fail before the weights are drawn, which takes longer
-        save_checkpoint(folder, model, ReferFormer(model).state_dict(), files)
-
-
-def _refuse_long(sentences: set[str], start: Path) -> None:
-    """Raise InputError if expressions are too long for the text encoder."""
-    text = ReferFormerConfig.from_dict(json.loads((start / "config.json").read_text())).text
-    tokenizer = load_tokenizer(start, text.vocab_size)
-    long = sorted(sentence for sentence in sentences if tokenizer.count(sentence) > text.max_tokens)
-    if long:
-        raise InputError(
-            f"{len(long)} expressions have more than {text.max_tokens} tokens; shorten them. First: {long[0][:80]!r}"
         )
 
 

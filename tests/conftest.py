@@ -94,7 +94,7 @@ def ray_session(s3_ports) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> str:
     """Folder of a small, seeded, untrained checkpoint."""
-    from jobs.train import write_fresh
+    from jobs.train_start import write_fresh
     from model.referformer.config import ReferFormerConfig, TextConfig
     from model.referformer.network.backbones.video_swin import VideoSwinConfig
 

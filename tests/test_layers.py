@@ -33,7 +33,7 @@ FLOORS = {
         ["referformer.config"],
         ["referformer.network", "referformer.pth"],
         ["referformer.tokenizer"],
-        ["referformer.inference", "referformer.training"],
+        ["referformer.inference", "referformer.training", "referformer.pretrained"],
         ["referformer.checkpoint"],
         ["referformer.family"],
         ["families"],

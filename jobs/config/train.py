@@ -2,6 +2,7 @@
 
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import ADDRESS, ADDRESS_HELP, command_config, option
+from model.referformer.config import PUBLISHED
 from pipeline.training.recipes import RECIPES
 from schemas.errors import InputError
 
@@ -16,6 +17,8 @@ class TrainConfig(MediaOptions):
 
         rvos train --data ytvos/manifest.parquet --annotations ytvos/ --init pretrained/ --out training/
         rvos train --data m.parquet --annotations runs/teacher --min-score 0.6 --init checkpoint/ --out student/
+        rvos train --data coco.parquet --annotations coco/ --backbone-weights swin/ --text-weights roberta-base/
+            --backbone swin_t_p4w7 --config images --out pretrained/
     """
 
     data: tuple[str, ...] = option(
@@ -52,12 +55,37 @@ class TrainConfig(MediaOptions):
         heading="Model",
         help="Checkpoint folder to start from.  [default: random weights of the recipe's model]",
     )
+    backbone: str | None = option(
+        default=None,
+        choices=tuple(PUBLISHED),
+        metavar="NAME",
+        heading="Model",
+        help=f"Without --init: build the published model with this backbone, {', '.join(PUBLISHED)}.  [default: the "
+        "recipe's model]",
+    )
+    backbone_weights: str | None = option(
+        default=None,
+        metavar="FILE|DIR",
+        is_path=True,
+        heading="Model",
+        help="Without --init: start the backbone from these weights: a .pth file of torchvision (ResNet), or of the "
+        "authors of Swin or Video-Swin; or a folder of transformers (ResNet, Swin). Weights of a Swin are inflated "
+        "over time for a Video-Swin.",
+    )
+    text_weights: str | None = option(
+        default=None,
+        metavar="DIR",
+        is_path=True,
+        heading="Model",
+        help="Without --init: start the text encoder from this folder: roberta-base with config.json, "
+        "model.safetensors and its tokenizer.",
+    )
     tokenizer: str | None = option(
         default=None,
         is_path=True,
         heading="Model",
-        help="Folder with tokenizer files, for training from random weights.  [default: a new one, from the "
-        "expressions of --data]",
+        help="Folder with tokenizer files, for training without --init.  [default: that of --text-weights, or a new "
+        "one, from the expressions of --data]",
     )
     config: str | None = option(
         default=None,
@@ -91,3 +119,10 @@ class TrainConfig(MediaOptions):
             raise InputError("at least one --weight must be above 0")
         if (self.heldout is None) != (self.heldout_annotations is None):
             raise InputError("got only one of --heldout and --heldout-annotations; give both or none")
+        if self.init is not None:
+            for name in ("backbone", "backbone_weights", "text_weights", "tokenizer"):
+                if getattr(self, name) is not None:
+                    raise InputError(
+                        f"--{name.replace('_', '-')} needs fresh weights, but the checkpoint of --init has its own; "
+                        "omit one of them"
+                    )

@@ -33,6 +33,7 @@ HARMLESS = frozenset(
         "__builtin__.set",
         "torch.Size",
         "torch.device",
+        "torch._utils._rebuild_tensor",  # in files of torchvision from 2017
         "torch._utils._rebuild_tensor_v2",
         "torch._utils._rebuild_parameter",
         "torch.nn.parameter.Parameter",
@@ -43,7 +44,9 @@ HARMLESS = frozenset(
 
 
 def read_pth(path: str | Path) -> dict[str, Tensor]:
-    """Return the state dict in a file of `torch.save`, zip or legacy format: under 'model', or the whole file.
+    """Return the state dict in a file of `torch.save`, zip or legacy format.
+
+    It is under 'model', under 'state_dict' as in Video-Swin's files, or the whole file.
 
     Zip files are memory-mapped, so only the tensors that are used take memory. Raises CheckpointError if the file is
     missing, damaged or not a checkpoint, or with a list of all names that it looks up and that are not harmless.
@@ -70,10 +73,10 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    state = content.get("model", content) if isinstance(content, dict) else content
+    state = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         holds = ", ".join(map(repr, list(content)[:10])) if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path}: no weights under 'model'; its keys: {holds or 'none'}")
+        raise CheckpointError(f"{path}: no weights under 'model' or 'state_dict'; its keys: {holds or 'none'}")
     strange = [repr(name) for name, value in state.items() if not (type(name) is str and isinstance(value, Tensor))]
     if strange:
         raise CheckpointError(f"{path}: entries that are not a name with a tensor: {', '.join(strange)}")

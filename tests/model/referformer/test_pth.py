@@ -253,7 +253,7 @@ def test_missing_file_and_folder(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([torch.ones(1)], "no weights under 'model'; its keys: list"),
+        ([torch.ones(1)], "no weights under 'model' or 'state_dict'; its keys: list"),
         ({"epoch": 3, "state": 4}, "its keys: 'epoch', 'state'"),
         ({"model": {}}, "no weights under"),
         (
@@ -266,3 +266,25 @@ def test_content_without_weights(tmp_path, content, message):
     path = save(content, tmp_path / "a.pth", True)
     with pytest.raises(CheckpointError, match=message):
         read_pth(path)
+
+
+class OfTheFirstTorch:
+    """A tensor as torchvision's files of 2017 hold it."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __reduce__(self):
+        x = self.tensor
+        return torch._utils._rebuild_tensor, (x._typed_storage(), 0, tuple(x.size()), x.stride())
+
+
+def test_tensors_of_the_first_torch(tmp_path):
+    weight = torch.arange(6.0).reshape(2, 3)
+    path = save({"fc.weight": OfTheFirstTorch(weight), "fc.bias": torch.ones(2)}, tmp_path / "a.pth", False)
+    assert torch.equal(read_pth(path)["fc.weight"], weight)
+
+
+def test_weights_under_state_dict(tmp_path):
+    path = save({"meta": {"epoch": 30}, "state_dict": {"backbone.a": torch.ones(1)}}, tmp_path / "a.pth", True)
+    assert list(read_pth(path)) == ["backbone.a"]

@@ -1,0 +1,134 @@
+"""The checkpoint that a training starts from: --init, or a fresh model, perhaps with pretrained parts."""
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from jobs.config.train import TrainConfig
+from model.referformer.checkpoint import load_model, save_checkpoint
+from model.referformer.config import ReferFormerConfig
+from model.referformer.network.referformer import ReferFormer, class_heads
+from model.referformer.pretrained.parts import by_module, load_backbone, load_text
+from model.referformer.tokenizer import load_tokenizer, write_tokenizer
+from pipeline.io import storage
+from pipeline.training.recipe import Recipe
+from schemas.errors import InputError
+
+READ = ("config.json", "model.safetensors", "tokenizer.json", "vocab.json", "merges.txt")  # of a folder of weights
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a training starts from, beside the recipe."""
+
+    fresh: dict[str, int]  # module -> number of its tensors; all others come from files
+    unused: dict[str, list[str]]  # option -> names of tensors in its file that the model has no place for
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+
+def write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folder: Path) -> Start:
+    """Write the checkpoint to start from: --init, or fresh weights of the recipe's model with pretrained parts.
+
+    Raises InputError for options that do not fit, CheckpointError for files that do not.
+    """
+    if config.init is None:
+        if recipe.model is None:
+            raise InputError(
+                "got neither --init nor a [model] in the recipe; give a checkpoint to start from, or --backbone NAME"
+            )
+        with contextlib.ExitStack() as stack:
+            options = (config.backbone_weights, config.text_weights)
+            backbone, text = (uri and stack.enter_context(_local(uri)) for uri in options)
+            tokenizer = config.tokenizer and stack.enter_context(storage.local_folder(config.tokenizer))
+            return write_fresh(
+                recipe.model, recipe.seed, tokenizer or text, sentences, folder, backbone=backbone, text=text
+            )
+    with storage.local_folder(config.init) as init:
+        model = load_model(init)
+        if recipe.model is not None and recipe.model != model.config:
+            raise InputError(f"the recipe's [model] differs from the model of {config.init}; omit one of them")
+        fresh = []
+        if recipe.fresh_class_heads:
+            torch.manual_seed(recipe.seed)
+            model.class_embed = class_heads(model.config)
+            fresh = [name for name in model.state_dict() if name.startswith("class_embed.")]
+        save_checkpoint(folder, model.config, model.state_dict(), init)
+        return Start(fresh=by_module(fresh, model), unused={})
+
+
+def write_fresh(
+    model: ReferFormerConfig,
+    seed: int,
+    tokenizer: str | None,
+    sentences: Sequence[str],
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    text: str | None = None,
+) -> Start:
+    """Write a checkpoint folder with fresh weights of `model`, except for the parts whose weights are given.
+
+    tokenizer: a folder with its files; None: build one from `sentences`. backbone, text: as `load_backbone` and
+    `load_text` take them. Raises CheckpointError if anything does not fit.
+    """
+    with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
+        torch.manual_seed(seed)
+        if tokenizer is None:
+            tokenizer = stack.enter_context(tempfile.TemporaryDirectory())
+            write_tokenizer(tokenizer, sentences, model.text.vocab_size)
+        load_tokenizer(tokenizer, model.text.vocab_size)  # fail before the weights are drawn, which takes longer
+        network, unused = ReferFormer(model), {}
+        fresh = {name for name, x in network.state_dict().items() if x.is_floating_point()}
+        parts = {
+            "--backbone-weights": (backbone, "backbone.", load_backbone),
+            "--text-weights": (text, "text_encoder.", load_text),
+        }
+        for option, (path, prefix, load) in parts.items():
+            if path is not None:
+                left, unused[option] = load(network, path)
+                fresh = {name for name in fresh if not name.startswith(prefix)} | {*left}
+        save_checkpoint(folder, model, network.state_dict(), tokenizer)
+        return Start(fresh=by_module(fresh, network), unused=unused)
+
+
+def files_digest(uri: str) -> str:
+    """Return the sha256, in hex, of a file, or over those files of a folder that are read. Raises InputError."""
+    total = hashlib.sha256()
+    with _local(uri) as path:
+        files = [Path(path) / name for name in READ] if Path(path).is_dir() else [Path(path)]
+        for file in files:
+            if file.is_file():
+                with file.open("rb") as opened:
+                    total.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def refuse_long(sentences: Collection[str], start: Path) -> None:
+    """Raise InputError if expressions are too long for the text encoder."""
+    text = ReferFormerConfig.from_dict(json.loads((start / "config.json").read_text())).text
+    tokenizer = load_tokenizer(start, text.vocab_size)
+    long = sorted(sentence for sentence in sentences if tokenizer.count(sentence) > text.max_tokens)
+    if long:
+        raise InputError(
+            f"{len(long)} expressions have more than {text.max_tokens} tokens; shorten them. First: {long[0][:80]!r}"
+        )
+
+
+@contextlib.contextmanager
+def _local(uri: str) -> Iterator[str]:
+    """Yield a local path of a file or folder. Raises InputError if there is none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            open_it = storage.local_folder if storage.is_folder(uri) else storage.local_file
+            path = stack.enter_context(open_it(uri))
+        except FileNotFoundError:
+            raise InputError(f"{uri}: no such file or folder of weights") from None
+        yield path
