@@ -78,15 +78,17 @@ class BatchLoader:
         self.examples, self.recipe, self.tokenizer, self.weights = examples, recipe, tokenizer, weights
         annotated = pc.list_value_length(examples["annotated"]).to_numpy()
         frames = pc.list_value_length(examples["frames"]).to_numpy()
-        # Examples with one annotated frame among many: only this frame of the clip has a target.
-        self.alone = ((annotated == 1) & (frames > 1) & (recipe.frames > 1)).tolist()
+        # Examples whose clips have a target in one frame only, because it is annotated alone or the recipe says so.
+        alone = (annotated == 1) | recipe.one_target
+        self.alone = (alone & (frames > 1) & (recipe.frames > 1)).tolist()
         source_of = examples["source"].to_numpy()
         self.sources: list[list[Anchor]] = [[] for _ in range(int(source_of.max()) + 1)]
         sentences = recipe.small.sentences
         self.together = _together(examples, recipe) if sentences > 1 else [[i] for i in range(len(examples))]
         for example, count in enumerate(annotated.tolist()):
             if self.together[example].index(example) % sentences == 0:  # an epoch has each sentence about once
-                self.sources[source_of[example]] += [Anchor(example, frame) for frame in anchors(count, recipe.frames)]
+                frames_of = self._shown(example) if self.alone[example] else anchors(count, recipe.frames)
+                self.sources[source_of[example]] += [Anchor(example, frame) for frame in frames_of]
         every = [anchor for source in self.sources for anchor in source]
         self.spare = {alone: [a for a in every if self.alone[a.example] == alone] for alone in (False, True)}
         self.skipped: Counter[str] = Counter()  # unusable samples by reason
@@ -110,6 +112,11 @@ class BatchLoader:
     def _plan(self, epoch: int) -> tuple[list[Anchor], list[list[int]]]:
         order = epoch_order(self.sources, self.weights, np.random.default_rng([self.recipe.seed, epoch]))
         return order, list(batches(order, self.alone, self.recipe.clips))
+
+    def _shown(self, example: int) -> list[int]:
+        """Return the positions of the annotated frames that show the object; all for a sentence without a target."""
+        counts = self.examples["counts"][example].as_py()
+        return [i for i, mask in enumerate(counts) if mask is not None] or list(range(len(counts)))
 
     def _samples(self, anchor: Anchor, epoch: int, position: int) -> list[ClipSample]:
         """Load a clip with its sentences. Draw another one if it cannot be read or augmentation removed its object."""
@@ -151,14 +158,13 @@ class BatchLoader:
         length, annotated, frames = self.recipe.frames, example["annotated"], example["frames"]
         pick = SAMPLINGS[self.recipe.small.sampling]
         if self.alone[anchor.example]:
-            chosen = pick(len(frames), frames.index(annotated[0]), length, rng)
-            indices = [frames[i] for i in chosen]
-            return indices, indices.index(annotated[0])
+            target = annotated[anchor.frame]
+            indices = [frames[i] for i in pick(len(frames), frames.index(target), length, rng)]
+            return indices, indices.index(target)
         if len(frames) == 1:
             return annotated, None
         chosen = pick(len(annotated), anchor.frame, length, rng)
-        shown = [i for i, counts in enumerate(example["counts"]) if counts is not None]
-        shown = shown or list(range(len(annotated)))  # a sentence without a target: all frames serve
+        shown = self._shown(anchor.example)
         if not set(chosen) & set(shown):
             chosen = pick(len(annotated), int(rng.choice(shown)), length, rng)
         valid = int(rng.integers(length)) if self.recipe.small.context else None  # also frames without the object

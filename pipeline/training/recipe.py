@@ -56,6 +56,7 @@ class Recipe:
     drops: tuple[float, ...] = (3, 5)  # epochs after which the learning rates are divided by ten
     clips: int = 1  # per process and step
     frames: int = 5  # per clip
+    one_target: bool = False  # each annotated frame is a sample; only it has a loss, the others are context (A2D)
     rates: Rates = field(default_factory=Rates)
     weight_decay: float = 5e-4
     clip_norm: float = 0.1  # of all gradients together
@@ -97,9 +98,11 @@ class Recipe:
             raise ValueError('schedule = "cosine" ends at the last of drops; give at least one')
 
     def fingerprint_inputs(self) -> dict:
-        """Return all values, those of `small` with the others: the form of trainings begun before `small` existed."""
+        """Return all values, in the form of trainings begun before `small` and `one_target` existed."""
         values = asdict(self)
         small = values.pop("small")
+        if not self.one_target:
+            del values["one_target"]
         return values | small
 
 

@@ -25,7 +25,8 @@ def clip_frames(count: int, anchor: int, length: int, rng: np.random.Generator) 
     if len(pool) <= wanted:
         pool = list(range(count))
     drawn = rng.choice(pool, min(wanted, len(pool)), replace=False).tolist()
-    drawn += rng.choice(count, wanted - len(drawn)).tolist()
+    more = wanted - len(drawn)
+    drawn += rng.choice(count, more, replace=more > count).tolist()
     return sorted(near + drawn)
 
 
@@ -46,9 +47,9 @@ class Anchor(NamedTuple):
     frame: int
 
 
-def anchors(annotated: int, length: int) -> range:
-    """Return the positions of the clips of one example: each `length`-th annotated frame."""
-    return range(0, annotated, length)
+def anchors(annotated: int, step: int) -> range:
+    """Return the positions of the clips of one example: each `step`-th annotated frame."""
+    return range(0, annotated, step)
 
 
 def epoch_order(
@@ -74,8 +75,8 @@ def epoch_order(
 def batches(order: Sequence[Anchor], alone: Sequence[bool], size: int) -> Iterator[list[int]]:
     """Yield positions in `order`, `size` at a time. Drops incomplete batches at the end.
 
-    alone: True for examples with one annotated frame. Their clips are in batches of their own, since the model predicts
-    one frame of them and all frames of the others.
+    alone: True for examples whose clips have one frame with a target. These clips are in batches of their own, since
+    the model predicts one frame of them and all frames of the others.
     """
     waiting: dict[bool, list[int]] = defaultdict(list)
     for position, anchor in enumerate(order):

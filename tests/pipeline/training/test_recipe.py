@@ -27,12 +27,13 @@ def test_tables_lists_and_models_are_read(tmp_path):
     assert recipe.model == ReferFormerConfig.published("resnet50")
 
 
-def test_the_fingerprint_has_the_form_of_trainings_begun_before_the_table_small_existed():
+def test_the_fingerprint_has_the_form_of_trainings_begun_before_later_keys_existed():
     recipe = read_recipe("tiny-clips")
     inputs = recipe.fingerprint_inputs()
     assert "small" not in inputs
     assert (inputs["schedule"], inputs["warmup"], inputs["sentences"]) == ("cosine", 0.02, 4)
-    assert len(inputs) == len(fields(Recipe)) - 1 + len(fields(SmallModelOptions))
+    assert len(inputs) == len(fields(Recipe)) - len(["small", "one_target"]) + len(fields(SmallModelOptions))
+    assert read_recipe("a2d-sentences").fingerprint_inputs()["one_target"] is True
 
 
 @pytest.mark.parametrize(
