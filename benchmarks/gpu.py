@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import click
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKBONES = (
@@ -60,13 +61,17 @@ def main() -> None:
 @click.option("--frames", default=16, show_default=True, help="frames of the window")
 def run(out: Path, minutes: float, device: str, frames: int) -> None:
     """Run the tests and all measurements."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("torch finds no GPU on this machine")
     out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
     measured = out / "throughput.jsonl"
     measured.write_text("")
     failed: list[str] = []
     if device == "cuda":
-        failed += step("tests", ["-m", "pytest", "-m", "gpu"], out, min(end, seconds_from_now(TESTS_SECONDS)))
+        failed += step(
+            "tests", ["-m", "pytest", "-m", "gpu", "tests/model"], out, min(end, seconds_from_now(TESTS_SECONDS))
+        )
     for backbone, precision, compiled in measurements():
         name = "-".join((backbone, precision, *(["compiled"] if compiled else [])))
         words = ["benchmarks/throughput.py", "--backbone", backbone, "--device", device, "--frames", str(frames)]
