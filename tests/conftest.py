@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from schemas import uri
 from tests import s3_server
+from tests.reference import ABSENT, Recordings, named_folder
 
 settings.register_profile("refervos", deadline=None, derandomize=True)  # the same examples on every machine
 settings.load_profile("refervos")
@@ -24,7 +25,7 @@ def shared() -> Path:
     """Folder of reference recordings and real data beside the checkout; skips where it is absent."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip(f"REFERENCE DATA ABSENT: no folder {folder}; this test needs real data that is not ours to ship")
+        pytest.skip(f"{ABSENT}: no folder {folder}; this test needs real data that is not ours to ship")
     return folder
 
 
@@ -34,24 +35,12 @@ def golden() -> Path:
     return ROOT / "tests" / "golden"
 
 
-class Recordings:
-    """A folder of recorded numbers. `/` gives the path of a file; a folder named by the environment may lack some."""
-
-    def __init__(self, folder: Path, may_lack: bool) -> None:
-        self.folder = folder
-        self.may_lack = may_lack
-
-    def __truediv__(self, name: str) -> Path:
-        if self.may_lack and not (self.folder / name).exists():
-            pytest.skip(f"REFERENCE DATA ABSENT: no {name} in {self.folder}")
-        return self.folder / name
-
-
 @pytest.fixture(scope="session")
 def recordings(golden) -> Recordings:
-    """Metrics of published code: ours, or those in the folder that RVOS_METRICS_DIR names."""
-    other = os.environ.get("RVOS_METRICS_DIR")
-    return Recordings(Path(other), True) if other else Recordings(golden / "metrics", False)
+    """Metrics of published code: ours, or those in the folder that RVOS_METRICS_DIR names, which may lack some."""
+    own = golden / "metrics"
+    folder = named_folder("RVOS_METRICS_DIR", own)
+    return Recordings(folder, may_lack=folder != own)
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,17 @@ The fill rule, for a name and a shape: sha256(salt + name), first 8 bytes little
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+from tests.reference import ABSENT, named_folder
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
 LANES = 4
@@ -53,26 +55,32 @@ LIMITS = {
 
 def folder() -> Path:
     """Where the recordings lie. Raises NotADirectoryError for a folder of RVOS_PARITY_DIR that does not exist."""
-    found = Path(os.environ.get("RVOS_PARITY_DIR") or GOLDEN)
-    if not found.is_dir():
-        raise NotADirectoryError(f"{found}, named by RVOS_PARITY_DIR, is no folder")
-    return found
+    return named_folder("RVOS_PARITY_DIR", GOLDEN)
 
 
 def params(pattern: str, wanted: Callable[[dict], bool] = bool, slow: Callable[[dict], bool] = lambda _: False) -> list:
     """Parameters of a test: the recordings that match a glob below `folder()`; without any, one that skips the test.
 
-    They are sorted by salt and backbone, so that filled models can be shared.
+    They are sorted by salt and backbone, so that filled models can be shared. A case without its arrays is skipped too.
     """
     found = [(path, json.loads(path.read_text())) for path in sorted(folder().glob(pattern))]
     found = sorted(
         ((path, info) for path, info in found if wanted(info)),
         key=lambda entry: [str(entry[1].get(key)) for key in ("salt", "backbone")],
     )
-    absent = pytest.mark.skip(reason=f"REFERENCE DATA ABSENT: no {pattern} in {folder()}")
-    return [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if slow(info) else []) for path, info in found
-    ] or [pytest.param(None, id="absent", marks=absent)]
+    return [_param(path, [pytest.mark.slow] if slow(info) else []) for path, info in found] or [_absent(pattern)]
+
+
+def _param(path: Path, marks: list[pytest.MarkDecorator]) -> Any:
+    arrays = path.with_suffix(".npz")
+    if path.parent.name == "cases" and not arrays.exists():
+        return _absent(arrays.name)
+    return pytest.param(path, id=path.stem, marks=marks)
+
+
+def _absent(name: str) -> Any:
+    skip = pytest.mark.skip(reason=f"{ABSENT}: no {name} in {folder()}")
+    return pytest.param(None, id="absent", marks=skip)
 
 
 def normal(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:

@@ -1,7 +1,6 @@
 """`rvos convert`: from a published file to a folder that loads strictly; wrong input refused with its reason."""
 
 import argparse
-import importlib.util
 import json
 from collections import Counter
 
@@ -16,6 +15,8 @@ from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import write_byte_level_tokenizer
 from schemas.errors import InputError
+from tests import parity
+from tests.reference import Recordings
 
 TINY = ReferFormerConfig(
     backbone=ResNetConfig(depths=(1, 1, 1, 1), widths=(4, 8, 8, 8)),
@@ -94,14 +95,12 @@ def test_a_checkpoint_of_another_model_leaves_nothing(options, tmp_path):
 @pytest.mark.parametrize(("backbone", "zipped"), [("resnet50", True), ("video_swin_t_p4w7", False)])
 def test_full_size(shared, tmp_path, backbone, zipped):
     """The names and shapes of the published checkpoints, with weights that follow from the names."""
-    spec = importlib.util.spec_from_file_location("fill_by_name", shared / "parity" / "fill_by_name.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    entries = json.loads((shared / "parity" / "keys" / f"{backbone}.json").read_text())["state_dict"]
+    keys = Recordings(parity.folder(), may_lack=True) / f"keys/{backbone}.json"
+    entries = json.loads(keys.read_text())["state_dict"]
     tables = dict(ReferFormer(ReferFormerConfig.published(backbone)).named_buffers())
     tables["text_encoder.embeddings.position_ids"] = torch.arange(514)[None]
     state = {
-        name: torch.from_numpy(rule.fill(name, shape)) if dtype == "float32" else tables[name].clone()
+        name: torch.from_numpy(parity.fill(name, tuple(shape))) if dtype == "float32" else tables[name].clone()
         for name, shape, dtype, _ in entries
     }
     torch.save(content(state), tmp_path / "model.pth", _use_new_zipfile_serialization=zipped)

@@ -121,7 +121,7 @@ def test_ref_davis17_strict_and_semisupervised(ref_davis, tmp_path):
     strict = run(tmp_path, protocol="ref-davis17-strict", by=("annotator",), **options)
     values = {row["value"]: row["J&F"] for row in strict.summary["by"]["annotator"]}
     assert values["anno_0"] == close(expected["anno_0"]["unsupervised"]["J&F"])  # its ids are right
-    assert values["anno_1"] < 0.2 < 0.7 < expected["anno_1"]["unsupervised"]["J&F"]  # and these swapped
+    assert values["anno_1"] < expected["anno_1"]["unsupervised"]["J&F"] - 0.2  # and these swapped
     semi = run(tmp_path, protocol="davis-semisupervised", by=("annotator",), **options)
     for row in semi.summary["by"]["annotator"]:
         if row["value"] != "anno_3":
@@ -286,7 +286,8 @@ def a2d(recordings, tmp_path):
             table = table.append_column(column, values)
         return table
 
-    predictions = adapt("a2d_pred.parquet").append_column("query", pa.array(range(102), pa.int32()))
+    found = adapt("a2d_pred.parquet")
+    predictions = found.append_column("query", pa.array(range(len(found)), pa.int32()))
     return {
         "predictions": write(tmp_path / "p.parquet", predictions),
         "annotations": write(tmp_path / "a.parquet", adapt("a2d_gt.parquet")),
@@ -315,9 +316,9 @@ def test_a2d_and_jhmdb(a2d, tmp_path, protocol):
     assert overall["overall IoU"] == pytest.approx(official["overall_iou"], abs=1e-9)
     assert overall["mean IoU"] == pytest.approx(official["mean_iou"], abs=1e-9)
     names = {"mAP": "mAP 0.5:0.95", "AP@0.5": "AP 0.5", "AP@0.75": "AP 0.75"}
-    names |= {f"AP {size}": f"AP 0.5:0.95 {size[0].upper()}" for size in ("small", "medium")}
-    assert [overall[name] for name in names] == pytest.approx([coco[name] for name in names.values()], abs=1e-9)
-    assert overall["AP large"] is None
+    names |= {f"AP {size}": f"AP 0.5:0.95 {size[0].upper()}" for size in ("small", "medium", "large")}
+    found = [-1.0 if overall[name] is None else overall[name] for name in names]  # COCO's value for none
+    assert found == pytest.approx([coco[name] for name in names.values()], abs=1e-9)
 
 
 def test_a2d_frames_without_the_instance_do_not_count_and_frames_weigh_the_same(tmp_path):
@@ -382,11 +383,9 @@ def test_a_run_with_all_candidates_is_scored_by_the_best_of_each_frame(tmp_path)
 
 
 def test_tables_of_many_row_groups(recordings, tmp_path):
-    keep = ["bike-packing", "judo", "len-300", "len-001"]
-    predictions, truth = (
-        table.filter(pc.is_in(table["video_id"], pa.array(keep)))
-        for table in (pq.read_table(recordings / name) for name in ("pred.parquet", "gt.parquet"))
-    )
+    predictions, truth = (pq.read_table(recordings / name) for name in ("pred.parquet", "gt.parquet"))
+    small = pc.less(truth["height"], 500)  # the tables have the same rows
+    predictions, truth = predictions.filter(small), truth.filter(small)
     for name, size in (("one", 10_000), ("many", 50)):
         pq.write_table(predictions, tmp_path / f"{name}.parquet", row_group_size=size)
     annotations = write(tmp_path / "gt.parquet", truth)

@@ -1,14 +1,16 @@
 """`rvos benchmark` gives what the official scripts write, on the recordings of whole benchmarks.
 
-They lie in `../shared/published`; the environment variable RVOS_PUBLISHED_DIR names another folder of the same form.
-Weights follow from their names (`tests.parity`), by the salts in README.md there.
+They lie in `../shared/published`; the environment variable RVOS_PUBLISHED_DIR names another folder of the same form,
+which may lack parts. Weights follow from their names (`tests.parity`), by the salts in README.md there.
 """
 
+import csv
 import json
 import math
 import os
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,9 @@ from pipeline.segment.events import UnitJob
 from schemas import rle
 from tests import parity
 from tests.one_unit import segment_unit
+from tests.reference import Recordings, named_folder
 
+ROOT = Path(__file__).parents[2]
 SALTS = {"resnet50": "r1", "video_swin_t_p4w7": "s6"}
 SIZES: dict[str, dict[str, Any]] = {
     "ref-youtube-vos": {"short_side": 96},
@@ -44,15 +48,20 @@ PIXELS_OF_ONE = {"a2d": 49}  # by nearest sampling, one pixel of the model input
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1500)]
 
 
+VARIABLE = "RVOS_PUBLISHED_DIR"
+FOLDER = named_folder(VARIABLE, ROOT.parent / "shared/published")
+BACKBONES = sorted({*SALTS, *(path.name for path in FOLDER.glob("expected/*"))})
+
+
 @pytest.fixture(scope="module")
-def published(shared) -> Path:
-    return Path(os.environ.get("RVOS_PUBLISHED_DIR") or shared / "published")
+def published() -> Recordings:
+    return Recordings(FOLDER, may_lack=True)
 
 
-@pytest.fixture(scope="module", params=list(SALTS))
+@pytest.fixture(scope="module", params=BACKBONES)
 def backbone(request, published) -> str:
-    if not (published / "expected" / request.param).is_dir():
-        pytest.skip(f"REFERENCE DATA ABSENT: no {request.param} in {published}")
+    published / f"expected/{request.param}"  # skips without it
+    assert request.param in SALTS, f"the weights of {request.param} have an unknown salt; add it to SALTS"
     return request.param
 
 
@@ -78,13 +87,24 @@ def rvos(*words: object) -> None:
     assert result.exit_code == 0, result.output
 
 
-def benchmark(name: str, published: Path, weights: str, out: Path) -> Path:
-    root = published / "data" / ROOTS[name]
-    if not root.is_dir():
-        pytest.skip(f"REFERENCE DATA ABSENT: no {root}")
-    sizes = [word for key, size in SIZES[name].items() for word in (f"--{key.replace('_', '-')}", size)]
-    rvos("benchmark", name, root, "--checkpoint", weights, "--out", out, *sizes)
-    return out
+@pytest.fixture(scope="module")
+def benchmark(ray_session, published, backbone, weights, tmp_path_factory) -> Callable[[str], Path]:
+    """benchmark(NAME) -> the folder that `rvos benchmark NAME` filled, once for all tests of a backbone.
+
+    Ref-DAVIS17 with one backbone, since the rule of merging is behind the model and the data set is large; all on
+    request.
+    """
+
+    @cache
+    def run(name: str) -> Path:
+        if name == "ref-davis17" and backbone != "video_swin_t_p4w7" and VARIABLE not in os.environ:
+            pytest.skip(f"takes minutes: set {VARIABLE}={FOLDER} to run it with {backbone} too")
+        root, out = published / f"data/{ROOTS[name]}", tmp_path_factory.mktemp(name)
+        sizes = [word for key, size in SIZES[name].items() for word in (f"--{key.replace('_', '-')}", size)]
+        rvos("benchmark", name, root, "--checkpoint", weights, "--out", out, *sizes)
+        return out
+
+    return run
 
 
 def masks(run: Path) -> list[dict]:
@@ -147,9 +167,9 @@ def by_frame(row: dict) -> tuple:
     return row["video_id"], row["expression_id"], row["frame_name"]
 
 
-def test_ref_youtube_vos(ray_session, published, backbone, weights, tmp_path):
-    out = benchmark("ref-youtube-vos", published, weights, tmp_path)
-    expected = pq.read_table(published / "expected" / backbone / "ref-youtube-vos.parquet").to_pylist()
+def test_ref_youtube_vos(published, backbone, benchmark, weights):
+    expected = pq.read_table(published / f"expected/{backbone}/ref-youtube-vos.parquet").to_pylist()
+    out = benchmark("ref-youtube-vos")
     found = {by_frame(row): decoded(row) for row in masks(out / "run")}
     assert {by_frame(row) for row in expected} == set(found)
     wrong = {by_frame(row): decoded(row) != found[by_frame(row)] for row in expected}
@@ -157,9 +177,9 @@ def test_ref_youtube_vos(ray_session, published, backbone, weights, tmp_path):
     assert (out / "submission.zip").is_file()
 
 
-def test_a2d(ray_session, published, backbone, weights, tmp_path):
-    out = benchmark("a2d", published, weights, tmp_path)
-    recorded = json.loads((published / "expected" / backbone / "a2d.json").read_text())
+def test_a2d(published, backbone, benchmark, weights):
+    recorded = json.loads((published / f"expected/{backbone}/a2d.json").read_text())
+    out = benchmark("a2d")
 
     def by_candidate(row: dict) -> tuple:
         return row["video_id"], row["expression_id"], row["query"]
@@ -186,24 +206,33 @@ def test_a2d(ray_session, published, backbone, weights, tmp_path):
         assert overall[ours] == pytest.approx(recorded["metrics"][theirs], abs=1e-4), ours
 
 
-def test_ref_davis17(ray_session, published, backbone, weights, tmp_path):
-    """With one backbone, since the rule of merging is behind the model and the data set is large; all on request."""
-    if backbone != "video_swin_t_p4w7" and "RVOS_PUBLISHED_DIR" not in os.environ:
-        pytest.skip(f"takes minutes: set RVOS_PUBLISHED_DIR={published} to run it with {backbone} too")
-    out = benchmark("ref-davis17", published, weights, tmp_path)
+def test_masks_of_ref_davis17(published, backbone, benchmark, weights):
+    expected = pq.read_table(published / f"expected/{backbone}/ref-davis17.parquet").to_pylist()
+    out = benchmark("ref-davis17")
     found = {by_frame(row): decoded(row) for row in masks(out / "run")}
     wrong: dict[tuple, np.ndarray] = {}
-    for row in pq.read_table(published / "expected" / backbone / "ref-davis17.parquet").to_pylist():
+    for row in expected:
         annotator = int(str(row["annotator"])[-1])
         key = (row["video_id"], str(4 * (int(row["object_id"]) - 1) + annotator), row["frame_name"])
         wrong[key] = found.pop(key) != decoded(row)
     wrong |= found  # objects that their label maps do not show in a frame
     assert_rounding(wrong, "ref-davis17", out, weights, by_frame)
-    metrics = json.loads((published / "expected" / backbone / "ref-davis17_metrics.json").read_text())
+
+
+def test_metrics_of_ref_davis17(published, backbone, benchmark):
+    metrics = json.loads((published / f"expected/{backbone}/ref-davis17_metrics.json").read_text())
+    out = benchmark("ref-davis17")
     rows = {row["value"]: row for row in json.loads((out / "scores/summary.json").read_text())["by"]["annotator"]}
+    pairs = pq.read_table(out / "scores/scores.parquet").to_pylist()
+    values = {(row["video_id"], row["expression_id"], row["metric"]): row["value"] for row in pairs}
     for annotator in range(4):
-        names, values = (line.split(",") for line in metrics[f"anno_{annotator} global"])
-        wanted = dict(zip(names, map(float, values), strict=True))
+        (wanted,) = csv.DictReader(metrics[f"anno_{annotator} global"])
         row = rows[next(name for name in rows if str(name).endswith(str(annotator)))]
-        for theirs, ours in (("J&F-Mean", "J&F"), ("J-Mean", "J"), ("F-Mean", "F")):
-            assert row[ours] == pytest.approx(wanted[theirs], abs=1e-4), (annotator, ours)
+        for theirs, value in wanted.items():
+            ours = theirs.removesuffix("-Mean").replace("-R", "-r").replace("-D", "-d")
+            assert row[ours] == pytest.approx(float(value), abs=1e-4), (annotator, ours)
+        for wanted in csv.DictReader(metrics[f"anno_{annotator} per-sequence"]):
+            video, _, number = wanted["Sequence"].rpartition("_")
+            for metric in "JF":
+                found = values[video, str(4 * (int(number) - 1) + annotator), metric]
+                assert found == pytest.approx(float(wanted[f"{metric}-Mean"]), abs=1e-4), (annotator, wanted)
