@@ -52,7 +52,11 @@ from tests.moving_shapes import MovingScene
 from tests.one_unit import segment_unit
 
 WINDOW, OVERLAP = 36, 8
-WAYS = {f"--window {WINDOW}": 0, f"--window {WINDOW} --overlap {OVERLAP}": OVERLAP}
+WAYS = {
+    f"--window {WINDOW}": FrameOptions(window=WINDOW),
+    f"--window {WINDOW} --overlap {OVERLAP}": FrameOptions(window=WINDOW, overlap=OVERLAP),
+}
+MERGED = {"--rules ref-davis17": FrameOptions(window=WINDOW, exclusive=True)}  # two objects of one annotator
 HEIGHT, WIDTH = 96, 128
 
 # ------------------------------------------------------------------------------------------------------------ memory
@@ -64,8 +68,8 @@ def measure_memory(lengths: list[int]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         for length in lengths:
             write_long_video(video_path(folder, length), length)
-        for way, overlap in WAYS.items():
-            peaks = [peak_of_child(folder, length, overlap) for length in lengths]
+        for way in WAYS | MERGED:
+            peaks = [peak_of_child(folder, length, way) for length in lengths]
             yield f"| `{way}` | {' | '.join(f'{peak:.0f}' for peak in peaks)} | {peaks[-1] / peaks[0]:.3f} |"
 
 
@@ -79,24 +83,25 @@ def write_long_video(path: str, length: int) -> None:
     write_mp4(path, (scene.render(index)[0] for index in range(length)), fps=12)
 
 
-def peak_of_child(folder: str, length: int, overlap: int) -> float:
-    command = [sys.executable, __file__, "--child", folder, str(length), str(overlap)]
+def peak_of_child(folder: str, length: int, way: str) -> float:
+    command = [sys.executable, __file__, "--child", folder, str(length), way]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def child(folder: str, length: int, overlap: int) -> None:
-    """Segment one video and print the peak of resident memory, MB."""
+def child(folder: str, length: int, way: str) -> None:
+    """Segment two objects of one video and print the peak of resident memory, MB."""
     torch.set_num_threads(1)
-    row = {"video_id": "v", "video_uri": video_path(folder, length), "expression_id": "0", "expression": "the circle"}
+    row = {"video_id": "v", "video_uri": video_path(folder, length)}
+    objects = {"0": "the circle", "4": "the square"}
+    rows = [row | {"expression_id": number, "expression": text} for number, text in objects.items()]
     segmenter = load_segmenter(FOLDER, device="cpu", short_side=32)
-    segmented([row], segmenter, overlap, f"{folder}/{length}-{overlap}.parquet")
+    segmented(rows, segmenter, (WAYS | MERGED)[way], f"{folder}/{length}.parquet")
     peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
     print(int(peak) / 1024)
 
 
-def segmented(rows: list[dict], segmenter: Segmenter, overlap: int, out: str) -> str:
+def segmented(rows: list[dict], segmenter: Segmenter, options: FrameOptions, out: str) -> str:
     """Segment one unit as `rvos segment` does, in this process."""
-    options = FrameOptions(window=WINDOW, overlap=overlap)
     receipt = segment_unit(UnitJob(unit_id="unit", fingerprint="benchmark", uri=out, rows=rows), segmenter, options)
     if receipt.failed:
         raise SystemExit("\n".join(receipt.errors))
@@ -263,11 +268,11 @@ def measure_identity(scenes: int) -> Iterator[str]:
     yield "| --- |" + " --- |" * (2 * len(WAYS))
     for trap in TRAPS:
         with tempfile.TemporaryDirectory() as folder:
-            found = [identity_of(trap, scenes, overlap, folder) for overlap in WAYS.values()]
+            found = [identity_of(trap, scenes, options, folder) for options in WAYS.values()]
         yield f"| {trap.name} | {' | '.join(f'{100 * score:.1f} | {switches}' for score, switches in found)} |"
 
 
-def identity_of(trap: Trap, scenes: int, overlap: int, folder: str) -> tuple[float, int]:
+def identity_of(trap: Trap, scenes: int, options: FrameOptions, folder: str) -> tuple[float, int]:
     """Mean J&F, and how often in all the mask went over to the other object."""
     meetings = [Meeting(seed, trap) for seed in range(scenes)]
     frames = Path(folder, "frames")
@@ -278,7 +283,7 @@ def identity_of(trap: Trap, scenes: int, overlap: int, folder: str) -> tuple[flo
     rows = [common | {"video_id": f"scene-{i:03}", "expression": str(i)} for i in range(scenes)]
     model = cast(Any, SimulatedModel(meetings))
     segmenter = ReferFormerSegmenter(model, cast(Any, SceneNumber()), device="cpu", short_side=HEIGHT)
-    predictions = segmented(rows, segmenter, overlap, f"{folder}/{overlap}.parquet")
+    predictions = segmented(rows, segmenter, options, f"{folder}/{options.overlap}.parquet")
     truth = [row for i, one in enumerate(meetings) for row in annotation_rows(f"scene-{i:03}", one.masks)]
     annotations = write_rows(f"{folder}/annotations.parquet", truth, ANNOTATIONS)
     manifest = write_rows(f"{folder}/manifest.parquet", rows, MANIFEST)
@@ -287,7 +292,7 @@ def identity_of(trap: Trap, scenes: int, overlap: int, folder: str) -> tuple[flo
     for video, mask in zip(table["video_id"].to_pylist(), table["counts"].to_pylist(), strict=True):
         counts.setdefault(video, []).append(mask)
     switches = sum(switches_of(counts[f"scene-{i:03}"], one) for i, one in enumerate(meetings))
-    return j_and_f(predictions, annotations, manifest, f"{folder}/scores-{overlap}"), switches
+    return j_and_f(predictions, annotations, manifest, f"{folder}/scores-{options.overlap}"), switches
 
 
 def switches_of(counts: Iterable[bytes], meeting: Meeting) -> int:
@@ -321,9 +326,9 @@ def measure_real(videos: int) -> Iterator[str]:
         rows = [row | {"video_uri": storage.absolute(row["video_uri"], folder)} for row in rows]
         yield f"| bundled checkpoint, {len(rows)} pairs in {videos} videos of {FRAMES} frames | J&F |"
         yield "| --- | --- |"
-        for way, overlap in WAYS.items():
-            predictions = segmented(rows, segmenter, overlap, f"{folder}/{overlap}.parquet")
-            score = j_and_f(predictions, annotations, manifest, f"{folder}/scores-{overlap}")
+        for way, options in WAYS.items():
+            predictions = segmented(rows, segmenter, options, f"{folder}/{options.overlap}.parquet")
+            score = j_and_f(predictions, annotations, manifest, f"{folder}/scores-{options.overlap}")
             yield f"| `{way}` | {100 * score:.1f} |"
 
 
@@ -336,8 +341,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=3, help="one measured process (used by itself)")
     options = parser.parse_args()
     if options.child:
-        folder, length, overlap = options.child
-        child(folder, int(length), int(overlap))
+        folder, length, way = options.child
+        child(folder, int(length), way)
         return
     parts = {
         "memory": lambda: measure_memory(options.lengths),
