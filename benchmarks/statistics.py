@@ -1,33 +1,43 @@
 """How often the intervals, p-values and rankings of `rvos` hold what they say, on simulated scores.
 
-    python -m benchmarks.statistics [--repeats 2000]
+    python -m benchmarks.statistics [--repeats 2000] [--seed 0] [--part coverage changes boards cuts]
 
 (As a module: as a script, its folder would hide the standard library's `statistics`.) A set has V videos of 1 to 20
 pairs. Its pairs are drawn around a value of their video, from worlds whose true mean is known. Calibrations choose a
-cut of five signals on V labelled videos, and its precision is taken from 40,000 others. Seeds are fixed.
+cut of five signals on V labelled videos, and its precision is taken from 40,000 others. Each cell of a table has its
+own random numbers, which follow from the seed and the cell alone.
 """
 
 import argparse
 import functools
+import zlib
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.summary.inference import Inference
+from pipeline.evaluation.summary.inference import OF_DIFFERENCES, Inference
 from pipeline.evaluation.summary.protocol_mean import VideoSums
 from pipeline.evaluation.summary.ranking import pairwise_p
 from pipeline.selection.calibration import calibrate
 from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from schemas.errors import InputError
 
-VIDEOS = (5, 10, 30, 100)
+VIDEOS = (5, 10, 30, 100, 300)
+RANKED = VIDEOS[:-1]  # of leaderboards
 MOST_PAIRS = 20  # of a video
 AT_ONCE = 500  # sets drawn together
 MEANS = ("normal", "skewed", "near 1", "bimodal", "size-linked")
 LABELLED = (10, 20, 50, 100, 300)
 SIGNALS = {"weak": 0.6, "medium": 1.2, "strong": 2.4}  # how much of J&F is in the best signal
 GOOD = 0.7
-CHANGES = ("symmetric", "sparse", "heavy tails", "skewed", "lognormal")
+CHANGES = ("symmetric", "sparse", "heavy tails", "exponential", "gamma", "lognormal", "skewed", "mirrored", "rare")
+FEW = {"skewed": 0.1, "rare": 0.05}  # share of videos that change by far more than the others
+
+
+def generator(seed: int, *cell: object) -> np.random.Generator:
+    """Return the random numbers of one cell of a table."""
+    return np.random.default_rng([seed, zlib.crc32(repr(cell).encode())])
 
 
 def scores(rng: np.random.Generator, sizes: np.ndarray, world: str) -> np.ndarray:
@@ -64,9 +74,15 @@ def changes(rng: np.random.Generator, sizes: np.ndarray, world: str) -> np.ndarr
             return np.where(flips, rng.choice([-1, 1], shape) * rng.beta(6, 2, shape), 0.0)
         case "heavy tails":
             return 0.02 * rng.standard_t(2, by_video) + 0.02 * rng.standard_t(2, shape)
-        case "skewed":  # a tenth of the videos gets much worse
-            of_video = np.where(rng.random(by_video) < 0.1, -0.27, 0.03) + 0.01 * rng.standard_normal(by_video)
-            return of_video + 0.02 * rng.standard_normal(shape)
+        case "skewed" | "rare":  # few videos get much worse, all others a little better
+            share = FEW[world]
+            of_video = np.where(rng.random(by_video) < share, share - 1, share) * 0.3
+            return of_video + 0.01 * rng.standard_normal(by_video) + 0.02 * rng.standard_normal(shape)
+        case "mirrored":
+            return -changes(rng, sizes, "skewed")
+        case "exponential" | "gamma":
+            power = {"exponential": 1.0, "gamma": 0.2}[world]
+            return 0.05 * (power - rng.gamma(power, size=by_video)) + 0.02 * rng.standard_normal(shape)
         case "lognormal":
             of_video = 0.02 * (np.exp(1.5**2 / 2) - np.exp(1.5 * rng.standard_normal(by_video)))
             return of_video + 0.02 * rng.standard_normal(shape)
@@ -85,36 +101,39 @@ def sums(rng: np.random.Generator, draw, world: str, repeats: int, videos: int) 
     return VideoSums(*by_video)
 
 
-def coverage(world: str, videos: int, repeats: int) -> float:
+def coverage(world: str, videos: int, repeats: int, seed: int = 0) -> float:
     """Return the share of intervals that hold the true mean."""
-    true = sums(np.random.default_rng(7), scores, world, 500, 500)
+    true = sums(generator(0, world), scores, world, 500, 500)
     mean = true.totals.sum() / true.weights.sum()
-    drawn = sums(np.random.default_rng(videos), scores, world, repeats, videos)
+    drawn = sums(generator(seed, world, videos), scores, world, repeats, videos)
     low, high = Inference.of(drawn.means(), drawn.means_without(), drawn.shares(), drawn.videos()).interval()
     return float(np.mean((low <= mean) & (mean <= high)))
 
 
-def false_positives(world: str, videos: int, repeats: int) -> tuple[float, float]:
+def difference(drawn: VideoSums) -> Inference:
+    """Infer the changes as `rvos compare` does."""
+    means = drawn.means(), drawn.means_without(), drawn.shares(), drawn.videos()
+    return Inference.of(*means, lowest=-1.0, multiples=OF_DIFFERENCES)
+
+
+def false_positives(world: str, videos: int, repeats: int, seed: int = 0) -> tuple[float, float]:
     """Return the share of p below 0.05, and that of sets whose p and interval contradict each other."""
-    drawn = sums(np.random.default_rng(videos), changes, world, repeats, videos)
-    found = Inference.of(drawn.means(), drawn.means_without(), drawn.shares(), drawn.videos(), lowest=-1.0)
+    found = difference(sums(generator(seed, world, videos), changes, world, repeats, videos))
     p, (low, high) = found.p(), found.interval()
     return float(np.mean(p < 0.05)), float(np.mean((p < 0.05) != ((low > 0) | (high < 0))))
 
 
-def power_of_smallest(videos: int, repeats: int) -> float:
+def power_of_smallest(videos: int, repeats: int, seed: int = 0) -> float:
     """Return how often the change that `smallest` names is found, where it is the true one (symmetric changes)."""
-    drawn = sums(np.random.default_rng(videos), changes, "symmetric", repeats, videos)
-    found = Inference.of(drawn.means(), drawn.means_without(), drawn.shares(), drawn.videos(), lowest=-1.0)
-    shift = float(np.nanmedian(found.smallest()))
+    drawn = sums(generator(seed, "power", videos), changes, "symmetric", repeats, videos)
+    shift = float(np.nanmedian(difference(drawn).smallest()))
     moved = VideoSums(drawn.totals + shift * drawn.weights, drawn.weights)
-    again = Inference.of(moved.means(), moved.means_without(), moved.shares(), moved.videos(), lowest=-1.0)
-    return float(np.mean(again.p() < 0.05))
+    return float(np.mean(difference(moved).p() < 0.05))
 
 
-def false_claims(entries: int, videos: int, repeats: int) -> float:
+def false_claims(entries: int, videos: int, repeats: int, seed: int = 0) -> float:
     """Return the share of leaderboards of equal entries on which some pair has p below 0.05."""
-    rng, hits = np.random.default_rng(13), 0
+    rng, hits = generator(seed, "board", entries, videos), 0
     for _ in range(repeats):
         sizes = rng.integers(1, MOST_PAIRS + 1, videos).astype(np.float64)
         of_video = 0.5 + 0.05 * rng.standard_normal((videos, entries))
@@ -145,12 +164,12 @@ def labelled_pairs(rng: np.random.Generator, videos: int, strength: float) -> pd
 
 @functools.cache
 def other_pairs(strength: float) -> pd.DataFrame:
-    return labelled_pairs(np.random.default_rng(17), 40_000, strength)
+    return labelled_pairs(generator(0, strength), 40_000, strength)
 
 
-def calibrations(strength: float, wanted: float, videos: int, repeats: int) -> tuple[float, float]:
+def calibrations(strength: float, wanted: float, videos: int, repeats: int, seed: int = 0) -> tuple[float, float]:
     """Return the share of calibrations that offer a cut, and how many of the cuts have the precision elsewhere."""
-    rng, reached = np.random.default_rng(videos), []
+    rng, reached = generator(seed, strength, wanted, videos), []
     others = other_pairs(strength)
     for _ in range(repeats):
         try:
@@ -164,16 +183,46 @@ def calibrations(strength: float, wanted: float, videos: int, repeats: int) -> t
     return len(reached) / repeats, float(np.mean(reached)) if reached else float("nan")
 
 
-def calibration_cell(strength: float, wanted: float, videos: int, repeats: int) -> str:
-    offered, reached = calibrations(strength, wanted, videos, repeats)
+def calibration_cell(strength: float, wanted: float, videos: int, repeats: int, seed: int) -> str:
+    offered, reached = calibrations(strength, wanted, videos, repeats, seed)
     return f"{offered:.2f}, {'-' if reached != reached else f'{reached:.2f}'}"
 
 
-def table(title: str, rows: list[tuple[str, list[str]]], videos: tuple[int, ...] = VIDEOS) -> None:
+def table(title: str, rows: Iterable[tuple[str, Iterable[str]]], videos: tuple[int, ...] = VIDEOS) -> None:
+    """Print a table in Markdown, row by row."""
     print(f"\n| {title} | {' | '.join(f'{count} videos' for count in videos)} |")
     print(f"| --- |{' --- |' * len(videos)}")
     for name, cells in rows:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def print_coverage(repeats: int, seed: int) -> None:
+    rows = ((w, (f"{coverage(w, v, repeats, seed):.3f}" for v in VIDEOS)) for w in MEANS)
+    table("coverage of the 95 % interval", rows)
+
+
+def print_changes(repeats: int, seed: int) -> None:
+    claims = {world: [false_positives(world, count, repeats, seed) for count in VIDEOS] for world in CHANGES}
+    table("p < 0.05 without a change", [(w, [f"{p:.3f}" for p, _ in cells]) for w, cells in claims.items()])
+    table("p contradicts the interval", [(w, [f"{x:.3f}" for _, x in cells]) for w, cells in claims.items()])
+    table("power at `smallest`", [("symmetric", [f"{power_of_smallest(v, repeats, seed):.3f}" for v in VIDEOS])])
+
+
+def print_boards(repeats: int, seed: int) -> None:
+    rows = ((f"{k} entries", (f"{false_claims(k, v, repeats // 10, seed):.3f}" for v in RANKED)) for k in (2, 10, 20))
+    table("a false claim among equal entries", rows, RANKED)
+
+
+def print_cuts(repeats: int, seed: int) -> None:
+    kinds = [(name, strength, wanted) for wanted in (0.9, 0.8) for name, strength in SIGNALS.items()]
+    rows = (
+        (f"{name}, {wanted}", [calibration_cell(strength, wanted, v, repeats // 10, seed) for v in LABELLED])
+        for name, strength, wanted in kinds
+    )
+    table("calibrations with a cut, share of cuts that keep their precision", rows, LABELLED)
+
+
+PARTS = {"coverage": print_coverage, "changes": print_changes, "boards": print_boards, "cuts": print_cuts}
 
 
 def main() -> None:
@@ -181,20 +230,11 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=2000, help="simulated sets per cell; a tenth for leaderboards and calibrations"
     )
-    repeats = parser.parse_args().repeats
-    table("coverage of the 95 % interval", [(w, [f"{coverage(w, v, repeats):.3f}" for v in VIDEOS]) for w in MEANS])
-    claims = {world: [false_positives(world, count, repeats) for count in VIDEOS] for world in CHANGES}
-    table("p < 0.05 without a change", [(w, [f"{p:.3f}" for p, _ in cells]) for w, cells in claims.items()])
-    table("p contradicts the interval", [(w, [f"{x:.3f}" for _, x in cells]) for w, cells in claims.items()])
-    table("power at `smallest`", [("symmetric", [f"{power_of_smallest(v, repeats):.3f}" for v in VIDEOS])])
-    boards = [(k, [f"{false_claims(k, v, repeats // 10):.3f}" for v in VIDEOS]) for k in (2, 10, 20)]
-    table("a false claim among equal entries", [(f"{k} entries", cells) for k, cells in boards])
-    cuts = [
-        (f"{name}, {wanted}", [calibration_cell(strength, wanted, v, repeats // 10) for v in LABELLED])
-        for wanted in (0.9, 0.8)
-        for name, strength in SIGNALS.items()
-    ]
-    table("calibrations with a cut, share of cuts that keep their precision", cuts, LABELLED)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+    for part in options.part:
+        PARTS[part](options.repeats, options.seed)
 
 
 if __name__ == "__main__":

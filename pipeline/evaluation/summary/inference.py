@@ -8,7 +8,9 @@ distribution are made of it, and the less certain of the two counts:
 - t after Hall's transformation, which takes out the skewness (On the removal of skewness by transformation, 1992).
 
 Deviations are also taken with the sizes of the videos evened out, because a rare bad video that happens to have few
-pairs looks harmless. The degrees of freedom are those of the effective number of videos (Kish).
+pairs looks harmless. A difference is also judged with half as much skewness again: a set of videos shows less of it
+than there is, since it lacks most of the rare large changes. The degrees of freedom are those of the effective number
+of videos (Kish).
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ METHOD = (
     "95 % intervals and p by video: jackknife, the less certain of Student's t on the logit scale (Korn and Graubard, "
     "1999) and after Hall's transformation against skewness (1992)"
 )
+OF_MEANS, OF_DIFFERENCES = (1.0,), (1.0, 1.5)  # multiples of the observed skewness; the least certain counts
 METHOD_IN_SHORT = "by video: jackknife, the wider of logit t and Hall's t (1992)"
 LEAST_VIDEOS = 5  # with fewer, neither intervals nor tests hold what they say
 LEVEL = 0.05
@@ -33,7 +36,7 @@ class Inference:
 
     value: np.ndarray  # float64 [M]
     error: np.ndarray  # standard error
-    skewness: np.ndarray  # of the mean: that of the deviations, divided by the root of their number
+    skewness: np.ndarray  # [K, M] to allow for: that of the deviations, divided by the root of their number
     freedom: np.ndarray  # degrees of freedom
     videos: np.ndarray  # int [M]
     lowest: float | np.ndarray = 0.0
@@ -46,10 +49,11 @@ class Inference:
         shares: np.ndarray,
         videos: np.ndarray,
         lowest: float | np.ndarray = 0.0,
+        multiples: tuple[float, ...] = OF_MEANS,
     ) -> "Inference":
         """Infer from means [M], the means without each video [V, M], and the weights of the videos [V, M].
 
-        videos, int [M]: the number that counts, see `VideoSums.videos`.
+        videos, int [M]: the number that counts, see `VideoSums.videos`. multiples: of the skewness, to allow for.
         """
         there = shares > 0
         count = np.maximum(there.sum(axis=0), 2)
@@ -62,7 +66,7 @@ class Inference:
         return cls(
             value,
             np.sqrt(squares / (count * (count - 1))),
-            np.where(abs(skewness[1]) > abs(skewness[0]), skewness[1], skewness[0]),
+            np.multiply.outer(multiples, np.where(abs(skewness[1]) > abs(skewness[0]), skewness[1], skewness[0])),
             np.maximum(1 / np.maximum((shares**2).sum(axis=0), 1e-300) - 1, 0.1),
             videos,
             lowest,
@@ -73,10 +77,10 @@ class Inference:
         t = stdtrit(self.freedom, 1 - LEVEL / 2)
         ends = []
         for side, bound in ((-1, self.lowest), (1, 1.0)):
-            by_hall = self.value - self.error * self._from_hall(-side * t)
+            by_hall = side * (self.value - self.error * self._from_hall(-side * t))
             place, slope = self._logit()
             by_logit = self.lowest + (1 - self.lowest) * expit(place + side * t * slope * self.error)
-            end = side * np.maximum(side * by_hall, side * by_logit)
+            end = side * np.maximum(by_hall.max(axis=0), side * by_logit)
             end = np.where(self.error < _ALIKE, self._if_alike(bound), end)
             ends.append(np.where(self.videos < LEAST_VIDEOS, np.nan, np.clip(end, self.lowest, 1.0)))
         return ends[0], ends[1]
@@ -86,7 +90,7 @@ class Inference:
         error = np.maximum(self.error, _ALIKE)
         place, slope = self._logit()
         by_logit = (place - logit(-self.lowest / (1 - self.lowest))) / (slope * error)
-        least = np.minimum(abs(by_logit), abs(self._to_hall(self.value / error)))
+        least = np.minimum(abs(by_logit), abs(self._to_hall(self.value / error)).min(axis=0))
         p = 2 * stdtr(self.freedom, -least)
         p = np.where(self.error < _ALIKE, np.minimum(1.0, 2 * (1 + abs(self.value)) ** -self.videos), p)
         return np.where(self.videos < LEAST_VIDEOS, 1.0, p)
@@ -94,8 +98,8 @@ class Inference:
     def smallest(self) -> np.ndarray:
         """Return the true value [M] that such a set would tell from 0 in 80 of 100 cases; NaN if none up to 1."""
         t = stdtrit(self.freedom, 1 - LEVEL / 2)
-        bars = np.stack([t, self._from_hall(t), -self._from_hall(-t)]).max(axis=0)
-        found = (bars + stdtrit(self.freedom, POWER)) * self.error
+        bars = np.maximum(self._from_hall(t), -self._from_hall(-t)).max(axis=0)
+        found = (np.maximum(bars, t) + stdtrit(self.freedom, POWER)) * self.error
         alike = 1 / (LEVEL / 2) ** (1 / np.maximum(self.videos, 1)) - 1
         found = np.where(self.error < _ALIKE, alike, found)
         return np.where((self.videos < LEAST_VIDEOS) | ~(found <= 1), np.nan, found)

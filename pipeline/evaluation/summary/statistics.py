@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.summary.inference import Inference
+from pipeline.evaluation.summary.inference import OF_DIFFERENCES, Inference
 from pipeline.evaluation.summary.protocol_mean import VideoSums
 
 
@@ -75,6 +75,7 @@ def infer_differences(sums: VideoSums, first: np.ndarray, second: np.ndarray) ->
         (shares[:, second] + shares[:, first]) / 2,
         np.minimum(videos[second], videos[first]),
         lowest=-1.0,
+        multiples=OF_DIFFERENCES,
     )
 
 
