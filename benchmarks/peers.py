@@ -49,6 +49,32 @@ def compare_label_maps(protocol: str, cases: Sequence[dict], folder: Path) -> It
             yield f"{case['name']} {metric}", float(found.at[case["name"], metric]), case[protocol][metric]
 
 
+def compare_annotators(cases: Sequence[dict], folder: Path) -> Iterator[Comparison]:
+    """Compare means over the objects of each annotator: ref-davis17, whose score is the mean of these means."""
+    predictions, manifest = [], []
+    for case in cases:
+        _write_tree(folder / "truth" / case["name"], {f"{t:05d}": frame for t, frame in enumerate(case["truth"])})
+        of_truth = set(np.unique(case["truth"])) - {0, 255}
+        for annotator, frames in enumerate(case["pred"]):
+            for k in sorted(of_truth | (set(np.unique(frames)) - {0})):
+                pair = {"video_id": case["name"], "expression_id": str(4 * (int(k) - 1) + annotator)}
+                size = {"height": frames.shape[1], "width": frames.shape[2]}
+                masks = rle.encode(frames == k)
+                predictions += [pair | size | {"frame_index": t, "counts": one} for t, one in enumerate(masks)]
+                manifest.append(pair | {"video_uri": "/v", "expression": "x", "object_ids": [str(k)]})
+                manifest[-1]["annotator"] = str(annotator)
+    inputs = {name: str(folder / f"{name}.parquet") for name in ("predictions", "manifest")}
+    pq.write_table(pa.Table.from_pylist(predictions), inputs["predictions"])
+    pq.write_table(pa.Table.from_pylist(manifest), inputs["manifest"])
+    pairs = _evaluate("ref-davis17", folder, annotations=str(folder / "truth"), force=True, **inputs).pairs
+    found = pairs.groupby(["video_id", "annotator"])[list(LABEL_METRICS)].mean()
+    for case in cases:
+        for annotator, means in enumerate(case["ref-davis17"]):
+            for metric, value in means.items():
+                ours = float(found.at[(case["name"], str(annotator)), metric])
+                yield f"{case['name']} annotator {annotator} {metric}", ours, value
+
+
 def compare_frames(cases: Sequence[dict], folder: Path) -> Iterator[Comparison]:
     """Compare J and F of each object in each frame: vos-benchmark."""
     cases = [case for case in cases if "vos-benchmark" in case]
@@ -116,6 +142,7 @@ def compare_all(folder: Path) -> Iterator[tuple[str, list[Comparison]]]:
     labels, expressions = golden_cases("labels"), golden_cases("expression")
     for protocol in ("ref-davis17", "davis-semisupervised"):
         yield protocol, list(compare_label_maps(protocol, labels, folder / protocol))
+    yield "ref-davis17, four annotators", list(compare_annotators(golden_cases("annotators"), folder / "annotators"))
     yield "vos-benchmark", list(compare_frames(labels, folder / "frames"))
     for protocol in EXPRESSION_METRICS:
         yield protocol, list(compare_expressions(protocol, expressions, folder / protocol))

@@ -54,13 +54,13 @@ class RequestedPair:
     annotation_keys: tuple[str, ...]  # object or expression ids
     annotator: str | None
     frames: RequestedFrames
-    is_gap: bool = False  # its object is in no annotated frame, and counts all the same; `row` is negative
+    is_gap: bool = False  # its object is in no annotated frame, and counts all the same
 
     @classmethod
     def of_gap(
         cls, row: int, video: str, object_id: str, annotator: str | None, frames: RequestedFrames, *, by_object: bool
     ) -> "RequestedPair":
-        """Return the pair of an absent object. Unless pairs are by object, no prediction can be about it."""
+        """Return the pair of an absent object that none asks for; only with pairs by object it can be predicted."""
         expression_id = None if by_object else f"object {object_id}"
         return cls(row, video, expression_id, object_id, (object_id,), annotator, frames, is_gap=True)
 

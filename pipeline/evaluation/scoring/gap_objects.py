@@ -5,6 +5,7 @@ frame is an object that is absent throughout, for which nothing should be predic
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -25,24 +26,34 @@ def first_frame_objects(truth: pa.Table) -> dict[str, set[str]]:
     return {video: objects for video, (_, objects) in shown.items()}
 
 
-def gap_pairs(pairs: Sequence[RequestedPair], truth: pa.Table) -> list[RequestedPair]:
-    """Return a pair for each object that is missing, for each annotator that has pairs of its video."""
+def with_gap_pairs(pairs: Sequence[RequestedPair], truth: pa.Table) -> list[RequestedPair]:
+    """Return the pairs, with one for each object that is missing and each annotator that has pairs of its video.
+
+    A pair that asks for such an object is marked as one of it.
+    """
+    gaps = _gaps(truth)
+    marked = [replace(pair, is_gap=True) if pair.object_id in gaps.get(pair.video_id, ()) else pair for pair in pairs]
+    groups: dict[tuple[str, str | None], list[RequestedPair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.video_id, pair.annotator), []).append(pair)
+    added = []
+    for (video, annotator), group in groups.items():
+        requested = {object_id for pair in group for object_id in pair.annotation_keys}
+        by_object = group[0].expression_id is None
+        for object_id in sorted(gaps.get(video, set()) - requested, key=int):
+            row, frames = -1 - len(added), group[0].frames
+            added.append(RequestedPair.of_gap(row, video, object_id, annotator, frames, by_object=by_object))
+    return marked + added
+
+
+def _gaps(truth: pa.Table) -> dict[str, set[str]]:
+    """Return the ids below the highest one in the first frame that no frame shows, of videos whose ids are numbers."""
     annotated: dict[str, set[str]] = {}
     for video, object_id in zip(truth["video_id"].to_pylist(), truth["object_id"].to_pylist(), strict=True):
         annotated.setdefault(video, set()).add(object_id)
     firsts = first_frame_objects(truth)
-    groups: dict[tuple[str, str | None], RequestedPair] = {}
-    for pair in pairs:
-        groups.setdefault((pair.video_id, pair.annotator), pair)
-    requested = {(pair.video_id, object_id) for pair in pairs for object_id in pair.annotation_keys}
-    found = []
-    for (video, annotator), pair in groups.items():
-        shown = firsts.get(video, set())
-        highest = max(map(int, shown), default=0) if all(map(str.isdecimal, annotated.get(video, ()))) else 0
-        gaps = {str(number) for number in range(1, highest)} - annotated.get(video, set())
-        for object_id in sorted(gaps, key=int):
-            if (video, object_id) not in requested:
-                by_object = pair.expression_id is None
-                row = -1 - len(found)
-                found.append(RequestedPair.of_gap(row, video, object_id, annotator, pair.frames, by_object=by_object))
-    return found
+    return {
+        video: {str(number) for number in range(1, max(map(int, firsts[video]), default=0))} - ids
+        for video, ids in annotated.items()
+        if all(map(str.isdecimal, ids))
+    }

@@ -173,7 +173,7 @@ def _outcome(
     lost = np.array([frame.prediction < 0 for frame in match.frames], bool)
     if match.error is not None or (status == "failed" and match.predicted_as == pair.key):
         lost[:] = True
-    if pair.is_gap:  # nothing should be predicted, and nothing is
+    if pair.is_gap:  # nothing should be predicted, and nothing is missing
         lost[:] = False
     scored_zero = missing != "empty" or (protocol.missing_pair_scores_zero and bool(lost.all()))
     track = ObjectTrack.of(

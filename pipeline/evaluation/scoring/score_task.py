@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from pipeline.evaluation.metrics.pair_metrics import METRICS, iou32
 from pipeline.evaluation.protocols import MissingRule, Protocol
-from pipeline.evaluation.scoring.gap_objects import gap_pairs
+from pipeline.evaluation.scoring.gap_objects import with_gap_pairs
 from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES, object_size, shape_attributes
 from pipeline.evaluation.scoring.score_pairs import PairOutcome, score_pairs
@@ -74,7 +74,7 @@ class Scorer:
             pairs = [_with_annotator(pair) for pair in pairs]
         truth = self.truth.rows({pair.video_id for pair in pairs})
         if self.protocol.first_frame_objects and self.truth.key == "object_id":
-            pairs += gap_pairs(pairs, truth)
+            pairs = with_gap_pairs(pairs, truth)
         by_object = all(pair.expression_id is None for pair in pairs)
         all_labels = self.protocol.assigned and by_object  # label maps: all labels compete, annotated or not
         predictions = self.source.read_rows(row_groups_of(task), pairs, all_labels=all_labels)

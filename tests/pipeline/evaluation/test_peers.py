@@ -5,6 +5,7 @@ import pytest
 from benchmarks.peers import (
     EXPRESSION_METRICS,
     compare_all,
+    compare_annotators,
     compare_expressions,
     compare_samples,
     golden_cases,
@@ -25,6 +26,10 @@ def test_expressions(tmp_path, protocol):
 @pytest.mark.parametrize("protocol", ["a2d", "jhmdb"])
 def test_samples_with_candidates(tmp_path, protocol):
     check(list(compare_samples(protocol, sample_sets()[:10], tmp_path)))
+
+
+def test_several_annotators(tmp_path):
+    check(list(compare_annotators(golden_cases("annotators"), tmp_path)))
 
 
 @pytest.mark.slow
