@@ -151,6 +151,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         summary = _provenance(config, scorer) | summarise(counted, collected, scorer, groupings, extra)
         if "mAP" in protocol.metrics and all(len(candidates) < 2 for _, candidates in collected.samples):
             notes = [*notes, ONE_CANDIDATE]
+            summary["protocol_confirmed"] = False
         summary["warnings"] = [*notes, *summary["warnings"]]
         summary["only_in"] = only_on_one_side(scorer, scoring.annotated, predicted_videos)
         storage.commit(path, frame_scores, replace=True)
@@ -179,7 +180,7 @@ def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:
     return {
         "version": __version__,
         "protocol": scorer.protocol.name,
-        "protocol_confirmed": not scorer.protocol.unconfirmed,
+        "protocol_confirmed": scorer.protocol.confirmed,
         "missing_rule": scorer.missing,
         "predictions": predictions,
         "annotations": storage.absolute(config.annotations),

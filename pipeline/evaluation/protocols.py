@@ -6,7 +6,7 @@ To add a protocol, add an entry to the list. This module is data that `cli.py` i
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline.evaluation.rules import Rules
@@ -47,6 +47,11 @@ class Protocol:
     own: bool = False  # this project defines it, so there is no other definition to check against
     notes: tuple[str, ...] = ()
     rules: Rules | None = None  # of the published inference
+
+    @property
+    def confirmed(self) -> bool:
+        """True if the definition is that of published code, and was checked against it in all its parts."""
+        return not (self.own or self.unconfirmed)
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -153,6 +158,7 @@ _SENTENCES_RULES = Rules(
         "little; rvos gives those of batch 1",
     ),
 )
+_NOT_RECORDED = "no masks by the authors' scripts were there to compare with; those of a2d agree"
 
 _ALL = (
     Protocol(
@@ -242,13 +248,14 @@ _ALL = (
         present_frames=True,
         per_frame=True,
         notes=_IOU_NOTES,
-        rules=_SENTENCES_RULES,
+        rules=replace(_SENTENCES_RULES, notes=(*_SENTENCES_RULES.notes, _NOT_RECORDED)),
     ),
     Protocol(
         name="revos",
         title="ReVOS",
         source="VISA, metric functions of its evaluation",
         metrics=("J&F", "J", "F", "A", "R"),
+        unconfirmed="A and R, which the published script computes in 8-bit arithmetic; J and F are checked",
         mean_over="type_id",
         mean_of=(0, 1),
         notes=(

@@ -27,6 +27,21 @@ def test_explained_in_80_columns_and_in_the_documentation(protocol):
     assert ("not confirmed" in text) == bool(protocol.unconfirmed)
 
 
+def test_checked_is_said_of_what_a_run_can_give():
+    """MeViS: N-acc by another definition; ReVOS: 8-bit arithmetic; the server of Ref-YouTube-VOS is not public."""
+    found = {name: dict(protocol.parts()).get("definition", "none") for name, protocol in PROTOCOLS.items()}
+    checked = {name for name, text in found.items() if text.startswith("checked against published code")}
+    assert checked == {"davis-semisupervised", "ref-davis17", "a2d", "jhmdb", "long-rvos"}
+    assert {name for name, text in found.items() if text.startswith("not confirmed: ")} == set(found) - checked - {
+        name for name, protocol in PROTOCOLS.items() if protocol.own
+    }
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.confirmed == (name in checked)
+        if protocol.rules and protocol.confirmed:
+            assert found[name].endswith("; the masks of a run are the published ones only by the rules below")
+        assert ("confirmed" in protocol.explain()) == (found[name].startswith("not confirmed"))
+
+
 def test_metrics_are_known():
     known = {"J&F", "mAP", *METRICS}
     assert all(set(protocol.metrics) <= known for protocol in PROTOCOLS.values())
