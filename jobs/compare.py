@@ -24,7 +24,7 @@ from schemas.errors import InputError
 CHANGED_PAIRS = 10  # listed in each direction
 PRINTED_PAIRS = 3
 VALUE_COLUMNS = 24
-RARE = 0.1  # share of a kind of video that a set should not lack
+RARE = 0.05  # share of a kind of video that a set should not lack
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,14 +161,16 @@ def _difference(protocol: Protocol, rows: pd.DataFrame) -> dict:
 
 def _cautions(comparisons: Sequence[dict]) -> list[str]:
     """Return notes on what so few videos cannot show."""
+    rows = [row for one in comparisons for row in (one, *(row for group in one["by"].values() for row in group))]
     fewest = min(comparison["videos"] for comparison in comparisons)
-    lacking = (1 - RARE) ** fewest
+    tested = min((row["videos"] for row in rows if row["low"] is not None), default=fewest)
+    lacking = (1 - RARE) ** tested
     found = []
     if fewest < LEAST_VIDEOS:
         found.append(f"{fewest} videos cannot show a change; {LEAST_VIDEOS} are the least for an interval and a test")
-    elif lacking > LEVEL:
+    if tested >= LEAST_VIDEOS and lacking > LEVEL:
         found.append(
-            f"p and interval are too sure if a few videos change by far more than the others: a set of {fewest} videos "
+            f"p and interval are too sure if a few videos change by far more than the others: a set of {tested} videos "
             f"has none of a kind that is one in {1 / RARE:.0f} with probability {lacking:.2f}"
         )
     groups = {name for one in comparisons for name, rows in one["by"].items() for row in rows if row["low"] is None}

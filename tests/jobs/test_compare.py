@@ -57,6 +57,11 @@ def test_what_changed_and_what_did_not(folders):
     assert json.loads(json.dumps(found.to_json())) == found.to_json()
 
 
+def test_a_set_that_may_lack_a_kind_of_video_says_so(folders):
+    (note,) = compare.run(CompareConfig(scores=tuple(folders))).warnings
+    assert "a set of 40 videos has none of a kind that is one in 20 with probability 0.13" in note
+
+
 def test_pairs_that_only_one_side_has_are_counted(folders, tmp_path):
     rows = pd.DataFrame({"video_id": ["v00", "new"], "expression_id": ["0", "0"], "J&F": [0.5, 0.5], "size": "large"})
     save(tmp_path / "d", rows.assign(object_id=None, annotator=None))
