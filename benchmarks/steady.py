@@ -65,6 +65,7 @@ class SleepingSegmenter:
     """Sleeps as long as a GPU of this pace would compute. Prepares frames as the real segmenter does."""
 
     max_tokens = 512
+    lookahead = None
 
     def __init__(self, pace: float, short_side: int):
         self.seconds_per_frame = 1 / pace if pace else 0.0

@@ -22,7 +22,10 @@ class InferenceRules:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Position of a window in its video where windows share frames. Positions count the chosen frames from 0."""
+    """Position of a window in its video, where windows share frames or the model follows objects through them.
+
+    Positions count the chosen frames from 0.
+    """
 
     start: int  # position of the window's first frame
     final: int  # later windows start here or further on: frames before it are complete after this window
@@ -36,16 +39,17 @@ class Segmentation:
     masks: np.ndarray  # bool [K, H, W]; each frame column by column in memory, as run lengths are counted
     scores: np.ndarray  # float32 [K], probability that the object is present in the frame
     boxes: np.ndarray  # float32 [K, 4], x, y, w, h in pixels of the displayed frame
-    query: int  # number of the candidate that was chosen for the whole window
+    query: int | None  # number of the candidate that was chosen for the whole window; None: there is nothing to choose
     margin: float | None  # its score in the window minus that of the best other candidate; None with one candidate
     finite: bool  # False: the model's output overflowed or is NaN, and the masks are unusable
     track: object | None = None  # with an `Overlap`: state of the family for the next window, opaque to the pipeline
     others: tuple["Segmentation", ...] = ()  # with `InferenceRules.all_candidates`: those that were not chosen
+    follows: bool = False  # True: earlier windows took part in the answer, not only this one
 
     @property
     def candidates(self) -> list["Segmentation"]:
         """All candidates, in order of their numbers."""
-        return sorted((self, *self.others), key=lambda candidate: candidate.query)
+        return sorted((self, *self.others), key=lambda candidate: candidate.query or 0)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,16 @@ class Segmenter(Protocol):
     @property
     def max_tokens(self) -> int:
         """Length of the longest expression that the model takes, as `count_tokens` counts."""
+        ...
+
+    @property
+    def lookahead(self) -> int | None:
+        """None: each window is segmented on its own. A number: the model follows objects from frame to frame.
+
+        Such a follower is shown every window of a video, in order and with an `Overlap`, also those without a frame to
+        output. Consecutive windows share `lookahead` frames or more: so many later frames may change the masks of a
+        frame. A call must not change the tracks that it gets, since it is repeated when memory is full.
+        """
         ...
 
     def count_tokens(self, expression: str) -> int:
@@ -88,9 +102,10 @@ class Segmenter(Protocol):
 
         frames: one window, each frame as `prepare` returned it.
         size: height and width of the displayed video.
-        keep: positions in the window to output; None for all. The other frames are context.
-        overlap: position of the window where windows share frames. The result then holds only the kept frames before
-        `overlap.final`; the others follow with the next window, which needs `Segmentation.track`.
+        keep: positions in the window to output; None for all, none only for a follower. The other frames are context.
+        overlap: position of the window where windows share frames, and always for a follower. The result then holds
+        only the kept frames before `overlap.final`; the others follow with the next window, which needs
+        `Segmentation.track`.
         exclusive: lengths of consecutive groups of expressions. Within a group, a pixel belongs to the most probable
         object only, and to the first of equal ones. Empty: the masks of different expressions may overlap.
 

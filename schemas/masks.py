@@ -35,10 +35,10 @@ PREDICTIONS = pa.schema(
         pa.field("score", pa.float32()),  # of this frame, 0..1
         pa.field("box", pa.list_(pa.float32(), 4)),  # x, y, w, h in pixels
         pa.field("pair_score", pa.float32()),  # mean of the frame scores
-        pa.field("query", pa.int32()),  # chosen in this frame's window, of several in the last one
+        pa.field("query", pa.int32()),  # chosen in this frame's window, of several in the last; null: no choice
         pa.field("chosen", pa.bool_()),  # false: another candidate (--candidates all); null counts as true
         pa.field("margin", pa.float32()),  # of that query over the best other one, -1..1; null without another one
-        pa.field("window", pa.int32()),  # frames that the model saw at once, this one among them
+        pa.field("window", pa.int32()),  # frames that the model saw at once, this one among them; null: all so far
         pa.field("status", pa.string()),  # one of schemas.errors.STATUSES
         pa.field("error", pa.string()),
     ],

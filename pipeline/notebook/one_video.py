@@ -124,7 +124,8 @@ class Model:
                     if pair.failure:
                         raise InputError(f"expression {pair.row['expression'][:SHOWN]!r}: {': '.join(pair.failure)}")
 
-        ModelStage(self._segmenter, take).run(read_windows(clips, options, self._segmenter.prepare, read))
+        windows = read_windows(clips, options.of(self._segmenter), self._segmenter.prepare, read)
+        ModelStage(self._segmenter, take).run(windows)
         return [VideoMasks.of(text, video, found) for text, found in zip(texts, answers, strict=True)]
 
 

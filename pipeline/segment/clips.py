@@ -3,13 +3,14 @@
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.segmenter import Segmenter
 from pipeline.io.manifest import row_problems
 from pipeline.segment.exclusive import group_of, spread_problems
 from pipeline.video import Frame, LastFile, Selection, read_frames
@@ -31,6 +32,13 @@ class FrameOptions:
     allow_short: bool = False
     context: bool = False  # every pair has one target frame, in the middle of `window` frames
     exclusive: bool = False  # the masks of one annotator exclude each other
+    follows: bool = False  # each window has its position in the video
+
+    def of(self, segmenter: Segmenter) -> "FrameOptions":
+        """Return the options with what a follower needs: positions, and as many shared frames as it looks ahead."""
+        if segmenter.lookahead is None:
+            return self
+        return replace(self, follows=True, overlap=max(self.overlap, segmenter.lookahead))
 
 
 @dataclass(slots=True)
@@ -66,8 +74,8 @@ class Window:
     frames: list[np.ndarray] = field(default_factory=list)  # uint8 [h, w, 3], prepared for the model
     size: tuple[int, int] = (0, 0)  # displayed height and width
     seconds: float = 0.0  # to decode and resize the frames that no earlier window has
-    start: int = 0  # position of the first frame among those of the clip; 0 without overlap
-    final: int | None = None  # no later window has a frame before this position; None without overlap
+    start: int = 0  # position of the first frame among those of the clip; 0 if windows stand alone
+    final: int | None = None  # no later window has a frame before this position; None if windows stand alone
 
 
 @dataclass(slots=True)
@@ -129,7 +137,11 @@ def read_windows(
             error, started = None, time.perf_counter()
             windows = _cut(clip, options, prepare, partial(read, copy=copy))
             try:
-                for window in _set_final(windows) if options.overlap else windows:
+                if options.overlap:
+                    windows = _set_final(windows)
+                elif options.follows:
+                    windows = _set_position(windows)
+                for window in windows:
                     yield _with_context(window, options.window) if options.context else window
                     started = time.perf_counter()
             except MediaError as media_error:
@@ -199,6 +211,15 @@ def _set_final(windows: Iterator[Window]) -> Iterator[Window]:
         window.final = following.start if following else window.start + len(window.frames)
         yield window
         window = following
+
+
+def _set_position(windows: Iterator[Window]) -> Iterator[Window]:
+    """Yield windows that share no frames, with their positions."""
+    position = 0
+    for window in windows:
+        window.start, window.final = position, position + len(window.frames)
+        position = window.final
+        yield window
 
 
 def _with_context(window: Window, length: int | None) -> Window:

@@ -25,7 +25,7 @@ def decode_units(
     Raises StorageError if this machine, not a video, is the likely cause of missing videos; ProcessError if the decoder
     raises an unexpected error.
     """
-    reachable = Reachable()
+    reachable, options = Reachable(), options.of(segmenter)
     for job in jobs:
         clips, bad = split_rows(job.rows, options)
         failed = [(row, "bad_row", problem) for row, problem in bad]

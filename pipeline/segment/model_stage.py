@@ -84,7 +84,8 @@ class ModelStage:
                 self._hand_on(event)
             case Control(attempt, seconds):
                 frames, ends = [self.segmenter.prepare(CONTROL_FRAME)], time.monotonic() + seconds
-                list(self.segmenter.segment(frames, CONTROL_FRAME.shape[:2], ["a shape"]))
+                overlap = None if self.segmenter.lookahead is None else Overlap(0, 1, [None])
+                list(self.segmenter.segment(frames, CONTROL_FRAME.shape[:2], ["a shape"], None, overlap))
                 time.sleep(max(0.0, ends - time.monotonic()))
                 self._hand_on(AttemptEnd(attempt))
             case AttemptStart(attempt):
@@ -130,13 +131,16 @@ class ModelStage:
         return pairs
 
     def _segment(self, window: Window) -> None:
-        """Segment the pairs that want the same frames of the window together."""
+        """Segment the pairs that want the same frames of the window together.
+
+        A follower also sees the windows of which no frame is wanted.
+        """
         share_failures(self.pairs)
         groups: dict[tuple[int, ...], list[PairState]] = {}
         distinct = [i for i, index in enumerate(window.indices) if not i or index != window.indices[i - 1]]
         for pair, targets in zip(self.pairs, window.clip.targets, strict=True):
             kept = tuple(i for i in distinct if targets is None or window.names[i] in targets)
-            if kept and not pair.failure:
+            if (kept or self.segmenter.lookahead is not None) and not pair.failure:
                 groups.setdefault(kept, []).append(pair)
         for kept, group in groups.items():
             self._segment_group(window, kept, group)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from model.errors import FastModeError
-from model.segmenter import CheckpointInfo, Segmenter
+from model.segmenter import CheckpointInfo, Overlap, Segmenter
 from pipeline.runs.plan import PlanSize
 from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
@@ -141,6 +141,9 @@ def _time_answer(segmenter: Segmenter, window: Window, expressions: int) -> tupl
     """Seconds for the clip's first expression and others as long, and the rows (PREDICTIONS) of the first."""
     row, started = window.clip.pairs[0], time.perf_counter()
     sentences = [row["expression"] + "." * number for number in range(expressions)]
-    answers = segmenter.segment(window.frames, window.size, sentences)
+    overlap = None
+    if segmenter.lookahead is not None:
+        overlap = Overlap(0, len(window.frames), [None] * expressions)
+    answers = segmenter.segment(window.frames, window.size, sentences, overlap=overlap)
     first, *_ = [frame_rows(window, range(len(window.frames)), answer) for answer in answers]
     return time.perf_counter() - started, pair_rows(pa.table(first, schema=FRAME_ROWS), row, 0.5)

@@ -91,7 +91,7 @@ def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict
         "query": [found.query] * count,
         "chosen": [True] * count,
         "margin": [found.margin] * count,
-        "window": [len(window.frames)] * count,
+        "window": [None if found.follows else len(window.frames)] * count,
     }
 
 

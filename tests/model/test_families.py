@@ -25,6 +25,7 @@ class Brightness:
     """A family without weights: the object is every pixel brighter than the threshold."""
 
     max_tokens = 3
+    lookahead = None
 
     def __init__(self, threshold: float):
         self.threshold = threshold

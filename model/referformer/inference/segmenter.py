@@ -55,6 +55,8 @@ class Answer(NamedTuple):
 class ReferFormerSegmenter:
     """A `Segmenter` that runs ReferFormer; not thread-safe, except `prepare` and `count_tokens`."""
 
+    lookahead = None
+
     def __init__(
         self,
         model: ReferFormer,

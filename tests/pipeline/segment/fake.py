@@ -18,6 +18,7 @@ class FakeSegmenter:
     """Marks the left half of every frame. The expression selects how to fail; a track names its window."""
 
     max_tokens = 512
+    lookahead = None
 
     def __init__(self):
         self.calls, self.overlaps = [], []
