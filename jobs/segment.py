@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs import check
 from jobs.config.segment import NO_RULES, SegmentConfig
-from jobs.segment_options import frame_options, inference_rules, model_options, plan_options
+from jobs.segment_options import checkpoint_of, frame_options, inference_rules, model_options, plan_options
 from jobs.segment_result import SegmentResult
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
@@ -45,6 +45,7 @@ from schemas.errors import InfrastructureError, InputError
 from schemas.shown import without_secrets
 from schemas.version import MASKS_VERSION, __version__
 
+TOY = "--checkpoint is not given: segmenting with the bundled one, which knows simple coloured shapes, not the world"
 CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
 RECORDED_PACKAGES = ("av", "decord2", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
@@ -126,8 +127,8 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
     the_run = Run.open(folder) if exists else Run(folder, fingerprint)
     if config.strict or config.rebase or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
-        paths = ("manifest", "run") if config.is_bundled else ("manifest", "run", "checkpoint")
-        absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in paths}
+        absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in ("manifest", "run")}
+        absolute["checkpoint"] = without_secrets(checkpoint_of(config))
         versions = {"python": platform.python_version(), "refervos": __version__}
         record = {  # enough to repeat the run
             "config": {**asdict(config), **absolute},
@@ -168,9 +169,10 @@ def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[s
     folder = storage.absolute(config.run)
     try:
         return folder, Run.exists(folder, fingerprint, inputs)
-    except OtherRunError:
+    except OtherRunError as error:
         if config.new_run is None:
-            raise
+            question = "" if config.checkpoint else ". Did you forget --checkpoint?"
+            raise OtherRunError(f"{error}{question}") from None
     folder = storage.absolute(config.new_run)
     return folder, Run.exists(folder, fingerprint, inputs)
 
@@ -178,7 +180,9 @@ def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[s
 def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
     """Check the checkpoint. Returns the inputs of the fingerprint by name, the fingerprint, and the checkpoint's
     properties. Raises InputError."""
-    checkpoint = read_checkpoint_info(config.checkpoint)
+    if config.checkpoint is None:
+        echo(TOY, err=True)
+    checkpoint = read_checkpoint_info(checkpoint_of(config))
     short_side = config.short_side or checkpoint.short_side
     if config.max_size is not None and config.max_size < short_side:
         raise InputError(f"--max-size {config.max_size} is below --short-side {short_side}")

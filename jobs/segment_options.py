@@ -33,7 +33,7 @@ def plan_options(config: SegmentConfig) -> PlanOptions:
 
 def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
     return ModelOptions(
-        checkpoint=BUNDLED if config.is_bundled else storage.absolute(config.checkpoint),
+        checkpoint=checkpoint_of(config),
         device=config.device,
         threads=threads,
         short_side=config.short_side,
@@ -43,6 +43,11 @@ def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
         compiled=config.compile,
         rules=inference_rules(config),
     )
+
+
+def checkpoint_of(config: SegmentConfig) -> str:
+    """Return the URI of the checkpoint, or BUNDLED."""
+    return storage.absolute(config.checkpoint) if config.checkpoint not in (None, BUNDLED) else BUNDLED
 
 
 def inference_rules(config: SegmentConfig) -> InferenceRules:

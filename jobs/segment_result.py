@@ -64,5 +64,5 @@ class SegmentResult(JobResult):
         if len(self.made_with) > 1:
             lines.append(f"mixed   {mixed_text(self.made_with)}")
         if self.is_bundled:
-            lines.append(f"note    {NOTE}")
+            lines.insert(0, f"note    {NOTE}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])

@@ -19,13 +19,13 @@ class RunOptions(MediaOptions):
         heading="What to segment",
         help="Take every N-th frame of the videos, except for rows with frames or frame_indices.",
     )
-    checkpoint: str = option(
-        default=BUNDLED,
+    checkpoint: str | None = option(
+        default=None,
         is_path=True,
         names=(BUNDLED,),
         heading="Model",
         help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled "
-        "checkpoint, which knows simple coloured shapes only.",
+        "checkpoint, which knows simple coloured shapes only.  [default: tiny, if all is on this machine]",
     )
     precision: str = option(
         default="fp32",

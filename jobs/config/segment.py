@@ -8,6 +8,7 @@ from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
 from pipeline.evaluation.rules import Rules
 from schemas.errors import FAILURES, InputError
+from schemas.uri import scheme_of
 
 NO_RULES = Rules(source="", window="36", short_side=None)  # the defaults of a run
 ACTORS = re.compile(r"[1-9]\d{0,4}(:[1-9]\d{0,4})?")
@@ -127,6 +128,12 @@ class SegmentConfig(RunOptions):
     )
 
     def __post_init__(self) -> None:
+        is_here = self.address == "local" and {scheme_of(self.manifest), scheme_of(self.run)} <= {"", "file"}
+        if self.checkpoint is None and not is_here:
+            raise InputError(
+                "--checkpoint is missing. Give the folder of your model; or --checkpoint tiny, if you mean the bundled "
+                "checkpoint, which knows simple coloured shapes only"
+            )
         for name in ("window", "short_side", "max_size", "candidates"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.published, name))
@@ -203,7 +210,7 @@ class SegmentConfig(RunOptions):
     @property
     def is_bundled(self) -> bool:
         """True if the bundled checkpoint is used."""
-        return self.checkpoint == BUNDLED
+        return self.checkpoint in (None, BUNDLED)
 
     @property
     def pool_size(self) -> list[int]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from jobs.config.options import Option
 from jobs.terminal.commands import ConfigCommand
+from schemas.errors import InputError
 from schemas.uri import parse, scheme_of
 
 
@@ -28,6 +30,7 @@ def canonical_command(group: click.Group, words: Sequence[str]) -> tuple[str, ..
         command = command.commands[name]
     with command.make_context(f"rvos {' '.join(names)}", rest) as context:
         declared = command.declared if isinstance(command, ConfigCommand) else {}
+        _require_valid(command, context.params)
         arguments, options = [], {}
         for param in command.params:
             name = param.name or ""
@@ -40,6 +43,16 @@ def canonical_command(group: click.Group, words: Sequence[str]) -> tuple[str, ..
             elif name == "address":
                 options["--address"] = ["--address", "auto"]
     return (*names, *arguments, *(word for _, words_of in sorted(options.items()) for word in words_of))
+
+
+def _require_valid(command: click.Command, values: dict[str, Any]) -> None:
+    """Raise click.UsageError for options that the job would refuse on a cluster."""
+    if isinstance(command, ConfigCommand):
+        values = {name: values[name] for name in command.declared} | {"address": "auto"}
+        try:
+            command.config(**{name: value for name, value in values.items() if name in command.declared})
+        except InputError as error:
+            raise click.UsageError(str(error)) from None
 
 
 def _words(param: click.Parameter, value: object, option: Option) -> Iterator[str]:

@@ -7,6 +7,7 @@ count too.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
@@ -16,6 +17,7 @@ from schemas.json_text import parse_object
 from schemas.shown import shown_json
 
 DOCUMENT = "_export.json"
+HASH = re.compile("[0-9a-f]{32,64}")
 PROGRESS = ("complete", "counts")  # keys of DOCUMENT that are not inputs
 
 
@@ -63,7 +65,12 @@ def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
 def differences(before: dict, now: dict) -> str:
     """List the options that differ: "window: '36', now '12'"."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return ", ".join(f"{name}: {before.get(name)!r}, now {now.get(name)!r}" for name in names)
+    return ", ".join(f"{name}: {_short(before.get(name))}, now {_short(now.get(name))}" for name in names)
+
+
+def _short(value: object) -> str:
+    """Return a value as text; of a hash only its first digits."""
+    return f"{value[:8]}..." if isinstance(value, str) and HASH.fullmatch(value) else repr(value)
 
 
 def claim(out: str, inputs: dict) -> None:
