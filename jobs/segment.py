@@ -19,6 +19,7 @@ from jobs.segment_options import checkpoint_of, frame_options, inference_rules, 
 from jobs.segment_result import SegmentResult
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
+from model.bundled import BUNDLED
 from model.segmenter import CheckpointInfo
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
@@ -182,7 +183,7 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
     properties. Raises InputError."""
     if config.checkpoint is None:
         echo(TOY, err=True)
-    checkpoint = read_checkpoint_info(checkpoint_of(config))
+    checkpoint = read_checkpoint_info(config.checkpoint or BUNDLED)
     short_side = config.short_side or checkpoint.short_side
     if config.max_size is not None and config.max_size < short_side:
         raise InputError(f"--max-size {config.max_size} is below --short-side {short_side}")

@@ -157,3 +157,8 @@ def test_the_image_runs_as_a_user():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     assert [line for line in lines if line.startswith("USER")] == ["USER ray"]
     assert "--uid 1000" in "".join(lines)
+
+
+def test_a_job_with_failed_pairs_starts_no_second_cluster():
+    job = yaml.safe_load((ROOT / "docs/rayjob.yaml").read_text())
+    assert job["spec"]["backoffLimit"] == 0
