@@ -6,8 +6,9 @@
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
+# openssh-client and rsync are for `ray up`, procps for Ray; the probes and submitters of KubeRay call wget.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends openssh-client procps rsync \
+ && apt-get install -y --no-install-recommends openssh-client procps rsync wget \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/refervos

@@ -11,6 +11,8 @@ from jobs import audit, check, evaluate, report, segment
 from jobs.config.demo import DemoConfig
 from jobs.result import JobResult
 from jobs.segment_result import SegmentResult
+from jobs.terminal.output import echo
+from model.bundled import BUNDLED, NOTE
 from pipeline.datasets.synthetic.shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.run_pictures import draw_run
@@ -74,6 +76,8 @@ def run(config: DemoConfig) -> DemoResult:
     Raises InputError if the folder is not empty and not of an earlier demo, or for a video, sentence or checkpoint that
     cannot be used; then the earlier demo is still there.
     """
+    if config.checkpoint is None:
+        echo(NOTE, err=True)
     rows = [] if config.video is None else _rows_of(config.video, config.expression)
     if rows:
         _require_usable(rows, config)
@@ -88,7 +92,7 @@ def run(config: DemoConfig) -> DemoResult:
         manifest, annotations = write_rows(storage.join(out, "manifest.parquet"), rows, MANIFEST), None
     else:
         manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
-    options = {"checkpoint": config.checkpoint, "allow_local": bool(rows)}
+    options = {"checkpoint": config.checkpoint or BUNDLED, "allow_local": bool(rows)}
     segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run"), **options))
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
     scored = reported = None
@@ -135,6 +139,6 @@ def _require_usable(rows: list[dict], config: DemoConfig) -> None:
     """Raise InputError for whatever would make an error row: the whole video is decoded."""
     with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
         manifest = write_rows(f"{folder}/manifest.parquet", rows, MANIFEST)
-        found = check.run(check.CheckConfig(manifest=manifest, checkpoint=config.checkpoint, decode=True)).findings
+        found = check.run(check.CheckConfig(manifest=manifest, checkpoint=config.checkpoint or BUNDLED, decode=True)).findings
     if found:
         raise InputError(f"--video {config.video}: {found[0].problem}")

@@ -19,7 +19,7 @@ from jobs.segment_options import checkpoint_of, frame_options, inference_rules, 
 from jobs.segment_result import SegmentResult
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
-from model.bundled import BUNDLED
+from model.bundled import BUNDLED, NOTE
 from model.segmenter import CheckpointInfo
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
@@ -46,7 +46,6 @@ from schemas.errors import InfrastructureError, InputError
 from schemas.shown import without_secrets
 from schemas.version import MASKS_VERSION, __version__
 
-TOY = "--checkpoint is not given: segmenting with the bundled one, which knows simple coloured shapes, not the world"
 CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
 RECORDED_PACKAGES = ("av", "decord2", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
@@ -182,7 +181,7 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
     """Check the checkpoint. Returns the inputs of the fingerprint by name, the fingerprint, and the checkpoint's
     properties. Raises InputError."""
     if config.checkpoint is None:
-        echo(TOY, err=True)
+        echo(NOTE, err=True)
     checkpoint = read_checkpoint_info(config.checkpoint or BUNDLED)
     short_side = config.short_side or checkpoint.short_side
     if config.max_size is not None and config.max_size < short_side:

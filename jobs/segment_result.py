@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field
 
 from jobs.result import JobResult
 from jobs.terminal.progress import clock
-from model.bundled import NOTE
 from pipeline.runs.commit import SECONDS, mixed_text
 from pipeline.segment.bottleneck import Bottleneck
 
@@ -63,6 +62,4 @@ class SegmentResult(JobResult):
             lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
         if len(self.made_with) > 1:
             lines.append(f"mixed   {mixed_text(self.made_with)}")
-        if self.is_bundled:
-            lines.insert(0, f"note    {NOTE}")
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])

@@ -4,4 +4,4 @@ from pathlib import Path
 
 BUNDLED = "tiny"  # accepted wherever a checkpoint folder is named
 FOLDER = Path(__file__).parent / BUNDLED
-NOTE = "the bundled checkpoint knows simple coloured shapes, not the world; choose another with --checkpoint"
+NOTE = "no --checkpoint is given; the bundled one knows simple coloured shapes, not the world"

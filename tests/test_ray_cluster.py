@@ -57,7 +57,7 @@ def test_a_mistake_in_it_would_be_found(config, spoil):
 
 def test_no_worker_is_kept_and_idle_ones_go(config):
     assert all(node.get("min_workers", 0) == 0 for node in config["available_node_types"].values())
-    assert 5 <= config["idle_timeout_minutes"] <= 30
+    assert config["idle_timeout_minutes"] > 0
 
 
 def test_the_head_takes_no_work(config):
@@ -121,7 +121,8 @@ def test_versions_are_those_of_the_package(config, rayjob):
     from schemas.version import __version__
 
     assert rayjob["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
-    assert f"/refervos:{__version__}@sha256:" in config["docker"]["image"]
+    image = config["docker"]["image"]
+    assert "ACCOUNT" not in image or f"/refervos:{__version__}@sha256:" in image  # else it is the user's own
 
 
 def test_nodes_open_no_port_to_the_world_and_give_no_role_to_forwarded_requests(config):
@@ -159,6 +160,17 @@ def test_the_image_runs_as_a_user():
     assert "--uid 1000" in "".join(lines)
 
 
-def test_a_job_with_failed_pairs_starts_no_second_cluster():
-    job = yaml.safe_load((ROOT / "docs/rayjob.yaml").read_text())
-    assert job["spec"]["backoffLimit"] == 0
+def test_the_image_has_what_probes_and_launchers_call():
+    assert {"wget", "openssh-client", "rsync", "procps"} <= {*(ROOT / "Dockerfile").read_text().split()}
+
+
+def test_nodes_run_no_setup_commands_of_ray(config):
+    prepared = validated(config)
+    assert [prepared[f"{nodes}setup_commands"] for nodes in ("", "head_", "worker_")] == [[], [], []]
+    for name in ("setup_commands", "head_setup_commands", "worker_setup_commands"):
+        del config[name]
+    assert "pip install" in str(validated(config)["head_setup_commands"])  # what the lines above are for
+
+
+def test_a_job_with_failed_pairs_starts_no_second_cluster(rayjob):
+    assert rayjob["spec"]["backoffLimit"] == 0

@@ -22,15 +22,16 @@ class DemoConfig:
     )
     video: str | None = option(default=None, is_path=True, help="Your own video file or folder of frames.")
     expression: tuple[str, ...] = option(default=(), help="Expression to segment in --video; may be repeated.")
-    checkpoint: str = option(
-        default=BUNDLED,
+    checkpoint: str | None = option(
+        default=None,
         is_path=True,
         names=(BUNDLED,),
-        help="Checkpoint folder for --video, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled checkpoint.",
+        help="Checkpoint folder for --video, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled checkpoint.  "
+        "[default: tiny]",
     )
 
     def __post_init__(self) -> None:
         if (self.video is None) == bool(self.expression):
             raise InputError("got only one of --video and --expression; give both or none")
-        if self.video is None and self.checkpoint != BUNDLED:
+        if self.video is None and self.checkpoint not in (None, BUNDLED):
             raise InputError("the synthetic videos are for the bundled checkpoint; give --video with --checkpoint")

@@ -45,6 +45,9 @@ class PlanConfig(RunOptions):
         "counts. On a CPU, measuring stops after about 20 seconds.",
     )
 
+    def __post_init__(self) -> None:
+        self.segment()
+
     def segment(self) -> SegmentConfig:
         """Return the config of the run to plan."""
         shared = {field.name: getattr(self, field.name) for field in fields(RunOptions)}

@@ -5,6 +5,11 @@ from jobs.config.options import command_config, option
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
 
+NO_CHECKPOINT = (
+    "--checkpoint is missing. Give the folder of your model; or --checkpoint tiny, if you mean the bundled checkpoint, "
+    "which knows simple coloured shapes only"
+)
+
 
 @command_config
 class RunOptions(MediaOptions):

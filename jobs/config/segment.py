@@ -3,7 +3,7 @@
 import re
 
 from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option
-from jobs.config.run_options import RunOptions
+from jobs.config.run_options import NO_CHECKPOINT, RunOptions
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
 from pipeline.evaluation.rules import Rules
@@ -128,12 +128,9 @@ class SegmentConfig(RunOptions):
     )
 
     def __post_init__(self) -> None:
-        is_here = self.address == "local" and {scheme_of(self.manifest), scheme_of(self.run)} <= {"", "file"}
-        if self.checkpoint is None and not is_here:
-            raise InputError(
-                "--checkpoint is missing. Give the folder of your model; or --checkpoint tiny, if you mean the bundled "
-                "checkpoint, which knows simple coloured shapes only"
-            )
+        places = (self.manifest, self.run, self.new_run or "")
+        if self.checkpoint is None and (self.address != "local" or any(map(scheme_of, places))):
+            raise InputError(NO_CHECKPOINT)
         for name in ("window", "short_side", "max_size", "candidates"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.published, name))

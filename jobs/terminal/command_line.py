@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from jobs.config.options import Option
+from jobs.config.run_options import NO_CHECKPOINT, RunOptions
 from jobs.terminal.commands import ConfigCommand
 from schemas.errors import InputError
 from schemas.uri import parse, scheme_of
@@ -47,12 +48,15 @@ def canonical_command(group: click.Group, words: Sequence[str]) -> tuple[str, ..
 
 def _require_valid(command: click.Command, values: dict[str, Any]) -> None:
     """Raise click.UsageError for options that the job would refuse on a cluster."""
-    if isinstance(command, ConfigCommand):
-        values = {name: values[name] for name in command.declared} | {"address": "auto"}
-        try:
-            command.config(**{name: value for name, value in values.items() if name in command.declared})
-        except InputError as error:
-            raise click.UsageError(str(error)) from None
+    if not isinstance(command, ConfigCommand):
+        return
+    on_cluster = {"address": "auto"} if "address" in command.declared else {}
+    try:
+        command.config(**{name: values[name] for name in command.declared} | on_cluster)
+    except InputError as error:
+        raise click.UsageError(str(error)) from None
+    if issubclass(command.config, RunOptions) and values["checkpoint"] is None:
+        raise click.UsageError(NO_CHECKPOINT)
 
 
 def _words(param: click.Parameter, value: object, option: Option) -> Iterator[str]:

@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_told_before_anything_is_replaced(shapes, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
+def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "SHAPES", replace(SHAPES, videos=12))
     for _ in range(2):
@@ -96,7 +96,8 @@ def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch):
     assert result.reported is not None
     assert "<h1" in Path(result.reported.page).read_text()
     text = result.text()
-    assert "not the world" in text
+    assert "not the world" not in text
+    assert "not the world" in capsys.readouterr().err
     assert result.reported.page in text
     words = shlex.split(text.splitlines()[-1])
     assert words[:4] == ["rvos", "demo", "--out", "demo-own"]

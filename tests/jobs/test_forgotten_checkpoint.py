@@ -17,6 +17,7 @@ ELSEWHERE = [
     {"manifest": "s3://b/m.parquet", "run": "r"},
     {"manifest": "https://host/m.parquet", "run": "r"},
     {"manifest": "m.parquet", "run": "s3://b/r"},
+    {"manifest": "m.parquet", "run": "r", "new_run": "s3://b/r"},
 ]
 
 
@@ -29,12 +30,13 @@ def test_without_a_checkpoint_only_local_things_are_segmented(options):
 
 def test_a_plan_of_a_remote_manifest_needs_it_too():
     with pytest.raises(InputError, match=MISSING):
-        PlanConfig(manifest="s3://b/m.parquet").segment()
+        PlanConfig(manifest="s3://b/m.parquet")
 
 
 def test_a_job_without_it_is_not_sent():
-    with pytest.raises(click.UsageError, match=MISSING):
-        canonical_command(main, ["segment", "s3://b/m.parquet", "s3://b/r"])
+    for words in (["segment", "s3://b/m.parquet", "s3://b/r"], ["plan", "/mnt/m.parquet"]):
+        with pytest.raises(click.UsageError, match=MISSING):
+            canonical_command(main, words)
     assert canonical_command(main, ["segment", "s3://b/m.parquet", "s3://b/r", "--checkpoint", "tiny"])
 
 
@@ -47,9 +49,10 @@ def test_other_options_that_the_job_would_refuse_are_not_sent():
 def test_a_local_run_says_it_first(shapes, tmp_path):
     answer = CliRunner().invoke(main, ["segment", shapes[0], str(tmp_path / "run"), "--dry-run"])
     assert answer.exit_code == 0
-    assert answer.stderr.splitlines()[0].startswith("--checkpoint is not given")
+    assert answer.output.splitlines()[0].startswith("no --checkpoint is given")
+    assert answer.output.count("no --checkpoint") == 1
     said = CliRunner().invoke(main, ["segment", shapes[0], str(tmp_path / "run"), "--dry-run", "--checkpoint", "tiny"])
-    assert "--checkpoint" not in said.stderr
+    assert "--checkpoint" not in said.output
 
 
 def test_on_a_run_of_another_model_it_is_asked_for(shapes, checkpoint, tmp_path):
