@@ -67,11 +67,13 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
     as_json, form = options.pop("as_json"), options.get("print_as")
     if as_json and form:
         raise Failure(InputError("--json and --format each say how to print the result; give one of them"))
+    command = click.get_current_context().command_path.partition(" ")[2]
     handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with live_line(click.get_current_context().command_path.removeprefix("rvos ")):
+        with live_line(command):
             job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
             config = config_class(**options)
+            importlib.import_module("jobs.terminal.wrong_object").refuse_wrong_objects(config, command, options)
             result = call(job.run, config) if call else job.run(config)
     except RvosError as error:
         raise Failure(error) from None

@@ -1,7 +1,6 @@
 """`rvos benchmark`: import, segment, evaluate and report by the published rules, by the jobs of the other commands."""
 
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -11,10 +10,10 @@ from jobs.config.benchmark import BENCHMARKS, BenchmarkConfig
 from jobs.config.evaluate import EvaluateConfig
 from jobs.config.export import SubmissionConfig
 from jobs.config.import_dataset import ImportConfig
-from jobs.config.options import KEY, Option
 from jobs.config.report import ReportConfig
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
+from jobs.terminal.command_line import typed_command
 from pipeline.io import output_folder, storage
 from schemas.errors import InputError
 
@@ -106,17 +105,3 @@ def with_way_out(error: str, command: str) -> str:
     own = {f"--{declared.name.replace('_', '-')}" for declared in fields(BenchmarkConfig)}
     others = sorted(set(re.findall(r"--[a-z][a-z-]*[a-z]", error)) - own)
     return f"{error}; for {' and '.join(others)} type the step yourself: {command}" if others else error
-
-
-def typed_command(name: str, config_class: type, options: dict[str, Any]) -> str:
-    """Return the command line `rvos NAME ...` that has these options."""
-    arguments, others = [], []
-    for declared in fields(config_class):
-        values = options.get(declared.name)
-        option: Option = declared.metadata[KEY]
-        for value in values if isinstance(values, tuple) else (() if values is None else (values,)):
-            if option.is_argument:
-                arguments.append(str(value))
-            else:
-                others += [option.flag or f"--{declared.name.replace('_', '-')}", str(value)]
-    return shlex.join(["rvos", *name.split(), *arguments, *others])

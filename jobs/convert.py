@@ -1,19 +1,23 @@
 """`rvos convert`: convert a published `.pth` checkpoint to a checkpoint folder, without running code from it."""
 
+import contextlib
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from jobs.config.convert import ConvertConfig
 from jobs.result import JobResult
 from model.errors import CheckpointError
-from model.referformer.checkpoint import (
-    load_published,
-    require_new_folder,
-    save_checkpoint,
-    weights_digest,
-)
-from model.referformer.config import ReferFormerConfig
+from model.referformer.backbone_of import backbone_of
+from model.referformer.checkpoint import WEIGHTS, fit_published, save_checkpoint, weights_digest
+from model.referformer.config import PUBLISHED, ReferFormerConfig
+from model.referformer.pth import read_pth
 from model.referformer.tokenizer import load_tokenizer
+from pipeline.io import output_folder, storage
+from pipeline.training.state import put_file
 from schemas.errors import InputError
 
 
@@ -44,21 +48,53 @@ def run(config: ConvertConfig) -> ConvertResult:
 
     Raises InputError if checkpoint or tokenizer are invalid or `out` exists, OSError if writing fails.
     """
-    model_config = ReferFormerConfig.published(config.backbone)
-    out = Path(config.out)
-    try:
-        require_new_folder(out)
-        load_tokenizer(config.tokenizer, model_config.text.vocab_size)  # fails early, since loading takes long
-        published = load_published(config.checkpoint, model_config)
-        save_checkpoint(out, model_config, published.state, config.tokenizer)
-    except CheckpointError as error:
-        raise InputError(str(error)) from None
-    return ConvertResult(
-        out=config.out,
-        backbone=config.backbone,
-        tensors=len(published.state),
-        numbers=sum(tensor.numel() for tensor in published.state.values()),
-        megabytes=(out / "model.safetensors").stat().st_size / 1e6,
-        tolerated=published.tolerated,
-        digest=weights_digest(out),
-    )
+    out = storage.absolute(config.out)
+    with contextlib.ExitStack() as stack:
+        output_folder.require_empty(out)
+        try:
+            source = stack.enter_context(_local_file(config.checkpoint))
+            tokenizer = stack.enter_context(storage.local_folder(config.tokenizer))
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename}: no such file or folder; correct the path") from None
+        try:
+            vocabulary = ReferFormerConfig.published(config.backbone or next(iter(PUBLISHED))).text.vocab_size
+            load_tokenizer(tokenizer, vocabulary)  # fails early, since loading takes long
+            tensors = read_pth(source)
+            backbone = _backbone(config, tensors)
+            model = ReferFormerConfig.published(backbone)
+            published = fit_published(tensors, model, source)
+            folder = Path(out)
+            if storage.is_remote(out):
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rvos-"))) / "checkpoint"
+            save_checkpoint(folder, model, published.state, tokenizer)
+        except CheckpointError as error:
+            raise InputError(
+                str(error).replace(source, config.checkpoint).replace(tokenizer, config.tokenizer)
+            ) from None
+        if storage.is_remote(out):  # the weights come last: they mark the folder as complete
+            for file in sorted(folder.iterdir(), key=lambda file: file.name == WEIGHTS):
+                put_file(file, storage.join(out, file.name))
+        return ConvertResult(
+            out=config.out,
+            backbone=backbone,
+            tensors=len(published.state),
+            numbers=sum(tensor.numel() for tensor in published.state.values()),
+            megabytes=(folder / WEIGHTS).stat().st_size / 1e6,
+            tolerated=published.tolerated,
+            digest=weights_digest(folder),
+        )
+
+
+def _local_file(uri: str) -> contextlib.AbstractContextManager[str]:
+    """Yield a local path of a file; of one on this machine its own, so that its reader says what is wrong with it."""
+    return storage.local_file(uri) if storage.is_remote(uri) else contextlib.nullcontext(uri)
+
+
+def _backbone(config: ConvertConfig, tensors: Mapping[str, Tensor]) -> str:
+    """Return the backbone of the file. Raises InputError if --backbone names another, or if it is not known."""
+    found = backbone_of(tensors)
+    if found is None and config.backbone is None:
+        raise InputError(f"{config.checkpoint} has none of the published backbones: {', '.join(PUBLISHED)}")
+    if found and config.backbone not in (None, found):
+        raise InputError(f"--backbone {config.backbone}: {config.checkpoint} holds {found}; leave --backbone out")
+    return config.backbone or found or ""

@@ -138,7 +138,7 @@ def _rows_of(video: str, expressions: tuple[str, ...]) -> list[dict]:
 def _require_usable(rows: list[dict], config: DemoConfig) -> None:
     """Raise InputError for whatever would make an error row: the whole video is decoded."""
     with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
-        manifest = write_rows(f"{folder}/manifest.parquet", rows, MANIFEST)
-        found = check.run(check.CheckConfig(manifest=manifest, checkpoint=config.checkpoint or BUNDLED, decode=True)).findings
+        manifest, checkpoint = write_rows(f"{folder}/manifest.parquet", rows, MANIFEST), config.checkpoint or BUNDLED
+        found = check.run(check.CheckConfig(manifest=manifest, checkpoint=checkpoint, decode=True)).findings
     if found:
         raise InputError(f"--video {config.video}: {found[0].problem}")

@@ -1,6 +1,7 @@
 """Options of `rvos audit`."""
 
 from jobs.config.options import argument, command_config, option
+from schemas import kinds
 
 
 @command_config
@@ -14,16 +15,16 @@ class AuditConfig:
         rvos audit runs/first --manifest data/manifest.parquet
     """
 
-    run: str = argument(is_path=True)
+    run: str = argument(takes=kinds.RUN)
     manifest: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.MANIFEST,
         help="Also verify that the plan of the run (RUN/plan, written by 'rvos segment') holds exactly the rows of "
         "this manifest.",
     )
     compacted: str | None = option(
         default=None,
         metavar="DIR",
-        is_path=True,
+        takes=kinds.COMPACTED,
         help="Also verify that DIR, written by 'rvos compact', holds the same masks as the run.",
     )

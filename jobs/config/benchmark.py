@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jobs.config.options import KEY, argument, command_config, option
 from jobs.config.segment import SegmentConfig
 from pipeline.evaluation.protocols import RULES
+from schemas import kinds
 from schemas.errors import InputError
 
 
@@ -51,9 +52,9 @@ class BenchmarkConfig:
     """
 
     name: str = argument(metavar="NAME", choices=tuple(BENCHMARKS))
-    root: str = argument(is_path=True)
-    checkpoint: str = option(is_path=True, help="Checkpoint folder, from 'rvos convert' or 'rvos train'.")
-    out: str = option(is_path=True, help="Folder for the data, the run, the scores, the report and the zip.")
+    root: str = argument(takes=kinds.DATASET)
+    checkpoint: str = option(takes=kinds.CHECKPOINT, help="Checkpoint folder, from 'rvos convert' or 'rvos train'.")
+    out: str = option(takes=kinds.NEW_FOLDER, help="Folder for the data, the run, the scores, the report and the zip.")
     split: str | None = option(
         default=None,
         help="Split of the data set.  [default: test for a2d, valid_u for mevis, else valid; jhmdb has no splits]",

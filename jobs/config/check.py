@@ -3,6 +3,7 @@
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option
 from model.bundled import BUNDLED
+from schemas import kinds
 
 
 @command_config
@@ -18,10 +19,10 @@ class CheckConfig(MediaOptions):
         rvos check s3://bucket/manifest.parquet --write --json
     """
 
-    manifest: str = argument(is_path=True)
+    manifest: str = argument(takes=kinds.MANIFEST)
     checkpoint: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.CHECKPOINT,
         names=(BUNDLED,),
         help="Also check that no expression is too long for this checkpoint: a folder, local or s3://, or 'tiny' for "
         "the bundled one.  [default: not checked]",

@@ -1,6 +1,7 @@
 """Options of `rvos compact`."""
 
 from jobs.config.options import argument, command_config, option
+from schemas import kinds
 
 
 @command_config
@@ -13,5 +14,5 @@ class CompactConfig:
         rvos compact s3://bucket/runs/first --out s3://bucket/masks/first
     """
 
-    run: str = argument(is_path=True)
-    out: str = option(is_path=True, help="New folder to write to, local or s3://.")
+    run: str = argument(takes=kinds.RUN)
+    out: str = option(takes=kinds.NEW_FOLDER, help="New folder to write to, local or s3://.")

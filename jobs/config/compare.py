@@ -2,6 +2,7 @@
 
 from jobs.config.evaluate import check_groupings
 from jobs.config.options import argument, command_config, option, table_format
+from schemas import kinds
 from schemas.errors import InputError
 
 
@@ -18,7 +19,7 @@ class CompareConfig:
         rvos compare scores/baseline scores/new --format latex > table.tex
     """
 
-    scores: tuple[str, ...] = argument(metavar="A B [C ...]", is_path=True)
+    scores: tuple[str, ...] = argument(metavar="A B [C ...]", takes=kinds.SCORES)
     metric: str | None = option(default=None, help="Metric to compare.  [default: the protocol's first]")
     by: tuple[str, ...] = option(
         default=(),

@@ -2,6 +2,7 @@
 
 from jobs.config.options import argument, command_config, option
 from model.referformer.config import PUBLISHED
+from schemas import kinds
 
 
 @command_config
@@ -9,16 +10,20 @@ class ConvertConfig:
     """Convert a published ReferFormer checkpoint (.pth).
 
     Writes a folder for --checkpoint of 'rvos segment', 'rvos benchmark', 'rvos plan' and 'rvos check', and for 'rvos
-    train --init'. Never runs code from CHECKPOINT. All paths are local.
+    train --init'. Never runs code from CHECKPOINT.
 
-        rvos convert ytvos_joint_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
+        rvos convert ytvos_joint_resnet50.pth --tokenizer roberta-base/ --out checkpoint/
     """
 
-    checkpoint: str = argument(is_path=True)
-    backbone: str = option(
-        choices=tuple(PUBLISHED), metavar="NAME", help=f"Backbone of the checkpoint: {', '.join(PUBLISHED)}."
+    checkpoint: str = argument(takes=kinds.PUBLISHED)
+    backbone: str | None = option(
+        default=None,
+        choices=tuple(PUBLISHED),
+        metavar="NAME",
+        help=f"Backbone of the checkpoint: {', '.join(PUBLISHED)}.  [default: found in the file]",
     )
     tokenizer: str = option(
-        is_path=True, help="Folder with the tokenizer of roberta-base: tokenizer.json, or vocab.json and merges.txt."
+        takes=kinds.TOKENIZER,
+        help="Folder with the tokenizer of roberta-base: tokenizer.json, or vocab.json and merges.txt.",
     )
-    out: str = option(is_path=True, help="New folder for config.json, model.safetensors and the tokenizer.")
+    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for config.json, model.safetensors and the tokenizer.")

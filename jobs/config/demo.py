@@ -2,6 +2,7 @@
 
 from jobs.config.options import command_config, option
 from model.bundled import BUNDLED
+from schemas import kinds
 from schemas.errors import InputError
 
 
@@ -18,13 +19,15 @@ class DemoConfig:
     """
 
     out: str = option(
-        default="rvos-demo", is_path=True, help="Folder to write to: a new one, or the folder of an earlier demo."
+        default="rvos-demo",
+        takes=kinds.NEW_FOLDER,
+        help="Folder to write to: a new one, or the folder of an earlier demo.",
     )
-    video: str | None = option(default=None, is_path=True, help="Your own video file or folder of frames.")
+    video: str | None = option(default=None, takes=kinds.VIDEO, help="Your own video file or folder of frames.")
     expression: tuple[str, ...] = option(default=(), help="Expression to segment in --video; may be repeated.")
     checkpoint: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.CHECKPOINT,
         names=(BUNDLED,),
         help="Checkpoint folder for --video, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled checkpoint.  "
         "[default: tiny]",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, table_format
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
+from schemas import kinds
 
 
 @command_config
@@ -19,12 +20,12 @@ class EvaluateConfig:
         rvos evaluate --explain mevis
     """
 
-    predictions: str = argument(is_path=True)
-    annotations: str = argument(is_path=True)
-    out: str = option(is_path=True, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")
+    predictions: str = argument(takes=kinds.PREDICTIONS)
+    annotations: str = argument(takes=kinds.ANNOTATIONS)
+    out: str = option(takes=kinds.NEW_FOLDER, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")
     manifest: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.MANIFEST,
         help="Manifest with the pairs to score, their objects and attributes.  [default: the run's own, else all "
         "annotated pairs]",
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option
 from pipeline.export.servers import SERVERS, find_server
+from schemas import kinds
 
 MISSING_HELP = "Frames without a mask: fail, or write empty masks."
 
@@ -18,10 +19,12 @@ MISSING_HELP = "Frames without a mask: fail, or write empty masks."
 class ExportConfig(MediaOptions):
     """Options of all exports."""
 
-    run: str = argument(is_path=True)
-    out: str = option(is_path=True, help="File or folder to write, local or s3://.")
+    run: str = argument(takes=kinds.MASKS)
+    out: str = option(takes=kinds.NEW_FOLDER, help="File or folder to write, local or s3://.")
     manifest: str | None = option(
-        default=None, is_path=True, help="Use only the pairs of this manifest.  [default: the run's own]"
+        default=None,
+        takes=kinds.MANIFEST,
+        help="Use only the pairs of this manifest.  [default: the run's own]",
     )
 
 
@@ -35,7 +38,7 @@ class SubmissionConfig(ExportConfig):
         rvos export submission s3://b/masks --manifest m.parquet --for mevis --out s3://b/mevis.zip --missing empty
     """
 
-    out: str = option(is_path=True, help="Zip file to write, local or s3://.")
+    out: str = option(takes=kinds.NEW_ZIP, help="Zip file to write, local or s3://.")
     server: str = option(flag="--for", choices=tuple(SERVERS), help="Server that takes the zip.")
     missing: Literal["error", "empty"] = option(default="error", help=MISSING_HELP)
 
@@ -55,7 +58,7 @@ class DavisConfig(ExportConfig):
         rvos export davis runs/davis --out results/
     """
 
-    out: str = option(is_path=True, help="New folder for anno_0/ and so on, local or s3://.")
+    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for anno_0/ and so on, local or s3://.")
     missing: Literal["error", "empty"] = option(default="error", help=MISSING_HELP)
 
 
@@ -68,7 +71,7 @@ class CocoVideoConfig(ExportConfig):
         rvos export coco-video runs/first --out masks.json
     """
 
-    out: str = option(is_path=True, help="JSON file to write, local or s3://.")
+    out: str = option(takes=kinds.NEW_JSON, help="JSON file to write, local or s3://.")
 
 
 @command_config
@@ -80,7 +83,7 @@ class ReviewConfig(ExportConfig):
         rvos export review runs/first --out review/
     """
 
-    out: str = option(is_path=True, help="New folder for VIDEO.json, local or s3://.")
+    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for VIDEO.json, local or s3://.")
 
 
 @command_config
@@ -93,7 +96,10 @@ class OverlayConfig(ExportConfig):
         rvos export overlay runs/first --out overlays/ --as gif --fps 6
     """
 
-    out: str = option(is_path=True, help="New folder for VIDEO/EXPRESSION.mp4 and VIDEO/sheet.png, local or s3://.")
+    out: str = option(
+        takes=kinds.NEW_FOLDER,
+        help="New folder for VIDEO/EXPRESSION.mp4 and VIDEO/sheet.png, local or s3://.",
+    )
     form: Literal["mp4", "gif"] = option(default="mp4", flag="--as", help="File format of the videos.")
     fps: int | None = option(
         default=None, least=1, most=100, help="Frames per second.  [default: as fast as the video; 10 for folders]"
@@ -113,7 +119,8 @@ class WebDatasetConfig(ExportConfig):
     """
 
     out: str = option(
-        is_path=True, help="New folder for shard-00000.tar, index.json and manifest.parquet, local or s3://."
+        takes=kinds.NEW_FOLDER,
+        help="New folder for shard-00000.tar, index.json and manifest.parquet, local or s3://.",
     )
     shard_mb: int = option(default=256, least=1, help="Close a shard when it has this size, in MB.")
 
@@ -128,11 +135,11 @@ class ValidateConfig:
         rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet
     """
 
-    zip: str = argument(is_path=True)
+    zip: str = argument(takes=kinds.SUBMISSION)
     server: str = option(flag="--for", choices=tuple(SERVERS), help="Server that takes the zip.")
     manifest: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.MANIFEST,
         help="Manifest with the expected pairs. Without it, a frame counts as missing only if another expression "
         "of the video has it.",
     )

@@ -2,7 +2,9 @@
 
 from jobs.config.options import argument, command_config, option
 from pipeline.datasets.registry import DATASETS
+from schemas import kinds
 from schemas.errors import InputError
+from schemas.kinds import Role
 
 
 @command_config
@@ -29,9 +31,9 @@ class ImportConfig:
     """
 
     dataset: str = argument(metavar="DATASET", choices=DATASETS)
-    root: str = argument(is_path=True)
+    root: str = argument(takes=kinds.DATASET)
     out: str = option(
-        is_path=True,
+        takes=kinds.NEW_FOLDER,
         help="Folder for manifest.parquet, annotations.parquet, void.parquet (pixels that are not scored) and "
         "foreground.parquet (pixels of any object), each only if it has rows.",
     )
@@ -42,7 +44,7 @@ class ImportConfig:
     expressions: str | None = option(
         default=None,
         metavar="FILE",
-        is_path=True,
+        takes=kinds.SENTENCES,
         help="File of expressions for 'folder': .csv, .tsv, .jsonl, .parquet or .txt, local or s3://.",
     )
     context: int | None = option(
@@ -60,3 +62,8 @@ class ImportConfig:
         for name in ("split", "expressions", "context", "follow_links"):
             if getattr(self, name) not in (None, False) and name not in DATASETS[self.dataset].options:
                 raise InputError(f"{self.dataset} takes no --{name.replace('_', '-')}; leave it out")
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """What ROOT is to hold depends on the data set."""
+        return {"root": DATASETS[self.dataset].root}

@@ -1,6 +1,7 @@
 """Options of `rvos leaderboard add`, `show` and `export`."""
 
 from jobs.config.options import argument, command_config, option, table_format
+from schemas import kinds
 from schemas.errors import InputError
 
 TABLES = {".md": "markdown", ".csv": "csv", ".tex": "latex"}
@@ -19,8 +20,8 @@ class AddConfig:
         rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
     """
 
-    store: str = argument(is_path=True)
-    scores: str = argument(is_path=True)
+    store: str = argument(takes=kinds.NEW_BOARD)
+    scores: str = argument(takes=kinds.SCORES)
     name: str = option(help="Name of the new entry.")
 
 
@@ -36,7 +37,7 @@ class ShowConfig:
         rvos leaderboard show boards/davis --format latex > board.tex
     """
 
-    store: str = argument(is_path=True)
+    store: str = argument(takes=kinds.BOARD)
     print_as: str | None = table_format()
 
 
@@ -50,8 +51,8 @@ class LeaderboardExportConfig:
         rvos leaderboard export s3://bucket/mevis s3://bucket/public/mevis.md
     """
 
-    store: str = argument(is_path=True)
-    file: str = argument(is_path=True)
+    store: str = argument(takes=kinds.BOARD)
+    file: str = argument(takes=kinds.NEW_PAGE)
 
     def __post_init__(self) -> None:
         if not self.file.endswith(EXPORTS):

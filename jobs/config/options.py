@@ -11,6 +11,7 @@ from typing import Any, dataclass_transform
 
 from schemas import access
 from schemas.errors import InputError
+from schemas.kinds import Role
 from schemas.uri import HTTP, parse, scheme_of
 
 KEY = "option"  # in the metadata of a field
@@ -32,6 +33,7 @@ class Option:
     least, above, most: the smallest value, an exclusive lower bound, the largest value.
     value_if_bare: value of the option when it is given without one.
     is_path: a path or URI, which `rvos submit` makes absolute.
+    takes: what a path is to hold; another thing is refused by what it is.
     names: values of such an option that are not paths.
     """
 
@@ -45,8 +47,12 @@ class Option:
     most: float | None = None
     value_if_bare: str | None = None
     is_path: bool = False
+    takes: Role | None = None
     names: Sequence[str] = ()
     is_argument: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_path", self.is_path or self.takes is not None)
 
 
 def option(*, help: str, **details: Any) -> Any:
@@ -110,7 +116,7 @@ def _parsed(option: Option, value: Any) -> Any:
 
 
 def _check_value(name: str, option: Option, value: Any) -> None:
-    label = option.metavar or name.upper() if option.is_argument else option.flag or f"--{name.replace('_', '-')}"
+    label = label_of(name, option)
     if option.choices:
         require_choice(label, value, option.choices)
     if option.least is not None and not value >= option.least:
@@ -119,6 +125,13 @@ def _check_value(name: str, option: Option, value: Any) -> None:
         raise InputError(f"{label} must be above {option.above}, got {value}")
     if option.most is not None and not value <= option.most:
         raise InputError(f"{label} must be at most {option.most}, got {value}")
+
+
+def label_of(name: str, option: Option) -> str:
+    """Return what the help calls the option or argument of a field."""
+    if option.is_argument:
+        return option.metavar or name.upper()
+    return option.flag or f"--{name.replace('_', '-')}"
 
 
 def require_choice(name: str, value: str, choices: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from jobs.config.options import argument, command_config, option
 from jobs.config.run_options import RunOptions
 from jobs.config.segment import SegmentConfig
+from schemas import kinds
 
 
 @command_config
@@ -19,7 +20,7 @@ class PlanConfig(RunOptions):
         rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
     """
 
-    manifest: str = argument(is_path=True)
+    manifest: str = argument(takes=kinds.MANIFEST)
     frames_per_second: float | None = option(
         default=None,
         above=0,

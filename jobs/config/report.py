@@ -2,6 +2,7 @@
 
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option
+from schemas import kinds
 
 
 @command_config
@@ -17,29 +18,33 @@ class ReportConfig(MediaOptions):
         rvos report scores/ --out report/ --media DAVIS/JPEGImages/480p
     """
 
-    scores: str = argument(is_path=True)
-    out: str = option(is_path=True, help="Folder for report.html.")
+    scores: str = argument(takes=kinds.SCORES)
+    out: str = option(takes=kinds.NEW_FOLDER, help="Folder for report.html.")
     against: str | None = option(
         default=None,
         metavar="SCORES",
-        is_path=True,
+        takes=kinds.SCORES,
         help="Baseline to compare with; adds the changes and their significance.",
     )
     predictions: str | None = option(
-        default=None, is_path=True, help="Location of the predictions, if they were moved.  [default: as scored]"
+        default=None,
+        takes=kinds.PREDICTIONS,
+        help="Location of the predictions, if they were moved.  [default: as scored]",
     )
     annotations: str | None = option(
-        default=None, is_path=True, help="Location of the annotations, if they were moved.  [default: as scored]"
+        default=None,
+        takes=kinds.ANNOTATIONS,
+        help="Location of the annotations, if they were moved.  [default: as scored]",
     )
     manifest: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.MANIFEST,
         help="Manifest with expressions and videos.  [default: as scored, or the run's own]",
     )
     media: str | None = option(
         default=None,
         metavar="DIR",
-        is_path=True,
+        takes=kinds.MEDIA,
         help="Folder with the videos: a folder of frames DIR/VIDEO_ID, or a file of that name with any suffix. "
         "Looks here first, then at the URI in the manifest.",
     )

@@ -4,6 +4,7 @@ from jobs.config.media_options import MediaOptions
 from jobs.config.options import command_config, option
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
+from schemas import kinds
 
 NO_CHECKPOINT = (
     "--checkpoint is missing. Give the folder of your model; or --checkpoint tiny, if you mean the bundled checkpoint, "
@@ -26,7 +27,7 @@ class RunOptions(MediaOptions):
     )
     checkpoint: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.CHECKPOINT,
         names=(BUNDLED,),
         heading="Model",
         help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled "

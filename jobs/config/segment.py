@@ -7,6 +7,7 @@ from jobs.config.run_options import NO_CHECKPOINT, RunOptions
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
 from pipeline.evaluation.rules import Rules
+from schemas import kinds
 from schemas.errors import FAILURES, InputError
 from schemas.uri import scheme_of
 
@@ -28,8 +29,8 @@ class SegmentConfig(RunOptions):
         rvos segment s3://b/manifest.parquet s3://b/runs/1 --checkpoint s3://b/ckpt --address auto --actors 16
     """
 
-    manifest: str = argument(is_path=True)
-    run: str = argument(is_path=True)
+    manifest: str = argument(takes=kinds.MANIFEST)
+    run: str = argument(takes=kinds.NEW_RUN)
     strict: bool = option(
         default=False,
         heading="What to segment",
@@ -119,7 +120,7 @@ class SegmentConfig(RunOptions):
     new_run: str | None = option(
         default=None,
         metavar="DIR",
-        is_path=True,
+        takes=kinds.NEW_RUN,
         heading="Retrying",
         help="Write to DIR if RUN was created with other weights or mask options; without it the command fails.",
     )

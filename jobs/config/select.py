@@ -2,6 +2,7 @@
 
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
+from schemas import kinds
 from schemas.errors import InputError
 
 
@@ -20,17 +21,17 @@ class SelectConfig(MediaOptions):
         rvos train --data kept/manifest.parquet --annotations runs/first --init checkpoint/ --out student/
     """
 
-    run: str = argument(is_path=True)
+    run: str = argument(takes=kinds.MASKS)
     manifest: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.MANIFEST,
         heading="Pairs",
         help="Use only the pairs of this manifest.  [default: the run's own]",
     )
     against: str | None = option(
         default=None,
         metavar="OTHER",
-        is_path=True,
+        takes=kinds.MASKS,
         heading="Pairs",
         help="Compare with the run OTHER, which has the same pairs: adds the signal other_run, the mean IoU of "
         "both runs' masks.",
@@ -39,12 +40,16 @@ class SelectConfig(MediaOptions):
         default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'. Repeatable."
     )
     rules: str | None = option(
-        default=None, metavar="FILE", is_path=True, heading="Rules", help="File of rules, one per line; # is a comment."
+        default=None,
+        metavar="FILE",
+        takes=kinds.RULES,
+        heading="Rules",
+        help="File of rules, one per line; # is a comment.",
     )
     calibrate: str | None = option(
         default=None,
         metavar="ANNOTATIONS",
-        is_path=True,
+        takes=kinds.ANNOTATIONS,
         heading="Calibration",
         help="Annotations of some pairs. On these pairs, find a cut: the loosest rule on one signal (--measure) "
         "that keeps --precision on other videos in nine of ten cases. Add it to the rules.",
@@ -73,7 +78,7 @@ class SelectConfig(MediaOptions):
         "above 20,000 masks]",
     )
     out: str = option(
-        is_path=True,
+        takes=kinds.NEW_FOLDER,
         heading="Output",
         help="New folder for pairs.parquet, manifest.parquet, summary.json and report.html.",
     )

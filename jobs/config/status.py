@@ -1,6 +1,7 @@
 """Options of `rvos status`."""
 
 from jobs.config.options import argument, command_config
+from schemas import kinds
 
 
 @command_config
@@ -12,4 +13,4 @@ class StatusConfig:
         rvos status s3://bucket/runs/first
     """
 
-    run: str = argument(is_path=True)
+    run: str = argument(takes=kinds.RUN)

@@ -6,6 +6,7 @@ import shlex
 from urllib.parse import urlsplit
 
 from jobs.config.options import argument, command_config, option
+from schemas import kinds
 from schemas.errors import InputError
 from schemas.shown import shown
 from schemas.uri import parse, scheme_of
@@ -31,7 +32,7 @@ class SubmitConfig:
     working_dir: str | None = option(
         default=None,
         metavar="DIR|none",
-        is_path=True,
+        takes=kinds.CHECKOUT,
         names=("none",),
         help="Checkout of refervos to upload to the cluster; 'none' uses the package installed on the nodes.  "
         "[default: the checkout that this command runs from, else none]",

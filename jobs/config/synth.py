@@ -4,6 +4,7 @@ import re
 
 from jobs.config.options import command_config, option
 from pipeline.datasets.synthetic.kinds import FEWEST_FRAMES, FOCUSES, SPLITS, STILL_FOCUSES
+from schemas import kinds
 from schemas.errors import InputError
 
 MOST_PIXELS = 2**28  # of one video, which is drawn in memory with a mask for each shape
@@ -19,7 +20,7 @@ class SynthConfig:
         rvos synth --out shapes/test --videos 150 --split test --frames 12
     """
 
-    out: str = option(is_path=True, help="New folder for videos/, manifest.parquet and annotations.parquet.")
+    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for videos/, manifest.parquet and annotations.parquet.")
     videos: int = option(default=100, least=1, help="Number of videos.")
     split: str = option(
         default="train",

@@ -4,6 +4,7 @@ from jobs.config.media_options import MediaOptions
 from jobs.config.options import ADDRESS, ADDRESS_HELP, command_config, option
 from model.referformer.config import PUBLISHED
 from pipeline.training.recipes import RECIPES
+from schemas import kinds
 from schemas.errors import InputError
 
 
@@ -22,10 +23,10 @@ class TrainConfig(MediaOptions):
     """
 
     data: tuple[str, ...] = option(
-        metavar="MANIFEST", is_path=True, heading="Data", help="Manifest to train on. Repeatable."
+        metavar="MANIFEST", takes=kinds.MANIFEST, heading="Data", help="Manifest to train on. Repeatable."
     )
     annotations: tuple[str, ...] = option(
-        is_path=True,
+        takes=kinds.LABELS,
         heading="Data",
         help="Annotations of the manifest, or a run of 'rvos segment' as pseudo-labels. Give one for each --data.",
     )
@@ -41,17 +42,21 @@ class TrainConfig(MediaOptions):
     heldout: str | None = option(
         default=None,
         metavar="MANIFEST",
-        is_path=True,
+        takes=kinds.MANIFEST,
         heading="Data",
         help="Manifest of held-out pairs: scored after each epoch, not trained on.",
     )
     heldout_annotations: str | None = option(
-        default=None, metavar="ANNOTATIONS", is_path=True, heading="Data", help="Annotations of --heldout."
+        default=None,
+        metavar="ANNOTATIONS",
+        takes=kinds.ANNOTATIONS,
+        heading="Data",
+        help="Annotations of --heldout.",
     )
     init: str | None = option(
         default=None,
         metavar="CHECKPOINT",
-        is_path=True,
+        takes=kinds.CHECKPOINT,
         heading="Model",
         help="Checkpoint folder to start from.  [default: random weights of the recipe's model]",
     )
@@ -66,7 +71,7 @@ class TrainConfig(MediaOptions):
     backbone_weights: str | None = option(
         default=None,
         metavar="FILE|DIR",
-        is_path=True,
+        takes=kinds.BACKBONE_WEIGHTS,
         heading="Model",
         help="Without --init: start the backbone from these weights: a .pth file of torchvision (ResNet), or of the "
         "authors of Swin or Video-Swin; or a folder of transformers (ResNet, Swin). Weights of a Swin are inflated "
@@ -75,14 +80,14 @@ class TrainConfig(MediaOptions):
     text_weights: str | None = option(
         default=None,
         metavar="DIR",
-        is_path=True,
+        takes=kinds.TEXT_WEIGHTS,
         heading="Model",
         help="Without --init: start the text encoder from this folder: roberta-base with config.json, "
         "model.safetensors and its tokenizer.",
     )
     tokenizer: str | None = option(
         default=None,
-        is_path=True,
+        takes=kinds.TOKENIZER,
         heading="Model",
         help="Folder with tokenizer files, for training without --init.  [default: that of --text-weights, or a new "
         "one, from the expressions of --data]",
@@ -90,7 +95,7 @@ class TrainConfig(MediaOptions):
     config: str | None = option(
         default=None,
         metavar="NAME|FILE",
-        is_path=True,
+        takes=kinds.RECIPE,
         names=RECIPES,
         heading="Model",
         help=f"Training recipe (settings): {', '.join(RECIPES)}, or a TOML file.  [default: ref-youtube-vos]",
@@ -108,7 +113,9 @@ class TrainConfig(MediaOptions):
         default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to train on. {ADDRESS_HELP}"
     )
     out: str = option(
-        is_path=True, heading="Output", help="Folder for the log, the saved states, and the result OUT/checkpoint."
+        takes=kinds.NEW_FOLDER,
+        heading="Output",
+        help="Folder for the log, the saved states, and the result OUT/checkpoint.",
     )
 
     def __post_init__(self) -> None:

@@ -1,13 +1,15 @@
 """Put a command into the canonical form in which it travels to a cluster: checked, in full, with absolute paths."""
 
+import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from jobs.config.options import Option
+from jobs.config.options import KEY, Option, label_of
 from jobs.config.run_options import NO_CHECKPOINT, RunOptions
 from jobs.terminal.commands import ConfigCommand
 from schemas.errors import InputError
@@ -74,3 +76,17 @@ def mark_local(path: str) -> str:
     """Return a local path as absolute `file:///...`, a URI of any other kind unchanged."""
     path = parse(path)
     return path if scheme_of(path) else Path(path).absolute().as_uri()
+
+
+def typed_command(name: str, config_class: type, options: dict[str, Any]) -> str:
+    """Return the command line `rvos NAME ...` that has these options."""
+    arguments, others = [], []
+    for declared in fields(config_class):
+        values = options.get(declared.name)
+        option: Option = declared.metadata[KEY]
+        for value in values if isinstance(values, tuple) else (() if values in (None, False) else (values,)):
+            if option.is_argument:
+                arguments.append(str(value))
+            else:
+                others += [label_of(declared.name, option), *([] if value is True else [str(value)])]
+    return shlex.join(["rvos", *name.split(), *arguments, *others])

@@ -46,14 +46,19 @@ class PublishedWeights:
 
 
 def load_published(path: str | Path, config: ReferFormerConfig) -> PublishedWeights:
-    """Read a published `.pth` file for the model of `config`.
+    """Read a published `.pth` file for the model of `config`: `read_pth`, then `fit_published`."""
+    return fit_published(read_pth(path), config, path)
+
+
+def fit_published(found: Mapping[str, Tensor], config: ReferFormerConfig, path: str | Path) -> PublishedWeights:
+    """Return the tensors of a published file, as far as the model of `config` needs them. `path` is for messages.
 
     Tolerates integer tables equal to the model's own (`relative_position_index`; they may be absent too), the second
-    names of the box heads, and names that nothing reads. Raises CheckpointError if the file cannot be read safely, or
-    with a list of all names that are missing, unknown, of another shape or not floating-point.
+    names of the box heads, and names that nothing reads. Raises CheckpointError with a list of all names that are
+    missing, unknown, of another shape or not floating-point.
     """
     model = model_without_values(config)
-    found, tables = read_pth(path), _integer_buffers(model)
+    tables = _integer_buffers(model)
     state: dict[str, Tensor] = {}
     tolerated: dict[str, list[str]] = defaultdict(list)
     for name, tensor in found.items():

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from schemas import kinds
+
 if TYPE_CHECKING:
     from pipeline.datasets.common.dataset_video import DatasetVideo
 
@@ -35,6 +37,7 @@ class Dataset:
     reader: str  # "module:function"
     layout: str  # of the folder ROOT, in one line
     options: tuple[str, ...] = ("split",)  # of `rvos import`, which the reader takes as keyword arguments
+    root: kinds.Role = kinds.DATASET  # what ROOT is to hold
     published: tuple[PublishedCounts, ...] = ()
 
     def __str__(self) -> str:
@@ -131,6 +134,7 @@ DATASETS = {
     "coco-video": Dataset(
         reader="pipeline.datasets.coco_video:read",
         layout="JSON in the form of YouTube-VIS: SPLIT.json, SPLIT/instances.json or the file itself; JPEGImages/",
+        root=kinds.DATASET_OR_FILE,
     ),
     "folder": Dataset(
         reader="pipeline.datasets.folder:read",
@@ -141,10 +145,12 @@ DATASETS = {
         reader="pipeline.datasets.webdataset:read",
         layout="*.tar of samples KEY.mp4 with KEY.json or KEY.txt; the videos stay in the shards",
         options=(),
+        root=kinds.DATASET_OR_FILE,
     ),
     "list": Dataset(
         reader="pipeline.datasets.uri_list:read",
         layout="ROOT is a .csv, .tsv, .jsonl or .parquet file; each row has a video_uri and an expression",
         options=(),
+        root=kinds.URI_LIST,
     ),
 }

@@ -45,6 +45,19 @@ def names(folder: str) -> list[str]:
         return [entry.removeprefix(inside) for entry in entries if entry.startswith(inside)]
 
 
+def first_names(folder: str, limit: int) -> list[str]:
+    """Return the names of at most `limit` files and folders directly in `folder`; on S3, by one request."""
+    if not folder.startswith(S3):
+        return names(folder)[:limit]
+    with filesystem(folder) as fs:
+        bucket, key, _ = fs.split_path(folder)
+        inside = f"{key.strip('/')}/" if key.strip("/") else ""
+        answer = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=inside, Delimiter="/", MaxKeys=limit)
+        found = [one["Key"] for one in answer.get("Contents", [])]
+        found += [one["Prefix"] for one in answer.get("CommonPrefixes", [])]
+        return [name.removeprefix(inside).rstrip("/") for name in found]
+
+
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
     """Yield `folder` and every folder below it: its relative path, and the names of its files."""
     with filesystem(folder) as fs:

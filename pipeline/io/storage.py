@@ -8,6 +8,7 @@ retries, access denied, disk full).
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import tempfile
@@ -129,6 +130,16 @@ def names(folder: str, *, missing_ok: bool = False, hidden: bool = False) -> lis
             raise
         return []
     return sorted(name for name in found if name and (not name.startswith(".") or (hidden and not _is_ours(name))))
+
+
+def first_names(folder: str, limit: int) -> list[str]:
+    """Return the sorted names of at most `limit` files and folders directly in `folder`, without hidden ones."""
+    if is_remote(folder):
+        found = remote.first_names(folder, limit)
+    else:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in itertools.islice(entries, limit)]
+    return sorted(name for name in found if name and not name.startswith("."))
 
 
 def _is_ours(name: str) -> bool:

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from jobs.benchmark import typed_command, with_way_out
+from jobs.benchmark import with_way_out
 from jobs.config.segment import SegmentConfig
+from jobs.terminal.command_line import typed_command
 
 TINY = str(Path(__file__).parents[2] / "model/tiny")
 
@@ -51,6 +52,10 @@ def test_results_stay_out_of_the_data_set(root, below):
 def test_swapped_folders_and_foreign_ones(root, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
+    assert "is an empty folder, not the folder of a data set" in refused(
+        "mevis", other, "--checkpoint", TINY, "--out", root
+    )
+    (other / "readme.txt").touch()
     text = refused("mevis", other, "--checkpoint", TINY, "--out", root)
     assert "is not empty and has no _export.json (it holds readme.txt); choose a new or empty folder" in text
     assert [path.name for path in root.iterdir()] == ["readme.txt"]

@@ -9,8 +9,9 @@ import torch
 
 from jobs import convert
 from jobs.convert import ConvertConfig
+from model.referformer.backbone_of import backbone_of
 from model.referformer.checkpoint import load_model, weights_digest
-from model.referformer.config import ReferFormerConfig, TextConfig
+from model.referformer.config import PUBLISHED, ReferFormerConfig, TextConfig
 from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import write_byte_level_tokenizer
@@ -77,10 +78,26 @@ def test_wrong_options(options, change, message):
         convert.run(ConvertConfig(**options | change))
 
 
+@pytest.mark.parametrize("backbone", PUBLISHED)
+def test_the_backbone_is_found_in_the_file(golden, backbone, tmp_path):
+    entries = json.loads((golden / f"parity/keys/{backbone}.json").read_text())["state_dict"]
+    tensors = {name: torch.empty(shape, device="meta") for name, shape, *_ in entries}
+    assert backbone_of(tensors) == backbone
+    other = next(name for name in PUBLISHED if name != backbone)
+    config = ConvertConfig(checkpoint="m.pth", backbone=other, tokenizer="t", out="o")
+    with pytest.raises(InputError, match=f"--backbone {other}: m.pth holds {backbone}; leave --backbone out"):
+        convert._backbone(config, tensors)
+
+
+def test_another_model_has_no_published_backbone(options):
+    with pytest.raises(InputError, match="none of the published backbones: resnet50, "):
+        convert.run(ConvertConfig(**options | {"backbone": None}))
+
+
 def test_a_folder_in_use_is_refused_before_the_work(options, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(InputError, match="is not empty"):
         convert.run(ConvertConfig(**options | {"checkpoint": "/nowhere/a.pth"}))
 
 
@@ -107,7 +124,6 @@ def test_full_size(shared, tmp_path, backbone, zipped):
     result = convert.run(
         ConvertConfig(
             checkpoint=str(tmp_path / "model.pth"),
-            backbone=backbone,
             tokenizer=str(shared / "data" / "tokenizer" / "roberta-base"),
             out=str(tmp_path / "out"),
         )

@@ -1,0 +1,137 @@
+"""Say what the argument of a command is, if it is not what the command takes, and what to type instead."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from jobs.config.options import KEY, Option, label_of
+from jobs.terminal.command_line import typed_command
+from pipeline.io import storage
+from pipeline.io.recognise import recognise
+from schemas import kinds
+from schemas.errors import InputError
+from schemas.kinds import Kind, Role
+from schemas.shown import shown
+
+# Where the right thing often is: beside the given path, or in it.
+USUAL = (
+    *("manifest.parquet", "annotations.parquet", "checkpoint", "run", "scores", "masks", "Annotations"),
+    *("data/manifest.parquet", "data/annotations.parquet", "videos"),
+)
+TABLES = {Kind.MANIFEST, Kind.MASKS, Kind.ANNOTATIONS, Kind.SCORE_TABLE}
+SURE = {
+    *(Kind.MANIFEST, Kind.MASKS, Kind.ANNOTATIONS, Kind.PNG_TREE, Kind.RUN, Kind.SCORES, Kind.CHECKPOINT),
+    *(Kind.TOKENIZER, Kind.BOARD, Kind.IMPORTED, Kind.COMPACTED),
+}
+ONE_VIDEO = "'rvos demo --video {path} --expression \"the red car\"' segments it"
+VIDEOS = "'rvos import folder {path} --expressions sentences.csv --out data/' writes data/manifest.parquet"
+LIST = "if it lists videos, 'rvos import list {path} --out data/' makes a manifest of it"
+CONVERT = "'rvos convert {path} --tokenizer roberta-base/ --out checkpoint/' makes a checkpoint folder of it"
+SEGMENT = "'rvos segment {path} runs/first --checkpoint checkpoint/' makes a run of it"
+EVALUATE = "'rvos evaluate {path} data/annotations.parquet --out scores/' scores it"
+# What to type with a thing to get what an argument takes, by the noun of the latter.
+LEADS = {
+    kinds.MANIFEST.noun: {
+        **dict.fromkeys((Kind.VIDEO, Kind.PICTURE, Kind.PICTURES), ONE_VIDEO),
+        **dict.fromkeys((Kind.VIDEOS, Kind.PICTURE_TREE), VIDEOS),
+        **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL, Kind.JSON), LIST),
+        Kind.SHARDS: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
+        Kind.TAR: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
+        Kind.DATASET: "'rvos import davis {path} --out data/' writes data/manifest.parquet; 'rvos import --help' "
+        "lists other data sets",
+    },
+    kinds.DATASET.noun: {Kind.VIDEO: ONE_VIDEO, **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL, Kind.JSON), LIST)},
+    kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT},
+    kinds.RUN.noun: {Kind.MANIFEST: SEGMENT},
+    kinds.MASKS.noun: {Kind.MANIFEST: SEGMENT},
+    kinds.PREDICTIONS.noun: {Kind.MANIFEST: SEGMENT},
+    kinds.SCORES.noun: dict.fromkeys((Kind.RUN, Kind.MASKS, Kind.COMPACTED, Kind.PNG_TREE), EVALUATE),
+    kinds.BOARD.noun: {Kind.SCORES: "'rvos leaderboard add boards/mine {path} --name mine' makes one of it"},
+    kinds.VIDEO.noun: {Kind.VIDEOS: VIDEOS, Kind.PICTURE_TREE: VIDEOS},
+}
+
+
+class Place(NamedTuple):
+    """One path among the arguments of a command."""
+
+    name: str  # of the field
+    number: int  # among its values
+    label: str  # as the help calls it
+    path: str
+    role: Role
+    kind: Kind
+
+    @property
+    def fits(self) -> bool:
+        return self.kind in self.role.kinds
+
+    @property
+    def may_be_wrong(self) -> bool:
+        """False for what is not there: the job says so itself."""
+        return not self.fits and self.kind is not Kind.ABSENT
+
+    def is_swapped_with(self, other: "Place") -> bool:
+        """True if each is where the other belongs."""
+        return not (self.fits or other.fits) and self.kind in other.role.kinds and other.kind in self.role.kinds
+
+
+def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> None:
+    """Raise InputError if a path of a config holds something else than the command takes.
+
+    command: its words after `rvos`. given: its options as typed, for the command with two paths swapped.
+    """
+    places = list(_places(config))
+    wrong = next((place for place in places if place.may_be_wrong), None)
+    if wrong is None:
+        return
+    for one, other in combinations(places, 2):
+        if one.is_swapped_with(other):
+            text = f"{one.label} and {other.label} are swapped: {wrong.label} {shown(wrong.path)} is {wrong.kind}"
+            raise InputError(f"{text}; type '{_swapped(config, command, given, one, other)}'")
+    path = shown(wrong.path)
+    raise InputError(f"{wrong.label} {path} is {wrong.kind}, not {wrong.role.noun}; {_way(wrong)}")
+
+
+def _places(config: Any) -> Iterator[Place]:
+    for field in fields(config):
+        option: Option = field.metadata[KEY]
+        values = getattr(config, field.name)
+        role = getattr(config, "roles", {}).get(field.name) or option.takes
+        if role is None:
+            continue
+        for number, path in enumerate(values if isinstance(values, tuple) else (values,)):
+            if path is not None and path not in option.names:
+                yield Place(field.name, number, label_of(field.name, option), path, role, recognise(path))
+
+
+def _swapped(config: Any, command: str, given: dict[str, Any], one: Place, other: Place) -> str:
+    """Return the command line with two paths swapped."""
+    options = {field.name: given[field.name] for field in fields(config) if given[field.name] != field.default}
+    for place, path in ((one, other.path), (other, one.path)):
+        values = options[place.name]
+        if isinstance(values, tuple):
+            path = (*values[: place.number], path, *values[place.number + 1 :])
+        options[place.name] = path
+    return typed_command(command, type(config), options)
+
+
+def _way(place: Place) -> str:
+    """Return what to type in place of a wrong path: one near it, a command that makes the right thing, or advice."""
+    path, role = place.path.rstrip("/"), place.role
+    inside = [storage.join(path, name) for name in USUAL] if storage.is_folder(path) else []
+    folder = storage.parent(path)
+    beside = [folder, *(storage.join(folder, name) for name in (USUAL if place.kind in TABLES else ()))]
+    if near := _first_that_fits(inside, role):
+        return near
+    if lead := LEADS.get(role.noun, {}).get(place.kind):
+        return lead.format(path=shlex.quote(shown(place.path)))
+    return _first_that_fits(beside, role) or role.way
+
+
+def _first_that_fits(uris: list[str], role: Role) -> str:
+    """Return the advice to give the first of these paths that is what `role` asks for; "" if none is."""
+    found = ((uri, recognise(uri)) for uri in uris if not role.is_new)
+    fitting = ((uri, kind) for uri, kind in found if kind in SURE & role.kinds)
+    return next((f"give {shown(uri).removeprefix('./')}, which is {kind}" for uri, kind in fitting), "")

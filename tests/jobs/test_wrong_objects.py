@@ -1,0 +1,250 @@
+"""Every path of every command, given every wrong thing: what it is, and what to type instead."""
+
+import re
+import shlex
+import shutil
+import zipfile
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from cli import main
+from jobs.config.options import KEY, label_of
+from jobs.terminal import wrong_object
+from pipeline.datasets.registry import DATASETS
+from pipeline.io.recognise import recognise
+from schemas.kinds import Kind
+from tests.test_cli import COMMANDS
+
+TINY = Path(__file__).resolve().parents[2] / "model/tiny"
+OBJECTS = {
+    "clip.mp4": Kind.VIDEO,
+    "picture.png": Kind.PICTURE,
+    "clips.csv": Kind.CSV,
+    "clips.tsv": Kind.TSV,
+    "clips.jsonl": Kind.JSONL,
+    "coco.json": Kind.JSON,
+    "words.txt": Kind.TEXT,
+    "empty": Kind.EMPTY_FILE,
+    "noise": Kind.FILE,
+    "model.pth": Kind.PTH,
+    "old.pth": Kind.PTH,
+    "submission.zip": Kind.ZIP,
+    "shard.tar": Kind.TAR,
+    "ckpt": Kind.CHECKPOINT,
+    "ckpt/model.safetensors": Kind.SAFETENSORS,
+    "tok": Kind.TOKENIZER,
+    "frames": Kind.PICTURES,
+    "masks/v": Kind.PICTURES,
+    "masks": Kind.PNG_TREE,
+    "jpeg": Kind.PICTURE_TREE,
+    "videos": Kind.VIDEOS,
+    "run": Kind.RUN,
+    "run/run.json": Kind.JSON,
+    "scores": Kind.SCORES,
+    "scores/scores.parquet": Kind.SCORE_TABLE,
+    "board": Kind.BOARD,
+    "data": Kind.IMPORTED,
+    "data/manifest.parquet": Kind.MANIFEST,
+    "data/annotations.parquet": Kind.ANNOTATIONS,
+    "void": Kind.EMPTY_FOLDER,
+    "gone": Kind.ABSENT,
+}
+
+
+@pytest.fixture(scope="module")
+def objects(shapes, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("objects")
+    source = Path(shapes[0]).parent
+    for name in ("frames", "masks/v", "jpeg/v", "run", "scores", "board", "void", "tok", "data"):
+        (folder / name).mkdir(parents=True)
+    shutil.copytree(source / "videos", folder / "videos")
+    shutil.copy(sorted((source / "videos").iterdir())[0], folder / "clip.mp4")
+    for path in shapes:
+        shutil.copy(path, folder / "data" / Path(path).name)
+    shutil.copytree(TINY, folder / "ckpt")
+    shutil.copy(TINY / "tokenizer.json", folder / "tok")
+    for name in ("picture.png", "frames/0.jpg", "masks/v/00000.png", "jpeg/v/0.jpg"):
+        Image.new("L", (8, 8)).save(folder / name)
+    texts = {
+        "clips.csv": "video_uri,expression\nclip.mp4,the dog\n",
+        "clips.tsv": "video_uri\texpression\nclip.mp4\tthe dog\n",
+        "clips.jsonl": '{"video_uri": "clip.mp4"}\n{"video_uri": "clip.mp4"}\n',
+        "coco.json": '{\n  "videos": []\n}\n',
+        "words.txt": "the dog\nthe cat\n",
+        "empty": "",
+        "run/run.json": "{}",
+        "scores/summary.json": "{}",
+        "board/leaderboard.json": "{}",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    (folder / "noise").write_bytes(bytes(range(256)))
+    pq.write_table(pa.table({"metric": ["J"], "value": [1.0]}), folder / "scores/scores.parquet")
+    torch.save({"model": {"weight": torch.ones(2)}}, folder / "model.pth")
+    torch.save({"model": {"weight": torch.ones(2)}}, folder / "old.pth", _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(folder / "submission.zip", "w") as archive:
+        archive.writestr("Annotations/v/0/00000.png", b"")
+    shutil.make_archive(str(folder / "shard"), "tar", folder / "frames")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(objects, monkeypatch):
+    monkeypatch.chdir(objects)
+
+
+def places():
+    """Each path of each command: the command, the field, and the data set that it depends on."""
+    for command, form in COMMANDS.items():
+        for field in fields(form.config):
+            if field.metadata[KEY].is_path:
+                depends = command == "import" and field.name == "root"
+                yield from (
+                    (command, field, name) for name in (("folder", "list", "webdataset") if depends else ("folder",))
+                )
+
+
+PLACES = list(places())
+
+
+def role_of(field, dataset):
+    return DATASETS[dataset].root if field.name == "root" else field.metadata[KEY].takes
+
+
+def words_of(command, field, dataset, path):
+    """A command whose other required arguments are absent paths, so that nothing else can be recognised."""
+    if command == "submit":
+        return ["submit", "--address", "http://127.0.0.1:9", "--working-dir", path, "status", "s3://bucket/run"]
+    words = command.split()
+    for one in sorted(fields(COMMANDS[command].config), key=lambda one: not one.metadata[KEY].is_argument):
+        option = one.metadata[KEY]
+        if one is field:
+            words += [path] if option.is_argument else [label_of(one.name, option), path]
+        elif one.default is MISSING:
+            value = (
+                dataset
+                if one.name == "dataset"
+                else "nowhere.html"
+                if one.name == "file"
+                else str(next(iter(option.choices), "nowhere"))
+            )
+            words += [value] if option.is_argument else [label_of(one.name, option), value]
+    if command == "compare":
+        words.append("nowhere")
+    if command == "demo" and field.name != "out":
+        words += ["--expression", "x"] + ([] if field.name == "video" else ["--video", "nowhere"])
+    if field.name == "heldout":
+        words += ["--heldout-annotations", "nowhere"]
+    if field.name == "heldout_annotations":
+        words += ["--heldout", "nowhere"]
+    return words
+
+
+@pytest.mark.parametrize("path", OBJECTS)
+def test_things_are_recognised(path):
+    assert recognise(path) is OBJECTS[path]
+
+
+def test_every_path_says_what_it_takes():
+    assert [(command, field.name) for command, field, _ in PLACES if not field.metadata[KEY].takes] == []
+
+
+@pytest.mark.parametrize(("command", "field", "dataset"), PLACES, ids=lambda value: getattr(value, "name", str(value)))
+def test_each_wrong_thing_is_named(command, field, dataset):
+    role, label = role_of(field, dataset), label_of(field.name, field.metadata[KEY])
+    for path, kind in OBJECTS.items():
+        if kind in role.kinds or (kind is Kind.ABSENT and command == "submit"):
+            continue
+        result = CliRunner().invoke(main, words_of(command, field, dataset, path))
+        assert (result.exit_code, type(result.exception)) == (2, SystemExit), (path, result.output)
+        (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+        assert line == result.output.splitlines()[-1]
+        if kind is Kind.ABSENT:
+            assert path in line or "nowhere" in line or "needs --expressions" in line, line  # another problem is first
+        elif field.name == "file" and "unknown extension" in line:
+            continue
+        else:
+            assert f"{path} is {kind}, not {role.noun}; " in line or f"swapped: {label} {path} is {kind}; " in line, (
+                line
+            )
+            require_commands_that_parse(line)
+
+
+def require_commands_that_parse(text):
+    """Every command that a message says to type is one that the command line takes."""
+    for words in map(shlex.split, re.findall(r"'rvos ([^']+)'", text)):
+        command: click.Command = main
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        if words not in ([], ["--help"]):  # else only the name of a command
+            command.make_context("rvos", words).close()
+
+
+@pytest.mark.parametrize(
+    ("words", "typed"),
+    [
+        ("segment run data/manifest.parquet --window 12", "segment data/manifest.parquet run --window 12"),
+        ("segment new data/manifest.parquet", "segment data/manifest.parquet new"),
+        ("evaluate data/annotations.parquet run --out new", "evaluate run data/annotations.parquet --out new"),
+        ("leaderboard add scores board --name n", "leaderboard add board scores --name n"),
+        ("convert tok --tokenizer model.pth --out new", "convert model.pth --tokenizer tok --out new"),
+        (
+            "demo --video ckpt --checkpoint clip.mp4 --expression x",
+            "demo --video clip.mp4 --expression x --checkpoint ckpt",
+        ),
+        (
+            "train --data data/annotations.parquet --annotations data/manifest.parquet --out new",
+            "train --data data/manifest.parquet --annotations data/annotations.parquet --out new",
+        ),
+        ("export submission s.zip --out run --for mevis", "export submission run --out s.zip --for mevis"),
+    ],
+)
+def test_swapped_paths_are_told_apart(words, typed):
+    result = CliRunner().invoke(main, words.split())
+    assert result.exit_code == 2
+    assert f"'rvos {typed}'" in result.output, result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        ("check data", "give data/manifest.parquet"),
+        ("check data/annotations.parquet", "give data/manifest.parquet"),
+        ("status run/run.json", "give run, which is a run"),
+        ("report scores/scores.parquet --out new", "give scores, which is a folder of scores"),
+        ("evaluate masks/v data/annotations.parquet --out new", "give masks, which is a tree of PNGs"),
+        ("check clip.mp4", "'rvos demo --video clip.mp4 --expression \"the red car\"'"),
+        ("check clips.csv", "'rvos import list clips.csv --out data/'"),
+        ("check data/manifest.parquet --checkpoint ckpt/model.safetensors", "give ckpt, which is a checkpoint folder"),
+        ("check data/manifest.parquet --checkpoint model.pth", "'rvos convert model.pth --tokenizer"),
+        ("import folder clips.csv --out new", "'rvos import list clips.csv --out data/'"),
+        ("demo --video videos --expression x", "'rvos import folder videos --expressions"),
+    ],
+)
+def test_the_way_out_starts_from_what_is_there(words, way):
+    result = CliRunner().invoke(main, words.split())
+    assert result.exit_code == 2
+    assert way in result.output, result.output
+
+
+def test_a_file_is_read_in_part_only(objects, monkeypatch):
+    (objects / "long.csv").write_bytes(b"video,expression\n" * 10**6)
+    read = []
+    whole = wrong_object.storage.open_input
+
+    def counting(uri):
+        read.append(uri)
+        return whole(uri)
+
+    monkeypatch.setattr("pipeline.io.recognise.storage.open_input", counting)
+    assert recognise("long.csv") is Kind.CSV
+    assert len(read) == 1
+    (objects / "long.csv").unlink()
