@@ -236,7 +236,7 @@ main = SectionedGroup(
     scores the masks by J&F.
 
         rvos import ref-davis17 /data/ref-davis17 --split valid --out data/
-        rvos convert ytvos_resnet50.pth --backbone resnet50 --tokenizer roberta-base/ --out checkpoint/
+        rvos convert ytvos_resnet50.pth --tokenizer roberta-base/ --out checkpoint/
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
 

@@ -7,7 +7,6 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -19,7 +18,7 @@ from pipeline.io import storage
 from pipeline.training.augment import Augmentation
 from pipeline.training.recipes import FOLDER, RECIPES
 from pipeline.training.sampling import clip_frames, consecutive_frames
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 MAX_BYTES = 2**20
 SCHEDULES = ("steps", "cosine")
@@ -110,9 +109,11 @@ def read_recipe(name: str | None) -> Recipe:
     """Read a recipe by its name in RECIPES or from a TOML file. None: the defaults. Raises InputError."""
     if name is None:
         return Recipe()
-    path = FOLDER / f"{name}.toml" if name in RECIPES else Path(name)
+    uri = str(FOLDER / f"{name}.toml") if name in RECIPES else name
     try:
-        values = tomllib.loads(_read_text(path))
+        values = tomllib.loads(storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8"))
+    except StorageError:
+        raise
     except OSError as error:
         known = ", ".join(RECIPES)
         raise InputError(f"--config {name}: {error.strerror}; give a TOML file or a recipe: {known}") from None
@@ -122,10 +123,6 @@ def read_recipe(name: str | None) -> Recipe:
         return _build(Recipe, values, "")
     except (TypeError, ValueError) as error:
         raise InputError(f"--config {name}: {error}") from None
-
-
-def _read_text(path: Path) -> str:
-    return storage.read_bytes(str(path), limit=MAX_BYTES).decode("utf-8")
 
 
 def _build(cls: Any, values: Mapping[str, Any], where: str) -> Any:

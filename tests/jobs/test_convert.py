@@ -15,6 +15,7 @@ from model.referformer.config import PUBLISHED, ReferFormerConfig, TextConfig
 from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import write_byte_level_tokenizer
+from pipeline.io import storage
 from schemas.errors import InputError
 from tests import parity
 from tests.reference import Recordings
@@ -76,6 +77,24 @@ def test_convert_reports_what_it_wrote(options):
 def test_wrong_options(options, change, message):
     with pytest.raises(InputError, match=message):
         convert.run(ConvertConfig(**options | change))
+
+
+@pytest.mark.s3
+def test_from_and_to_s3(options, tmp_path, s3):
+    base = f"{s3}/{tmp_path.name}"
+    there = {"checkpoint": f"{base}/model.pth", "tokenizer": f"{base}/tokenizer", "out": f"{base}/out"}
+    with pytest.raises(InputError, match="model.pth: no such file"):
+        convert.run(ConvertConfig(**options | there))
+    for path in (tmp_path / "model.pth", *(tmp_path / "tokenizer").iterdir()):
+        storage.write_bytes(f"{base}/{path.relative_to(tmp_path)}", path.read_bytes())
+    digest = convert.run(ConvertConfig(**options | there)).digest
+    with storage.local_folder(there["out"]) as folder:
+        assert weights_digest(folder) == digest == convert.run(ConvertConfig(**options)).digest
+    with pytest.raises(InputError, match="is not empty"):
+        convert.run(ConvertConfig(**options | there))
+    storage.write_bytes(there["checkpoint"], b"not a checkpoint")
+    with pytest.raises(InputError, match=f"{there['checkpoint']}: not a checkpoint written by torch.save"):
+        convert.run(ConvertConfig(**options | there | {"out": f"{base}/other"}))
 
 
 @pytest.mark.parametrize("backbone", PUBLISHED)
