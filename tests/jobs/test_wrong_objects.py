@@ -19,6 +19,7 @@ from cli import main
 from jobs.config.options import KEY, label_of
 from jobs.terminal import wrong_object
 from pipeline.datasets.registry import DATASETS
+from pipeline.io import storage
 from pipeline.io.recognise import recognise
 from schemas.kinds import Kind
 from tests.test_cli import COMMANDS
@@ -248,3 +249,19 @@ def test_a_file_is_read_in_part_only(objects, monkeypatch):
     assert recognise("long.csv") is Kind.CSV
     assert len(read) == 1
     (objects / "long.csv").unlink()
+
+
+@pytest.mark.s3
+def test_things_on_s3_are_recognised(objects, s3):
+    base = f"{s3}/{objects.parent.name}"
+    for path in objects.rglob("*"):
+        if path.is_file():
+            storage.write_bytes(f"{base}/{path.relative_to(objects)}", path.read_bytes())
+    kinds = {path: recognise(f"{base}/{path}") for path in OBJECTS if path != "void"}  # S3 has no empty folders
+    assert kinds == {path: kind for path, kind in OBJECTS.items() if path != "void"}
+    answer = CliRunner().invoke(main, ["check", f"{base}/data"])
+    assert f"give {base}/data/manifest.parquet, which is a manifest" in answer.output
+    answer = CliRunner().invoke(
+        main, ["segment", f"{base}/run", f"{base}/data/manifest.parquet", "--checkpoint", "tiny"]
+    )
+    assert f"'rvos segment {base}/data/manifest.parquet {base}/run --checkpoint tiny'" in answer.output
