@@ -112,9 +112,10 @@ def test_frames_skipped_by_the_step_are_noted(shapes, tmp_path):
 
 def test_wrong_use(run, tmp_path):
     assert typed("validate", tmp_path / "none.zip", "--for", "mevis") == (2, f"Error: no zip at {tmp_path}/none.zip\n")
-    assert typed("validate", tmp_path, "--for", "mevis") == (2, f"Error: no zip at {tmp_path}\n")
+    code, text = typed("validate", tmp_path, "--for", "mevis")
+    assert (code, "is an empty folder, not a zip file; " in text) == (2, True)
     code, text = typed("submission", run, "--for", "mevis", "--out", tmp_path)
-    assert (code, text) == (2, f"Error: {tmp_path} is a folder; give the path of a file\n")
+    assert (code, "is an empty folder, not a zip file to write; name a new file" in text) == (2, True)
     (tmp_path / "file").touch()
     assert typed("review", run, "--out", tmp_path / "file") == (2, f"Error: {tmp_path}/file is a file; name a folder\n")
     assert typed("coco-video", run, "--out", tmp_path / "file/x.json")[0] == 2
