@@ -117,7 +117,8 @@ def test_wrong_use(run, tmp_path):
     code, text = typed("submission", run, "--for", "mevis", "--out", tmp_path)
     assert (code, "is an empty folder, not a zip file to write; name a new file" in text) == (2, True)
     (tmp_path / "file").touch()
-    assert typed("review", run, "--out", tmp_path / "file") == (2, f"Error: {tmp_path}/file is a file; name a folder\n")
+    code, text = typed("review", run, "--out", tmp_path / "file")
+    assert (code, "file is an empty file, not a folder to write to; name a new folder" in text) == (2, True)
     assert typed("coco-video", run, "--out", tmp_path / "file/x.json")[0] == 2
     assert "no predictions at" in typed("review", tmp_path / "none", "--out", tmp_path / "out")[1]
     assert "is inside" in typed("review", run, "--out", f"{run}/out")[1]
