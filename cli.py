@@ -71,9 +71,11 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
     handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with live_line(command):
-            job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
             config = config_class(**options)
             importlib.import_module("jobs.terminal.wrong_object").refuse_wrong_objects(config, command, options)
+            session = importlib.import_module("pipeline.cluster.session")
+            session.let_threads_sleep()  # before the job imports torch: some jobs run a model in this process
+            job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
             result = call(job.run, config) if call else job.run(config)
     except RvosError as error:
         raise Failure(error) from None

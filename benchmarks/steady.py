@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
     options = parser.parse_args()
-    for name, value in {**session.QUIET, **session.WORKERS, "RAY_AUTH_MODE": "disabled"}.items():
+    for name, value in {**session.QUIET, **session.THREADS, "RAY_AUTH_MODE": "disabled"}.items():
         os.environ.setdefault(name, value)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     cluster = {"num_cpus": 8, "include_dashboard": False, "object_store_memory": session.OBJECT_STORE_BYTES}

@@ -97,7 +97,7 @@ def run(config: PlanConfig) -> PlanResult:
         machine=(
             (config.gpu or "GPU of the stated speed")
             if stated
-            else f"machine like this ({probe.device}{f', {models} models at once' if on_cpu else ''})"
+            else f"machine like this ({probe.device}{f', {_models(models)}' if on_cpu else ''})"
         ),
         models=models,
         probed_videos=probe.videos,
@@ -121,10 +121,14 @@ def _models_on_cpu(size: PlanSize, short_side: int, window: int) -> tuple[int, i
     return pool.max_actors, threads
 
 
-def _limit(decode: float, model: float, cores: int | None) -> str:
-    """Say what limits the speed, from hours; `cores` are those that do both, None with a GPU."""
-    if cores is not None:
-        return f"CPU time: {_hours(model)} for the model and {_hours(decode)} for decoding, on {cores} cores"
+def _models(count: int) -> str:
+    return "one model on all cores" if count == 1 else f"{count} models at once"
+
+
+def _limit(decode: float, model: float, models: int | None) -> str:
+    """Say what limits the speed, from hours; `models` on CPUs do both in turn, None with a GPU."""
+    if models is not None:
+        return f"CPU time: {_hours(model)} for the model and {_hours(decode)} for decoding, by {_models(models)}"
     if decode <= model:
         return f"the model: {_hours(model)}; decoding takes {_hours(decode)} on one core at the same time"
     return (

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -118,6 +119,16 @@ def test_no_help_imports_anything_heavy():
         sys.exit(", ".join({HEAVY} & set(sys.modules)) or 0)"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_torch_is_imported_with_threads_that_sleep(tmp_path):
+    """Otherwise they spin while they wait: estimates on a busy machine were up to 45 times too high."""
+    (tmp_path / "torch.py").write_text("import os\nraise SystemExit(os.environ.get('OMP_WAIT_POLICY'))")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment["PYTHONPATH"] = os.pathsep.join((str(tmp_path), refervos.OWN_FOLDER))
+    code = "import sys; sys.argv[1:] = ['plan', 'none.parquet']; from refervos import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stderr.strip().endswith("PASSIVE")
 
 
 @pytest.mark.parametrize("words", [[], ["export"], ["leaderboard"]])

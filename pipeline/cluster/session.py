@@ -23,12 +23,18 @@ REACH_SECONDS = 10
 OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
 # torch's waiting threads spin briefly, since they wake up slowly, but must not take cores from decoding.
-WORKERS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "500"}
+THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "500"}
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_NON_TTY_PROGRESS_LOG_INTERVAL": "1000000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about CUDA_VISIBLE_DEVICES for actors without GPU
 }
+
+
+def let_threads_sleep() -> None:
+    """Have torch's waiting threads sleep, here and in the workers of this process. Call it before torch is imported."""
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
@@ -39,7 +45,8 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     InfrastructureError if the cluster does not start or answer, InputError for an endpoint with a user name.
     """
     require_plain_endpoint()
-    for name, value in {**QUIET, **WORKERS}.items():
+    let_threads_sleep()
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import ray
     import ray.data  # sets up its logging when imported, which the next lines change
@@ -131,7 +138,7 @@ def _worker_settings(empty_folder: str) -> dict:
     """Return options of `ray.init` that give the workers of a cluster our modules and this process's storage."""
     if SUBMITTED in os.environ:  # a job has its own runtime_env, and Ray rejects a second one
         return {}
-    env_vars = {**WORKERS, **storage_settings()}
+    env_vars = {**THREADS, **storage_settings()}
     return {"runtime_env": {"working_dir": empty_folder, "env_vars": env_vars, "worker_process_setup_hook": SETUP_HOOK}}
 
 
