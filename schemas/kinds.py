@@ -94,10 +94,9 @@ MASKS = _role("a run or a table of masks", {K.RUN, K.MASKS, K.COMPACTED, *_TABLE
 PREDICTIONS = _role("predicted masks", {K.RUN, K.MASKS, K.COMPACTED, *_MASKS}, RUN.way)
 ANNOTATIONS = _role(
     "annotations",
-    {K.ANNOTATIONS, K.MASKS, K.COMPACTED, K.IMPORTED, *_MASKS},
+    {K.ANNOTATIONS, K.RUN, K.MASKS, K.COMPACTED, K.IMPORTED, *_MASKS},
     "'rvos import' writes annotations.parquet; a folder VIDEO/FRAME.png of label maps is read, too",
 )
-LABELS = _role("annotations or a run", {*ANNOTATIONS.kinds, K.RUN}, ANNOTATIONS.way)
 CHECKPOINT = _role(
     "a checkpoint folder",
     {K.CHECKPOINT, K.FOLDER},

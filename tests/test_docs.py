@@ -3,6 +3,7 @@
 Python blocks fenced as `py` need tools that the tests do not install.
 """
 
+import contextlib
 import json
 import re
 import shlex
@@ -12,12 +13,14 @@ from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 import refervos
 from cli import main
+from jobs.terminal.command_line import canonical_command
 from model.referformer.training.matcher import Coefficients
 from model.referformer.training.optimizer import Rates
 from pipeline.io import storage
@@ -43,10 +46,10 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
     yield from re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def commands(page: Path) -> list[str]:
-    return [
-        line for language, text in blocks(page) if not language for line in text.splitlines() if line[:5] == "rvos "
-    ]
+def commands(page: Path, *, continued: bool = False) -> list[str]:
+    texts = [text for language, text in blocks(page) if not language]
+    texts = [text.replace("\\\n", " ") if continued else text for text in texts]
+    return [line for text in texts for line in text.splitlines() if line[:5] == "rvos "]
 
 
 def typed(line: str) -> Result:
@@ -66,6 +69,22 @@ def test_paths_named_by_the_pages_exist():
     for page in pages:
         paths = re.findall(rf"(?<![\w./])(?:{folders})/[\w/.-]*\w", page.read_text())
         assert [path for path in paths if "mine" not in path and not (ROOT / path).exists()] == [], page
+
+
+def test_every_command_of_the_pages_is_accepted():
+    """Parsed only: names, options and choices of each command, and of those that are submitted."""
+    lines = [line for page in [ROOT / "README.md", *DOCS.glob("*.md")] for line in commands(page, continued=True)]
+    assert len(lines) > 60
+    for line in lines:
+        words = shlex.split(re.sub(r" (> \S+|&|\|.*)$", "", line), comments=True)[1:]
+        if "..." in words or words == ["--help"]:
+            continue
+        group: click.Command = main
+        while isinstance(group, click.Group):
+            group = group.commands[words.pop(0)]
+        with contextlib.suppress(click.exceptions.Exit), group.make_context("rvos", words) as context:  # --explain
+            if group.name == "submit" or "command" in context.params:
+                canonical_command(main, context.params["command"])
 
 
 def test_registries_named_by_the_page_on_extending_exist():

@@ -12,7 +12,7 @@ class EvaluateConfig:
     """Score predicted masks against annotations.
 
     PREDICTIONS is a run, a Parquet file or folder of masks, or a tree of PNGs. ANNOTATIONS is the ground truth, as
-    Parquet or a tree of PNGs.
+    Parquet or a tree of PNGs; or another run, to compare two models.
 
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
         rvos evaluate Results/ data/annotations.parquet --out scores/ --by object_size:q4 --by words,motion

@@ -26,7 +26,7 @@ class TrainConfig(MediaOptions):
         metavar="MANIFEST", takes=kinds.MANIFEST, heading="Data", help="Manifest to train on. Repeatable."
     )
     annotations: tuple[str, ...] = option(
-        takes=kinds.LABELS,
+        takes=kinds.ANNOTATIONS,
         heading="Data",
         help="Annotations of the manifest, or a run of 'rvos segment' as pseudo-labels. Give one for each --data.",
     )

@@ -8,8 +8,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.io import storage
+from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
+from pipeline.masks.predictions import require_finished
 from pipeline.masks.tree_masks import TreeMasks
+from pipeline.runs.run import Run, is_run
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS
@@ -37,12 +40,15 @@ class Annotations:
 
     @classmethod
     def open(cls, uri: str, reading: PngReading = DEFAULT_READING) -> "Annotations":
-        """Open a Parquet file, a folder that `rvos import` wrote, another folder of Parquet files, or a tree of PNGs.
+        """Open a Parquet file, a folder of Parquet files such as `rvos import` writes, a run, or a tree of PNGs.
 
         Includes `void.parquet` and `foreground.parquet` of the same folder. Reads only the footers of tables; reads all
         PNGs. Raises InputError if `uri` has no such table, or one lacks columns.
         """
         uri = storage.absolute(uri)
+        if is_run(uri):
+            require_finished(Run.open(uri))
+            uri = storage.join(uri, "masks")
         tree = PngTree.find(uri) if storage.is_folder(uri) else None
         if tree is not None:
             masks = TreeMasks.read(tree, reading)
@@ -91,8 +97,23 @@ class Annotations:
 
 def _read_row_groups(uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
     with storage.open_parquet(uri) as file:
+        columns = [*schema.names, *_marks(file)]
         for group in range(file.num_row_groups):
-            yield conform(file.read_row_group(group, schema.names), schema, uri)
+            yield conform(_masks_only(file.read_row_group(group, columns)), schema, uri)
+
+
+def _marks(file: PlainParquetFile) -> list[str]:
+    """Return the columns that tell which rows of predictions are masks, for `_masks_only`."""
+    return [name for name in ("status", "chosen") if name in file.schema_arrow.names]
+
+
+def _masks_only(table: pa.Table) -> pa.Table:
+    """Return the rows without those of failed pairs and those of queries that were not chosen."""
+    for name, wanted in (("status", "ok"), ("chosen", True)):
+        if name in table.column_names:
+            is_wanted = pc.fill_null(pc.equal(table[name], wanted), True)
+            table = table.filter(is_wanted).drop_columns([name])
+    return table
 
 
 def rows_of_videos(source: str | pa.Table, schema: pa.Schema, videos: Collection[str]) -> pa.Table:
@@ -102,7 +123,7 @@ def rows_of_videos(source: str | pa.Table, schema: pa.Schema, videos: Collection
         with storage.open_parquet(table) as file:
             columns = [name for name in schema.names if name in file.schema_arrow.names]
             groups = [i for i in range(file.num_row_groups) if _may_contain(file.metadata.row_group(i), videos)]
-            table = conform(file.read_row_groups(groups, columns), schema, table)
+            table = conform(_masks_only(file.read_row_groups(groups, columns + _marks(file))), schema, table)
     return table.filter(pc.is_in(table.column("video_id"), pa.array(sorted(videos), pa.string())))
 
 

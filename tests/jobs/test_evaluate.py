@@ -48,6 +48,17 @@ def test_the_golden_tracks(recordings, tmp_path):
     )
 
 
+def test_a_run_is_the_truth_of_another(labelled_run, run_with_failure, tmp_path):
+    """Its failed pair is not annotated, so it is not scored."""
+    options = {"annotations": run_with_failure.folder, "out": str(tmp_path / "out")}
+    result = evaluate.run(EvaluateConfig(predictions=labelled_run.folder, **options))
+    assert (result.summary["overall"]["n"], result.summary["overall"]["J&F"]) == (8, 1.0)
+    assert "8 scored, 1 unannotated" in result.text()
+    masks = storage.join(run_with_failure.folder, "masks")
+    again = EvaluateConfig(predictions=labelled_run.folder, annotations=masks, out=str(tmp_path / "again"))
+    assert evaluate.run(again).summary["overall"] == result.summary["overall"]
+
+
 @pytest.fixture
 def three_pairs(tmp_path):
     """Video a: the left object, both objects, and an expression without a target."""
