@@ -14,6 +14,7 @@ from schemas.shown import HIDDEN, shown
 MAX_BYTES = 8192
 HTTP = ("http", "https")
 ARCHIVES = ("tar", "zip")  # tar://MEMBER::URI
+FOREIGN = "foreign"  # marks a local path that a remote manifest names; no file system opens it
 SCHEMES = {"s3", "s3a", "gs", *HTTP}
 SAFE = "%/:=&?~#+!$,;@()*[]"  # characters of a URL that need no escape; blanks and quotes get one
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -44,6 +45,11 @@ def parse(text: str) -> str:
         return os.path.expanduser(text)
     if scheme in ARCHIVES:
         return _parse_member(scheme, rest, text)
+    if scheme == FOREIGN:
+        raise InputError(
+            f"{shown(rest)} is on this machine, and a remote manifest or run may not name its files; if this one may, "
+            "give --allow-local (of segment: in a new run)"
+        )
     if scheme not in SCHEMES:
         raise InputError(
             f"{shown(text)}: scheme '{scheme}' is not supported; use a local path, s3://, gs://, http:// or https://, "

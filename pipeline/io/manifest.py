@@ -16,8 +16,7 @@ from schemas.errors import InputError, StorageError
 from schemas.manifest import MANIFEST
 from schemas.pair import PAIR_COLUMNS, PairKey
 from schemas.plain import UNREADABLE, readable_table
-from schemas.shown import shown
-from schemas.uri import without_keys
+from schemas.uri import FOREIGN, without_keys
 
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
 MAX_FRAMES = 2**24  # of a video: 77 hours at 60 frames per second
@@ -25,7 +24,6 @@ MAX_EXPRESSION_BYTES = 16_384  # far above 512 tokens of any text; a longer text
 
 MAX_ID_BYTES = 4096
 NOT_TEXT = "has characters that are not UTF-8, or that were lost before; correct it"
-FOREIGN = "foreign://"  # marks a local path that a remote manifest names; no file system opens it
 
 
 def read_manifest(uri: str, *, allow_local: bool = False) -> pa.Table:
@@ -76,12 +74,12 @@ def _absolute(uri: str, folder: str, allow_local: bool) -> str:
     if allow_local or not place.strip() or not storage.is_local(place):
         return place
     member, chain, path = place.rpartition("::")
-    return f"{member}{chain}{FOREIGN}{path}"
+    return f"{member}{chain}{FOREIGN}://{path}"
 
 
 def as_named(uris: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return absolute URIs without the mark of those that may not be opened, for a manifest to be written."""
-    return pc.replace_substring(uris, FOREIGN, "")
+    return pc.replace_substring(uris, f"{FOREIGN}://", "")
 
 
 def manifest_digest(uri: str) -> str:
@@ -148,10 +146,6 @@ def uri_problem(uri: str) -> str | None:
         return "video_uri is empty"
     if UNREADABLE in uri:
         return f"video_uri {NOT_TEXT}"
-    if uri.rpartition("::")[2].startswith(FOREIGN):
-        reason = "is on this machine, and a remote manifest or run may not name its files"
-        way = "if this one may, give --allow-local (of segment: in a new run)"
-        return f"video_uri {shown(uri.replace(FOREIGN, ''))} {reason}; {way}"
     try:
         storage.absolute(uri)
     except InputError as error:

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from cli import main
 from pipeline.io import storage
+from tests.handmade import counted_from_one, run_of_truth
 from tests.jobs.test_train import RECIPE
 from tests.test_cli import COMMANDS
 
@@ -21,12 +22,13 @@ def put(folder: str | Path, uri: str) -> None:
 
 
 @pytest.fixture
-def bucket(s3, shapes, checkpoint, labelled_run, tmp_path) -> str:
+def bucket(s3, shapes, checkpoint, tmp_path) -> str:
     """A folder on S3 with everything that the commands read."""
     base = f"{s3}/{tmp_path.name}"
     put(Path(shapes[0]).parent, f"{base}/data")
     put(checkpoint, f"{base}/ckpt")
-    put(labelled_run, f"{base}/truth")
+    manifest, annotations = (f"{base}/data/{Path(path).name}" for path in shapes)
+    run_of_truth(f"{base}/truth", *counted_from_one(f"{base}/labels", manifest, annotations))
     storage.write_bytes(f"{base}/recipe.toml", RECIPE.encode())
     storage.write_bytes(f"{base}/rules.txt", b"mean_score >= 0\n")
     video = storage.names(f"{base}/data/videos")[0]
@@ -59,13 +61,13 @@ status B/run
 compact B/run --out B/compacted
 audit B/run --compacted B/compacted
 demo --out B/demo --video B/data/videos/VIDEO --expression dog --checkpoint B/ckpt
-evaluate B/truth B/data/annotations.parquet --out B/scores --manifest B/data/manifest.parquet
+evaluate B/truth B/labels/annotations.parquet --out B/scores --manifest B/labels/manifest.parquet
 compare B/scores B/scores
 leaderboard add B/board B/scores --name one
 leaderboard show B/board
 leaderboard export B/board B/board.html
 report B/scores --out B/report --against B/scores --media B/data/videos
-select B/truth --out B/kept --rules B/rules.txt --calibrate B/data/annotations.parquet --against B/truth
+select B/truth --out B/kept --rules B/rules.txt --manifest B/labels/manifest.parquet --against B/truth
 export submission B/truth --for mevis --out B/mevis.zip
 export validate B/mevis.zip --for mevis --manifest B/data/manifest.parquet
 export davis B/truth --out B/davis
