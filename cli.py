@@ -1,5 +1,6 @@
 """The command `rvos`: its commands with the options of `jobs.config`. Heavy modules are imported when a job runs."""
 
+import contextlib
 import importlib
 import os
 import signal
@@ -58,6 +59,20 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_job(config_class: type, options: dict[str, Any], module: str = "", call: Callable | None = None) -> NoReturn:
+    """Run a job as `_run_job`, then the command of --on-finish."""
+    command = None if options.get("dry_run") else options.get("on_finish")
+    finish: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if command is not None:
+        name, out = click.get_current_context().info_name or "", options.get("run") or options["out"]
+        try:
+            finish = importlib.import_module("jobs.terminal.finish").on_finish(command, name, out)
+        except InputError as error:
+            raise Failure(error) from None
+    with finish:
+        _run_job(config_class, options, module, call)
+
+
+def _run_job(config_class: type, options: dict[str, Any], module: str, call: Callable | None) -> NoReturn:
     """Build the config from the options, run the job, print its result, and exit with its code.
 
     Errors become messages here and nowhere else.

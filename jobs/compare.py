@@ -173,6 +173,12 @@ def _cautions(comparisons: Sequence[dict]) -> list[str]:
             f"p and interval are too sure if a few videos change by far more than the others: a set of {tested} videos "
             f"has none of a kind that is one in {1 / RARE:.0f} with probability {lacking:.2f}"
         )
+    tests = [row for one in comparisons for row in (one, *(row for rows in one["by"].values() for row in rows))]
+    if any(row["low"] is not None and row["low"] * row["high"] > 0 and row["p_corrected"] > LEVEL for row in tests):
+        found.append(
+            "an interval excludes 0 although the corrected p (Holm) is above 0.05: p is corrected for the number of "
+            "comparisons, the intervals are not; by chance, one in twenty excludes 0"
+        )
     groups = {name for one in comparisons for name, rows in one["by"].items() for row in rows if row["low"] is None}
     found += [
         f"by {name}: groups without interval have fewer than {LEAST_VIDEOS} videos, which cannot show a change"

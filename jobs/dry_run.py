@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model, run_folder
@@ -13,7 +16,10 @@ from pipeline.runs.run import Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DryRunResult(JobResult):
-    """The work of `rvos segment`. `pairs`, `units` and `frames` (masks) count what is not committed yet."""
+    """The work of `rvos segment`, or of one --shard of it.
+
+    `pairs`, `units` and `frames` (masks) count what is not committed yet.
+    """
 
     run: str
     exists: bool
@@ -52,10 +58,12 @@ def run(config: SegmentConfig) -> DryRunResult:
     folder, exists = run_folder(config, fingerprint, inputs)
     the_run = Run(folder, fingerprint)
     rows = the_run.new_rows(manifest, config.manifest, plan_options(config), config.limit)
-    new = PlanSize()
+    new, planned, committed = PlanSize(), the_run.units(), the_run.committed()
     if rows.num_rows:
-        new = PlanSize.of(plan_part(rows, fingerprint, plan_options(config)))
-    planned, committed = the_run.units(), the_run.committed()
+        part = plan_part(rows, fingerprint, plan_options(config))
+        if ids := config.share.of(pc.unique(part["unit_id"]).to_pylist(), before=len(planned)):
+            new = PlanSize.of(part.filter(pc.is_in(part["unit_id"], pa.array(ids))))
+    planned = config.share.of(planned)
     open_units = [unit for unit in planned if unit.unit_id not in committed]
     retried = [receipt for _, receipt in to_retry(the_run, planned, committed, config.retry_statuses)]
     return DryRunResult(

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from jobs.config.leaderboard import TABLES, AddConfig, LeaderboardExportConfig, ShowConfig
+from jobs.origin import origin_of
 from jobs.result import JobResult
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
@@ -61,7 +62,7 @@ def run(config: AddConfig | ShowConfig | LeaderboardExportConfig) -> Standings:
         elif form := TABLES.get(f".{exported.rpartition('.')[2]}"):
             content = (TABLE_FORMATS[form](board_table(board.rule, standings)) + "\n").encode()
         else:
-            content = board_html(board, standings)
+            content = board_html(board, standings, origin_of("leaderboard export", config))
         storage.write_bytes(exported, content)
     return Standings(store=board.folder, rule=board.rule, entries=standings, added=added, exported=exported)
 

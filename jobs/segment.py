@@ -16,7 +16,7 @@ import pyarrow as pa
 from jobs import check
 from jobs.config.segment import NO_RULES, SegmentConfig
 from jobs.segment_options import checkpoint_of, frame_options, inference_rules, model_options, plan_options
-from jobs.segment_result import SegmentResult
+from jobs.segment_result import SegmentResult, ShardResult
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
 from model.bundled import BUNDLED, NOTE
@@ -26,7 +26,7 @@ from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import manifest_digest, read_manifest
-from pipeline.runs.attempts import sweep
+from pipeline.runs.attempts import STARTING, sweep
 from pipeline.runs.commit import Receipt
 from pipeline.runs.log import invocation_log
 from pipeline.runs.moved import note_moved_videos, rebased
@@ -88,7 +88,8 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_ru
                 _follow(with_patience(receipts, config.patience, over), todo, totals, progress)
         _add_earlier(the_run, units, todo, totals)
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
-        sweep(storage.join(the_run.folder, "attempts"), {unit.unit_id for unit in units})
+        starts = set() if result.shard and result.shard.left_units else {STARTING}  # other shards may start now
+        sweep(storage.join(the_run.folder, "attempts"), starts | {unit.unit_id for unit in units})
         log |= result.to_json()
     return result
 
@@ -118,8 +119,8 @@ def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> 
 def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit], list[Unit], int]:
     """Check the input, open the run and plan new rows.
 
-    Returns the run, its units, those to do, longest first, and the short side of the model's input. The order of units
-    of similar length depends on `invocation`, so that two commands do not both do the same.
+    Returns the run, its units (of --shard), those to do, longest first, and the short side of the model's input. The
+    order of units of similar length depends on `invocation`, so that two commands do not both do the same.
     """
     digest = f"{manifest_digest(config.manifest)} {config.limit}"
     inputs, fingerprint, checkpoint = check_model(config)
@@ -130,8 +131,9 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
         absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in ("manifest", "run")}
         absolute["checkpoint"] = without_secrets(checkpoint_of(config))
         versions = {"python": platform.python_version(), "refervos": __version__}
+        options = asdict(config) | absolute
         record = {  # enough to repeat the run
-            "config": {**asdict(config), **absolute},
+            "config": {name: value for name, value in options.items() if name not in ("shard", "on_finish")},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions | {name: _installed(name) for name in RECORDED_PACKAGES},
         }
@@ -151,6 +153,7 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
         echo(
             f"{planned} pairs are planned already, all of them are segmented: --limit {config.limit} is lower", err=True
         )
+    units = config.share.of(units)
     todo = [unit for unit in units if unit.unit_id not in committed]
     damaged = to_repair(the_run, units, committed) if config.repair else []
     todo += damaged
@@ -281,6 +284,7 @@ def _sum_up(
     pairs = sum(unit.stop - unit.start for unit in units)
     return SegmentResult(
         run=the_run.folder,
+        shard=ShardResult.of(config.shard, the_run, committed) if config.shard else None,
         pairs=pairs,
         there_before=pairs - totals.fresh_pairs,
         failed=dict(totals.failed),

@@ -1,16 +1,43 @@
 """The result of `rvos segment`."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from typing import Self
 
 from jobs.result import JobResult
 from jobs.terminal.progress import clock
 from pipeline.runs.commit import SECONDS, mixed_text
+from pipeline.runs.run import Run
 from pipeline.segment.bottleneck import Bottleneck
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShardResult:
+    """The run around a shard: its pairs, and those of other shards that are not segmented yet."""
+
+    name: str  # I/N
+    run_pairs: int
+    left_pairs: int
+    left_units: int
+
+    @classmethod
+    def of(cls, name: str, run: Run, committed: Collection[str]) -> Self:
+        """Count in the plan as it is now: another shard may have extended it. `committed`: units, listed just now."""
+        units = run.units()
+        left = [unit.stop - unit.start for unit in units if unit.unit_id not in committed]
+        pairs = sum(unit.stop - unit.start for unit in units)
+        return cls(name=name, run_pairs=pairs, left_pairs=sum(left), left_units=len(left))
+
+    def line(self, run: str, pairs: int) -> str:
+        part = f"shard   {self.name}: {pairs} of the {self.run_pairs} pairs of the run"
+        if self.left_units:
+            return f"{part}; open in other shards: {self.left_pairs} pairs in {self.left_units} units"
+        return f"{part}; the run is complete: 'rvos audit {run}' checks it"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentResult(JobResult):
-    """The content of the run, and the work of this invocation."""
+    """The content of the run, or of one shard of it, and the work of this invocation."""
 
     run: str
     pairs: int
@@ -28,6 +55,7 @@ class SegmentResult(JobResult):
     bound: Bottleneck | None = None  # None if no unit was made
     parity: float | None = None  # largest share of mask pixels of a first unit that differ from plain float32
     halvings: int = 0  # how often memory was full, so that the model took half as much at once
+    shard: ShardResult | None = None  # with --shard; then all counts are those of the shard
 
     @property
     def exit_code(self) -> int:
@@ -35,7 +63,8 @@ class SegmentResult(JobResult):
 
     def to_json(self) -> dict:
         values = {**asdict(self), "ok": self.pairs - sum(self.failed.values())}
-        return values if self.rules else {name: values[name] for name in values if name not in ("rules", "differences")}
+        absent = (*(() if self.rules else ("rules", "differences")), *(() if self.shard else ("shard",)))
+        return {name: value for name, value in values.items() if name not in absent}
 
     def text(self) -> str:
         bad = sum(self.failed.values())
@@ -43,6 +72,8 @@ class SegmentResult(JobResult):
         before = f" ({self.there_before} were there before)" if self.there_before else ""
         failed = f"{bad} failed ({classes})" if bad else "0 failed"
         lines = [f"run     {self.run}", f"pairs   {self.pairs}: {self.pairs - bad} with masks, {failed}{before}"]
+        if self.shard:
+            lines.append(self.shard.line(self.run, self.pairs))
         if self.rules:
             others = (f"{name} {values['run']} ({values['published']})" for name, values in self.differences.items())
             differences = f"; differences (published): {', '.join(others)}" if self.differences else ", as published"

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from jobs import evaluate
 from jobs.config.evaluate import EvaluateConfig
 from jobs.config.select import SelectConfig
+from jobs.origin import origin_of
 from jobs.result import JobResult
 from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
@@ -20,7 +21,8 @@ from pipeline.io.manifest import as_named
 from pipeline.masks.by_video import PAIR_ORDER, MaskSource
 from pipeline.report.frame_strips import pair_strip
 from pipeline.report.page import short_path
-from pipeline.report.selected import border, rules_with_frames, selection_html
+from pipeline.report.selected import border, precision_curve, rules_with_frames, selection_html
+from pipeline.report.svg_file import write_plots
 from pipeline.selection.calibration import Calibration, calibrate
 from pipeline.selection.decisions import WITHOUT_MASKS, collect_pairs, decide, missing_signal_notes
 from pipeline.selection.rules import Rule, read_rules
@@ -70,6 +72,7 @@ def run(config: SelectConfig) -> SelectResult:
         raise InputError("other_run is the agreement with another run; name that run with --against")
     tasks, masks = plan_signal_tasks(source, against)
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
+    del made_of["svg"]  # decides nothing else in the folder
     output_folder.claim(out, made_of)
     measure = functools.partial(measure_task, with_manifest=source.manifest is not None)
     pairs = collect_pairs(run_tasks(measure, tasks, address=config.address, large=masks > LOCAL_MASKS))
@@ -98,6 +101,8 @@ def run(config: SelectConfig) -> SelectResult:
         notes=notes,
     )
     storage.write_bytes(result.report, _page(config, source, pairs, rules, result))
+    if config.svg and calibration is not None:
+        write_plots([precision_curve(pairs.to_pandas(), calibration)], storage.join(out, "plots"))
     document = shown_json(result.to_json(), allow_nan=False) + "\n"
     storage.write_bytes(storage.join(out, "summary.json"), document.encode())
     output_folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
@@ -149,7 +154,7 @@ def _page(
         strips = {pair.key: pair_strip(pair) for pair in source.some(wanted)}
     except (RvosError, OSError) as error:
         notes = [*notes, f"frames cannot be shown: {error}"]
-    hidden = ("run", "out", "address", "rule")
+    hidden = ("run", "out", "address", "rule", "svg")
     options = {name: value for name, value in asdict(config).items() if value and name not in hidden}
     return selection_html(
         title=f"Label selection: {short_path(source.uri)}",
@@ -159,7 +164,11 @@ def _page(
         calibration=result.calibration,
         strips=strips,
         notes=notes,
-        provenance=[("run", source.uri), *((name, str(value)) for name, value in options.items())],
+        provenance=[
+            ("run", source.uri),
+            *((name, str(value)) for name, value in options.items()),
+            *origin_of("select", config),
+        ],
     )
 
 

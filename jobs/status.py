@@ -3,14 +3,17 @@
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from jobs.config.status import StatusConfig
 from jobs.result import JobResult
-from jobs.terminal.progress import clock
+from jobs.terminal.progress import clock, update
 from pipeline.io import storage
+from pipeline.runs.commit import Receipt
+from pipeline.runs.log import all_have_ended
 from pipeline.runs.run import Run
 
+FINISHED = ("done", "audited")  # states
 RECENT_UNITS = 50  # the pace is computed from this many of the latest units
 QUIET_UNITS = 5  # times the longest recent unit; without a commit for so long, the run counts as stopped
 
@@ -30,6 +33,23 @@ class StatusResult(JobResult):
     frames_per_second: float | None
     eta: float | None  # seconds
     last_commit: float | None  # seconds ago
+    watched: bool = False  # to the end of all commands on the run
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.watched and self.state not in FINISHED else 0
+
+    def to_json(self) -> dict:
+        values = asdict(self)
+        del values["watched"]
+        return values
+
+    def line(self) -> str:
+        """Return the progress in one line."""
+        parts = [self.state, f"{self.pairs_done}/{self.pairs} pairs"]
+        if self.eta is not None and self.frames_per_second is not None:
+            parts += [f"{self.frames_per_second:.1f} frames/s", f"ETA {clock(self.eta)}"]
+        return " · ".join([*parts, f"{sum(self.failed.values())} failed"])
 
     def text(self) -> str:
         classes = ", ".join(f"{status} {count}" for status, count in sorted(self.failed.items()))
@@ -47,19 +67,39 @@ class StatusResult(JobResult):
 
 
 def run(config: StatusConfig) -> StatusResult:
-    """Read the plan and the footers of all committed units. Raises InputError if the folder is not a run."""
+    """Read the plan and the footers of all committed units; with --watch, again and again until the run ends.
+
+    Raises InputError if the folder is not a run.
+    """
     the_run = Run.open(storage.absolute(config.run))
+    result = _look(the_run, {})
+    if not config.watch:
+        return result
+    receipts: dict[str, Receipt] = {}
+    while result.state not in FINISHED and not all_have_ended(the_run):
+        update(result.line(), at_once=True)
+        time.sleep(config.interval)
+        result = _look(the_run, receipts)
+    result = _look(the_run, {})  # units may have been replaced meanwhile
+    return replace(result, watched=True)
+
+
+def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
+    """Add up the receipts of committed units; those that `receipts` lacks are read into it."""
     units = {unit.unit_id: unit for unit in the_run.units()}
     committed = sorted(the_run.committed() & units.keys())
+    fresh = [unit_id for unit_id in committed if unit_id not in receipts]
+    receipts |= zip(fresh, the_run.receipts(fresh), strict=True)
     failed: Counter[str] = Counter()
     pairs_done = frames = generations = 0
     done: list[tuple[float, float, int, int]] = []  # ended, started, frames, planned pair-frames
-    for receipt in the_run.receipts(committed):
+    for unit_id in committed:
+        receipt = receipts[unit_id]
         failed.update(receipt.failed)
         pairs_done += receipt.pairs
         frames += receipt.frames
         generations += receipt.generation
-        done.append((receipt.ended, receipt.started, receipt.frames, units[receipt.unit_id].pair_frames))
+        done.append((receipt.ended, receipt.started, receipt.frames, units[unit_id].pair_frames))
     now = time.time()
     left = sum(unit.pair_frames for unit in units.values()) - sum(planned for *_, planned in done)
     recent = sorted(done)[-RECENT_UNITS:]

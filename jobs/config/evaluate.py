@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, table_format
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, finish_command, option, table_format
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 from schemas import kinds
 
@@ -64,6 +64,7 @@ class EvaluateConfig:
         "predictions exceed 96 MiB]",
     )
     print_as: str | None = table_format()
+    on_finish: str | None = finish_command("OUT")
 
     def __post_init__(self) -> None:
         check_groupings(self.by)

@@ -77,6 +77,18 @@ def table_format() -> Any:
     )
 
 
+def finish_command(out: str) -> Any:
+    """Declare `--on-finish` of a command that writes the folder `out`."""
+    return option(
+        default=None,
+        metavar="COMMAND",
+        heading="Output",
+        help="Run COMMAND at the end, also after a failure or Ctrl-C, on the machine where this command runs. It gets "
+        f"RVOS_EXIT_CODE, RVOS_OUT ({out}) and RVOS_COMMAND in its environment. Its own failure does not change the "
+        "exit code.",
+    )
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option, argument))
 def command_config(cls: type) -> type:
     """Make a frozen dataclass of a class whose fields are the options of a command.

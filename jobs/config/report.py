@@ -16,10 +16,12 @@ class ReportConfig(MediaOptions):
         rvos report scores/ --out report/
         rvos report scores/new --out report/ --against scores/baseline
         rvos report scores/ --out report/ --media DAVIS/JPEGImages/480p
+        rvos report scores/ --out report/ --svg
     """
 
     scores: str = argument(takes=kinds.SCORES)
     out: str = option(takes=kinds.NEW_FOLDER, help="Folder for report.html.")
+    svg: bool = option(default=False, help="Also write each plot of the page as a file, OUT/plots/NAME.svg.")
     against: str | None = option(
         default=None,
         metavar="SCORES",

@@ -2,11 +2,12 @@
 
 import re
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option
+from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, finish_command, option
 from jobs.config.run_options import NO_CHECKPOINT, RunOptions
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
 from pipeline.evaluation.rules import Rules
+from pipeline.runs.shard import Shard
 from schemas import kinds
 from schemas.errors import FAILURES, InputError
 from schemas.uri import scheme_of
@@ -27,6 +28,7 @@ class SegmentConfig(RunOptions):
         rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/ --retry-errors
         rvos segment data/manifest.parquet runs/davis --checkpoint checkpoint/ --rules ref-davis17
         rvos segment s3://b/manifest.parquet s3://b/runs/1 --checkpoint s3://b/ckpt --address auto --actors 16
+        rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/ --shard 3/8
     """
 
     manifest: str = argument(takes=kinds.MANIFEST)
@@ -84,6 +86,13 @@ class SegmentConfig(RunOptions):
     address: str = option(
         default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to run on. {ADDRESS_HELP}"
     )
+    shard: str | None = option(
+        default=None,
+        metavar="I/N",
+        heading="Resources",
+        help="Segment only the I-th of N parts of the run. Start the N commands with the same RUN, on any machines and "
+        "in any order, at once or not; together they complete the run without a cluster.",
+    )
     patience: float = option(
         default=600.0,
         above=0,
@@ -124,6 +133,7 @@ class SegmentConfig(RunOptions):
         heading="Retrying",
         help="Write to DIR if RUN was created with other weights or mask options; without it the command fails.",
     )
+    on_finish: str | None = finish_command("RUN")
     dry_run: bool = option(
         default=False, heading="Output", help="Check all inputs and print the work to do; write nothing."
     )
@@ -153,6 +163,8 @@ class SegmentConfig(RunOptions):
             raise InputError(f"--actors must be a number, or MIN:MAX as in 1:16, got {self.actors!r}")
         if wrong := [text for text in self.rebase if not all(text.partition("="))]:
             raise InputError(f"--rebase must be OLD=NEW, got {wrong[0]!r}")
+        if self.shard is not None:
+            Shard.parse(self.shard)
         if unknown := set(self.retry_statuses) - set(FAILURES):
             raise InputError(
                 f"--retry-errors {', '.join(sorted(unknown))}: choose from {', '.join(FAILURES)}, separated by commas, "
@@ -204,6 +216,11 @@ class SegmentConfig(RunOptions):
     def moves(self) -> list[tuple[str, str]]:
         """The pairs of --rebase: the start of planned URIs, and what to read in place of it."""
         return [(old, new) for old, _, new in (text.partition("=") for text in self.rebase)]
+
+    @property
+    def share(self) -> Shard:
+        """The part of the run to segment."""
+        return Shard.parse(self.shard) if self.shard else Shard()
 
     @property
     def is_bundled(self) -> bool:

@@ -82,6 +82,11 @@ class SelectConfig(MediaOptions):
         heading="Output",
         help="New folder for pairs.parquet, manifest.parquet, summary.json and report.html.",
     )
+    svg: bool = option(
+        default=False,
+        heading="Output",
+        help="With --calibrate: also write the plot of the page as a file, OUT/plots/curve.svg.",
+    )
 
     def __post_init__(self) -> None:
         from pipeline.selection.quality_signals import QUALITY_SIGNALS

@@ -1,7 +1,7 @@
 """Options of `rvos train`."""
 
 from jobs.config.media_options import MediaOptions
-from jobs.config.options import ADDRESS, ADDRESS_HELP, command_config, option
+from jobs.config.options import ADDRESS, ADDRESS_HELP, command_config, finish_command, option
 from model.referformer.config import PUBLISHED
 from pipeline.training.recipes import RECIPES
 from schemas import kinds
@@ -117,6 +117,7 @@ class TrainConfig(MediaOptions):
         heading="Output",
         help="Folder for the log, the saved states, and the result OUT/checkpoint.",
     )
+    on_finish: str | None = finish_command("OUT")
 
     def __post_init__(self) -> None:
         for name, values in (("--annotations", self.annotations), ("--weight", self.weight or self.data)):

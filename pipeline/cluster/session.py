@@ -129,9 +129,12 @@ def _inherited(empty_folder: str) -> Iterator[None]:
 def _private_session(folder: str) -> dict:
     """Return options of `ray.init` for a session of this user, with its logs and sockets in a folder of its own.
 
-    By default Ray writes them to /tmp/ray, where all users of the machine may read and write.
+    By default Ray writes them to /tmp/ray, where all users of the machine may read and write. It counts all cores of
+    the machine, also those that Slurm or taskset keep from this process.
     """
-    return {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
+    options = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
+    allowed = len(os.sched_getaffinity(0))
+    return options | ({"num_cpus": allowed} if allowed < (os.cpu_count() or 1) else {})
 
 
 def _worker_settings(empty_folder: str) -> dict:

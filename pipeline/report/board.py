@@ -1,5 +1,7 @@
 """A leaderboard as a page and as a table."""
 
+from collections.abc import Sequence
+
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.summary.inference import METHOD
@@ -10,8 +12,8 @@ from pipeline.report.plots import PlotAxis, Whisker
 from pipeline.report.score_tables import Measured, ScoreTable
 
 
-def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
-    """Render one page, in the style of the reports."""
+def board_html(board: Leaderboard, standings: list[dict], origin: Sequence[tuple[str, str]]) -> bytes:
+    """Render one page, in the style of the reports. origin: how the page came about, as terms and texts."""
     metrics = _metrics(board.protocol, standings)
     values = [entry["overall"].get(metrics[0]) for entry in standings]
     ends = [end for entry in standings for end in interval_of(entry["overall"], metrics[0])]
@@ -27,6 +29,7 @@ def board_html(board: Leaderboard, standings: list[dict]) -> bytes:
         method=f"{METHOD}. p against the first: {RANKING_METHOD}",
         rule=[(name.replace("_", " "), str(value)) for name, value in words.items()],
         rows=[_row(entry, metrics, axis) for entry in standings],
+        origin=origin,
     )
 
 

@@ -18,7 +18,7 @@ def render(template: str, **content: object) -> bytes:
     style = (TEMPLATES / "style.css").read_text()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    page = _environment().get_template(template)
+    page = environment().get_template(template)
     return page.render(style=style, policy=policy, version=__version__, **content).encode()
 
 
@@ -57,13 +57,14 @@ def short_path(uri: str) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return the templates of this folder; they escape all text."""
+    found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed, "interval": interval, "truncate": truncate}
-    return environment
+    found.filters |= {"number": number, "signed": signed, "interval": interval, "truncate": truncate}
+    return found

@@ -45,10 +45,11 @@ LabelledStrips = list[tuple[str, FrameStrip]]  # the strips of one pair, each wi
 
 @dataclass(frozen=True, slots=True)
 class ScoreReport:
-    """A page, the number of frames in it, and notes on frames that could not be shown."""
+    """A page, the number of frames in it, its plots, and notes on frames that could not be shown."""
 
     html: bytes
     thumbnails: int
+    plots: list[Plot]
     notes: list[str]
 
 
@@ -104,7 +105,7 @@ def build_report(
         content["change"] = difference.change_table(change, main, baseline.folder)
     content["sections"] = [(name, title) for name, title in SECTIONS.items() if content.get(name, True)]
     thumbnails = sum(len(strip.thumbnails) for of_pair in strips.values() for _, strip in of_pair)
-    return ScoreReport(render("report.html.j2", **content), thumbnails, notes)
+    return ScoreReport(render("report.html.j2", **content), thumbnails, plots, notes)
 
 
 def _galleries(pairs: Any, main: str, change: dict | None) -> dict[str, list[PairIds]]:

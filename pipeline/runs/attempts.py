@@ -261,9 +261,12 @@ def _refusal(lost: list[Marker]) -> str | None:
 
 
 def sweep(folder: str, done: Collection[str]) -> None:
-    """Remove what earlier attempts at the units `done` left in RUN/attempts, except of processes on this host."""
+    """Remove what earlier attempts at the units `done` left in RUN/attempts, except of processes on this host.
+
+    STARTING stands for attempts at loading the model.
+    """
     for unit_id in storage.names(folder, missing_ok=True):
-        if unit_id not in done and unit_id != STARTING:
+        if unit_id not in done:
             continue
         for name in storage.names(storage.join(folder, unit_id), missing_ok=True):
             uri, is_live = storage.join(folder, unit_id, name), False

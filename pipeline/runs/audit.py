@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import checksum, storage
 from pipeline.io.parallel import bounded_map
+from pipeline.runs.log import logged_parts
 from pipeline.runs.plan import run_starts
 from pipeline.runs.run import Run, read_run_json
 from pipeline.runs.unit_content import UnitContent
@@ -113,7 +114,7 @@ def audit_run(run: Run) -> Audit:
 
 def _check_plan(audit: Audit, run: Run) -> None:
     """Add absent parts of the plan to `audit`: gaps in their numbers, and parts that a log names."""
-    known = run.logged_parts() | set(range(max(audit.parts, default=-1) + 1))
+    known = logged_parts(run) | set(range(max(audit.parts, default=-1) + 1))
     for part in sorted(known - set(audit.parts)):
         audit.find("missing", f"part {part} of the plan does not exist; choose another run folder")
     if not audit.parts:

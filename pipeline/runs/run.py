@@ -1,6 +1,5 @@
 """A run folder: its identity in run.json, the parts of its plan, and its committed units."""
 
-import contextlib
 import re
 import uuid
 from collections.abc import Iterable, Iterator
@@ -218,17 +217,6 @@ class Run:
     def receipts(self, unit_ids: Iterable[str]) -> Iterator[Receipt]:
         """Yield the receipts of committed units in the order of `unit_ids`."""
         return bounded_map(lambda unit_id: read_receipt(self.masks_uri(unit_id)), unit_ids, RECEIPT_READERS)
-
-    def logged_parts(self) -> set[int]:
-        """Return the numbers of the plan parts that logs of invocations name."""
-        folder = storage.join(self.folder, "log")
-        uris = [storage.join(folder, name) for name in storage.names(folder, missing_ok=True)]
-        logs = bounded_map(lambda uri: storage.read_bytes(uri, limit=10_000_000), uris, RECEIPT_READERS)
-        found: set[int] = set()
-        for text in logs:
-            with contextlib.suppress(ValueError, TypeError, AttributeError):  # a hint only
-                found.update(parse_object(text).get("plan", ()))
-        return found
 
     def planned_limit(self) -> str | None:
         """Return --limit of the latest plan part, None without."""

@@ -84,3 +84,21 @@ def test_wrong_use(folders, tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             compare.run(CompareConfig(scores=tuple(scores), **options))
+
+
+def test_an_interval_and_a_p_that_seem_to_disagree_are_explained(tmp_path):
+    """Eight kinds of videos, one of which gains a little: alone that would be significant, among eight it is not."""
+    rng = np.random.default_rng(1)
+    kind = np.arange(96) % 8
+    base = 0.5 + 0.1 * rng.standard_normal(96)
+    spread = np.repeat(np.linspace(-1, 1, 12), 8)
+    for name, gain in {"a": 0.0, "b": np.where(kind == 0, 0.03, 0.0) + 0.06 * spread}.items():
+        ids = {"video_id": [f"v{n:02}" for n in range(96)], "expression_id": "0", "object_id": None, "annotator": None}
+        save(tmp_path / name, pd.DataFrame(ids | {"J&F": base + gain, "size": [f"kind {n}" for n in kind]}))
+    found = compare.run(CompareConfig(scores=(str(tmp_path / "a"), str(tmp_path / "b")), by=("size",)))
+    first = found.comparisons[0]["by"]["size"][0]
+    assert first["low"] > 0 > first["low"] - 0.05
+    assert first["p"] < 0.05 < first["p_corrected"]
+    assert any("an interval excludes 0 although the corrected p (Holm) is above 0.05" in one for one in found.warnings)
+    plain = compare.run(CompareConfig(scores=(str(tmp_path / "a"), str(tmp_path / "b"))))
+    assert not any("excludes 0" in one for one in plain.warnings)

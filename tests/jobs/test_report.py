@@ -7,6 +7,7 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -334,3 +335,31 @@ def test_what_a_strangers_summary_names_is_not_opened(data, tmp_path, monkeypatc
     (note,) = result.notes
     assert f"give --{name}" in note
     assert "PASSWD" not in note
+
+
+def test_plots_are_svg_files_too(data):
+    out = data / "with plots"
+    result = report.run(
+        ReportConfig(scores=str(data / "new"), out=str(out), against=str(data / "old"), svg=True, media=str(data))
+    )
+    names = ["against", "histogram", "j-f", "over-time", "by-object-size"]
+    assert result.plots == [str(out / "plots" / f"{name}.svg") for name in names]
+    assert f"plots   5 SVG files in {out}/plots" in result.text()
+    for path in result.plots:
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.find("{*}title").text
+        elements = list(root.iter())
+        assert {element.tag.partition("}")[2] for element in elements}.isdisjoint({"script", "image", "use", "a"})
+        texts = Path(path).read_text()
+        assert re.findall("https?://", texts) == ["http://"]  # its own name space
+        drawn = [element for element in elements if element.get("class") in ("bar", "dot", "dot linked", "line a")]
+        assert drawn
+    in_page = Page(Path(result.page).read_bytes())
+    points = [a["points"] for a in in_page.all("polyline")]
+    in_files = [
+        line.get("points")
+        for path in result.plots
+        for line in ElementTree.parse(path).getroot().findall(".//{*}polyline")
+    ]
+    assert in_files == points

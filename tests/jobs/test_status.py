@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -7,6 +10,7 @@ import pytest
 from jobs import audit, status
 from pipeline.runs import commit
 from pipeline.runs.commit import Receipt, UnitWriter
+from pipeline.runs.log import invocation_log
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from schemas.errors import InputError
@@ -89,3 +93,61 @@ def test_at_the_end(run):
 def test_no_run(tmp_path):
     with pytest.raises(InputError, match="not a run"):
         status.run(status.StatusConfig(run=str(tmp_path)))
+
+
+@pytest.fixture
+def looks(run, monkeypatch):
+    """Watch the run; `looks` collects the lines, and the function in `between` runs between two looks."""
+    shown, between = [], []
+    monkeypatch.setattr(status, "update", lambda text, at_once: shown.append(text))
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: between.pop(0)())
+    return SimpleNamespace(
+        shown=shown,
+        between=between,
+        watch=lambda: status.run(status.StatusConfig(run=run.folder, watch=True, interval=0.5)),
+    )
+
+
+def test_watching_to_the_end_of_the_run(run, looks):
+    now = time.time()
+    looks.between += [
+        lambda number=number: commit_unit(run, number, now - 40, now - 20, "missing" if number == 1 else "ok")
+        for number in range(4)
+    ]
+    result = looks.watch()
+    assert (result.state, result.exit_code, result.failed) == ("done", 0, {"missing": 1})
+    assert looks.shown[0] == "planned · 0/4 pairs · 0 failed"
+    assert looks.shown[3].startswith("running · 3/4 pairs · ")
+    assert looks.shown[3].endswith(" · 1 failed")
+    assert "watched" not in result.to_json()
+
+
+def test_watching_reads_each_unit_once_and_all_at_the_end(run, looks, monkeypatch):
+    now, read = time.time(), []
+    receipts = Run.receipts
+    monkeypatch.setattr(Run, "receipts", lambda run, ids: receipts(run, read.append(list(ids)) or read[-1]))
+    looks.between += [lambda number=number: commit_unit(run, number, now - 9, now) for number in range(4)]
+    looks.watch()
+    assert [len(ids) for ids in read] == [0, 1, 1, 1, 1, 4]
+
+
+def test_watching_ends_when_nobody_works_on_the_run(run, looks):
+    with pytest.raises(InputError, match="mend"), invocation_log(run, "first", {}):
+        looks.between.append(lambda: None)
+        run.write_log("second", {"state": "running"})
+        raise InputError("mend it")
+    looks.between.append(lambda: run.write_log("second", {"state": "interrupted"}))
+    result = looks.watch()
+    assert (result.state, result.exit_code, len(looks.shown)) == ("planned", 1, 2)
+    assert state(run).exit_code == 0
+
+
+def test_a_line_for_each_look_without_a_terminal(run):
+    command = [sys.executable, "-m", "cli", "status", run.folder, "--watch", "--interval", "0.05"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watching:
+        lines = [watching.stderr.readline() for _ in range(3)]
+        watching.send_signal(signal.SIGINT)
+        output, messages = watching.communicate(timeout=60)
+    assert all("status: planned · 0/4 pairs · 0 failed" in line for line in lines)
+    assert (watching.returncode, output) == (130, "")
+    assert messages.splitlines()[-1] == "Interrupted."

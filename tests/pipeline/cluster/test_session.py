@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.cluster import session
 from pipeline.cluster.session import connect_to_ray
 from schemas.errors import InfrastructureError
 
@@ -12,3 +13,11 @@ def test_nobody_is_there(address, monkeypatch):
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(InfrastructureError, match=f"no Ray cluster at --address {address}: "), connect_to_ray(address):
         pass
+
+
+def test_a_local_session_has_the_cores_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(session.os, "sched_getaffinity", lambda process: {3, 4})
+    assert session._private_session("folder")["num_cpus"] == 2
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 2)
+    assert "num_cpus" not in session._private_session("folder")

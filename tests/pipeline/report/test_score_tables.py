@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -127,3 +128,60 @@ def test_one_form_of_output_is_asked_for(tmp_path):
     assert (done.exit_code, "give one of them" in done.output) == (2, True)
     with pytest.raises(InputError, match="unknown --format 'word'"):
         EvaluateConfig(predictions="a", annotations="b", out="c", print_as="word")
+
+
+def numbers_of(form: str, text: str) -> list[list[str]]:
+    """Return the numbers of each row of a table, as printed."""
+    if form == "csv":
+        rows = list(csv.reader(io.StringIO(text)))[1:]
+        return [[cell for cell in row if re.fullmatch(r"-?\d[\d.e+-]*", cell)] for row in rows]
+    marks = {"latex": ("&", "$-$"), "markdown": ("|", "−")}[form]
+    rows = [line for line in text.splitlines() if marks[0] in line and not line.startswith("%")]
+    plain = [row.replace(marks[1], "-").replace("\\", "") for row in rows]
+    return [re.findall(r"(?<![\w.-])-?\d+(?:\.\d+)?(?![\w.])", row) for row in plain][1 if form == "latex" else 2 :]
+
+
+@pytest.mark.parametrize("form", ["csv", "latex", "markdown"])
+def test_every_number_is_that_of_the_json_output(form, tmp_path):
+    """To the digits printed: all of them in CSV, else four decimals."""
+    pairs = [(f"v{n}", 2, n % 2, 3 + n % 5, 4 + n % 3) for n in range(8)]
+    folders = evaluated(tmp_path, "revos", pairs)
+    for name, folder in zip("AB", folders, strict=True):
+        rvos("leaderboard", "add", tmp_path / "board", folder, "--name", name)
+    inputs = [f"{tmp_path}/A.parquet", f"{tmp_path}/annotations.parquet", "--manifest", f"{tmp_path}/manifest.parquet"]
+    commands = {
+        "evaluate": ["evaluate", *inputs, "--out", tmp_path / "s", "--by", "type_id"],
+        "compare": ["compare", *folders, "--by", "type_id"],
+        "leaderboard": ["leaderboard", "show", tmp_path / "board"],
+    }
+    for name, words in commands.items():
+        expected = flat_rows(name, json.loads(rvos(*words, "--json")))
+        printed = numbers_of(form, rvos(*words, "--format", form))
+        assert len(printed) == len(expected)
+        for texts, values in zip(printed, expected, strict=True):
+            wanted = [f"{value:.4f}" if isinstance(value, float) and form != "csv" else str(value) for value in values]
+            assert texts == wanted
+
+
+def flat_rows(command: str, found: dict) -> list[list]:
+    """Return the numbers of the JSON output in the order of the tables; what is unknown has no cell."""
+    if command == "compare":
+        (one,) = found["comparisons"]
+        groups = [(row["value"], row) for rows in one["by"].values() for row in rows]
+        rows = [
+            [value, row["pairs"], row["videos"]]
+            + ([one["baseline"], one["value"]] if row is one else [])
+            + [row[key] for key in ("difference", "low", "high", "p", "p_corrected", "smallest")]
+            for value, row in [("", one), *groups]
+        ]
+    elif command == "evaluate":
+        groups = [(row["value"], row) for rows in found["by"].values() for row in rows]
+        rows = [[value, row["n"], row["videos"], *measured(row)] for value, row in [("", found["overall"]), *groups]]
+    else:
+        rows = [[entry["rank"], *measured(entry["overall"]), 0, entry["p_against_first"]] for entry in found["entries"]]
+    return [[int(v) if isinstance(v, str) and v.isdigit() else v for v in row if v not in (None, "")] for row in rows]
+
+
+def measured(row: dict) -> list:
+    intervals = row["interval"]
+    return [number for name in intervals for number in (row[name], *(intervals[name] or ()))]

@@ -8,7 +8,7 @@ from pipeline.io import storage
 from pipeline.runs.audit import Audit
 from pipeline.runs.commit import Receipt, UnitWriter, read_receipt, unit_pairs
 from pipeline.runs.compare import compare_with_manifest
-from pipeline.runs.log import invocation_log
+from pipeline.runs.log import invocation_log, logged_parts
 from pipeline.runs.moved import moved_videos, note_moved_videos, rebased, with_planned_uris
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
@@ -169,7 +169,7 @@ def test_each_invocation_leaves_a_log(run, error, state):
         3,
         error and (str(error) or "KeyboardInterrupt"),
     )
-    assert run.logged_parts() == {0}
+    assert logged_parts(run) == {0}
 
 
 def test_a_receipt_of_a_newer_version_is_read_and_a_damaged_one_is_named(run, monkeypatch):

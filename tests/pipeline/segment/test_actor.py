@@ -185,6 +185,8 @@ def test_what_finished_attempts_leave_is_swept(run):
         leave_marker(run, left)
     folder = storage.join(run.folder, "attempts")
     sweep(folder, {unit.unit_id})
+    assert storage.names(folder) == sorted([unit.unit_id, "not-done", STARTING])
+    sweep(folder, {unit.unit_id, STARTING})
     assert storage.names(folder) == sorted([unit.unit_id, "not-done"])
     assert storage.names(storage.join(folder, unit.unit_id)) == [storage.file_name(live)]
 

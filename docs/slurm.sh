@@ -1,0 +1,48 @@
+#!/bin/bash
+# One run on Slurm. EDIT the lines below, then:
+#   sbatch docs/slurm.sh MANIFEST RUN --checkpoint DIR                          one Ray cluster of all nodes of the job
+#   sbatch --array=1-8 --nodes=1 docs/slurm.sh MANIFEST RUN --checkpoint DIR    eight shards without a cluster
+# The arguments are those of 'rvos segment', MANIFEST and RUN first. To resume, repeat the command.
+#SBATCH --job-name=rvos
+#SBATCH --nodes=4               # EDIT
+#SBATCH --ntasks-per-node=1     # a node of Ray: two on one machine would end each other
+#SBATCH --gpus-per-task=1       # EDIT: all GPUs of a machine that the job has
+#SBATCH --cpus-per-task=8       # EDIT
+#SBATCH --mem=32G               # EDIT
+#SBATCH --time=24:00:00         # EDIT
+#SBATCH --requeue               # after preemption
+#SBATCH --signal=B:TERM@120     # at the end of the time, this script requeues the job
+#SBATCH --open-mode=append      # keep the log of earlier starts
+set -uo pipefail
+source "${RVOS_ENV:-/shared/refervos/.venv}/bin/activate"  # EDIT: on a file system that all nodes mount
+
+manifest=$1 run=$2
+shift 2
+
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    srun rvos segment "$manifest" "$run" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" "$@" &
+else
+    cpus=$SLURM_CPUS_PER_TASK gpus=${SLURM_GPUS_PER_TASK:-0}
+    gpus=${gpus##*:}  # of "a100:4"
+    head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    # Whoever reaches a port of Ray runs code as you, unless Ray asks for a token.
+    RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+    export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+    export RAY_TMPDIR="/tmp/rvos-$SLURM_JOB_ID"        # by default /tmp/ray, which belongs to its first user
+    export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds until all nodes must have started
+    result=$(mktemp)  # for the exit code of rvos, which runs on this node: that of 'ray symmetric-run' says nothing
+    srun ray symmetric-run --address "$head:$((20000 + SLURM_JOB_ID % 10000))" --min-nodes "$SLURM_JOB_NUM_NODES" \
+        --num-cpus "$cpus" --num-gpus "$gpus" -- \
+        bash -c '"${@:2}"; echo $? > "$1"' rvos "$result" \
+        rvos segment "$manifest" "$run" --address auto --actors $((SLURM_JOB_NUM_NODES * (gpus ? gpus : cpus))) "$@" &
+fi
+step=$!
+trap 'requeue=1; kill -TERM $step' TERM
+wait $step
+code=$?
+[ -z "${result:-}" ] || code=$(cat "$result")
+if [ -n "${requeue:-}" ]; then
+    wait $step  # committed units are kept
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "${code:-3}"

@@ -1,0 +1,98 @@
+"""`--on-finish`: what the command gets, that no shell reads it, and that its failure changes no exit code."""
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs.terminal import finish
+from schemas.errors import InputError
+
+SAVE = "import json, os, sys; json.dump([dict(os.environ), sys.argv[1:]], open({path!r}, 'w')); print('said')"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A command that saves its environment and arguments, and a function that reads them."""
+    path = tmp_path / "saved.json"
+    program = tmp_path / "save.py"
+    program.write_text(SAVE.format(path=str(path)))
+
+    def read() -> tuple[dict, list]:
+        variables, words = json.loads(path.read_text())
+        return {name: variables.get(name) for name in ("RVOS_COMMAND", "RVOS_OUT", "RVOS_EXIT_CODE")}, words
+
+    return f"{sys.executable} {program}", read
+
+
+@pytest.fixture(scope="module")
+def masks(golden) -> list[str]:
+    return [str(golden / "metrics" / name) for name in ("pred.parquet", "gt.parquet")]
+
+
+def test_after_success(masks, saved, tmp_path):
+    command, read = saved
+    out = tmp_path / "a $(touch x); b"
+    words = ["evaluate", *masks, "--out", str(out), "--json", "--on-finish", f"{command} '$RVOS_OUT `id`' $HOME"]
+    done = CliRunner().invoke(main, words)
+    assert json.loads(done.stdout)["protocol"] == "all-frames"  # the command prints on stderr
+    variables, arguments = read()
+    assert variables == {"RVOS_COMMAND": "evaluate", "RVOS_OUT": str(out), "RVOS_EXIT_CODE": str(done.exit_code)}
+    assert arguments == ["$RVOS_OUT `id`", "$HOME"]
+
+
+def test_after_an_error(saved, tmp_path):
+    command, read = saved
+    words = ["segment", "absent.parquet", str(tmp_path / "run"), "--on-finish", command]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, read()[0]["RVOS_EXIT_CODE"]) == (2, "2")
+    assert done.stderr.startswith("Error: no manifest at ")
+    assert read()[0]["RVOS_OUT"] == str(tmp_path / "run")
+
+
+def test_after_an_interruption(saved, tmp_path, monkeypatch):
+    from jobs import segment
+
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment, "run", interrupted)
+    command, read = saved
+    done = CliRunner().invoke(main, ["segment", "m.parquet", str(tmp_path / "run"), "--on-finish", command])
+    assert (done.exit_code, read()[0]["RVOS_EXIT_CODE"]) == (130, "130")
+
+
+def test_its_failure_is_reported_only(masks, tmp_path):
+    words = ["evaluate", *masks, "--out", str(tmp_path / "s")]
+    plain = CliRunner().invoke(main, words)
+    done = CliRunner().invoke(main, [*words, "--on-finish", f"{sys.executable} -c 'raise SystemExit(7)'"])
+    assert done.exit_code == plain.exit_code
+    assert done.stderr.splitlines()[-1].endswith("ended with exit code 7")
+    assert done.stdout == plain.stdout
+
+
+def test_a_dry_run_is_no_end(saved, tmp_path):
+    command, read = saved
+    words = ["segment", "absent.parquet", str(tmp_path / "run"), "--dry-run", "--on-finish", command]
+    assert CliRunner().invoke(main, words).exit_code == 2
+    with pytest.raises(FileNotFoundError):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("nobody-has-this x", "there is no program 'nobody-has-this'"),
+        ("a 'b", "divided into words"),
+        (" ", "no program"),
+    ],
+)
+def test_a_command_that_cannot_run_ends_the_job_before_it_begins(command, problem, tmp_path):
+    with pytest.raises(InputError, match=problem):
+        finish.on_finish(command, "segment", "run")
+    done = CliRunner().invoke(main, ["segment", "m.parquet", str(tmp_path / "run"), "--on-finish", command])
+    assert done.exit_code == 2
+    assert problem in done.stderr
+    assert "no manifest" not in done.stderr
