@@ -2,20 +2,19 @@
 
 import hashlib
 import json
-import platform
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
 
 from jobs import check
 from jobs.config.segment import NO_RULES, SegmentConfig
-from jobs.segment_options import checkpoint_of, frame_options, inference_rules, model_options, plan_options
+from jobs.segment_options import frame_options, inference_rules, model_options, plan_options
+from jobs.segment_record import record_of
 from jobs.segment_result import SegmentResult, ShardResult
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
@@ -43,11 +42,9 @@ from pipeline.segment.turns import segment_units
 from schemas import access
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
-from schemas.shown import without_secrets
-from schemas.version import MASKS_VERSION, __version__
+from schemas.version import MASKS_VERSION
 
 CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
-RECORDED_PACKAGES = ("av", "decord2", "numpy", "pillow", "pyarrow", "pycocotools", "ray", "torch", "transformers")
 
 
 def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_run) -> SegmentResult:
@@ -94,13 +91,6 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_ru
     return result
 
 
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> dict:
     """Return the weights and the options that decide the masks, by name. The fingerprint is their hash."""
     names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
@@ -128,20 +118,9 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
     the_run = Run.open(folder) if exists else Run(folder, fingerprint)
     if config.strict or config.rebase or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
-        absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in ("manifest", "run")}
-        absolute["checkpoint"] = without_secrets(checkpoint_of(config))
-        versions = {"python": platform.python_version(), "refervos": __version__}
-        options = asdict(config) | absolute
-        record = {  # enough to repeat the run
-            "config": {name: value for name, value in options.items() if name not in ("shard", "on_finish")},
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions | {name: _installed(name) for name in RECORDED_PACKAGES},
-        }
-        if config.rules:
-            record["rules"] = {"name": config.rules, "differences": config.differences}
         for old, new in config.moves:
             manifest = rebased(manifest, new, old)
-        the_run = Run.start(folder, fingerprint, inputs, record, unsafe=config.unsafe_storage)
+        the_run = Run.start(folder, fingerprint, inputs, record_of(config), unsafe=config.unsafe_storage)
         the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
         for old, new in config.moves:
             manifest = rebased(manifest, old, new)
