@@ -86,8 +86,8 @@ def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:
     return [
         *lines,
         "",
-        "p: probability of a difference from the first entry at least this large",
-        "   if both were equally good, corrected for all pairs of entries (Holm)",
+        "p: how probable such a difference from the first entry, or a larger one, is",
+        "   if both are equally good; corrected (Holm) for all comparisons of two",
         "group: entries that share a letter do not differ significantly",
     ]
 

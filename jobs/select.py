@@ -127,7 +127,7 @@ def _calibrate(config: SelectConfig, pairs: pa.Table, out: str) -> tuple[pa.Tabl
     notes = []
     if lost := {status: count for status in NOT_PREDICTED if (count := scored.summary["pairs"][status])}:
         counts = ", ".join(f"{count:,} {status}" for status, count in lost.items())
-        notes.append(f"{sum(lost.values()):,} labelled pairs have no J&F ({counts}); see {out}/summary.json")
+        notes.append(f"labelled pairs without J&F: {sum(lost.values()):,} ({counts}); see {out}/summary.json")
     if calibration.rule is None:
         promise = f"a precision of {config.precision:g} with {100 * calibration.confidence:.0f} % confidence"
         text = f"no cut of {calibration.measure} reaches {promise} on the held-out videos, so none was applied"

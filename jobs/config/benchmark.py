@@ -41,9 +41,9 @@ def _passed_on(name: str) -> Any:
 
 @command_config
 class BenchmarkConfig:
-    """Run the steps of one row of the authors' tables.
+    """Import, segment, score and report one benchmark.
 
-    Imports the data set in ROOT, segments it by the published rules of the benchmark, scores the masks, and writes a
+    Imports the data set in ROOT, segments it by the published rules if there are any, scores the masks, and writes a
     report. If only a server can score the split, writes the zip to upload. Each step is an ordinary command, which is
     printed. After an interruption, repeat the command: finished work is kept.
 

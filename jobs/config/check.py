@@ -10,8 +10,8 @@ from schemas import kinds
 class CheckConfig(MediaOptions):
     """Validate a manifest and its videos before you pay for GPUs.
 
-    Checks every row and the header and first frame of every video, and lists the problems. With --decode it also finds
-    damage after the first frame. The exit code is 1 if it finds a problem, and 2 if no run would start.
+    Checks every row. Opens every video and checks its header and first frame; with --decode, all frames. Lists the
+    problems. The exit code is 1 if it finds a problem, and 2 if no run would start.
 
         rvos check data/manifest.parquet
         rvos check data/manifest.parquet --checkpoint checkpoint/
@@ -27,7 +27,5 @@ class CheckConfig(MediaOptions):
         help="Also check that no expression is too long for this checkpoint: a folder, local or s3://, or 'tiny' for "
         "the bundled one.  [default: not checked]",
     )
-    decode: bool = option(
-        default=False, help="Decode every video to its end, which takes as long as decoding takes in a run."
-    )
+    decode: bool = option(default=False, help="Decode every video to its end. Takes as long as the decoding of a run.")
     write: bool = option(default=False, help="Write the number of frames of each video into the column num_frames.")

@@ -9,8 +9,8 @@ from schemas import kinds
 class ConvertConfig:
     """Convert a published ReferFormer checkpoint (.pth).
 
-    Writes a folder for --checkpoint of 'rvos segment', 'rvos benchmark', 'rvos plan' and 'rvos check', and for 'rvos
-    train --init'. Never runs code from CHECKPOINT.
+    Writes a checkpoint folder. Give it to other commands as --checkpoint, or to 'rvos train' as --init. Never runs code
+    from CHECKPOINT.
 
         rvos convert ytvos_joint_resnet50.pth --tokenizer roberta-base/ --out checkpoint/
     """

@@ -11,8 +11,9 @@ from schemas.kinds import Role
 class ImportConfig:
     """Convert a data set into a manifest and annotations.
 
-    DATASET names the layout of the folder ROOT: a published data set, coco-video (the JSON of YouTube-VIS), folder
-    (any tree of videos, with a file of expressions), webdataset (tar shards) or list (a file of URIs with expressions).
+    DATASET names the layout of ROOT, a folder or a file: a published data set, coco-video (the JSON of YouTube-VIS),
+    folder (any tree of videos, with a file of expressions), webdataset (tar shards) or list (a file of URIs with
+    expressions).
     Prints the number of videos and expressions next to the published numbers, and what was left out.
 
         rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/
@@ -35,7 +36,7 @@ class ImportConfig:
     out: str = option(
         takes=kinds.NEW_FOLDER,
         help="Folder for manifest.parquet, annotations.parquet, void.parquet (pixels that are not scored) and "
-        "foreground.parquet (pixels of any object), each only if it has rows.",
+        "foreground.parquet (pixels of any object). Tables without rows are not written.",
     )
     split: str | None = option(
         default=None,

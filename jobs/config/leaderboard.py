@@ -15,7 +15,8 @@ class AddConfig:
     SCORES is a folder written by 'rvos evaluate --out'. The first entry creates the leaderboard in the folder STORE and
     fixes its protocol, its 'rvos evaluate --missing' rule and its annotations. Scores with another protocol, another
     rule or other annotations are refused. An entry holds the scores of each pair, the numbers of pairs and frames, the
-    version, the run's fingerprint, and hashes of annotations and predictions.
+    version of rvos, the fingerprint of the run (a hash of its weights and options), and hashes of annotations and
+    predictions.
 
         rvos leaderboard add boards/davis scores/ --name "ReferFormer, ResNet-50"
     """
@@ -29,9 +30,9 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Compares the entries of STORE with each other, over videos. p is the probability of a difference from the first
-    entry at least this large if both were equally good, corrected for all pairs of entries (Holm). Entries that share a
-    letter under 'group' do not differ significantly.
+    Compares the entries of STORE with each other, over videos. p compares an entry with the first: how probable such a
+    difference, or a larger one, is if both are equally good. It is corrected (Holm) for all comparisons of two entries.
+    Entries that share a letter under 'group' do not differ significantly.
 
         rvos leaderboard show boards/davis
         rvos leaderboard show boards/davis --format latex > board.tex

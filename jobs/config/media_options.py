@@ -14,5 +14,5 @@ class MediaOptions:
         "for addresses in manifest rows; servers in your own arguments are always allowed.",
     )
     allow_local: bool = option(
-        default=False, heading="Access", help="Read local paths that a remote manifest, run or summary names."
+        default=False, heading="Access", help="Allow local paths in a remote manifest, run or folder of scores."
     )

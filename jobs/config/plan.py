@@ -36,13 +36,16 @@ class PlanConfig(RunOptions):
         "is printed.",
     )
     price: float | None = option(
-        default=None, least=0, heading="Estimate", help="Price of one hour of a machine with this GPU, in any currency."
+        default=None,
+        least=0,
+        heading="Estimate",
+        help="Price of one hour of one GPU, or of this machine without one, in any currency.",
     )
     probe: int = option(
         default=3,
         least=1,
         heading="Estimate",
-        help="Maximum number of videos to measure, chosen from short to long; only the first window of each "
+        help="Measure at most N videos, spread over all lengths; only the first window of each "
         "counts. On a CPU, measuring stops after about 20 seconds.",
     )
 

@@ -31,7 +31,8 @@ class RunOptions(MediaOptions):
         names=(BUNDLED,),
         heading="Model",
         help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled "
-        "checkpoint, which knows simple coloured shapes only.  [default: tiny, if all is on this machine]",
+        "checkpoint, which knows simple coloured shapes only.  [default: tiny for local paths without a cluster; "
+        "otherwise required]",
     )
     precision: str = option(
         default="fp32",

@@ -57,7 +57,7 @@ class SegmentConfig(RunOptions):
         default=None,
         metavar="N|MIN:MAX",
         heading="Resources",
-        help="Number of processes (actors), each with its own copy of the model; with MIN:MAX, as many as the "
+        help="Number of processes (actors), each with one model; with MIN:MAX, as many as the "
         "cluster can run.  [default: as many as the GPUs hold; without GPUs one per core, or fewer if memory "
         "or the amount of work is small]",
     )
@@ -98,8 +98,8 @@ class SegmentConfig(RunOptions):
         above=0,
         metavar="SECONDS",
         heading="Resources",
-        help="If no unit is finished for SECONDS, print what the command waits for. If nothing can come, end with "
-        "exit code 3.",
+        help="If no unit is finished for SECONDS, print what the command waits for. If no unit can be finished any "
+        "more, end with exit code 3.",
     )
     retry_errors: str | None = option(
         default=None,
@@ -131,7 +131,7 @@ class SegmentConfig(RunOptions):
         metavar="DIR",
         takes=kinds.NEW_RUN,
         heading="Retrying",
-        help="Write to DIR if RUN was created with other weights or mask options; without it the command fails.",
+        help="Write to DIR if the weights or mask options differ from those of RUN; without it the command fails.",
     )
     on_finish: str | None = finish_command("RUN")
     dry_run: bool = option(

@@ -52,13 +52,13 @@ class SelectConfig(MediaOptions):
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
         help="Annotations of some pairs. On these pairs, find a cut: the loosest rule on one signal (--measure) "
-        "that keeps --precision on other videos in nine of ten cases. Add it to the rules.",
+        "that reaches --precision on other videos in nine of ten cases. Add it to the rules.",
     )
     measure: str | None = option(
         default=None,
         metavar="NAME",
         heading="Calibration",
-        help="Signal to cut.  [default: the one, other than frames, that correlates most strongly with J&F]",
+        help="Signal that the cut uses.  [default: the one, other than frames, that correlates most strongly with J&F]",
     )
     good: float = option(
         default=0.7, least=0, most=1, heading="Calibration", help="A pair is good if its J&F is at least X."

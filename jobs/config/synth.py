@@ -14,7 +14,7 @@ MOST_PIXELS = 2**28  # of one video, which is drawn in memory with a mask for ea
 class SynthConfig:
     """Make a synthetic data set of moving shapes.
 
-    Writes videos, expressions that each fit exactly one shape, exact masks, and attributes.
+    Writes videos, expressions that each fit exactly one shape (none with --no-target), exact masks, and attributes.
 
         rvos synth --out shapes/train --videos 2000
         rvos synth --out shapes/test --videos 150 --split test --frames 12
@@ -25,7 +25,8 @@ class SynthConfig:
     split: str = option(
         default="train",
         choices=SPLITS,
-        help="Splits differ in scenes and backgrounds; val and test also have looks that train never shows.",
+        help="Splits differ in scenes and backgrounds; val and test also have combinations of shape and colour that "
+        "train never shows.",
     )
     frames: str = option(default="8:16", metavar="N|MIN:MAX", help="Frames per video.")
     shapes: str = option(default="2:5", metavar="N|MIN:MAX", help="Shapes per video, 2 to 8.")
@@ -35,7 +36,7 @@ class SynthConfig:
     focus: str | None = option(
         default=None,
         choices=FOCUSES,
-        help="Kind of all scenes and, where possible, of all expressions.  [default: all kinds in turn]",
+        help="Make all scenes of this kind and, where possible, all expressions.  [default: all kinds in turn]",
     )
     no_target: bool = option(
         default=False,

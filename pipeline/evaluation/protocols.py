@@ -87,13 +87,13 @@ class Protocol:
         if self.assigned:
             matching = (
                 "the predictions for one video and annotator are assigned to its objects such that the total of "
-                "(mean J + mean F) / 2 is highest; labels that the predictions skip, and as many more as it takes for "
-                "one per object, take part as empty predictions"
+                "(mean J + mean F) / 2 is highest; unused labels between the predicted ones take part as empty "
+                "predictions, and so do more of them if there are fewer predictions than objects"
             )
         if self.first_frame_objects:
             matching += (
-                "; objects whose id is higher than every id in the first annotated frame are left out (they appear "
-                "later); a lower id that no frame shows counts as an object that is absent throughout"
+                "; objects that appear later are left out: their id is higher than all ids in the first annotated "
+                "frame; a lower id that is in no frame counts as an object that is never visible"
             )
         averaging = "mean over the frames of a pair, then over "
         if self.per_frame:
@@ -108,7 +108,7 @@ class Protocol:
         void = "void pixels are set to background in prediction and ground truth"
         definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
         if self.rules and not self.unconfirmed:
-            definition += "; the masks of a run are the published ones only by the rules below"
+            definition += f"; for the published masks, use rvos segment --rules {self.name}"
         return [
             ("frames", frames),
             ("void", void if self.void else "void pixels are scored like all others"),
@@ -128,12 +128,12 @@ class Protocol:
             yield from self.rules.explain()
 
 
-_FRAME_METRICS = "J and F of a frame equal the DAVIS 2017 evaluation to the last bit"
+_FRAME_METRICS = "if an expression has a target, J and F equal the DAVIS 2017 evaluation to the last bit"
 _NO_TARGET_NOTES = (
-    "in an expression without a target, J = F = 1 for a frame with an empty prediction, else 0; published code has "
-    "F = 1 also if the prediction fills the frame, since such a mask has no boundary",
+    "for an expression without a target, a frame with an empty prediction has J = F = 1, any other frame 0; published "
+    "code has F = 1 there also if the prediction fills the frame, since such a mask has no boundary",
     "N-acc is the share of expressions without a target for which all predicted masks are empty; T-acc is the share of "
-    "expressions with a target for which at least one is not",
+    "expressions with a target for which at least one predicted mask is not empty",
 )
 _IOU_NOTES = (
     "if a frame has several candidates (masks of several object queries), the one with the highest score is scored; "
@@ -155,10 +155,12 @@ _SENTENCES_RULES = Rules(
     nearest=True,
     notes=(
         "the authors evaluate batches of two samples, which are padded to the larger one, so their numbers change a "
-        "little; rvos gives those of batch 1",
+        "little; rvos gives the numbers of batch size 1",
     ),
 )
-_NOT_RECORDED = "no masks by the authors' scripts were there to compare with; those of a2d agree"
+_NOT_RECORDED = (
+    "not compared with masks of the authors' scripts, for lack of such masks; those of a2d, with the same rules, agree"
+)
 
 _ALL = (
     Protocol(
@@ -197,7 +199,7 @@ _ALL = (
             "the assignment gives full scores to predictions that swap two objects; ref-davis17-strict does not",
             "the annotator is the manifest column annotator or, without it, the expression_id modulo four, as "
             "published",
-            "masks of one annotator may overlap here; the masks of published inference do not (rules)",
+            "masks of one annotator may overlap here; with rvos segment --rules ref-davis17 they do not",
         ),
         rules=Rules(source="ReferFormer, inference_davis.py", window="36", exclusive=True),
     ),
@@ -255,7 +257,7 @@ _ALL = (
         title="ReVOS",
         source="VISA, metric functions of its evaluation",
         metrics=("J&F", "J", "F", "A", "R"),
-        unconfirmed="A and R, which the published script computes in 8-bit arithmetic; J and F are checked",
+        unconfirmed="A and R (see the note on them); J and F are checked",
         mean_over="type_id",
         mean_of=(0, 1),
         notes=(

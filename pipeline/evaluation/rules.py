@@ -54,8 +54,8 @@ class Rules:
             )
         elif self.exclusive:
             yield (
-                "mask logits are resized (bilinear); within one annotator a pixel belongs to its most probable object, "
-                "the lower number of equal ones, and to none below a probability of 0.5"
+                "mask logits are resized (bilinear); among the objects of one annotator, a pixel belongs to the most "
+                "probable one, of two equal ones to that with the lower number, and below 0.5 to none"
             )
         else:
             yield "mask logits are resized (bilinear); pixels with a probability above 0.5 are the mask"

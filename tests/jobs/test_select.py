@@ -224,7 +224,7 @@ def test_labelled_pairs_without_a_score_are_noted(world, tmp_path):
     with pytest.raises(InputError, match="no pair has masks that fit its annotations .*; check ids and frame sizes"):
         run(SelectConfig(calibrate=str(tmp_path / "all.parquet"), **options))
     result = run(SelectConfig(calibrate=str(tmp_path / "some.parquet"), **options))
-    assert result.notes[0].startswith("20 labelled pairs have no J&F (1 failed, 19 misshaped); see ")
+    assert result.notes[0].startswith("labelled pairs without J&F: 20 (1 failed, 19 misshaped); see ")
 
 
 def test_the_help_names_all_signals():
