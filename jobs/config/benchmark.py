@@ -45,7 +45,7 @@ class BenchmarkConfig:
 
     Imports the data set in ROOT, segments it by the published rules if there are any, scores the masks, and writes a
     report. If only a server can score the split, writes the zip to upload. Each step is an ordinary command, which is
-    printed. After an interruption, repeat the command: finished work is kept.
+    printed. After an interruption, repeat the command: finished masks are kept; the data set is read again.
 
         rvos benchmark ref-davis17 /data/ref-davis --checkpoint checkpoint/ --out davis/
         rvos benchmark a2d /data/a2d_sentences --checkpoint checkpoint/ --out a2d/ --limit 20

@@ -33,10 +33,13 @@ NO_MASKS = "videos without puppet_mask.mat; they cannot be scored"
 def read(root: str, *, context: int | None = None) -> Iterator[DatasetVideo]:
     """Read all videos, sorted by id; for `context` see `split_by_target`.
 
-    Raises InputError with file and row.
+    Raises InputError with file and row, and if `context` is given without SAMPLES.
     """
     root = storage.absolute(root)
     samples, lengths = _read_samples(storage.join(root, SAMPLES))
+    if context and not samples:
+        uri = storage.join(root, SAMPLES)
+        raise InputError(f"{uri} does not exist or is empty; samples of {context} frames need it, see docs/datasets.md")
     actions = _list_actions(storage.join(root, "Rename_Images"))
     sentences = _read_sentences(storage.join(root, "jhmdb_annotation.txt"), samples, actions)
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from pipeline.datasets.common.dataset_video import DatasetVideo, pair_name
 
-NO_TARGETS = "pairs without target frames; --context changes nothing for them"
+NO_TARGETS = "pairs without an annotated frame; with --context they have no sample, as in the published loaders"
 
 
 def split_by_target(
     video: DatasetVideo, context: int, index_of: Callable[[str], int], length: int | None = None
 ) -> None:
-    """Replace each pair by one per target frame, which is in the middle of `context` frames.
+    """Replace each pair by one per target frame, which is in the middle of `context` frames; skip pairs without any.
 
     As in the published loaders, context // 2 frames come before it. At the ends of the video, where these repeat the
     outermost frame, the pair has fewer frames. `index_of` gives the 0-based position of a frame name; `length` is the
@@ -19,8 +19,7 @@ def split_by_target(
     pairs = []
     for pair in video.pairs:
         if not pair["target_frames"]:
-            video.warnings.append((NO_TARGETS, pair_name(pair)))
-            pairs.append(pair)
+            video.skipped.append((NO_TARGETS, pair_name(pair)))
             continue
         for name in pair["target_frames"]:
             middle = index_of(name)

@@ -8,6 +8,7 @@ import scipy.io
 
 from pipeline.datasets import jhmdb
 from pipeline.datasets.common import dataset_video, matlab_masks
+from pipeline.datasets.common.target_frames import NO_TARGETS
 from schemas import rle
 from schemas.errors import InputError
 
@@ -130,6 +131,15 @@ def test_scored_by_its_protocol(root, score_itself):
     assert summary["frames"]["scored"] == 6
     assert summary["overall"] | {"mean IoU": 1, "mAP": 1} == summary["overall"]
     assert {row["value"] for row in summary["by"]["action"]} == {"jump", "sit"}
+
+
+def test_samples_need_their_list(root):
+    with pytest.raises(InputError, match=rf"{jhmdb.SAMPLES} does not exist or is empty; samples of 5 frames need it"):
+        list(jhmdb.read(str(root), context=5))
+    (root / jhmdb.SAMPLES).write_text(json.dumps([row for row in samples(root) if row[0] == "b_1"]))
+    first, second = jhmdb.read(str(root), context=5)
+    assert (first.video_id, first.pairs, first.skipped) == ("a!", [], [(NO_TARGETS, "a! expression 0")])
+    assert len(second.pairs) == 3
 
 
 def test_frames_behind_the_last_mask_are_no_context(root):
