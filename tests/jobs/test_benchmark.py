@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs.benchmark import with_way_out
+from jobs.config.benchmark import BenchmarkConfig
 from jobs.config.segment import SegmentConfig
 from jobs.terminal.command_line import typed_command
 
@@ -87,3 +88,17 @@ def test_commands_can_be_typed():
     assert typed_command("segment", SegmentConfig, options) == (
         "rvos segment 'my data/m.parquet' r --limit 3 --window whole"
     )
+
+
+def test_a_size_or_window_beside_the_rules_is_a_difference():
+    options = {"name": "ref-davis17", "root": "r", "checkpoint": "c", "out": "o"}
+    config = SegmentConfig(
+        manifest="", run="", **BenchmarkConfig(**options, window="12", short_side=96).segment_options()
+    )
+    assert (config.rules, config.window, config.published.exclusive) == ("ref-davis17", "12", True)
+    assert config.differences == {
+        "window": {"published": "36", "run": "12"},
+        "short_side": {"published": 360, "run": 96},
+    }
+    same = BenchmarkConfig(**options, window="36", short_side=360).segment_options()
+    assert SegmentConfig(manifest="", run="", **same).differences == {}

@@ -91,5 +91,8 @@ def test_a_block_that_is_copied(ray_session, downloads, block):
     served = "export submission" in commands[-1]
     assert [shlex.split(command)[1] for command in commands[:2]] == ["import", "segment"]
     assert Path("benchmark/submission.zip" if served else "benchmark/report/report.html").is_file()
+    if "--rules" in commands[1]:
+        rules = json.loads(Path("benchmark/run/run.json").read_text())["rules"]
+        assert rules["differences"] == {"short_side": {"published": 360, "run": 64}}
     for command in commands if name not in LARGE else ():  # each can be typed by itself
         typed(shlex.split(command))
