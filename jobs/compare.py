@@ -13,7 +13,7 @@ from jobs.result import JobResult
 from pipeline.evaluation.protocols import MEAN_WEIGHT, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.grouping import Grouping, group_rows, spell_out, value_label
-from pipeline.evaluation.summary.inference import LEAST_VIDEOS, LEVEL, METHOD
+from pipeline.evaluation.summary.inference import LEAST_VIDEOS, LEVEL, METHOD, caution
 from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weights_of
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import difference_of, holm
@@ -24,7 +24,6 @@ from schemas.errors import InputError
 CHANGED_PAIRS = 10  # listed in each direction
 PRINTED_PAIRS = 3
 VALUE_COLUMNS = 24
-RARE = 0.05  # share of a kind of video that a set should not lack
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,17 +163,10 @@ def _cautions(comparisons: Sequence[dict]) -> list[str]:
     rows = [row for one in comparisons for row in (one, *(row for group in one["by"].values() for row in group))]
     fewest = min(comparison["videos"] for comparison in comparisons)
     tested = min((row["videos"] for row in rows if row["low"] is not None), default=fewest)
-    lacking = (1 - RARE) ** tested
-    found = []
+    found = [text] if (text := caution(tested)) else []
     if fewest < LEAST_VIDEOS:
         found.append(f"{fewest} videos cannot show a change; {LEAST_VIDEOS} are the least for an interval and a test")
-    if tested >= LEAST_VIDEOS and lacking > LEVEL:
-        found.append(
-            f"p and interval are too sure if a few videos change by far more than the others: a set of {tested} videos "
-            f"has none of a kind that is one in {1 / RARE:.0f} with probability {lacking:.2f}"
-        )
-    tests = [row for one in comparisons for row in (one, *(row for rows in one["by"].values() for row in rows))]
-    if any(row["low"] is not None and row["low"] * row["high"] > 0 and row["p_corrected"] > LEVEL for row in tests):
+    if any(row["low"] is not None and row["low"] * row["high"] > 0 and row["p_corrected"] > LEVEL for row in rows):
         found.append(
             "an interval excludes 0 although the corrected p (Holm) is above 0.05: p is corrected for the number of "
             "comparisons, the intervals are not; by chance, one in twenty excludes 0"

@@ -1,6 +1,7 @@
 """`rvos leaderboard`: add scores to a shared ranking, show it, export it."""
 
 import json
+import textwrap
 from dataclasses import asdict, dataclass
 
 from jobs.config.leaderboard import TABLES, AddConfig, LeaderboardExportConfig, ShowConfig
@@ -10,7 +11,7 @@ from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.io import storage
-from pipeline.report.board import board_html, board_table
+from pipeline.report.board import board_html, board_notes, board_table
 from pipeline.report.page import truncate
 from pipeline.report.score_tables import TABLE_FORMATS, ScoreTable
 
@@ -25,6 +26,7 @@ class Standings(JobResult):
     store: str
     rule: dict
     entries: list[dict]
+    notes: list[str]
     added: str | None = None  # the entry that this command added
     exported: str | None = None  # the file that it wrote
 
@@ -45,7 +47,10 @@ class Standings(JobResult):
             lines.append(f"added        {self.added}")
         if self.exported is not None:
             lines.append(f"exported     {self.exported}")
-        return "\n".join([*lines, "", *_table(self.entries, protocol.shown)])
+        notes = (textwrap.wrap(f"note: {text}", 80, subsequent_indent="   ") for text in self.notes)
+        return "\n".join(
+            [*lines, "", *_table(self.entries, protocol.shown), *(line for note in notes for line in note)]
+        )
 
 
 def run(config: AddConfig | ShowConfig | LeaderboardExportConfig) -> Standings:
@@ -64,7 +69,10 @@ def run(config: AddConfig | ShowConfig | LeaderboardExportConfig) -> Standings:
         else:
             content = board_html(board, standings, origin_of("leaderboard export", config))
         storage.write_bytes(exported, content)
-    return Standings(store=board.folder, rule=board.rule, entries=standings, added=added, exported=exported)
+    notes = board_notes(standings)
+    return Standings(
+        store=board.folder, rule=board.rule, entries=standings, notes=notes, added=added, exported=exported
+    )
 
 
 def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:

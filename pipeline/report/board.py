@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
-from pipeline.evaluation.summary.inference import METHOD
+from pipeline.evaluation.summary.inference import METHOD, caution
 from pipeline.evaluation.summary.leaderboard import RULE, Leaderboard
 from pipeline.evaluation.summary.ranking import RANKING_METHOD
 from pipeline.report.page import interval, interval_of, render
@@ -26,7 +26,7 @@ def board_html(board: Leaderboard, standings: list[dict], origin: Sequence[tuple
         title=f"Leaderboard: {board.protocol.name}",
         protocol=board.protocol,
         metrics=metrics,
-        method=f"{METHOD}. p against the first: {RANKING_METHOD}",
+        method=". ".join([METHOD, f"p against the first: {RANKING_METHOD}", *board_notes(standings)]),
         rule=[(name.replace("_", " "), str(value)) for name, value in words.items()],
         rows=[_row(entry, metrics, axis) for entry in standings],
         origin=origin,
@@ -53,8 +53,16 @@ def board_table(rule: dict, standings: list[dict]) -> ScoreTable:
         [
             f"Protocol {rule['protocol']}, missing: {rule['missing_rule']}, truth {rule['truth_hash']}.",
             f"{METHOD}. p against the first: {RANKING_METHOD}. Entries that share a group cannot be told apart.",
+            *board_notes(standings),
         ],
     )
+
+
+def board_notes(standings: list[dict]) -> list[str]:
+    """Return what the number of videos cannot show; nothing for one entry, or entries that do not record the number."""
+    videos = [entry["overall"]["videos"] for entry in standings if "videos" in entry["overall"]]
+    text = caution(min(videos)) if len(videos) > 1 else None
+    return [text] if text else []
 
 
 def _metrics(protocol: Protocol, standings: list[dict]) -> list[str]:

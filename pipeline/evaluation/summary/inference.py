@@ -27,6 +27,7 @@ METHOD_IN_SHORT = "by video: jackknife, the wider of logit t and Hall's t (1992)
 LEAST_VIDEOS = 5  # with fewer, neither intervals nor tests hold what they say
 LEVEL = 0.05
 POWER = 0.8
+RARE = 0.05  # share of a kind of video that a set should not lack
 _ALIKE = 1e-9  # standard error below which all videos are alike but for rounding
 
 
@@ -125,6 +126,17 @@ class Inference:
         """
         q = (LEVEL / 2) ** (1 / np.maximum(self.videos, 1))
         return bound + (self.value - bound) * q
+
+
+def caution(videos: int) -> str | None:
+    """Return what a test of so many videos cannot know; None if there are many, or too few for a test."""
+    lacking = (1 - RARE) ** videos
+    if videos < LEAST_VIDEOS or lacking <= LEVEL:
+        return None
+    return (
+        f"p and interval are too sure if a few videos change by far more than the others: a set of {videos} videos has "
+        f"none of a kind that is one in {1 / RARE:.0f} with probability {lacking:.2f}"
+    )
 
 
 def _skewness(deviations: np.ndarray) -> np.ndarray:
