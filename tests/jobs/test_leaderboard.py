@@ -1,6 +1,7 @@
 """`rvos leaderboard` from real scores to what it prints and exports."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def test_show(board):
     assert [line.split()[1] for line in lines[5:7]] == ["truth", "golden"]
     found = json.loads(rvos("leaderboard", "show", board, "--json").output)
     assert [entry["rank"] for entry in found["entries"]] == [1, 2, 3]
+    assert re.search(r"a set of \d+ videos has none of a kind that is one in 20 with probability", found["notes"][0])
+    assert " ".join(text.split()).endswith(found["notes"][0])
     assert found["rule"]["protocol"] == "all-frames"
     assert found["entries"][0]["overall"]["J&F"] == 1.0
     assert found["entries"][2]["frames"]["missing"] > 0
