@@ -254,7 +254,7 @@ main = SectionedGroup(
 
         rvos import ref-davis17 /data/ref-davis17 --split valid --out data/
         rvos convert ytvos_resnet50.pth --tokenizer roberta-base/ --out checkpoint/
-        rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/
+        rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/ --rules ref-davis17
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
 
     Exit codes: 0 success; 1 some pairs failed, or a check found problems; 2 wrong options or invalid input; 3 storage
