@@ -1,6 +1,7 @@
 """Annotated masks: Parquet tables or a tree of PNGs, read by video."""
 
-from collections.abc import Collection, Iterator
+import bisect
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -122,18 +123,20 @@ def rows_of_videos(source: str | pa.Table, schema: pa.Schema, videos: Collection
     if not isinstance(table, pa.Table):
         with storage.open_parquet(table) as file:
             columns = [name for name in schema.names if name in file.schema_arrow.names]
-            groups = [i for i in range(file.num_row_groups) if _may_contain(file.metadata.row_group(i), videos)]
+            ordered = sorted(videos)
+            groups = [i for i in range(file.num_row_groups) if _may_contain(file.metadata.row_group(i), ordered)]
             table = conform(_masks_only(file.read_row_groups(groups, columns + _marks(file))), schema, table)
     return table.filter(pc.is_in(table.column("video_id"), pa.array(sorted(videos), pa.string())))
 
 
-def _may_contain(group: pq.RowGroupMetaData, videos: Collection[str]) -> bool:
-    """Compare the videos with the row group's statistics."""
+def _may_contain(group: pq.RowGroupMetaData, videos: Sequence[str]) -> bool:
+    """Compare the sorted videos with the row group's statistics."""
     for i in range(group.num_columns):
         column = group.column(i)
         if column.path_in_schema == "video_id":
             statistics = column.statistics
             if statistics is None or not statistics.has_min_max:
                 return True
-            return any(statistics.min <= video <= statistics.max for video in videos)
+            first = bisect.bisect_left(videos, statistics.min)
+            return first < len(videos) and videos[first] <= statistics.max
     return True
