@@ -29,6 +29,7 @@ MARKERS: list[tuple[Kind, Sequence[str]]] = [
     *((Kind.DATASET, [name]) for name in ("JPEGImages", "meta_expressions", "meta_expressions.json", "ImageSets")),
     *((Kind.DATASET, [name]) for name in ("Release", "Rename_Images", "davis_text_annotations")),
 ]
+ALL_MARKS = sorted({name for _, marks in MARKERS for name in marks})
 COLUMNS: list[tuple[Kind, set[str]]] = [
     (Kind.MANIFEST, {"video_uri", "expression"}),
     (Kind.ANNOTATIONS, {"counts", "object_id"}),
@@ -123,14 +124,16 @@ def _folder_kind(folder: str) -> Kind:
     names = storage.first_names(folder, MOST_NAMES)
     if not names:
         return Kind.EMPTY_FOLDER
+    has_more = len(names) > MOST_NAMES // 2  # hidden ones are among those that were read
+    seen = {*names, *(name for name in ALL_MARKS if has_more and storage.exists(storage.join(folder, name)))}
     for kind, marks in MARKERS:
-        if set(marks) <= set(names):
+        if seen.issuperset(marks):
             return kind
     if any(name.lower().endswith(SUFFIXES) for name in names):
         return Kind.PARQUETS
     if any(name.lower().endswith(".tar") for name in names):
         return Kind.SHARDS
-    return _content_kind([storage.join(folder, name) for name in names[:LOOKED_INTO]])
+    return Kind.FOLDER if has_more else _content_kind([storage.join(folder, name) for name in names[:LOOKED_INTO]])
 
 
 def _content_kind(uris: list[str]) -> Kind:

@@ -251,6 +251,14 @@ def test_a_file_is_read_in_part_only(objects, monkeypatch):
     (objects / "long.csv").unlink()
 
 
+@pytest.mark.parametrize(("name", "kind"), [("run.json", Kind.RUN), ("x", Kind.FOLDER), ("x.parquet", Kind.FOLDER)])
+def test_a_large_folder_is_known_by_its_mark_alone(tmp_path, monkeypatch, name, kind):
+    monkeypatch.setattr("pipeline.io.recognise.MOST_NAMES", 2)
+    monkeypatch.setattr(storage, "first_names", lambda folder, limit: ["a", "b"])
+    (tmp_path / name).touch()
+    assert recognise(str(tmp_path)) is kind
+
+
 @pytest.mark.s3
 def test_things_on_s3_are_recognised(objects, s3):
     base = f"{s3}/{objects.parent.name}"
