@@ -22,6 +22,7 @@ class AuditResult(JobResult):
 
     run: str
     audit: Audit
+    compared: tuple[str, ...] = ()  # with the run: manifest and compacted masks
     note: str | None = None
 
     @property
@@ -38,6 +39,7 @@ class AuditResult(JobResult):
             "frames": self.audit.frames,
             **{kind: self.audit.counts[kind] for kind in KINDS},
             "listed": self.audit.listed,
+            "compared": self.compared,
             "note": self.note,
         }
 
@@ -55,6 +57,7 @@ class AuditResult(JobResult):
             lines += [f"{kind:<11}{text}" for text in audit.listed[kind][:SHOWN]]
             if audit.counts[kind] > SHOWN:
                 lines.append(f"{kind:<11}... and {audit.counts[kind] - SHOWN} more")
+        lines += [f"against {uri}" for uri in self.compared]
         lines += [f"note    {self.note}"] if self.note else []
         return "\n".join([*lines, verdict])
 
@@ -76,7 +79,8 @@ def run(config: AuditConfig) -> AuditResult:
     if config.compacted is not None:
         compare_with_compacted(audit, the_run, storage.absolute(config.compacted))
     notes = [note for note in (_unsafe(the_run), _mixed(audit), _seal(the_run, audit)) if note]
-    return AuditResult(run=the_run.folder, audit=audit, note="; ".join(notes) or None)
+    compared = tuple(uri for uri in (config.manifest, config.compacted) if uri)
+    return AuditResult(run=the_run.folder, audit=audit, compared=compared, note="; ".join(notes) or None)
 
 
 def _unsafe(the_run: Run) -> str | None:

@@ -73,8 +73,10 @@ class Place(NamedTuple):
         return not self.fits and self.kind is not Kind.ABSENT
 
     def is_swapped_with(self, other: "Place") -> bool:
-        """True if each is where the other belongs."""
-        return not (self.fits or other.fits) and self.kind in other.role.kinds and other.kind in self.role.kinds
+        """True if each is where the other belongs, and at least one is wrong there and the other one sure."""
+        right = [place.kind for place in (self, other) if place.fits]
+        belong = self.kind in other.role.kinds and other.kind in self.role.kinds
+        return belong and len(right) < 2 and SURE.issuperset(right)
 
 
 def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> None:

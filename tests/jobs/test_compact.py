@@ -52,6 +52,7 @@ def read(out: str, parts) -> pa.Table:
 
 def found(run: Run, out: str) -> dict[str, int]:
     result = audit.run(audit.AuditConfig(run=run.folder, compacted=out))
+    assert f"against {out}\n" in result.text()
     return {kind: result.audit.counts[kind] for kind in audit.KINDS if result.audit.counts[kind]}
 
 
