@@ -111,8 +111,11 @@ def test_demo_twice_shows_that_the_checkpoint_works(tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.s3)])
 def test_a_video_of_ones_own(tmp_path, shapes, ray_session, request, place):
     video = sorted((Path(shapes[0]).parent / "videos").iterdir())[0]
-    out = str(tmp_path / "out") if place == "local" else f"{request.getfixturevalue('s3')}/demo"
-    result = demo.run(DemoConfig(out=out, video=str(video), expression=("the red circle", "the blue square")))
+    out, uri = str(tmp_path / "out"), str(video)
+    if place == "s3":
+        out, uri = (f"{request.getfixturevalue('s3')}/{name}" for name in ("demo", f"demo-{video.name}"))
+        storage.write_bytes(uri, video.read_bytes())
+    result = demo.run(DemoConfig(out=out, video=uri, expression=("the red circle", "the blue square")))
     assert result.exit_code == 0
     assert Image.open(io.BytesIO(storage.read_bytes(result.picture))).format == "PNG"
     assert result.scored is None
