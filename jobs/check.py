@@ -8,19 +8,18 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.config.check import CheckConfig
-from jobs.result import JobResult, Skipped
+from jobs.result import JobResult, Skipped, skipped_of
 from jobs.terminal.progress import count
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems, uri_problem
 from pipeline.io.parallel import bounded_map
-from pipeline.video import Selection, VideoHeader, picture, probe, read_frames
+from pipeline.video import LeftOut, Selection, VideoHeader, probe, read_frames
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened in parallel, which is mostly waiting for storage
-OTHER_FILES = "files in folders of frames that are not images"
 REFUSED, STALE = "refused", "stale"
 
 
@@ -44,8 +43,8 @@ class CheckResult(JobResult):
     """The size of the manifest, and every problem, sorted by row.
 
     `without_length` counts videos without problems whose header has no frame count; `written` is the number of rows
-    whose num_frames changed, None without `--write`. `skipped` are files in folders of images that are not
-    frames.
+    whose num_frames changed, None without `--write`. `skipped` is what the videos have and
+    no frame shows: files in folders of frames that are no images, further streams.
     """
 
     manifest: str
@@ -119,12 +118,14 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         rows_by_uri,
         WORKERS,
     )
-    other_files: list[str] = []
+    left_out: dict[str, tuple[int, str]] = {}
     show = count("videos checked")
-    for done, (rows, (length, problems, others)) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
+    for done, (rows, (length, problems, found)) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
         show(done, len(rows_by_uri))
         findings += problems
-        other_files += others
+        for reason, number, place in found:
+            before, first = left_out.get(reason, (0, place))
+            left_out[reason] = before + number, first
         frames += length or 0
         without_length += length is None and not problems
         if length is not None:
@@ -139,26 +140,24 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         decoded=config.decode,
         findings=tuple(sorted(findings, key=lambda finding: finding.row)),
         written=written,
-        skipped=(Skipped(reason=OTHER_FILES, count=len(other_files), first=other_files[0]),) if other_files else (),
+        skipped=skipped_of(left_out),
     )
 
 
 def _check_video(
     rows: list[dict], numbers: np.ndarray, checkpoint: CheckpointInfo | None, *, lengths_matter: bool, decode: bool
-) -> tuple[int | None, list[Finding], list[str]]:
+) -> tuple[int | None, list[Finding], tuple[LeftOut, ...]]:
     """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers.
 
-    Returns the frame count of the video, None if unknown, the findings, and the other files of a folder of images.
+    Returns the frame count of the video, None if unknown, the findings, and what is left out.
     """
-    header, others = None, list[str]()
+    header = None
     problems: dict[tuple[str, str], list[int]] = {}  # (status, text) -> indices into rows
     uri = rows[0]["video_uri"]
     try:
         header = probe(uri) if uri_problem(uri) is None else None
         if header and decode:
             header = replace(header, num_frames=sum(1 for _ in read_frames(uri, Selection())))
-        if header and header.names is not None and not picture.is_image(uri):
-            others = [storage.join(uri, name) for name in storage.names(uri) if not picture.is_image(name)]
     except MediaError as error:
         problems[error.status, str(error)] = list(range(len(rows)))
     for index, row in enumerate(rows):
@@ -168,7 +167,7 @@ def _check_video(
         Finding(row=int(numbers[at[0]]), video_id=rows[at[0]]["video_id"], rows=len(at), status=status, problem=text)
         for (status, text), at in problems.items()
     ]
-    return header.num_frames if header else None, findings, others
+    return header.num_frames if header else None, findings, header.left_out if header else ()
 
 
 def _row_findings(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.config.import_dataset import ImportConfig
-from jobs.result import JobResult, Skipped, with_count
+from jobs.result import JobResult, Skipped, skipped_of, with_count
 from pipeline.datasets.registry import DATASETS
 from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
@@ -80,5 +80,5 @@ def run(config: ImportConfig) -> ImportResult:
             *(with_count(text, count, first) for text, (count, first) in writer.warnings.items()),
             *(f"{uri} was written by an earlier import; remove it" for uri in stale if storage.exists(uri)),
         ),
-        skipped=tuple(Skipped(reason=text, count=count, first=at) for text, (count, at) in writer.skipped.items()),
+        skipped=skipped_of(writer.skipped),
     )

@@ -1,6 +1,7 @@
 """The base of the results that jobs return."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class Skipped:
 
     def line(self) -> str:
         return f"left out: {with_count(self.reason, self.count, self.first)}"
+
+
+def skipped_of(notes: Mapping[str, tuple[int, str]]) -> tuple[Skipped, ...]:
+    """Return what was left out, from counts and first places by reason."""
+    return tuple(Skipped(reason=text, count=count, first=first) for text, (count, first) in notes.items())
 
 
 def with_count(text: str, count: int, first: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from jobs import check
 from jobs.config.segment import NO_RULES, SegmentConfig
+from jobs.result import skipped_of
 from jobs.segment_options import frame_options, inference_rules, model_options, plan_options
 from jobs.segment_record import record_of
 from jobs.segment_result import SegmentResult, ShardResult
@@ -268,6 +269,7 @@ def _sum_up(
         there_before=pairs - totals.fresh_pairs,
         failed=dict(totals.failed),
         errors=totals.errors,
+        skipped=skipped_of(totals.left_out),
         made_with=dict(totals.made_with),
         frames=totals.frames,
         seconds=round(seconds, 3),

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from jobs.result import JobResult
+from jobs.result import JobResult, Skipped
 from jobs.terminal.progress import clock
 from pipeline.runs.commit import SECONDS, mixed_text
 from pipeline.runs.run import Run
@@ -44,6 +44,7 @@ class SegmentResult(JobResult):
     there_before: int
     failed: dict[str, int]
     errors: list[str]
+    skipped: tuple[Skipped, ...]  # what its videos have and no mask is for
     made_with: dict[str, int]  # versions and device -> units
     frames: int  # pair-frames made by this invocation
     seconds: float  # from the start of the first unit to the last commit
@@ -93,4 +94,5 @@ class SegmentResult(JobResult):
             lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
         if len(self.made_with) > 1:
             lines.append(f"mixed   {mixed_text(self.made_with)}")
+        lines += [one.line() for one in self.skipped]
         return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])

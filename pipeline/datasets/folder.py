@@ -1,11 +1,12 @@
 """Your own videos: any tree of video files and folders of images, and a file of sentences.
 
-The id of a video is its path below ROOT, without suffix, with `__` for `/`, in the Unicode form NFC; a long one is
-shortened. Sentences name a video by that path, with or without suffix, by its id, or by its file name if that is
+The id of a video is its path below ROOT, without suffix unless two files differ in it only, with `__` for `/`, in the
+Unicode form NFC; a long one is shortened. Sentences name a video by that path, with or without suffix, by its id, or by its file name if that is
 unique; see `expression_list` for the file.
 """
 
 import os.path
+from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.datasets.common import expression_list
@@ -16,6 +17,8 @@ from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
+
+SAME_STEM = "videos whose names differ in the suffix only; their ids keep it"
 
 
 def read(root: str, *, expressions: str | None = None, follow_links: bool = False) -> Iterator[DatasetVideo]:
@@ -55,8 +58,12 @@ def _make_ids(tree: VideoTree) -> dict[str, str]:
     """Return the path of each video by its id. Raises InputError for names that cannot be ids, and for equal ids."""
     paths: dict[str, str] = {}
     problems = []
+    stems = Counter(_stem(path, tree) for path in (*tree.files, *tree.folders))
     for path in sorted([*tree.files, *tree.folders]):
         stem = _stem(path, tree) or tree.root.rstrip("/").rpartition("/")[2]
+        if stems[stem] > 1:
+            stem = path
+            tree.assumed.append((SAME_STEM, path))
         video_id = shorten_id(nfc(stem).replace("/", "__"))
         if problem := id_problem(video_id):
             problems.append(Problem(tree.root, None, f"{path}: {problem}"))
@@ -84,8 +91,11 @@ def _by_video(
         last = path.rpartition("/")[2]
         for name in (last, _stem(path, tree).rpartition("/")[2]):
             names.setdefault(nfc(name), set()).add(video_id)
-    for video_id, path in paths.items():  # a full path or id wins over a mere file name
-        names |= {nfc(name): {video_id} for name in (video_id, path, _stem(path, tree))}
+    full: dict[str, set[str]] = {}
+    for video_id, path in paths.items():
+        full.setdefault(nfc(_stem(path, tree)), set()).add(video_id)
+    names |= full  # a full path wins over a mere file name, and with its suffix over one without
+    names |= {nfc(name): {video_id} for video_id, path in paths.items() for name in (video_id, path)}
     left_out = {nfc(path): reason for reason, path in tree.skipped}
     groups: dict[str, list[NumberedRow]] = {}
     problems = []

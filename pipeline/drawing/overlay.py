@@ -1,17 +1,15 @@
 """Draw masks on frames: predictions as a colour, truth as an outline; and many frames on one sheet."""
 
-import functools
-import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from pipeline.drawing.captions import draw_caption
 
 PREDICTED, TRUTH = (255, 0, 170), (255, 255, 255)
 FILL = 0.25  # share of the colour in the fill of a prediction
 MARGIN, CAPTION = 4, 16  # pixels
-_PLAIN_DIRECTIONS = {"L", "EN", "ES", "ET", "CS", "ON", "WS", "NSM"}  # from left to right, or of no direction
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray | None, truth: np.ndarray | None = None) -> np.ndarray:
@@ -45,37 +43,6 @@ def shrunk(image: np.ndarray, limit: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BOX))
 
 
-def caption_of(name: str, sentence: str, suffix: str = "") -> str:
-    """Return `name: sentence`, or the name alone if no font has the characters of the sentence."""
-    text = f"{name}: {sentence}{suffix}"
-    if _font_for(text) is not None:
-        return text
-    return f"{name}{suffix}" if _font_for(name) is not None else f"{ascii(name)[1:-1]}{suffix}"
-
-
-def _font_for(text: str) -> ImageFont.ImageFont | ImageFont.FreeTypeFont | None:
-    """Return the first font that has all characters of `text`. Scripts that join or reorder letters have none."""
-    if all(unicodedata.bidirectional(char) in _PLAIN_DIRECTIONS for char in text):
-        return next((font for font in _fonts() if all(_has(font, char) for char in {*text})), None)
-    return None
-
-
-@functools.cache
-def _fonts() -> tuple[ImageFont.ImageFont | ImageFont.FreeTypeFont, ...]:
-    """Pillow's own small font, which has little more than ASCII, and DejaVu Sans, which comes with matplotlib."""
-    import matplotlib
-
-    return ImageFont.load_default(), ImageFont.truetype(
-        Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 10
-    )
-
-
-@functools.cache
-def _has(font: ImageFont.ImageFont | ImageFont.FreeTypeFont, char: str) -> bool:
-    found, missing = (font.getmask(each) for each in (char, "\uffff"))
-    return (found.size, [*found]) != (missing.size, [*missing])  # pyright: ignore[reportGeneralTypeIssues]
-
-
 def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Image:
     """Put frames on one sheet: a row for each (caption, frames uint8 [H, W, 3]), the frames next to each other."""
     width = max(sum(frame.shape[1] + MARGIN for frame in frames) for _, frames in rows) + MARGIN
@@ -84,8 +51,7 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Ima
     draw = ImageDraw.Draw(sheet)
     top = 0
     for caption, frames in rows:
-        if font := _font_for(caption):  # boxes in place of letters say nothing
-            draw.text((MARGIN, top + 2), caption, fill=(230, 230, 230), font=font)
+        draw_caption(draw, (MARGIN, top + 2), caption)
         left = MARGIN
         for frame in frames:
             sheet.paste(Image.fromarray(frame), (left, top + CAPTION))

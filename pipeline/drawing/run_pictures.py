@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from pipeline.drawing.overlay import caption_of, contact_sheet, overlay, shrunk
+from pipeline.drawing.captions import caption_of
+from pipeline.drawing.overlay import contact_sheet, overlay, shrunk
 from pipeline.drawing.write_video import source_rate, write_mp4
 from pipeline.io import storage
 from pipeline.runs.run import Run

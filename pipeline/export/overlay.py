@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.drawing.overlay import caption_of, contact_sheet, overlay, shrunk
+from pipeline.drawing.captions import caption_of
+from pipeline.drawing.overlay import contact_sheet, overlay, shrunk
 from pipeline.drawing.write_video import source_rate, write_gif, write_mp4
 from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage

@@ -27,7 +27,7 @@ def write_review(source: MaskSource, out: str) -> Exported:
     """
     counts: dict[str, int] = dict.fromkeys(("videos", "pairs", "masks", "failed"), 0)
     for video in source.videos():
-        name = f"{storage.safe_name(video[0].video_id)}.json"
+        name = storage.safe_name(f"{video[0].video_id}.json")
         if name == output_folder.DOCUMENT:
             raise InputError(video[0].message(f"{name} is reserved for the export itself; give the video another id"))
         document = _document(video)

@@ -27,7 +27,7 @@ from schemas.errors import InputError, ReplacedError
 from schemas.printable import is_printable
 from schemas.uri import ARCHIVES, parse, scheme_of
 
-MAX_NAME_BYTES = 200  # of an id, which becomes part of file names
+MAX_NAME_BYTES = 255  # of a file name, on all usual file systems
 SWAP_LOCK = ".swap.lock"
 PROBE_PREFIX = ".probe-"  # of the folder in which a storage is probed
 MAX_BYTES = 2**30  # of a file that is read into memory

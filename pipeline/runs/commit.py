@@ -7,7 +7,7 @@ object that has error rows, also in one step: readers see either the old object 
 import contextlib
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Self
 
@@ -21,6 +21,7 @@ from schemas.errors import InfrastructureError, InputError, ReplacedError, Stora
 from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.shown import shown
 
 RECEIPT_KEY = b"refervos.receipt"
 SECONDS = ("decode", "model", "encode", "write")  # in three threads; encode and write share one
@@ -50,6 +51,13 @@ class Receipt:
     run_id: str = ""  # of run.json
     made_with: str = ""  # versions and device that may change pixels; empty in older units
     sealed: bool = False  # True: the file has a checksum, see `pipeline.io.checksum`
+    left_out: list[list] = field(default_factory=list)  # of its videos: reason, count and place
+
+    def note_left_out(self, found: Iterable[tuple[str, int, str]]) -> None:
+        """Note what was left out of a video: reason, count and place. The same again is noted once."""
+        for reason, count, place in found:
+            if (entry := [reason, count, shown(place)]) not in self.left_out:
+                self.left_out.append(entry)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -126,6 +134,7 @@ class UnitWriter:
         self.receipt.generation = replaced.receipt.generation + 1 if replaced.receipt else 1
         if not replaced.receipt:
             return
+        self.receipt.left_out += replaced.receipt.left_out
         try:
             with storage.open_parquet(replaced.uri) as file:
                 for number in range(file.num_row_groups):  # each holds rows of one pair

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from model.segmenter import Segmenter
 from pipeline.io.manifest import row_problems
 from pipeline.segment.exclusive import group_of, spread_problems
-from pipeline.video import Frame, LastFile, Selection, read_frames
+from pipeline.video import Frame, LastFile, LeftOut, Selection, read_frames
 from schemas.errors import InputError, MediaError, ServerError
 from schemas.pair import PairKey
 
@@ -85,6 +85,7 @@ class ClipEnd:
     clip: Clip
     error: MediaError | None
     seconds: float
+    left_out: list[LeftOut] = field(default_factory=list)  # of the video
 
 
 def split_rows(rows: list[dict], options: FrameOptions) -> tuple[list[Clip], list[tuple[dict, str]]]:
@@ -134,8 +135,8 @@ def read_windows(
     """
     with LastFile() as copy:
         for clip in clips:
-            error, started = None, time.perf_counter()
-            windows = _cut(clip, options, prepare, partial(read, copy=copy))
+            error, started, left_out = None, time.perf_counter(), list[LeftOut]()
+            windows = _cut(clip, options, prepare, partial(read, copy=copy, left_out=left_out))
             try:
                 if options.overlap:
                     windows = _set_final(windows)
@@ -149,7 +150,7 @@ def read_windows(
             except ServerError as server_error:
                 error = MediaError("missing", str(server_error))
                 error.__cause__ = server_error
-            yield ClipEnd(clip, error, time.perf_counter() - started)
+            yield ClipEnd(clip, error, time.perf_counter() - started, left_out)
 
 
 def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, read: Callable[..., Iterator[Frame]]) -> Iterator[Window]:

@@ -13,6 +13,7 @@ from pipeline.runs.attempts import Attempt, RetryStep
 from pipeline.runs.commit import ReplacedObject
 from pipeline.segment.clips import ClipEnd, Window
 from pipeline.segment.exclusive import with_cause
+from pipeline.video import LeftOut
 from schemas.pair import PairKey
 
 
@@ -108,9 +109,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ClipDone:
-    """The final state of the pairs of a clip."""
+    """The final state of the pairs of a clip, and what was left out of its video."""
 
     pairs: list[PairState]
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

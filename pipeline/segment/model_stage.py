@@ -104,7 +104,7 @@ class ModelStage:
                 for pair in pairs:
                     if not pair.frames:
                         pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
-                self._hand_on(ClipDone(pairs))
+                self._hand_on(ClipDone(pairs, event.left_out))
             case AttemptEnd(attempt):
                 attempt.stop_clock()
                 self.attempt = None

@@ -12,11 +12,13 @@ ERRORS_SHOWN = 5  # that a summary shows
 
 @dataclass(slots=True)
 class RunTotals:
-    """Sums over receipts, added as they come; memory does not grow with their number."""
+    """Sums over receipts, added as they come; memory hardly grows with their number."""
 
     failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
     errors: list[str] = field(default_factory=list)
     made_with: Counter[str] = field(default_factory=Counter)  # `Receipt.made_with` -> units
+    left_out: dict[str, tuple[int, str]] = field(default_factory=dict)  # reason -> how many, and the first place
+    noted: set[int] = field(default_factory=set)  # hashes of them: units may share a video
     fresh_pairs: int = 0  # this and all below: of this invocation only
     frames: int = 0
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
@@ -29,6 +31,11 @@ class RunTotals:
         self.failed.update(receipt.failed)
         self.made_with[receipt.made_with or "unknown"] += 1
         self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
+        for reason, count, place in receipt.left_out:
+            if (entry := hash((reason, place))) not in self.noted:
+                self.noted.add(entry)
+                before, first = self.left_out.get(reason, (0, place))
+                self.left_out[reason] = before + count, min(first, place)
         if receipt.fresh:
             self.fresh_pairs += receipt.pairs - receipt.kept_pairs
             self.frames += receipt.frames - receipt.kept_frames

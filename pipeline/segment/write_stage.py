@@ -63,6 +63,7 @@ def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], wr
         assert isinstance(event, ClipDone)
         started = time.perf_counter()
         spool.close()
+        writer.receipt.note_left_out(event.left_out)
         share_failures(event.pairs)
         for pair in event.pairs:
             if pair.failure:

@@ -8,6 +8,16 @@ returns wrong frames for files with edit lists or open groups of pictures.
 """
 
 from pipeline.video.reading import DECODERS, FILE_SUFFIXES, LastFile, probe, read_frames
-from pipeline.video.types import Frame, Selection, VideoHeader
+from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader
 
-__all__ = ["DECODERS", "FILE_SUFFIXES", "Frame", "LastFile", "Selection", "VideoHeader", "probe", "read_frames"]
+__all__ = [
+    "DECODERS",
+    "FILE_SUFFIXES",
+    "Frame",
+    "LastFile",
+    "LeftOut",
+    "Selection",
+    "VideoHeader",
+    "probe",
+    "read_frames",
+]

@@ -25,7 +25,7 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
     def __init__(self, path: str, uri: str):
         self._uri = uri
         self._video = PyavReader(path, uri)
-        self.num_frames, self.rate = self._video.num_frames, self._video.rate
+        self.num_frames, self.rate, self.left_out = self._video.num_frames, self._video.rate, self._video.left_out
         try:
             self._reader = decord.VideoReader(path, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:

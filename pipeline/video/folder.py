@@ -6,18 +6,19 @@ from collections.abc import Iterator
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import picture
-from pipeline.video.types import Frame, Selection, VideoHeader, check_same_size
+from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader, check_same_size
 from schemas.errors import MediaError
 
 REMOTE_READERS = 8  # images fetched in parallel; remote folders cost latency, not bandwidth
+NO_IMAGES = "files in folders of frames that are not images"
 _NUMBER = re.compile(r"([0-9]+)")
 
 
-def list_frames(uri: str) -> dict[str, str]:
+def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, str]:
     """Return the file name of each frame name (file stem), in the order of the video: natural order (2 before 10).
 
-    Raises MediaError if the folder has no images, if two have the same frame name, if one has a form that cannot be
-    read, or if a name is not UTF-8, which no table can hold.
+    Other files are noted in `left_out`. Raises MediaError if the folder has no images, if two have the same frame name,
+    if one has a form that cannot be read, or if a name is not UTF-8, which no table can hold.
     """
     stems: dict[str, str] = {}
     others = []
@@ -38,6 +39,8 @@ def list_frames(uri: str) -> dict[str, str]:
     if not stems:
         found = f" ({len(others)} other files, such as {others[0]!a})" if others else ""
         raise MediaError("missing", f"{uri} is a folder without images{found}; add JPEG or PNG files")
+    if others and left_out is not None:
+        left_out.append(LeftOut(NO_IMAGES, len(others), storage.join(uri, min(others))))
     return {stem: stems[stem] for stem in sorted(stems, key=natural_order)}
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.io import storage
 from pipeline.video import orientation
 from pipeline.video.select_frames import Damage, Picture
-from pipeline.video.types import check_size
+from pipeline.video.types import LeftOut, check_size
 from schemas.errors import MediaError
 
 SUFFIXES = (
@@ -56,6 +56,7 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
         self._image = _open(content, uri, None)
         self.num_frames: int | None = _count(self._image)  # raises nothing, as `is_animation` was true
         self.rate: Fraction | None = None
+        self.left_out: list[LeftOut] = []
 
     def __exit__(self, *_: object) -> None:
         self._image.close()

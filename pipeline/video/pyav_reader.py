@@ -14,7 +14,7 @@ from av.stream import Disposition
 
 from pipeline.video import file_end, mp4_index, orientation
 from pipeline.video.select_frames import Damage, Picture
-from pipeline.video.types import MAX_PIXELS, check_size
+from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
 from schemas.errors import MediaError
 
 # The forms of files that may be opened (FFmpeg's names of its demuxers): those that people have videos in, and none
@@ -24,12 +24,14 @@ FORMATS = (
     "vvc", "obu", "av1", "ivf", "flv", "asf", "asf_o", "gif", "apng", "ogg", "mxf", "yuv4mpegpipe", "nut", "dv", "rm",
     "wtv", "mjpeg",
 )  # fmt: skip
+OTHER_STREAMS = "video streams next to the best one of their file; to use one, extract it to a file of its own"
 
 
 class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
     """The best video stream (FFmpeg's choice: size, frame rate, disposition) of a local path or an open file.
 
-    `uri` names the file in errors. `num_frames` is a hint of its header. Raises MediaError if it cannot be decoded.
+    `uri` names the file in errors. `num_frames` is a hint of its header, `left_out` its other streams. Raises
+    MediaError if it cannot be decoded.
     """
 
     def __init__(self, source: str | BinaryIO, uri: str):
@@ -39,6 +41,8 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             self._stream = _video_stream(self._container, uri)
             self.num_frames = _indexed_frames(self._stream)
             self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
+            others = sum(not stream.disposition & Disposition.attached_pic for stream in self._container.streams.video)
+            self.left_out = [LeftOut(OTHER_STREAMS, others - 1, uri)] if others > 1 else []
         except BaseException:
             self._container.close()
             raise

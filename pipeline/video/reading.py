@@ -4,11 +4,12 @@ import contextlib
 import socket
 import unicodedata
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pipeline.io import local, storage
 from pipeline.video import folder, picture, select_frames
 from pipeline.video.pyav_reader import PyavReader
-from pipeline.video.types import Frame, Selection, VideoHeader
+from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader
 from schemas.errors import InputError, MediaError, StorageError
 from schemas.shown import shown
 
@@ -27,12 +28,13 @@ def probe(uri: str) -> VideoHeader:
     Raises MediaError as `read_frames`, for problems that these show.
     """
     with _media_errors(uri):
-        images = _images(uri)
+        left_out: list[LeftOut] = []
+        images = _images(uri, left_out)
         if images is not None:
             if picture.is_animation(uri):
                 with picture.Animation(_content(uri), uri) as animation:
                     return _header(animation, uri)
-            return folder.probe(uri, images)
+            return replace(folder.probe(uri, images), left_out=tuple(left_out))
         # A remote file is not fetched as a whole.
         opened = storage.open_input(uri) if storage.is_remote(uri) else storage.local_file(uri)
         with opened as source, PyavReader(source, uri) as video:
@@ -42,7 +44,7 @@ def probe(uri: str) -> VideoHeader:
 def _header(video: select_frames.VideoReader, uri: str) -> VideoHeader:
     frame = next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
     height, width = frame.image.shape[:2]  # only frames contain the rotation
-    return VideoHeader(video.num_frames, height, width, rate=video.rate)
+    return VideoHeader(video.num_frames, height, width, rate=video.rate, left_out=tuple(video.left_out))
 
 
 def _content(uri: str) -> bytes:
@@ -80,13 +82,15 @@ def read_frames(
     decoder: str = "pyav",
     allow_short: bool = False,
     copy: LastFile | None = None,
+    left_out: list[LeftOut] | None = None,
 ) -> Iterator[Frame]:
     """Yield the selected frames in ascending order, one at a time.
 
     A folder yields its image files in natural order; other and hidden files are ignored. An image file is a video of
     one frame, or of the frames of its animation. A video file yields its best video stream, upright. Decoding
     stops after the last selected frame, so damage after it does not matter. `decoder` ("pyav" or "decord") applies to
-    video files only. With `copy`, a remote file is fetched once for consecutive calls.
+    video files only. With `copy`, a remote file is fetched once for consecutive calls. What is not read of the folder
+    or file is added to `left_out`.
 
     Raises StorageError if the storage fails, MediaError with one of these statuses if the video does:
     missing     the file or folder does not exist or cannot be read
@@ -98,11 +102,11 @@ def read_frames(
     if decoder not in DECODERS:
         raise InputError(f"unknown decoder '{decoder}'; choose from {', '.join(DECODERS)}")
     with _media_errors(uri):
-        images = _images(uri)
+        images = _images(uri, left_out)
         if images is not None:
             if picture.is_animation(uri):
                 with picture.Animation(_content(uri), uri) as animation:
-                    yield from select_frames.read(animation, uri, selection, allow_short)
+                    yield from select_frames.read(animation, uri, selection, allow_short, left_out)
             else:
                 yield from folder.read(uri, images, selection)
             return
@@ -113,16 +117,16 @@ def read_frames(
             reader = DecordReader
         files = contextlib.nullcontext(copy) if copy else LastFile()
         with files as opened, reader(opened.path(uri), uri) as video:
-            yield from select_frames.read(video, uri, selection, allow_short)
+            yield from select_frames.read(video, uri, selection, allow_short, left_out)
 
 
-def _images(uri: str) -> dict[str, str] | None:
+def _images(uri: str, left_out: list[LeftOut] | None) -> dict[str, str] | None:
     """Return the URI of each frame of a folder or an image, by frame name and in order; None for a video file."""
     is_image = picture.is_image(uri)
     is_file = is_image or storage.file_name(uri).lower().endswith(FILE_SUFFIXES)
     # By its name, a remote file needs no request. Over HTTP, listing it would fetch it.
     if not (is_file and storage.is_remote(uri)) and storage.is_folder(uri):
-        return {name: storage.join(uri, image) for name, image in folder.list_frames(uri).items()}
+        return {name: storage.join(uri, image) for name, image in folder.list_frames(uri, left_out).items()}
     return {storage.file_name(uri).rpartition(".")[0]: uri} if is_image else None
 
 

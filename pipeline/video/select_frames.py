@@ -7,10 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.video.types import Frame, Selection, check_same_size
+from pipeline.video.types import Frame, LeftOut, Selection, check_same_size
 from schemas.errors import MediaError
 
 Picture = Callable[[], np.ndarray]  # converts a decoded picture to uint8 [H, W, 3] RGB, rotated for display
+CUT_OFF = "ends of damaged or cut-off videos, as --allow-short asks"
 
 
 class Damage(Exception):  # noqa: N818 - not an error if all wanted frames come before it
@@ -21,15 +22,21 @@ class VideoReader(Iterable[Picture], AbstractContextManager, Protocol):
     """An open video file, which yields all pictures in presentation order.
 
     Iteration raises Damage where the file is broken or truncated. `num_frames` is the frame count of its index, None
-    if it has none; fewer may be shown, never more. `rate` is in frames per second, None if nothing tells it.
+    if it has none; fewer may be shown, never more. `rate` is in frames per second, None if nothing tells it. `left_out`
+    is what the file has besides.
     """
 
     num_frames: int | None
     rate: Fraction | None
+    left_out: list[LeftOut]
 
 
-def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) -> Iterator[Frame]:
+def read(
+    video: VideoReader, uri: str, selection: Selection, allow_short: bool, left_out: list[LeftOut] | None = None
+) -> Iterator[Frame]:
     """Yield the selected frames of an open file; see `pipeline.video.read_frames`."""
+    if left_out is not None:
+        left_out += video.left_out
     indices = selection.resolve(uri, video.num_frames, None)
     chosen = None if indices is None else frozenset(indices)
     last = None if indices is None else indices[-1]
@@ -57,3 +64,5 @@ def read(video: VideoReader, uri: str, selection: Selection, allow_short: bool) 
         wanted = f", but frame {last} is requested" if last is not None and not (damage and video.num_frames) else ""
         way_out = "replace the file, or use the decoded frames with --allow-short in a new run"
         raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {way_out}")
+    if not complete and left_out is not None:
+        left_out.append(LeftOut(CUT_OFF, 1, uri))

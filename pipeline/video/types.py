@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,14 @@ from schemas.errors import MediaError
 from schemas.rle import MAX_SIDE
 
 MAX_PIXELS = 2**26  # of one frame, twice 8K UHD; larger ones fail before memory is allocated
+
+
+class LeftOut(NamedTuple):
+    """What a video has and its frames do not show: `count` things, the first of them at `place`."""
+
+    reason: str
+    count: int
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,7 @@ class VideoHeader:
 
     `num_frames` is None for files without a frame count (Matroska, WebM, streams). `height` and `width` are those of
     the displayed image. `names` are the frame names of a folder, in order; None for a video file. `rate` is in frames
-    per second; None where nothing tells it.
+    per second; None where nothing tells it. `left_out` is what will not be read of the folder or file.
     """
 
     num_frames: int | None
@@ -72,6 +81,7 @@ class VideoHeader:
     width: int
     names: tuple[str, ...] | None = None
     rate: Fraction | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def check_size(width: int, height: int, uri: str, frame: str | int | None = None) -> None:

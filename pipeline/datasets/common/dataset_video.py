@@ -13,6 +13,7 @@ from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, VOID
 
 VIDEOS_AT_ONCE = 8
+MAX_ID_BYTES = 240  # of an id that is made of a path, so that exports may append a suffix
 ATTRIBUTES_WITH_A_COLUMN = ("annotator", "split")
 
 # Warnings; the import counts their places. After the semicolon: the consequence, or the way out.
@@ -105,12 +106,12 @@ def nfc(name: str) -> str:
 
 
 def shorten_id(value: str) -> str:
-    """Return an id of at most `storage.MAX_NAME_BYTES`; a longer one ends in a digest, so that it stays unique."""
+    """Return an id of at most MAX_ID_BYTES; a longer one ends in a digest, so that it stays unique."""
     content = value.encode(errors="surrogatepass")
-    if len(content) <= storage.MAX_NAME_BYTES:
+    if len(content) <= MAX_ID_BYTES:
         return value
     digest = hashlib.sha256(content).hexdigest()[:8]
-    return content[: storage.MAX_NAME_BYTES - 9].decode(errors="ignore") + f"-{digest}"
+    return content[: MAX_ID_BYTES - 9].decode(errors="ignore") + f"-{digest}"
 
 
 def id_problem(value: str, *, nested: bool = False) -> str | None:

@@ -132,9 +132,31 @@ def test_long_names_get_short_ids(tmp_path):
         (tmp_path / "v" / f"{name}.mp4").write_bytes(b"")
     csv = write(tmp_path, "a.csv", f"video,expression\n{names[1]}.mp4,x\n")
     found = list(folder.read(str(tmp_path / "v"), expressions=csv))
-    assert all(len(video.video_id.encode()) <= 200 for video in found)
+    assert all(len(video.video_id.encode()) <= 240 for video in found)
     assert [len(video.pairs) for video in found if video.pairs] == [1]
     assert len({video.video_id for video in found}) == 2
+
+
+def test_names_that_differ_in_the_suffix_only(tmp_path):
+    (tmp_path / "v").mkdir()
+    for name in ("a.mp4", "a.mov", "b.mp4"):
+        (tmp_path / "v" / name).write_bytes(b"")
+    csv = write(tmp_path, "a.csv", "video,expression\na.mov,x\nb,y\n")
+    found = {video.video_id: video for video in folder.read(str(tmp_path / "v"), expressions=csv)}
+    assert {name: len(video.pairs) for name, video in found.items()} == {"a.mp4": 0, "a.mov": 1, "b": 1}
+    assert [text for text, _ in found["a.mov"].warnings if "suffix" in text] == [folder.SAME_STEM] * 2
+    with pytest.raises(InputError, match=r"video 'a' is ambiguous: a.mov, a.mp4"):
+        folder.read(str(tmp_path / "v"), expressions=write(tmp_path, "b.csv", "video,expression\na,x\n"))
+
+
+@pytest.mark.parametrize("length", [214, 251])
+def test_names_as_long_as_the_file_system_takes(tmp_path, length):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / f"{'n' * length}.mp4").write_bytes(b"")
+    csv = write(tmp_path, "a.csv", f"video,expression\n{'n' * length},x\n")
+    (found,) = folder.read(str(tmp_path / "v"), expressions=csv)
+    assert len(found.pairs) == 1
+    assert (found.video_id == "n" * length) == (length <= 240)
 
 
 def test_a_sentence_about_a_file_that_was_left_out(root, tmp_path):

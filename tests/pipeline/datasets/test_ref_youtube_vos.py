@@ -171,3 +171,12 @@ def test_form_problems_come_all_at_once(tmp_path):
         "obj_id must",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize("length", [214, 255])
+def test_titles_as_long_as_the_file_system_takes(tmp_path, length):
+    name = "t" * length
+    write_data_set(tmp_path, {name: video()})
+    (found,) = read(tmp_path)
+    assert (found.video_id, found.problems) == (name, [])
+    assert len(found.annotations)
