@@ -1,8 +1,8 @@
 """Your own videos: any tree of video files and folders of images, and a file of sentences.
 
 The id of a video is its path below ROOT, without suffix unless two files differ in it only, with `__` for `/`, in the
-Unicode form NFC; a long one is shortened. Sentences name a video by that path, with or without suffix, by its id, or by its file name if that is
-unique; see `expression_list` for the file.
+Unicode form NFC; a long one is shortened. Sentences name a video by that path, with or without suffix, by its id, or by
+its file name if that is unique; see `expression_list` for the file.
 """
 
 import os.path

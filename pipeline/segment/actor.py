@@ -135,7 +135,7 @@ class UnitSegmenter:
             reason = f"host {socket.gethostname()} cannot load the model: {type(error).__name__}: {error}"
             self.error = InfrastructureError(reason)
             return
-        chain = segment_jobs(iter(self.jobs.get, None), segmenter, frames, self.tracker)
+        chain = segment_jobs(iter(self.jobs.get, None), segmenter, frames, self.tracker, self._video_uris)
         threading.Thread(target=self._work, args=[chain], name="units", daemon=True).start()
 
     def _load(self, model: ModelOptions) -> Segmenter:
@@ -206,6 +206,10 @@ class UnitSegmenter:
         frames = receipt.frames if receipt.fresh else 0
         self.has_read = self.has_read or frames > 0
         return self._answer(unit, receipt=receipt.to_json(), frames=frames)
+
+    def _video_uris(self) -> list[str]:
+        """The URIs of all videos of the run."""
+        return [self.moved.get(row["video_id"]) or row["video_uri"] for row in self.run.planned_uris().to_pylist()]
 
     def _is_blind(self, rows: list[dict]) -> bool:
         """Return True if other nodes may find the videos: this one finds none, and no process of it has read one."""

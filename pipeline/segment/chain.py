@@ -5,7 +5,7 @@
 While the model is at one unit, the next is decoded and the one before is written.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
 from model.segmenter import Segmenter
@@ -25,7 +25,11 @@ BYTES_AHEAD = 2**27
 
 
 def segment_jobs(
-    jobs: Iterable[UnitJob], segmenter: Segmenter, options: FrameOptions, tracker: AttemptTracker
+    jobs: Iterable[UnitJob],
+    segmenter: Segmenter,
+    options: FrameOptions,
+    tracker: AttemptTracker,
+    elsewhere: Callable[[], Iterable[str]] = tuple,
 ) -> Generator[Receipt, None, None]:
     """Write and commit the objects of units: every plan row ends as masks or as one error row.
 
@@ -33,7 +37,7 @@ def segment_jobs(
     first. The decoding thread iterates `jobs`, some units ahead. Closes `tracker` at the end.
     """
     windows: Generator[DecodeEvent, None, None] = run_in_thread(
-        lambda put: decode_units(jobs, segmenter, options, tracker, put), EVENTS_AHEAD, BYTES_AHEAD
+        lambda put: decode_units(jobs, segmenter, options, tracker, put, elsewhere), EVENTS_AHEAD, BYTES_AHEAD
     )
     events: Generator[ModelEvent, None, None] = run_in_thread(
         lambda put: ModelStage(segmenter, put).run(windows), EVENTS_AHEAD, BYTES_AHEAD

@@ -18,14 +18,21 @@ from schemas.pair import PairKey
 
 
 def decode_units(
-    jobs: Iterable[UnitJob], segmenter: Segmenter, options: FrameOptions, tracker: AttemptTracker, put: Put
+    jobs: Iterable[UnitJob],
+    segmenter: Segmenter,
+    options: FrameOptions,
+    tracker: AttemptTracker,
+    put: Put,
+    elsewhere: Callable[[], Iterable[str]] = tuple,
 ) -> None:
     """Put the events of each unit (`DecodeEvent`); a window counts with the bytes of its frames.
+
+    elsewhere: gives URIs of the run, to ask other servers if one fails.
 
     Raises StorageError if this machine, not a video, is the likely cause of missing videos; ProcessError if the decoder
     raises an unexpected error.
     """
-    reachable, options = Reachable(), options.of(segmenter)
+    reachable, options = Reachable(elsewhere), options.of(segmenter)
     for job in jobs:
         clips, bad = split_rows(job.rows, options)
         failed = [(row, "bad_row", problem) for row, problem in bad]

@@ -1,12 +1,15 @@
 """Tell a video that does not exist from a machine that cannot reach the videos."""
 
+import contextlib
 import socket
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from pipeline.io import storage
-from schemas.errors import MediaError, ServerError, StorageError
+from schemas.errors import InputError, MediaError, ServerError, StorageError
 from schemas.shown import shown
 
+SERVERS_ASKED = 3
 MISSING_AT_START = 10  # videos in a row that a process may find missing before it has read any
 
 
@@ -14,10 +17,14 @@ class Reachable:
     """Watches what one process reads. A mount that is missing on its node must not become error rows.
 
     One wrong row costs one row: only many missing videos in a row before any was read, or a folder that is gone after
-    it was read from, tell of the machine. So does a server that fails, unless others were read from, and it never was.
+    it was read from, tell of the machine. So does a server that fails, unless others were read from, and it never was;
+    before the first video is read, others are asked for.
+
+    elsewhere: gives URIs of the run, from which those on other servers are chosen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Callable[[], Iterable[str]] = tuple) -> None:
+        self._elsewhere = elsewhere
         self._missing: int | None = 0  # so far; None once a video was read
         self._read_from: str | None = None  # the local folder that was read from last
         self._servers: Counter[str] = Counter()  # failures of each server or bucket; negative once it was read from
@@ -27,6 +34,8 @@ class Reachable:
         host, server = socket.gethostname(), storage.origin(uri)
         if error is not None and isinstance(error.__cause__, ServerError):
             self._servers[server] += 1
+            if self._missing is not None and self._others_answer(server):
+                self._missing = None
             if self._missing is not None or not 0 < self._servers[server] < MISSING_AT_START:
                 raise error.__cause__
             return
@@ -50,3 +59,15 @@ class Reachable:
                 "their folder there, then repeat the command with --retry-errors=missing. If they do not exist, repeat "
                 "it as it was"
             )
+
+    def _others_answer(self, server: str) -> bool:
+        """Return True if a video of the run that is on another server, in another bucket or on this machine exists."""
+        others: dict[str, str] = {}
+        for uri in self._elsewhere():
+            if (place := storage.origin(uri)) != server:
+                others.setdefault(place, uri)
+        for uri in [*others.values()][:SERVERS_ASKED]:
+            with contextlib.suppress(InputError, OSError, StorageError):
+                if storage.exists(uri):
+                    return True
+        return False

@@ -94,3 +94,16 @@ def test_a_server_of_one_row_costs_one_row(tmp_path):
         reachable.check(bad, server_error(bad))
     with pytest.raises(ServerError):  # it was well before
         reachable.check(good, server_error(good))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_server_that_fails_first_costs_one_row_if_another_place_of_the_run_answers(tmp_path, there):
+    good, bad = tmp_path / "v.mp4", "https://no-such-host.invalid/v.mp4"
+    good.write_bytes(b"x" if there else b"")
+    other = str(good) if there else str(tmp_path / "gone.mp4")
+    reachable = Reachable(lambda: [bad, "s3://bad name/\0", other])
+    if there:
+        reachable.check(bad, server_error(bad))
+        return
+    with pytest.raises(ServerError):  # nothing of the run can be reached: it is the network
+        reachable.check(bad, server_error(bad))
