@@ -33,6 +33,7 @@ from jobs.terminal.commands import ConfigCommand, SectionedGroup
 from jobs.terminal.output import echo
 from jobs.terminal.progress import live_line
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.io import local
 from schemas.errors import STATUSES, InfrastructureError, InputError, RvosError
 from schemas.printable import printable
 from schemas.shown import shown_json, without_secrets
@@ -91,6 +92,8 @@ def _run_job(config_class: type, options: dict[str, Any], module: str, call: Cal
             session = importlib.import_module("pipeline.cluster.session")
             session.let_threads_sleep()  # before the job imports torch: some jobs run a model in this process
             job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
+            if unused := local.unused_temp_folder():
+                echo(f"TMPDIR={unused} is missing, full or not writable; {local.temp_folder()} is used", err=True)
             result = call(job.run, config) if call else job.run(config)
     except RvosError as error:
         raise Failure(error) from None

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipeline.io import local
 from schemas.errors import InfrastructureError, InputError
 from schemas.uri import require_plain_endpoint
 
@@ -104,9 +105,16 @@ def _doors_closed() -> Iterator[None]:
 
 def _private_folder() -> tempfile.TemporaryDirectory[str]:
     """Make a temporary folder of this user alone, with a path that is short enough for Ray's sockets in it."""
-    short = len(os.fsencode(tempfile.gettempdir())) <= MAX_FOLDER_BYTES
-    # Workers that end a moment later may still write their logs.
-    return tempfile.TemporaryDirectory(prefix="rvos-", dir=None if short else "/tmp", ignore_cleanup_errors=True)
+    folder = local.temp_folder()
+    folder = folder if len(os.fsencode(folder)) <= MAX_FOLDER_BYTES else "/tmp"
+    try:
+        # Workers that end a moment later may still write their logs.
+        return tempfile.TemporaryDirectory(prefix="rvos-", dir=folder, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise InfrastructureError(
+            f"Ray cannot start: {folder} cannot be written ({error.strerror}); set TMPDIR to a folder that can, with a "
+            f"path of at most {MAX_FOLDER_BYTES} bytes, then repeat the command"
+        ) from None
 
 
 @contextlib.contextmanager

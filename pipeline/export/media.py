@@ -50,7 +50,8 @@ def open_media(uri: str, frames: Collection[str]) -> Iterator[list[Medium]]:
     """
     with contextlib.ExitStack() as stack:
         if picture.is_image(uri) or storage.is_folder(uri):
-            file = stack.enter_context(tempfile.TemporaryFile(prefix="rvos-"))
+            with local.report_full_disk(uri, local.temp_folder()):
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="rvos-"))
             yield [_spool_picture(image, name, file) for name, image in _pictures(uri, frames)]
             return
         path = stack.enter_context(storage.local_file(uri))
@@ -82,7 +83,7 @@ def _spool_picture(uri: str, frame: str | None, file: BinaryIO) -> Medium:
         picture.decode(content, uri, frame or storage.file_name(uri))
     found = Image.open(io.BytesIO(content), formats=picture.FORMATS).format or ""
     start = file.seek(0, os.SEEK_END)
-    with local.report_full_disk(uri, tempfile.gettempdir()):
+    with local.report_full_disk(uri, local.temp_folder()):
         file.write(content)
         file.flush()
     suffix = _suffix(uri, found)

@@ -72,7 +72,7 @@ def open_input(uri: str) -> Iterator[BinaryIO]:
         with io.BufferedReader(_RangeFile(uri, total), BLOCK_BYTES) as file:
             yield file  # pyright: ignore[reportReturnType]
         return
-    with tempfile.TemporaryFile(prefix="rvos-") as file, local.report_full_disk(uri, tempfile.gettempdir()):
+    with local.report_full_disk(uri, local.temp_folder()), tempfile.TemporaryFile(prefix="rvos-") as file:
         with contextlib.closing(download(uri)[1]) as blocks:
             file.writelines(local.bounded(blocks, local.MAX_UNTOLD_BYTES, uri))
         file.seek(0)

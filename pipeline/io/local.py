@@ -100,15 +100,36 @@ def machine_failure(error: OSError, uri: str) -> StorageError | None:
     )
 
 
+def temp_folder() -> str:
+    """Return the folder for temporary files. Raises StorageError if there is none that can be written."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"{error.strerror}; set TMPDIR to a folder with free space that you may write, then repeat the command"
+        ) from None
+
+
+def unused_temp_folder() -> str | None:
+    """Return TMPDIR if temporary files go elsewhere, since it is missing, full or not writable."""
+    wanted = os.environ.get("TMPDIR")
+    return wanted if wanted and os.path.abspath(wanted) != temp_folder() else None
+
+
 @contextlib.contextmanager
 def report_full_disk(uri: str, folder: str) -> Iterator[None]:
-    """While a part of `uri` is written to `folder`: raise StorageError that names the folder if its disk is full."""
+    """While a part of `uri` is written to `folder`: raise StorageError that names the folder if its disk is full.
+
+    So it does if the folder for temporary files is gone, or may not be written any more.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL or isinstance(error, TooLargeError):
+        is_temporary = folder == temp_folder()
+        is_gone = is_temporary and str(error.filename or "").startswith(folder)
+        if not (error.errno in DISK_FULL or is_gone) or isinstance(error, TooLargeError):
             raise
-        elsewhere = ", or set TMPDIR to a larger disk" if folder == tempfile.gettempdir() else ""
+        elsewhere = ", or set TMPDIR to a larger disk" if is_temporary else ""
         reason = error.strerror or str(error)
         raise StorageError(
             f"{uri}: cannot write to {folder} ({reason}); free some space{elsewhere}, then repeat the command"

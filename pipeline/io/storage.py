@@ -199,8 +199,10 @@ def local_file(uri: str) -> Iterator[str]:
         local.open_regular(path).close()
         yield path
         return
-    folder = tempfile.gettempdir()
-    with local.nameless_file(folder) as path:
+    folder = local.temp_folder()
+    with contextlib.ExitStack() as stack:
+        with local.report_full_disk(uri, folder):
+            path = stack.enter_context(local.nameless_file(folder))
         total, blocks = remote.download(uri)
         disk = shutil.disk_usage(folder)
         if total > disk.total:
@@ -221,7 +223,8 @@ def local_folder(uri: str) -> Iterator[str]:
         yield absolute(uri)
         return
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rvos-"))
+        with local.report_full_disk(uri, local.temp_folder()):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rvos-"))
         for name in names(uri):
             os.symlink(stack.enter_context(local_file(join(uri, name))), os.path.join(folder, safe_name(name)))
         yield folder
@@ -234,7 +237,7 @@ def spool(uri: str) -> Iterator[str]:
     The file has no name where the file system allows that, so even a killed writer leaves nothing behind. Raises
     StorageError if the disk is full.
     """
-    folder = tempfile.gettempdir() if is_remote(uri) else parent(uri)
+    folder = local.temp_folder() if is_remote(uri) else parent(uri)
     with local.report_full_disk(uri, folder):
         os.makedirs(folder, exist_ok=True)
         with local.nameless_file(folder) as path:

@@ -31,7 +31,8 @@ class FrameSpool:
     """
 
     def __enter__(self) -> Self:
-        self._file = tempfile.TemporaryFile(prefix="rvos-")
+        with local.report_full_disk("rows of one clip", local.temp_folder()):
+            self._file = tempfile.TemporaryFile(prefix="rvos-")
         self._writer = pa.ipc.new_file(self._file, FRAME_ROWS)
         self._batches: dict[int, list[int]] = defaultdict(list)  # pair -> positions in the file
         self._count = 0
@@ -43,14 +44,14 @@ class FrameSpool:
 
     def add(self, pair: int, columns: dict[str, list]) -> None:
         """Append rows (FRAME_ROWS) of pair number `pair`."""
-        with local.report_full_disk("rows of one clip", tempfile.gettempdir()):
+        with local.report_full_disk("rows of one clip", local.temp_folder()):
             self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=FRAME_ROWS))
         self._batches[pair].append(self._count)
         self._count += 1
 
     def close(self) -> None:
         """End writing, so that reading may begin."""
-        with local.report_full_disk("rows of one clip", tempfile.gettempdir()):
+        with local.report_full_disk("rows of one clip", local.temp_folder()):
             self._writer.close()
             self._file.flush()
 

@@ -186,7 +186,7 @@ class SpooledEntries:
     """
 
     def __init__(self) -> None:
-        with local.report_full_disk("entries of a JSON file", tempfile.gettempdir()):
+        with local.report_full_disk("entries of a JSON file", local.temp_folder()):
             self._file = tempfile.TemporaryFile(prefix="rvos-")  # noqa: SIM115 - closed with this object
         self._spans: dict[str, tuple[int, int]] = {}  # start and length in bytes
         self._end = 0
@@ -194,7 +194,7 @@ class SpooledEntries:
     def add(self, key: str, value: Any) -> None:
         """Store a value."""
         content = json.dumps(value).encode()
-        with local.report_full_disk("entries of a JSON file", tempfile.gettempdir()):
+        with local.report_full_disk("entries of a JSON file", local.temp_folder()):
             self._file.write(content)
             self._file.flush()  # unlike one unbuffered write, writes all bytes or raises
         self._spans[key] = self._end, len(content)
