@@ -30,10 +30,9 @@ from jobs.config.submit import SubmitConfig
 from jobs.config.synth import SynthConfig
 from jobs.config.train import TrainConfig
 from jobs.terminal.commands import ConfigCommand, SectionedGroup
-from jobs.terminal.output import echo
+from jobs.terminal.output import echo, note_temp_folder
 from jobs.terminal.progress import live_line
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.io import local
 from schemas.errors import STATUSES, InfrastructureError, InputError, RvosError
 from schemas.printable import printable
 from schemas.shown import shown_json, without_secrets
@@ -92,8 +91,7 @@ def _run_job(config_class: type, options: dict[str, Any], module: str, call: Cal
             session = importlib.import_module("pipeline.cluster.session")
             session.let_threads_sleep()  # before the job imports torch: some jobs run a model in this process
             job = importlib.import_module(f"jobs.{module or config_class.__module__.rpartition('.')[2]}")
-            if unused := local.unused_temp_folder():
-                echo(f"TMPDIR={unused} is missing, full or not writable; {local.temp_folder()} is used", err=True)
+            note_temp_folder()
             result = call(job.run, config) if call else job.run(config)
     except RvosError as error:
         raise Failure(error) from None

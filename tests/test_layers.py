@@ -39,8 +39,8 @@ FLOORS = {
         ["families"],
     ],
     "pipeline": [
-        ["io", "cluster"],
-        ["video", "runs"],
+        ["io"],
+        ["video", "runs", "cluster"],
         ["masks", "segment"],
         ["drawing"],
         ["evaluation", "export"],
