@@ -3,6 +3,7 @@
 #   docker build -t refervos .
 #   docker run --rm refervos rvos demo --out /tmp/demo
 # Build from a digest that you have checked: --build-arg BASE=python:3.11-slim-bookworm@sha256:...
+# requirements.lock has the hashes of all packages, in the versions of constraints.txt; `make lock` writes it.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
@@ -12,12 +13,13 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/refervos
-COPY constraints.txt pyproject.toml README.md LICENSE hatch_build.py refervos.py cli.py ./
+COPY requirements.lock pyproject.toml README.md LICENSE hatch_build.py refervos.py cli.py ./
 COPY schemas schemas
 COPY model model
 COPY pipeline pipeline
 COPY jobs jobs
-RUN pip install --no-cache-dir -c constraints.txt '.[aws]' \
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock \
+ && pip install --no-cache-dir --no-deps --no-build-isolation . \
  && useradd --create-home --uid 1000 ray
 
 USER ray

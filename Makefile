@@ -2,7 +2,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: demo test check fast clean train-tiny
+.PHONY: demo test check fast clean lock train-tiny
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make fast        the tests that take seconds each, as a plain pytest run"
 	@echo "make test        make check, then all tests, with slow tests, chaos tests and the wheel in a clean environment"
 	@echo "make train-tiny  train the bundled checkpoint again, into TINY=tiny-training; about two hours on 2 cores"
+	@echo "make lock        write the hashes of all packages of the image to requirements.lock; needs uv"
 	@echo "make clean       remove .venv, demo, dist and build"
 
 $(BIN)/rvos: pyproject.toml constraints.txt
@@ -39,6 +40,10 @@ check: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+lock:
+	echo hatchling | uv pip compile pyproject.toml - --extra aws -c constraints.txt --generate-hashes \
+	  --python-version 3.11 --python-platform linux --no-annotate --no-header --quiet -o requirements.lock
 
 # Train model/tiny on new scenes and score it. Phases: stills; a backbone that sees motion; words for motion; clips of all
 # kinds. Repeat the command to resume.

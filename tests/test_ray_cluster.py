@@ -2,11 +2,14 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from cli import main
 
@@ -174,3 +177,30 @@ def test_nodes_run_no_setup_commands_of_ray(config):
 
 def test_a_job_with_failed_pairs_starts_no_second_cluster(rayjob):
     assert rayjob["spec"]["backoffLimit"] == 0
+
+
+def test_the_image_installs_packages_by_their_hashes():
+    """In the versions that the tests run with, and everything that pyproject.toml asks for."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes -r requirements.lock" in dockerfile
+    assert "pip install --no-cache-dir --no-deps --no-build-isolation ." in dockerfile
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    locked = dict(re.match(r"([\w.-]+)==(\S+)", entry).groups() for entry in entries)
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
+    assert {name: version for name, version in locked.items() if pinned.get(name, version) != version} == {}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["aws"]]
+    wanted += project["build-system"]["requires"]
+    assert {canonicalize_name(Requirement(text).name) for text in wanted} <= locked.keys()
+    for text in wanted:
+        assert Requirement(text).specifier.contains(locked[canonicalize_name(Requirement(text).name)]), text
+
+
+def test_the_rights_of_the_head_are_narrow():
+    text = (ROOT / "docs" / "clusters.md").read_text()
+    for condition in ("aws:RequestTag/ray-cluster-name", "ec2:ResourceTag/ray-cluster-name", "iam:PassedToService"):
+        assert condition in text
+    assert not re.search(r"`(s3|ec2|iam|ecr|ssm):\*`", text)
+    assert set(re.findall(r"ec2:\w*\*", text)) == {"ec2:Describe*"}
