@@ -1,0 +1,43 @@
+"""Lists, tables of text and labels are read up to the limit of their kind, wherever they come from."""
+
+import io
+import tarfile
+
+import pytest
+
+from pipeline.datasets import davis, ref_davis17, webdataset
+from pipeline.datasets.common import csv_file, row_file
+from pipeline.training import recipe
+from schemas.errors import InputError
+
+LONG = b"expression\n" + b"x" * 1000
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "txt"])
+def test_rows_of_sentences(tmp_path, monkeypatch, suffix):
+    (tmp_path / f"a.{suffix}").write_bytes(LONG)
+    monkeypatch.setattr(row_file, "MAX_BYTES", 500)
+    with pytest.raises((InputError, OSError), match="500 bytes"):
+        list(row_file.read_rows(str(tmp_path / f"a.{suffix}"), (), ("csv", "tsv", "jsonl", "txt")))
+
+
+def test_tables_of_data_sets_and_recipes(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_bytes(LONG)
+    monkeypatch.setattr(csv_file, "MAX_TEXT_BYTES", 500)
+    with pytest.raises((InputError, OSError), match="500 bytes"):
+        csv_file.read_rows(str(tmp_path / "a.csv"))
+    monkeypatch.setattr(recipe, "MAX_BYTES", 500)
+    with pytest.raises((InputError, OSError), match="500 bytes"):
+        recipe.read_recipe(str(tmp_path / "a.csv"))
+    assert davis.MAX_LIST_BYTES == ref_davis17.MAX_TEXT_BYTES == 2**24
+
+
+def test_labels_in_shards(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        for name, content in (("a.mp4", b""), ("a.json", b'{"caption": "' + b"x" * 5000 + b'"}')):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(webdataset, "MAX_LABEL_BYTES", 1024)
+    with pytest.raises(InputError, match="a.json of .* has more than"):
+        list(webdataset.read(str(tmp_path)))
