@@ -22,6 +22,12 @@ def no_noto(monkeypatch):
     captions._fonts.cache_clear()
 
 
+@pytest.fixture
+def noto():
+    for package in captions.NOTO:
+        pytest.importorskip(package, reason="NOTO FONTS ABSENT: pip install -c constraints.txt '.[fonts]'")
+
+
 def drawn(text: str) -> np.ndarray:
     picture = Image.new("RGB", (300, 24))
     draw_caption(ImageDraw.Draw(picture), (0, 2), text)
@@ -29,7 +35,7 @@ def drawn(text: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sentence", PLAIN + OTHER + RIGHT_TO_LEFT)
-def test_sentences_are_drawn_in_their_script(sentence):
+def test_sentences_are_drawn_in_their_script(noto, sentence):
     assert caption_of("v", sentence, " (0.50)") == f"v: {sentence} (0.50)"
     runs = captions._runs_of(sentence)
     assert sorted("".join(part for _, part in runs)) == sorted(sentence)
@@ -57,13 +63,13 @@ def test_what_no_font_has_at_all(sentence):
 
 
 @pytest.mark.parametrize("sentence", ["सफेद कुत्ता", *RIGHT_TO_LEFT])
-def test_letters_that_join_are_not_drawn_one_by_one(monkeypatch, sentence):
+def test_letters_that_join_are_not_drawn_one_by_one(noto, monkeypatch, sentence):
     """Without Pillow's library for that, the id is drawn."""
     monkeypatch.setattr(captions.features, "check", lambda name: False)
     assert caption_of("v", sentence) == "v"
     assert caption_of("v", "白い犬") == "v: 白い犬"
 
 
-def test_runs_are_put_from_right_to_left():
+def test_runs_are_put_from_right_to_left(noto):
     parts = [part.strip() for _, part in captions._runs_of("v1: سگ 🐕 سفید")]
     assert parts == ["v1:", "سفید", "🐕", "سگ"]
