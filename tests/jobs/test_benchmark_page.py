@@ -84,6 +84,7 @@ def test_a_block_that_is_copied(ray_session, downloads, block):
     convert = lines[0] if len(lines) > 1 else BLOCKS[0].splitlines()[0]
     (name,) = re.findall(r" /data/(\S+)", lines[-1])
     root = data_set(name, downloads)
+    torch.manual_seed(0)
     torch.save(content(ReferFormer(TINY).state_dict()), shlex.split(convert)[2])
     typed(shlex.split(convert))
     output = typed([*shlex.split(lines[-1].replace(f"/data/{name}", str(root))), *SMALL])
