@@ -44,6 +44,10 @@ LEADS = {
     },
     kinds.DATASET.noun: {Kind.VIDEO: ONE_VIDEO, **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL, Kind.JSON), LIST)},
     kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT},
+    kinds.PUBLISHED.noun: {
+        Kind.CHECKPOINT: "it needs no conversion: 'rvos segment data/manifest.parquet runs/first --checkpoint {path}' "
+        "takes it",
+    },
     kinds.RUN.noun: {Kind.MANIFEST: SEGMENT},
     kinds.MASKS.noun: {Kind.MANIFEST: SEGMENT},
     kinds.PREDICTIONS.noun: {Kind.MANIFEST: SEGMENT},

@@ -23,6 +23,7 @@ MARKERS: list[tuple[Kind, Sequence[str]]] = [
     (Kind.SELECTION, ["pairs.parquet", "summary.json"]),
     (Kind.SCORES, ["scores.parquet", "summary.json"]),
     (Kind.CHECKPOINT, ["config.json", "model.safetensors"]),
+    (Kind.CHECKPOINT, ["config.json", "model.safetensors.index.json"]),
     (Kind.TOKENIZER, ["tokenizer.json"]),
     (Kind.TOKENIZER, ["vocab.json", "merges.txt"]),
     (Kind.IMPORTED, ["annotations.parquet", "manifest.parquet"]),

@@ -226,6 +226,7 @@ def test_swapped_paths_are_told_apart(words, typed):
         ("check clips.csv", "'rvos import list clips.csv --out data/'"),
         ("check data/manifest.parquet --checkpoint ckpt/model.safetensors", "give ckpt, which is a checkpoint folder"),
         ("check data/manifest.parquet --checkpoint model.pth", "'rvos convert model.pth --tokenizer"),
+        ("convert ckpt --tokenizer tok --out new", "it needs no conversion"),
         ("import folder clips.csv --out new", "'rvos import list clips.csv --out data/'"),
         ("demo --video videos --expression x", "'rvos import folder videos --expressions"),
     ],
