@@ -52,10 +52,12 @@ K = Kind
 _TABLES = {K.PARQUET, K.PARQUETS, K.FOLDER}
 _TEXTS = {K.TEXT, K.CSV, K.TSV}
 _LISTS = {K.CSV, K.TSV, K.JSONL, K.JSON, K.PARQUET, K.MANIFEST}
-_FOLDERS = {kind for kind in K if "folder" in kind or "tree" in kind} | {
-    *(K.RUN, K.COMPACTED, K.TRAINING, K.DEMO, K.BOARD, K.SELECTION)
-}
 _LAYOUTS = {K.DATASET, K.VIDEOS, K.PICTURES, K.PICTURE_TREE, K.PNG_TREE, K.SHARDS, K.FOLDER}
+# Folders that commands write to or resume; each command looks closer. Nothing is added to a run or a checkpoint.
+_OUTPUTS = {
+    *(K.ABSENT, K.EMPTY_FOLDER, K.COMPACTED, K.TRAINING, K.DEMO, K.SELECTION, K.SCORES, K.IMPORTED, K.PARQUETS),
+    *_LAYOUTS,
+}
 _MASKS = {K.PNG_TREE, K.DATASET, *_TABLES}
 _NEW = {K.ABSENT, K.EMPTY_FILE}
 
@@ -152,7 +154,7 @@ SUBMISSION = _role(
     {K.ZIP, K.FILE},
     "'rvos export submission runs/first --for ref-youtube-vos --out submission.zip' writes one",
 )
-NEW_FOLDER = _role("a folder to write to", {*_FOLDERS, K.ABSENT}, "name a new folder")
+NEW_FOLDER = _role("a folder to write to", _OUTPUTS, "name a new folder")
 NEW_RUN = _role("a run to begin or resume", {*RUN.kinds, K.EMPTY_FOLDER, K.ABSENT}, "name a new folder")
 NEW_BOARD = _role("a leaderboard", {*BOARD.kinds, K.ABSENT}, "name a new folder")
 NEW_ZIP = _role("a zip file to write", {*_NEW, K.ZIP}, "name a new file")
