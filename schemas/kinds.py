@@ -27,6 +27,7 @@ class Kind(StrEnum):
     SCORE_TABLE = "a table of scores"
     PARQUET = "a Parquet file"
     FILE = "a file of an unknown kind"
+    READ_ONLY = "an address that can only be read"
     EMPTY_FOLDER = "an empty folder"
     RUN = "a run"
     COMPACTED = "a copy of a run by 'rvos compact'"

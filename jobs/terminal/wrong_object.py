@@ -69,7 +69,7 @@ class Place(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        return self.kind in self.role.kinds
+        return not self.role.is_new if self.kind is Kind.READ_ONLY else self.kind in self.role.kinds
 
     @property
     def may_be_wrong(self) -> bool:

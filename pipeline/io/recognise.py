@@ -54,11 +54,12 @@ STARTS: list[tuple[Kind, int, bytes]] = [  # kind, offset, bytes
 def recognise(uri: str) -> Kind:
     """Return what a path or URI holds. Of a file, little more than HEAD_BYTES and the footer of a table are read.
 
-    FILE or FOLDER is what is not known, or cannot be read. Raises StorageError if the storage fails.
+    FILE or FOLDER is what is not known, or cannot be read. Addresses of HTTP and members of archives are not opened.
+    Raises StorageError if the storage fails.
     """
     uri = storage.absolute(uri)
     if scheme_of(uri) in (*HTTP, *ARCHIVES):
-        return Kind.FILE
+        return Kind.READ_ONLY
     try:
         if storage.is_folder(uri):
             return _folder_kind(uri)

@@ -274,3 +274,21 @@ def test_things_on_s3_are_recognised(objects, s3):
         main, ["segment", f"{base}/run", f"{base}/data/manifest.parquet", "--checkpoint", "tiny"]
     )
     assert f"'rvos segment {base}/data/manifest.parquet {base}/run --checkpoint tiny'" in answer.output
+
+
+NEW = [place for place in PLACES if role_of(*place[1:]).is_new and place[1].name != "file"]
+
+
+@pytest.mark.parametrize("uri", ["https://host.invalid/new", "zip://new::old.zip", "ftp://host/new"])
+@pytest.mark.parametrize(("command", "field", "dataset"), NEW, ids=lambda value: getattr(value, "name", str(value)))
+def test_what_cannot_be_written_to_is_told_in_one_line(command, field, dataset, uri):
+    words = words_of(command, field, dataset, uri)
+    result = CliRunner().invoke(main, [*words, *(["--checkpoint", "tiny"] if command == "segment" else [])])
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit), result.output
+    line = result.output.splitlines()[-1]
+    assert f"{uri} is an address that can only be read, not " in line or "scheme 'ftp' is not supported" in line
+
+
+def test_what_can_only_be_read_is_read(monkeypatch):
+    monkeypatch.setattr(wrong_object, "recognise", {"m": Kind.READ_ONLY}.get)
+    wrong_object.refuse_wrong_objects(COMMANDS["check"].config(manifest="m"), "check", {})
