@@ -88,7 +88,7 @@ def rvos(*words: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def benchmark(ray_session, published, backbone, weights, tmp_path_factory) -> Callable[[str], Path]:
+def benchmark(request, published, backbone, weights, tmp_path_factory) -> Callable[[str], Path]:
     """benchmark(NAME) -> the folder that `rvos benchmark NAME` filled, once for all tests of a backbone.
 
     Ref-DAVIS17 with one backbone, since the rule of merging is behind the model and the data set is large; all on
@@ -100,6 +100,7 @@ def benchmark(ray_session, published, backbone, weights, tmp_path_factory) -> Ca
         if name == "ref-davis17" and backbone != "video_swin_t_p4w7" and VARIABLE not in os.environ:
             pytest.skip(f"takes minutes: set {VARIABLE}={FOLDER} to run it with {backbone} too")
         root, out = published / f"data/{ROOTS[name]}", tmp_path_factory.mktemp(name)
+        request.getfixturevalue("ray_session")  # not before it is certain that all parts are there
         sizes = [word for key, size in SIZES[name].items() for word in (f"--{key.replace('_', '-')}", size)]
         rvos("benchmark", name, root, "--checkpoint", weights, "--out", out, *sizes)
         return out
