@@ -175,7 +175,6 @@ def mevis(recordings, tmp_path):
     (tmp_path / "data").mkdir()
     objects = rename(pq.read_table(recordings / "mevis_objects.parquet"), anno_id="object_id")
     write(tmp_path / "data" / "annotations.parquet", objects)
-    write(tmp_path / "data" / "foreground.parquet", pq.read_table(recordings / "revos_foreground.parquet"))
     return {
         "predictions": str(recordings / "mevis_pred.parquet"),
         "annotations": str(tmp_path / "data"),
@@ -192,8 +191,10 @@ def mevis(recordings, tmp_path):
         ("long-rvos", {"J": "long_rvos_J", "F": "long_rvos_F", "tIoU": "tIoU", "vIoU": "vIoU"}),
     ],
 )
-def test_expressions_with_several_objects(mevis, tmp_path, protocol, names):
+def test_expressions_with_several_objects(recordings, mevis, tmp_path, protocol, names):
     options, expected = mevis
+    if protocol == "revos":
+        write(tmp_path / "data" / "foreground.parquet", pq.read_table(recordings / "revos_foreground.parquet"))
     found = run(tmp_path, protocol=protocol, by=("type_id",), **options)
     rows = {f"{row['video_id']}_{row['expression_id']}": row for row in found.pairs.to_dict("records")}
     for key, wanted in expected["per_expression"].items():
@@ -231,7 +232,6 @@ def test_revos_leaves_out_expressions_without_a_target(mevis, tmp_path):
 
 def test_revos_without_foreground_has_no_r(mevis, tmp_path):
     options, _ = mevis
-    (tmp_path / "data" / "foreground.parquet").unlink()
     found = run(tmp_path, protocol="revos", **options)
     assert "A" in found.summary["overall"]
     assert "R" not in found.summary["overall"]
