@@ -51,12 +51,12 @@ class Kind(StrEnum):
 
 K = Kind
 _TABLES = {K.PARQUET, K.PARQUETS, K.FOLDER}
-_TEXTS = {K.TEXT, K.CSV, K.TSV}
-_LISTS = {K.CSV, K.TSV, K.JSONL, K.JSON, K.PARQUET, K.MANIFEST}
-_LAYOUTS = {K.DATASET, K.VIDEOS, K.PICTURES, K.PICTURE_TREE, K.PNG_TREE, K.SHARDS, K.FOLDER}
+_TEXTS = {K.TEXT, K.CSV, K.TSV, K.JSON, K.FILE}  # TOML may begin as JSON does
+_LISTS = {K.CSV, K.TSV, K.JSONL, K.JSON, K.PARQUET, K.MANIFEST, K.FILE}
+_LAYOUTS = {K.IMPORTED, K.PARQUETS, K.DATASET, K.VIDEOS, K.PICTURES, K.PICTURE_TREE, K.PNG_TREE, K.SHARDS, K.FOLDER}
 # Folders that commands write to or resume; each command looks closer. Nothing is added to a run or a checkpoint.
 _OUTPUTS = {
-    *(K.ABSENT, K.EMPTY_FOLDER, K.COMPACTED, K.TRAINING, K.DEMO, K.SELECTION, K.SCORES, K.IMPORTED, K.PARQUETS),
+    *(K.ABSENT, K.EMPTY_FOLDER, K.COMPACTED, K.TRAINING, K.DEMO, K.SELECTION, K.SCORES),
     *_LAYOUTS,
 }
 _MASKS = {K.PNG_TREE, K.DATASET, *_TABLES}
@@ -136,7 +136,7 @@ BOARD = _role(
 )
 VIDEO = _role(
     "a video",
-    {K.VIDEO, K.PICTURE, K.PICTURES, K.FILE},
+    {K.VIDEO, K.PICTURE, K.PICTURES, K.FILE, K.FOLDER},
     "give a video file, or a folder with the frames of one video",
 )
 MEDIA = _role("a folder of videos", _LAYOUTS, "give the folder with a file or a folder of frames for each video")
@@ -160,5 +160,5 @@ NEW_RUN = _role("a run to begin or resume", {*RUN.kinds, K.EMPTY_FOLDER, K.ABSEN
 NEW_BOARD = _role("a leaderboard", {*BOARD.kinds, K.ABSENT}, "name a new folder")
 NEW_ZIP = _role("a zip file to write", {*_NEW, K.ZIP}, "name a new file")
 NEW_JSON = _role("a JSON file to write", {*_NEW, K.JSON}, "name a new file")
-NEW_PAGE = _role("a page or table to write", {*_NEW, *_TEXTS, K.JSON, K.FILE}, "name a new file")
+NEW_PAGE = _role("a page or table to write", {*_NEW, *_TEXTS}, "name a new file")
 CHECKOUT = _role("a checkout of refervos", {K.FOLDER}, "give the folder that holds refervos.py, or none")

@@ -96,7 +96,8 @@ def _table_kind(uri: str) -> Kind:
             names = set(file.schema_arrow.names)
     except InputError:
         return Kind.PARQUET
-    return next((kind for kind, columns in COLUMNS if columns <= names), Kind.PARQUET)
+    fitting = [kind for kind, columns in COLUMNS if columns <= names]
+    return fitting[0] if len(fitting) == 1 else Kind.PARQUET
 
 
 def _text_kind(head: bytes) -> Kind:
@@ -141,9 +142,9 @@ def _folder_kind(folder: str) -> Kind:
 def _content_kind(uris: list[str]) -> Kind:
     """Return the kind of a folder with these files and folders, of which a few are opened."""
     folders = [uri for uri in uris if storage.is_folder(uri)]
-    for uri in uris:
-        if uri not in folders and (kind := recognise(uri)) in (Kind.VIDEO, Kind.PICTURE):
-            return Kind.VIDEOS if kind is Kind.VIDEO else Kind.PICTURES
+    if not folders:
+        found = {recognise(uri) for uri in uris}
+        return Kind.VIDEOS if Kind.VIDEO in found else Kind.PICTURES if Kind.PICTURE in found else Kind.FOLDER
     for level in range(2):  # VIDEO/FRAME.png, VIDEO/EXPRESSION/FRAME.png
         inner = [storage.join(uri, name) for uri in folders for name in storage.first_names(uri, LOOKED_INTO)]
         for uri in inner:

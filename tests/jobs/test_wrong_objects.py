@@ -21,6 +21,7 @@ from jobs.terminal import wrong_object
 from pipeline.datasets.registry import DATASETS
 from pipeline.io import storage
 from pipeline.io.recognise import recognise
+from schemas import kinds
 from schemas.kinds import Kind
 from tests.test_cli import COMMANDS
 
@@ -252,6 +253,19 @@ def test_a_file_is_read_in_part_only(objects, monkeypatch):
     (objects / "long.csv").unlink()
 
 
+def test_what_may_be_right_is_left_to_the_command(tmp_path):
+    """A picture beside the folders of a tree, a recipe that begins with a table, a table of two uses."""
+    for name in ("tree/a.png", "tree/v/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    (tmp_path / "recipe.toml").write_text("[augmentation]\ncrop = 0.0\n")
+    rows = {"video_id": ["v"], "expression_id": ["0"], "object_id": ["1"], "counts": [b""]}
+    pq.write_table(pa.table(rows), tmp_path / "both.parquet")
+    assert recognise(str(tmp_path / "tree")) is Kind.PNG_TREE
+    assert recognise(str(tmp_path / "recipe.toml")) in kinds.RECIPE.kinds
+    assert recognise(str(tmp_path / "both.parquet")) in kinds.PREDICTIONS.kinds & kinds.ANNOTATIONS.kinds
+
+
 @pytest.mark.parametrize(("name", "kind"), [("run.json", Kind.RUN), ("x", Kind.FOLDER), ("x.parquet", Kind.FOLDER)])
 def test_a_large_folder_is_known_by_its_mark_alone(tmp_path, monkeypatch, name, kind):
     monkeypatch.setattr("pipeline.io.recognise.MOST_NAMES", 2)
@@ -266,8 +280,8 @@ def test_things_on_s3_are_recognised(objects, s3):
     for path in objects.rglob("*"):
         if path.is_file():
             storage.write_bytes(f"{base}/{path.relative_to(objects)}", path.read_bytes())
-    kinds = {path: recognise(f"{base}/{path}") for path in OBJECTS if path != "void"}  # S3 has no empty folders
-    assert kinds == {path: kind for path, kind in OBJECTS.items() if path != "void"}
+    found = {path: recognise(f"{base}/{path}") for path in OBJECTS if path != "void"}  # S3 has no empty folders
+    assert found == {path: kind for path, kind in OBJECTS.items() if path != "void"}
     answer = CliRunner().invoke(main, ["check", f"{base}/data"])
     assert f"give {base}/data/manifest.parquet, which is a manifest" in answer.output
     answer = CliRunner().invoke(
