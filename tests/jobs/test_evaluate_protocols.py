@@ -157,6 +157,29 @@ def test_an_object_that_enters_late_with_a_higher_label_does_not_count(tmp_path)
     assert run(tmp_path, **options).summary["overall"]["n"] == 2
 
 
+@pytest.mark.parametrize("annotator", ["0", "1"])
+def test_a_pair_about_a_label_that_no_frame_shows(tmp_path, annotator):
+    """Label 1 of two is absent throughout: what is predicted for it is wrong, and it counts for every annotator."""
+    truth = [{**row("v", "", frame, 6), "object_id": "2"} for frame in range(2)]
+    for one in truth:
+        del one["expression_id"]
+    pairs = [pair("v", "4", ["2"]), pair("v", "5", ["2"]), pair("v", annotator, ["1"])]
+    manifest = [one | {"annotator": str(int(one["expression_id"]) % 4)} for one in pairs]
+    predictions = [row("v", expression, frame, 6) for expression in ("4", "5") for frame in range(2)]
+    found = run(
+        tmp_path,
+        protocol="ref-davis17-strict",
+        by=("annotator",),
+        predictions=write(tmp_path / "p.parquet", [*predictions, row("v", annotator, 0, 3)]),
+        annotations=write(tmp_path / "a.parquet", truth),
+        manifest=write(tmp_path / "m.parquet", manifest),
+    )
+    assert found.pairs.set_index("expression_id")["J"].to_dict() == {
+        "4": 1.0, "5": 1.0, annotator: 0.5, "object 1": 1.0,
+    }  # fmt: skip
+    assert found.summary["overall"]["n"] == 4
+
+
 @pytest.fixture
 def mevis(recordings, tmp_path):
     videos = json.loads((recordings / "mevis_meta_expressions.json").read_text())["videos"]
