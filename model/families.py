@@ -1,6 +1,7 @@
-"""Model families: which module loads a checkpoint folder. A new family is one module and one line in `FAMILIES`.
+"""Model families: which module loads a checkpoint folder. A new family is one module and one line in a registry.
 
-The module defines two functions with the signatures of `load_segmenter` and `check_checkpoint` below.
+The module of a family in `FAMILIES` defines two functions with the signatures of `load_segmenter` and
+`check_checkpoint` below, that of one in `REFINERS` two with those of `load_refiner` and `check_refiner`.
 """
 
 from importlib import import_module
@@ -8,12 +9,22 @@ from pathlib import Path
 from types import ModuleType
 
 from model.errors import CheckpointError, read_document
-from model.segmenter import CheckpointInfo, InferenceRules, Segmenter
+from model.segmenter import CheckpointInfo, InferenceRules, Refining, Segmenter
 
 # `model_type` in the folder's config.json -> module, imported when a checkpoint of the family is opened.
 FAMILIES = {"referformer": "model.referformer.family"}
+REFINERS = {"sam2_video": "model.sam.family", "sam3_video": "model.sam.family"}  # they take masks, not sentences
+# Families that a user may try, and why they are not here.
+REFUSED = {
+    "sam2": "it is a model of images, or a folder from before transformers had SAM 2; download "
+    "facebook/sam2.1-hiera-large or another folder with model_type sam2_video",
+    "sam3": "it is the part for images; take the whole folder of facebook/sam3, with model_type sam3_video",
+    "edgetam_video": "it needs the library timm, which refervos does not use",
+    "edgetam": "it needs the library timm, which refervos does not use",
+}
 DEFAULT = "referformer"  # of folders whose config.json names no model_type
 DEFAULT_RULES = InferenceRules()
+DEFAULT_REFINING = Refining()
 
 
 def load_segmenter(
@@ -40,7 +51,7 @@ def load_segmenter(
     Raises CheckpointError if the folder is incomplete, damaged or of an unknown family, ValueError for a device that
     does not exist, an unknown precision, a threshold out of range, or rules that the family does not support.
     """
-    return _module(folder).load_segmenter(
+    return _module(folder, FAMILIES).load_segmenter(
         folder,
         device=device,
         short_side=short_side,
@@ -54,13 +65,37 @@ def load_segmenter(
 
 def check_checkpoint(folder: str | Path) -> CheckpointInfo:
     """Check a checkpoint folder without loading its weights into memory. Raises CheckpointError as `load_segmenter`."""
-    return _module(folder).check_checkpoint(folder)
+    return _module(folder, FAMILIES).check_checkpoint(folder)
 
 
-def _module(folder: str | Path) -> ModuleType:
+def load_refiner(
+    folder: str | Path, *, device: str = "auto", precision: str = "fp32", refining: Refining = DEFAULT_REFINING
+) -> Segmenter:
+    """Load a model that refines masks: a follower that wants `Overlap.sources`.
+
+    device, precision: as for `load_segmenter`. Raises CheckpointError if the folder is incomplete, damaged, lacks a
+    tensor or has another one, or is not of a family that refines; ValueError for an unknown device or prompt.
+    """
+    return _module(folder, REFINERS).load_refiner(folder, device=device, precision=precision, refining=refining)
+
+
+def check_refiner(folder: str | Path) -> CheckpointInfo:
+    """Check the folder of a model that refines masks, all but the names of its tensors. Raises CheckpointError."""
+    return _module(folder, REFINERS).check_refiner(folder)
+
+
+def _module(folder: str | Path, families: dict[str, str]) -> ModuleType:
+    """Import the module that `families` has for a folder. Raises CheckpointError."""
     path = Path(folder) / "config.json"
     values = read_document(path)
     name = values.get("model_type", DEFAULT) if isinstance(values, dict) else DEFAULT
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise CheckpointError(f"{path}: unknown model_type {name!r}; choose from {', '.join(FAMILIES)}")
-    return import_module(FAMILIES[name])
+    if isinstance(name, str) and name in families:
+        return import_module(families[name])
+    reason = f"unknown model_type {name!r}; choose from {', '.join(families)}"
+    if isinstance(name, str) and name in REFUSED:
+        reason = f"model_type {name!r} is not supported: {REFUSED[name]}"
+    elif isinstance(name, str) and name in REFINERS:
+        reason = f"a {name} model takes masks, not sentences; segment with another one, then use 'rvos refine'"
+    elif isinstance(name, str) and name in FAMILIES:
+        reason = f"a {name} model takes sentences, not masks; 'rvos refine' needs one of {', '.join(REFINERS)}"
+    raise CheckpointError(f"{path}: {reason}")

@@ -21,6 +21,30 @@ class InferenceRules:
 
 
 @dataclass(frozen=True)
+class Refining:
+    """How a `Segmenter` of `model.families.load_refiner` refines masks."""
+
+    prompt: str = "mask"  # what it is given of the surest frame: "mask", or "box" around it
+    fuse: bool = False  # unite the masks with the given ones where those have several objects
+
+
+@dataclass(frozen=True)
+class SourceMasks:
+    """The masks to refine: those of one pair, for the T frames of a window."""
+
+    areas: np.ndarray  # int64 [T], pixels of each mask; 0: it is empty, or there is none for this frame
+    scores: np.ndarray  # float32 [T], probability that the object is present; 1 if unknown
+    margins: Sequence[float | None]  # of the chosen candidate over the best other one
+    mask: Callable[[int], np.ndarray]  # position in the window -> bool [H, W]
+
+    @property
+    def surest(self) -> int | None:
+        """Position of the mask with the highest score, of equal ones the largest; None if all are empty."""
+        order = np.lexsort((-self.areas, -self.scores, self.areas == 0))
+        return int(order[0]) if len(order) and self.areas[order[0]] else None
+
+
+@dataclass(frozen=True)
 class Overlap:
     """Position of a window in its video, where windows share frames or the model follows objects through them.
 
@@ -30,6 +54,7 @@ class Overlap:
     start: int  # position of the window's first frame
     final: int  # later windows start here or further on: frames before it are complete after this window
     tracks: Sequence[object | None]  # per expression, `Segmentation.track` of the previous window; None in the first
+    sources: Sequence[SourceMasks] = ()  # per expression, for a model that refines masks instead of reading sentences
 
 
 @dataclass(frozen=True)
@@ -131,3 +156,4 @@ class CheckpointInfo:
     resize: Callable[[np.ndarray, int, int | None], np.ndarray]  # frame, short_side, max_size; as `Segmenter.prepare`
     supports_overlap: bool = True  # False: the family cannot carry an object's identity from window to window
     supports_rules: bool = False  # True: `InferenceRules` and exclusive masks
+    tracking: str = ""  # the code that follows objects, if it is not this package's: name and version

@@ -28,14 +28,14 @@ FLOORS = {
         ["manifest", "masks", "scores"],
     ],
     "model": [
-        ["errors", "memory", "bundled", "referformer.checks", "referformer.pickle_scan"],
+        ["errors", "memory", "device", "bundled", "referformer.checks", "referformer.pickle_scan"],
         ["segmenter", "referformer.network.backbones"],
         ["referformer.config"],
         ["referformer.network", "referformer.pth"],
         ["referformer.tokenizer"],
         ["referformer.inference", "referformer.training", "referformer.pretrained"],
         ["referformer.checkpoint", "referformer.backbone_of"],
-        ["referformer.family"],
+        ["referformer.family", "sam"],
         ["families"],
     ],
     "pipeline": [

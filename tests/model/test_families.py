@@ -97,12 +97,12 @@ def test_a_run_refuses_an_overlap_that_the_family_does_not_support(folder):
 
 def test_folders_without_a_model_type_are_referformer(tmp_path):
     (tmp_path / "config.json").write_text((FOLDER / "config.json").read_text())
-    assert families._module(tmp_path).__name__ == "model.referformer.family"
+    assert families._module(tmp_path, FAMILIES).__name__ == "model.referformer.family"
     (tmp_path / "config.json").write_text('{"model_type": "referformer"}')
-    assert families._module(tmp_path).__name__ == "model.referformer.family"
+    assert families._module(tmp_path, FAMILIES).__name__ == "model.referformer.family"
 
 
-@pytest.mark.parametrize("name", ["sam3", 3, None, ["referformer"]])
+@pytest.mark.parametrize("name", ["sam9", 3, None, ["referformer"]])
 def test_an_unknown_model_type_is_named_with_the_known_ones(tmp_path, name):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": name}))
     for use in (load_segmenter, check_checkpoint):

@@ -24,10 +24,10 @@ class NetworkCalls:
     """A network on its device with its tokenizer. `dtype` is that of autocast; float32 for none."""
 
     def __init__(
-        self, model: ReferFormer, tokenizer: Tokenizer, device: str, dtype: torch.dtype, rules: InferenceRules
+        self, model: ReferFormer, tokenizer: Tokenizer, device: torch.device, dtype: torch.dtype, rules: InferenceRules
     ) -> None:
         self.model, self.tokenizer, self.rules = model, tokenizer, rules
-        self.device, self.dtype = torch.device(device), dtype
+        self.device, self.dtype = device, dtype
         self.batch_sizer = BatchSizer(self.device)
         self._text_features = lru_cache(maxsize=CACHED_SENTENCES)(self._encode_text)
 

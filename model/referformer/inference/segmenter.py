@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.device import find_device
 from model.referformer.inference.displayed_masks import binary_masks, exclusive_masks, nearest_masks
 from model.referformer.inference.linking import (
     OverlapAverage,
@@ -77,14 +78,9 @@ class ReferFormerSegmenter:
             raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-        if device.partition(":")[0] not in ("auto", "cpu", "cuda"):
-            raise ValueError(f'unknown device {device!r}; choose from "auto", "cpu" and "cuda"')
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f'torch finds no CUDA device for device "{device}"; use "cpu" or "auto"')
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = model.to(device).eval()
-        self.network = NetworkCalls(self.model, tokenizer, device, PRECISIONS[precision], rules)
+        on = find_device(device)
+        self.model = model.to(on).eval()
+        self.network = NetworkCalls(self.model, tokenizer, on, PRECISIONS[precision], rules)
         self.short_side, self.max_size = short_side, max_size
         self.threshold, self.rules = threshold, rules
 

@@ -1,0 +1,138 @@
+"""Checkpoint folders of SAM 2 and SAM 3 as the hub gives them: no conversion, no remote code, nothing fetched.
+
+    config.json                           with model_type "sam2_video" or "sam3_video"
+    model.safetensors                     or model.safetensors.index.json and the files that it names
+    preprocessor_config.json, processor_config.json, video_preprocessor_config.json
+                                          optional: mean and standard deviation of the input
+
+Other files, such as pickled weights beside them, are neither read nor part of the digest.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Sam2VideoModel, Sam3TrackerVideoModel
+from transformers.utils import logging
+
+from model.errors import CheckpointError, read_document, require_checkpoint_file
+from model.sam.pixels import Pixels
+from model.sam.session import Sam2Session, Sam3Session
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PROCESSORS = ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json")
+LISTED = 5  # names of tensors in a message
+MAX_INDEX_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A kind of model that follows a mask through a video."""
+
+    model: type
+    session: type
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+TRACKERS = {
+    "sam2_video": Tracker(Sam2VideoModel, Sam2Session, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "sam3_video": Tracker(Sam3TrackerVideoModel, Sam3Session, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Read config.json. Raises CheckpointError if it is not that of one of TRACKERS."""
+    values = read_document(folder / CONFIG)
+    try:
+        if values["model_type"] not in TRACKERS:
+            raise ValueError(f"its model_type is none of {', '.join(TRACKERS)}")
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers checks values by many kinds of exceptions
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{folder / CONFIG}: not the config of a SAM model: {reason}") from None
+
+
+def tracker_config(config: PreTrainedConfig) -> Any:
+    """Return the part of a config that describes the tracker."""
+    return getattr(config, "tracker_config", config)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files with weights. Raises CheckpointError if one is missing or damaged."""
+    files = [folder / WEIGHTS]
+    if not files[0].is_file():
+        if not (folder / INDEX).is_file():
+            raise CheckpointError(
+                f"{files[0]}: file not found; only safetensors are read. Download the folder of a model that "
+                "transformers supports, such as facebook/sam2.1-hiera-large or facebook/sam3; facebook/sam3.1 has no "
+                "such weights"
+            )
+        shards = read_document(folder / INDEX, MAX_INDEX_BYTES).get("weight_map", {})
+        files = [folder / INDEX, *(folder / name for name in sorted({Path(name).name for name in shards.values()}))]
+    for path in files:
+        require_checkpoint_file(path)
+        try:
+            if path.suffix == ".safetensors":
+                with safe_open(path, "pt"):
+                    pass
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path}: damaged or incomplete; download it again ({error})") from None
+    return files
+
+
+def read_pixels(folder: Path, config: PreTrainedConfig) -> Pixels:
+    """Return the size and normalisation of the model's input. Raises CheckpointError if the files contradict it."""
+    side, tracker = tracker_config(config).image_size, TRACKERS[config.model_type]
+    path = next((folder / name for name in PROCESSORS if (folder / name).is_file()), None)
+    values = read_document(path) if path else {}
+    values = values.get("video_processor", values.get("image_processor", values))
+    try:
+        size = values.get("size") or {"height": side, "width": side}
+        mean = tuple(float(number) for number in values.get("image_mean", tracker.mean))
+        std = tuple(float(number) for number in values.get("image_std", tracker.std))
+        if (size["height"], size["width"], len(mean), len(std)) != (side, side, 3, 3) or 0.0 in std:
+            raise ValueError(f"size {size}, image_mean {mean} and image_std {std} do not fit a model of {side} pixels")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not the processor of this model: {error}") from None
+    return Pixels(side, mean, std)
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the sha256, in hex, over all files of a folder that decide the masks."""
+    files = [folder / CONFIG, *weight_files(folder), *(folder / name for name in PROCESSORS)]
+    total = hashlib.sha256()
+    for path in files:
+        if path.is_file():
+            with path.open("rb") as file:
+                total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def load_model(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """Load the model on the CPU in float32. Raises CheckpointError with the tensors that do not fit."""
+    weight_files(folder)
+    logging.disable_progress_bar()
+    try:
+        model, found = TRACKERS[config.model_type].model.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # of transformers, of many kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{folder}: cannot be loaded: {type(error).__name__}: {reason}") from None
+    faults = []
+    for kind in ("missing", "unexpected", "mismatched"):
+        if names := sorted(str(name[0] if isinstance(name, tuple) else name) for name in found[f"{kind}_keys"]):
+            more = ", ..." if len(names) > LISTED else ""
+            faults.append(f"{len(names)} tensors {kind} ({', '.join(names[:LISTED])}{more})")
+    if faults:
+        raise CheckpointError(f"{folder}: the weights do not fit the config: {'; '.join(faults)}")
+    return model
