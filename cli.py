@@ -22,6 +22,7 @@ from jobs.config.export import FORMATS, ValidateConfig
 from jobs.config.import_dataset import ImportConfig
 from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
 from jobs.config.plan import PlanConfig
+from jobs.config.refine import RefineConfig
 from jobs.config.report import ReportConfig
 from jobs.config.segment import SegmentConfig
 from jobs.config.select import SelectConfig
@@ -39,7 +40,7 @@ from schemas.shown import shown_json, without_secrets
 from schemas.version import __version__
 
 RETRY = "--retry-errors"
-RESUMED = SegmentConfig, BenchmarkConfig, TrainConfig  # their jobs go on where they were interrupted
+RESUMED = SegmentConfig, RefineConfig, BenchmarkConfig, TrainConfig  # their jobs go on where they were interrupted
 
 
 class Failure(click.ClickException):
@@ -136,6 +137,10 @@ def segment(**options: Any) -> None:
     run_job(SegmentConfig, options)
 
 
+def refine(**options: Any) -> None:
+    run_job(RefineConfig, options)
+
+
 def submit(**options: Any) -> None:
     from jobs.terminal.command_line import canonical_command
 
@@ -147,7 +152,7 @@ def submit(**options: Any) -> None:
 
 
 class SegmentCommand(ConfigCommand):
-    """Let `--retry-errors` take the next word only if that is a list of statuses, so that MANIFEST may follow."""
+    """Let `--retry-errors` take the next word only if that is a list of statuses, so that an argument may follow."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [*_complete_retry(args)] if RETRY in args else args)
@@ -229,6 +234,7 @@ SECTIONS = {
         "demo": job(DemoConfig),
         "plan": job(PlanConfig),
         "segment": SegmentCommand(SegmentConfig, segment),
+        "refine": SegmentCommand(RefineConfig, refine),
         "status": job(StatusConfig),
         "audit": job(AuditConfig),
         "compact": job(CompactConfig),

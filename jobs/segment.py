@@ -5,7 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -20,7 +20,7 @@ from jobs.segment_result import SegmentResult, ShardResult
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
 from model.bundled import BUNDLED, NOTE
-from model.segmenter import CheckpointInfo
+from model.segmenter import CheckpointInfo, Refining
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import storage
@@ -55,6 +55,19 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_ru
     units are kept, and the same command resumes the run.
     """
     assert not config.dry_run, "use jobs.dry_run"
+    return execute(config, prepare, progress)
+
+
+def execute(
+    config: SegmentConfig,
+    prepare: Callable[[SegmentConfig, str], tuple[Run, list[Unit], list[Unit], int]],
+    progress: Callable[[RunProgress], None],
+    refining: Refining | None = None,
+) -> SegmentResult:
+    """Segment the units to do of the run that `prepare` returns, and sum up. Raises as `run`.
+
+    refining: for a model that refines masks.
+    """
     started = time.perf_counter()
     invocation = Invocation(
         name=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
@@ -62,7 +75,7 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_ru
         retry_statuses=config.retry_statuses,
         allowed=tuple(sorted(access.allowed())),
     )
-    the_run, units, todo, short_side = prepare(config, invocation.name)
+    the_run, units, todo, memory = prepare(config, invocation.name)
     with invocation_log(the_run, invocation.name, {"command": asdict(invocation), "units": len(todo)}) as log:
         totals, pool = RunTotals(), Resources()
         if todo:
@@ -77,9 +90,10 @@ def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_ru
                     config.gpus_per_actor,
                     units=len(todo),
                     masks=sum(unit.pair_frames for unit in todo),
-                    bytes_per_actor=actor_bytes(short_side, config.most_frames),
+                    bytes_per_actor=memory,
                 )
-                model, frames = model_options(config, threads), frame_options(config)
+                model = replace(model_options(config, threads), refining=refining)
+                frames = frame_options(config)
                 receipts = segment_units(todo, the_run, model, frames, pool, invocation, partial(echo, err=True))
                 update("loading the model")
                 over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
@@ -110,7 +124,7 @@ def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> 
 def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit], list[Unit], int]:
     """Check the input, open the run and plan new rows.
 
-    Returns the run, its units (of --shard), those to do, longest first, and the short side of the model's input. The
+    Returns the run, its units (of --shard), those to do, longest first, and the bytes that an actor on a CPU needs. The
     order of units of similar length depends on `invocation`, so that two commands do not both do the same.
     """
     digest = f"{manifest_digest(config.manifest)} {config.limit}"
@@ -127,6 +141,12 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
             manifest = rebased(manifest, old, new)
         if exists or config.rebase:
             note_moved_videos(folder, the_run.planned_uris(), manifest)
+    memory = actor_bytes(inputs["short_side"], config.most_frames)
+    return the_run, *units_to_do(config, the_run, invocation), memory
+
+
+def units_to_do(config: SegmentConfig, the_run: Run, invocation: str) -> tuple[list[Unit], list[Unit]]:
+    """Return the units of a run, and those to do as `prepare`."""
     units, committed = the_run.units(), the_run.committed()
     planned = sum(unit.stop - unit.start for unit in units)
     if config.limit is not None and planned > config.limit:
@@ -144,7 +164,7 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
         text = f"{invocation} {unit.unit_id}".encode()
         return -unit.pair_frames.bit_length(), hashlib.blake2b(text, digest_size=8).digest()
 
-    return the_run, units, sorted(todo, key=order), inputs["short_side"]
+    return units, sorted(todo, key=order)
 
 
 def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[str, bool]:

@@ -18,16 +18,20 @@ OF_ONE_COMMAND = ("shard", "on_finish")  # options that say nothing about the ru
 def record_of(config: SegmentConfig) -> dict:
     """Return options with absolute paths, the date, and versions."""
     absolute = {name: without_secrets(storage.absolute(getattr(config, name))) for name in ("manifest", "run")}
-    options = asdict(config) | absolute | {"checkpoint": without_secrets(checkpoint_of(config))}
+    record = record_with(asdict(config) | absolute | {"checkpoint": without_secrets(checkpoint_of(config))})
+    if config.rules:
+        record["rules"] = {"name": config.rules, "differences": config.differences}
+    return record
+
+
+def record_with(options: dict) -> dict:
+    """Return these options, the date, and versions."""
     versions = {"python": platform.python_version(), "refervos": __version__}
-    record = {
+    return {
         "config": {name: value for name, value in options.items() if name not in OF_ONE_COMMAND},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions | {name: _installed(name) for name in PACKAGES},
     }
-    if config.rules:
-        record["rules"] = {"name": config.rules, "differences": config.differences}
-    return record
 
 
 def _installed(package: str) -> str:

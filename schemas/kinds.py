@@ -105,6 +105,11 @@ CHECKPOINT = _role(
     {K.CHECKPOINT, K.FOLDER},
     "'rvos convert FILE.pth --tokenizer roberta-base/ --out checkpoint/' makes the folder checkpoint/",
 )
+REFINER = _role(
+    "a folder of SAM 2 or SAM 3",
+    CHECKPOINT.kinds,
+    "'hf download facebook/sam2.1-hiera-large --local-dir sam2.1/' makes the folder sam2.1/",
+)
 PUBLISHED = _role("a published checkpoint (.pth)", {K.PTH, K.FILE}, "download the file that the authors link")
 BACKBONE_WEIGHTS = _role(
     "weights of a backbone",

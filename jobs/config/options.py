@@ -61,6 +61,12 @@ def option(*, help: str, **details: Any) -> Any:
     return field(**default, metadata={KEY: Option(help=help, **details)})
 
 
+def option_of(config: type, name: str) -> Any:
+    """Declare an option as another command has it."""
+    (same,) = (each for each in fields(config) if each.name == name)
+    return field(default=same.default, metadata=same.metadata)
+
+
 def argument(**details: Any) -> Any:
     """Declare a required argument. A tuple takes all remaining ones."""
     return field(metadata={KEY: Option(is_argument=True, **details)})
@@ -89,7 +95,7 @@ def finish_command(out: str) -> Any:
     )
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option, argument))
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option, option_of, argument))
 def command_config(cls: type) -> type:
     """Make a frozen dataclass of a class whose fields are the options of a command.
 

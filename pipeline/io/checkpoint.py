@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from model.bundled import BUNDLED, FOLDER
 from model.errors import CheckpointError
-from model.families import check_checkpoint
+from model.families import check_checkpoint, check_refiner
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from schemas.errors import InputError
@@ -15,10 +15,13 @@ def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
     return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else storage.local_folder(checkpoint)
 
 
-def read_checkpoint_info(checkpoint: str) -> CheckpointInfo:
-    """Check a checkpoint without loading its weights into memory. Raises InputError if it is incomplete or damaged."""
+def read_checkpoint_info(checkpoint: str, *, refines: bool = False) -> CheckpointInfo:
+    """Check a checkpoint, one that refines masks or not, without loading its weights into memory.
+
+    Raises InputError if it is incomplete, damaged or of another kind.
+    """
     with checkpoint_folder(checkpoint) as folder:
         try:
-            return check_checkpoint(folder)
+            return check_refiner(folder) if refines else check_checkpoint(folder)
         except CheckpointError as error:
             raise InputError(f"--checkpoint {checkpoint}: {error}") from None

@@ -21,6 +21,7 @@ VIDEO_TARGETS = 4  # a video of more targets than this is split by expressions
 ROWS_HASHED = 65_536  # in one batch
 LARGE_COLUMN = 2**30  # bytes
 PLAN_COLUMNS = ("unit_id", "row_hash", "pair_frames")
+SOURCE_UNIT = "source_unit"  # in the plan of a run that refines another one: the unit there
 # The columns that decide the masks of a row. Attributes and num_frames may change without making them wrong.
 HASHED_COLUMNS = ("video_id", "video_uri", "expression_id", "expression", "frames", "frame_indices", "target_frames")
 

@@ -142,7 +142,7 @@ class Run:
 
     def new_rows(self, manifest: pa.Table, source: str, options: plan.PlanOptions, limit: int | None) -> pa.Table:
         """Return the rows of `manifest` (of its first `limit`) that are not planned yet. Raises as `extend_plan`."""
-        if reserved := sorted(set(plan.PLAN_COLUMNS) & set(manifest.column_names)):
+        if reserved := sorted({*plan.PLAN_COLUMNS, plan.SOURCE_UNIT} & set(manifest.column_names)):
             raise InputError(f"{source}: column names {', '.join(reserved)} are reserved for the plan; rename them")
         parts = self.parts()
         if not parts:
@@ -195,7 +195,8 @@ class Run:
             raise InputError(f"{self.folder} has no plan yet")
         if any(missing := set(plan.PLAN_COLUMNS).difference(table.column_names) for table in tables):
             raise InputError(f"the plan of {self.folder} is damaged: no column {', '.join(sorted(missing))}")
-        manifest = pa.concat_tables(tables, promote_options="default").drop_columns(list(plan.PLAN_COLUMNS))
+        manifest = pa.concat_tables(tables, promote_options="default")
+        manifest = manifest.drop_columns([*plan.PLAN_COLUMNS, *({plan.SOURCE_UNIT} & set(manifest.column_names))])
         return moved.with_present_uris(manifest, self.folder)
 
     @property

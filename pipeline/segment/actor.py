@@ -14,19 +14,22 @@ from queue import SimpleQueue
 import pyarrow as pa
 import ray
 
-from model.families import DEFAULT_RULES, load_segmenter
-from model.segmenter import InferenceRules, Segmenter
+from model.errors import CheckpointError
+from model.families import DEFAULT_RULES, load_refiner, load_segmenter
+from model.segmenter import InferenceRules, Refining, Segmenter
 from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
 from pipeline.runs.attempts import MAX_CONTROL_DEATHS, STARTING, AttemptTracker, Marker, RetryStep, next_retry_step
 from pipeline.runs.commit import Receipt, ReplacedObject, damage_of, read_receipt
 from pipeline.runs.moved import moved_videos
+from pipeline.runs.refined import RefinedRun
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
+from pipeline.segment.sources import read_sources
 from schemas import access
-from schemas.errors import InfrastructureError, ProcessError, RvosError
+from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError
 from schemas.pair import PairKey
 from schemas.shown import shown
 
@@ -47,6 +50,7 @@ class ModelOptions:
     precision: str = "fp32"
     compiled: bool = False
     rules: InferenceRules = DEFAULT_RULES
+    refining: Refining | None = None  # a model that refines masks
 
     def load(self) -> Segmenter:
         import torch
@@ -56,6 +60,8 @@ class ModelOptions:
         # TF32 has the precision of fp16: fp32 would differ between kinds of GPU.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         with checkpoint_folder(self.checkpoint) as folder:
+            if self.refining:
+                return self._load_refiner(folder, self.refining)
             return load_segmenter(
                 folder,
                 device=self.device,
@@ -66,6 +72,12 @@ class ModelOptions:
                 compiled=self.compiled,
                 rules=self.rules,
             )
+
+    def _load_refiner(self, folder: str, refining: Refining) -> Segmenter:
+        try:
+            return load_refiner(folder, device=self.device, precision=self.precision, refining=refining)
+        except CheckpointError as error:  # tensors are first compared here
+            raise InputError(f"--checkpoint {shown(self.checkpoint)}: {error}") from None
 
     def made_with(self) -> str:
         """Return the versions and the device that may change single pixels."""
@@ -122,7 +134,8 @@ class UnitSegmenter:
             timeout=invocation.timeout,
         )
         self.made_with = model.made_with()
-        self.moved = moved_videos(run.folder)
+        self.source = run.source if isinstance(run, RefinedRun) else ""
+        self.moved = moved_videos(self.source or run.folder)
         self.jobs: SimpleQueue[UnitJob] = SimpleQueue()
         self.receipts: SimpleQueue[Future[Receipt]] = SimpleQueue()  # of `jobs`, in the same order
         self.queueing = threading.Lock()
@@ -183,6 +196,9 @@ class UnitSegmenter:
                 return self._answer(unit, reason=f"{shown(rows[0]['video_uri'])} does not exist there", blind=True)
             if receipt and replaced:
                 rows = [row for row in rows if PairKey.of(row) in replaced.retried_pairs]
+            sources, refused = {}, []
+            if self.source and rows:
+                sources, rows, refused = read_sources(self.source, rows)
             job = UnitJob(
                 unit_id=unit.unit_id,
                 fingerprint=self.run.fingerprint,
@@ -194,6 +210,8 @@ class UnitSegmenter:
                 step=step,
                 replaced=replaced,
                 since=since,
+                sources=sources,
+                refused=refused,
             )
             promised: Future[Receipt] = Future()
             with self.queueing:

@@ -35,7 +35,7 @@ def decode_units(
     reachable, options = Reachable(elsewhere), options.of(segmenter)
     for job in jobs:
         clips, bad = split_rows(job.rows, options)
-        failed = [(row, "bad_row", problem) for row, problem in bad]
+        failed = [*job.refused, *((row, "bad_row", problem) for row, problem in bad)]
         attempts: list[tuple[PairKey | None, list[Clip]]] = [(None, clips)] if clips else []
         if job.step.pair_by_pair:
             groups = [(PairKey.of(rows[0]), rows, clip) for clip in clips for rows in clip.groups]

@@ -5,7 +5,7 @@ model -> write:   UnitStart ((Answer* ClipDone)* AttemptEnd)* UnitDone
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model.segmenter import Segmentation, SegmenterStats
@@ -13,6 +13,7 @@ from pipeline.runs.attempts import Attempt, RetryStep
 from pipeline.runs.commit import ReplacedObject
 from pipeline.segment.clips import ClipEnd, Window
 from pipeline.segment.exclusive import with_cause
+from pipeline.segment.sources import SourcePair
 from pipeline.video import LeftOut
 from schemas.pair import PairKey
 
@@ -33,6 +34,8 @@ class UnitJob:
     confirm: Callable[[], None] = lambda: None  # called before the commit; raises if the run is gone
     step: RetryStep = field(default_factory=RetryStep)
     replaced: ReplacedObject | None = None
+    sources: Mapping[PairKey, SourcePair] = field(default_factory=dict)  # masks to refine, of each row
+    refused: Sequence[tuple[dict, str, str]] = ()  # rows that are not tried, with status and error
     since: float = field(default_factory=time.perf_counter)  # when the unit came; the model waits for it from then on
 
 
@@ -47,6 +50,7 @@ class PairState:
     score_sum: float = 0.0
     track: object | None = None  # where windows overlap: the state that the last one left for the next
     group: str | None = None  # the masks of one group exclude each other, so its pairs fail together
+    source: SourcePair | None = None  # masks to refine
 
 
 def share_failures(pairs: Sequence[PairState]) -> None:

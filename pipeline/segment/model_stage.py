@@ -5,7 +5,7 @@ An error of one pair fails that pair only.
 
 import itertools
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,9 @@ from pipeline.segment.events import (
     share_failures,
 )
 from pipeline.segment.exclusive import group_of
+from pipeline.segment.sources import SourcePair
 from schemas.errors import InputError
+from schemas.pair import PairKey
 
 CONTROL_FRAME = np.zeros((64, 64, 3), np.uint8)
 NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window in a new run"
@@ -48,6 +50,7 @@ class ModelStage:
         self.put = put
         self.timings = UnitTimings()
         self.unit_id = ""
+        self.sources: Mapping[PairKey, SourcePair] = {}  # of the unit
         self.pairs: list[PairState] = []  # of the current clip
         self.attempt: Attempt | None = None
 
@@ -80,7 +83,8 @@ class ModelStage:
 
     def _handle(self, event: DecodeEvent) -> None:
         match event:
-            case UnitStart():
+            case UnitStart(job=job):
+                self.sources = job.sources
                 self._hand_on(event)
             case Control(attempt, seconds):
                 frames, ends = [self.segmenter.prepare(CONTROL_FRAME)], time.monotonic() + seconds
@@ -102,6 +106,8 @@ class ModelStage:
                         pair.failure = pair.failure or (error.status, str(error))
                 share_failures(pairs)
                 for pair in pairs:
+                    if pair.source and (problem := pair.source.lacks(pair.frames)):
+                        pair.failure = pair.failure or ("bad_row", problem)
                     if not pair.frames:
                         pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
                 self._hand_on(ClipDone(pairs, event.left_out))
@@ -125,6 +131,8 @@ class ModelStage:
             PairState(number, row, group=group_of(row) if clip.exclusive else None)
             for number, row in enumerate(clip.pairs)
         ]
+        if self.sources:
+            pairs = [replace(pair, source=self.sources[PairKey.of(pair.row)]) for pair in pairs]
         for pair in pairs:
             if problem := length_problem(pair.row["expression"], self.segmenter):
                 pair.failure = "bad_row", problem
@@ -140,6 +148,8 @@ class ModelStage:
         distinct = [i for i, index in enumerate(window.indices) if not i or index != window.indices[i - 1]]
         for pair, targets in zip(self.pairs, window.clip.targets, strict=True):
             kept = tuple(i for i in distinct if targets is None or window.names[i] in targets)
+            if pair.source and (problem := pair.source.problem(window, kept)):
+                pair.failure = pair.failure or ("bad_row", problem)
             if (kept or self.segmenter.lookahead is not None) and not pair.failure:
                 groups.setdefault(kept, []).append(pair)
         for kept, group in groups.items():
@@ -150,7 +160,8 @@ class ModelStage:
         keep = None if len(kept) == len(window.frames) else list(kept)
         overlap = None
         if window.final is not None:
-            overlap = Overlap(window.start, window.final, [pair.track for pair in group])
+            sources = [pair.source.in_window(window) for pair in group if pair.source]
+            overlap = Overlap(window.start, window.final, [pair.track for pair in group], sources)
         answered, started = 0, time.perf_counter()
         try:
             expressions = [pair.row["expression"] for pair in group]

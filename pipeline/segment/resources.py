@@ -13,6 +13,9 @@ CALLS_ON_CPU = 2  # decoding takes the same cores as the model, and units that w
 # Memory of an actor on a CPU: libraries, frames and masks on their way, and what the model holds of one window. The
 # weights are not part of it, since the actors of a machine share them. Measured: at most 430 bytes a pixel.
 ACTOR_BYTES, BYTES_PER_PIXEL = 10**9, 450
+# A model that refines masks, by pixels of its input: a frame in three windows; the weights, and the memories of the
+# pairs that it follows together.
+BYTES_OF_FRAME, BYTES_OF_MEMORIES = 9, 3000
 ACTOR_MASKS = 128  # that an actor on a CPU makes at least: to load another model takes seconds
 
 
@@ -44,6 +47,11 @@ def actor_bytes(short_side: int, window: int) -> int:
     """Return the memory that an actor on a CPU needs for windows of `window` frames at this short side."""
     pixels = window * short_side**2 * 16 // 9
     return ACTOR_BYTES + BYTES_PER_PIXEL * pixels
+
+
+def refiner_bytes(side: int, window: int) -> int:
+    """Return the memory that an actor on a CPU needs to refine masks: of squares, in windows of `window` frames."""
+    return ACTOR_BYTES + side**2 * (BYTES_OF_FRAME * window + BYTES_OF_MEMORIES)
 
 
 def this_machine() -> dict[str, float]:

@@ -1,0 +1,95 @@
+"""Options of `rvos refine`."""
+
+from jobs.config.media_options import MediaOptions
+from jobs.config.options import argument, command_config, option, option_of
+from jobs.config.segment import SegmentConfig
+from schemas import kinds
+
+
+@command_config
+class RefineConfig(MediaOptions):
+    """Refine the masks of a finished run with SAM 2 or SAM 3.
+
+    In each video, the surest mask of a pair in RUN prompts the model, which follows the object from there through the
+    other frames. The masks go to the folder OUT, a run like RUN with the same pairs. After an interruption, repeat the
+    command: finished work is kept.
+
+        rvos refine runs/first runs/refined --checkpoint sam2.1-hiera-large/
+        rvos refine runs/first runs/boxes --checkpoint sam2.1-hiera-large/ --prompt box
+        rvos select runs/refined --against runs/first --out selected/
+    """
+
+    run: str = argument(takes=kinds.RUN)
+    out: str = argument(takes=kinds.NEW_RUN)
+    checkpoint: str = option(
+        takes=kinds.REFINER,
+        heading="Model",
+        help="Folder of SAM 2 or SAM 3, local or s3://, as the hub gives it: facebook/sam2.1-hiera-large, "
+        "facebook/sam3.",
+    )
+    prompt: str = option(
+        default="mask",
+        choices=("mask", "box"),
+        heading="Model",
+        help="What the model is given in the frame with the surest mask. mask: the mask, which stays as it is there; "
+        "box: the box around it, in which the model draws its own.",
+    )
+    fuse: bool = option(
+        default=False,
+        heading="Model",
+        help="If the boxes of the refined masks are much smaller than those of RUN in most frames, the sentence means "
+        "several objects: then unite both masks.",
+    )
+    precision: str = option(
+        default="fp32",
+        choices=("fp32", "bf16", "fp16"),
+        heading="Model",
+        help="Precision of matrix multiplications. Masks in bf16 and fp16 differ from those in fp32, more with every "
+        "frame.",
+    )
+    window: int = option(
+        default=128,
+        least=16,
+        heading="Model",
+        help="Number of frames within which the object is also followed backward, from the surest frame of the first "
+        "N frames. From there on it is only followed forward.",
+    )
+    device: str = option_of(SegmentConfig, "device")
+    actors: str | None = option_of(SegmentConfig, "actors")
+    gpus_per_actor: float | None = option_of(SegmentConfig, "gpus_per_actor")
+    unit_timeout: float | None = option_of(SegmentConfig, "unit_timeout")
+    address: str = option_of(SegmentConfig, "address")
+    patience: float = option_of(SegmentConfig, "patience")
+    retry_errors: str | None = option(
+        default=None,
+        value_if_bare="all",
+        metavar="[STATUS,...]",
+        heading="Retrying",
+        help="Refine failed pairs again: all, or those with these statuses, as in --retry-errors=oom,timeout. Pairs "
+        "that failed in RUN must be retried there first.",
+    )
+    repair: bool = option(
+        default=False,
+        heading="Retrying",
+        help="Read all committed units of OUT, and make again those with a damaged file.",
+    )
+    new_run: str | None = option(
+        default=None,
+        metavar="DIR",
+        takes=kinds.NEW_RUN,
+        heading="Retrying",
+        help="Write to DIR if OUT was created with other masks, weights or options; without it the command fails.",
+    )
+    unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
+    dry_run: bool = option_of(SegmentConfig, "dry_run")
+
+    def __post_init__(self) -> None:
+        self.segment({})
+
+    def segment(self, decides: dict) -> SegmentConfig:
+        """Return the options as those of `rvos segment`. `decides`: of the run.json of RUN, whose frames are read."""
+        names = ("checkpoint", "precision", "device", "actors", "gpus_per_actor", "unit_timeout", "address", "patience")
+        names += ("retry_errors", "repair", "new_run", "unsafe_storage", "allow_local", "allow_private")
+        frames = {name: decides[name] for name in ("frame_step", "decoder", "allow_short") if name in decides}
+        same = {name: getattr(self, name) for name in names}
+        return SegmentConfig(manifest=self.run, run=self.out, window=str(self.window), **same, **frames)
