@@ -22,7 +22,7 @@ class Pixels:
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
         """Resize a frame, uint8 [H, W, 3], to uint8 [side, side, 3]."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+        pixels = torch.tensor(frame).permute(2, 0, 1)[None]  # a copy: a decoder's frames may be read-only
         small = F.interpolate(pixels, (self.side, self.side), mode="bilinear", antialias=True)
         return small[0].permute(1, 2, 0).contiguous().numpy()
 
@@ -35,7 +35,7 @@ class Pixels:
 
     def mask_prompt(self, mask: np.ndarray, device: torch.device) -> Tensor:
         """Return a displayed mask, bool [H, W], as float32 [1, 1, side, side] of zeros and ones."""
-        full = torch.from_numpy(np.ascontiguousarray(mask)).to(device).float()[None, None]
+        full = torch.tensor(mask, device=device).float()[None, None]
         if full.shape[-2:] == (self.side, self.side):
             return full
         small = F.interpolate(full, (self.side, self.side), mode="bilinear", antialias=True)

@@ -83,9 +83,7 @@ def read_sources(
     unit_id = rows[0][SOURCE_UNIT]
     uri = Run(source, "").masks_uri(unit_id)
     if damage := damage_of(uri):
-        raise InputError(
-            f"{uri}, whose masks are to be refined: {damage}; repeat the command that wrote it, with --repair"
-        )
+        raise InputError(f"{uri} cannot be refined: {damage}; repeat the command that wrote it, with --repair")
     with storage.open_parquet(uri) as file:
         table = add_missing_columns(file.read(), PREDICTIONS)
     failed = table.filter(pc.not_equal(table["status"], "ok"))
