@@ -68,7 +68,7 @@ def test_repeating_does_nothing_again_and_other_options_are_refused(done, labell
 def test_the_masks_can_be_selected_against_those_of_the_source(done, labelled_run, tmp_path):
     folder, _ = done
     options = {"out": str(tmp_path / "selected"), "rule": ("other_run >= 0",)}
-    found = select.run(select.SelectConfig(predictions=folder, against=labelled_run.folder, **options))
+    found = select.run(select.SelectConfig(run=folder, against=labelled_run.folder, **options))
     assert found.exit_code == 0
 
 
@@ -152,3 +152,17 @@ def test_what_decides_the_masks_is_recorded(done, labelled_run):
     assert document["decides"]["family"] == "sam2_video"
     assert document["decides"]["tracking"].startswith("transformers 5.")
     assert document["config"]["run"] == labelled_run.folder
+
+
+@pytest.mark.s3
+def test_the_source_the_checkpoint_and_the_run_on_s3(done, labelled_run, sam2, s3, tmp_path):
+    base = f"{s3}/{tmp_path.name}"
+    for name, folder in (("first", labelled_run.folder), ("sam2", sam2)):
+        for path in (path for path in Path(folder).rglob("*") if path.is_file()):
+            storage.write_bytes(f"{base}/{name}/{path.relative_to(folder)}", path.read_bytes())
+    foreign = run(f"{base}/first", f"{base}/foreign", f"{base}/sam2")
+    assert foreign.failed == {"bad_row": 9}  # its plan names files of this machine
+    result = run(f"{base}/first", f"{base}/refined", f"{base}/sam2", allow_local=True)
+    assert (result.frames, result.failed) == (108, {})
+    assert masks(f"{base}/refined").equals(masks(done[0]))
+    assert audit.run(audit.AuditConfig(run=f"{base}/refined")).exit_code == 0
