@@ -64,7 +64,7 @@ def run_job(config_class: type, options: dict[str, Any], module: str = "", call:
     command = None if options.get("dry_run") else options.get("on_finish")
     finish: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if command is not None:
-        name, out = click.get_current_context().info_name or "", options.get("run") or options["out"]
+        name, out = click.get_current_context().info_name or "", options.get("out") or options["run"]
         try:
             finish = importlib.import_module("jobs.terminal.finish").on_finish(command, name, out)
         except InputError as error:

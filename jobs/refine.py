@@ -65,17 +65,17 @@ def fingerprint_inputs(config: RefineConfig, segment: SegmentConfig, source: Run
 def _count(config: SegmentConfig, source: Run, the_run: RefinedRun, exists: bool) -> DryRunResult:
     """Count the work as `jobs.dry_run`."""
     there, committed = the_run.parts(), the_run.committed()
-    todo = [unit for unit in the_run.units() if unit.unit_id not in committed]
-    new = [unit for unit in source.units() if unit.part not in there]
-    retried = [receipt for _, receipt in to_retry(the_run, the_run.units(), committed, config.retry_statuses)]
-    both = todo + new
+    units = config.share.of(the_run.units() + [unit for unit in source.units() if unit.part not in there])
+    todo = [unit for unit in units if unit.unit_id not in committed]
+    old = [unit for unit in units if unit.part in there]
+    retried = [receipt for _, receipt in to_retry(the_run, old, committed, config.retry_statuses)]
     return DryRunResult(
         run=the_run.folder,
         exists=exists,
-        pairs=sum(unit.stop - unit.start for unit in both),
-        units=len(both),
-        frames=sum(unit.pair_frames for unit in both),
-        committed_units=len(the_run.units()) - len(todo),
+        pairs=sum(unit.stop - unit.start for unit in todo),
+        units=len(todo),
+        frames=sum(unit.pair_frames for unit in todo),
+        committed_units=len(units) - len(todo),
         retried_units=len(retried),
         retried_pairs=sum(receipt.failed.get(status, 0) for receipt in retried for status in config.retry_statuses),
         assumed_pairs=0,

@@ -12,9 +12,9 @@ from functools import partial
 import pyarrow as pa
 
 from jobs import check
-from jobs.config.segment import NO_RULES, SegmentConfig
+from jobs.config.segment import SegmentConfig
 from jobs.result import skipped_of
-from jobs.segment_options import frame_options, inference_rules, model_options, plan_options
+from jobs.segment_options import fingerprint_inputs, frame_options, model_options, plan_options
 from jobs.segment_record import record_of
 from jobs.segment_result import SegmentResult, ShardResult
 from jobs.terminal.output import echo
@@ -43,7 +43,6 @@ from pipeline.segment.turns import segment_units
 from schemas import access
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
-from schemas.version import MASKS_VERSION
 
 CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
 
@@ -104,21 +103,6 @@ def execute(
         sweep(storage.join(the_run.folder, "attempts"), starts | {unit.unit_id for unit in units})
         log |= result.to_json()
     return result
-
-
-def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> dict:
-    """Return the weights and the options that decide the masks, by name. The fingerprint is their hash."""
-    names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
-    options = {"short_side": short_side} | {name: getattr(config, name) for name in names}
-    if config.window == "whole":
-        options["max_whole_frames"] = config.max_whole_frames
-    if config.overlap:
-        options["overlap"] = config.overlap
-    rules = asdict(inference_rules(config)) | {
-        name: getattr(config.published, name) for name in ("context", "exclusive")
-    }
-    options |= {name: value for name, value in rules.items() if value != getattr(NO_RULES, name, False)}
-    return {"weights": weights, "masks_version": MASKS_VERSION, "precision": config.precision, **options}
 
 
 def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit], list[Unit], int]:

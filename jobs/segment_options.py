@@ -1,12 +1,15 @@
 """The options of `rvos segment`, as the parts of the pipeline take them."""
 
-from jobs.config.segment import SegmentConfig
+from dataclasses import asdict
+
+from jobs.config.segment import NO_RULES, SegmentConfig
 from model.bundled import BUNDLED
 from model.segmenter import InferenceRules
 from pipeline.io import storage
 from pipeline.runs.plan import PlanOptions
 from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import FrameOptions
+from schemas.version import MASKS_VERSION
 
 
 def frame_options(config: SegmentConfig) -> FrameOptions:
@@ -59,3 +62,18 @@ def inference_rules(config: SegmentConfig) -> InferenceRules:
         nearest=published.nearest,
         all_candidates=config.candidates == "all",
     )
+
+
+def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> dict:
+    """Return the weights and the options that decide the masks, by name. The fingerprint is their hash."""
+    names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
+    options = {"short_side": short_side} | {name: getattr(config, name) for name in names}
+    if config.window == "whole":
+        options["max_whole_frames"] = config.max_whole_frames
+    if config.overlap:
+        options["overlap"] = config.overlap
+    rules = asdict(inference_rules(config)) | {
+        name: getattr(config.published, name) for name in ("context", "exclusive")
+    }
+    options |= {name: value for name, value in rules.items() if value != getattr(NO_RULES, name, False)}
+    return {"weights": weights, "masks_version": MASKS_VERSION, "precision": config.precision, **options}

@@ -1,7 +1,7 @@
 """Options of `rvos refine`."""
 
 from jobs.config.media_options import MediaOptions
-from jobs.config.options import argument, command_config, option, option_of
+from jobs.config.options import argument, command_config, finish_command, option, option_of
 from jobs.config.segment import SegmentConfig
 from schemas import kinds
 
@@ -59,6 +59,7 @@ class RefineConfig(MediaOptions):
     gpus_per_actor: float | None = option_of(SegmentConfig, "gpus_per_actor")
     unit_timeout: float | None = option_of(SegmentConfig, "unit_timeout")
     address: str = option_of(SegmentConfig, "address")
+    shard: str | None = option_of(SegmentConfig, "shard")
     patience: float = option_of(SegmentConfig, "patience")
     retry_errors: str | None = option(
         default=None,
@@ -82,6 +83,7 @@ class RefineConfig(MediaOptions):
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
     dry_run: bool = option_of(SegmentConfig, "dry_run")
+    on_finish: str | None = finish_command("OUT")
 
     def __post_init__(self) -> None:
         self.segment({})
@@ -89,7 +91,7 @@ class RefineConfig(MediaOptions):
     def segment(self, decides: dict) -> SegmentConfig:
         """Return the options as those of `rvos segment`. `decides`: of the run.json of RUN, whose frames are read."""
         names = ("checkpoint", "precision", "device", "actors", "gpus_per_actor", "unit_timeout", "address", "patience")
-        names += ("retry_errors", "repair", "new_run", "unsafe_storage", "allow_local", "allow_private")
+        names += ("shard", "retry_errors", "repair", "new_run", "unsafe_storage", "allow_local", "allow_private")
         frames = {name: decides[name] for name in ("frame_step", "decoder", "allow_short") if name in decides}
         same = {name: getattr(self, name) for name in names}
         return SegmentConfig(manifest=self.run, run=self.out, window=str(self.window), **same, **frames)
