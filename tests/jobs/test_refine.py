@@ -111,7 +111,7 @@ def test_bad_input_ends_with_one_line(labelled_run, sam2, shapes, tmp_path):
 
     out, runs = tmp_path / "out", tmp_path / "unfinished"
     model = ("--checkpoint", sam2)
-    assert "is not a run" in error(tmp_path, out, *model)
+    assert "not a run" in error(tmp_path, out, *model)
     assert "is the run to refine" in error(labelled_run.folder, labelled_run.folder, *model)
     assert "Missing option '--checkpoint'" in error(labelled_run.folder, out)
     assert "takes sentences, not masks" in error(labelled_run.folder, out, "--checkpoint", FOLDER)
