@@ -12,7 +12,7 @@ from tests.handmade import counted_from_one, run_of_truth
 from tests.jobs.test_train import RECIPE
 from tests.test_cli import COMMANDS
 
-ELSEWHERE = {"submit", "convert", "segment", "demo"}  # have their own tests on S3
+ELSEWHERE = {"submit", "convert", "segment", "refine", "demo"}  # have their own tests on S3
 
 
 def put(folder: str | Path, uri: str) -> None:
