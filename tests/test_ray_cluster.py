@@ -184,6 +184,9 @@ def test_the_image_installs_packages_by_their_hashes():
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "--require-hashes -r requirements.lock" in dockerfile
     assert "pip install --no-cache-dir --no-deps --no-build-isolation ." in dockerfile
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    (copied,) = re.findall(r"^COPY (requirements.*) ./$", dockerfile, re.MULTILINE)
+    assert {f"!{name}" for name in copied.split()} <= {*ignored}
     entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
     assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
     locked = dict(re.match(r"([\w.-]+)==(\S+)", entry).groups() for entry in entries)
