@@ -101,10 +101,11 @@ def _table_kind(uri: str) -> Kind:
 
 
 def _text_kind(head: bytes) -> Kind:
+    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = head.decode("utf-8-sig", "strict" if len(head) < HEAD_BYTES else "ignore")
+        text = head.decode(encoding, "strict" if len(head) < HEAD_BYTES else "ignore")
     except UnicodeDecodeError:
-        return Kind.FILE
+        text = head.decode("latin-1")  # the job says that it is not UTF-8
     if any(character < " " and character not in "\t\r\n\f" for character in text):
         return Kind.FILE
     lines = [line for line in text.splitlines() if line.strip()] or [""]

@@ -14,12 +14,14 @@ from schemas.masks import ANNOTATIONS, VOID
 
 VIDEOS_AT_ONCE = 8
 MAX_ID_BYTES = 240  # of an id that is made of a path, so that exports may append a suffix
+MISSING_VALUES = {"nan", "none", "null", "<na>", "n/a", "#n/a"}
 ATTRIBUTES_WITH_A_COLUMN = ("annotator", "split")
 
 # Warnings; the import counts their places. After the semicolon: the consequence, or the way out.
 NO_FRAMES = "videos without frames; copy their images or clips to the data set before 'rvos segment'"
 SOME_FRAMES = "videos with images for only some of the frames in the JSON file; their pairs will fail"
 NO_TEXT = "empty expressions; their pairs will fail"
+MISSING_VALUE = "expressions that are the text of a missing value, such as nan; remove their rows"
 NO_EXPRESSIONS = "videos without expressions; they are not in the manifest"
 NO_MASK_OF_OBJECT = "expressions about an object without any mask; they are scored as absent throughout"
 
@@ -45,6 +47,8 @@ class DatasetVideo:
     def check_texts(self) -> None:
         """Warn about empty expressions, and if the video has no expression."""
         self.warnings += [(NO_TEXT, pair_name(pair)) for pair in self.pairs if not pair["expression"].strip()]
+        found = [pair for pair in self.pairs if pair["expression"].strip().lower() in MISSING_VALUES]
+        self.warnings += [(MISSING_VALUE, pair_name(pair)) for pair in found]
         if not self.pairs:
             self.warnings.append((NO_EXPRESSIONS, self.video_id))
 

@@ -4,6 +4,7 @@ Columns are `expression` and, optional, `video` (without it a row applies to all
 columns are attributes.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -16,6 +17,11 @@ from schemas.manifest import MANIFEST
 OWN = ("video", "expression_id", "expression")
 NOT_HERE = (set(MANIFEST.names) - set(ATTRIBUTES_WITH_A_COLUMN) - set(OWN)) | {"video_id"}
 
+WHOLE, SPREADSHEET = re.compile(r"[0-9]+\.0"), re.compile(r"[0-9]([.,][0-9]+)?[eE]\+[0-9]+")
+ROUNDED = (
+    "expression_ids in the form 1E+05, to which spreadsheets round long numbers; check that they are as you wrote them"
+)
+
 NumberedRow = tuple[int, dict]  # position in the file of sentences, and columns
 
 
@@ -25,7 +31,7 @@ def read(uri: str) -> list[NumberedRow]:
     Raises InputError that lists all invalid rows.
     """
     rows, problems = [], []
-    for number, row in enumerate(read_rows(uri, [("expression",)], (*FORMS, "txt"))):
+    for number, row in enumerate(read_rows(uri, [("expression",)], (*FORMS, "txt"), OWN)):
         found = list(row_problems(row, NOT_HERE, OWN))
         problems += [Problem(uri, number, problem) for problem in found]
         if not found:
@@ -35,7 +41,17 @@ def read(uri: str) -> list[NumberedRow]:
         raise SchemaError(problems)
     if not rows:
         raise InputError(f"{uri} has no expressions")
+    _without_decimals(rows)
     return rows
+
+
+def _without_decimals(rows: list[NumberedRow]) -> None:
+    """Turn the ids 1.0, 2.0 ... into 1, 2 ... if all of them are such: pandas writes whole numbers with gaps so."""
+    ids = [str(row["expression_id"]) for _, row in rows if "expression_id" in row]
+    if all(WHOLE.fullmatch(each) for each in ids):
+        for _, row in rows:
+            if "expression_id" in row:
+                row["expression_id"] = str(row["expression_id"]).removesuffix(".0")
 
 
 def row_problems(row: Any, not_here: Collection[str], own: Collection[str]) -> Iterator[str]:
@@ -68,6 +84,8 @@ def add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow], own: C
             while str(free) in taken:
                 free += 1
             expression_id = str(free)
+        if SPREADSHEET.fullmatch(expression_id):
+            video.warnings.append((ROUNDED, f"{video.video_id} expression {expression_id}"))
         taken.add(expression_id)
         more = {key: value for key, value in row.items() if key not in own}
         video.pairs.append(common | {"expression_id": expression_id, "expression": row["expression"]} | more)

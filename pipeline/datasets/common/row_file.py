@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +15,26 @@ MAX_BYTES = 2**30
 FORMS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 
 
-def read_rows(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str] = FORMS) -> Iterator[Any]:
+def read_rows(
+    uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str] = FORMS, known: Collection[str] = ()
+) -> Iterator[Any]:
     """Yield a dict for each row, or anything else for a line that is not an object: a text is the reason.
 
-    needed: groups of names; a table must have a column of each group. Raises InputError if the file is missing, of
-    another form than `forms` (by its suffix), or damaged.
+    needed: groups of names; a table must have a column of each group. known: names that are also found in capitals and
+    between blanks. Raises InputError if the file is missing, of another form than `forms` (by its suffix), or damaged.
     """
+    for row in _read(uri, needed, forms):
+        if isinstance(row, dict):
+            for name in [name for name in row if name not in known and _plain(name) in known]:
+                row.setdefault(_plain(name), row.pop(name))
+        yield row
+
+
+def _plain(name: Any) -> str:
+    return str(name).strip().lower()
+
+
+def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> Iterator[Any]:
     form = storage.file_name(uri).lower().rpartition(".")[2]
     if form not in forms:
         what = "is a folder; give a file," if storage.is_folder(uri) else "must be"
@@ -29,13 +43,15 @@ def read_rows(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str] = 
         if form == "parquet":
             yield from _parquet_rows(storage.read_table(uri), uri, needed)
             return
-        text = storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8-sig")
+        content = storage.read_bytes(uri, limit=MAX_BYTES)
+        # Spreadsheets write UTF-16 as "Unicode text", with a mark at the start.
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} does not exist; give a file of sentences") from None
     except IsADirectoryError:
         raise InputError(f"{uri} is a folder; give a file of sentences") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{uri} is not UTF-8 text: {error}") from None
+        raise InputError(f"{uri} is not UTF-8 text: {error}; save it as UTF-8 ('CSV UTF-8' in spreadsheets)") from None
     if form in ("csv", "tsv"):
         yield from _csv_rows(text, uri, needed, "\t" if form == "tsv" else ",")
     elif form == "txt":
@@ -45,6 +61,7 @@ def read_rows(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str] = 
 
 
 def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: str) -> Iterator[Any]:
+    delimiter, text = _delimiter(text, needed, delimiter)
     # strict: else an open quote swallows what follows
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
@@ -56,6 +73,21 @@ def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: s
             yield "more values than columns" if None in row else row
     except csv.Error as error:
         raise InputError(f"{uri} after line {reader.line_num}: {error}") from None
+
+
+def _delimiter(text: str, needed: Sequence[Sequence[str]], usual: str) -> tuple[str, str]:
+    """Return the character between columns, and the text from the header on.
+
+    Spreadsheets write semicolons where commas are decimal, and may name the character in a first line `sep=;`.
+    """
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and len(first.rstrip("\r")) == len("sep=;"):
+        return first[4], rest
+    for delimiter in (usual, ",", ";", "\t"):
+        names = {_plain(name.strip('" \r')) for name in first.split(delimiter)}
+        if all(names & {*group} for group in needed):
+            return delimiter, text
+    return usual, text
 
 
 def _jsonl_rows(text: str) -> Iterator[Any]:
@@ -75,6 +107,6 @@ def _parquet_rows(table: pa.Table, uri: str, needed: Sequence[Sequence[str]]) ->
 
 def _require_columns(uri: str, names: Sequence[str], needed: Sequence[Sequence[str]], also: str) -> None:
     for group in needed:
-        if not set(group) & set(names):
+        if not set(group) & set(map(_plain, names)):
             have, wanted = ", ".join(map(repr, names)) or "empty", " or ".join(map(repr, group))
             raise InputError(f"the header of {uri} is {have}; it needs a column {wanted}{also}")

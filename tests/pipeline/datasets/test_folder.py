@@ -207,7 +207,7 @@ def test_links_that_leave_the_root_are_left_out_and_counted(root, tmp_path, writ
     assert left == ["file.mp4", "folder", "passwd", "up.mp4", "mixed/link.jpg"]
 
 
-@pytest.mark.parametrize("header", ["expression;video", " expression ,video", "Expression"])
+@pytest.mark.parametrize("header", ["sentence;video", "expressions,video", "the expression"])
 def test_a_header_without_the_column(root, tmp_path, header):
     with pytest.raises(InputError, match="it needs a column 'expression'"):
         folder.read(str(root), expressions=write(tmp_path, "a.csv", f"{header}\na cat,x\n"))
