@@ -34,6 +34,7 @@ FILE_NAMES = (
     *("{}.json", "{}/instances.json", "{}/annotations.json"),
     *("annotations_{}.json", "instances_{}.json", "annotations/{}.json"),
 )
+ID_KEYS = ("id", "video_id", "category_id")
 MAX_OUTLINE = 2**21  # pixels of all outlines of a mask, of which COCO makes 160 bytes each
 CROWDS = "crowd annotations are skipped"
 VIDEO_KEYS = ("id", "length", "height", "width", "file_names", "expressions", "expression", "exp_id", "expression_id")
@@ -143,6 +144,10 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
         kind, position = path
         if isinstance(position, str):
             raise InputError(f"{uri}: {kind!r} must be a list, as in YouTube-VIS")
+        if isinstance(value, dict):  # pandas writes whole numbers with gaps as 1.0
+            value |= {
+                key: int(value[key]) for key in ID_KEYS if isinstance(value.get(key), float) and value[key] % 1 == 0
+            }
         if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
             problems.append(Problem(f"{uri} {kind}", position, "'id' is missing"))
         elif not all(_is_text(value.get(key)) for key in ("expressions", "expression")):

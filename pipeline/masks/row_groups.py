@@ -10,10 +10,12 @@ import pyarrow.compute as pc
 
 from pipeline.io import storage
 from pipeline.io.plain_parquet import PlainParquetFile
-from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform
+from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform, required
 from schemas.errors import InputError, ReplacedError
 from schemas.masks import PREDICTIONS
-from schemas.pair import PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey
+
+IDS = pa.schema([PREDICTIONS.field(name) for name in PAIR_COLUMNS], metadata=required(*PAIR_COLUMNS))
 
 
 class RowGroup(NamedTuple):
@@ -96,6 +98,7 @@ def _list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
             for name in ids.column_names:
                 if ids[name].null_count:
                     raise SchemaError([Problem(uri, None, f"column '{name}' has nulls; every row needs its ids")])
+            ids = conform(ids, IDS, uri)  # whole numbers are ids too
             rows = ids.group_by(ids.column_names, use_threads=False).aggregate([]).to_pylist()
             found.append((RowGroup(uri, group, len(ids), _state(file)), [PairKey.of(row) for row in rows]))
     return found

@@ -4,6 +4,8 @@ import base64
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import InputError
@@ -106,3 +108,17 @@ def test_nothing_in_common(tmp_path):
             annotations=annotations(tmp_path, two_objects()),
             manifest=manifest(tmp_path, [manifest_row("z", "e", ["1"])]),
         )
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_ids_that_are_whole_numbers(tmp_path, kind):
+    """As pandas writes them: 1.0 where a column had gaps."""
+    options = {"annotations": annotations(tmp_path, two_objects())}
+    options["manifest"] = manifest(tmp_path, [manifest_row("a", "7", ["1"])])
+    expected = run(
+        tmp_path, predictions=write(tmp_path / "p.parquet", predicted("a", "7", [LEFT] * 4), PREDICTIONS), **options
+    )
+    rows = [row | {"expression_id": kind(7)} for row in predicted("a", "7", [LEFT] * 4)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "n.parquet")
+    found = run(tmp_path, predictions=str(tmp_path / "n.parquet"), **options)
+    assert found.summary["overall"] == expected.summary["overall"]

@@ -171,3 +171,18 @@ def test_a_file_of_another_form(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"videos": {"v": {"frames": ["0"]}}}))
     with pytest.raises(InputError, match="'videos' must be a list, as in YouTube-VIS"):
         coco_video.read(str(tmp_path / "a.json"))
+
+
+def test_ids_that_pandas_wrote_as_floats(tmp_path, write_frames, half):
+    write_frames(tmp_path / "JPEGImages/v", ["00000"])
+    mask = {"size": [6, 8], "counts": rle.encode(half[None])[0].decode()}
+    entry = {"id": 3.0, "video_id": 1.0, "category_id": 2.0, "iscrowd": 0, "segmentations": [mask]}
+    document = {
+        "videos": [{"id": 1.0, "width": 8, "height": 6, "length": 1, "file_names": ["v/00000.jpg"]}],
+        "categories": [{"id": 2.0, "name": "dog"}],
+        "annotations": [entry],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (found,) = coco_video.read(str(tmp_path / "a.json"))
+    assert found.annotations["object_id"].to_pylist() == ["3"]
+    assert found.pairs[0]["expression"] == "dog"
