@@ -86,19 +86,30 @@ def weight_files(folder: Path) -> list[Path]:
 
 def read_pixels(folder: Path, config: PreTrainedConfig) -> Pixels:
     """Return the size and normalisation of the model's input. Raises CheckpointError if the files contradict it."""
-    side, tracker = tracker_config(config).image_size, TRACKERS[config.model_type]
-    path = next((folder / name for name in PROCESSORS if (folder / name).is_file()), None)
-    values = read_document(path) if path else {}
-    values = values.get("video_processor", values.get("image_processor", values))
+    tracker, size = TRACKERS[config.model_type], tracker_config(config).image_size
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    path, values = _processor(folder)
     try:
-        size = values.get("size") or {"height": side, "width": side}
+        found = values.get("size") or {"height": height, "width": width}
         mean = tuple(float(number) for number in values.get("image_mean", tracker.mean))
         std = tuple(float(number) for number in values.get("image_std", tracker.std))
-        if (size["height"], size["width"], len(mean), len(std)) != (side, side, 3, 3) or 0.0 in std:
-            raise ValueError(f"size {size}, image_mean {mean} and image_std {std} do not fit a model of {side} pixels")
+        sizes = {height, width, found["height"], found["width"]}
+        if len(sizes) > 1 or len(mean) != 3 or len(std) != 3 or 0.0 in std:
+            raise ValueError(f"size {found}, image_mean {mean} and image_std {std} do not fit a model of {size} pixels")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: not the processor of this model: {error}") from None
-    return Pixels(side, mean, std)
+    return Pixels(height, mean, std)
+
+
+def _processor(folder: Path) -> tuple[Path, dict]:
+    """Return the first file that has a mean, and the part of it with the mean; else config.json and nothing."""
+    for path in (folder / name for name in PROCESSORS):
+        values = read_document(path) if path.is_file() else None
+        parts = [values, *(values.get(name) for name in ("video_processor", "image_processor"))] if values else []
+        for part in parts:
+            if isinstance(part, dict) and "image_mean" in part:
+                return path, part
+    return folder / CONFIG, {}
 
 
 def folder_digest(folder: Path) -> str:
@@ -116,6 +127,7 @@ def load_model(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     """Load the model on the CPU in float32. Raises CheckpointError with the tensors that do not fit."""
     weight_files(folder)
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what does not fit is an error here, with the names
     try:
         model, found = TRACKERS[config.model_type].model.from_pretrained(
             folder,
@@ -123,6 +135,7 @@ def load_model(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
     except Exception as error:  # of transformers, of many kinds

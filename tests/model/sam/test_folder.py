@@ -1,0 +1,129 @@
+"""Folders of SAM models: what is read of them, and what is refused by name and reason."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from model.errors import CheckpointError
+from model.families import check_checkpoint, check_refiner, load_refiner
+from model.sam.folder import folder_digest, read_config, read_pixels
+from model.sam.pixels import Pixels
+from tests.tiny_sam import write_sam2, write_sam3
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return {name: write(tmp_path_factory.mktemp(name)) for name, write in (("sam2", write_sam2), ("sam3", write_sam3))}
+
+
+@pytest.fixture
+def folder(made, tmp_path) -> Path:
+    shutil.copytree(made["sam2"], tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize(("name", "side"), [("sam2", 128), ("sam3", 112)])
+def test_what_a_folder_says_of_itself(made, name, side):
+    info = check_refiner(made[name])
+    assert (info.family, info.short_side, info.count_tokens("any words")) == (f"{name}_video", side, 0)
+    assert info.tracking.startswith("transformers 5.")
+    mean, std = IMAGENET if name == "sam2" else ((0.5,) * 3, (0.5,) * 3)
+    path = Path(made[name])
+    assert read_pixels(path, read_config(path)) == Pixels(side, mean, std)
+
+
+@pytest.mark.parametrize("nested", [None, "image_processor", "video_processor"])
+def test_the_processor_gives_mean_and_deviation(folder, nested):
+    values = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3], "size": {"height": 128, "width": 128}}
+    (folder / "processor_config.json").write_text(
+        json.dumps({"target_size": 128} | ({nested: values} if nested else {}))
+    )
+    if nested is None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    assert read_pixels(folder, read_config(folder)) == Pixels(128, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    values["size"] = {"height": 64, "width": 128}
+    (folder / "processor_config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="do not fit a model of 128 pixels"):
+        check_refiner(folder)
+
+
+def test_the_digest_is_over_what_decides_the_masks(folder):
+    before = folder_digest(folder)
+    (folder / "sam2.1_hiera_large.pt").write_bytes(b"pickled")
+    (folder / "README.md").write_text("words")
+    assert folder_digest(folder) == before
+    (folder / "preprocessor_config.json").write_text("{}")
+    assert folder_digest(folder) != before
+
+
+def test_weights_in_several_files(folder, made):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    files = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for name, part in files.items():
+        save_file({each: weights[each] for each in part}, folder / name, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {each: name for name, part in files.items() for each in part}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    model = load_refiner(folder, device="cpu").model
+    one = load_refiner(made["sam2"], device="cpu").model
+    assert all(value.equal(one.state_dict()[name]) for name, value in model.state_dict().items())
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model-2.safetensors: file not found"):
+        check_refiner(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("sam2", "download facebook/sam2.1-hiera-large"),
+        ("sam3", "the part for images"),
+        ("edgetam_video", "needs the library timm"),
+        ("referformer", "takes sentences, not masks"),
+        ("clipseg", "unknown model_type 'clipseg'; choose from sam2_video, sam3_video"),
+    ],
+)
+def test_other_models_are_refused_with_the_reason(folder, kind, reason):
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(CheckpointError, match=reason):
+        check_refiner(folder)
+
+
+def test_a_model_of_masks_does_not_segment_by_sentences(made):
+    with pytest.raises(CheckpointError, match="takes masks, not sentences; segment with another one"):
+        check_checkpoint(made["sam3"])
+
+
+def test_pickled_weights_alone_are_refused(folder):
+    (folder / "model.safetensors").rename(folder / "sam3.1_multiplex.pt")
+    for use in (check_refiner, load_refiner):
+        with pytest.raises(CheckpointError, match="only safetensors are read.*facebook/sam3.1 has no such weights"):
+            use(folder)
+
+
+def test_damage_is_named(folder):
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="damaged or incomplete; download it again"):
+        check_refiner(folder)
+    (folder / "config.json").write_text('{"model_type": "sam2_video", "image_size": "large"}')
+    with pytest.raises(CheckpointError, match="not the config of a SAM model"):
+        check_refiner(folder)
+
+
+@pytest.mark.parametrize("fault", ["missing", "unexpected", "mismatched"])
+def test_every_tensor_must_fit(folder, fault):
+    weights = load_file(folder / "model.safetensors")
+    if fault == "missing":
+        del weights["no_memory_embedding"]
+    elif fault == "unexpected":
+        weights["of_nothing"] = weights["no_memory_embedding"].clone()
+    else:
+        weights["no_memory_embedding"] = weights["no_memory_embedding"][..., :7].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="of_nothing" if fault == "unexpected" else "no_memory_embedding"):
+        load_refiner(folder, device="cpu")
