@@ -42,10 +42,9 @@ class RefineConfig(MediaOptions):
     )
     precision: str = option(
         default="fp32",
-        choices=("fp32", "bf16", "fp16"),
+        choices=("fp32", "bf16"),
         heading="Model",
-        help="Precision of matrix multiplications. Masks in bf16 and fp16 differ from those in fp32, more with every "
-        "frame.",
+        help="Precision of matrix multiplications. Masks in bf16 differ from those in fp32, more with every frame.",
     )
     window: int = option(
         default=128,

@@ -20,7 +20,7 @@ from model.sam.session import OBJECT, StreamedFrames
 from model.segmenter import Overlap, Refining, Segmentation, SegmenterStats, SourceMasks
 
 PAIRS_AT_ONCE = 16  # that go through the frames together; more take memory, and save little
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # memories are bf16, which fp16 cannot join
 LOST_FRAMES = 8  # after so many frames without the object, of which the given masks are sure, these prompt again
 SURE = 0.5  # given masks are sure from this share of the first prompt's score on
 

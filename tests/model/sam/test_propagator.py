@@ -244,3 +244,20 @@ def test_weights_that_are_not_finite_are_found(tmp_path):
     for prompt in ("mask", "box"):
         _, _, ((answer,),) = refine(folder, video(0, 1), [given([0.9], 1)], prompt=prompt)
         assert not answer.finite
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_half_precision_runs_and_starts_from_the_same_mask(folders, name):
+    frames, source = video(1, 3), given(peak(1, 3), 3)
+    model = load_refiner(folders(name, 1), device="cpu", precision="bf16")
+    prepared = [model.prepare(frame) for frame in frames]
+    (answer,) = model.segment(prepared, SIZE, [""], None, Overlap(0, 3, [None], [source]))
+    (wanted,), _, _ = refine(folders(name, 1), frames, [source])
+    assert answer.finite
+    assert np.array_equal(answer.masks[1], wanted[1])
+
+
+def test_unknown_precisions_prompts_and_devices_are_refused(folders):
+    for options in ({"precision": "fp16"}, {"refining": Refining(prompt="words")}, {"device": "abacus"}):
+        with pytest.raises(ValueError, match="unknown"):
+            load_refiner(folders("sam2", 0), **{"device": "cpu"} | options)
