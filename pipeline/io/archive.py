@@ -104,6 +104,7 @@ def open_member(uri: str, file: BinaryIO) -> Iterator[tuple[int, BinaryIO]]:
 def _open_zipped(zipped: zipfile.ZipFile, names: tuple[str, ...], uri: str) -> Iterator[tuple[int, Any]]:
     if len(zipped.filelist) > MAX_MEMBERS:
         raise zipfile.BadZipFile(f"more than {MAX_MEMBERS} members")
+    names = (*names, *(name.replace("/", "\\") for name in names))  # as old tools of Windows write them
     found = next((entry for name in names if (entry := zipped.NameToInfo.get(name)) and not entry.is_dir()), None)
     if found is None:
         raise FileNotFoundError(2, "no such member", uri)
