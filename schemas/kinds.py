@@ -52,7 +52,7 @@ class Kind(StrEnum):
 K = Kind
 _TABLES = {K.PARQUET, K.PARQUETS, K.FOLDER}
 _TEXTS = {K.TEXT, K.CSV, K.TSV, K.JSON, K.FILE}  # TOML may begin as JSON does
-_LISTS = {K.CSV, K.TSV, K.JSONL, K.JSON, K.PARQUET, K.MANIFEST, K.FILE}
+_LISTS = {K.CSV, K.TSV, K.JSONL, K.JSON, K.PARQUET, K.MANIFEST, K.TEXT, K.FILE}
 _LAYOUTS = {K.IMPORTED, K.PARQUETS, K.DATASET, K.VIDEOS, K.PICTURES, K.PICTURE_TREE, K.PNG_TREE, K.SHARDS, K.FOLDER}
 # Folders that commands write to or resume; each command looks closer. Nothing is added to a run or a checkpoint.
 _OUTPUTS = {
@@ -151,7 +151,7 @@ URI_LIST = _role(
     "a list of videos", _LISTS, "give a CSV, TSV, JSONL or Parquet file with the columns video_uri and expression"
 )
 SENTENCES = _role(
-    "a file of expressions", {*_LISTS, K.TEXT}, "give a CSV, TSV, JSONL, Parquet or text file; see 'rvos import --help'"
+    "a file of expressions", _LISTS, "give a CSV, TSV, JSONL, Parquet or text file; see 'rvos import --help'"
 )
 RULES = _role("a file of rules", _TEXTS, "write one rule per line, such as mean_score >= 0.6")
 RECIPE = _role("a recipe", _TEXTS, "give a TOML file, or the name of a recipe; see 'rvos train --help'")

@@ -111,7 +111,7 @@ def _text_kind(head: bytes) -> Kind:
     lines = [line for line in text.splitlines() if line.strip()] or [""]
     if text.lstrip()[:1] in ("{", "["):
         return Kind.JSONL if len(lines) > 1 and lines[1][:1] == "{" and _is_object(lines[0]) else Kind.JSON
-    for kind, separator in ((Kind.TSV, "\t"), (Kind.CSV, ",")):
+    for kind, separator in ((Kind.TSV, "\t"), (Kind.CSV, ","), (Kind.CSV, ";")):
         if separator in lines[0] and (len(lines) == 1 or separator in lines[1]):
             return kind
     return Kind.TEXT

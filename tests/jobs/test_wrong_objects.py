@@ -259,6 +259,10 @@ def test_what_may_be_right_is_left_to_the_command(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8)).save(tmp_path / name)
     (tmp_path / "recipe.toml").write_text("[augmentation]\ncrop = 0.0\n")
+    for name, separator, encoding in (("a.csv", ";", "utf-8"), ("b.csv", ",", "utf-16"), ("c.csv", "|", "latin-1")):
+        (tmp_path / name).write_text(separator.join(["video", "expression"]) + "\n", encoding)
+        assert recognise(str(tmp_path / name)) in kinds.URI_LIST.kinds & kinds.SENTENCES.kinds
+    assert recognise(str(tmp_path / "a.csv")) is Kind.CSV
     rows = {"video_id": ["v"], "expression_id": ["0"], "object_id": ["1"], "counts": [b""]}
     pq.write_table(pa.table(rows), tmp_path / "both.parquet")
     assert recognise(str(tmp_path / "tree")) is Kind.PNG_TREE
