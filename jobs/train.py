@@ -2,30 +2,26 @@
 
 import contextlib
 import json
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import ray.train
-import ray.train.torch
-
 from jobs.config.train import TrainConfig
 from jobs.result import JobResult
+from jobs.train_processes import choose_processes, train_on
 from jobs.train_start import files_digest, refuse_long, write_start
 from model.errors import CheckpointError
 from model.referformer.checkpoint import WEIGHTS, weights_digest
 from model.referformer.config import ReferFormerConfig
-from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import output_folder, storage
 from pipeline.training import loop
 from pipeline.training.examples import TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
 from pipeline.training.recipe import Recipe, read_recipe
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InputError
 from schemas.json_text import parse_object
 from schemas.shown import shown_json
 from schemas.version import __version__
@@ -73,8 +69,8 @@ def start_lines(fresh: Mapping[str, int], unused: Mapping[str, list[str]]) -> li
     lines = []
     if fresh:
         lines.append("fresh       " + ", ".join(f"{module} ({count} tensors)" for module, count in fresh.items()))
-    for option, names in unused.items():
-        if names:
+    for option, found in unused.items():
+        if names := sorted(found, key=lambda name: name.count(".")):  # heads before what is deep inside
             lines.append(f"not used    of {option}: {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}")
     return lines
 
@@ -92,7 +88,7 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
     if not storage.exists(storage.join(out, loop.RESULT, WEIGHTS)):
         show("".join(f"{line}\n" for line in start_lines(fresh, unused)))
         with connect_to_ray(config.address) as resources, _following(out, show):
-            _fit(config, recipe, out, resources)
+            train_on(choose_processes(config, resources), config, recipe, out, show)
     lines = read_log(out)
     steps = [line for line in lines if line["kind"] == "step"]
     scores = [line for line in lines if line["kind"] == "heldout"]
@@ -199,44 +195,6 @@ def _refuse_other(earlier: dict, inputs: dict, out: str) -> None:
         )
 
 
-def _fit(config: TrainConfig, recipe: Recipe, out: str, resources: Mapping[str, float]) -> None:
-    gpus, cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
-    use_gpu = config.device == "cuda" or (config.device == "auto" and gpus > 0)
-    if use_gpu and not gpus:
-        raise InputError("--device cuda needs a GPU, but the cluster has none; use --device cpu or auto")
-    workers = config.workers or (gpus if use_gpu else 1)
-    if config.address == "local" and workers > (gpus if use_gpu else cpus):
-        have = f"{gpus} GPUs" if use_gpu else f"{cpus} CPUs"
-        raise InputError(f"--workers {workers} exceeds the {have} of this machine; use fewer")
-    training = loop.Training(
-        folder=out,
-        recipe=recipe,
-        weights=config.weight or None,
-        threads=None if use_gpu else max(1, cpus // workers),
-    )
-    scratch = tempfile.mkdtemp(prefix="rvos-train-")  # Ray Train needs it; the results are in `out`
-    try:
-        ray.train.torch.TorchTrainer(
-            _work,
-            train_loop_config={"training": training, "use_gpu": use_gpu},
-            scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu),
-            run_config=ray.train.RunConfig(name="train", storage_path=scratch),
-        ).fit()
-    except Exception as error:
-        raise find_own_error(error) or InfrastructureError(
-            f"training stopped: {describe_cause(error)}\nRepeat the command to resume from the last saved state."
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _work(options: dict) -> None:
-    """Train in one process of Ray Train."""
-    context = ray.train.get_context()
-    device = str(ray.train.torch.get_device()) if options["use_gpu"] else "cpu"
-    loop.train(options["training"], context.get_world_rank(), context.get_world_size(), device)
-
-
 @contextlib.contextmanager
 def _following(out: str, show: Callable[[str], None]) -> Iterator[None]:
     """Pass each new log entry to `show` while the block runs."""
@@ -248,6 +206,7 @@ def _following(out: str, show: Callable[[str], None]) -> Iterator[None]:
             last = done.wait(LOG_INTERVAL)
             with contextlib.suppress(OSError):
                 lines = read_log(out)
+                shown = min(shown, len(lines))  # a training that starts again drops what comes once more
                 for line in lines[shown:]:
                     show(_line_text(line) + "\n")
                 shown = len(lines)

@@ -14,7 +14,7 @@ from jobs.config.train import TrainConfig
 from model.referformer.checkpoint import load_model, save_checkpoint
 from model.referformer.config import ReferFormerConfig
 from model.referformer.network.referformer import ReferFormer, class_heads
-from model.referformer.pretrained.parts import by_module, load_backbone, load_text
+from model.referformer.pretrained.parts import by_module, load_backbone, load_text, tensor_names
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.io import storage
 from pipeline.training.recipe import Recipe
@@ -86,7 +86,7 @@ def write_fresh(
             write_tokenizer(tokenizer, sentences, model.text.vocab_size)
         load_tokenizer(tokenizer, model.text.vocab_size)  # fail before the weights are drawn, which takes longer
         network, unused = ReferFormer(model), {}
-        fresh = {name for name, x in network.state_dict().items() if x.is_floating_point()}
+        fresh = tensor_names(network)
         parts = {
             "--backbone-weights": (backbone, "backbone.", load_backbone),
             "--text-weights": (text, "text_encoder.", load_text),

@@ -104,13 +104,22 @@ class TrainConfig(MediaOptions):
         default="auto",
         choices=("auto", "cpu", "cuda"),
         heading="Resources",
-        help="Device to train on; auto takes all GPUs of the cluster or, without any, the CPU.",
+        help="Device to train on; auto takes all GPUs of the cluster or, without any, the CPU. With cuda and "
+        "--workers, a cluster may have no GPU yet: the command requests them and waits.",
     )
     workers: int | None = option(
         default=None, least=1, heading="Resources", help="Number of processes.  [default: one per GPU, else 1]"
     )
     address: str = option(
         default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to train on. {ADDRESS_HELP}"
+    )
+    patience: float = option(
+        default=600.0,
+        above=0,
+        metavar="SECONDS",
+        heading="Resources",
+        help="If the processes have not got their GPUs or CPUs for SECONDS, print what the command waits for. If "
+        "nothing can come, end with exit code 3.",
     )
     out: str = option(
         takes=kinds.NEW_FOLDER,

@@ -30,6 +30,10 @@ def describe_cause(error: BaseException) -> str:
 
 
 def _wrapped_errors(error: BaseException) -> list[BaseException]:
-    """Return the causes, then the errors around them. Ray Train collects the errors of workers in `worker_failures`."""
-    failures = list((getattr(error, "worker_failures", None) or {}).values()) or [error]
+    """Return the causes, then the errors around them.
+
+    Ray Train collects the errors of workers in `worker_failures`, and keeps that of a callback in `controller_failure`.
+    """
+    failures = list((getattr(error, "worker_failures", None) or {}).values())
+    failures = failures or [getattr(error, "controller_failure", None) or error]
     return [getattr(failure, "cause", None) or failure.__cause__ or failure for failure in failures] + failures

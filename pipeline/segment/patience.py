@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from pipeline.cluster.nodes import alive_nodes, missing
 from pipeline.io import storage
 from pipeline.runs.attempts import STARTING, Marker
 from pipeline.runs.run import Run
@@ -55,9 +56,7 @@ def what_is_waited_for(run: Run, invocation: str, needs_gpu: bool, nodes: list[M
 
     Raises InfrastructureError if nothing will come: the cluster has no node, or no process works on this machine.
     """
-    alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
-    if not alive:
-        raise InfrastructureError("the cluster has no node any more; start it and repeat the command")
+    alive = alive_nodes(nodes)
     at_work = sorted(_attempts(run, invocation, alive), key=lambda found: found[1].started)
     if at_work:
         unit_id, first = at_work[0]
@@ -68,9 +67,8 @@ def what_is_waited_for(run: Run, invocation: str, needs_gpu: bool, nodes: list[M
             f"{len(at_work)} attempts are under way, the oldest at {what} on host {first.host} for {minutes:.0f} min; "
             "--unit-timeout limits them"
         )
-    kind = "GPU" if needs_gpu else "CPU"
-    if not any(node["Resources"].get(kind) for node in alive.values()):
-        return f"no node of the cluster has a {kind}; waiting for one"
+    if lacking := missing(alive, "GPU" if needs_gpu else "CPU"):
+        return lacking
     if is_local:
         raise InfrastructureError(
             f"no process works on a unit on host {socket.gethostname()}: processes do not start, or something ends "

@@ -160,26 +160,32 @@ class Worker:
 
     def _record(self, *, last: bool) -> None:
         """Write a log entry and save the state if the recipe asks for it after this step."""
-        if self.rank:
-            return
         save = self.progress.step % self.recipe.checkpoint_steps == 0 and not last  # an epoch ends with one anyway
         if save or last or self.progress.step % self.recipe.log_steps == 0:
-            sentences, seconds = self.recent.pop("sentences"), time.perf_counter() - self.since
-            means = {name: sum(values) / len(values) for name, values in self.recent.items()}
-            rate = self.optimizer.param_groups[0]["lr"]
+            self._log_step()
+        if save and self.rank == 0:
+            save_state(self._uri(STATE), self.model, self.optimizer, self.scaler, self.progress)
+
+    def _log_step(self) -> None:
+        """Write a log entry: means over all processes and the steps since the last entry."""
+        sentences, seconds = self.recent.pop("sentences"), time.perf_counter() - self.since
+        values = {name: sum(values) / len(values) for name, values in self.recent.items()}
+        values["skipped"] = float(sum(self.loader.skipped.values()))
+        if self.world > 1:
+            summed = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+            torch.distributed.all_reduce(summed)
+            values = dict(zip(values, (summed / self.world).tolist(), strict=True))
+        if self.rank == 0:
             self.log.add(
                 "step",
                 step=self.progress.step,
                 epoch=self.progress.epoch,
-                rate=rate,
-                **means,
+                rate=self.optimizer.param_groups[0]["lr"],
+                **values | {"skipped": round(values["skipped"] * self.world)},
                 sentences_per_second=sum(sentences) / seconds,
-                skipped=sum(self.loader.skipped.values()),
             )
-            self.recent.clear()
-            self.since = time.perf_counter()
-        if save:
-            save_state(self._uri(STATE), self.model, self.optimizer, self.scaler, self.progress)
+        self.recent.clear()
+        self.since = time.perf_counter()
 
     def _score_heldout(self) -> None:
         if self.heldout is None:

@@ -56,10 +56,16 @@ def load_text(model: ReferFormer, path: str | Path) -> tuple[list[str], list[str
     return [f"{TEXT}.{name}" for name in _expected(model.text_encoder) if name not in tensors], unused
 
 
+def tensor_names(model: nn.Module) -> set[str]:
+    """Return the names of all parameters and floating-point buffers, one name for each."""
+    buffers = {name for name, x in model.named_buffers() if x.is_floating_point()}
+    return buffers | {name for name, _ in model.named_parameters()}
+
+
 def by_module(fresh: Iterable[str], model: nn.Module) -> dict[str, int]:
     """Group names of tensors under the largest modules that they fill -> number of tensors."""
     names, counts = set(fresh), {}
-    others = {name for name, x in model.state_dict().items() if x.is_floating_point()} - names
+    others = tensor_names(model) - names
     for name in sorted(names):
         parts = name.split(".")
         whole = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))

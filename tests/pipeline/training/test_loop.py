@@ -23,8 +23,9 @@ from pipeline.training.recipe import Recipe, SmallModelOptions
 from schemas.errors import InputError
 from tests.second_device import second_device
 
+BACKBONE = VideoSwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window=(4, 4, 4))
 TINY = ReferFormerConfig(
-    backbone=VideoSwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window=(4, 4, 4)),
+    backbone=BACKBONE,
     text=TextConfig(vocab_size=261, hidden_size=64, layers=2, heads=4, intermediate_size=128),
     hidden_dim=32,
     heads=4,
@@ -144,6 +145,32 @@ def test_a_state_of_another_training_is_refused(prepared):
     (Path(training.folder) / "state.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="is not the state of this training"):
         train(training)
+
+
+def train_as(rank: int, training: Training, meeting: str) -> None:
+    """Train in one of two processes that meet in a file."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    try:
+        train(training, rank, 2)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_clips(prepared, tmp_path):
+    model = replace(TINY, dropout=0.0, text=replace(TINY.text, dropout=0.0), backbone=replace(BACKBONE, drop_path=0.0))
+    changes = {"model": model, "frames": 2, "log_steps": 1, "checkpoint_steps": 100, "epochs": 3}
+    two, one = prepared("two", clips=1, **changes), prepared("one", clips=2, **changes)
+    other = multiprocessing.get_context("spawn").Process(target=train_as, args=(1, two, str(tmp_path / "meeting")))
+    other.start()
+    train_as(0, two, str(tmp_path / "meeting"))
+    other.join()
+    train(one)
+    logs = [[line for line in read_log(training.folder) if line["kind"] == "step"] for training in (one, two)]
+    assert len(logs[0]) == len(logs[1]) >= 20
+    for line, same in zip(*logs, strict=True):
+        for name in ("loss", "gradient_norm", *vars(RECIPE.coefficients)):
+            assert same[name] == pytest.approx(line[name], rel=1e-5, abs=1e-5), (line["step"], name)
 
 
 @pytest.mark.slow
