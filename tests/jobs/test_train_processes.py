@@ -14,13 +14,11 @@ from safetensors.torch import load_file
 from jobs import train
 from jobs.config.train import TrainConfig
 from jobs.train_processes import NoRestartAfterOwnErrors, choose_processes, train_on
-from pipeline.cluster.errors import find_own_error
 from pipeline.cluster.nodes import alive_nodes, missing
 from pipeline.training import loop
 from pipeline.training.log import read_log
-from pipeline.training.recipe import Recipe
 from schemas.errors import InfrastructureError, InputError
-from tests.pipeline.training.test_loop import RECIPE
+from tests.tiny_training import RECIPE
 
 CPUS = {"CPU": 4.0}
 
@@ -84,11 +82,7 @@ def test_own_errors_end_a_training_and_others_do_not():
         NoRestartAfterOwnErrors().after_exception(None, {0: RuntimeError("x"), 1: InputError("the loss is nan")})
 
 
-def trained(config: TrainConfig, **changes) -> tuple[Recipe, loop.Training]:
-    """Prepare a short training of the tiny model."""
-    recipe = replace(RECIPE, epochs=1, checkpoint_steps=1, log_steps=1, **changes)
-    train.prepare(config, recipe, config.out)
-    return recipe, loop.Training(folder=config.out, recipe=recipe, threads=choose_processes(config, CPUS).threads)
+SHORT = replace(RECIPE, epochs=1, checkpoint_steps=1, log_steps=1)
 
 
 @pytest.mark.slow
@@ -99,7 +93,7 @@ def test_a_cluster_without_gpus_is_asked_and_waited_for(config, ray_session):
 
     said: list[str] = []
     asked = config(device="cuda", workers=8, patience=1.0)
-    recipe, _ = trained(asked)
+    train.prepare(asked, SHORT, asked.out)
 
     def show(text: str) -> None:
         said.append(text)
@@ -107,7 +101,7 @@ def test_a_cluster_without_gpus_is_asked_and_waited_for(config, ray_session):
             patch.setattr(ray, "nodes", list)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InfrastructureError, match="no node any more") as ended:
-        train_on(choose_processes(asked, ray.cluster_resources()), asked, recipe, asked.out, show)
+        train_on(choose_processes(asked, ray.cluster_resources()), asked, SHORT, asked.out, show)
     assert ended.value.exit_code == 3
     assert len(said) == 3
     assert all("no process has trained in the last" in text for text in said)
@@ -119,14 +113,14 @@ def kill_a_worker(folder: str) -> None:
     """Kill the process that trains, after a few of its steps."""
     from ray._private.state import actors
 
-    for _ in range(600):
-        time.sleep(0.1)
-        if len(read_log(folder)) >= 2:
-            break
-    alive = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
-    for actor in alive:
-        if "RayTrainWorker" in actor["ActorClassName"]:
-            os.kill(actor["Pid"], signal.SIGKILL)
+    while len(read_log(folder)) < 2:
+        time.sleep(0.05)
+    (pid,) = [
+        actor["Pid"]
+        for actor in actors().values()
+        if actor["State"] == "ALIVE" and "RayTrainWorker" in actor["ActorClassName"]
+    ]
+    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -135,18 +129,17 @@ def kill_a_worker(folder: str) -> None:
 def test_a_process_that_dies_is_started_again_with_the_same_data(config, ray_session):
     import ray
 
-    once = config()
-    processes = choose_processes(once, ray.cluster_resources())
-    recipe, training = trained(once)
-    whole, plain = trained(config(out=f"{once.out}-whole"))
-    killer = threading.Thread(target=kill_a_worker, args=(once.out,))
+    killed, whole = config(), config(out=f"{config().out}-whole")
+    processes = choose_processes(killed, ray.cluster_resources())
+    for each in (killed, whole):
+        train.prepare(each, SHORT, each.out)
+    killer = threading.Thread(target=kill_a_worker, args=(killed.out,), daemon=True)
     killer.start()
-    train_on(processes, once, recipe, once.out)
+    train_on(processes, killed, SHORT, killed.out)
     killer.join()
-    loop.train(replace(plain, threads=processes.threads))
-    expected = load_file(Path(plain.folder) / "checkpoint" / "model.safetensors")
-    for name, tensor in load_file(Path(once.out) / "checkpoint" / "model.safetensors").items():
+    loop.train(loop.Training(folder=whole.out, recipe=SHORT, threads=processes.threads))
+    expected = load_file(Path(whole.out) / "checkpoint" / "model.safetensors")
+    for name, tensor in load_file(Path(killed.out) / "checkpoint" / "model.safetensors").items():
         assert torch.equal(tensor, expected[name]), name
-    steps = [[(line["step"], line["loss"]) for line in read_log(one)] for one in (once.out, plain.folder)]
+    steps = [[(line["step"], line["loss"]) for line in read_log(one.out)] for one in (killed, whole)]
     assert steps[0] == steps[1]
-    assert find_own_error(RuntimeError()) is None

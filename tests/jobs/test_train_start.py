@@ -14,7 +14,7 @@ from jobs.train import start_lines
 from model.referformer.network.referformer import ReferFormer
 from pipeline.training.recipe import Recipe
 from schemas.errors import InputError
-from tests.pipeline.training.test_loop import TINY
+from tests.tiny_training import TINY
 
 
 @pytest.fixture(scope="module")

@@ -225,6 +225,17 @@ def changed_folder(folder: Path, to: Path, change=None, **config) -> Path:
     return to
 
 
+def test_tables_that_older_folders_hold_are_not_used(hub, tmp_path):
+    index = "swin.encoder.layers.0.blocks.0.attention.self.relative_position_index"
+    older = changed_folder(
+        hub["swin"][0], tmp_path / "swin", lambda x: x.update({index: torch.zeros(9, 9, dtype=torch.int64)})
+    )
+    assert index in load_backbone(model(SWIN), older)[1]
+    ids = "roberta.embeddings.position_ids"
+    older = changed_folder(hub["roberta"][0], tmp_path / "text", lambda x: x.update({ids: torch.arange(20)[None]}))
+    assert ids in load_text(model(RESNET), older)[1]
+
+
 @pytest.mark.parametrize(
     ("source", "config", "message"),
     [

@@ -6,10 +6,16 @@ import json
 import numpy as np
 import pytest
 
+from jobs import import_dataset
+from jobs.config.import_dataset import ImportConfig
+from model.referformer.tokenizer import load_tokenizer, write_byte_level_tokenizer
 from pipeline.datasets import a2d
 from pipeline.datasets.common import dataset_video
 from pipeline.datasets.common.object_masks import OTHER_SIZE
 from pipeline.drawing.write_video import write_mp4
+from pipeline.training.examples import TrainingSource, gather_examples
+from pipeline.training.loading import BatchLoader
+from pipeline.training.recipe import read_recipe
 from schemas import rle
 from schemas.errors import InputError
 
@@ -203,3 +209,22 @@ def test_lengths_that_are_none(root, frames):
     (root / "Release/clips320H/-a.mp4").unlink()
     (found,) = a2d.read(str(root), "test")
     assert {pair["num_frames"] for pair in found.pairs} == {None}
+
+
+def test_each_annotated_frame_is_a_training_sample_with_context_from_the_whole_clip(root, tmp_path):
+    write_coco(root, {("-a", 1, "0"): LEFT, ("-a", 7, "0"): LEFT, ("-a", 7, "1"): LEFT, ("-a", 12, "1"): LEFT})
+    out = tmp_path / "imported"
+    import_dataset.run(ImportConfig(dataset="a2d", root=str(root), split="test", out=str(out)))
+    source = TrainingSource(manifest=str(out / "manifest.parquet"), annotations=str(out / "annotations.parquet"))
+    examples, left_out = gather_examples([source])
+    assert not left_out
+    tokenizer = load_tokenizer(tmp_path, write_byte_level_tokenizer(tmp_path))
+    loader = BatchLoader(examples, read_recipe("a2d-sentences"), tokenizer)
+    targets = [examples["annotated"][example].as_py()[place] for example, place in loader._plan(0)[0]]
+    assert sorted(targets) == [0, 6, 6, 11]
+    assert set(map(tuple, examples["frames"].to_pylist())) == {tuple(range(12))}
+    for batch in loader.batches(0):
+        assert batch.frames.shape[:2] == (2, 5)
+        assert batch.targets.masks.shape[:2] == (2, 1)
+        assert batch.targets.present.all()
+        assert batch.valid_indices is not None
