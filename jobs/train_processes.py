@@ -1,9 +1,10 @@
 """The processes of a training, on Ray Train: how many, on what, and what they wait for."""
 
 import shutil
-import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
@@ -78,7 +79,6 @@ def train_on(
             callbacks=[NoRestartAfterOwnErrors()],
         ),
     )
-    handler = signal.getsignal(signal.SIGINT)
     try:
         for _ in with_patience(_fitted(trainer), config.patience, partial(_say_what_is_waited_for, processes, show)):
             pass
@@ -87,7 +87,6 @@ def train_on(
             f"training stopped: {describe_cause(error)}\nRepeat the command to resume from the last saved state."
         ) from error
     finally:
-        signal.signal(signal.SIGINT, handler)  # Ray Train has set its own
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -101,10 +100,20 @@ class NoRestartAfterOwnErrors(UserCallback):
 
 
 def _fitted(trainer: ray.train.torch.TorchTrainer) -> Iterator[object]:
-    try:
-        yield trainer.fit()
-    except SystemExit:  # how Ray Train ends at Ctrl-C, with exit code 0
-        raise KeyboardInterrupt from None
+    """Yield the result of a training.
+
+    It runs in a thread, where Ray Train does not take over SIGINT: its own way to end hangs while no node is there.
+    """
+    done: Future[object] = Future()
+
+    def fit() -> None:
+        try:
+            done.set_result(trainer.fit())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=fit, name="fit", daemon=True).start()
+    yield done.result()
 
 
 def _say_what_is_waited_for(processes: Processes, show: Callable[[str], None], waited: float) -> None:
