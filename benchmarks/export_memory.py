@@ -22,6 +22,7 @@ def make_run(folder: str, pairs: int) -> None:
     from pipeline.io import storage
     from pipeline.runs.commit import Receipt, UnitWriter
     from pipeline.runs.plan import PlanOptions
+    from pipeline.runs.plan_reader import PlanReader
     from pipeline.runs.run import Run
     from schemas import rle
     from schemas.masks import PREDICTIONS
@@ -49,7 +50,7 @@ def make_run(folder: str, pairs: int) -> None:
     run.extend_plan(manifest, "m", PlanOptions(unit_frames=2000))
     for unit in run.units():
         with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, run.fingerprint)) as writer:
-            for pair in run.rows(unit).select(["video_id", "expression_id"]).to_pylist():
+            for pair in PlanReader(run).rows(unit).select(["video_id", "expression_id"]).to_pylist():
                 writer.write(pa.Table.from_pylist([frame | pair for frame in frames], schema=PREDICTIONS))
             writer.commit()
 

@@ -37,8 +37,8 @@ def prepare(step: str, folder: str) -> None:
     from jobs import segment
 
     started = time.perf_counter()
-    config = segment.SegmentConfig(manifest=f"{folder}/manifest.parquet", run=f"{folder}/run")
-    _, units, todo, _ = segment.prepare(config)
+    config = segment.SegmentConfig(manifest=f"{folder}/manifest.parquet", run=f"{folder}/run", checkpoint="tiny")
+    _, units, todo, *_ = segment.prepare(config)
     seconds = time.perf_counter() - started
     print(
         f"{step}: {seconds:.1f} s, {time.process_time():.1f} s of CPU with imports, "

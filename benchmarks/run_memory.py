@@ -22,6 +22,7 @@ def make_run(folder: str, units: int, frames: int) -> None:
     """Write a finished run whose units have `frames` masks each. Only the first and last mask of a pair are valid."""
     from pipeline.runs.commit import Receipt, UnitWriter
     from pipeline.runs.plan import PlanOptions
+    from pipeline.runs.plan_reader import PlanReader
     from pipeline.runs.run import Run
     from schemas import rle
     from schemas.masks import PREDICTIONS
@@ -38,7 +39,7 @@ def make_run(folder: str, units: int, frames: int) -> None:
     rng, valid = np.random.default_rng(0), rle.empty(HEIGHT, WIDTH)
     for unit in run.units():
         with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", run_id=run.run_id)) as writer:
-            for pair in run.rows(unit).to_pylist():
+            for pair in PlanReader(run).rows(unit).to_pylist():
                 for start in range(0, each, 32):  # as a window
                     indices = range(start, min(start + 32, each))
                     rows = [

@@ -43,6 +43,7 @@ from pipeline.cluster import session
 from pipeline.drawing.write_video import write_mp4
 from pipeline.runs.commit import SECONDS
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.actor import Invocation, ModelOptions
 from pipeline.segment.bottleneck import find_bottleneck
@@ -165,7 +166,7 @@ def loop(run: Run, units: list[Unit], segmenter: Segmenter | SleepingSegmenter) 
     started = time.perf_counter()
     os.makedirs(f"{run.folder}/loop")
     for unit in units:
-        clips, _ = split_rows(run.rows(unit).to_pylist(), OPTIONS)
+        clips, _ = split_rows(PlanReader(run).rows(unit).to_pylist(), OPTIONS)
         tables = []
         for clip in clips:
             for window in read_windows([clip], OPTIONS, segmenter.prepare):

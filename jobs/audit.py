@@ -38,6 +38,7 @@ class AuditResult(JobResult):
             "failed": dict(self.audit.failed),
             "frames": self.audit.frames,
             **{kind: self.audit.counts[kind] for kind in KINDS},
+            "otherwise": dict(self.audit.otherwise),
             "listed": self.audit.listed,
             "compared": self.compared,
             "note": self.note,
@@ -78,7 +79,7 @@ def run(config: AuditConfig) -> AuditResult:
         compare_with_manifest(audit, the_run, manifest)
     if config.compacted is not None:
         compare_with_compacted(audit, the_run, storage.absolute(config.compacted))
-    notes = [note for note in (_unsafe(the_run), _mixed(audit), _seal(the_run, audit)) if note]
+    notes = [note for note in (_unsafe(the_run), _mixed(audit), _otherwise(audit), _seal(the_run, audit)) if note]
     compared = tuple(uri for uri in (config.manifest, config.compacted) if uri)
     return AuditResult(run=the_run.folder, audit=audit, compared=compared, note="; ".join(notes) or None)
 
@@ -90,6 +91,11 @@ def _unsafe(the_run: Run) -> str | None:
 
 def _mixed(audit: Audit) -> str | None:
     return mixed_text(audit.made_with) if len(audit.made_with) > 1 else None
+
+
+def _otherwise(audit: Audit) -> str | None:
+    listed = "; ".join(f"{count} with {options}" for options, count in sorted(audit.otherwise.items()))
+    return f"pairs made with other options than the run: {listed}" if listed else None
 
 
 def _seal(the_run: Run, audit: Audit) -> str | None:

@@ -7,11 +7,11 @@ import pyarrow.compute as pc
 
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
-from jobs.segment import check_manifest, check_model, run_folder
+from jobs.segment import check_manifest, check_model
 from jobs.segment_options import plan_options
+from jobs.segment_run import as_planned, find_run
 from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.runs.retry import to_retry
-from pipeline.runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,19 +55,19 @@ def run(config: SegmentConfig) -> DryRunResult:
     """Raises InputError for whatever `rvos segment` rejects before it starts."""
     inputs, fingerprint, checkpoint = check_model(config)
     manifest = check_manifest(config, checkpoint)
-    folder, exists = run_folder(config, fingerprint, inputs)
-    the_run = Run(folder, fingerprint)
+    the_run, exists = find_run(config, fingerprint, inputs)
+    manifest = as_planned(config, the_run, manifest)
     rows = the_run.new_rows(manifest, config.manifest, plan_options(config), config.limit)
     new, planned, committed = PlanSize(), the_run.units(), the_run.committed()
     if rows.num_rows:
-        part = plan_part(rows, fingerprint, plan_options(config))
+        part = plan_part(rows, the_run.fingerprint, plan_options(config))
         if ids := config.share.of(pc.unique(part["unit_id"]).to_pylist(), before=len(planned)):
             new = PlanSize.of(part.filter(pc.is_in(part["unit_id"], pa.array(ids))))
     planned = config.share.of(planned)
     open_units = [unit for unit in planned if unit.unit_id not in committed]
     retried = [receipt for _, receipt in to_retry(the_run, planned, committed, config.retry_statuses)]
     return DryRunResult(
-        run=folder,
+        run=the_run.folder,
         exists=exists,
         pairs=new.pairs + sum(unit.stop - unit.start for unit in open_units),
         units=new.units + len(open_units),

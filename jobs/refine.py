@@ -8,9 +8,10 @@ from dataclasses import asdict
 from jobs.config.refine import RefineConfig
 from jobs.config.segment import SegmentConfig
 from jobs.dry_run import DryRunResult
-from jobs.segment import execute, run_folder, units_to_do
+from jobs.segment import execute, units_to_do
 from jobs.segment_record import record_with
 from jobs.segment_result import SegmentResult
+from jobs.segment_run import run_folder
 from jobs.terminal.progress import RunProgress, show_run
 from model.segmenter import CheckpointInfo, Refining
 from pipeline.io import storage

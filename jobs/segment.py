@@ -17,6 +17,7 @@ from jobs.result import skipped_of
 from jobs.segment_options import fingerprint_inputs, frame_options, model_options, plan_options
 from jobs.segment_record import record_of
 from jobs.segment_result import SegmentResult, ShardResult
+from jobs.segment_run import as_planned, find_run, ignored_columns
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
 from model.bundled import BUNDLED, NOTE
@@ -29,9 +30,10 @@ from pipeline.io.manifest import manifest_digest, read_manifest
 from pipeline.runs.attempts import STARTING, sweep
 from pipeline.runs.commit import Receipt
 from pipeline.runs.log import invocation_log
-from pipeline.runs.moved import note_moved_videos, rebased
+from pipeline.runs.moved import note_moved_videos
+from pipeline.runs.receipts import ReceiptNotes, receipts_of
 from pipeline.runs.retry import to_repair, to_retry
-from pipeline.runs.run import OtherRunError, Run, Unit
+from pipeline.runs.run import Run, Unit
 from pipeline.segment.actor import Invocation
 from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import require_context
@@ -75,7 +77,8 @@ def execute(
         allowed=tuple(sorted(access.allowed())),
     )
     the_run, units, todo, memory = prepare(config, invocation.name)
-    with invocation_log(the_run, invocation.name, {"command": asdict(invocation), "units": len(todo)}) as log:
+    record = {"command": asdict(invocation), "otherwise": the_run.otherwise, "units": len(todo)}
+    with invocation_log(the_run, invocation.name, record) as log, ReceiptNotes(the_run, invocation.name) as notes:
         totals, pool = RunTotals(), Resources()
         if todo:
             storage.remove(the_run.success_uri)
@@ -96,9 +99,10 @@ def execute(
                 receipts = segment_units(todo, the_run, model, frames, pool, invocation, partial(echo, err=True))
                 update("loading the model")
                 over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
-                _follow(with_patience(receipts, config.patience, over), todo, totals, progress)
-        _add_earlier(the_run, units, todo, totals)
+                _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress)
+        _add_earlier(the_run, units, todo, totals, notes)
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
+        storage.remove_parts(storage.join(the_run.folder, "masks"))
         starts = set() if result.shard and result.shard.left_units else {STARTING}  # other shards may start now
         sweep(storage.join(the_run.folder, "attempts"), starts | {unit.unit_id for unit in units})
         log |= result.to_json()
@@ -113,18 +117,23 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
     """
     digest = f"{manifest_digest(config.manifest)} {config.limit}"
     inputs, fingerprint, checkpoint = check_model(config)
-    folder, exists = run_folder(config, fingerprint, inputs)
-    the_run = Run.open(folder) if exists else Run(folder, fingerprint)
+    the_run, exists = find_run(config, fingerprint, inputs)
     if config.strict or config.rebase or not exists or not the_run.is_planned_from(digest):
         manifest = check_manifest(config, checkpoint)
-        for old, new in config.moves:
-            manifest = rebased(manifest, new, old)
-        the_run = Run.start(folder, fingerprint, inputs, record_of(config), unsafe=config.unsafe_storage)
-        the_run.extend_plan(manifest, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
-        for old, new in config.moves:
-            manifest = rebased(manifest, old, new)
+        started = Run.start(
+            the_run.folder, the_run.fingerprint, inputs, record_of(config), unsafe=config.unsafe_storage
+        )
+        the_run = replace(started, otherwise=the_run.otherwise)
+        planned = as_planned(config, the_run, manifest)
+        the_run.extend_plan(planned, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
+        if exists and (names := ignored_columns(the_run, manifest)):
+            echo(
+                f"{', '.join(names)}: planned rows have other values in {config.manifest}, and the run keeps those of "
+                "its plan; give the manifest to 'rvos evaluate --manifest'",
+                err=True,
+            )
         if exists or config.rebase:
-            note_moved_videos(folder, the_run.planned_uris(), manifest)
+            note_moved_videos(the_run.folder, the_run.planned_uris(), manifest)
     memory = actor_bytes(inputs["short_side"], config.most_frames)
     return the_run, *units_to_do(config, the_run, invocation), memory
 
@@ -139,29 +148,26 @@ def units_to_do(config: SegmentConfig, the_run: Run, invocation: str) -> tuple[l
         )
     units = config.share.of(units)
     todo = [unit for unit in units if unit.unit_id not in committed]
+    if the_run.otherwise and todo:
+        raise InputError(
+            f"{len(todo)} units of {the_run.folder} are not segmented yet, and only failed pairs may have other "
+            f"options than the run ({the_run.otherwise}); first repeat the command without these"
+        )
+    if the_run.otherwise:
+        the_run.note_options(the_run.otherwise)
     damaged = to_repair(the_run, units, committed) if config.repair else []
     todo += damaged
     committed -= {unit.unit_id for unit in damaged}
     todo += [unit for unit, _ in to_retry(the_run, units, committed, config.retry_statuses)]
 
-    def order(unit: Unit) -> tuple[int, bytes]:
+    first = units[0].unit_id if units else ""
+    todo = [replace(unit, decides=unit.unit_id == first) for unit in todo]
+
+    def order(unit: Unit) -> tuple[bool, int, bytes]:
         text = f"{invocation} {unit.unit_id}".encode()
-        return -unit.pair_frames.bit_length(), hashlib.blake2b(text, digest_size=8).digest()
+        return not unit.decides, -unit.pair_frames.bit_length(), hashlib.blake2b(text, digest_size=8).digest()
 
     return units, sorted(todo, key=order)
-
-
-def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[str, bool]:
-    """Return RUN, or --new-run if RUN has another fingerprint, and True if it exists. Raises InputError."""
-    folder = storage.absolute(config.run)
-    try:
-        return folder, Run.exists(folder, fingerprint, inputs)
-    except OtherRunError as error:
-        if config.new_run is None:
-            question = "" if config.checkpoint else ". Did you forget --checkpoint?"
-            raise OtherRunError(f"{error}{question}") from None
-    folder = storage.absolute(config.new_run)
-    return folder, Run.exists(folder, fingerprint, inputs)
 
 
 def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
@@ -200,7 +206,11 @@ def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Tabl
 
 
 def _follow(
-    receipts: Iterable[Receipt], todo: list[Unit], totals: RunTotals, progress: Callable[[RunProgress], None]
+    receipts: Iterable[Receipt],
+    todo: list[Unit],
+    totals: RunTotals,
+    notes: ReceiptNotes,
+    progress: Callable[[RunProgress], None],
 ) -> None:
     """Add up receipts and report progress. Raises the error that stopped a worker, without Ray's wrapping."""
     planned = {unit.unit_id: unit.pair_frames for unit in todo}
@@ -209,6 +219,7 @@ def _follow(
     try:
         for receipt in receipts:
             totals.add(receipt)
+            notes.add(receipt)
             if totals.failed["crash"] >= CRASHES_AT_START and not totals.frames:
                 raise InfrastructureError(
                     f"the first {totals.failed['crash']} pairs ended their process, and none was segmented: "
@@ -246,16 +257,17 @@ def _say_what_is_waited_for(the_run: Run, invocation: str, pool: Resources, addr
     echo(f"no unit was finished in the last {clock(waited)}: {reason}", err=True)
 
 
-def _add_earlier(the_run: Run, units: list[Unit], todo: list[Unit], totals: RunTotals) -> None:
+def _add_earlier(the_run: Run, units: list[Unit], todo: list[Unit], totals: RunTotals, notes: ReceiptNotes) -> None:
     """Add the receipts of units that were committed before. Raises InfrastructureError for one of another run."""
     doing = {unit.unit_id for unit in todo}
-    for receipt in the_run.receipts(unit.unit_id for unit in units if unit.unit_id not in doing):
+    for receipt in receipts_of(the_run, (unit.unit_id for unit in units if unit.unit_id not in doing)):
         if receipt.fingerprint != the_run.fingerprint:
             raise InfrastructureError(
                 f"unit {receipt.unit_id} in {the_run.folder} was made with fingerprint {receipt.fingerprint}, not "
                 f"{the_run.fingerprint}; run 'rvos audit'"
             )
         totals.add(receipt)
+        notes.add(receipt)
 
 
 def _sum_up(

@@ -11,6 +11,7 @@ from jobs.terminal.progress import clock, update
 from pipeline.io import storage
 from pipeline.runs.commit import Receipt
 from pipeline.runs.log import all_have_ended
+from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run
 
 FINISHED = ("done", "audited")  # states
@@ -67,7 +68,7 @@ class StatusResult(JobResult):
 
 
 def run(config: StatusConfig) -> StatusResult:
-    """Read the plan and the footers of all committed units; with --watch, again and again until the run ends.
+    """Read the plan and the receipts of all committed units; with --watch, again and again until the run ends.
 
     Raises InputError if the folder is not a run.
     """
@@ -89,7 +90,7 @@ def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
     units = {unit.unit_id: unit for unit in the_run.units()}
     committed = sorted(the_run.committed() & units.keys())
     fresh = [unit_id for unit_id in committed if unit_id not in receipts]
-    receipts |= zip(fresh, the_run.receipts(fresh), strict=True)
+    receipts |= zip(fresh, receipts_of(the_run, fresh), strict=True)
     failed: Counter[str] = Counter()
     pairs_done = frames = generations = 0
     done: list[tuple[float, float, int, int]] = []  # ended, started, frames, planned pair-frames

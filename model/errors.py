@@ -12,7 +12,14 @@ class CheckpointError(ValueError):
 
 
 class FastModeError(ValueError):
-    """A precision or compilation does not work here, or its masks differ too much from plain float32."""
+    """A precision or compilation does not work here, or its masks differ too much from plain float32.
+
+    `parity` is the share of mask pixels that differ, None if the reason is another one.
+    """
+
+    def __init__(self, text: str, parity: float | None = None):
+        super().__init__(text)
+        self.parity = parity
 
 
 def require_checkpoint_file(path: Path) -> None:

@@ -9,6 +9,7 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
 from schemas import rle
 from schemas.masks import PREDICTIONS
@@ -56,7 +57,7 @@ def manifest(pairs) -> pa.Table:
 
 
 def unit_of(run: Run, video: str) -> str:
-    return next(unit.unit_id for unit in run.units() if run.rows(unit)["video_id"][0].as_py() == video)
+    return next(unit.unit_id for unit in run.units() if PlanReader(run).rows(unit)["video_id"][0].as_py() == video)
 
 
 def run_of_truth(folder: str, manifest_uri: str, annotations_uri: str, failed: tuple = ()) -> Run:
@@ -71,7 +72,7 @@ def run_of_truth(folder: str, manifest_uri: str, annotations_uri: str, failed: t
     run.extend_plan(planned, "m", PlanOptions(unit_frames=24))
     for unit in run.units():
         tables = []
-        for row in run.rows(unit).to_pylist():
+        for row in PlanReader(run).rows(unit).to_pylist():
             pair = row["video_id"], row["expression_id"]
             meant = [one for one in annotations if (one["video_id"], one["object_id"]) == (pair[0], objects[pair])]
             tables.append(error_of(*pair) if pair in failed else predicted(*pair, meant))

@@ -39,7 +39,7 @@ class RunOptions(MediaOptions):
         choices=("fp32", "bf16", "fp16"),
         heading="Model",
         help="Precision of matrix multiplications. Each process compares its first masks in bf16 or fp16 with "
-        "fp32, and the command fails if more than 2 % of the mask pixels differ.",
+        "fp32, and the command fails if more than 2 % of the mask pixels of the first unit differ.",
     )
     compile: bool = option(
         default=False,

@@ -106,7 +106,9 @@ class SegmentConfig(RunOptions):
         value_if_bare="all",
         metavar="[STATUS,...]",
         heading="Retrying",
-        help="Segment failed pairs again: all, or those with these statuses, as in --retry-errors=oom,timeout.",
+        help="Segment failed pairs again: all, or those with these statuses, as in --retry-errors=oom,timeout. For "
+        "these pairs, --allow-short, --decoder, --window, --overlap, --max-whole-frames, --short-side and --max-size "
+        "may differ from the run.",
     )
     repair: bool = option(
         default=False,

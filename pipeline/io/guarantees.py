@@ -65,7 +65,7 @@ def _swap_needs_the_version(uri: str) -> str | None:
     for content in (b"22", b"333"):
         with storage.spool(uri) as path:
             Path(path).write_bytes(content)
-            swapped.append(storage.swap(path, uri, seen))
+            swapped.append(bool(storage.swap(path, uri, seen)))
     if swapped != [True, False] or storage.read_bytes(uri) != b"22":
         return "a file is replaced although it has changed (If-Match is ignored)"
     return None
@@ -84,10 +84,10 @@ def _conditions_hold_in_parts(uri: str) -> str | None:
     """Large files go up in parts, where some servers know no conditions."""
     with storage.spool(uri) as path:
         Path(path).write_bytes(b"1")
-        created = [s3.upload(path, uri, {"IfNoneMatch": "*"}, in_parts=True) for _ in range(2)]
+        created = [bool(s3.upload(path, uri, {"IfNoneMatch": "*"}, in_parts=True)) for _ in range(2)]
         seen = storage.version(uri)
         Path(path).write_bytes(b"22")
-        swapped = [s3.upload(path, uri, {"IfMatch": seen}, in_parts=True) for _ in range(2)]
+        swapped = [bool(s3.upload(path, uri, {"IfMatch": seen}, in_parts=True)) for _ in range(2)]
     if created != [True, False] or swapped != [True, False]:
         return "conditions are ignored for files that are uploaded in parts"
     return None

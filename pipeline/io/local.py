@@ -4,10 +4,12 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import shutil
 import socket
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ PATH_ERRNOS = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL,
     errno.EFBIG, errno.EILSEQ, errno.EEXIST, errno.ENXIO, errno.ENODEV, errno.EOVERFLOW,
 }  # fmt: skip
+PART = re.compile(r"\.(?:(.+)-(\d+)-)?[0-9a-f]{32}\.part")  # host and process; earlier versions wrote neither
+OLD_SECONDS = 7 * 86400.0  # without a write, after which the process of a hidden file on another host is taken for dead
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 BLOCK_BYTES = 2**20
@@ -35,7 +39,7 @@ def nameless_file(folder: str) -> Iterator[str]:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise
-        path = os.path.join(folder, f".{uuid.uuid4().hex}.part")
+        path = os.path.join(folder, part_name())
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as any other file
         try:
             yield path
@@ -48,6 +52,22 @@ def nameless_file(folder: str) -> Iterator[str]:
         yield f"/proc/self/fd/{handle}"
     finally:
         os.close(handle)
+
+
+def part_name() -> str:
+    """Return a hidden name for a file of this process, see `remove_parts`."""
+    return f".{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.part"
+
+
+def remove_parts(folder: str) -> None:
+    """Remove files of `nameless_file` in `folder` that killed processes left: of this host, or not written for long."""
+    for entry in os.scandir(folder):
+        if name := PART.fullmatch(entry.name):
+            with contextlib.suppress(FileNotFoundError):
+                is_old = time.time() - entry.stat().st_mtime > OLD_SECONDS
+                is_here = name[1] == socket.gethostname()
+                if is_old or (is_here and not os.path.exists(f"/proc/{name[2]}")):
+                    os.unlink(entry.path)
 
 
 class TooLargeError(OSError):
@@ -136,10 +156,15 @@ def report_full_disk(uri: str, folder: str) -> Iterator[None]:
         ) from None
 
 
+def version(stat: os.stat_result) -> str:
+    """Return a value that changes with the content of a file."""
+    return f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}"
+
+
 def link(path: str, uri: str, *, replace: bool) -> bool:
     """Give the file `path` the name `uri` in one step, and force both to disk. See `storage.commit`."""
     folder = os.path.dirname(uri) or "."
-    hidden = os.path.join(folder, f".{uuid.uuid4().hex}.part")
+    hidden = os.path.join(folder, part_name())
     with open(path, "rb") as file, contextlib.ExitStack() as stack:
         os.fsync(file.fileno())
         handle = os.open(folder, os.O_RDONLY)

@@ -96,7 +96,8 @@ class PlainParquetFile(pq.ParquetFile):
         packed = chunk.total_uncompressed_size
         if chunk.num_values * packed <= MAX_BYTES or not any("DICT" in name for name in chunk.encodings):
             return packed
-        with pq.ParquetFile(self._file, read_dictionary=[chunk.path_in_schema]) as file:
+        options: dict[str, Any] = {"metadata": self.metadata, "read_dictionary": [chunk.path_in_schema]}
+        with pq.ParquetFile(self._file, **options) as file:
             table = self._whole(file.read_row_group, group, [chunk.path_in_schema])
         total = 0
         for array in table.column(0).chunks:

@@ -10,6 +10,7 @@ from pipeline.io.filesystem import S3, filesystem
 from schemas.uri import scheme_of
 
 ONLY_FILES = (*http.HTTP, *archive.ARCHIVE)
+UNKNOWN = "unknown"  # version of a file
 BUFFER_BYTES = 2**20  # smallest request when only some parts of a file are read
 
 
@@ -58,6 +59,14 @@ def first_names(folder: str, limit: int) -> list[str]:
         return [name.removeprefix(inside).rstrip("/") for name in found]
 
 
+def versions(folder: str) -> dict[str, str]:
+    """Return the ETag of each file directly in `folder`, by name."""
+    with filesystem(folder) as fs:
+        inside = f"{fs._strip_protocol(folder)}/"
+        entries = fs.ls(folder, detail=True)
+        return {entry["name"].removeprefix(inside): str(entry["ETag"]) for entry in entries if entry.get("ETag")}
+
+
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
     """Yield `folder` and every folder below it: its relative path, and the names of its files."""
     with filesystem(folder) as fs:
@@ -67,10 +76,11 @@ def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
 
 
 @contextlib.contextmanager
-def open_input(uri: str) -> Iterator[BinaryIO]:
-    """Open a file for reading, seekable; fetches little more than is read."""
+def open_input(uri: str, *, read_ahead: bool = True) -> Iterator[BinaryIO]:
+    """Open a file for reading, seekable; fetches little more than is read. `read_ahead`: see `storage.open_input`."""
     if uri.startswith(S3):
-        with io.BufferedReader(s3.S3File(uri), BUFFER_BYTES) as file:
+        raw = s3.S3File(uri)
+        with io.BufferedReader(raw, BUFFER_BYTES) if read_ahead else raw as file:
             yield file  # pyright: ignore[reportReturnType]
     elif uri.startswith(http.HTTP):
         with http.open_input(uri) as file:
@@ -119,13 +129,14 @@ def _blocks(uri: str) -> Generator[bytes, None, None]:
             yield block
 
 
-def put(path: str, uri: str, condition: dict[str, str]) -> bool:
-    """Upload a file in one step. Returns False, changing nothing, if `condition` (IfNoneMatch or IfMatch) fails."""
+def put(path: str, uri: str, condition: dict[str, str]) -> str:
+    """Upload a file in one step. Returns its ETag, UNKNOWN if the backend has none; "", changing nothing, if
+    `condition` (IfNoneMatch or IfMatch) fails."""
     if uri.startswith(S3):
         return s3.upload(path, uri, condition)
     with filesystem(uri) as fs:
         try:
             fs.put_file(path, uri, mode="create" if condition else "overwrite")
         except FileExistsError:
-            return False
-        return True
+            return ""
+        return UNKNOWN

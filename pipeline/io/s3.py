@@ -126,8 +126,8 @@ class S3File(io.RawIOBase):
         return len(content)
 
 
-def upload(path: str, uri: str, condition: dict[str, str], *, in_parts: bool = False) -> bool:
-    """Upload a file in one step. Returns False, changing nothing, if `condition` (IfNoneMatch or IfMatch) fails.
+def upload(path: str, uri: str, condition: dict[str, str], *, in_parts: bool = False) -> str:
+    """Upload a file in one step. Returns its ETag; "", changing nothing, if `condition` (IfNoneMatch, IfMatch) fails.
 
     Large files go up in parts, small ones if `in_parts`.
     """
@@ -138,21 +138,19 @@ def upload(path: str, uri: str, condition: dict[str, str], *, in_parts: bool = F
             try:
                 if os.path.getsize(path) <= SINGLE_PUT_BYTES and not in_parts:
                     with open(path, "rb") as file:
-                        fs.call_s3("put_object", **_target(fs, uri), **condition, Body=file)
-                else:
-                    _upload_parts(fs, path, uri, condition)
-                return True
+                        return fs.call_s3("put_object", **_target(fs, uri), **condition, Body=file)["ETag"]
+                return _upload_parts(fs, path, uri, condition)
             except OSError as error:
                 code, _ = answer_of(error)
                 if condition and (isinstance(error, FileExistsError) or code in CHANGED_CODES):
-                    return False
+                    return ""
                 if code not in CONFLICT_CODES or tries == UPLOAD_TRIES:
                     raise
                 time.sleep(random.random() * 0.1 * 2**tries)
 
 
-def _upload_parts(fs: Any, path: str, uri: str, condition: dict[str, str]) -> None:
-    """Upload in parts. The last request makes the object visible; a failure removes the parts."""
+def _upload_parts(fs: Any, path: str, uri: str, condition: dict[str, str]) -> str:
+    """Upload in parts; returns the ETag. The last request makes the object visible; a failure removes the parts."""
     target = _target(fs, uri)
     target["UploadId"] = fs.call_s3("create_multipart_upload", **target)["UploadId"]
     try:
@@ -162,7 +160,7 @@ def _upload_parts(fs: Any, path: str, uri: str, condition: dict[str, str]) -> No
                 number = len(parts) + 1
                 part = fs.call_s3("upload_part", **target, PartNumber=number, Body=content)
                 parts.append({"PartNumber": number, "ETag": part["ETag"]})
-        fs.call_s3("complete_multipart_upload", **target, **condition, MultipartUpload={"Parts": parts})
+        return fs.call_s3("complete_multipart_upload", **target, **condition, MultipartUpload={"Parts": parts})["ETag"]
     except BaseException:
         with contextlib.suppress(Exception):  # the first error is the one to report
             fs.call_s3("abort_multipart_upload", **target)

@@ -181,9 +181,12 @@ def _read_bytes(uri: str, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def open_input(uri: str) -> Iterator[BinaryIO]:
-    """Open a file for reading, seekable. Of remote files, little more is fetched than is read."""
-    with remote.open_input(uri) if is_remote(uri) else local.open_regular(uri) as file:
+def open_input(uri: str, *, read_ahead: bool = True) -> Iterator[BinaryIO]:
+    """Open a file for reading, seekable. Of remote files, little more is fetched than is read.
+
+    Without `read_ahead`, each read of an object on S3 is one request for exactly these bytes.
+    """
+    with remote.open_input(uri, read_ahead=read_ahead) if is_remote(uri) else local.open_regular(uri) as file:
         yield file
 
 
@@ -244,16 +247,16 @@ def spool(uri: str) -> Iterator[str]:
             yield path
 
 
-def commit(path: str, uri: str, *, replace: bool = False) -> bool:
+def commit(path: str, uri: str, *, replace: bool = False) -> str:
     """Make the spooled file `path` the content of `uri` in one step; a part of it is never visible.
 
-    Without `replace` the first writer wins: returns False, changing nothing, if `uri` exists (If-None-Match on object
-    stores, a hard link locally).
+    Returns its `version`. Without `replace` the first writer wins: returns "", changing nothing, if `uri` exists
+    (If-None-Match on object stores, a hard link locally).
     """
     if is_remote(uri):
         return remote.put(path, uri, {} if replace else {"IfNoneMatch": "*"})
     with local.report_full_disk(uri, parent(uri)):
-        return local.link(path, uri, replace=replace)
+        return version(path) if local.link(path, uri, replace=replace) else ""
 
 
 def version(uri: str) -> str:
@@ -262,23 +265,30 @@ def version(uri: str) -> str:
         with filesystem(uri) as fs:
             return str(fs.info(uri)["ETag"])
     with open(uri, "rb") as file:  # on network file systems, os.stat may answer with what it knew before
-        stat = os.fstat(file.fileno())
-    return f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}"
+        return local.version(os.fstat(file.fileno()))
 
 
-def swap(path: str, uri: str, replaced: str) -> bool:
+def versions(folder: str) -> dict[str, str]:
+    """Return the `version` of each file directly in `folder` by name, from a listing, where the backend has them."""
+    if is_remote(folder):
+        return remote.versions(folder)
+    with os.scandir(folder) as found:
+        return {entry.name: local.version(entry.stat()) for entry in found if entry.is_file()}
+
+
+def swap(path: str, uri: str, replaced: str) -> str:
     """Make the spooled file `path` the content of `uri` in one step, if its version still is `replaced`.
 
-    Returns False, changing nothing, if another process replaced it (If-Match on S3, a lock locally).
+    Returns its new version; "", changing nothing, if another process replaced it (If-Match on S3, a lock locally).
     """
     if is_remote(uri):
         return remote.put(path, uri, {"IfMatch": replaced})
     with open(join(parent(uri), SWAP_LOCK), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return os.path.exists(uri) and version(uri) == replaced and commit(path, uri, replace=True)
+        return commit(path, uri, replace=True) if os.path.exists(uri) and version(uri) == replaced else ""
 
 
-def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> bool:
+def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> str:
     """Write a file in one step. Returns and replaces as `commit`."""
     with spool(uri) as path:
         Path(path).write_bytes(data)
@@ -286,14 +296,15 @@ def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> bool:
 
 
 @contextlib.contextmanager
-def open_parquet(uri: str) -> Iterator[PlainParquetFile]:
+def open_parquet(uri: str, *, in_one_request: bool = False) -> Iterator[PlainParquetFile]:
     """Open a Parquet file and read its footer; its types are plain. Raises InputError if it is not Parquet.
 
+    With `in_one_request`, neighbouring row groups that are read at once take one request, and are in memory at once.
     Raises OSError if it cannot be read.
     """
-    with open_input(uri) as handle:
+    with open_input(uri, read_ahead=not in_one_request) as handle:
         try:
-            file = PlainParquetFile(handle, page_checksum_verification=True)
+            file = PlainParquetFile(handle, page_checksum_verification=True, pre_buffer=in_one_request)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not is_damage(error):
                 raise
@@ -312,7 +323,7 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     return read_again(read)
 
 
-def write_table(uri: str, table: pa.Table, *, replace: bool = True, row_group_size: int = 100_000) -> bool:
+def write_table(uri: str, table: pa.Table, *, replace: bool = True, row_group_size: int = 100_000) -> str:
     """Write a table as one Parquet file in one step. Returns and replaces as `commit`."""
     with spool(uri) as path:
         pq.write_table(table, path, compression="zstd", row_group_size=row_group_size, write_page_checksum=True)
@@ -328,6 +339,12 @@ def remove(uri: str) -> None:
             return
         with filesystem(uri) as fs:
             fs.rm_file(uri)
+
+
+def remove_parts(folder: str) -> None:
+    """Remove the hidden files that killed writers left in `folder`; on object stores there are none."""
+    if not is_remote(folder) and os.path.isdir(folder):
+        local.remove_parts(folder)
 
 
 def remove_if_empty(folder: str) -> None:

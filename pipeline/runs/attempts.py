@@ -9,6 +9,7 @@ The ladder: the unit twice, then each of its pairs twice on its own, then an err
 Between the two, a process must survive a control: the model at work on an empty picture. Its marker lies with those of
 the unit, so whatever picks processes by their markers picks it too. Deaths during controls show that something else
 kills processes; each raises the number of deaths that a verdict needs, and doubles the pause before the next control.
+So each of them allows an attempt without control.
 
 If the driver or the node died too, the unit may be the cause or not. Such units come last, then alone, then pair by
 pair. A pair whose node died twice with it gets no error row: the command refuses it, and names the hosts.
@@ -33,7 +34,7 @@ from schemas.pair import PairKey
 GRACE_SECONDS = 30.0  # to mark a timeout, before the process is killed without a mark
 MAX_DEATHS = 2  # of a unit, and then of a pair
 STARTING = "_start"  # in place of a unit, in the marker of a process that loads its model
-CONTROL_SECONDS = 30.0  # that a control takes
+CONTROL_SECONDS = 60.0  # that a control takes
 NEXT_CONTROL_SECONDS = 10.0  # in a unit that has a pair with a verdict
 PAUSE_SECONDS = 4.0  # before the second control; doubled after each death in one
 MAX_CONTROL_DEATHS = 5  # at one unit on one host
@@ -212,7 +213,7 @@ class RetryStep:
     pair_by_pair: bool = False
     exclusive: bool = False
     failed_pairs: dict[PairKey, tuple[str, str]] = field(default_factory=dict)  # pair -> status, error
-    after_control: frozenset[PairKey] = frozenset()  # pairs that died once: a control comes before the next attempt
+    after_control: frozenset[PairKey] = frozenset()  # pairs whose next death is a verdict: a control comes before
     control_seconds: float = CONTROL_SECONDS
     pause_seconds: float = 0.0  # before the control
     refused: str | None = None  # why the unit cannot be tried again
@@ -238,7 +239,7 @@ def next_retry_step(history: History) -> RetryStep:
             where = f"node {marker.node}, host {marker.host}{cause}"
             error = f"its process died {counts[pair]} times on it alone ({where}); replace the video"
             failed[pair] = "crash", error
-        elif not marker.timed_out:
+        elif not marker.timed_out and counts[pair] + 1 >= MAX_DEATHS + controls:
             died.add(pair)
     return RetryStep(
         turn=turn,

@@ -38,6 +38,7 @@ class Audit:
     parts: list[int] = field(default_factory=list)  # of the plan
     generations: int = 0  # sum over units
     made_with: Counter[str] = field(default_factory=Counter)  # `Receipt.made_with` -> units
+    otherwise: Counter[str] = field(default_factory=Counter)  # `Receipt.otherwise` -> pairs
     counts: Counter[str] = field(default_factory=Counter)
     listed: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
@@ -67,6 +68,7 @@ class Audit:
             self.find("stale", f"unit {unit_id} is a copy of unit {receipt.unit_id}")
         self.generations += receipt.generation
         self.made_with[receipt.made_with or "unknown"] += 1
+        self.otherwise.update({options: len(pairs) for options, pairs in receipt.otherwise.items()})
         for kind, text in content.findings:
             self.find(kind, f"unit {unit_id}: {text}")
         for key in planned & content.statuses.keys():

@@ -52,6 +52,8 @@ class Receipt:
     made_with: str = ""  # versions and device that may change pixels; empty in older units
     sealed: bool = False  # True: the file has a checksum, see `pipeline.io.checksum`
     left_out: list[list] = field(default_factory=list)  # of its videos: reason, count and place
+    otherwise: dict[str, list[list[str]]] = field(default_factory=dict)  # other options than the run's -> their pairs
+    version: str = ""  # of the object, as of `storage.version`; unknown in its own footer
 
     def note_left_out(self, found: Iterable[tuple[str, int, str]]) -> None:
         """Note what was left out of a video: reason, count and place. The same again is noted once."""
@@ -114,8 +116,9 @@ class UnitWriter:
     manager: leaving it without `commit` leaves no file behind.
     """
 
-    def __init__(self, uri: str, receipt: Receipt, replaced: ReplacedObject | None = None):
-        self.uri, self.receipt, self.replaced = uri, receipt, replaced
+    def __init__(self, uri: str, receipt: Receipt, replaced: ReplacedObject | None = None, otherwise: str = ""):
+        """`otherwise`: the options of the new masks where they differ from those of the run."""
+        self.uri, self.receipt, self.replaced, self.otherwise = uri, receipt, replaced, otherwise
         self._pairs: set[PairKey] = set()
         self._is_late = False  # True: another process has replaced the object meanwhile
         self._began = time.monotonic()
@@ -140,10 +143,13 @@ class UnitWriter:
                 for number in range(file.num_row_groups):  # each holds rows of one pair
                     rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
                     if pair_key(rows) not in replaced.retried_pairs:
-                        self.write(rows)
+                        self._write(rows)
         except ReplacedError:
             self._is_late = True
         self.receipt.kept_pairs, self.receipt.kept_frames = self.receipt.pairs, self.receipt.frames
+        for options, pairs in replaced.receipt.otherwise.items():
+            if kept := [pair for pair in pairs if PairKey(*pair) not in replaced.retried_pairs]:
+                self.receipt.otherwise[options] = kept
 
     def __exit__(self, *exc: object) -> None:
         with contextlib.suppress(OSError):  # such as a full disk; this content is not needed any more
@@ -152,6 +158,11 @@ class UnitWriter:
 
     def write(self, rows: pa.Table) -> None:
         """Append rows (PREDICTIONS) of one pair: masks, in one or several calls, or its one error row."""
+        if self.otherwise and pair_key(rows) not in self._pairs and rows["status"][0].as_py() == "ok":
+            self.receipt.otherwise.setdefault(self.otherwise, []).append(list(pair_key(rows)))
+        self._write(rows)
+
+    def _write(self, rows: pa.Table) -> None:
         status, key = rows["status"][0].as_py(), pair_key(rows)
         if key not in self._pairs:
             self._pairs.add(key)
@@ -174,10 +185,11 @@ class UnitWriter:
         self._writer.close()
         checksum.seal(self._path)
         if self.replaced:
-            visible = not self._is_late and storage.swap(self._path, self.uri, self.replaced.version)
+            visible = "" if self._is_late else storage.swap(self._path, self.uri, self.replaced.version)
         else:
             visible = storage.commit(self._path, self.uri)
         if visible:
+            self.receipt.version = visible
             return self.receipt
         theirs = read_receipt(self.uri)
         if replace(theirs, fresh=True) == self.receipt:  # ours: the answer to its first upload was lost
@@ -206,13 +218,24 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
     text = (file.metadata.metadata or {}).get(RECEIPT_KEY)
     if text is None:
         raise InfrastructureError(f"{uri} has no receipt in its footer: it was not written by 'rvos segment'")
-    known = {each.name for each in fields(Receipt)}
     try:
-        values = parse_object(text)
-        values = {name: values[name] for name in known & values.keys()}  # newer versions have more
-        return replace(Receipt(**values), fresh=False)
+        return parse_receipt(text)
     except (ValueError, TypeError, AttributeError) as error:
         raise InfrastructureError(f"{uri}: its receipt is damaged ({error}); run 'rvos audit'") from None
+
+
+def parse_receipt(text: str | bytes) -> Receipt:
+    """Return the receipt that `Receipt.to_json` wrote, with `fresh` False.
+
+    Raises ValueError, TypeError or AttributeError.
+    """
+    known = {each.name for each in fields(Receipt)}
+    values = parse_object(text)
+    values = {name: values[name] for name in known & values.keys()}  # newer versions have more
+    receipt = replace(Receipt(**values), fresh=False, version="")
+    if not all(isinstance(pairs, list) for pairs in receipt.otherwise.values()):
+        raise TypeError("otherwise")
+    return receipt
 
 
 def mixed_text(made_with: Mapping[str, int]) -> str:

@@ -6,6 +6,7 @@ OUT/part-00000-<content>.parquet ...  PREDICTIONS sorted by video and expression
 OUT/_compact.json            the run and the sizes of the files; created last: the data set is complete once it exists
 """
 
+import contextlib
 import hashlib
 import heapq
 import io
@@ -25,6 +26,7 @@ from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import pair_key
 from pipeline.runs.plan import run_starts
+from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, StorageError
@@ -38,7 +40,7 @@ STARTED = "_compact_started.json"
 OWN_PART = re.compile(r"part-\d{5}-[0-9a-f]{12}\.parquet")
 FILE_BYTES = 128 * 2**20
 GROUP_BYTES = 16 * 2**20  # of a row group, before compression
-READERS = 2  # threads that read units ahead, two units each, in compressed form
+READERS = 4  # threads that read units ahead, two units each, in compressed form
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def run_content(run: Run) -> str:
             f"{run.folder} is not finished: {missing} of {len(units)} units are missing; segment them first"
         )
     digest = hashlib.sha256()
-    for receipt in run.receipts(units):
+    for receipt in receipts_of(run, units):
         digest.update(f"{receipt.unit_id} {receipt.generation}\n".encode())
     return digest.hexdigest()
 
@@ -173,14 +175,28 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
     while firsts or opened:
         while firsts and (not opened or firsts[0][0] <= opened[0][0]):
             unit_id = firsts.popleft()[1]
-            file = pq.ParquetFile(io.BytesIO(next(contents)))
-            pairs = deque(sorted(_row_groups(file, run.masks_uri(unit_id)).items()))
+            content = next(contents)
+            with _damage_named(run.masks_uri(unit_id)):
+                file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+                pairs = deque(sorted(_row_groups(file, run.masks_uri(unit_id)).items()))
             heapq.heappush(opened, (pairs[0][0], unit_id, file, pairs))
         _, unit_id, file, pairs = heapq.heappop(opened)
         for number in pairs.popleft()[1]:
-            yield add_missing_columns(file.read_row_group(number), PREDICTIONS)
+            with _damage_named(run.masks_uri(unit_id)):
+                rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
+            yield rows
         if pairs:
             heapq.heappush(opened, (pairs[0][0], unit_id, file, pairs))
+
+
+@contextlib.contextmanager
+def _damage_named(uri: str) -> Iterator[None]:
+    """Raise InputError with the way out if the content of a unit cannot be read."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        text = str(error).partition("\n")[0]
+        raise InputError(f"{uri} is damaged ({text}); repeat 'rvos segment' with --repair, which replaces it") from None
 
 
 def compacted_rows(out: str, parts: Sequence[CompactedFile]) -> Iterator[pa.Table]:

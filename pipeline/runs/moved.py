@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.io import storage
+from pipeline.runs.plan import without_query
 
 MOVED = "moved.parquet"
 COLUMNS = ["video_id", "video_uri"]
@@ -44,6 +45,20 @@ def with_present_uris(planned: pa.Table, run_folder: str) -> pa.Table:
     """Return rows of the plan with the present URIs of their videos."""
     moved = moved_videos(run_folder)
     return _replaced(planned, moved) if moved else planned
+
+
+def with_corrected_uris(manifest: pa.Table, run_folder: str, planned: pa.Table, corrected: set[str]) -> pa.Table:
+    """Return `manifest` with the URIs of `planned` for the videos `corrected`, and for those that moved before."""
+    manifest = with_planned_uris(manifest, run_folder, planned)
+    uris = _uris(planned)
+    return _replaced(manifest, {video: uris[video] for video in corrected}) if corrected else manifest
+
+
+def with_other_uris(manifest: pa.Table, planned: pa.Table) -> set[str]:
+    """Return the videos that have another URI in `manifest` than in `planned`, apart from its query."""
+    both = planned.join(manifest.select(COLUMNS).group_by(COLUMNS).aggregate([]), "video_id", right_suffix="_now")
+    differ = pc.not_equal(without_query(both["video_uri"]), without_query(both["video_uri_now"]))
+    return set(both.filter(differ)["video_id"].to_pylist())
 
 
 def with_planned_uris(manifest: pa.Table, run_folder: str, planned: pa.Table) -> pa.Table:

@@ -2,8 +2,9 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import output_folder, storage
 from pipeline.io.guarantees import missing_guarantees
-from pipeline.io.parallel import bounded_map
 from pipeline.runs import moved, plan
-from pipeline.runs.commit import Receipt, read_receipt
 from pipeline.runs.run_document import document_problem
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse_object
@@ -23,7 +22,6 @@ from schemas.shown import shown_json
 UNIT_ID = re.compile(r"[0-9a-f]{20}")  # part of file names
 RUN_JSON = "run.json"
 PLAN_ROW_GROUP = 4096  # rows; a worker reads only the row groups of its unit
-RECEIPT_READERS = 32  # footers read in parallel, which is mostly waiting for storage
 MANIFEST_DIGEST_KEY = b"refervos.origin"
 
 
@@ -45,6 +43,7 @@ class Unit:
     pair_frames: int
     generation: int = 0
     repair: bool = False  # True: replaces an object that cannot be read
+    decides: bool = False  # the first unit of the plan, which decides if a fast mode is good enough
     turn: int = 0  # of `pipeline.runs.attempts.RetryStep`
 
 
@@ -55,6 +54,7 @@ class Run:
     folder: str
     fingerprint: str
     run_id: str = ""  # a folder that is removed and begun again has another one
+    otherwise: str = ""  # options of a retry that differ from those of the run
 
     @classmethod
     def start(
@@ -104,6 +104,19 @@ class Run:
         """Raise InputError if the folder holds another run by now."""
         if read_run_json(self.folder).get("run_id", "") != self.run_id:
             raise InputError(f"{self.folder} was removed and begun again by another command; this one stops")
+
+    def note_options(self, options: str) -> None:
+        """Record in run.json that pairs are retried with these options, which differ from those of the run."""
+        uri = storage.join(self.folder, RUN_JSON)
+        while True:
+            version, document = storage.version(uri), read_run_json(self.folder)
+            noted = document.setdefault("retried_with", [])
+            if options in noted:
+                return
+            noted.append(options)
+            with storage.spool(uri) as path:
+                Path(path).write_text(shown_json(document, sort_keys=True) + "\n")
+                storage.swap(path, uri, version)
 
     def extend_plan(
         self,
@@ -181,13 +194,6 @@ class Run:
         names = storage.names(storage.join(self.folder, "masks"), missing_ok=True)
         return {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
 
-    def rows(self, unit: Unit) -> pa.Table:
-        """Read the plan rows of one unit; only the row groups that hold them are fetched."""
-        with storage.open_parquet(self.part_uri(unit.part)) as file:
-            first, last = unit.start // PLAN_ROW_GROUP, (unit.stop - 1) // PLAN_ROW_GROUP
-            table = file.read_row_groups(list(range(first, last + 1)))
-        return table.slice(unit.start - first * PLAN_ROW_GROUP, unit.stop - unit.start)
-
     def manifest(self) -> pa.Table:
         """Read all planned rows, with the columns of the manifest."""
         tables = [self.read_part(part) for part in self.parts()]
@@ -214,10 +220,6 @@ class Run:
 
     def masks_uri(self, unit_id: str) -> str:
         return storage.join(self.folder, "masks", f"{unit_id}.parquet")
-
-    def receipts(self, unit_ids: Iterable[str]) -> Iterator[Receipt]:
-        """Yield the receipts of committed units in the order of `unit_ids`."""
-        return bounded_map(lambda unit_id: read_receipt(self.masks_uri(unit_id)), unit_ids, RECEIPT_READERS)
 
     def planned_limit(self) -> str | None:
         """Return --limit of the latest plan part, None without."""

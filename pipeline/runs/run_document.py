@@ -12,6 +12,8 @@ def document_problem(document: dict) -> str | None:
         step = document.get(name, {}).get("frame_step", 1)
         if type(step) is not int or step < 1:
             return f"frame_step of {name}"
+    if not isinstance(document.get("retried_with", []), list):
+        return "retried_with"
     missing = document.get("storage", {}).get("missing") or []
     if not isinstance(missing, list) or not all(isinstance(text, str) for text in missing):
         return "storage"

@@ -22,12 +22,14 @@ from pipeline.io.checkpoint import checkpoint_folder
 from pipeline.runs.attempts import MAX_CONTROL_DEATHS, STARTING, AttemptTracker, Marker, RetryStep, next_retry_step
 from pipeline.runs.commit import Receipt, ReplacedObject, damage_of, read_receipt
 from pipeline.runs.moved import moved_videos
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.refined import RefinedRun
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.sources import read_sources
+from pipeline.segment.write_stage import is_short_of_memory
 from schemas import access
 from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError
 from schemas.pair import PairKey
@@ -109,6 +111,7 @@ class UnitAnswer:
     frames: int = 0  # with masks that this process made
     reason: str = ""  # why the unit is refused, or the node cannot work; "": the unit waits for a later turn
     failed: bool = False  # the node cannot work
+    short: bool = False  # the node has not enough memory for a pair of the unit
     blind: bool = False  # the node finds none of the unit's videos, and has not read any
     exit_code: int = 0  # of the error
 
@@ -122,7 +125,7 @@ class UnitSegmenter:
 
     def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, invocation: Invocation):
         access.allow(*invocation.allowed)
-        self.run = run
+        self.run, self.plan = run, PlanReader(run)
         self.retry_statuses = invocation.retry_statuses
         self.node = node = ray.get_runtime_context().get_node_id()
         self.has_read, self.error = False, None  # error: why this process cannot work
@@ -190,7 +193,7 @@ class UnitSegmenter:
             step = self._next_step(unit.unit_id)
             if step.turn > unit.turn or step.refused:
                 return self._answer(unit, reason=step.refused or "")
-            rows = self.run.rows(unit).to_pylist()
+            rows = self.plan.rows(unit).to_pylist()
             rows = [row | {"video_uri": self.moved.get(row["video_id"], row["video_uri"])} for row in rows]
             if unit.turn == 0 and self._is_blind(rows):
                 return self._answer(unit, reason=f"{shown(rows[0]['video_uri'])} does not exist there", blind=True)
@@ -206,18 +209,23 @@ class UnitSegmenter:
                 rows=rows,
                 run_id=self.run.run_id,
                 made_with=self.made_with,
+                otherwise=self.run.otherwise,
+                decides=unit.decides,
                 confirm=self.run.require_same,
                 step=step,
                 replaced=replaced,
                 since=since,
                 sources=sources,
                 refused=refused,
+                may_wait=unit.turn == 0 and _has_other_nodes(),
             )
             promised: Future[Receipt] = Future()
             with self.queueing:
                 self.receipts.put(promised)
                 self.jobs.put(job)
             receipt = promised.result()
+            if is_short_of_memory(job, receipt):
+                return self._answer(unit, reason=f"its memory is full: {receipt.errors[0]}", short=True)
             # Another command may have replaced the object first, to retry pairs that failed with other statuses.
             crossed = replaced and not receipt.fresh and not receipt.failed.keys().isdisjoint(self.retry_statuses)
             replaced = ReplacedObject.read(uri, self.retry_statuses) if crossed else None
@@ -234,7 +242,7 @@ class UnitSegmenter:
         uris = {row["video_uri"] for row in rows}
         if self.has_read or any(not storage.is_local(uri) or storage.exists(uri) for uri in uris):
             return False
-        return sum(node["Alive"] for node in ray.nodes()) > 1
+        return _has_other_nodes()
 
     def _next_step(self, unit_id: str) -> RetryStep:
         """Raise InfrastructureError if processes on this host die whatever they do."""
@@ -272,6 +280,10 @@ class UnitSegmenter:
         except BaseException as error:
             while True:
                 self.receipts.get().set_exception(error)
+
+
+def _has_other_nodes() -> bool:
+    return sum(node["Alive"] for node in ray.nodes()) > 1
 
 
 def _count_here(deaths: list[Marker]) -> int:

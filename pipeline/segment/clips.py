@@ -166,7 +166,7 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, read: Callable[...
             raise MediaError(
                 "bad_row",
                 f"the video has more than {options.max_whole_frames} frames, the most that '--window whole' takes at "
-                "once; in a new run, raise --max-whole-frames if memory allows, or use --window 36",
+                "once; use --retry-errors with a higher --max-whole-frames if memory allows, or with --window 36",
             )
         if options.window and len(new.frames) == options.window - (options.overlap if last else 0):
             window = _join(last, new, options.window)
@@ -181,7 +181,7 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, read: Callable[...
             new.frames.append(prepare(frame.image))
         except ValueError as error:
             raise MediaError(
-                "bad_row", f"{error}; change --short-side or --max-size in a new run", frame.name
+                "bad_row", f"{error}; use --retry-errors with another --short-side or --max-size", frame.name
             ) from None
     if new.frames:
         window = _join(last, new, options.window)

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
-from model.segmenter import Overlap, Segmentation, Segmenter
+from model.segmenter import Overlap, Segmentation, Segmenter, SegmenterStats
 from pipeline.io.manifest import length_problem
 from pipeline.runs.attempts import Attempt
 from pipeline.segment.channel import Put
@@ -39,7 +39,8 @@ from schemas.errors import InputError
 from schemas.pair import PairKey
 
 CONTROL_FRAME = np.zeros((64, 64, 3), np.uint8)
-NOT_FINITE = "the model's output is not finite; check the checkpoint, or use another --window in a new run"
+BROKEN_PARITY = 0.2  # share of mask pixels that differ from float32
+NOT_FINITE = "the model's output is not finite; check the checkpoint, or use --retry-errors with another --window"
 
 
 class ModelStage:
@@ -49,7 +50,7 @@ class ModelStage:
         self.segmenter = segmenter
         self.put = put
         self.timings = UnitTimings()
-        self.unit_id = ""
+        self.unit_id, self.decides = "", True
         self.sources: Mapping[PairKey, SourcePair] = {}  # of the unit
         self.pairs: list[PairState] = []  # of the current clip
         self.attempt: Attempt | None = None
@@ -65,6 +66,7 @@ class ModelStage:
                 came = time.perf_counter()
                 if isinstance(event, UnitStart):
                     self.unit_id, free = event.job.unit_id, max(free, event.job.since)
+                    self.decides = event.job.decides
                 self.timings.waiting += max(0.0, came - free)
                 if isinstance(event, Control | AttemptStart):
                     self.attempt = event.attempt
@@ -116,9 +118,22 @@ class ModelStage:
                 self.attempt = None
                 self._hand_on(event)
             case UnitEnd():
-                done = UnitDone(self.timings, self.segmenter.stats())
+                done = UnitDone(self.timings, self._stats())
                 self.timings = UnitTimings()
                 self._hand_on(done)
+
+    def _stats(self) -> SegmenterStats:
+        """Return the counters of a unit. Raises FastModeError if a fast mode fails.
+
+        If masks differ too much, one and the same unit decides in every process, whoever segments it. The first units
+        of other processes only show broken devices, whose masks differ far more.
+        """
+        try:
+            return self.segmenter.stats()
+        except FastModeError as error:
+            if self.decides or error.parity is None or error.parity > BROKEN_PARITY:
+                raise
+            return SegmenterStats(parity=error.parity)
 
     def _hand_on(self, event: ModelEvent, size: int = 0) -> None:
         started = time.perf_counter()
@@ -189,8 +204,8 @@ class ModelStage:
                 "oom",
                 (
                     f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); "
-                    "raise --gpus-per-actor (on CPUs: lower --actors), or use a smaller --window or --short-side in a "
-                    "new run"
+                    "use --retry-errors with a higher --gpus-per-actor (on CPUs: fewer --actors), or with a smaller "
+                    "--window or --short-side"
                 ),
             )
 

@@ -28,12 +28,16 @@ class Hosts:
     needs_gpu: bool
     bad: dict[str, UnitAnswer] = field(default_factory=dict)  # node -> why it cannot work
     _suspects: dict[str, UnitAnswer] = field(default_factory=dict)  # nodes that found no video of a unit
+    _short: set[str] = field(default_factory=set)  # nodes whose memory was too small for a pair
+    _avoided: set[str] = field(default_factory=set)  # from the next turn on
     _readers: set[str] = field(default_factory=set)  # nodes that have segmented something
 
     def note(self, answer: UnitAnswer) -> None:
         """Learn from an answer. Raises InfrastructureError or InputError if no node is left that can work."""
         if answer.receipt and answer.frames:
             self._readers.add(answer.node)
+        if answer.short:
+            self._short.add(answer.node)
         if answer.blind:
             self._suspects.setdefault(answer.node, answer)
         if answer.failed and answer.node not in self.bad:
@@ -44,14 +48,17 @@ class Hosts:
                 raise (InputError if answer.exit_code == InputError.exit_code else InfrastructureError)(answer.reason)
 
     def end_turn(self) -> None:
-        """Leave out the nodes that found no video, if others did."""
+        """Leave out the nodes that found no video, if others did, and those short of memory, if others are not."""
         if self._readers:
             self.bad |= {node: found for node, found in self._suspects.items() if node not in self._readers}
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        self._avoided = self._short if (self._readers & alive) - self._short - self.bad.keys() else set()
 
     @property
     def label_selector(self) -> dict[str, str] | None:
         """Ray's condition for the nodes of actors."""
-        return {"ray.io/node-id": f"!in({','.join(self.bad)})"} if self.bad else None
+        without = sorted(self.bad.keys() | self._avoided)
+        return {"ray.io/node-id": f"!in({','.join(without)})"} if without else None
 
 
 def segment_units(
@@ -83,7 +90,7 @@ def segment_units(
                 yield Receipt(**json.loads(answer.receipt))
             elif answer.failed:
                 elsewhere.append(by_id[answer.unit_id])
-            elif answer.reason and not answer.blind:
+            elif answer.reason and not (answer.blind or answer.short):
                 refused[answer.unit_id] = answer.reason
             else:
                 postponed.append(by_id[answer.unit_id])

@@ -10,7 +10,16 @@ from model.segmenter import Segmentation
 from pipeline.runs.attempts import AttemptTracker
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.segment.clips import Window
-from pipeline.segment.events import Answer, AttemptEnd, ClipDone, ModelEvent, UnitDone, UnitStart, share_failures
+from pipeline.segment.events import (
+    Answer,
+    AttemptEnd,
+    ClipDone,
+    ModelEvent,
+    UnitDone,
+    UnitJob,
+    UnitStart,
+    share_failures,
+)
 from pipeline.segment.spool import FrameSpool
 from schemas import rle
 from schemas.masks import PREDICTIONS
@@ -19,10 +28,13 @@ from schemas.shown import without_secrets
 
 
 def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
-    """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI."""
+    """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI.
+
+    A unit that `is_short_of_memory` is not committed.
+    """
     job = start.job
     receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id, made_with=job.made_with)
-    with UnitWriter(job.uri, receipt, job.replaced) as writer:
+    with UnitWriter(job.uri, receipt, job.replaced, job.otherwise) as writer:
         for row, status, error in start.failed:
             writer.write(error_row(row, status, error))
         for event in events:
@@ -35,11 +47,18 @@ def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], trac
                     receipt.seconds |= asdict(timings)
                     receipt.parity, receipt.halvings = stats.parity, stats.halvings
                     break
+        if is_short_of_memory(job, receipt):
+            return receipt
         started = time.perf_counter()
         job.confirm()
         written = writer.commit()
         written.seconds["write"] += time.perf_counter() - started
         return written
+
+
+def is_short_of_memory(job: UnitJob, receipt: Receipt) -> bool:
+    """Return True for a unit that is not committed, since it should be tried where more memory is free."""
+    return job.may_wait and receipt.fresh and "oom" in receipt.failed
 
 
 def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], writer: UnitWriter) -> None:

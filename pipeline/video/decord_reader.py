@@ -30,7 +30,7 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
             self._reader = decord.VideoReader(path, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:
             self._video.__exit__()
-            raise MediaError("corrupt", f"decord cannot open {uri}; use --decoder pyav in a new run") from error
+            raise MediaError("corrupt", f"decord cannot open {uri}; use --retry-errors --decoder pyav") from error
 
     def __exit__(self, *_: object) -> None:
         del self._reader
@@ -52,11 +52,13 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
             image = self._reader.next().asnumpy()
         except (StopIteration, RuntimeError, decord.DECORDError) as error:
             way_out = (
-                "replace the file, or use the frames that PyAV decodes with --decoder pyav --allow-short in a new run"
+                "replace the file, or use the frames that PyAV decodes with --retry-errors --decoder pyav --allow-short"
             )
             raise MediaError("short_read", f"{self._uri}: decord failed to decode this file; {way_out}") from error
         if image.shape[2] != 3:  # rows of less than some 80 pixels are padded
-            reason = f"{self._uri}: decord misreads frames only {image.shape[1]} wide; use --decoder pyav in a new run"
+            reason = (
+                f"{self._uri}: decord misreads frames only {image.shape[1]} wide; use --retry-errors --decoder pyav"
+            )
             raise MediaError("corrupt", reason)
         return image
 
@@ -64,7 +66,7 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
         """Raise MediaError if decord repeated a picture that PyAV does not repeat, as it does for missing frames."""
         if not np.array_equal(rgb(previous), rgb(frame)):
             raise MediaError(
-                "corrupt", f"{self._uri}: decord repeats a frame in place of another; use --decoder pyav in a new run"
+                "corrupt", f"{self._uri}: decord repeats a frame in place of another; use --retry-errors --decoder pyav"
             )
 
 

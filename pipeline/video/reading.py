@@ -136,7 +136,7 @@ def _media_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        reason = f"{shown(uri)} does not exist; copy the file there, or correct video_uri in a new run"
+        reason = f"{shown(uri)} does not exist; copy the file there, or correct video_uri, and use --retry-errors"
         raise MediaError("missing", f"{reason}{_other_form(uri)}") from None
     except MemoryError:
         raise StorageError(

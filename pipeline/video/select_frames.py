@@ -62,7 +62,7 @@ def read(
             raise MediaError("corrupt", f"{uri}: no frame can be decoded{cause}; replace the file")
         count = f"decoded {decoded} of {video.num_frames} frames" if video.num_frames else f"decoded {decoded} frames"
         wanted = f", but frame {last} is requested" if last is not None and not (damage and video.num_frames) else ""
-        way_out = "replace the file, or use the decoded frames with --allow-short in a new run"
+        way_out = "replace the file, or take the decoded frames with --retry-errors --allow-short"
         raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {way_out}")
     if not complete and left_out is not None:
         left_out.append(LeftOut(CUT_OFF, 1, uri))

@@ -16,6 +16,7 @@ from pipeline.io import checksum, storage
 from pipeline.runs.audit import Audit, _planned_units
 from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
 from pipeline.runs.unit_content import UnitContent
 from schemas.errors import InputError
@@ -35,7 +36,7 @@ def complete_run(folder: str) -> Run:
     run = Run.start(folder, "f", {}, {})
     run.extend_plan(manifest(PAIRS), "m", PlanOptions(unit_frames=10))
     for unit in run.units():
-        pairs = run.rows(unit).to_pylist()
+        pairs = PlanReader(run).rows(unit).to_pylist()
         tables = [error_of("b", "0")] if pairs[0]["video_id"] == "b" else []
         write(run, unit.unit_id, tables or [rows_of(pair["video_id"], pair["expression_id"]) for pair in pairs])
     return run
@@ -202,6 +203,23 @@ def test_short_videos_may_lack_listed_frames_if_the_run_allows_it(tmp_path):
     assert audited(run) == {}
 
 
+def test_a_pair_may_lack_frames_if_its_retry_allowed_it(tmp_path):
+    run = Run.start(str(tmp_path / "run"), "f", {}, {})
+    row = {"video_id": "v", "video_uri": "/v", "expression": "x", "frame_indices": [0, 9]}
+    run.extend_plan(pa.Table.from_pylist([row | {"expression_id": e} for e in "01"]), "m", PlanOptions())
+    (unit,) = run.units()
+    with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f"), otherwise="allow_short=True") as writer:
+        writer.write(rows_of("v", "0", 1))
+        writer.write(error_of("v", "1"))
+        writer.commit()
+    assert audited(run) == {}
+    result = audit.run(audit.AuditConfig(run=run.folder))
+    assert "pairs made with other options than the run: 1 with allow_short=True" in result.text()
+    assert result.to_json()["otherwise"] == {"allow_short=True": 1}
+    write(run, unit.unit_id, [rows_of("v", "0", 1), error_of("v", "1")])
+    assert audited(run) == {"incomplete": 1}
+
+
 @pytest.mark.parametrize(
     ("column", "values"),
     [
@@ -320,7 +338,7 @@ def test_units_of_other_versions_are_noted(run):
     first = run.units()[0].unit_id
     storage.remove(run.masks_uri(first))
     with UnitWriter(run.masks_uri(first), Receipt(first, "f", made_with="torch 1, CPU")) as writer:
-        for row in run.rows(run.units()[0]).to_pylist():
+        for row in PlanReader(run).rows(run.units()[0]).to_pylist():
             writer.write(rows_of(row["video_id"], row["expression_id"], 10))
         writer.commit()
     result = audit.run(audit.AuditConfig(run=run.folder))

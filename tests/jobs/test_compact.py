@@ -14,6 +14,7 @@ from pipeline.io import storage
 from pipeline.runs import compact as compacting
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
 from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
@@ -36,7 +37,7 @@ def run(place) -> Run:
     for pairs in (PAIRS[::2], PAIRS):
         run.extend_plan(manifest(pairs), "m", PlanOptions(unit_frames=60))
     for unit in run.units():
-        pairs = [(row["video_id"], row["expression_id"]) for row in run.rows(unit).to_pylist()]
+        pairs = [(row["video_id"], row["expression_id"]) for row in PlanReader(run).rows(unit).to_pylist()]
         tables = [error_of(v, e) if v == "v05" else rows_of(v, e, int(e) + 1) for v, e in reversed(pairs)]
         write(run, unit.unit_id, tables)
     return run
@@ -122,7 +123,7 @@ def test_a_retry_between_two_compactions_leaves_one_whole_data_set(run, place, m
         unit = run.units()[0]
         storage.remove(run.masks_uri(unit.unit_id))
         with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", generation=1)) as writer:
-            for pair in PairKey.of_all(run.rows(unit)):
+            for pair in PairKey.of_all(PlanReader(run).rows(unit)):
                 writer.write(rows_of(*pair))
             writer.commit()
         results.append(made(run, out))
@@ -202,3 +203,15 @@ def test_the_command_line(run, place):
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(main, ["compact", storage.join(place, "none"), "--out", out])
     assert (result.exit_code, "is not a run" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_damaged_units_are_named_and_not_copied(run, place, damage):
+    uri, out = run.masks_uri(run.units()[0].unit_id), storage.join(place, "out")
+    content = bytearray(storage.read_bytes(uri))
+    if damage == "flipped":
+        content[40] ^= 4
+    storage.write_bytes(uri, bytes(content[: {"cut": -20, "flipped": None, "empty": 0}[damage]]))
+    with pytest.raises(InputError, match="--repair"):
+        made(run, out)
+    assert not storage.exists(storage.join(out, "_compact.json"))

@@ -14,6 +14,7 @@ from jobs.config.refine import RefineConfig
 from model.bundled import FOLDER
 from pipeline.io import storage
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -140,7 +141,7 @@ def test_the_plan_of_another_source_is_refused(done, labelled_run, sam2, tmp_pat
     other = Run.start(str(tmp_path / "other"), "f", {}, {})
     other.extend_plan(labelled_run.manifest(), "m", PlanOptions(unit_frames=1))
     for unit in other.units():
-        rows = other.rows(unit).to_pylist()
+        rows = PlanReader(other).rows(unit).to_pylist()
         write(other, unit.unit_id, [error_of(row["video_id"], row["expression_id"]) for row in rows])
     with pytest.raises(InputError, match="part 0 of their plans differs"):
         run(other, folder, sam2)

@@ -18,6 +18,7 @@ from model.bundled import BUNDLED, FOLDER
 from model.families import check_checkpoint, load_segmenter
 from model.segmenter import Overlap
 from pipeline.io import storage
+from pipeline.runs.receipts import ReceiptNotes
 from pipeline.runs.run import Run
 from pipeline.segment.totals import RunTotals
 from pipeline.video import Selection, read_frames
@@ -212,7 +213,7 @@ def test_the_error_of_a_worker_keeps_its_kind():
         yield
 
     with pytest.raises(StorageError, match="^s3://b: no answer$"):
-        segment._follow(receipts(), [], RunTotals(), lambda _: None)
+        segment._follow(receipts(), [], RunTotals(), ReceiptNotes(Run("", ""), ""), lambda _: None)
 
 
 def test_an_actor_that_cannot_start_gives_one_line(shapes, checkpoint, tmp_path, monkeypatch):

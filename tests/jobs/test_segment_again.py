@@ -9,7 +9,8 @@ import pytest
 
 from jobs import audit, segment
 from pipeline.io import storage
-from pipeline.runs.run import Run
+from pipeline.runs.receipts import receipts_of
+from pipeline.runs.run import Run, read_run_json
 from schemas.errors import InputError
 from tests.segmented import masks, run
 
@@ -96,7 +97,7 @@ def test_failed_pairs_are_done_again_when_asked(shapes, checkpoint, tmp_path, pl
     assert after.filter(pa.compute.equal(after["status"], "ok")).num_rows == 24
     result = run(manifest, folder, checkpoint, retry_errors="all")
     assert (result.failed, result.frames) == ({"bad_row": 1}, 0)
-    (receipt,) = Run.open(folder).receipts(Run.open(folder).committed())
+    (receipt,) = receipts_of(Run.open(folder), Run.open(folder).committed())
     assert receipt.generation == 2
 
 
@@ -122,3 +123,87 @@ def test_an_unchanged_manifest_is_not_compared_again(shapes, checkpoint, tmp_pat
     run(shapes[0], tmp_path / "run", checkpoint)
     monkeypatch.setattr(segment, "read_manifest", None)
     assert run(shapes[0], tmp_path / "run", checkpoint).there_before == 9
+
+
+def test_failed_pairs_are_done_again_with_other_options(shapes, checkpoint, tmp_path, place):
+    """What an error row advises is done, for the failed pairs alone, and is recorded."""
+    video = storage.absolute(pq.read_table(shapes[0])["video_uri"][0].as_py(), storage.parent(shapes[0]))
+    pair = {"video_id": "v", "video_uri": video, "expression": "the circle"}
+    rows = [
+        pair | {"expression_id": "0", "frame_indices": [0, 1]},
+        pair | {"expression_id": "1", "frame_indices": None},
+        pair | {"expression_id": "2", "frame_indices": [0], "expression": ""},
+    ]
+    manifest, folder, whole = tmp_path / "m.parquet", storage.join(place, "run"), {"window": "whole"}
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    whole |= {"max_whole_frames": 5}
+    first = run(manifest, folder, checkpoint, **whole)
+    assert first.failed == {"bad_row": 2}
+    assert any("use --retry-errors with a higher --max-whole-frames" in error for error in first.errors)
+    before = masks(folder)
+    with pytest.raises(InputError, match="threshold: 0.5, now 0.4"):
+        run(manifest, folder, checkpoint, retry_errors="all", threshold=0.4)
+    with pytest.raises(InputError, match="window: 'whole', now '5'"):
+        run(manifest, folder, checkpoint)
+    result = run(manifest, folder, checkpoint, retry_errors="bad_row", window="4", decoder="decord")
+    assert (result.failed, result.frames) == ({"bad_row": 1}, 12)
+    for again in ({}, {"retry_errors": "bad_row"}):  # what was made otherwise is kept as such
+        assert run(manifest, folder, checkpoint, **whole, **again).failed == {"bad_row": 1}
+        (receipt,) = receipts_of(Run.open(folder), Run.open(folder).committed())
+        assert receipt.otherwise == {"decoder=decord, window=4": [["v", "1"]]}
+        assert receipt.fingerprint == Run.open(folder).fingerprint
+    found = audit.run(audit.AuditConfig(run=folder))
+    assert found.exit_code == 0, found.text()
+    assert "pairs made with other options than the run: 1 with decoder=decord, window=4" in found.text()
+    assert read_run_json(folder)["retried_with"] == ["decoder=decord, window=4"]
+    assert masks(folder).slice(0, 2).equals(before.slice(0, 2))
+
+
+def test_other_options_wait_until_all_units_are_there(shapes, checkpoint, tmp_path):
+    run(shapes[0], tmp_path / "run", checkpoint)
+    the_run = Run.open(str(tmp_path / "run"))
+    storage.remove(the_run.masks_uri(the_run.units()[0].unit_id))
+    with pytest.raises(InputError, match=r"1 units of .* are not segmented yet.*decoder=decord"):
+        run(shapes[0], tmp_path / "run", checkpoint, retry_errors="all", decoder="decord")
+    assert "retried_with" not in read_run_json(the_run.folder)
+
+
+def test_a_corrected_uri_is_accepted_for_videos_without_masks(shapes, checkpoint, tmp_path):
+    video = storage.absolute(pq.read_table(shapes[0])["video_uri"][0].as_py(), storage.parent(shapes[0]))
+    shutil.copy(video, tmp_path / "other.mp4")
+    rows = [
+        {"video_id": name, "video_uri": uri, "expression_id": "0", "expression": "the circle"}
+        for name, uri in (("good", video), ("typo", f"{video}x"))
+    ]
+    manifest, folder = str(tmp_path / "m.parquet"), str(tmp_path / "run")
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    assert run(manifest, folder, checkpoint, unit_frames=1000).failed == {"missing": 1}
+    rows[1]["video_uri"] = video
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    with pytest.raises(InputError, match="1 planned rows changed"):
+        run(manifest, folder, checkpoint)
+    with pytest.raises(InputError, match="1 planned rows changed"):
+        run(manifest, folder, checkpoint, retry_errors="corrupt")
+    result = run(manifest, folder, checkpoint, retry_errors="missing")
+    assert (result.failed, result.frames, result.there_before) == ({}, 12, 1)
+    assert run(manifest, folder, checkpoint).there_before == 2
+    assert audit.run(audit.AuditConfig(run=folder, manifest=manifest)).exit_code == 0
+    rows[0]["video_uri"] = str(tmp_path / "other.mp4")
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    with pytest.raises(InputError, match="1 planned rows changed"):
+        run(manifest, folder, checkpoint, retry_errors="all")
+
+
+def test_corrected_columns_that_the_run_does_not_use_are_named(shapes, checkpoint, tmp_path, capsys):
+    table = pq.read_table(shapes[0])
+    uris = [storage.absolute(uri, storage.parent(shapes[0])) for uri in table["video_uri"].to_pylist()]
+    table = table.set_column(table.column_names.index("video_uri"), "video_uri", pa.array(uris))
+    manifest = str(tmp_path / "m.parquet")
+    pq.write_table(table, manifest)
+    run(manifest, tmp_path / "run", checkpoint)
+    capsys.readouterr()
+    ids = pa.array([["other"]] * len(table))
+    table = table.set_column(table.column_names.index("object_ids"), "object_ids", ids)
+    pq.write_table(table.append_column("weather", pa.array(["rain"] * len(table))), manifest)
+    assert run(manifest, tmp_path / "run", checkpoint).there_before == len(table)
+    assert "object_ids, weather: planned rows have other values" in capsys.readouterr().err

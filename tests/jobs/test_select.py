@@ -16,6 +16,7 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
 from pipeline.selection.decisions import PAIRS
 from pipeline.selection.quality_signals import QUALITY_SIGNALS
@@ -64,7 +65,7 @@ def world(tmp_path_factory) -> tuple[str, str]:
     made = Run.start(str(folder / "run"), "f", {}, {})
     made.extend_plan(manifest, "m", PlanOptions(unit_frames=40))
     for unit in made.units():
-        keys = [(row["video_id"], row["expression_id"]) for row in made.rows(unit).to_pylist()]
+        keys = [(row["video_id"], row["expression_id"]) for row in PlanReader(made).rows(unit).to_pylist()]
         write(
             made,
             unit.unit_id,

@@ -12,6 +12,7 @@ from pipeline.runs import commit
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.log import invocation_log
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -31,7 +32,7 @@ def run(request, tmp_path) -> Run:
 
 def commit_unit(run: Run, number: int, started: float, ended: float, status: str = "ok") -> None:
     unit = run.units()[number]
-    ids = {"video_id": run.rows(unit)["video_id"][0].as_py(), "expression_id": "0", "status": status}
+    ids = {"video_id": PlanReader(run).rows(unit)["video_id"][0].as_py(), "expression_id": "0", "status": status}
     frame = {"frame_index": 0, "height": 2, "width": 2, "counts": b"4"}
     rows = [ids | frame | {"frame_index": i} for i in range(20)] if status == "ok" else [ids | {"error": "gone"}]
     with pytest.MonkeyPatch.context() as patch:
@@ -124,8 +125,8 @@ def test_watching_to_the_end_of_the_run(run, looks):
 
 def test_watching_reads_each_unit_once_and_all_at_the_end(run, looks, monkeypatch):
     now, read = time.time(), []
-    receipts = Run.receipts
-    monkeypatch.setattr(Run, "receipts", lambda run, ids: receipts(run, read.append(list(ids)) or read[-1]))
+    receipts = status.receipts_of
+    monkeypatch.setattr(status, "receipts_of", lambda run, ids: receipts(run, read.append(list(ids)) or read[-1]))
     looks.between += [lambda number=number: commit_unit(run, number, now - 9, now) for number in range(4)]
     looks.watch()
     assert [len(ids) for ids in read] == [0, 1, 1, 1, 1, 4]

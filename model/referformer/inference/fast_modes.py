@@ -49,7 +49,8 @@ class GuardedSegmenter(ReferFormerSegmenter):
         if parity > MAX_DIFFERENT:
             raise FastModeError(
                 f"masks in {self.mode} differ from those in plain fp32 in {parity:.1%} of their pixels, more than "
-                f"{MAX_DIFFERENT:.0%}; choose another --precision or drop --compile"
+                f"{MAX_DIFFERENT:.0%}; choose another --precision or drop --compile",
+                parity,
             )
         return replace(stats, parity=parity)
 

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_a_swap_needs_the_version_that_was_read(folder, large, monkeypatch):
     for content, swapped in ((second, True), (third, False)):
         with storage.spool(uri) as path:
             Path(path).write_bytes(content)
-            assert storage.swap(path, uri, seen) == swapped
+            assert bool(storage.swap(path, uri, seen)) == swapped
         assert storage.read_bytes(uri) == second
     assert storage.version(uri) != seen
     assert storage.names(folder) == ["u"]
@@ -97,6 +98,27 @@ def test_a_killed_writer_leaves_nothing(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "u")], check=False).returncode == -9
     assert os.listdir(tmp_path) == []
+
+
+def test_hidden_files_of_dead_processes_are_removed(tmp_path, monkeypatch):
+    """They stay on file systems without nameless files."""
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
+    number = "0" * 32
+    dead, elsewhere, earlier = (
+        f".{socket.gethostname()}-4194305-{number}.part",
+        f".far-1-{number}.part",
+        f".{number}.part",
+    )
+    for name in (dead, elsewhere, earlier, "u.part", ".hidden"):
+        (tmp_path / name).touch()
+    with storage.spool(str(tmp_path / "u")) as path:
+        storage.remove_parts(str(tmp_path))
+        assert set(os.listdir(tmp_path)) == {elsewhere, earlier, "u.part", ".hidden", Path(path).name}
+        for name in (elsewhere, earlier, "u.part", ".hidden"):
+            os.utime(tmp_path / name, (0, 0))
+        storage.remove_parts(str(tmp_path))
+        assert set(os.listdir(tmp_path)) == {"u.part", ".hidden", Path(path).name}
+    storage.remove_parts(str(tmp_path / "absent"))
 
 
 def test_what_is_not_committed_leaves_nothing(folder):

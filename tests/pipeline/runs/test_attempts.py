@@ -118,6 +118,30 @@ def test_deaths_during_controls_raise_the_number_that_a_verdict_needs(attempts):
         assert "RuntimeError: CUDA error" in next_retry_step(attempts.history(UNIT)).failed_pairs[PAIR][1]
 
 
+@pytest.mark.parametrize("seconds", [2.0, 20.0, 35.0])
+def test_processes_that_are_killed_every_45_seconds_finish_all_the_same(attempts, seconds):
+    """In time that only this test counts, with a process that takes five seconds to start."""
+    now, done = 44.0, False
+    for _ in range(40):
+        step = next_retry_step(attempts.history(UNIT))
+        assert step.failed_pairs == {}
+        dies_at = 45.0 * (now // 45 + 1)
+        now += 5
+        if PAIR in step.after_control:
+            now += step.pause_seconds + step.control_seconds
+            if now >= dies_at:
+                die(attempts, PAIR, is_control=True)
+                now = dies_at
+                continue
+        now += seconds
+        done = now < dies_at
+        if done:
+            break
+        die(attempts, PAIR if step.pair_by_pair else None)
+        now = dies_at
+    assert done
+
+
 def test_a_control_whose_node_died_tells_nothing_about_the_pair(attempts):
     for _ in range(2):
         die(attempts, PAIR, is_control=True, node="node-2")

@@ -11,6 +11,7 @@ from pipeline.runs.compare import compare_with_manifest
 from pipeline.runs.log import invocation_log, logged_parts
 from pipeline.runs.moved import moved_videos, note_moved_videos, rebased, with_planned_uris
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
 from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
@@ -76,8 +77,8 @@ def test_units_are_row_ranges_of_their_part(run):
     extend(run, [("a", "0"), ("a", "1"), ("b", "0")])
     units = run.units()
     assert [(unit.part, unit.start, unit.stop, unit.pair_frames) for unit in units] == [(0, 0, 2, 80), (0, 2, 3, 40)]
-    assert run.rows(units[0])["expression_id"].to_pylist() == ["0", "1"]
-    assert run.rows(units[1])["video_id"].to_pylist() == ["b"]
+    assert PlanReader(run).rows(units[0])["expression_id"].to_pylist() == ["0", "1"]
+    assert PlanReader(run).rows(units[1])["video_id"].to_pylist() == ["b"]
 
 
 def test_growing_adds_a_part_and_repeating_does_not(run):
@@ -183,7 +184,8 @@ def test_a_receipt_of_a_newer_version_is_read_and_a_damaged_one_is_named(run, mo
     text = Receipt("u", "f", pairs=1).to_json()
     commit(text[:-1] + ', "colour": "red"}')
     assert read_receipt(run.masks_uri("u")).pairs == 1
-    for damaged in ("[]", "{", '{"unit_id": "u"}'):
+    odd = [text[:-1].replace('"otherwise": {}', f'"otherwise": {value}') + "}" for value in ('"x"', '{"x": 5}')]
+    for damaged in ("[]", "{", '{"unit_id": "u"}', *odd):
         commit(damaged)
         with pytest.raises(InfrastructureError, match="its receipt is damaged"):
             read_receipt(run.masks_uri("u"))

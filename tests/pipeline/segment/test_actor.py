@@ -16,6 +16,7 @@ from pipeline.runs.attempts import MAX_CONTROL_DEATHS, STARTING, Marker, sweep
 from pipeline.runs.audit import audit_run
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter
 from pipeline.runs.plan import PlanOptions
+from pipeline.runs.receipts import receipts_of
 from pipeline.runs.retry import to_repair
 from pipeline.runs.run import Run, Unit
 from pipeline.segment import actor
@@ -61,7 +62,11 @@ def test_a_unit_that_comes_twice_is_made_once(run, segmenter):
     made = unit_segmenter(run)
     first, second = call(made, unit), call(made, unit)
     assert (first["pairs"], first["frames"], first["fresh"]) == (2, 10, True)
-    assert second == first | {"fresh": False, "seconds": second["seconds"]}  # with the time of the commit
+    assert second == first | {
+        "fresh": False,
+        "version": "",
+        "seconds": second["seconds"],
+    }  # with the time of the commit
     assert len(segmenter.calls) == 2  # windows
     assert not storage.names(storage.join(run.folder, "attempts", unit.unit_id))
 
@@ -88,7 +93,7 @@ def test_a_damaged_unit_is_repaired(run, segmenter, damage):
     path.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:] if damage is None else damage)
     if damage is not None:
         with pytest.raises(InputError, match="--repair"):
-            list(run.receipts([unit.unit_id]))
+            list(receipts_of(run, [unit.unit_id]))
     (todo,) = to_repair(run, [unit], run.committed())
     receipt = call(unit_segmenter(run), todo)
     assert (receipt["pairs"], receipt["frames"], receipt["generation"], receipt["fresh"]) == (2, 10, 1, True)
@@ -168,6 +173,21 @@ def test_a_host_that_has_read_nothing_leaves_videos_that_it_does_not_find_to_oth
     assert video in answer.reason
     assert run.committed() == set()
     assert call(unit_segmenter(run), replace(unit, turn=1))["failed"] == {"missing": 2}
+
+
+def test_a_pair_that_does_not_fit_waits_for_a_host_with_more_memory(run, segmenter, monkeypatch, video):
+    rows = [{"video_id": "w", "video_uri": video, "expression_id": "0", "expression": "out of memory"}]
+    run.extend_plan(pa.concat_tables([run.manifest(), pa.Table.from_pylist(rows)]), "m", PlanOptions())
+    unit = run.units()[1]
+    assert call(unit_segmenter(run), unit)["failed"] == {"oom": 1}  # the only host
+    storage.remove(run.masks_uri(unit.unit_id))
+    monkeypatch.setattr(actor.ray, "nodes", lambda: [{"NodeID": name, "Alive": True} for name in ("node", "other")])
+    answer = ask(unit_segmenter(run), unit)
+    assert (answer.receipt, answer.short, answer.failed) == ("", True, False)
+    assert "out of memory" in answer.reason
+    assert not storage.exists(run.masks_uri(unit.unit_id))
+    assert storage.names(storage.join(run.folder, "attempts", unit.unit_id), missing_ok=True) == []
+    assert call(unit_segmenter(run), replace(unit, turn=1))["failed"] == {"oom": 1}
 
 
 def test_a_defect_ends_the_process(run, segmenter, monkeypatch):

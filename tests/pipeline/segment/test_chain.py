@@ -7,6 +7,7 @@ import pytest
 
 from model.errors import FastModeError
 from model.segmenter import SegmenterStats
+from pipeline.io import storage
 from pipeline.runs.attempts import AttemptTracker, RetryStep
 from pipeline.runs.commit import read_receipt
 from pipeline.segment.chain import segment_jobs
@@ -193,3 +194,18 @@ def test_masks_that_are_not_good_enough_are_refused_before_they_are_committed(tm
     with pytest.raises(InputError, match="unit u: masks in fp16 differ"):
         segment_unit(job, segmenter, FrameOptions(window=3))
     assert [path.name for path in tmp_path.iterdir()] == ["video"]
+
+
+def test_one_unit_decides_if_a_fast_mode_is_good_enough(tmp_path, video):
+    """Whichever units come first in a process, only one of the plan decides, or a broken device shows itself."""
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
+    for parity, decides, is_refused in ((0.03, False, False), (0.03, True, True), (0.5, False, True)):
+        segmenter, uri = FakeSegmenter(), str(tmp_path / f"{parity}-{decides}.parquet")
+        segmenter.unit_stats = [FastModeError("masks in fp16 differ", parity)]
+        job = unit_job(uri, rows, decides=decides)
+        if is_refused:
+            with pytest.raises(InputError, match="masks in fp16 differ"):
+                segment_unit(job, segmenter, FrameOptions(window=3))
+        else:
+            assert segment_unit(job, segmenter, FrameOptions(window=3)).parity == parity
+        assert storage.exists(uri) != is_refused

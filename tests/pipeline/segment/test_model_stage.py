@@ -46,7 +46,7 @@ def test_out_of_memory_gives_an_error_row_with_a_way_out(tmp_path, video):
     table, receipt, _ = segment(tmp_path, video, ["out of memory"])
     assert receipt.failed == {"oom": 1}
     text = table["error"][0].as_py()
-    assert "frame 00000: out of memory on a window of 3 frames (no memory left); raise --gpus-per-actor" in text
+    assert "frame 00000: out of memory on a window of 3 frames (no memory left); use --retry-errors with a" in text
 
 
 def test_only_the_pair_that_runs_out_of_memory_fails(tmp_path, video):

@@ -53,6 +53,19 @@ def test_a_host_that_finds_no_videos_is_bad_once_another_one_has_read_some(hosts
     assert set(hosts.bad) == {"a"}
 
 
+def test_a_host_without_memory_gets_no_more_units_if_another_has_some(hosts):
+    note(hosts, "a", short=True, reason="its memory is full")
+    hosts.end_turn()
+    assert hosts.label_selector is None
+    note(hosts, "b", **DONE)
+    hosts.end_turn()
+    assert hosts.label_selector == {"ray.io/node-id": "!in(a)"}
+    assert not hosts.bad
+    note(hosts, "b", short=True, reason="its memory is full")
+    hosts.end_turn()
+    assert hosts.label_selector is None
+
+
 def test_a_host_that_has_read_videos_is_not_blamed_for_those_that_do_not_exist(hosts):
     note(hosts, "a", **BLIND)
     note(hosts, "a", **DONE)

@@ -84,5 +84,5 @@ def test_still_endings_are_no_repeats(make_video, remux):
 
 
 def test_narrow_frames_are_refused(make_video):
-    with pytest.raises(MediaError, match="use --decoder pyav"):
+    with pytest.raises(MediaError, match="use --retry-errors --decoder pyav"):
         images(make_video("narrow.mp4", 3, width=48), "decord")
