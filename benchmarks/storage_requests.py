@@ -8,6 +8,7 @@ costs. Its units are synthetic. `segment` is a whole command with real videos: w
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -48,6 +49,14 @@ class CountingProxy(Proxy):
         return answer
 
 
+def _either(name: str, earlier: str) -> str:
+    """Return the name of a module in this version or an earlier one."""
+    try:
+        return name if importlib.util.find_spec(name) else earlier
+    except ModuleNotFoundError:
+        return earlier
+
+
 def make_manifest(uri: str, pairs: int) -> None:
     video = np.arange(pairs) // 5
     ids = np.char.mod("video%08d", video)
@@ -61,10 +70,7 @@ def make_manifest(uri: str, pairs: int) -> None:
             "num_frames": pa.repeat(pa.scalar(102, pa.int32()), pairs),
         }
     )
-    try:
-        from pipeline.io import storage
-    except ImportError:  # of an earlier version
-        from pipeline import storage
+    storage = importlib.import_module(_either("pipeline.io.storage", "pipeline.storage"))
     storage.write_table(uri, table)
 
 
@@ -92,10 +98,8 @@ def commit(base: str, count: int) -> None:
     import dataclasses
     from concurrent.futures import ThreadPoolExecutor
 
-    try:
-        from pipeline.runs.commit import Receipt, UnitWriter
-    except ImportError:  # of an earlier version
-        from pipeline.runs.units import Receipt, UnitWriter  # pyright: ignore[reportMissingImports]
+    commits = importlib.import_module(_either("pipeline.runs.commit", "pipeline.runs.units"))
+    Receipt, UnitWriter = commits.Receipt, commits.UnitWriter  # noqa: N806 - classes
     from pipeline.runs.run import Run
     from schemas import rle
     from schemas.masks import PREDICTIONS
