@@ -113,7 +113,7 @@ def commit(base: str, count: int) -> None:
     )
     counts = [valid, *(rng.bytes(400) for _ in range(FRAMES - 2)), valid]
 
-    def write(unit) -> Receipt:
+    def write(unit) -> Any:
         with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, run.fingerprint, **more)) as writer:
             for pair in plans.slice(unit.start, unit.stop - unit.start).to_pylist():
                 row = {name: pair[name] for name in ("video_id", "expression_id")} | {"height": 480, "width": 854}
