@@ -28,6 +28,7 @@ from pipeline.runs.run import Run, Unit
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
+from pipeline.segment.metrics import ActorMetrics
 from pipeline.segment.sources import read_sources
 from pipeline.segment.write_stage import is_short_of_memory
 from schemas import access
@@ -137,6 +138,7 @@ class UnitSegmenter:
             timeout=invocation.timeout,
         )
         self.made_with = model.made_with()
+        self.metrics = ActorMetrics(storage.file_name(run.folder))
         self.source = run.source if isinstance(run, RefinedRun) else ""
         self.moved = moved_videos(self.source or run.folder)
         self.jobs: SimpleQueue[UnitJob] = SimpleQueue()
@@ -229,6 +231,8 @@ class UnitSegmenter:
             # Another command may have replaced the object first, to retry pairs that failed with other statuses.
             crossed = replaced and not receipt.fresh and not receipt.failed.keys().isdisjoint(self.retry_statuses)
             replaced = ReplacedObject.read(uri, self.retry_statuses) if crossed else None
+        if receipt.fresh:
+            self.metrics.add(receipt)
         frames = receipt.frames if receipt.fresh else 0
         self.has_read = self.has_read or frames > 0
         return self._answer(unit, receipt=receipt.to_json(), frames=frames)
