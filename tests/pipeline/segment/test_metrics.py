@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.runs.commit import Receipt
-from pipeline.segment.metrics import COUNTERS
-from tests.segmented import run
+from pipeline.segment.metrics import COUNTERS, ActorMetrics
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 LINE = re.compile(r"ray_(rvos_\w+)_total\{(.*)\} ([0-9.e+]+)")
 
 
@@ -32,23 +30,32 @@ def scraped(name: str) -> dict[tuple[str, str], float]:
     return found
 
 
-def test_what_prometheus_sees_of_a_run(shapes, checkpoint, tmp_path):
-    import pyarrow.parquet as pq
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_what_prometheus_sees_of_an_actor():
+    """Ray exports every few seconds, from processes that live."""
+    import ray
 
-    rows = pq.read_table(shapes[0])
-    sentences = rows["expression"].to_pylist()
-    sentences[0] = ""
-    manifest = str(tmp_path / "m.parquet")
-    videos = [f"{shapes[0].rpartition('/')[0]}/{uri}" for uri in rows["video_uri"].to_pylist()]
-    for name, values in {"expression": sentences, "video_uri": videos}.items():
-        rows = rows.set_column(rows.column_names.index(name), name, [values])
-    pq.write_table(rows, manifest)
-    run(manifest, tmp_path / "scraped-run", checkpoint)
-    deadline = time.monotonic() + 120  # Ray exports every few seconds
-    while (found := scraped("scraped-run")).get(("rvos_pairs", "")) != 9 and time.monotonic() < deadline:
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def __init__(self):
+            self.metrics = ActorMetrics("scraped run")
+
+        def add(self):
+            for failed in ({}, {"oom": 1}, {"oom": 2, "crash": 1}):
+                receipt = Receipt("u", "f", pairs=4, frames=30, failed=failed)
+                receipt.seconds["waiting"] = 0.5
+                self.metrics.add(receipt)
+
+    actor = Actor.remote()
+    ray.get(actor.add.remote())
+    expected = {("rvos_pairs", ""): 12, ("rvos_frames", ""): 90, ("rvos_decode_wait_seconds", ""): 1.5}
+    expected |= {("rvos_failed_pairs", "oom"): 3, ("rvos_failed_pairs", "crash"): 1}
+    deadline = time.monotonic() + 120
+    while (found := scraped("scraped run")) != expected and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert found.pop(("rvos_decode_wait_seconds", "")) > 0
-    assert found == {("rvos_pairs", ""): 9, ("rvos_failed_pairs", "bad_row"): 1, ("rvos_frames", ""): 8 * 12}
+    ray.kill(actor)
+    assert found == expected
 
 
 def test_rows_that_were_copied_are_not_counted_again(monkeypatch):
