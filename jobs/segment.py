@@ -153,6 +153,11 @@ def units_to_do(config: SegmentConfig, the_run: Run, invocation: str) -> tuple[l
             f"{len(todo)} units of {the_run.folder} are not segmented yet, and only failed pairs may have other "
             f"options than the run ({the_run.otherwise}); first repeat the command without these"
         )
+    if the_run.otherwise and config.repair:
+        raise InputError(
+            f"--repair makes units again with the options of the run, not with {the_run.otherwise}; repair the run "
+            "first, then retry the failed pairs"
+        )
     if the_run.otherwise:
         the_run.note_options(the_run.otherwise)
     damaged = to_repair(the_run, units, committed) if config.repair else []

@@ -145,6 +145,8 @@ def test_failed_pairs_are_done_again_with_other_options(shapes, checkpoint, tmp_
         run(manifest, folder, checkpoint, retry_errors="all", threshold=0.4)
     with pytest.raises(InputError, match="window: 'whole', now '5'"):
         run(manifest, folder, checkpoint)
+    with pytest.raises(InputError, match="repair the run first"):
+        run(manifest, folder, checkpoint, retry_errors="bad_row", window="4", repair=True)
     result = run(manifest, folder, checkpoint, retry_errors="bad_row", window="4", decoder="decord")
     assert (result.failed, result.frames) == ({"bad_row": 1}, 12)
     for again in ({}, {"retry_errors": "bad_row"}):  # what was made otherwise is kept as such
