@@ -1,5 +1,6 @@
 """What a path can hold, and what the arguments of commands are to hold. `pipeline.io.recognise` tells the former."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ class Role(NamedTuple):
         return K.ABSENT in self.kinds
 
 
-def _role(noun: str, kinds: set[Kind], way: str) -> Role:
+def _role(noun: str, kinds: Iterable[Kind], way: str) -> Role:
     return Role(noun, frozenset(kinds), way)
 
 
