@@ -176,7 +176,7 @@ def test_a_command_has_one_id_however_it_is_written():
 def test_every_parameter_that_names_a_path_is_known():
     """A path that does not say so would be sent as it is, and mean something else on the cluster."""
     others = {"actors", "address", "by", "expression", "frames", "gpu", "measure", "metric", "name"}
-    others |= {"rebase", "retry_errors", "rule", "shapes", "split", "window"}
+    others |= {"on_finish", "rebase", "retry_errors", "rule", "shapes", "shard", "split", "window"}
     commands = [command for name, command in main.commands.items() if name != "submit"]
     commands += [inner for group in commands if isinstance(group, click.Group) for inner in group.commands.values()]
     commands = [command for command in commands if not isinstance(command, click.Group)]
