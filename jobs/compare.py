@@ -86,8 +86,7 @@ def run(config: CompareConfig) -> CompareResult:
         _compare(first.protocol, baseline, rows, one.folder, groupings)
         for one, rows in zip(score_folders[1:], others, strict=True)
     ]
-    for comparison, p in zip(comparisons, holm([one["p"] for one in comparisons]), strict=True):
-        comparison["p_corrected"] = p
+    _correct(comparisons)
     notes = []
     if len({one.summary.get("truth_hash") for one in score_folders}) > 1:
         notes.append("the scores are of different pairs, frames or annotations; the pairs that all share are compared")
@@ -126,8 +125,7 @@ def _compare(
     both = both.assign(change=both["value_other"] - both["value"]).reset_index()
     by = {grouping.text: _groups(protocol, both, grouping) for grouping in groupings}
     rows = [row for group in by.values() for row in group]
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_corrected"] = p
+    _correct(rows)
 
     def listed(pairs: pd.DataFrame) -> list[dict]:
         return [
@@ -194,6 +192,14 @@ def _groups(protocol: Protocol, both: pd.DataFrame, grouping: Grouping) -> list[
         del difference["baseline"], difference["value"]
         found.append({"value": value_label(value), **difference})
     return found
+
+
+def _correct(rows: list[dict]) -> None:
+    """Add the p-values after Holm's correction. Where too few videos allow no interval, no p is stated either."""
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_corrected"] = p
+        if row["low"] is None:
+            row["p"] = row["p_corrected"] = None
 
 
 def _overall_lines(comparison: dict) -> list[str]:

@@ -16,6 +16,7 @@ from pipeline.runs.run import Run
 
 FINISHED = ("done", "audited")  # states
 RECENT_UNITS = 50  # the pace is computed from this many of the latest units
+STARTING_SECONDS = 60.0  # that a command may take to its first record in the run
 QUIET_UNITS = 5  # times the longest recent unit; without a commit for so long, the run counts as stopped
 
 
@@ -62,7 +63,7 @@ class StatusResult(JobResult):
         ]
         if self.last_commit is not None:
             lines.append(f"last    {clock(self.last_commit)} ago")
-        if self.eta is not None and self.frames_per_second is not None:
+        if self.state == "running" and self.eta is not None and self.frames_per_second is not None:
             lines.append(f"pace    {self.frames_per_second:.1f} frames/s, ETA {clock(self.eta)}")
         return "\n".join(lines)
 
@@ -77,12 +78,16 @@ def run(config: StatusConfig) -> StatusResult:
     if not config.watch:
         return result
     receipts: dict[str, Receipt] = {}
-    while result.state not in FINISHED and not all_have_ended(the_run):
+    ended: float | None = None  # since when no command works on the run
+    while result.state not in FINISHED:
+        ended = (ended or time.monotonic()) if all_have_ended(the_run) else None
+        if ended and time.monotonic() - ended >= STARTING_SECONDS:
+            break
         update(result.line(), at_once=True)
         time.sleep(config.interval)
         result = _look(the_run, receipts)
     result = _look(the_run, {})  # units may have been replaced meanwhile
-    return replace(result, watched=True)
+    return replace(result, state=result.state if result.state in FINISHED else "stopped", watched=True)
 
 
 def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:

@@ -36,13 +36,13 @@ LEADS = {
     kinds.MANIFEST.noun: {
         **dict.fromkeys((Kind.VIDEO, Kind.PICTURE, Kind.PICTURES), ONE_VIDEO),
         **dict.fromkeys((Kind.VIDEOS, Kind.PICTURE_TREE), VIDEOS),
-        **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL, Kind.JSON), LIST),
+        **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST),
         Kind.SHARDS: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
         Kind.TAR: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
         Kind.DATASET: "'rvos import davis {path} --out data/' writes data/manifest.parquet; 'rvos import --help' "
         "lists other data sets",
     },
-    kinds.DATASET.noun: {Kind.VIDEO: ONE_VIDEO, **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL, Kind.JSON), LIST)},
+    kinds.DATASET.noun: {Kind.VIDEO: ONE_VIDEO, **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST)},
     kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT},
     kinds.PUBLISHED.noun: {
         Kind.CHECKPOINT: "it needs no conversion: 'rvos segment data/manifest.parquet runs/first --checkpoint {path}' "
@@ -139,5 +139,6 @@ def _way(place: Place) -> str:
 def _first_that_fits(uris: list[str], role: Role) -> str:
     """Return the advice to give the first of these paths that is what `role` asks for; "" if none is."""
     found = ((uri, recognise(uri)) for uri in uris if not role.is_new)
-    fitting = ((uri, kind) for uri, kind in found if kind in SURE & role.kinds)
+    sure = SURE & role.kinds if Kind.ANNOTATIONS in role.kinds else SURE & role.kinds - {Kind.IMPORTED}
+    fitting = ((uri, kind) for uri, kind in found if kind in sure)
     return next((f"give {shown(uri).removeprefix('./')}, which is {kind}" for uri, kind in fitting), "")

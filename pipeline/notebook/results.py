@@ -23,12 +23,12 @@ MASK_COLUMNS = ("height", "width", "counts")
 
 def read_masks(
     run: str | PathLike[str],
-    video_ids: Collection[str] | None = None,
+    video_ids: str | Collection[str] | None = None,
     columns: Sequence[str] = tuple(PREDICTIONS.names),
 ) -> pa.Table:
     """Return the masks of a run, or of a Parquet file or folder of masks: one row per frame, with `columns`.
 
-    video_ids: the videos to read; None for all. A failed pair has one row, with null frame columns and an error.
+    video_ids: one or several; None for all. A failed pair has one row, with null frame columns and an error.
 
     Raises InputError if `run` holds no such masks or a column is unknown; StorageError if the storage does not answer.
     """
@@ -37,7 +37,7 @@ def read_masks(
         raise InputError(f"{fspath(run)} is a folder of pictures; read_masks reads runs and Parquet files")
     if unknown := [name for name in columns if name not in PREDICTIONS.names]:
         raise InputError(f"unknown column {unknown[0]!r}; choose from {', '.join(PREDICTIONS.names)}")
-    wanted = None if video_ids is None else set(video_ids)
+    wanted = None if video_ids is None else {video_ids} if isinstance(video_ids, str) else set(video_ids)
     groups = [group for group, pairs in found.row_groups() if wanted is None or wanted & {key[0] for key in pairs}]
     needed = dict.fromkeys([*columns, "video_id", "expression_id", "frame_index", "frame_name", *MASK_COLUMNS])
     return read_row_groups(groups, wanted, tuple(needed)).select(list(columns))

@@ -115,7 +115,8 @@ def escape_markdown(text: str) -> str:
 
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is, on one line."""
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(printable(text).split()))
+    escaped = "".join(_LATEX.get(sign, sign) for sign in " ".join(printable(text).split()))
+    return re.sub(r"([-`'])(?=\1)", r"\1{}", escaped)  # or two become a dash or a curly quote
 
 
 def _text(cell: Cell, escape: Callable[[str], str], minus: str) -> str:

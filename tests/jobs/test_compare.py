@@ -67,7 +67,7 @@ def test_pairs_that_only_one_side_has_are_counted(folders, tmp_path):
     save(tmp_path / "d", rows.assign(object_id=None, annotator=None))
     found = compare.run(CompareConfig(scores=(folders[0], str(tmp_path / "d")))).comparisons[0]
     assert (found["pairs"], found["only_in_baseline"], found["only_here"]) == (1, 119, 1)
-    assert (found["p"], found["low"], found["smallest"]) == (1.0, None, None)
+    assert (found["p"], found["p_corrected"], found["low"], found["smallest"]) == (None, None, None, None)
 
 
 def test_wrong_use(folders, tmp_path):

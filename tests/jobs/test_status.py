@@ -132,15 +132,23 @@ def test_watching_reads_each_unit_once_and_all_at_the_end(run, looks, monkeypatc
     assert [len(ids) for ids in read] == [0, 1, 1, 1, 1, 4]
 
 
-def test_watching_ends_when_nobody_works_on_the_run(run, looks):
+def test_watching_ends_when_nobody_works_on_the_run(run, looks, monkeypatch):
+    monkeypatch.setattr(status, "STARTING_SECONDS", 0.0)
     with pytest.raises(InputError, match="mend"), invocation_log(run, "first", {}):
         looks.between.append(lambda: None)
         run.write_log("second", {"state": "running"})
         raise InputError("mend it")
     looks.between.append(lambda: run.write_log("second", {"state": "interrupted"}))
     result = looks.watch()
-    assert (result.state, result.exit_code, len(looks.shown)) == ("planned", 1, 2)
+    assert (result.state, result.exit_code, len(looks.shown)) == ("stopped", 1, 2)
     assert state(run).exit_code == 0
+
+
+def test_watching_waits_for_a_command_that_starts(run, looks):
+    run.write_log("first", {"state": "done"})
+    now = time.time()
+    looks.between += [lambda number=number: commit_unit(run, number, now - 9, now) for number in range(4)]
+    assert looks.watch().state == "done"
 
 
 def test_a_line_for_each_look_without_a_terminal(run):

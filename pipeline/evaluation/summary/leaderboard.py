@@ -96,9 +96,14 @@ class Leaderboard:
         inconsistent, or if the name is taken or cannot be a file name.
         """
         folder, summary = storage.absolute(folder), scored.summary
-        storage.safe_name(f"{name}.parquet")
-        if not name or name != name.strip() or name.startswith(".") or not name.isprintable():
-            raise InputError(f"--name {name!r}: give printable text that does not start with a dot or a space")
+        file, plain = f"{name}.parquet", name.isprintable() and name == name.strip() and not name.startswith(".")
+        if not name or not plain or set("/\\") & set(name) or len(file.encode()) > storage.MAX_NAME_BYTES:
+            most = storage.MAX_NAME_BYTES - len(".parquet")
+            raise InputError(
+                f"--name {name!r}: give printable text of at most {most} bytes, without / and \\, that starts with no "
+                "dot, and neither starts nor ends with a blank"
+            )
+        storage.safe_name(file)
         absent = [key for key in KEPT if key not in summary]
         if absent:
             text = f"summary.json has no {', '.join(absent)}, since an older version wrote it"

@@ -28,7 +28,7 @@ def test_pairs_of_a_run_and_of_a_manifest(labelled_run, shapes):
 
 
 def test_a_failed_pair_has_an_error_and_no_mask(run_with_failure):
-    failed = refervos.read_masks(run_with_failure.folder, ["shapes-0000"])
+    failed = refervos.read_masks(run_with_failure.folder, "shapes-0000")
     with pytest.raises(refervos.RvosError, match=r"row \d+ \(video_id=shapes-0000 expression_id=1\) has no mask"):
         refervos.decode_masks(failed)
 
