@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,14 @@ def server(s3_ports, tmp_path_factory) -> Iterator[s3_server.S3Server]:
     """A real S3 server on loopback, the same for all tests."""
     with s3_server.S3Server(tmp_path_factory.mktemp("s3"), s3_ports) as running:
         yield running
+
+
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """SIGINT interrupts the main thread, as in a command; workers of pytest-xdist ignore it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def kill(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_cluster_without_gpus_is_asked_and_waited_for(config, ray_session):
+def test_a_cluster_without_gpus_is_asked_and_waited_for(config, ray_session, interrupts):
     """As `segment`: the wait is told again and again, and ends with exit code 3 when nothing can come any more."""
     import ray
 

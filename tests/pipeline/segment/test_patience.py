@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import threading
 from dataclasses import asdict
@@ -70,7 +69,7 @@ def test_items_pass_and_silence_is_noticed_again_and_again():
     assert len(silences) >= 2
 
 
-def test_errors_pass_and_giving_up_ends_the_wait(request):
+def test_errors_pass_and_giving_up_ends_the_wait(interrupts):
     def items():
         yield 1
         raise ValueError("of a worker")
@@ -80,9 +79,6 @@ def test_errors_pass_and_giving_up_ends_the_wait(request):
 
     def give_up(_):
         raise InfrastructureError("no use")
-
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers of pytest-xdist ignore it
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, previous))
 
     def never():
         threading.Event().wait()
