@@ -78,7 +78,6 @@ def test_the_wheel_holds_one_package_and_nothing_else(wheel):
 def test_help_and_demo_from_another_folder(installed, tmp_path):
     assert "rvos segment" in run(installed / "rvos", "--help", cwd=tmp_path)
     output = run(installed / "rvos", "demo", "--out", "demo", cwd=tmp_path)
-    assert "not the world" in output
     assert "clean: every pair is there exactly once" in output
     assert (tmp_path / "demo").is_dir()
 
