@@ -25,7 +25,7 @@ READ = ("config.json", "model.safetensors", "tokenizer.json", "vocab.json", "mer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What a training starts from, beside the recipe."""
+    """The tensors of the first checkpoint: which are fresh, and which of the given files were not used."""
 
     fresh: dict[str, int]  # module -> number of its tensors; all others come from files
     unused: dict[str, list[str]]  # option -> names of tensors in its file that the model has no place for

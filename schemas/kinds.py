@@ -1,4 +1,4 @@
-"""What a path can hold, and what the arguments of commands are to hold. `pipeline.io.recognise` tells the former."""
+"""Kinds of files and folders, and the kinds that each argument takes; `pipeline.io.recognise` finds the kind of one."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """What a path holds, as a phrase for messages."""
+    """The kind of a file or folder, as a phrase for messages."""
 
     ABSENT = "not there"
     EMPTY_FILE = "an empty file"
@@ -65,7 +65,7 @@ _NEW = {K.ABSENT, K.EMPTY_FILE}
 
 
 class Role(NamedTuple):
-    """What an argument is to hold: a noun, the kinds that can be it, and how to get one.
+    """What an argument takes: a noun for it, the kinds that fit, and how to get one.
 
     Kinds that may be right without being recognised (FOLDER, PARQUET ...) are among them: the job looks closer.
     """

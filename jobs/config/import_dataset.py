@@ -66,5 +66,5 @@ class ImportConfig:
 
     @property
     def roles(self) -> dict[str, Role]:
-        """What ROOT is to hold depends on the data set."""
+        """Return what ROOT must hold, which depends on the data set."""
         return {"root": DATASETS[self.dataset].root}

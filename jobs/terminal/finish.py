@@ -20,7 +20,7 @@ def on_finish(command: str, job: str, out: str) -> contextlib.AbstractContextMan
     """Return a block after which `command` runs, with RVOS_COMMAND (`job`), RVOS_OUT (`out`) and RVOS_EXIT_CODE.
 
     The block ends with SystemExit or a click error. A command that fails is reported on stderr; the exit code stays.
-    No shell reads the command or these values. Raises InputError if there is no such program.
+    The command is started without a shell. Raises InputError if there is no such program.
     """
     return _finishing(_words_of(command), {"RVOS_COMMAND": job, "RVOS_OUT": storage.absolute(parse(out))})
 

@@ -13,7 +13,7 @@ MAX_PIXELS = 2**26  # of one frame, twice 8K UHD; larger ones fail before memory
 
 
 class LeftOut(NamedTuple):
-    """What a video has and its frames do not show: `count` things, the first of them at `place`."""
+    """Parts of a video that are not decoded: `count` of one sort, the first of them at `place`."""
 
     reason: str
     count: int

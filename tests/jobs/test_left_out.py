@@ -1,4 +1,4 @@
-"""What the videos of a run have besides their frames is counted and listed, by `rvos check` and `rvos segment`."""
+"""`rvos check` and `rvos segment` count and list the parts of videos that they do not decode."""
 
 import json
 
