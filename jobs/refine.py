@@ -16,7 +16,7 @@ from jobs.terminal.progress import RunProgress, show_run
 from model.segmenter import CheckpointInfo, Refining
 from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
-from pipeline.runs.refined import RefinedRun, require_finished
+from pipeline.runs.refined import RefinedRun
 from pipeline.runs.retry import to_retry
 from pipeline.runs.run import Run, Unit, read_run_json
 from pipeline.segment.resources import refiner_bytes
@@ -34,7 +34,7 @@ def run(config: RefineConfig, progress: Callable[[RunProgress], None] = show_run
     source = Run.open(storage.absolute(config.run))
     if source.folder == storage.absolute(config.out):
         raise InputError(f"{config.out} is the run to refine; write to another folder")
-    require_finished(source)
+    source.require_finished()
     segment = config.segment(read_run_json(source.folder).get("decides", {}))
     checkpoint = read_checkpoint_info(config.checkpoint, refines=True)
     inputs = fingerprint_inputs(config, segment, source, checkpoint)

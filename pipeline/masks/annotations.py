@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pipeline.io import storage
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
-from pipeline.masks.predictions import require_finished
 from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.run import Run, is_run
 from schemas.check import SchemaError, column_problems, conform, required
@@ -48,7 +47,7 @@ class Annotations:
         """
         uri = storage.absolute(uri)
         if is_run(uri):
-            require_finished(Run.open(uri))
+            Run.open(uri).require_finished()
             uri = storage.join(uri, "masks")
         tree = PngTree.find(uri) if storage.is_folder(uri) else None
         if tree is not None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest, with_absolute_uris
-from pipeline.masks.predictions import ParquetPredictions, open_predictions, require_finished
+from pipeline.masks.predictions import ParquetPredictions, open_predictions
 from pipeline.masks.row_groups import frame_name, read_row_groups, require_masks
 from pipeline.masks.task_planning import locate, row_groups_by_video
 from pipeline.runs.compact import by_pair, compacted_rows, complete_parts, sorted_rows
@@ -121,7 +121,7 @@ class MaskSource:
         pairs = None if manifest is None else read_manifest(manifest, allow_local=allow_local)
         if is_run(uri):
             run = Run.open(uri)
-            require_finished(run)
+            run.require_finished()
             pairs = with_absolute_uris(run.manifest(), uri, allow_local=allow_local) if pairs is None else pairs
         predictions = open_predictions(uri)
         if not isinstance(predictions, ParquetPredictions):

@@ -83,12 +83,6 @@ def open_predictions(uri: str) -> ParquetPredictions | PngTree:
     return tree
 
 
-def require_finished(run: Run) -> None:
-    """Raise InputError if units of a run are missing."""
-    if missing := {unit.unit_id for unit in run.units()} - run.committed():
-        raise InputError(f"{run.folder} is not finished: {len(missing)} units are missing; segment it first")
-
-
 def manifest_of(predictions: str, manifest: str | None, *, allow_local: bool = False) -> pa.Table | None:
     """Return the manifest at `manifest`, or else the run's own if `predictions` is a run."""
     if manifest is not None:

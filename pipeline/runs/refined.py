@@ -50,15 +50,6 @@ class RefinedRun(Run):
             )
 
 
-def require_finished(source: Run) -> None:
-    """Raise InputError if a unit of a run is missing."""
-    units = {unit.unit_id for unit in source.units()}
-    missing = len(units - source.committed())
-    if missing or not units:
-        text = f"{missing} of {len(units)} units are missing" if units else "it has no plan"
-        raise InputError(f"{source.folder} is not finished: {text}; repeat its command until it is")
-
-
 def _refined_part(part: pa.Table, fingerprint: str) -> pa.Table:
     """Return a plan part with units of their own, and SOURCE_UNIT for the units that they are made of."""
     sources = part["unit_id"].combine_chunks().dictionary_encode()

@@ -105,6 +105,14 @@ class Run:
         if read_run_json(self.folder).get("run_id", "") != self.run_id:
             raise InputError(f"{self.folder} was removed and begun again by another command; this one stops")
 
+    def require_finished(self) -> None:
+        """Raise InputError if units are missing, or if nothing is planned."""
+        units = {unit.unit_id for unit in self.units()}
+        missing = len(units - self.committed())
+        if missing or not units:
+            text = f"{missing} of {len(units)} units are missing" if units else "it has no plan"
+            raise InputError(f"{self.folder} is not finished: {text}; repeat its command until it is")
+
     def note_options(self, options: str) -> None:
         """Record in run.json that pairs are retried with these options, which differ from those of the run."""
         uri = storage.join(self.folder, RUN_JSON)
