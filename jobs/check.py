@@ -43,8 +43,8 @@ class CheckResult(JobResult):
     """The size of the manifest, and every problem, sorted by row.
 
     `without_length` counts videos without problems whose header has no frame count; `written` is the number of rows
-    whose num_frames changed, None without `--write`. `skipped` is what the videos have and
-    no frame shows: files in folders of frames that are no images, further streams.
+    whose num_frames changed, None without `--write`. `skipped` lists
+    what is not decoded: other files in folders of frames, further video streams.
     """
 
     manifest: str

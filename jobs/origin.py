@@ -1,11 +1,10 @@
 """Say in a page how it came about: the command, the date, and how intervals were computed."""
 
-import shlex
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.config.options import KEY, Option
+from jobs.terminal.command_line import typed_command
 from schemas.shown import without_secrets
 
 INTERVALS = "computed from the videos without resampling, so there is neither a seed nor a number of resamples"
@@ -13,23 +12,9 @@ INTERVALS = "computed from the videos without resampling, so there is neither a 
 
 def origin_of(command: str, config: Any) -> list[tuple[str, str]]:
     """Return terms and texts about a page that `command`, such as "report", makes with these options."""
+    options = {each.name: value for each in fields(config) if (value := getattr(config, each.name)) != each.default}
     return [
-        ("command", without_secrets(shlex.join(_words(command, config)))),
+        ("command", without_secrets(typed_command(command, type(config), options))),
         ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("intervals", INTERVALS),
     ]
-
-
-def _words(command: str, config: Any) -> list[str]:
-    """Return the command as typed, without options that have their default."""
-    arguments, options = ["rvos", *command.split()], []
-    for item in fields(config):
-        declared: Option = item.metadata[KEY]
-        value = getattr(config, item.name)
-        values = [str(one) for one in (value if isinstance(value, tuple) else (value,))]
-        if declared.is_argument:
-            arguments += values
-        elif value not in (None, item.default):
-            flag = declared.flag or f"--{item.name.replace('_', '-')}"
-            options += [flag] if value is True else [word for one in values for word in (flag, one)]
-    return arguments + options

@@ -44,7 +44,7 @@ class SegmentResult(JobResult):
     there_before: int
     failed: dict[str, int]
     errors: list[str]
-    skipped: tuple[Skipped, ...]  # what its videos have and no mask is for
+    skipped: tuple[Skipped, ...]  # parts of its videos that are not decoded
     made_with: dict[str, int]  # versions and device -> units
     frames: int  # pair-frames made by this invocation
     seconds: float  # from the start of the first unit to the last commit

@@ -32,8 +32,7 @@ class Option:
     choices: a mapping has a description of each.
     least, above, most: the smallest value, an exclusive lower bound, the largest value.
     value_if_bare: value of the option when it is given without one.
-    is_path: a path or URI, which `rvos submit` makes absolute.
-    takes: what a path is to hold; another thing is refused by what it is.
+    takes: what a path or URI must hold; the message for another thing says what it is.
     names: values of such an option that are not paths.
     """
 
@@ -46,13 +45,14 @@ class Option:
     above: float | None = None
     most: float | None = None
     value_if_bare: str | None = None
-    is_path: bool = False
     takes: Role | None = None
     names: Sequence[str] = ()
     is_argument: bool = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_path", self.is_path or self.takes is not None)
+    @property
+    def is_path(self) -> bool:
+        """True for a path or URI, which `rvos submit` makes absolute."""
+        return self.takes is not None
 
 
 def option(*, help: str, **details: Any) -> Any:

@@ -118,7 +118,7 @@ class TrainConfig(MediaOptions):
         above=0,
         metavar="SECONDS",
         heading="Resources",
-        help="If the processes have not got their GPUs or CPUs for SECONDS, print what the command waits for. If "
+        help="If the processes wait for GPUs or CPUs longer than SECONDS, print what the command waits for. If "
         "nothing can come, end with exit code 3.",
     )
     out: str = option(

@@ -30,7 +30,8 @@ class PlanReader:
             try:
                 table = self._file(unit.part).read_row_groups(range(first, last + 1))
             except BaseException:
-                self._open.pop(unit.part)[1].close() if unit.part in self._open else None
+                if unit.part in self._open:
+                    self._open.pop(unit.part)[1].close()
                 raise
         return table.slice(unit.start - first * PLAN_ROW_GROUP, unit.stop - unit.start)
 

@@ -17,8 +17,8 @@ class Reachable:
     """Watches what one process reads. A mount that is missing on its node must not become error rows.
 
     One wrong row costs one row: only many missing videos in a row before any was read, or a folder that is gone after
-    it was read from, tell of the machine. So does a server that fails, unless others were read from, and it never was;
-    before the first video is read, others are asked for.
+    it was read from, tell of the machine. So does a server that fails, unless it was never read from and others were.
+    Before the first video is read, other servers of the run are asked.
 
     elsewhere: gives URIs of the run, from which those on other servers are chosen.
     """

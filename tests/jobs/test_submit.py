@@ -183,7 +183,9 @@ def test_every_parameter_that_names_a_path_is_known():
     for command in commands:
         texts = {param.name for param in command.params if param.type is click.STRING}
         paths = {name for name, option in command.declared.items() if option.is_path}
-        assert texts - others == paths, f"{command.name}: mark them with is_path=True, or add them to the others here"
+        assert texts - others == paths, (
+            f"{command.name}: say what they take (takes=...), or add them to the others here"
+        )
 
 
 def test_names_among_paths_stay_as_they_are(tmp_path, monkeypatch):
