@@ -20,6 +20,8 @@ from pipeline.io import output_folder, storage
 from pipeline.training.state import put_file
 from schemas.errors import InputError
 
+BODY = "backbone.0.body."  # before the names of a backbone's tensors in a published checkpoint
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvertResult(JobResult):
@@ -92,7 +94,7 @@ def _local_file(uri: str) -> contextlib.AbstractContextManager[str]:
 
 def _backbone(config: ConvertConfig, tensors: Mapping[str, Tensor]) -> str:
     """Return the backbone of the file. Raises InputError if --backbone names another, or if it is not known."""
-    found = backbone_of(tensors)
+    found = backbone_of({name.removeprefix(BODY): x for name, x in tensors.items() if name.startswith(BODY)})
     if found is None and config.backbone is None:
         raise InputError(f"{config.checkpoint} has none of the published backbones: {', '.join(PUBLISHED)}")
     if found and config.backbone not in (None, found):

@@ -1,4 +1,4 @@
-"""Find the backbone of a published checkpoint from the names and shapes of its tensors."""
+"""Find which published backbone some tensors are, from their names and shapes."""
 
 import re
 from collections import defaultdict
@@ -9,13 +9,14 @@ from torch import Tensor
 from model.referformer.config import PUBLISHED
 from model.referformer.network.backbones import backbone_class
 
-BODY = "backbone.0.body."
 _BLOCK = re.compile(r"layers?\.?(\d+)\.(?:blocks\.)?(\d+)\.")  # layer1.0. of ResNets, layers.0.blocks.0. of Swin
 
 
-def backbone_of(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return the key of PUBLISHED that has the kind, the width and the depths of these tensors; None if none has."""
-    body = {name.removeprefix(BODY): tensor for name, tensor in tensors.items() if name.startswith(BODY)}
+def backbone_of(body: Mapping[str, Tensor]) -> str | None:
+    """Return the key of PUBLISHED that has the kind, the width and the depths of these tensors; None if none has.
+
+    body: by the names in the authors' files, such as `layer1.0.conv1.weight` or `layers.0.blocks.0.norm1.weight`.
+    """
     blocks: dict[int, set[int]] = defaultdict(set)
     for name in body:
         if found := _BLOCK.match(name):

@@ -9,7 +9,6 @@ import torch
 
 from jobs import convert
 from jobs.convert import ConvertConfig
-from model.referformer.backbone_of import backbone_of
 from model.referformer.checkpoint import load_model, weights_digest
 from model.referformer.config import PUBLISHED, ReferFormerConfig, TextConfig
 from model.referformer.network.backbones.resnet import ResNetConfig
@@ -101,7 +100,7 @@ def test_from_and_to_s3(options, tmp_path, s3):
 def test_the_backbone_is_found_in_the_file(golden, backbone, tmp_path):
     entries = json.loads((golden / f"parity/keys/{backbone}.json").read_text())["state_dict"]
     tensors = {name: torch.empty(shape, device="meta") for name, shape, *_ in entries}
-    assert backbone_of(tensors) == backbone
+    assert convert._backbone(ConvertConfig(checkpoint="m.pth", tokenizer="t", out="o"), tensors) == backbone
     other = next(name for name in PUBLISHED if name != backbone)
     config = ConvertConfig(checkpoint="m.pth", backbone=other, tokenizer="t", out="o")
     with pytest.raises(InputError, match=f"--backbone {other}: m.pth holds {backbone}; leave --backbone out"):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from model.errors import CheckpointError, read_document
-from model.referformer.config import PUBLISHED, ReferFormerConfig
+from model.referformer.backbone_of import backbone_of
 from model.referformer.pth import read_pth
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -69,15 +69,14 @@ def holds(tensors: Mapping[str, Tensor]) -> str:
         return f"a text encoder of {layers} layers, {embedding.shape[1]} wide, with {embedding.shape[0]} tokens"
     patches = tensors.get("patch_embed.proj.weight")
     if patches is not None and patches.ndim in (4, 5):
-        kind, name = ("video_swin", "Video-Swin") if patches.ndim == 5 else ("swin", "Swin")
+        name = "Video-Swin" if patches.ndim == 5 else "Swin"
         depths = tuple(_count(tensors, rf"layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4))
-        known = _published_name(kind, depths=depths, embed_dim=patches.shape[0])
-        return f"a {name} of {_joined(depths)} blocks, {patches.shape[0]} wide{known}"
+        return f"a {name} of {_joined(depths)} blocks, {patches.shape[0]} wide{_published_name(tensors)}"
     depths = tuple(_count(tensors, rf"layer{stage}\.(\d+)\.") for stage in range(1, 5))
     if all(depths):
         if "layer1.0.conv3.weight" not in tensors:
             return f"a ResNet of {_joined(depths)} basic blocks, as ResNet-18 and -34; the model has bottlenecks"
-        return f"a ResNet of {_joined(depths)} bottlenecks{_published_name('resnet', depths=depths)}"
+        return f"a ResNet of {_joined(depths)} bottlenecks{_published_name(tensors)}"
     names = list(tensors)
     return f"{len(names)} tensors: {', '.join(names[:SHOWN])}{' ...' if len(names) > SHOWN else ''}"
 
@@ -90,10 +89,7 @@ def _joined(depths: tuple[int, ...]) -> str:
     return ", ".join(map(str, depths))
 
 
-def _published_name(kind: str, **sizes: Any) -> str:
+def _published_name(tensors: Mapping[str, Tensor]) -> str:
     """Return " (NAME)" of the published backbone with these sizes, if there is one."""
-    for name, (own, _) in PUBLISHED.items():
-        config = ReferFormerConfig.published(name).backbone
-        if own == kind and all(getattr(config, key) == value for key, value in sizes.items()):
-            return f" ({name})"
-    return ""
+    name = backbone_of(tensors)
+    return f" ({name})" if name else ""
