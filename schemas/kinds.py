@@ -162,6 +162,9 @@ SUBMISSION = _role(
     "'rvos export submission runs/first --for ref-youtube-vos --out submission.zip' writes one",
 )
 NEW_FOLDER = _role("a folder to write to", _OUTPUTS, "name a new folder")
+NEW_SCORES = _role(
+    "a folder for scores", {K.ABSENT, K.EMPTY_FOLDER, K.SCORES, K.PARQUETS, K.FOLDER}, "name a new folder"
+)
 NEW_RUN = _role("a run to begin or resume", {*RUN.kinds, K.EMPTY_FOLDER, K.ABSENT}, "name a new folder")
 NEW_BOARD = _role("a leaderboard", {*BOARD.kinds, K.ABSENT}, "name a new folder")
 NEW_ZIP = _role("a zip file to write", {*_NEW, K.ZIP}, "name a new file")

@@ -122,7 +122,7 @@ def test_no_help_imports_anything_heavy():
 
 
 def test_torch_is_imported_with_threads_that_sleep(tmp_path):
-    """Otherwise they spin while they wait: estimates on a busy machine were up to 45 times too high."""
+    """Otherwise they spin while they wait: estimates on a busy machine were up to 60 times too high."""
     (tmp_path / "torch.py").write_text("import os\nraise SystemExit(os.environ.get('OMP_WAIT_POLICY'))")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     environment["PYTHONPATH"] = os.pathsep.join((str(tmp_path), refervos.OWN_FOLDER))

@@ -22,7 +22,7 @@ class EvaluateConfig:
 
     predictions: str = argument(takes=kinds.PREDICTIONS)
     annotations: str = argument(takes=kinds.ANNOTATIONS)
-    out: str = option(takes=kinds.NEW_FOLDER, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")
+    out: str = option(takes=kinds.NEW_SCORES, help="Folder for scores.parquet, frame_scores.parquet and summary.json.")
     manifest: str | None = option(
         default=None,
         takes=kinds.MANIFEST,
