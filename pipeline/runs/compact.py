@@ -40,7 +40,7 @@ STARTED = "_compact_started.json"
 OWN_PART = re.compile(r"part-\d{5}-[0-9a-f]{12}\.parquet")
 FILE_BYTES = 128 * 2**20
 GROUP_BYTES = 16 * 2**20  # of a row group, before compression
-READERS = 4  # threads that read units ahead, two units each, in compressed form
+READERS = 2  # threads that read units ahead, two units each, in compressed form
 
 
 @dataclass(frozen=True, slots=True)
