@@ -76,6 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     checkouts = [each for each in (options.against, ROOT) if each]
+    assert all((each / "refervos.py").exists() for each in checkouts), "a checkout must hold refervos.py"
     bare: list[float] = []
     runs: dict[Path, list[list[float]]] = {each: [] for each in checkouts}
     with tempfile.TemporaryDirectory() as folder:
