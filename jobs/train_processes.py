@@ -17,6 +17,7 @@ from jobs.config.train import TrainConfig
 from jobs.terminal.progress import clock
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.nodes import alive_nodes, missing
+from pipeline.cluster.process_group import LocalTorchConfig
 from pipeline.segment.patience import with_patience
 from pipeline.training import loop
 from pipeline.training.recipe import Recipe
@@ -72,6 +73,7 @@ def train_on(
         _work,
         train_loop_config={"training": training, "use_gpu": processes.on_gpus},
         scaling_config=ray.train.ScalingConfig(num_workers=processes.count, use_gpu=processes.on_gpus),
+        torch_config=LocalTorchConfig(folder=scratch) if config.address == "local" else None,
         run_config=ray.train.RunConfig(
             name="train",
             storage_path=scratch,

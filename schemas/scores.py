@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.check import required
+from schemas.check import conform, required
 
 SCORES = pa.schema(
     [
@@ -19,3 +19,12 @@ SCORES = pa.schema(
 # Of frame_scores.parquet. Its rows are in order of video_id, row of the manifest (without one: id), frame_index, and
 # metric (J, F, or IoU), for any number of files, row groups and workers.
 FRAME_SCORES = SCORES.insert(4, pa.field("frame_index", pa.int32(), nullable=False))
+
+
+def conform_scores(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
+    """Return `table` as `schemas.check.conform` does, with null ids where it lacks their columns. Raises SchemaError."""
+    table = conform(table, schema, source)
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table

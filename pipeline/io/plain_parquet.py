@@ -47,6 +47,7 @@ class PlainParquetFile(pq.ParquetFile):
                     self._whole(lambda batches=batches: next(batches, None))
                 except _AsksForBytesError:
                     continue
+        _require_rows(found)
         return found
 
     @property
@@ -108,6 +109,21 @@ class PlainParquetFile(pq.ParquetFile):
             lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
             total += pc.sum(lengths.cast(pa.int64())).as_py() or 0
         return total
+
+
+def _require_rows(footer: pq.FileMetaData) -> None:
+    """Raise InputError for numbers of rows that contradict each other: Arrow takes memory for as many as are claimed.
+
+    A column has at least one value a row, also for null and for an empty list.
+    """
+    total = 0
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        least = min((group.column(i).num_values for i in range(group.num_columns)), default=group.num_rows)
+        total += group.num_rows
+        if not 0 <= group.num_rows <= least:
+            raise InputError(f"the Parquet file claims {group.num_rows} rows for {least} values; write it again")
+    if total != footer.num_rows:
+        raise InputError(f"the Parquet file claims {footer.num_rows} rows and has {total}; write it again")
 
 
 class _AsksForBytesError(Exception):

@@ -36,7 +36,8 @@ def folders(tmp_path):
 
 
 def save(folder, rows, **summary):
-    document = {"protocol": "mevis", "missing_rule": "zero", "pairs": {}, "frames": {}, "overall": {"n": 1, "J&F": 0.0}}
+    counts = {"pairs": {}, "frames": {"scored": 1, "missing": 0}, "overall": {"n": 1, "J&F": 0.0}}
+    document = {"protocol": "mevis", "missing_rule": "zero"} | counts
     storage.write_bytes(str(folder / "summary.json"), json.dumps(document | summary).encode())
     storage.write_table(str(folder / "scores.parquet"), score_rows(rows, ["J&F"], ["size"]))
 

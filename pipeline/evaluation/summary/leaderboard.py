@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from pipeline.evaluation.protocols import MEAN_WEIGHT, PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weights_of
 from pipeline.evaluation.summary.ranking import pairwise_p, tied_groups
-from pipeline.evaluation.summary.score_folder import ScoreFolder
+from pipeline.evaluation.summary.score_folder import ScoreFolder, plain_scores
+from pipeline.evaluation.summary.summary_document import summary_problem
 from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError, StorageError
@@ -52,9 +52,8 @@ class LeaderboardEntry:
 
     def scores(self, metric: str) -> Any:
         """Return the rows of a metric, with the ids as index."""
-        table = storage.read_table(self.uri)
-        rows: Any = table.filter(pc.equal(table["metric"], metric)).to_pandas()
-        return rows.fillna(dict.fromkeys(SCORE_IDS, "")).set_index(list(SCORE_IDS)).sort_index()
+        rows: Any = plain_scores(storage.read_table(self.uri), self.uri)
+        return rows[rows["metric"] == metric].set_index(list(SCORE_IDS)).sort_index()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +220,10 @@ def _read_entry(uri: str) -> LeaderboardEntry:
         raise InputError(f"{uri} is not an entry of a leaderboard; remove it") from None
     if not isinstance(document, dict) or {"form", "name", "added", *KEPT} - set(document) or document["form"] != FORM:
         raise InputError(f"{uri} has another form; use the version of rvos that wrote it")
+    texts = {name: document[name] for name in ("name", "added")}
+    problem = summary_problem(document) or next((name for name in texts if not isinstance(texts[name], str)), None)
+    if problem:
+        raise InputError(f"{uri} is not an entry of a leaderboard ({problem} cannot be used); remove it")
     if not uri.endswith(f"/{document['name']}.parquet"):
         raise InputError(f"{uri} is the file of an entry {document['name']!r}; restore that file name, or remove it")
     return LeaderboardEntry(uri, document)

@@ -78,14 +78,20 @@ def strata_of(protocol: Protocol, pairs: Any) -> np.ndarray | None:
 def weights_of(protocol: Protocol, rows: Any, source: str) -> np.ndarray:
     """Return the weight of each row of a table of scores in the mean of its metric, [N].
 
-    Raises InputError if the protocol weights them and the table, read from `source`, has no weights.
+    Raises InputError if the protocol weights them and the table, read from `source`, has no or other weights.
     """
     if not protocol.per_frame:
         return np.ones(len(rows))
     if MEAN_WEIGHT not in rows:
         text = f"has no {MEAN_WEIGHT}, by which {protocol.name} averages, since an older version wrote it"
         raise InputError(f"{source} {text}; repeat 'rvos evaluate'")
-    return rows[MEAN_WEIGHT].to_numpy(np.float64)
+    try:
+        weights = rows[MEAN_WEIGHT].to_numpy(np.float64)
+    except (TypeError, ValueError):
+        weights = np.array([np.nan])
+    if not (weights >= 0).all() or np.isinf(weights).any():
+        raise InputError(f"{source}: {MEAN_WEIGHT} must be a number of at least 0 in each row; repeat 'rvos evaluate'")
+    return weights
 
 
 def _mean_of_strata(totals: np.ndarray, weights: np.ndarray) -> np.ndarray:

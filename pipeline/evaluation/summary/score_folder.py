@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from pipeline.evaluation.protocols import MEAN_WEIGHT, PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
+from pipeline.evaluation.summary.summary_document import summary_problem
 from pipeline.io import storage
-from schemas.check import conform
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse
-from schemas.scores import FRAME_SCORES, SCORES
+from schemas.pair import PairKey
+from schemas.scores import FRAME_SCORES, SCORES, conform_scores
 from schemas.shown import shown
 
 MAX_SUMMARY = 2**28  # bytes
@@ -40,9 +41,10 @@ class ScoreFolder:
             raise  # not the file's fault
         except (ValueError, OSError) as error:
             raise InputError(f"{uri} cannot be read: {error}") from None
-        parts = [summary.get(name) for name in ("overall", "pairs", "frames")] if isinstance(summary, dict) else [None]
-        if not all(isinstance(part, dict) for part in parts):
-            raise InputError(f"{uri} is not a summary of scores; 'rvos evaluate --out' writes one")
+        if problem := summary_problem(summary):
+            raise InputError(
+                f"{uri} is not a summary of scores ({problem} cannot be used); 'rvos evaluate --out' writes one"
+            )
         if summary.get("protocol") not in [*PROTOCOLS]:  # a list: the value may be of any type
             raise InputError(f"{uri}: this version of rvos does not know the protocol {summary.get('protocol')!r}")
         if summary.get("decay_8bit"):
@@ -84,10 +86,9 @@ class ScoreFolder:
         """Return scores.parquet: one row for each pair and metric, with attributes; null ids become empty."""
         uri = storage.join(self.folder, "scores.parquet")
         try:
-            rows: Any = conform(storage.read_table(uri), SCORES, uri).to_pandas()
+            return plain_scores(storage.read_table(uri), uri)
         except FileNotFoundError:
             raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None
-        return rows.assign(**{name: rows[name].fillna("") for name in SCORE_IDS})
 
     def pairs(self) -> pd.DataFrame:
         """Return one row for each pair, sorted by id: ids, attributes, and a column for each metric (NaN: none)."""
@@ -103,6 +104,18 @@ class ScoreFolder:
         try:
             with storage.open_parquet(uri) as file:
                 for group in range(file.num_row_groups):
-                    yield conform(file.read_row_group(group), FRAME_SCORES, uri)
+                    yield conform_scores(file.read_row_group(group), FRAME_SCORES, uri)
         except FileNotFoundError:
             raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None
+
+
+def plain_scores(table: pa.Table, source: str) -> pd.DataFrame:
+    """Return a table of SCORES with empty ids in place of null or absent ones. Raises InputError for doubled rows."""
+    rows: Any = conform_scores(table, SCORES, source).to_pandas()
+    rows = rows.assign(**{name: rows[name].fillna("") for name in SCORE_IDS})
+    again = rows.duplicated([*SCORE_IDS, "metric"])
+    if again.any():
+        row = int(again.to_numpy().argmax())
+        text = f"the pair {PairKey.of(rows.iloc[row])} has two rows of {rows['metric'].iloc[row]}"
+        raise InputError(f"{source} row {row}: {text}; repeat 'rvos evaluate'")
+    return rows

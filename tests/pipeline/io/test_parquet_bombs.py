@@ -65,3 +65,25 @@ def test_every_damaged_byte_of_a_footer_is_an_error_or_is_read():
             except (InputError, pa.ArrowException, OSError) as error:
                 told.add(str(error).partition(",")[0])
     assert any("histogram" in text for text in told)
+
+
+def test_numbers_of_rows_that_contradict_are_refused_before_they_take_memory():
+    """Arrow takes memory for the rows that a footer claims: 849 bytes took 24 GB."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": ["x"] * 75}), file)
+    sound = file.getvalue()
+    start, of_75 = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little"), b"\x16\x96\x01"  # a field of 75, zigzag
+    told = set()
+    for at in range(start, len(sound) - 8):
+        if sound[at : at + 3] != of_75:
+            continue
+        for claim in (b"\x16\xfe\xff\xff\xff\x0f", b"\x16\x98\x01", b"\x16\x94\x01", b"\x16\x01"):
+            footer = sound[start:at] + claim + sound[at + 3 : -8]
+            damaged = sound[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+            try:
+                PlainParquetFile(io.BytesIO(damaged)).read()
+            except (InputError, pa.ArrowException, OSError) as error:
+                told.add(str(error).split(";")[0])
+    assert {text for text in told if "rows for 75 values" in text}
+    assert {text for text in told if text.endswith("rows and has 75")}
+    assert pa.default_memory_pool().max_memory() < 2**30
