@@ -16,6 +16,7 @@ from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems, uri_problem
 from pipeline.io.parallel import bounded_map
 from pipeline.video import LeftOut, Selection, VideoHeader, probe, read_frames
+from schemas.advice import before_a_run
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
 
@@ -159,7 +160,7 @@ def _check_video(
         if header and decode:
             header = replace(header, num_frames=sum(1 for _ in read_frames(uri, Selection())))
     except MediaError as error:
-        problems[error.status, str(error)] = list(range(len(rows)))
+        problems[error.status, before_a_run(str(error))] = list(range(len(rows)))
     for index, row in enumerate(rows):
         for status, text in _row_findings(row, header, checkpoint, lengths_matter):
             problems.setdefault((status, text), []).append(index)

@@ -22,7 +22,7 @@ FRAME_SCORES = SCORES.insert(4, pa.field("frame_index", pa.int32(), nullable=Fal
 
 
 def conform_scores(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
-    """Return `table` as `schemas.check.conform` does, with null ids where it lacks their columns. Raises SchemaError."""
+    """Return `table` as `schemas.check.conform` does, and null ids where it lacks their columns. Raises SchemaError."""
     table = conform(table, schema, source)
     for field in schema:
         if field.name not in table.column_names:

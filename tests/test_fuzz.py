@@ -236,8 +236,9 @@ COCO = {
     "categories": [{"id": 1, "name": "cat"}],
 }
 SUMMARY = {
-    "protocol": "mevis", "overall": {"J&F": 0.5, "J": 0.4, "F": 0.6, "n": 3}, "pairs": {"ok": 3}, "frames": {"ok": 9},
-    "by": {"kind": {}}, "version": "0.1.0",
+    "protocol": "mevis", "overall": {"J&F": 0.5, "J": 0.4, "F": 0.6, "n": 3}, "pairs": {"ok": 3},
+    "missing_rule": "zero", "frames": {"scored": 9, "missing": 0}, "by": {"kind": [{"value": "a", "n": 3}]},
+    "version": "0.1.0",
 }  # fmt: skip
 STATE = {"model": {"a": torch.ones(3, 4), "b": torch.arange(5)}, "epoch": 3}
 MANIFEST = {"video_id": ["a", "b"], "video_uri": ["a.mp4", "b"], "expression_id": ["0", "1"], "expression": ["x", "y"]}

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from os import PathLike, fspath
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,16 +13,28 @@ from model.errors import CheckpointError
 from model.families import load_segmenter
 from model.segmenter import Segmenter
 from pipeline.drawing.overlay import contact_sheet, overlay
-from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
+from pipeline.io.recognise import recognise
+from pipeline.notebook.arguments import (
+    count_of,
+    described,
+    number_of,
+    path_of,
+    texts_of,
+    uri_of,
+    word_of,
+    wrong_object,
+)
 from pipeline.segment.clips import FrameOptions, read_windows, split_rows
 from pipeline.segment.events import Answer, ClipDone, ModelEvent
 from pipeline.segment.model_stage import ModelStage
 from pipeline.segment.write_stage import frame_rows
 from pipeline.video import Frame, Selection, read_frames
 from pipeline.video.types import check_same_size, check_size
-from schemas import rle
-from schemas.errors import InputError
+from schemas import kinds, rle
+from schemas.advice import for_python
+from schemas.errors import InputError, MediaError
+from schemas.kinds import Kind
 
 SHOWN = 60  # letters of an expression in an error
 Video = str | PathLike[str] | np.ndarray | Sequence[np.ndarray]
@@ -66,7 +79,11 @@ class VideoMasks:
         return decoded
 
     def draw(self, frames: int = 5) -> Image.Image:
-        """Draw the masks of `frames` frames, spread evenly over the video, next to each other."""
+        """Draw the masks of `frames` frames, spread evenly over the video, next to each other.
+
+        Raises InputError if `frames` is not a positive whole number.
+        """
+        frames = count_of(frames, "frames")
         chosen = np.unique(np.linspace(0, len(self.counts) - 1, min(frames, len(self.counts))).astype(int))
         masks = {self.frame_indices[i]: rle.decode(self.counts[i], self.height, self.width) for i in chosen}
         uri, read = _open(self.video)
@@ -78,6 +95,8 @@ class Model:
     """A loaded checkpoint. Call it from one thread at a time."""
 
     def __init__(self, segmenter: Segmenter) -> None:
+        if not hasattr(segmenter, "prepare"):
+            raise InputError(f"a Model comes from load_model(checkpoint), not from {described(segmenter)}")
         self._segmenter = segmenter
 
     def segment(
@@ -98,14 +117,16 @@ class Model:
         frame_step: take every N-th frame.
         decoder: "pyav" or "decord", for video files.
 
-        Raises InputError for frames of another shape or type, and for an expression or a video that the model cannot
-        take; StorageError if the storage does not answer.
+        Raises InputError, which says what to pass, for an argument of another type, shape or value, and for an
+        expression or a video that the model cannot take; StorageError if the storage does not answer.
         """
-        if not 0 <= overlap < (window if window is not None else 1) or frame_step < 1:
-            text = "window and frame_step must be positive, and overlap at least 0 and below window"
-            raise InputError(f"{text}: got window={window}, overlap={overlap}, frame_step={frame_step}")
+        window = None if window is None else count_of(window, "window")
+        overlap, frame_step = count_of(overlap, "overlap", 0), count_of(frame_step, "frame_step")
+        if overlap >= (window or 1):
+            raise InputError(f"overlap must be at least 0 and below window: got window={window}, overlap={overlap}")
+        decoder = word_of(decoder, "decoder", '"pyav" or "decord"')
         options = FrameOptions(window=window, overlap=overlap, frame_step=frame_step, decoder=decoder)
-        texts = [expressions] if isinstance(expressions, str) else list(expressions)
+        texts = _expressions(expressions)
         uri, read = _open(video)
         rows = [
             {"video_id": uri, "video_uri": uri, "expression_id": str(number), "expression": text}
@@ -122,7 +143,7 @@ class Model:
             elif isinstance(event, ClipDone):
                 for pair in event.pairs:
                     if pair.failure:
-                        raise InputError(f"expression {pair.row['expression'][:SHOWN]!r}: {': '.join(pair.failure)}")
+                        raise _failure(pair.row, *pair.failure, is_path=read is read_frames)
 
         windows = read_windows(clips, options.of(self._segmenter), self._segmenter.prepare, read)
         ModelStage(self._segmenter, take).run(windows)
@@ -148,10 +169,16 @@ def load_model(
     threshold: probability above which a pixel belongs to the object.
     precision: "fp32", "bf16" or "fp16".
 
-    Raises InputError if the checkpoint cannot be loaded or an option is out of range.
+    Raises InputError, which says what to pass, if `checkpoint` is something else, it cannot be loaded, or an option is
+    of another type or out of range.
     """
+    short_side = None if short_side is None else count_of(short_side, "short_side", 32)
+    max_size = None if max_size is None else count_of(max_size, "max_size", 32)
+    threshold = number_of(threshold, "threshold")
+    device = word_of(device, "device", '"cpu", "cuda" or "auto"')
+    name = BUNDLED if checkpoint == BUNDLED else path_of(checkpoint, "checkpoint", kinds.CHECKPOINT)
     try:
-        with checkpoint_folder(fspath(checkpoint)) as folder:
+        with checkpoint_folder(name) as folder:
             segmenter = load_segmenter(
                 folder,
                 device=device,
@@ -165,21 +192,67 @@ def load_model(
     return Model(segmenter)
 
 
-def _open(video: Video) -> tuple[str, Callable[..., Iterator[Frame]]]:
+def _expressions(given: object) -> list[str]:
+    texts = texts_of(given, "expressions", "a sentence")
+    if not texts:
+        raise InputError("expressions is empty; pass a sentence, or a list of them")
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"expression {text[:SHOWN]!r} holds half of a character; correct the text") from None
+    return texts
+
+
+def _failure(row: dict, status: str, reason: str, *, is_path: bool) -> InputError:
+    """Return the error for a pair without masks."""
+    uri = row["video_uri"]
+    if is_path and status in ("missing", "corrupt"):
+        kind = recognise(uri)
+        if kind not in (*kinds.VIDEO.kinds, Kind.ABSENT, Kind.READ_ONLY):
+            return wrong_object(uri, "video", kind, kinds.VIDEO)
+    return InputError(f"expression {row['expression'][:SHOWN]!r}: {status}: {for_python(reason)}")
+
+
+def _open(video: Any) -> tuple[str, Callable[..., Iterator[Frame]]]:
     """Return the URI of a video and the function that reads it, with the arguments of `read_frames`."""
     if isinstance(video, str | PathLike):
-        return storage.absolute(fspath(video)), read_frames
+        return uri_of(video, "video", "a video"), read_frames
+    if not isinstance(video, np.ndarray | Sequence) or isinstance(video, bytes | bytearray):
+        ask = f"video must be a path or frames, uint8 [T, H, W, 3] or a list of uint8 [H, W, 3], got {described(video)}"
+        is_array = hasattr(video, "__array__") or hasattr(video, "__array_interface__")  # a tensor, or a picture
+        raise InputError(f"{ask}; np.asarray(video) makes an array of it" if is_array else ask)
+    if isinstance(video, np.ndarray) and video.ndim != 4:
+        raise InputError(
+            f"frame 0 must be uint8 [H, W, 3]: video is {described(video)}, not uint8 [T, H, W, 3]; "
+            "pass image[np.newaxis] for a single picture"
+        )
     if not len(video):
-        raise InputError("there are no frames")
+        raise InputError("there are no frames: video is empty")
     for number, frame in enumerate(video):
-        if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
-            found = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
-            raise InputError(f"frame {number} must be uint8 [H, W, 3], got {found}")
-        check_size(frame.shape[1], frame.shape[0], "frames", number)
-        check_same_size(frame, video[0].shape[:2], "frames", number)
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise InputError(f"frame {number} must be uint8 [H, W, 3], got {described(frame)}; {_conversion(frame)}")
+        try:
+            check_size(frame.shape[1], frame.shape[0], "frames", number)
+            check_same_size(frame, video[0].shape[:2], "frames", number)
+        except MediaError as error:
+            raise InputError(str(error)) from None
 
     def read(_: str, selection: Selection, **_options: object) -> Iterator[Frame]:
         for index in selection.indices or range(0, len(video), selection.step):
             yield Frame(index, f"{index:05d}", video[index])
 
     return "frames", read
+
+
+def _conversion(frame: object) -> str:
+    """Return how to make a frame of something else."""
+    if isinstance(frame, str | PathLike):
+        return "pass one path as text, not a list of paths"
+    if not isinstance(frame, np.ndarray):
+        return "np.asarray(frame) makes an array of a picture or tensor"
+    if frame.ndim == 3 and frame.shape[0] == 3 != frame.shape[2]:
+        return "frame.transpose(1, 2, 0) puts the colours last"
+    if frame.dtype.kind == "f":
+        return "(255 * frame).round().astype(np.uint8) converts values from 0 to 1"
+    return "pass RGB values from 0 to 255"

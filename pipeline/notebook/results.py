@@ -1,24 +1,25 @@
 """Read the results of runs and evaluations as tables in memory."""
 
 from collections.abc import Collection, Sequence
-from os import PathLike, fspath
+from os import PathLike
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
 from pipeline.masks.row_groups import read_row_groups
+from pipeline.notebook.arguments import described, path_of, texts_of
 from pipeline.runs.run import Run, is_run
-from schemas import rle
+from schemas import kinds, rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
 
 MASK_COLUMNS = ("height", "width", "counts")
+PAIRS = kinds.Role("a run or a manifest", kinds.RUN.kinds | kinds.MANIFEST.kinds, kinds.MANIFEST.way)
 
 
 def read_masks(
@@ -32,12 +33,16 @@ def read_masks(
 
     Raises InputError if `run` holds no such masks or a column is unknown; StorageError if the storage does not answer.
     """
-    found = open_predictions(fspath(run))
+    names = None if video_ids is None else texts_of(video_ids, "video_ids", "an id")
+    if isinstance(columns, str) or not (columns := texts_of(columns, "columns", "a name")):
+        raise InputError(f"columns must be a list of names, got {columns!r}")
+    uri = path_of(run, "run", kinds.MASKS)
+    found = open_predictions(uri)
     if not isinstance(found, ParquetPredictions):
-        raise InputError(f"{fspath(run)} is a folder of pictures; read_masks reads runs and Parquet files")
+        raise InputError(f"{uri} is a folder of pictures; read_masks reads runs and Parquet files")
     if unknown := [name for name in columns if name not in PREDICTIONS.names]:
         raise InputError(f"unknown column {unknown[0]!r}; choose from {', '.join(PREDICTIONS.names)}")
-    wanted = None if video_ids is None else {video_ids} if isinstance(video_ids, str) else set(video_ids)
+    wanted = None if names is None else set(names)
     groups = [group for group, pairs in found.row_groups() if wanted is None or wanted & {key[0] for key in pairs}]
     needed = dict.fromkeys([*columns, "video_id", "expression_id", "frame_index", "frame_name", *MASK_COLUMNS])
     return read_row_groups(groups, wanted, tuple(needed)).select(list(columns))
@@ -48,7 +53,7 @@ def read_pairs(run: str | PathLike[str]) -> pa.Table:
 
     Raises InputError if `run` is neither a run nor a manifest.
     """
-    uri = storage.absolute(fspath(run))
+    uri = path_of(run, "run", PAIRS)
     return Run.open(uri).manifest() if is_run(uri) else read_manifest(uri)
 
 
@@ -57,18 +62,21 @@ def decode_masks(rows: pa.Table | pd.DataFrame) -> np.ndarray:
 
     Raises InputError, naming the row, for a row without a mask, of another size or with a broken one.
     """
-    table = pa.Table.from_pandas(rows, preserve_index=False) if isinstance(rows, pd.DataFrame) else rows
+    table = _table_of(rows)
     if absent := sorted({*MASK_COLUMNS} - {*table.column_names}):
         raise InputError(f"the rows have no column {', '.join(absent)}; read_masks returns it")
     found = table.to_pylist()
     if not found:
         raise InputError("there are no rows to decode")
     size = found[0]["height"], found[0]["width"]
+    for name, kind in (("height", int), ("width", int), ("counts", bytes)):
+        if wrong := next((row[name] for row in found if not isinstance(row[name], kind | None)), None):
+            raise InputError(f"column {name} must hold {kind.__name__}, got {described(wrong)}; read_masks returns it")
     masks = None
     for number, row in enumerate(found):
         name = f"row {number}" + (f" ({PairKey.of(row)})" if {*PAIR_COLUMNS} <= {*row} else "")
-        if row["counts"] is None:
-            raise InputError(f"{name} has no mask: {row.get('error') or 'counts is null'}; leave it out")
+        if row["counts"] is None or row["height"] is None or row["width"] is None:
+            raise InputError(f"{name} has no mask: {row.get('error') or 'it has a null'}; leave it out")
         if (row["height"], row["width"]) != size:
             raise InputError(f"{name} is {row['height']}x{row['width']}, row 0 is {size[0]}x{size[1]}; decode by video")
         try:
@@ -82,9 +90,22 @@ def decode_masks(rows: pa.Table | pd.DataFrame) -> np.ndarray:
     return masks
 
 
+def _table_of(rows: object) -> pa.Table:
+    if isinstance(rows, pa.Table):
+        return rows
+    if not isinstance(rows, pd.DataFrame):
+        raise InputError(
+            f"rows must be a pyarrow.Table or a pandas.DataFrame, got {described(rows)}; read_masks returns one"
+        )
+    try:
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"the rows cannot be read: {error}; read_masks returns such rows") from None
+
+
 def read_scores(scores: str | PathLike[str]) -> pd.DataFrame:
     """Return the scores that `rvos evaluate --out` wrote: one row per pair, with attributes and a column per metric.
 
     Raises InputError if `scores` is no such folder.
     """
-    return ScoreFolder.open(fspath(scores)).pairs()
+    return ScoreFolder.open(path_of(scores, "scores", kinds.SCORES)).pairs()

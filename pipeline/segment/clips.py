@@ -14,6 +14,7 @@ from model.segmenter import Segmenter
 from pipeline.io.manifest import row_problems
 from pipeline.segment.exclusive import group_of, spread_problems
 from pipeline.video import Frame, LastFile, LeftOut, Selection, read_frames
+from schemas import advice
 from schemas.errors import InputError, MediaError, ServerError
 from schemas.pair import PairKey
 
@@ -166,7 +167,7 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, read: Callable[...
             raise MediaError(
                 "bad_row",
                 f"the video has more than {options.max_whole_frames} frames, the most that '--window whole' takes at "
-                "once; use --retry-errors with a higher --max-whole-frames if memory allows, or with --window 36",
+                f"once; {advice.WHOLE.run}",
             )
         if options.window and len(new.frames) == options.window - (options.overlap if last else 0):
             window = _join(last, new, options.window)
@@ -180,9 +181,7 @@ def _cut(clip: Clip, options: FrameOptions, prepare: Prepare, read: Callable[...
         try:
             new.frames.append(prepare(frame.image))
         except ValueError as error:
-            raise MediaError(
-                "bad_row", f"{error}; use --retry-errors with another --short-side or --max-size", frame.name
-            ) from None
+            raise MediaError("bad_row", f"{error}; {advice.SIZE.run}", frame.name) from None
     if new.frames:
         window = _join(last, new, options.window)
         window.seconds = time.perf_counter() - started

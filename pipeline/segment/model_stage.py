@@ -35,12 +35,13 @@ from pipeline.segment.events import (
 )
 from pipeline.segment.exclusive import group_of
 from pipeline.segment.sources import SourcePair
+from schemas import advice
 from schemas.errors import InputError
 from schemas.pair import PairKey
 
 CONTROL_FRAME = np.zeros((64, 64, 3), np.uint8)
 BROKEN_PARITY = 0.2  # share of mask pixels that differ from float32
-NOT_FINITE = "the model's output is not finite; check the checkpoint, or use --retry-errors with another --window"
+NOT_FINITE = f"the model's output is not finite; {advice.NOT_FINITE.run}"
 
 
 class ModelStage:
@@ -202,11 +203,7 @@ class ModelStage:
                 continue
             part[0].failure = (
                 "oom",
-                (
-                    f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); "
-                    "use --retry-errors with a higher --gpus-per-actor (on CPUs: fewer --actors), or with a smaller "
-                    "--window or --short-side"
-                ),
+                f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); {advice.MEMORY.run}",
             )
 
     def _take(self, pair: PairState, window: Window, kept: Sequence[int], found: Segmentation) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.video.pyav_reader import PyavReader, rgb
 from pipeline.video.select_frames import Picture
+from schemas import advice
 from schemas.errors import MediaError
 
 decord.logging.set_level(decord.logging.QUIET)
@@ -30,7 +31,7 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
             self._reader = decord.VideoReader(path, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:
             self._video.__exit__()
-            raise MediaError("corrupt", f"decord cannot open {uri}; use --retry-errors --decoder pyav") from error
+            raise MediaError("corrupt", f"decord cannot open {uri}; {advice.DECORD.run}") from error
 
     def __exit__(self, *_: object) -> None:
         del self._reader
@@ -51,23 +52,18 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
         try:
             image = self._reader.next().asnumpy()
         except (StopIteration, RuntimeError, decord.DECORDError) as error:
-            way_out = (
-                "replace the file, or use the frames that PyAV decodes with --retry-errors --decoder pyav --allow-short"
-            )
-            raise MediaError("short_read", f"{self._uri}: decord failed to decode this file; {way_out}") from error
+            reason = f"{self._uri}: decord failed to decode this file; {advice.DECORD_SHORT.run}"
+            raise MediaError("short_read", reason) from error
         if image.shape[2] != 3:  # rows of less than some 80 pixels are padded
-            reason = (
-                f"{self._uri}: decord misreads frames only {image.shape[1]} wide; use --retry-errors --decoder pyav"
-            )
+            reason = f"{self._uri}: decord misreads frames only {image.shape[1]} wide; {advice.DECORD.run}"
             raise MediaError("corrupt", reason)
         return image
 
     def _check_repeat(self, previous: av.VideoFrame, frame: av.VideoFrame) -> None:
         """Raise MediaError if decord repeated a picture that PyAV does not repeat, as it does for missing frames."""
         if not np.array_equal(rgb(previous), rgb(frame)):
-            raise MediaError(
-                "corrupt", f"{self._uri}: decord repeats a frame in place of another; use --retry-errors --decoder pyav"
-            )
+            reason = f"{self._uri}: decord repeats a frame in place of another; {advice.DECORD.run}"
+            raise MediaError("corrupt", reason)
 
 
 def _turns(image: np.ndarray, frame: av.VideoFrame) -> int:

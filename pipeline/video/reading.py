@@ -10,6 +10,7 @@ from pipeline.io import local, storage
 from pipeline.video import folder, picture, select_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader
+from schemas import advice
 from schemas.errors import InputError, MediaError, StorageError
 from schemas.shown import shown
 
@@ -136,8 +137,8 @@ def _media_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        reason = f"{shown(uri)} does not exist; copy the file there, or correct video_uri, and use --retry-errors"
-        raise MediaError("missing", f"{reason}{_other_form(uri)}") from None
+        reason = f"{shown(uri)} does not exist; {advice.MISSING.run}{_other_form(uri)}"
+        raise MediaError("missing", reason) from None
     except MemoryError:
         raise StorageError(
             f"{shown(uri)}: not enough memory on host {socket.gethostname()}; use fewer --actors, or a larger machine"

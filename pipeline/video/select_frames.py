@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.video.types import Frame, LeftOut, Selection, check_same_size
+from schemas import advice
 from schemas.errors import MediaError
 
 Picture = Callable[[], np.ndarray]  # converts a decoded picture to uint8 [H, W, 3] RGB, rotated for display
@@ -62,7 +63,6 @@ def read(
             raise MediaError("corrupt", f"{uri}: no frame can be decoded{cause}; replace the file")
         count = f"decoded {decoded} of {video.num_frames} frames" if video.num_frames else f"decoded {decoded} frames"
         wanted = f", but frame {last} is requested" if last is not None and not (damage and video.num_frames) else ""
-        way_out = "replace the file, or take the decoded frames with --retry-errors --allow-short"
-        raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {way_out}")
+        raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {advice.SHORT.run}")
     if not complete and left_out is not None:
         left_out.append(LeftOut(CUT_OFF, 1, uri))

@@ -96,7 +96,7 @@ def test_nobody_joins_a_running_command(command, shapes, checkpoint, labelled_ru
                 driver.send_signal(signal.SIGCONT)
                 attacked = True
             time.sleep(0.1)
-        assert driver.returncode == 0, driver.stderr.read()[-2000:]
+        assert driver.returncode == 0, driver.communicate()[1][-2000:]
     finally:
         driver.kill()
         driver.communicate()

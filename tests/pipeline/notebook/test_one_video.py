@@ -71,8 +71,8 @@ FRAMES = np.zeros((2, 64, 64, 3), np.uint8)
         (FRAMES[0], "a cat", {}, "frame 0 must be uint8"),
         ([FRAMES[0], FRAMES[0, :32]], "a cat", {}, "frame 1: .* frame size changes"),
         ([], "a cat", {}, "there are no frames"),
-        (FRAMES, "a cat", {"window": 2, "overlap": 2}, "overlap at least 0 and below window: got window=2, overlap=2"),
-        (FRAMES, "a cat", {"window": 0}, "must be positive"),
+        (FRAMES, "a cat", {"window": 2, "overlap": 2}, "below window: got window=2, overlap=2"),
+        (FRAMES, "a cat", {"window": 0}, "must be a whole number of at least 1, got 0"),
         ("absent.mp4", "a cat", {"decoder": "vlc"}, "unknown decoder 'vlc'"),
     ],
 )
@@ -84,7 +84,7 @@ def test_errors_are_of_refervos_and_say_what_is_wrong(model, video, expressions,
 @pytest.mark.parametrize(
     ("checkpoint", "options", "message"),
     [
-        ("absent", {}, "config.json: file not found"),
+        ("absent", {}, "absent does not exist; pass a checkpoint folder"),
         ("tiny", {"device": "tpu"}, "unknown device"),
         ("tiny", {"threshold": 2}, "0 and 1"),
     ],

@@ -1,0 +1,65 @@
+"""Ways out that error rows of a run name, and the words for them where there is no run: in Python, and in the demo."""
+
+from typing import NamedTuple
+
+
+class Advice(NamedTuple):
+    """The end of a message: in an error row of a run, for `import refervos`, and before there is a run."""
+
+    run: str
+    python: str
+    before: str
+
+
+MISSING = Advice(
+    "copy the file there, or correct video_uri, and use --retry-errors",
+    "copy the file there, or correct the path",
+    "copy the file there, or correct its path",
+)
+SHORT = Advice(
+    "replace the file, or take the decoded frames with --retry-errors --allow-short",
+    "replace the file, or pass its decoded frames",
+    "replace the file, or take the decoded frames with 'rvos segment --allow-short'",
+)
+DECORD_SHORT = Advice(
+    "replace the file, or use the frames that PyAV decodes with --retry-errors --decoder pyav --allow-short",
+    'replace the file, or use decoder="pyav"',
+    "replace the file, or use --decoder pyav",
+)
+DECORD = Advice("use --retry-errors --decoder pyav", 'use decoder="pyav"', "use --decoder pyav")
+SIZE = Advice(
+    "use --retry-errors with another --short-side or --max-size",
+    "load the model with another short_side or max_size",
+    "use 'rvos segment' with another --short-side or --max-size",
+)
+WHOLE = Advice(
+    "use --retry-errors with a higher --max-whole-frames if memory allows, or with --window 36",
+    "use window=36",
+    "use 'rvos segment' with a higher --max-whole-frames if memory allows, or with --window 36",
+)
+MEMORY = Advice(
+    "use --retry-errors with a higher --gpus-per-actor (on CPUs: fewer --actors), or with a smaller --window or "
+    "--short-side",
+    "use a smaller window, or load the model with a smaller short_side",
+    "use 'rvos segment' with a smaller --window or --short-side",
+)
+NOT_FINITE = Advice(
+    "check the checkpoint, or use --retry-errors with another --window",
+    "check the checkpoint, or use another window",
+    "check the checkpoint, or use 'rvos segment' with another --window",
+)
+ALL = (MISSING, SHORT, DECORD_SHORT, DECORD, SIZE, WHOLE, MEMORY, NOT_FINITE)
+
+
+def for_python(message: str) -> str:
+    """Return the message of an error row with advice for `import refervos`."""
+    for advice in ALL:
+        message = message.replace(advice.run, advice.python)
+    return message
+
+
+def before_a_run(message: str) -> str:
+    """Return the message of an error row with advice for commands that look at videos before a run is made."""
+    for advice in ALL:
+        message = message.replace(advice.run, advice.before)
+    return message
