@@ -8,7 +8,7 @@ from pipeline.datasets.registry import DATASETS
 from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
 from schemas.check import SchemaError
-from schemas.errors import InputError
+from schemas.errors import ImplausibleError, InputError
 
 MAX_PROBLEMS = 1000  # reading stops after so many
 
@@ -50,8 +50,9 @@ class ImportResult(JobResult):
 def run(config: ImportConfig) -> ImportResult:
     """Write OUT/manifest.parquet, annotations.parquet, void.parquet and foreground.parquet, those that have rows.
 
-    Nothing is written unless the whole data set is sound. Raises InputError that lists every problem. Only the masks of
-    a few videos are in memory at a time.
+    Nothing is written unless the whole data set is sound. Raises InputError that lists every problem, ImplausibleError
+    if the masks look as if they were encoded the wrong way (unless `config.force`). Only the masks of a few videos are
+    in memory at a time.
     """
     out = storage.absolute(config.out)
     output_folder.require_folder(out)
@@ -66,6 +67,10 @@ def run(config: ImportConfig) -> ImportResult:
             raise SchemaError(writer.problems)
         if not writer.pairs and not writer.masks["annotations"].rows:
             raise InputError(f"the data set in {config.root} has neither expressions nor masks; check ROOT and --split")
+        try:
+            doubts = writer.run_order.require(config.root, force=config.force)
+        except ImplausibleError as error:
+            raise ImplausibleError(f"{error}\ncorrect them, or import them as they are with --force") from None
         written = writer.commit()
     split = (next(iter(writer.splits)) if len(writer.splits) == 1 else None) or config.split
     stale = [storage.join(out, f"{name}.parquet") for name, uri in written.items() if uri is None]
@@ -78,6 +83,7 @@ def run(config: ImportConfig) -> ImportResult:
         published=tuple(map(str, dataset.published_counts(split))),
         warnings=(
             *(with_count(text, count, first) for text, (count, first) in writer.warnings.items()),
+            *doubts,
             *(f"{uri} was written by an earlier import; remove it" for uri in stale if storage.exists(uri)),
         ),
         skipped=skipped_of(writer.skipped),

@@ -59,6 +59,10 @@ class ImportConfig:
         default=False, help="For 'folder': follow links that leave ROOT; without it they are left out and counted."
     )
 
+    force: bool = option(
+        default=False, help="Import masks as they are, even if their RLE looks as if it was written along rows."
+    )
+
     def __post_init__(self) -> None:
         for name in ("split", "expressions", "context", "follow_links"):
             if getattr(self, name) not in (None, False) and name not in DATASETS[self.dataset].options:

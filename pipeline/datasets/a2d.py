@@ -115,7 +115,7 @@ def _read_coco(uri: str, files: A2DFiles) -> None:
             raise InputError(f"{uri} annotations row {path[1]}: image_id must be v_VIDEO_f_FRAME_i_INSTANCE")
         video, frame, instance = match[1], int(match[2]), str(int(match[3]))
         files.coco_keys.setdefault(video, []).append((frame, instance))
-        files.coco_masks.add(f"{video}/{frame}/{instance}", value.get("segmentation"))
+        files.coco_masks.add(f"{video}/{frame}/{instance}", [value.get("segmentation"), value.get("bbox")])
 
 
 def _read_video(files: A2DFiles, name: str, sentences: list[list[str]], context: int | None) -> DatasetVideo:
@@ -178,7 +178,9 @@ def _read_masks(files: A2DFiles, name: str, video: DatasetVideo) -> tuple[Instan
     masks: InstanceMasks = {}
     for frame, instance in files.coco_keys.get(name, []):
         try:
-            masks[frame, instance] = from_coco(files.coco_masks[f"{name}/{frame}/{instance}"])
+            mask, box = files.coco_masks[f"{name}/{frame}/{instance}"]
+            counts, size = masks[frame, instance] = from_coco(mask)
+            video.run_order.add(counts, *size, f"{name} object {instance} frame {frame - 1:05d}", box)
         except rle.RleError as error:
             video.problems.append(f"object {instance} frame {frame - 1:05d}: {error}")
     if name in files.coco_keys:

@@ -159,7 +159,7 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
             entries[value["id"]] = value
         else:
             segmentations = value.pop("segmentations", None)
-            masks.add(str(position), segmentations)
+            masks.add(str(position), [segmentations, value.pop("bboxes", None)])
             kept = {key: what for key, what in value.items() if key == "expressions" or not isinstance(what, list)}
             annotations.append((position, kept | {"has_masks": isinstance(segmentations, list)}))
     found = _annotations_by_video(uri, annotations, entries, categories, problems)
@@ -288,9 +288,9 @@ def _add_masks(
     for annotation in annotations:
         if annotation.crowd:
             continue
-        object_id, segmentations = annotation.object_id, masks[str(annotation.position)]
+        object_id, (segmentations, boxes) = annotation.object_id, masks[str(annotation.position)]
         drawn = [_draw_polygons(mask, size) if isinstance(mask, list) and mask else mask for mask in segmentations]
-        object_masks.add_list(object_id, coco_video.names, drawn, f"annotation {object_id}")
+        object_masks.add_list(object_id, coco_video.names, drawn, f"annotation {object_id}", boxes)
     if annotations:
         video.check_objects(object_masks.seen)
         video.annotations = object_masks.annotations()

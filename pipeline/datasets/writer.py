@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, pair_name
 from pipeline.evaluation.protocols import RESERVED
 from pipeline.io import storage
+from pipeline.masks.run_order import RunOrder
 from schemas.check import Problem
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, VOID
@@ -42,6 +43,7 @@ class DatasetWriter:
         self.problems: list[Problem] = []
         self.warnings: Notes = {}
         self.skipped: Notes = {}
+        self.run_order = RunOrder()
         self._rows: list[dict] = []
         self._packed: list[pa.Table] = []
         uris = {name: storage.join(out, f"{name}.parquet") for name in MASK_TABLES}
@@ -59,6 +61,7 @@ class DatasetWriter:
             for text, place in found:
                 count, first = notes.get(text, (0, place))
                 notes[text] = count + 1, first
+        self.run_order.merge(video.run_order)
         if self.problems:
             return
         self.pairs += len(video.pairs)

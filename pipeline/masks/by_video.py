@@ -19,6 +19,7 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest, with_absolute_uris
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
 from pipeline.masks.row_groups import frame_name, read_row_groups, require_masks
+from pipeline.masks.table_order import require_column_order
 from pipeline.masks.task_planning import locate, row_groups_by_video
 from pipeline.runs.compact import by_pair, compacted_rows, complete_parts, sorted_rows
 from pipeline.runs.run import Run, is_run
@@ -115,7 +116,8 @@ class MaskSource:
     def open(cls, uri: str, manifest: str | None = None, *, allow_local: bool = False) -> "MaskSource":
         """Open the masks at `uri`. If `manifest` is given, its pairs are the ones to read.
 
-        Raises InputError if `uri` is neither a finished run nor Parquet with masks, or the manifest is not valid.
+        Raises InputError if `uri` is neither a finished run nor Parquet with masks, the manifest is not valid, or the
+        masks look as if their runs were counted along rows.
         """
         uri = storage.absolute(uri)
         pairs = None if manifest is None else read_manifest(manifest, allow_local=allow_local)
@@ -126,6 +128,7 @@ class MaskSource:
         predictions = open_predictions(uri)
         if not isinstance(predictions, ParquetPredictions):
             raise InputError(f"{uri} is a tree of PNGs; give a run, a Parquet file or a folder of Parquet files")
+        require_column_order(uri, predictions.uris)
         return cls(uri, pairs, predictions)
 
     def require_manifest(self) -> pa.Table:

@@ -17,6 +17,7 @@ from pipeline.io import storage
 from pipeline.io.manifest import read_manifest, row_problems
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.annotations import Annotations
+from pipeline.masks.table_order import require_column_order
 from pipeline.runs.run import is_run
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
@@ -113,6 +114,7 @@ def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[M
     uri = storage.absolute(source.annotations)
     if not is_run(uri):
         truth = Annotations.open(uri)
+        require_column_order(uri, truth.tables)
         return _group(truth.rows(videos), truth.key), truth.key == "object_id"
     folder, tables = storage.join(uri, "masks"), []
     names = storage.names(folder) if storage.is_folder(folder) else []

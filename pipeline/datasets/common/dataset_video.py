@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pipeline.io import storage
+from pipeline.masks.run_order import RunOrder
 from pipeline.video import folder
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
@@ -43,6 +44,7 @@ class DatasetVideo:
     problems: list[str] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    run_order: RunOrder = field(default_factory=RunOrder)  # of the masks that the data set stores as RLE
 
     def check_texts(self) -> None:
         """Warn about empty expressions, and if the video has no expression."""

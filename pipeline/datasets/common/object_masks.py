@@ -14,6 +14,7 @@ from schemas.errors import MediaError
 from schemas.masks import ANNOTATIONS, VOID
 
 Size = tuple[int, int]  # height, width
+MASKS_LOOKED_AT = 64  # of a video: enough to see how all masks of a data set were encoded
 NO_SIZE = "videos with neither masks nor images to take the frame size from; they have no annotations, no scores"
 UNUSUAL_MASKS = "videos whose masks are not as published, read as"
 OTHER_SIZE = "videos whose masks and images differ in size; predictions will not fit the masks"
@@ -98,24 +99,32 @@ class ObjectMasks:
         else:
             self.add(object_id, name, None)
 
-    def add_coco(self, object_id: str | None, name: str, value: Any) -> None:
-        """Take a mask in COCO's JSON, or a null; an invalid RLE is a problem."""
+    def add_coco(self, object_id: str | None, name: str, value: Any, box: object = None) -> None:
+        """Take a mask in COCO's JSON, or a null, with its box, or None; an invalid RLE is a problem."""
+        place = f"frame {name}" if object_id is None else f"object {object_id} frame {name}"
         try:
             counts, size = from_coco(value) if value else (None, None)
         except rle.RleError as error:
-            place = f"frame {name}" if object_id is None else f"object {object_id} frame {name}"
             self.video.problems.append(f"{place}: {error}")
         else:
+            if counts and size and len(self._rows) < MASKS_LOOKED_AT:
+                self.video.run_order.add(counts, *size, f"{self.video.video_id} {place}", box)
             self.add(object_id, name, counts, size)
 
-    def add_list(self, object_id: str | None, names: list[str], masks: object, place: str) -> None:
-        """Take a list with one mask in COCO's JSON, or null, for each frame of `names`; `place` is for messages."""
+    def add_list(
+        self, object_id: str | None, names: list[str], masks: object, place: str, boxes: object = None
+    ) -> None:
+        """Take a list with one mask in COCO's JSON, or null, for each frame of `names`; `place` is for messages.
+
+        boxes: a list with one box for each frame, if the data set has them.
+        """
         if not isinstance(masks, list) or len(masks) != len(names):
             have = f"{len(masks)} masks" if isinstance(masks, list) else "no list of masks"
             self.video.problems.append(f"{place}: {have} for {len(names)} frames")
             return
-        for name, mask in zip(names, masks, strict=True):
-            self.add_coco(object_id, name, mask)
+        boxes = boxes if isinstance(boxes, list) and len(boxes) == len(names) else [None] * len(names)
+        for name, mask, box in zip(names, masks, boxes, strict=True):
+            self.add_coco(object_id, name, mask, box)
 
     def annotations(self) -> pa.Table:
         """ANNOTATIONS, by object and frame; empty if the size is unknown."""

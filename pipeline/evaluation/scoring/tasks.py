@@ -13,6 +13,7 @@ from pipeline.masks.annotations import Annotations
 from pipeline.masks.pairs_to_score import MaskKey, pairs_from_annotations, pairs_from_manifest
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading
 from pipeline.masks.predictions import Predictions, frame_step, read_predictions
+from pipeline.masks.table_order import require_column_order
 from pipeline.masks.task_planning import locate, plan_tasks, row_groups_by_video
 from pipeline.masks.tree_masks import TreeMasks
 from schemas.errors import ImplausibleError, InputError
@@ -42,12 +43,18 @@ class Scoring:
     ) -> "Scoring":
         """Open the inputs of an evaluation; read those that are trees of PNGs.
 
-        Raises InputError if one is not valid, ImplausibleError if predicted labels are no objects (unless `force`).
+        Raises InputError if one is not valid, ImplausibleError if predicted labels are no objects, or the runs of
+        masks look as if counted along rows (unless `force`).
         """
         source = read_predictions(predictions, reading)
         truth = Annotations.open(annotations, reading)
         annotated = truth.keys_by_video()
-        notes = []
+        tables = () if isinstance(source, TreeMasks) else source.uris
+        try:
+            notes = require_column_order(predictions, tables, force=force)
+            notes += require_column_order(annotations, truth.tables, force=force)
+        except ImplausibleError as error:
+            raise ImplausibleError(f"{error}\n{FORCE}") from None
         by_id = truth.key == "object_id" and not protocol.assigned  # assignment takes any labels
         if isinstance(source, TreeMasks) and source.are_objects and by_id:
             try:
