@@ -20,6 +20,7 @@ from pipeline.evaluation.summary.statistics import difference_of, holm
 from pipeline.report.page import truncate
 from pipeline.report.score_tables import Measured, ScoreTable
 from schemas.errors import InputError
+from schemas.printable import one_line
 
 CHANGED_PAIRS = 10  # listed in each direction
 PRINTED_PAIRS = 3
@@ -221,6 +222,7 @@ def _overall_lines(comparison: dict) -> list[str]:
 
 
 def _table(title: str, rows: Sequence[dict]) -> list[str]:
+    title = one_line(title)
     wide = min(VALUE_COLUMNS, max(len(title), *(len(spell_out(row["value"])) for row in rows)))
     lines = [f"{truncate(title, wide):<{wide}}  {'n':>6}  {'change':>7}  {'95 % interval':^18}  {'p':>6}  {'Holm':>6}"]
     for row in rows:

@@ -33,6 +33,7 @@ from pipeline.report.score_tables import Measured, ScoreTable
 from pipeline.runs.run import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.pair import PairKey
+from schemas.printable import one_line
 from schemas.shown import shown_json
 from schemas.version import __version__
 
@@ -209,4 +210,4 @@ def _nothing_to_score(pairs: Any, videos: list[str], annotated: list[str]) -> st
 def _short_ids(row: dict) -> str:
     """A pair in few letters. Ids of a data frame may be None or NaN."""
     ids = [row[name] for name in ("video_id", "expression_id", "object_id") if isinstance(row.get(name), str)]
-    return " ".join(ids[:2])
+    return one_line(" ".join(ids[:2]))

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.config.segment import SegmentConfig
+from jobs.terminal.finish import note_out
 from pipeline.io import storage
 from pipeline.runs.moved import rebased, with_corrected_uris, with_other_uris
 from pipeline.runs.plan import HASHED_COLUMNS
@@ -38,6 +39,7 @@ def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[s
             question = "" if config.checkpoint else ". Did you forget --checkpoint?"
             raise OtherRunError(f"{error}{question}") from None
     folder = storage.absolute(config.new_run)
+    note_out(folder)
     return folder, Run.exists(folder, fingerprint, inputs)
 
 

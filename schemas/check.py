@@ -11,6 +11,7 @@ from schemas.plain import plain_table, plain_type
 from schemas.shown import without_secrets
 
 VERSION_KEY = b"refervos.version"
+SHOWN = 20  # lines of an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,22 @@ class SchemaError(InputError):
         self.problems = problems
 
     def __str__(self) -> str:
-        shown = [str(problem) for problem in self.problems[:20]]
-        if len(self.problems) > len(shown):
-            shown.append(f"... and {len(self.problems) - len(shown)} more")
+        alike: dict[tuple[str, str], list[Problem]] = {}
+        for problem in self.problems:
+            alike.setdefault((problem.source, problem.text), []).append(problem)
+        shown = [_in_one_line(problems) for problems in alike.values()]
+        if len(shown) > SHOWN:
+            left = sum(map(len, [*alike.values()][SHOWN:]))
+            shown[SHOWN:] = [f"... and {left} more"]
         return without_secrets("\n".join(shown))
+
+
+def _in_one_line(problems: list[Problem]) -> str:
+    """Return one line for problems of one source that differ in their rows only."""
+    first, more = problems[0], len(problems) - 1
+    if not more or first.row is None:
+        return str(first)
+    return f"{first.source} row {first.row} and {more} other row{'s' if more > 1 else ''}: {first.text}"
 
 
 def required(*names: str) -> dict[bytes, bytes]:

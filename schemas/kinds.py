@@ -152,7 +152,9 @@ URI_LIST = _role(
     "a list of videos", _LISTS, "give a CSV, TSV, JSONL or Parquet file with the columns video_uri and expression"
 )
 SENTENCES = _role(
-    "a file of expressions", _LISTS, "give a CSV, TSV, JSONL, Parquet or text file; see 'rvos import --help'"
+    "a file of expressions",
+    _LISTS - {K.MANIFEST},
+    "give a CSV, TSV, JSONL, Parquet or text file; see 'rvos import --help'",
 )
 RULES = _role("a file of rules", _TEXTS, "write one rule per line, such as mean_score >= 0.6")
 RECIPE = _role("a recipe", _TEXTS, "give a TOML file, or the name of a recipe; see 'rvos train --help'")

@@ -20,5 +20,10 @@ def printable(text: str) -> str:
     return "".join(ascii(c)[1:-1] if c not in "\n\t" and _is_odd(c) else c for c in lines)
 
 
+def one_line(text: str) -> str:
+    """Return `printable` text for a cell of a table: each stretch of line breaks, tabs and blanks becomes a blank."""
+    return " ".join(printable(text).split())
+
+
 def _is_odd(character: str) -> bool:
     return unicodedata.category(character) in _CATEGORIES and character not in _KEPT

@@ -15,19 +15,28 @@ from pipeline.io import storage
 from schemas.errors import InputError
 from schemas.uri import parse
 
+_noted: dict[str, str] = {}
+
 
 def on_finish(command: str, job: str, out: str) -> contextlib.AbstractContextManager[None]:
     """Return a block after which `command` runs, with RVOS_COMMAND (`job`), RVOS_OUT (`out`) and RVOS_EXIT_CODE.
 
     The block ends with SystemExit or a click error. A command that fails is reported on stderr; the exit code stays.
-    The command is started without a shell. Raises InputError if there is no such program.
+    RVOS_OUT is another folder if the job calls `note_out`. The command is started without a shell. Raises InputError if
+    there is no such program.
     """
     return _finishing(_words_of(command), {"RVOS_COMMAND": job, "RVOS_OUT": storage.absolute(parse(out))})
+
+
+def note_out(folder: str) -> None:
+    """Note the folder that a job writes to, where it is not the one that its argument names (`--new-run`)."""
+    _noted["RVOS_OUT"] = folder
 
 
 @contextlib.contextmanager
 def _finishing(words: list[str], variables: dict[str, str]) -> Iterator[None]:
     code = 1  # an unexpected error
+    _noted.clear()
     try:
         yield
     except SystemExit as end:
@@ -38,7 +47,7 @@ def _finishing(words: list[str], variables: dict[str, str]) -> Iterator[None]:
         code = error.exit_code
         raise click.exceptions.Exit(code) from None
     finally:
-        _call(words, variables | {"RVOS_EXIT_CODE": str(code)})
+        _call(words, variables | _noted | {"RVOS_EXIT_CODE": str(code)})
 
 
 def _words_of(command: str) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.report.page import truncate
+from schemas.printable import one_line
 
 NAME_COLUMNS = 30
 
@@ -12,7 +13,7 @@ def score_table(
     title: str, rows: Sequence[tuple[str, dict[Any, Any]]], metrics: Sequence[str], *, unit="n", intervals: bool = True
 ) -> list[str]:
     """Return the lines of a table: name, count, the first metric with its interval, the other metrics."""
-    names = [name for name, _ in rows]
+    title, names = one_line(title), [one_line(name) for name, _ in rows]
     wide = min(max(len(title), *(len(name) for name in names)), NAME_COLUMNS)
     heads = [f"{metrics[0]:>7}{'  95 % interval ' if intervals else ''}", *(f"{metric:>7}" for metric in metrics[1:])]
     lines = [f"{truncate(title, wide):<{wide}}  {unit:>6}  {'  '.join(heads)}"]

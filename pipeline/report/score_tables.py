@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from schemas.printable import printable
+from schemas.printable import one_line, printable
 
 DIGITS = 4  # of LaTeX and Markdown; CSV has them all
 # What Markdown reads, formulas and numbered lists among it, and the marks that make a link of a plain address.
@@ -87,7 +87,7 @@ def table_latex(table: ScoreTable) -> str:
     head, *lines = (f"{' & '.join(row)} \\\\" for row in texts)
     return "\n".join(
         [
-            *(f"% {' '.join(printable(note).split())}" for note in table.notes),
+            *(f"% {one_line(note)}" for note in table.notes),
             "% needs \\usepackage{booktabs}",
             f"\\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numbers)}}}",
             "\\toprule",
@@ -110,12 +110,12 @@ def escape_csv(text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Return text that neither Markdown nor HTML changes, on one line."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(printable(text).split()), quote=False))
+    return _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False))
 
 
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is, on one line."""
-    escaped = "".join(_LATEX.get(sign, sign) for sign in " ".join(printable(text).split()))
+    escaped = "".join(_LATEX.get(sign, sign) for sign in one_line(text))
     return re.sub(r"([-`'])(?=\1)", r"\1{}", escaped)  # or two become a dash or a curly quote
 
 

@@ -69,3 +69,17 @@ def test_errors_survive_the_way_between_processes():
     assert (error.status, str(error)) == ("corrupt", "frame 7: no frame")
     problems = pickle.loads(pickle.dumps(SchemaError([Problem("m", 3, "bad")])))
     assert str(problems) == "m row 3: bad"
+
+
+def test_the_same_problem_of_many_rows_has_one_line():
+    problems = [Problem("m.parquet", row, "'size' must be a number") for row in range(30)]
+    problems += [Problem("m.parquet", 3, "'kind' is empty"), Problem("m.parquet", 4, "'kind' is empty")]
+    problems += [Problem("m.parquet", None, "column 'a' is missing"), *(Problem("b", n, str(n)) for n in range(20))]
+    lines = str(SchemaError(problems)).splitlines()
+    assert lines[:4] == [
+        "m.parquet row 0 and 29 other rows: 'size' must be a number",
+        "m.parquet row 3 and 1 other row: 'kind' is empty",
+        "m.parquet: column 'a' is missing",
+        "b row 0: 0",
+    ]
+    assert (len(lines), lines[-1]) == (21, "... and 3 more")

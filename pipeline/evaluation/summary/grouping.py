@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.evaluation.scoring.object_attributes import MASK_ATTRIBUTES
 from schemas.errors import InputError
+from schemas.printable import one_line
 
 SENTENCE_ATTRIBUTES = {
     "words": "number of words in the expression",
@@ -131,8 +132,8 @@ def value_label(value: object) -> str | int | float | bool:
 
 
 def spell_out(value: object) -> str:
-    """Format a label for tables: fractions with four digits, DAVIS codes followed by their meaning."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Format a label for tables, on one line: fractions with four digits, DAVIS codes followed by their meaning."""
+    text = f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
     return f"{text}  {DAVIS_CODES[text]}" if text in DAVIS_CODES else text
 
 

@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
+from jobs.config.segment import SegmentConfig
+from jobs.segment_run import run_folder
 from jobs.terminal import finish
 from schemas.errors import InputError
 
@@ -96,3 +98,13 @@ def test_a_command_that_cannot_run_ends_the_job_before_it_begins(command, proble
     assert done.exit_code == 2
     assert problem in done.stderr
     assert "no manifest" not in done.stderr
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_folder_of_a_new_run_is_told_if_the_run_goes_there(saved, labelled_run, shapes, tmp_path, fits):
+    command, read = saved
+    config = SegmentConfig(manifest=shapes[0], run=labelled_run.folder, new_run=str(tmp_path / "new"))
+    with pytest.raises(SystemExit), finish.on_finish(command, "segment", config.run):
+        found, _ = run_folder(config, labelled_run.fingerprint if fits else "another", {})
+        raise SystemExit(1)
+    assert read()[0]["RVOS_OUT"] == found == (config.run if fits else str(tmp_path / "new"))

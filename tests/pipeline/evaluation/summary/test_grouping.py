@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.summary.grouping import Grouping, sentence_attributes, value_label, value_order
+from pipeline.evaluation.summary.grouping import Grouping, sentence_attributes, spell_out, value_label, value_order
 from schemas.errors import InputError
 
 
@@ -62,3 +62,9 @@ def test_words_and_expressions_per_video():
 
 def test_combined_fractions_are_short():
     assert value_label((4, 12.062143073778875, "a", 3.0)) == "4 × 12.06 × a × 3"
+
+
+def test_labels_of_tables_have_one_line():
+    assert [spell_out(value) for value in ("a\nb", "a\r\n\tb ", "a\u2028b", 0.12345, 3)] == [
+        *("a b", "a b", "a\\u2028b", "0.1235", "3")
+    ]
