@@ -1,7 +1,6 @@
 """`rvos convert`: convert a published `.pth` checkpoint to a checkpoint folder, without running code from it."""
 
 import contextlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from model.referformer.config import PUBLISHED, ReferFormerConfig
 from model.referformer.pth import read_pth
 from model.referformer.tokenizer import load_tokenizer
 from pipeline.io import output_folder, storage
+from pipeline.io.private_folder import private_folder
 from pipeline.training.state import put_file
 from schemas.errors import InputError
 
@@ -67,7 +67,7 @@ def run(config: ConvertConfig) -> ConvertResult:
             published = fit_published(tensors, model, source)
             folder = Path(out)
             if storage.is_remote(out):
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rvos-"))) / "checkpoint"
+                folder = Path(stack.enter_context(private_folder())) / "checkpoint"
             save_checkpoint(folder, model, published.state, tokenizer)
         except CheckpointError as error:
             raise InputError(

@@ -3,7 +3,6 @@
 import shlex
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.datasets.synthetic.shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.run_pictures import draw_run
 from pipeline.io import output_folder, storage
+from pipeline.io.private_folder import private_folder
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 
@@ -137,7 +137,7 @@ def _rows_of(video: str, expressions: tuple[str, ...]) -> list[dict]:
 
 def _require_usable(rows: list[dict], config: DemoConfig) -> None:
     """Raise InputError for whatever would make an error row: the whole video is decoded."""
-    with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
+    with private_folder() as folder:
         manifest, checkpoint = write_rows(f"{folder}/manifest.parquet", rows, MANIFEST), config.checkpoint or BUNDLED
         found = check.run(check.CheckConfig(manifest=manifest, checkpoint=checkpoint, decode=True)).findings
     if found:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from model.referformer.checkpoint import WEIGHTS, weights_digest
 from model.referformer.config import ReferFormerConfig
 from pipeline.cluster.session import connect_to_ray
 from pipeline.io import output_folder, storage
+from pipeline.io.private_folder import private_folder
 from pipeline.training import loop
 from pipeline.training.examples import TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
@@ -133,7 +133,7 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
             heldout, _ = gather_examples([heldout_source])
             sentences |= set(heldout["expression"].to_pylist())
             storage.write_table(storage.join(out, loop.HELDOUT), heldout)
-        with tempfile.TemporaryDirectory() as folder:
+        with private_folder() as folder:
             start = Path(folder) / loop.START
             report = write_start(config, recipe, learned, start)
             refuse_long(sentences, start)

@@ -1,7 +1,5 @@
 """The processes of a training, on Ray Train: how many, on what, and what they wait for."""
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -18,6 +16,7 @@ from jobs.terminal.progress import clock
 from pipeline.cluster.errors import describe_cause, find_own_error
 from pipeline.cluster.nodes import alive_nodes, missing
 from pipeline.cluster.process_group import LocalTorchConfig
+from pipeline.io.private_folder import private_folder
 from pipeline.segment.patience import with_patience
 from pipeline.training import loop
 from pipeline.training.recipe import Recipe
@@ -68,28 +67,27 @@ def train_on(
     if config.device == "auto" and config.address != "local" and not processes.on_gpus:
         show("no node of the cluster has a GPU: training on CPUs; --device cuda waits for GPUs\n")
     training = loop.Training(folder=out, recipe=recipe, weights=config.weight or None, threads=processes.threads)
-    scratch = tempfile.mkdtemp(prefix="rvos-train-")  # Ray Train needs it; the results are in `out`
-    trainer = ray.train.torch.TorchTrainer(
-        _work,
-        train_loop_config={"training": training, "use_gpu": processes.on_gpus},
-        scaling_config=ray.train.ScalingConfig(num_workers=processes.count, use_gpu=processes.on_gpus),
-        torch_config=LocalTorchConfig(folder=scratch) if config.address == "local" else None,
-        run_config=ray.train.RunConfig(
-            name="train",
-            storage_path=scratch,
-            failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
-            callbacks=[NoRestartAfterOwnErrors()],
-        ),
-    )
-    try:
-        for _ in with_patience(_fitted(trainer), config.patience, partial(_say_what_is_waited_for, processes, show)):
-            pass
-    except Exception as error:
-        raise find_own_error(error) or InfrastructureError(
-            f"training stopped: {describe_cause(error)}\nRepeat the command to resume from the last saved state."
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with private_folder() as scratch:  # Ray Train needs it; the results are in `out`
+        trainer = ray.train.torch.TorchTrainer(
+            _work,
+            train_loop_config={"training": training, "use_gpu": processes.on_gpus},
+            scaling_config=ray.train.ScalingConfig(num_workers=processes.count, use_gpu=processes.on_gpus),
+            torch_config=LocalTorchConfig(folder=scratch) if config.address == "local" else None,
+            run_config=ray.train.RunConfig(
+                name="train",
+                storage_path=scratch,
+                failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
+                callbacks=[NoRestartAfterOwnErrors()],
+            ),
+        )
+        try:
+            say = partial(_say_what_is_waited_for, processes, show)
+            for _ in with_patience(_fitted(trainer), config.patience, say):
+                pass
+        except Exception as error:
+            raise find_own_error(error) or InfrastructureError(
+                f"training stopped: {describe_cause(error)}\nRepeat the command to resume from the last saved state."
+            ) from error
 
 
 class NoRestartAfterOwnErrors(UserCallback):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from model.referformer.network.referformer import ReferFormer, class_heads
 from model.referformer.pretrained.parts import by_module, load_backbone, load_text, tensor_names
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.io import storage
+from pipeline.io.private_folder import private_folder
 from pipeline.training.recipe import Recipe
 from schemas.errors import InputError
 
@@ -82,7 +82,7 @@ def write_fresh(
     with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
         torch.manual_seed(seed)
         if tokenizer is None:
-            tokenizer = stack.enter_context(tempfile.TemporaryDirectory())
+            tokenizer = stack.enter_context(private_folder())
             write_tokenizer(tokenizer, sentences, model.text.vocab_size)
         load_tokenizer(tokenizer, model.text.vocab_size)  # fail before the weights are drawn, which takes longer
         network, unused = ReferFormer(model), {}

@@ -7,11 +7,11 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.io import local
+from pipeline.io.private_folder import private_folder
 from schemas.errors import InfrastructureError, InputError
 from schemas.uri import require_plain_endpoint
 
@@ -103,18 +103,20 @@ def _doors_closed() -> Iterator[None]:
         AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a temporary folder of this user alone, with a path that is short enough for Ray's sockets in it."""
+@contextlib.contextmanager
+def _private_folder() -> Iterator[str]:
+    """Yield a temporary folder of this user alone, with a path that is short enough for Ray's sockets in it."""
     folder = local.temp_folder()
     folder = folder if len(os.fsencode(folder)) <= MAX_FOLDER_BYTES else "/tmp"
-    try:
-        # Workers that end a moment later may still write their logs.
-        return tempfile.TemporaryDirectory(prefix="rvos-", dir=folder, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise InfrastructureError(
-            f"Ray cannot start: {folder} cannot be written ({error.strerror}); set TMPDIR to a folder that can, with a "
-            f"path of at most {MAX_FOLDER_BYTES} bytes, then repeat the command"
-        ) from None
+    with contextlib.ExitStack() as stack:
+        try:
+            private = stack.enter_context(private_folder(folder))
+        except OSError as error:
+            raise InfrastructureError(
+                f"Ray cannot start: {folder} cannot be written ({error.strerror}); set TMPDIR to a folder that can, "
+                f"with a path of at most {MAX_FOLDER_BYTES} bytes, then repeat the command"
+            ) from None
+        yield private
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import fcntl
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.io import checksum, local, remote
 from pipeline.io.filesystem import filesystem
 from pipeline.io.plain_parquet import PlainParquetFile, is_damage
+from pipeline.io.private_folder import private_folder
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
 from schemas.printable import is_printable
@@ -227,7 +227,7 @@ def local_folder(uri: str) -> Iterator[str]:
         return
     with contextlib.ExitStack() as stack:
         with local.report_full_disk(uri, local.temp_folder()):
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rvos-"))
+            folder = stack.enter_context(private_folder())
         for name in names(uri):
             os.symlink(stack.enter_context(local_file(join(uri, name))), os.path.join(folder, safe_name(name)))
         yield folder

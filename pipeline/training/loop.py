@@ -8,7 +8,6 @@ FOLDER/log.jsonl, log.png  losses and held-out scores
 FOLDER/checkpoint/         the result
 """
 
-import tempfile
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from model.referformer.training.activation_checkpointing import checkpoint_gradi
 from model.referformer.training.losses import Losses, clip_losses
 from model.referformer.training.optimizer import adamw, freeze, rate_factor
 from pipeline.io import storage
+from pipeline.io.private_folder import private_folder
 from pipeline.training.heldout import heldout_scores
 from pipeline.training.loading import Batch, BatchLoader
 from pipeline.training.log import TrainingLog
@@ -148,7 +148,7 @@ class Worker:
 
     def write_result(self, start: str) -> None:
         """Write the checkpoint folder, in the form of `rvos convert`."""
-        with tempfile.TemporaryDirectory() as folder:
+        with private_folder() as folder:
             path = Path(folder) / RESULT
             state = self.model.state_dict()
             if self.recipe.small.half_weights:

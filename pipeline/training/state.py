@@ -5,7 +5,6 @@ It needs no state of a random generator: the random choices of a step depend on 
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from model.referformer.network.referformer import ReferFormer
 from pipeline.io import storage
+from pipeline.io.private_folder import private_folder
 from schemas.errors import InputError
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of each parameter in AdamW
@@ -40,7 +40,7 @@ def save_state(
             tensors[f"{kind}.{name}"] = value
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     document = {"progress": json.dumps(asdict(progress)), "scaler": json.dumps(scaler.state_dict())}
-    with tempfile.TemporaryDirectory() as folder:
+    with private_folder() as folder:
         path = f"{folder}/state.safetensors"
         save_file(tensors, path, metadata=document)
         put_file(path, uri)

@@ -64,7 +64,6 @@ def test_ray_needs_a_short_folder(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 10)))
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
-    with pytest.raises(
-        InfrastructureError, match=r"Ray cannot start: /tmp cannot be written .*TMPDIR.*at most 30 bytes"
-    ):
-        session._private_folder()
+    message = r"Ray cannot start: /tmp cannot be written .*TMPDIR.*at most 30 bytes"
+    with pytest.raises(InfrastructureError, match=message), session._private_folder():
+        pass
