@@ -30,4 +30,4 @@ scored() {
 scored teacher "$teacher"
 scored before "$student"
 scored after student/checkpoint
-rvos compare scores-before scores-after scores-teacher
+rvos compare scores-before scores-after scores-teacher --by unseen
