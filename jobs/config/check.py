@@ -11,7 +11,7 @@ class CheckConfig(MediaOptions):
     """Validate a manifest and its videos before you pay for GPUs.
 
     Checks every row. Opens every video and checks its header and first frame; with --decode, all frames. Lists the
-    problems. The exit code is 1 if it finds a problem, and 2 if no run would start.
+    problems. Exits with 1 if some pairs would fail, and with 2 if 'rvos segment' would refuse to start.
 
         rvos check data/manifest.parquet
         rvos check data/manifest.parquet --checkpoint checkpoint/

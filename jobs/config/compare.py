@@ -12,7 +12,7 @@ class CompareConfig:
 
     A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Prints the means of the protocol, the
     change with its 95 % interval and p-value (computed over videos), the smallest change that a set of this size
-    detects four times in five, and the pairs that changed most. Intervals need at least five videos. With several
+    detects with 80 % power, and the pairs that changed most. Intervals need at least five videos. With several
     comparisons or groups, p-values are corrected (Holm).
 
         rvos compare scores/baseline scores/new --by object_size:q4

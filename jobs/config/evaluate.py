@@ -60,8 +60,8 @@ class EvaluateConfig:
     address: str | None = option(
         default=None,
         metavar=ADDRESS,
-        help=f"Ray cluster to score on. {ADDRESS_HELP}  [default: none, scores in this process; local if the "
-        "predictions exceed 96 MiB]",
+        help=f"Ray cluster to score on. {ADDRESS_HELP}  [default: no Ray, score in this process; above 96 MiB "
+        "of predictions: local]",
     )
     print_as: str | None = table_format()
     on_finish: str | None = finish_command("OUT")

@@ -78,7 +78,7 @@ class CocoVideoConfig(ExportConfig):
 class ReviewConfig(ExportConfig):
     """Write COCO instances for FiftyOne and CVAT.
 
-    Writes one JSON file per video, to correct its masks there.
+    Writes one JSON file per video. Import it there to correct the masks.
 
         rvos export review runs/first --out review/
     """

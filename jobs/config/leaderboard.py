@@ -30,9 +30,9 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Compares the entries of STORE with each other, over videos. p compares an entry with the first: how probable such a
-    difference, or a larger one, is if both are equally good. It is corrected (Holm) for all comparisons of two entries.
-    Entries that share a letter under 'group' do not differ significantly.
+    Compares the entries of STORE with each other, over videos. p is the probability of a difference from the first
+    entry at least this large if both entries are equally good. It is corrected (Holm) for all comparisons of two
+    entries. Entries that share a letter under 'group' do not differ significantly.
 
         rvos leaderboard show boards/davis
         rvos leaderboard show boards/davis --format latex > board.tex

@@ -10,8 +10,8 @@ class MediaOptions:
     allow_private: bool = option(
         default=False,
         heading="Access",
-        help="Read http:// and https:// videos also from loopback, link-local and private addresses. Needed only "
-        "for addresses in manifest rows; servers in your own arguments are always allowed.",
+        help="Read http:// and https:// videos also from loopback, link-local and private addresses. Applies to "
+        "addresses in manifest rows. Servers that you name on the command line are always allowed.",
     )
     allow_local: bool = option(
         default=False, heading="Access", help="Allow local paths in a remote manifest, run or folder of scores."

@@ -25,15 +25,15 @@ class PlanConfig(RunOptions):
         default=None,
         above=0,
         heading="Estimate",
-        help="Pair-frames (masks) per second of one GPU: the frames/s that 'rvos segment' prints for a run on one "
-        "GPU.  [default: measured on this machine]",
+        help="Masks per second on one GPU: the number that 'rvos segment' prints as frames/s for a run on one GPU. "
+        "[default: measured on this machine]",
     )
     gpu: str | None = option(
         default=None,
         metavar="NAME",
         heading="Estimate",
-        help="Name of the GPU to estimate for. If it differs from the measured GPU and no speed is given, no cost "
-        "is printed.",
+        help="Name of the GPU to estimate for. Without --frames-per-second, the cost is printed only if this is the "
+        "GPU that was measured.",
     )
     price: float | None = option(
         default=None,

@@ -10,9 +10,9 @@ from schemas import kinds
 class RefineConfig(MediaOptions):
     """Refine the masks of a finished run with SAM 2 or SAM 3.
 
-    In each video, the surest mask of a pair in RUN prompts the model, which follows the object from there through the
-    other frames. The masks go to the folder OUT, a run like RUN with the same pairs. After an interruption, repeat the
-    command: finished work is kept.
+    For each pair, takes the mask with the highest score in the first --window frames of RUN, gives it to the model as a
+    prompt, and follows the object through the other frames. The masks go to the folder OUT, a run like RUN with the
+    same pairs. After an interruption, repeat the command: finished work is kept.
 
         rvos refine runs/first runs/refined --checkpoint sam2.1-hiera-large/
         rvos refine runs/first runs/boxes --checkpoint sam2.1-hiera-large/ --prompt box
@@ -31,14 +31,14 @@ class RefineConfig(MediaOptions):
         default="mask",
         choices=("mask", "box"),
         heading="Model",
-        help="What the model is given in the frame with the surest mask. mask: the mask, which stays as it is there; "
-        "box: the box around it, in which the model draws its own.",
+        help="What the model is given in the frame with the highest score. mask: prompt with the mask, and keep it "
+        "unchanged in that frame. box: prompt with the box around it, and let the model draw the mask.",
     )
     fuse: bool = option(
         default=False,
         heading="Model",
-        help="If the boxes of the refined masks are much smaller than those of RUN in most frames, the sentence means "
-        "several objects: then unite both masks.",
+        help="If the boxes of the refined masks are much smaller than those of RUN in most frames, assume that the "
+        "sentence means several objects, and write the union of both masks.",
     )
     precision: str = option(
         default="fp32",
@@ -50,8 +50,8 @@ class RefineConfig(MediaOptions):
         default=128,
         least=16,
         heading="Model",
-        help="Number of frames within which the object is also followed backward, from the surest frame of the first "
-        "N frames. From there on it is only followed forward.",
+        help="Follow the object forward and backward within the first N frames, from the frame with the highest "
+        "score. After frame N, follow it forward only.",
     )
     device: str = option_of(SegmentConfig, "device")
     actors: str | None = option_of(SegmentConfig, "actors")
@@ -78,7 +78,7 @@ class RefineConfig(MediaOptions):
         metavar="DIR",
         takes=kinds.NEW_RUN,
         heading="Retrying",
-        help="Write to DIR if OUT was created with other masks, weights or options; without it the command fails.",
+        help="If OUT was created from other masks or with other weights or options, write to DIR instead of failing.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
     dry_run: bool = option_of(SegmentConfig, "dry_run")

@@ -38,8 +38,8 @@ class RunOptions(MediaOptions):
         default="fp32",
         choices=("fp32", "bf16", "fp16"),
         heading="Model",
-        help="Precision of matrix multiplications. Each process compares its first masks in bf16 or fp16 with "
-        "fp32, and the command fails if more than 2 % of the mask pixels of the first unit differ.",
+        help="Precision of matrix multiplications. In bf16 or fp16, each process computes its first unit in fp32 "
+        "too. The command fails if more than 2 % of the mask pixels differ in the first unit of the run.",
     )
     compile: bool = option(
         default=False,

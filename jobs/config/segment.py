@@ -57,9 +57,9 @@ class SegmentConfig(RunOptions):
         default=None,
         metavar="N|MIN:MAX",
         heading="Resources",
-        help="Number of processes (actors), each with one model; with MIN:MAX, as many as the "
-        "cluster can run.  [default: as many as the GPUs hold; without GPUs one per core, or fewer if memory "
-        "or the amount of work is small]",
+        help="Number of processes (actors), each with one model. MIN:MAX asks for MAX at once, starts "
+        "with those that fit, and releases idle ones near the end, down to MIN.  [default: as many as the GPUs hold; "
+        "without GPUs one per core, or fewer if memory or the amount of work is small]",
     )
     gpus_per_actor: float | None = option(
         default=None,
@@ -90,8 +90,8 @@ class SegmentConfig(RunOptions):
         default=None,
         metavar="I/N",
         heading="Resources",
-        help="Segment only the I-th of N parts of the run. Start the N commands with the same RUN, on any machines and "
-        "in any order, at once or not; together they complete the run without a cluster.",
+        help="Do only the I-th of N parts of the run. Start the N commands with the same arguments otherwise, on any "
+        "machines, in any order or at once; together they complete the run without a cluster.",
     )
     patience: float = option(
         default=600.0,
@@ -106,9 +106,9 @@ class SegmentConfig(RunOptions):
         value_if_bare="all",
         metavar="[STATUS,...]",
         heading="Retrying",
-        help="Segment failed pairs again: all, or those with these statuses, as in --retry-errors=oom,timeout. For "
-        "these pairs, --allow-short, --decoder, --window, --overlap, --max-whole-frames, --short-side and --max-size "
-        "may differ from the run.",
+        help="Segment failed pairs again. To retry only some statuses, list them after =: --retry-errors=oom,timeout. "
+        "For these pairs, --allow-short, --decoder, --window, --overlap, --max-whole-frames, --short-side and "
+        "--max-size may differ from the run.",
     )
     repair: bool = option(
         default=False,
@@ -133,7 +133,7 @@ class SegmentConfig(RunOptions):
         metavar="DIR",
         takes=kinds.NEW_RUN,
         heading="Retrying",
-        help="Write to DIR if the weights or mask options differ from those of RUN; without it the command fails.",
+        help="If the weights, or options that affect masks, differ from those of RUN, write to DIR instead of failing.",
     )
     on_finish: str | None = finish_command("RUN")
     dry_run: bool = option(

@@ -51,14 +51,15 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. On these pairs, find a cut: the loosest rule on one signal (--measure) "
-        "that reaches --precision on other videos in nine of ten cases. Add it to the rules.",
+        help="Annotations of some pairs. Use these pairs to find a cut: the loosest rule on one signal (--measure) "
+        "that reaches --precision on other videos with 90 % confidence. Add it to the rules.",
     )
     measure: str | None = option(
         default=None,
         metavar="NAME",
         heading="Calibration",
-        help="Signal that the cut uses.  [default: the one, other than frames, that correlates most strongly with J&F]",
+        help="Signal that the cut uses.  [default: the signal that correlates most strongly with J&F; never the "
+        "signal 'frames']",
     )
     good: float = option(
         default=0.7, least=0, most=1, heading="Calibration", help="A pair is good if its J&F is at least X."
@@ -68,14 +69,14 @@ class SelectConfig(MediaOptions):
         least=0,
         most=1,
         heading="Calibration",
-        help="Share of good pairs that the cut of --calibrate must reach among the kept pairs.",
+        help="With --calibrate: least share of the kept pairs that must be good (see --good).",
     )
     address: str | None = option(
         default=None,
         metavar=ADDRESS,
         heading="Resources",
-        help=f"Ray cluster to compute signals on. {ADDRESS_HELP}  [default: none, computes in this process; local "
-        "above 20,000 masks]",
+        help=f"Ray cluster to compute signals on. {ADDRESS_HELP}  [default: no Ray, compute in this process; above "
+        "20,000 masks: local]",
     )
     out: str = option(
         takes=kinds.NEW_FOLDER,

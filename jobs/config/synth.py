@@ -14,7 +14,7 @@ MOST_PIXELS = 2**28  # of one video, which is drawn in memory with a mask for ea
 class SynthConfig:
     """Make a synthetic data set of moving shapes.
 
-    Writes videos, expressions that each fit exactly one shape (none with --no-target), exact masks, and attributes.
+    Writes videos, exact masks, attributes, and expressions that each fit exactly one shape.
 
         rvos synth --out shapes/train --videos 2000
         rvos synth --out shapes/test --videos 150 --split test --frames 12
@@ -36,7 +36,8 @@ class SynthConfig:
     focus: str | None = option(
         default=None,
         choices=FOCUSES,
-        help="Make all scenes of this kind and, where possible, all expressions.  [default: all kinds in turn]",
+        help="Build every scene so that it allows expressions of this kind, and choose expressions of this kind "
+        "first.  [default: all kinds in turn]",
     )
     no_target: bool = option(
         default=False,

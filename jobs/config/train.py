@@ -104,8 +104,8 @@ class TrainConfig(MediaOptions):
         default="auto",
         choices=("auto", "cpu", "cuda"),
         heading="Resources",
-        help="Device to train on; auto takes all GPUs of the cluster or, without any, the CPU. With cuda and "
-        "--workers, a cluster may have no GPU yet: the command requests them and waits.",
+        help="Device to train on; auto takes all GPUs of the cluster or, without any, the CPU. With --device cuda and "
+        "--workers, the cluster may start without GPUs: the command requests them and waits.",
     )
     workers: int | None = option(
         default=None, least=1, heading="Resources", help="Number of processes.  [default: one per GPU, else 1]"
@@ -118,8 +118,8 @@ class TrainConfig(MediaOptions):
         above=0,
         metavar="SECONDS",
         heading="Resources",
-        help="If the processes wait for GPUs or CPUs longer than SECONDS, print what the command waits for. If "
-        "nothing can come, end with exit code 3.",
+        help="If the processes wait for GPUs or CPUs longer than SECONDS, print what the command waits for. If the "
+        "cluster cannot provide them, end with exit code 3.",
     )
     out: str = option(
         takes=kinds.NEW_FOLDER,
