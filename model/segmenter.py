@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -141,6 +141,15 @@ class Segmenter(Protocol):
 
     def stats(self) -> SegmenterStats:
         """Return the counters since the last call. Raises FastModeError if masks differ too much from float32."""
+        ...
+
+
+@runtime_checkable
+class ComparingSegmenter(Protocol):
+    """A segmenter in a fast mode, which compares its masks with float32 until `stats` is called."""
+
+    def compare_again(self) -> None:
+        """Compare from now on, until the next call of `stats`."""
         ...
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
-from model.segmenter import Overlap, Segmentation, Segmenter, SegmenterStats
+from model.segmenter import ComparingSegmenter, Overlap, Segmentation, Segmenter, SegmenterStats
 from pipeline.io.manifest import length_problem
 from pipeline.runs.attempts import Attempt
 from pipeline.segment.channel import Put
@@ -88,6 +88,8 @@ class ModelStage:
         match event:
             case UnitStart(job=job):
                 self.sources = job.sources
+                if job.decides and isinstance(self.segmenter, ComparingSegmenter):
+                    self.segmenter.compare_again()  # another unit may have come first, if this one had to wait
                 self._hand_on(event)
             case Control(attempt, seconds):
                 frames, ends = [self.segmenter.prepare(CONTROL_FRAME)], time.monotonic() + seconds

@@ -30,12 +30,17 @@ class GuardedSegmenter(ReferFormerSegmenter):
         self, model: ReferFormer, tokenizer: Tokenizer, *, precision: str, compiled: bool, **options: Any
     ) -> None:
         super().__init__(model, tokenizer, precision=precision, **options)
-        self.reference: ReferFormerSegmenter | None = ReferFormerSegmenter(model, tokenizer, **options)  # same weights
+        self.reference = ReferFormerSegmenter(model, tokenizer, **options)  # of the same weights
+        self.comparing = True
         self.mode = f"{precision}, compiled," if compiled else precision
         self.different_pixels = self.mask_pixels = 0
         if compiled:
             for name in COMPILED:
                 model.get_submodule(name).compile()
+
+    def compare_again(self) -> None:
+        """Compare from now on, until the next call of `stats`."""
+        self.comparing, self.different_pixels, self.mask_pixels = True, 0, 0
 
     def stats(self) -> SegmenterStats:
         """Return the counters, and the parity with float32 in the first call after a comparison, which ends it.
@@ -43,9 +48,9 @@ class GuardedSegmenter(ReferFormerSegmenter):
         Raises FastModeError if more than MAX_DIFFERENT of the mask pixels differ.
         """
         stats = super().stats()
-        if self.reference is None or not self.mask_pixels:
+        if not self.comparing or not self.mask_pixels:
             return stats
-        parity, self.reference = self.different_pixels / self.mask_pixels, None
+        parity, self.comparing = self.different_pixels / self.mask_pixels, False
         if parity > MAX_DIFFERENT:
             raise FastModeError(
                 f"masks in {self.mode} differ from those in plain fp32 in {parity:.1%} of their pixels, more than "
@@ -56,7 +61,7 @@ class GuardedSegmenter(ReferFormerSegmenter):
 
     def _segment(self, *window: Any) -> Iterator[Segmentation]:
         answers = super()._segment(*window)
-        reference = self.reference and self.reference.segment(*window)
+        reference = self.reference.segment(*window) if self.comparing else None
         while answer := self._next(answers):
             if reference:
                 self._compare(answer, reference)

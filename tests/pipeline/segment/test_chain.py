@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -209,3 +210,15 @@ def test_one_unit_decides_if_a_fast_mode_is_good_enough(tmp_path, video):
         else:
             assert segment_unit(job, segmenter, FrameOptions(window=3)).parity == parity
         assert storage.exists(uri) != is_refused
+
+
+def test_the_unit_that_decides_is_compared_after_others(tmp_path, video):
+    """It may have been postponed to a process that has ended its comparison."""
+    segmenter = FakeSegmenter()
+    segmenter.compare_again = lambda: segmenter.unit_stats.insert(0, FastModeError("masks in fp16 differ", 0.03))
+    chain = Chain(tmp_path, video)
+    jobs = chain.job("v"), replace(chain.job("w"), decides=True)
+    with pytest.raises(InputError, match="unit w: masks in fp16 differ"):
+        list(chain.run(*jobs, segmenter=segmenter))
+    assert storage.exists(jobs[0].uri)
+    assert not storage.exists(jobs[1].uri)

@@ -47,6 +47,9 @@ def test_reduced_precision_gives_nearly_the_same_masks(precision, frames):
     assert np.array_equal(masks(fast, frames), found)
     assert calls
     assert all(calls)  # none in float32
+    fast.compare_again()
+    masks(fast, frames)
+    assert fast.stats().parity == pytest.approx(different)
 
 
 def test_too_many_other_pixels_are_refused(frames, monkeypatch):
