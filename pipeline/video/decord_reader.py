@@ -12,7 +12,8 @@ import av
 import decord
 import numpy as np
 
-from pipeline.video.pyav_reader import PyavReader, rgb
+from pipeline.video.colours import RgbConverter
+from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.select_frames import Picture
 from schemas import advice
 from schemas.errors import MediaError
@@ -61,7 +62,8 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
 
     def _check_repeat(self, previous: av.VideoFrame, frame: av.VideoFrame) -> None:
         """Raise MediaError if decord repeated a picture that PyAV does not repeat, as it does for missing frames."""
-        if not np.array_equal(rgb(previous), rgb(frame)):
+        colours = RgbConverter()
+        if not np.array_equal(colours.convert(previous), colours.convert(frame)):
             reason = f"{self._uri}: decord repeats a frame in place of another; {advice.DECORD.run}"
             raise MediaError("corrupt", reason)
 
@@ -71,6 +73,6 @@ def _turns(image: np.ndarray, frame: av.VideoFrame) -> int:
 
     It turns by the angle of the container's matrix, never mirrors, and ignores a matrix in the video stream itself.
     """
-    turns, stored = round(frame.rotation / 90) % 4, rgb(frame)
+    turns, stored = round(frame.rotation / 90) % 4, RgbConverter().convert(frame)
     possible = [k for k in (turns, 0) if np.rot90(stored, k).shape == image.shape]
     return min(possible, key=lambda k: np.abs(np.rot90(stored, k).astype(np.int16) - image).mean(), default=turns)

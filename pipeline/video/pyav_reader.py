@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from pipeline.video import file_end, mp4_index, orientation
+from pipeline.video.colours import RgbConverter
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
 from schemas.errors import MediaError
@@ -35,7 +36,7 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
     """
 
     def __init__(self, source: str | BinaryIO, uri: str):
-        self._source, self._uri = source, uri
+        self._source, self._uri, self._colours = source, uri, RgbConverter()
         self._container = _open(source, uri)
         try:
             self._stream = _video_stream(self._container, uri)
@@ -57,7 +58,7 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
 
     def __iter__(self) -> Iterator[Picture]:
         for frame in self.stored():
-            yield lambda frame=frame: self.show(rgb(frame), frame)
+            yield lambda frame=frame: self.show(self._colours.convert(frame), frame)
 
     def stored(self) -> Iterator[av.VideoFrame]:
         """Yield each picture as it is stored. Raises Damage where the file is damaged or cut off.
@@ -173,8 +174,3 @@ def _indexed_frames(stream: av.VideoStream) -> int | None:
     if stream.frames <= 0 or len(entries) < stream.frames:
         return None
     return sum(not entry.is_discard and entry.size > 0 for entry in entries) or None
-
-
-def rgb(frame: av.VideoFrame) -> np.ndarray:
-    """Return a picture as it is stored, uint8 [H, W, 3] RGB."""
-    return frame.to_ndarray(format="rgb24")

@@ -49,7 +49,7 @@ def open_or_die(file, *arguments, **options):
         threading.Event().wait()
     if "hanging" in name:
         threading.Event().wait()
-    while os.path.exists(os.path.join(os.path.dirname(str(file)), "closed")):
+    while not BAD_HOST and os.path.exists(os.path.join(os.path.dirname(str(file)), "closed")):
         time.sleep(0.05)
     time.sleep(SLOWNESS)
     return _open(file, *arguments, **options)

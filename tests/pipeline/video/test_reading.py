@@ -189,10 +189,10 @@ def test_a_disk_that_fails_in_the_middle_of_a_file_is_no_damage(make_video, monk
         list(read_frames(str(video), Selection()))
 
 
-@pytest.mark.parametrize("place", ["pipeline.video.pyav_reader.rgb", "pipeline.video.picture._rgb"])
+@pytest.mark.parametrize("place", ["pipeline.video.colours.RgbConverter.convert", "pipeline.video.picture._rgb"])
 def test_a_machine_without_memory_is_no_damage(make_video, make_folder, monkeypatch, place):
     folder = make_folder("frames", {"00000.png": np.zeros((4, 4, 3), np.uint8)})
-    video = make_video("clip.mp4") if "pyav" in place else folder
+    video = make_video("clip.mp4") if "colours" in place else folder
 
     def fail(*_):
         raise MemoryError
