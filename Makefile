@@ -30,7 +30,7 @@ demo: $(BIN)/rvos
 
 test: check fast
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not chaos and not gpu"
-	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m chaos
 
 # Two processes, each with its own Ray session and S3 server: many tests wait for processes, retries or the disk.
 fast: $(BIN)/.dev

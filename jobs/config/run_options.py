@@ -54,7 +54,7 @@ class RunOptions(MediaOptions):
         heading="Frames",
         help=f"Segment by the published rules of a benchmark: {', '.join(RULES)}; 'rvos evaluate --explain NAME' "
         "prints them. If you also give --window, --short-side, --max-size or --candidates, your value "
-        "replaces that of the rules, and run.json records it.",
+        "replaces that of the rules.",
     )
     window: str | None = option(
         default=None,
