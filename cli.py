@@ -19,7 +19,7 @@ from jobs.config.convert import ConvertConfig
 from jobs.config.demo import DemoConfig
 from jobs.config.evaluate import EvaluateConfig
 from jobs.config.export import FORMATS, ValidateConfig
-from jobs.config.import_dataset import ImportConfig
+from jobs.config.import_dataset import MASKS, ImportConfig
 from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
 from jobs.config.plan import PlanConfig
 from jobs.config.refine import RefineConfig
@@ -137,6 +137,10 @@ def segment(**options: Any) -> None:
     run_job(SegmentConfig, options)
 
 
+def import_any(**options: Any) -> None:
+    run_job(ImportConfig, options, module="import_masks" if options["dataset"] == MASKS else "")
+
+
 def refine(**options: Any) -> None:
     run_job(RefineConfig, options)
 
@@ -229,7 +233,7 @@ def export_group() -> SectionedGroup:
 
 
 SECTIONS = {
-    "Data": {"import": job(ImportConfig), "check": job(CheckConfig), "synth": job(SynthConfig)},
+    "Data": {"import": ConfigCommand(ImportConfig, import_any), "check": job(CheckConfig), "synth": job(SynthConfig)},
     "Run": {
         "demo": job(DemoConfig),
         "plan": job(PlanConfig),

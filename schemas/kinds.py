@@ -96,6 +96,11 @@ RUN = _role(
 )
 MASKS = _role("a run or a table of masks", {K.RUN, K.MASKS, K.COMPACTED, *_TABLES}, RUN.way)
 PREDICTIONS = _role("predicted masks", {K.RUN, K.MASKS, K.COMPACTED, *_MASKS}, RUN.way)
+FOREIGN_MASKS = _role(
+    "masks of another tool",
+    {K.MASKS, K.COMPACTED, K.JSON, K.RUN, *_MASKS},
+    "give a tree of PNGs, Parquet tables of masks or JSON results; see docs/import-masks.md",
+)
 ANNOTATIONS = _role(
     "annotations",
     {K.ANNOTATIONS, K.RUN, K.MASKS, K.COMPACTED, K.IMPORTED, *_MASKS},

@@ -45,7 +45,7 @@ FLOORS = {
         ["drawing"],
         ["evaluation", "export"],
         ["datasets", "selection", "training"],
-        ["report", "notebook"],
+        ["report", "notebook", "imported"],
     ],
     "jobs": [["config"], ["terminal"], [""]],
 }

@@ -1,19 +1,27 @@
 """Options of `rvos import`."""
 
-from jobs.config.options import argument, command_config, option
+from collections import ChainMap
+
+from jobs.config.media_options import MediaOptions
+from jobs.config.options import argument, command_config, option, option_of
+from jobs.config.segment import SegmentConfig
 from pipeline.datasets.registry import DATASETS
 from schemas import kinds
 from schemas.errors import InputError
 from schemas.kinds import Role
 
+MASKS = "masks"  # what another tool wrote, in place of the name of a data set
+OF_MASKS = ("manifest", "missing", "unsafe_storage", "allow_local", "allow_private")
+
 
 @command_config
-class ImportConfig:
-    """Convert a data set into a manifest and annotations.
+class ImportConfig(MediaOptions):
+    """Convert a data set into a manifest and annotations, or masks of another tool into a run.
 
     DATASET names the layout of ROOT, a folder or a file: a published data set, coco-video (the JSON of YouTube-VIS),
     folder (any tree of videos, with a file of expressions), webdataset (tar shards) or list (a file of URIs with
-    expressions).
+    expressions). With masks, ROOT holds masks that another tool wrote for the pairs of --manifest: a tree of PNGs, JSON
+    results of YouTube-VIS or Parquet tables; OUT becomes a run.
     Prints the number of videos and expressions next to the published numbers, and what was left out.
 
         rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/
@@ -21,6 +29,7 @@ class ImportConfig:
         rvos import a2d /data/a2d_sentences --split test --context 5 --out data/
         rvos import folder /data/clips --expressions sentences.csv --out data/
         rvos import list clips.csv --out data/
+        rvos import masks their_masks/ --manifest data/manifest.parquet --out runs/theirs
 
     Files of expressions:
 
@@ -31,12 +40,12 @@ class ImportConfig:
         name.txt      one expression per line, for all videos
     """
 
-    dataset: str = argument(metavar="DATASET", choices=DATASETS)
+    dataset: str = argument(metavar="DATASET", choices=ChainMap[str, object]({MASKS: None}, DATASETS))
     root: str = argument(takes=kinds.DATASET)
     out: str = option(
         takes=kinds.NEW_FOLDER,
         help="Folder for manifest.parquet, annotations.parquet, void.parquet (pixels that are not scored) and "
-        "foreground.parquet (pixels of any object). Tables without rows are not written.",
+        "foreground.parquet (pixels of any object). Tables without rows are not written. For masks: the run.",
     )
     split: str | None = option(
         default=None,
@@ -62,13 +71,32 @@ class ImportConfig:
     force: bool = option(
         default=False, help="Import masks as they are, even if their RLE looks as if it was written along rows."
     )
+    manifest: str | None = option(
+        default=None,
+        takes=kinds.MANIFEST,
+        heading="Masks of other tools",
+        help="For 'masks': the manifest of the pairs that the masks are of.",
+    )
+    missing: str = option(
+        default="error",
+        choices=("error", "empty"),
+        heading="Masks of other tools",
+        help="For 'masks': what becomes of a pair that lacks masks of some frames. error: it fails; empty: they are "
+        "empty masks. A pair without any mask always fails.",
+    )
+    unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 
     def __post_init__(self) -> None:
-        for name in ("split", "expressions", "context", "follow_links"):
-            if getattr(self, name) not in (None, False) and name not in DATASETS[self.dataset].options:
+        if self.dataset == MASKS and self.manifest is None:
+            raise InputError("masks need --manifest, the manifest of the pairs that they are of")
+        own = OF_MASKS if self.dataset == MASKS else DATASETS[self.dataset].options
+        for name in ("split", "expressions", "context", "follow_links", *OF_MASKS):
+            if getattr(self, name) not in (None, False, "error") and name not in own:
                 raise InputError(f"{self.dataset} takes no --{name.replace('_', '-')}; leave it out")
 
     @property
     def roles(self) -> dict[str, Role]:
         """Return what ROOT must hold, which depends on the data set."""
+        if self.dataset == MASKS:
+            return {"root": kinds.FOREIGN_MASKS, "out": kinds.NEW_RUN}
         return {"root": DATASETS[self.dataset].root}

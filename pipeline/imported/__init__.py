@@ -1,0 +1,1 @@
+"""Masks that another tool wrote become units of a run."""

@@ -1,0 +1,128 @@
+"""Results in the JSON of YouTube-VIS become a table of PREDICTIONS, entry by entry.
+
+A list of results, or an object with the lists `videos` and `annotations`:
+
+{"video_id", "expression_id", "segmentations": [{"size", "counts"} or null, ...], "score", "scores"}
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.datasets.common import json_file
+from pipeline.datasets.common.dataset_video import flat_id
+from pipeline.datasets.common.object_masks import Size, from_coco
+from pipeline.io import storage
+from schemas import rle
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+
+IDS = ("expression_id", "exp_id")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVideo:
+    """An entry of `videos`. `names`: of its frames; without them, masks are in the order of the manifest's frames."""
+
+    video_id: str
+    names: list[str] | None
+    size: Size | None
+
+
+def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> None:
+    """Write the masks of a JSON file to the Parquet file `path`, with one row group for each entry.
+
+    expressions: those of each video of the manifest. An entry without an id of its expression is for the only one of
+    its video. Raises InputError that names the entry.
+    """
+    is_list = _first_character(uri) == "["
+    videos = {} if is_list else _videos(uri, expressions)
+    with pq.ParquetWriter(path, PREDICTIONS, compression="zstd") as writer:
+        for position, entry in _entries(uri, "annotations", is_list):
+            place = f"{uri} {'result' if is_list else 'annotation'} {position}"
+            if not isinstance(entry, dict) or not isinstance(entry.get("segmentations"), list):
+                raise InputError(f"{place}: no list 'segmentations', with a mask or null for each frame of the video")
+            number = entry.get("video_id")
+            if number is None or (not is_list and str(number) not in videos):
+                raise InputError(f"{place}: unknown video {number!r}")
+            video = videos.get(str(number)) or ListedVideo(str(number), None, None)
+            pair = {"video_id": video.video_id, "expression_id": _expression(entry, video, expressions, place)}
+            writer.write_table(pa.Table.from_pylist([*_rows(entry, video, pair, place)], schema=PREDICTIONS))
+
+
+def _first_character(uri: str) -> str:
+    with storage.open_input(uri) as file:
+        return file.read(4096).decode("utf-8-sig", "replace").lstrip()[:1]
+
+
+def _entries(uri: str, name: str, is_list: bool) -> Iterator[tuple[int, Any]]:
+    for path, value in json_file.entries(uri, depth=1 if is_list else 2):
+        if is_list or path[0] == name:
+            position = path[-1]
+            if not isinstance(position, int):
+                raise InputError(f"{uri}: {name!r} must be a list, as in YouTube-VIS")
+            yield position, value
+
+
+def _videos(uri: str, known: Mapping[str, object]) -> dict[str, ListedVideo]:
+    """Return the videos by their number. The name of one is that of the manifest: `name`, its folder or the number."""
+    found = {}
+    for position, entry in _entries(uri, "videos", is_list=False):
+        if not isinstance(entry, dict) or "id" not in entry:
+            raise InputError(f"{uri} video {position}: 'id' is missing")
+        files = entry.get("file_names")
+        names = None
+        if isinstance(files, list) and all(isinstance(file, str) for file in files):
+            names = [file.rpartition("/")[2].rpartition(".")[0] or file for file in files]
+        folder = flat_id(files[0].rpartition("/")[0]) if names and "/" in files[0] else None
+        candidates = [str(one) for one in (entry.get("name"), folder, entry["id"]) if one is not None]
+        video_id = next((one for one in candidates if one in known), candidates[0])
+        found[str(entry["id"])] = ListedVideo(video_id, names, _stated_size(entry))
+    return found
+
+
+def _expression(entry: dict, video: ListedVideo, expressions: Mapping[str, list[str]], place: str) -> str:
+    if found := [str(entry[name]) for name in IDS if entry.get(name) is not None]:
+        return found[0]
+    of_video = expressions.get(video.video_id, [])
+    if len(of_video) > 1:
+        text = f"no 'expression_id', and video {video.video_id} has {len(of_video)} expressions in the manifest"
+        raise InputError(f"{place}: {text}; add it")
+    return of_video[0] if of_video else ""
+
+
+def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[dict]:
+    masks = entry["segmentations"]
+    if video.names is not None and len(video.names) != len(masks):
+        raise InputError(f"{place}: {len(masks)} masks for the {len(video.names)} frames of its video")
+    scores = entry.get("scores")
+    if not isinstance(scores, list) or len(scores) != len(masks):
+        scores = [entry.get("score")] * len(masks)
+    decoded: list[tuple[bytes, Size] | None] = []
+    for number, mask in enumerate(masks):
+        try:
+            decoded.append(None if mask is None else from_coco(mask))
+        except rle.RleError as error:
+            raise InputError(f"{place} frame {number}: {error}") from None
+    size = next((found[1] for found in decoded if found), None) or _stated_size(entry) or video.size
+    if size is None:
+        raise InputError(f"{place}: all masks are null, so their size is unknown; add 'height' and 'width'")
+    for number, (found, score) in enumerate(zip(decoded, scores, strict=True)):
+        counts, (height, width) = found or (rle.empty(*size), size)
+        yield pair | {
+            "frame_index": number,
+            "frame_name": None if video.names is None else video.names[number],
+            "height": height,
+            "width": width,
+            "counts": counts,
+            "score": score if isinstance(score, int | float) else None,
+            "status": "ok",
+        }
+
+
+def _stated_size(entry: dict) -> Size | None:
+    height, width = entry.get("height"), entry.get("width")
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None

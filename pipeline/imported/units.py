@@ -1,0 +1,164 @@
+"""Write the units of a run whose masks another tool has made."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+from pycocotools import mask as coco
+
+from pipeline.export.all_frames import frame_names_at
+from pipeline.imported.source import Source
+from pipeline.io.manifest import row_problems
+from pipeline.masks.by_video import PairMasks
+from pipeline.runs.commit import Receipt, UnitWriter
+from pipeline.runs.plan_reader import PlanReader
+from pipeline.runs.run import Run, Unit
+from pipeline.segment.write_stage import error_row
+from pipeline.video import Selection, VideoHeader, probe
+from schemas import rle
+from schemas.errors import MediaError
+from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
+
+MissingMasks = Literal["error", "empty"]
+NOT_REQUESTED = "masks of frames that the manifest does not ask for"
+
+
+@dataclass(slots=True)
+class UnitImporter:
+    """Writes units one by one; memory is the masks of one unit. `filled`: frames that got an empty mask."""
+
+    run: Run
+    source: Source
+    missing: MissingMasks
+    reader: PlanReader = field(init=False)
+    filled: int = 0
+
+    def __post_init__(self) -> None:
+        self.reader = PlanReader(self.run)
+
+    def write(self, unit: Unit) -> Receipt:
+        """Write and commit one unit. Raises InputError for a pair with two masks of a frame."""
+        rows = self.reader.rows(unit)
+        found = self.source.read(rows)
+        receipt = Receipt(unit.unit_id, self.run.fingerprint, run_id=self.run.run_id)
+        headers: dict[str, VideoHeader | MediaError] = {}
+        with UnitWriter(self.run.masks_uri(unit.unit_id), receipt) as writer:
+            for row in rows.to_pylist():
+                try:
+                    table = self._pair(row, found.get(PairKey.of(row)), headers, receipt)
+                except MediaError as error:
+                    table = error_row(row, error.status, str(error))
+                writer.write(table)
+            self.run.require_same()
+            return writer.commit()
+
+    def _pair(
+        self, row: dict, pair: PairMasks | None, headers: dict[str, VideoHeader | MediaError], receipt: Receipt
+    ) -> pa.Table:
+        """Return the rows of one pair. Raises MediaError if it has no masks, or not those of its frames."""
+        if problem := next(row_problems(row), None):
+            raise MediaError("bad_row", problem)
+        if pair is None:
+            raise MediaError("missing", f"{self.source.uri} has no masks of this pair")
+        if not pair.frames.num_rows:
+            raise MediaError("missing", f"in {self.source.uri}: {pair.problem}")
+        uri = row["video_uri"]
+        if uri not in headers:
+            try:
+                headers[uri] = probe(uri)
+            except MediaError as error:
+                headers[uri] = error
+        header = headers[uri]
+        if isinstance(header, MediaError):
+            raise header
+        masks = _by_index(pair.frames.to_pylist(), row, header, in_order=self.source.in_order)
+        wanted = _wanted(row, header, masks)
+        absent = [index for index in wanted if index not in masks]
+        if absent and (self.missing == "error" or len(absent) == len(wanted)):
+            name = frame_names_at(absent[:1], header)[0]
+            text = f"{len(absent)} of {len(wanted)} frames have no mask in {self.source.uri}, the first is {name}"
+            advice = "" if len(absent) == len(wanted) else "; write an empty mask for each, or use --missing empty"
+            raise MediaError("missing", f"{text}{advice}")
+        self.filled += len(absent)
+        if more := sorted(masks.keys() - set(wanted), key=str):
+            receipt.note_left_out([(NOT_REQUESTED, len(more), f"{pair.key} frame {more[0]}")])
+        rows = [_row(masks.get(index), index, name, header) for index, name in _named(wanted, header)]
+        is_seen = any(one["box"][2] for one in rows)
+        if self.source.are_objects and self.missing == "error" and row["object_ids"] and not is_seen:
+            ids = ", ".join(row["object_ids"][:3])
+            raise MediaError("missing", f"no label map of its video shows its objects ({ids}); or use --missing empty")
+        scores = [one["score"] for one in rows if one["score"] is not None]
+        shared = {"video_id": pair.video_id, "expression_id": pair.expression_id, "status": "ok", "chosen": True}
+        shared["pair_score"] = sum(scores) / len(scores) if scores else None
+        return pa.Table.from_pylist([one | shared for one in rows], schema=PREDICTIONS)
+
+
+def _by_index(rows: Sequence[dict], manifest_row: dict, header: VideoHeader, *, in_order: bool) -> dict[Any, dict]:
+    """Return the masks by the position of their frame in the video; those of unknown frames by their name.
+
+    Frames of a folder are found by name. Those of a video file are numbers.
+    """
+    positions = {name: index for index, name in enumerate(header.names or ())}
+    listed = manifest_row.get("frame_indices")
+    if manifest_row.get("frames"):
+        listed = Selection(names=tuple(manifest_row["frames"])).resolve("", header.num_frames, header.names)
+    found: dict[Any, dict] = {}
+    for row in rows:
+        index, name = row["frame_index"], row["frame_name"]
+        if name is None and in_order and listed:
+            index = listed[index] if index < len(listed) else f"{index} in the list"
+        elif name is not None and header.names is not None:
+            index = positions.get(name, name)
+        found[index] = row
+    return found
+
+
+def _wanted(row: dict, header: VideoHeader, masks: dict[Any, dict]) -> list[int]:
+    """Return the positions of the frames that a row of the manifest asks for, in order."""
+    names, indices = row.get("target_frames") or row.get("frames"), row.get("frame_indices")
+    if row.get("target_frames"):
+        indices = None
+    selection = Selection(tuple(names) if names else None, tuple(indices) if indices else None)
+    found = selection.resolve(row["video_uri"], header.num_frames, header.names)
+    if found is not None:
+        return list(found)
+    known = header.num_frames or row.get("num_frames")
+    return list(range(known or 1 + max((index for index in masks if isinstance(index, int)), default=0)))
+
+
+def _named(indices: Sequence[int], header: VideoHeader) -> list[tuple[int, str]]:
+    return list(zip(indices, frame_names_at(indices, header), strict=True))
+
+
+def _row(mask: dict | None, index: int, name: str, header: VideoHeader) -> dict:
+    """Return the columns of one frame; without a mask, those of an empty one. Raises MediaError if it does not fit."""
+    height, width = header.height, header.width
+    if mask is None:
+        counts, score, margin = rle.empty(height, width), 0.0, None
+    else:
+        if (mask["height"], mask["width"]) != (height, width):
+            text = f"its mask is {mask['width']}x{mask['height']}, the video {width}x{height}; scale the masks"
+            raise MediaError("bad_row", text, name)
+        counts, score, margin = mask["counts"], mask["score"], mask["margin"]
+    try:
+        rle.check(counts, height, width)
+    except rle.RleError as error:
+        raise MediaError("corrupt", str(error), name) from None
+    box: Any = coco.toBbox({"size": [height, width], "counts": counts})  # pyright: ignore[reportArgumentType]
+    return {
+        "frame_index": index,
+        "frame_name": name,
+        "height": height,
+        "width": width,
+        "counts": counts,
+        "score": _finite(score),
+        "box": box.tolist(),
+        "margin": _finite(margin),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,200 @@
+"""`rvos import masks`: masks of other tools become a run like any other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cli import main
+from jobs import audit, evaluate, import_masks, select, status
+from jobs.config.import_dataset import ImportConfig
+from pipeline.io import storage
+from pipeline.runs.run import Run, read_run_json
+from schemas.errors import InputError
+from schemas.masks import PREDICTIONS
+from tests.handmade import counted_from_one, run_of_truth
+from tests.segmented import keys, masks
+from tests.tiny_sam import write_sam2
+
+SCORED = ("frame_index", "frame_name", "height", "width", "counts")
+
+
+def typed(*words) -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(map(str, words)))
+    assert "Traceback" not in result.output
+    return result.exit_code, result.output
+
+
+def bring_in(root, manifest, out, **options) -> import_masks.ImportMasksResult:
+    config = ImportConfig(dataset="masks", root=str(root), manifest=str(manifest), out=str(out), **options)
+    return import_masks.run(config)
+
+
+def columns(folder, names=SCORED) -> list[list]:
+    return [masks(folder)[name].to_pylist() for name in names]
+
+
+def score(predictions, annotations, out, **options):
+    config = {"predictions": str(predictions), "annotations": annotations, "out": str(out), "protocol": "all-frames"}
+    return evaluate.run(evaluate.EvaluateConfig(**config | options)).summary["overall"]
+
+
+@pytest.fixture(scope="module")
+def exported(labelled_run, tmp_path_factory):
+    """Masks of a run as another tool may write them: by form."""
+    folder = tmp_path_factory.mktemp("theirs")
+    source = labelled_run.folder
+    assert typed("export", "coco-video", source, "--out", folder / "results.json")[0] == 0
+    assert typed("export", "submission", source, "--for", "mevis", "--out", folder / "s.zip")[0] == 0
+    shutil.unpack_archive(folder / "s.zip", folder / "tree")
+    assert typed("compact", source, "--out", folder / "table")[0] == 0
+    whole = json.loads((folder / "results.json").read_text())
+    names = {video["id"]: video["name"] for video in whole["videos"]}
+    bare = [
+        {"video_id": names[one["video_id"]]} | {name: one[name] for name in ("expression_id", "score", "segmentations")}
+        for one in whole["annotations"]
+    ]
+    (folder / "list.json").write_text(json.dumps(bare))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["results.json", "list.json", "tree", "table"])
+def test_exported_masks_come_back_equal(form, exported, labelled_run, shapes, tmp_path):
+    result = bring_in(exported / form, shapes[0], tmp_path / "run")
+    assert (result.pairs, result.failed, result.frames, result.exit_code) == (9, {}, 108, 0)
+    assert columns(tmp_path / "run") == columns(labelled_run.folder)
+    assert masks(tmp_path / "run").schema.equals(PREDICTIONS)
+    found = audit.run(audit.AuditConfig(run=str(tmp_path / "run")))
+    assert (found.exit_code, status.run(status.StatusConfig(run=str(tmp_path / "run"))).state) == (0, "audited")
+    scores = masks(tmp_path / "run")["score"].to_pylist()
+    assert scores == ([None] * 108 if form == "tree" else scores)
+    if form in ("results.json", "table"):
+        assert scores == masks(labelled_run.folder)["score"].to_pylist()
+    expected = score(labelled_run.folder, shapes[1], tmp_path / "a")
+    assert score(tmp_path / "run", shapes[1], tmp_path / "b") == expected
+    record = read_run_json(str(tmp_path / "run"))
+    assert (record["decides"]["form"], record["config"]["source"]) == ("imported masks", str(exported / form))
+
+
+def test_label_maps_show_each_pair_its_objects(shapes, tmp_path):
+    manifest, annotations = counted_from_one(str(tmp_path), *shapes)
+    made = run_of_truth(str(tmp_path / "made"), manifest, annotations)
+    assert typed("export", "davis", made.folder, "--out", tmp_path / "davis")[0] == 0
+    result = bring_in(tmp_path / "davis/anno_0", manifest, tmp_path / "run")
+    assert (result.failed, result.frames, "object ids" in result.meaning) == ({}, 108, True)
+    maps = score(tmp_path / "davis/anno_0", annotations, tmp_path / "a", manifest=manifest)
+    assert score(tmp_path / "run", annotations, tmp_path / "b") == maps
+    absent = bring_in(tmp_path / "davis/anno_0", shapes[0], tmp_path / "other")  # objects 0 to 2, labels 1 to 3
+    assert (absent.failed, "shows its objects (0)" in absent.errors[0]) == ({"missing": 3}, True)
+    filled = bring_in(tmp_path / "davis/anno_0", shapes[0], tmp_path / "filled", missing="empty")
+    assert (filled.failed, filled.frames) == ({}, 108)
+
+
+def test_a_tree_with_gaps_says_so(exported, shapes, tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(exported / "tree", tree)
+    shutil.rmtree(tree / "shapes-0000/1")
+    (tree / "shapes-0001/0/00003.png").unlink()
+    shutil.copytree(tree / "shapes-0002/0", tree / "other/0")
+    Image.fromarray(np.ones((48, 64), np.uint8) * 255).save(tree / "shapes-0002/2/00000.png")
+    code, text = typed("import", "masks", tree, "--manifest", shapes[0], "--out", tmp_path / "run")
+    assert code == 1
+    assert "9: 6 with masks, 3 without" in text
+    assert "video_id=shapes-0000 expression_id=1:" in text
+    assert "1 of 12 frames have no mask" in text
+    assert "frame 00000: its mask is 64x48, the video 128x96" in text
+    assert "left out: 1 not in the manifest: video_id=other expression_id=0" in text
+    failed = [status for status in masks(tmp_path / "run")["status"].to_pylist() if status != "ok"]
+    assert sorted(failed) == ["bad_row", "missing", "missing"]
+    assert audit.run(audit.AuditConfig(run=str(tmp_path / "run"))).exit_code == 0
+    result = bring_in(tree, shapes[0], tmp_path / "filled", missing="empty")
+    assert (result.failed, result.filled) == ({"missing": 1, "bad_row": 1}, 1)
+
+
+def test_an_import_that_was_killed_goes_on_and_is_never_doubled(exported, shapes, tmp_path):
+    run = tmp_path / "run"
+    bring_in(exported / "tree", shapes[0], run)
+    units = sorted(Path(run, "masks").iterdir())
+    before = columns(run)
+    units[0].unlink()
+    times = {path: path.stat().st_mtime_ns for path in units[1:]}
+    result = bring_in(exported / "tree", shapes[0], run)
+    assert (result.pairs, columns(run)) == (9, before)
+    assert {path: path.stat().st_mtime_ns for path in units[1:]} == times
+    with pytest.raises(InputError, match="import into another folder"):
+        bring_in(exported / "table", shapes[0], run)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{"video_id": "a", "expression_id": "0", "segmentations": [None]}], "their size is unknown"),
+        ([{"video_id": "a"}], "no list 'segmentations'"),
+        ([{"video_id": "shapes-0000", "segmentations": [None]}], "has 3 expressions in the manifest"),
+        ({"videos": [], "annotations": [{"video_id": 1, "segmentations": []}]}, "unknown video 1"),
+        (
+            [{"video_id": "a", "expression_id": "0", "height": 96, "width": 128, "segmentations": [None]}],
+            "in the manifest: video_id=shapes-0000 expression_id=0; in the masks: video_id=a expression_id=0",
+        ),
+        ([], "holds no masks"),
+    ],
+)
+def test_bad_results(content, message, shapes, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    code, text = typed("import", "masks", tmp_path / "r.json", "--manifest", shapes[0], "--out", tmp_path / "run")
+    assert (code, message in text.replace("\n", " "), storage.exists(str(tmp_path / "run"))) == (2, True, False)
+
+
+def test_other_bad_input(exported, labelled_run, shapes, tmp_path):
+    ours = ["--manifest", shapes[0], "--out", tmp_path / "run"]
+    empty = tmp_path / "empty/shapes-0000/0/00000.png"
+    empty.parent.mkdir(parents=True)
+    Image.fromarray(np.zeros((96, 128), np.uint8)).save(empty)
+    for words, message in (
+        (["masks", labelled_run.folder, *ours], "is a run already"),
+        (["masks", exported / "tree", "--out", tmp_path / "run"], "need --manifest"),
+        (["masks", exported / "tree", "--split", "valid", *ours], "takes no --split"),
+        (["mevis", exported / "tree", *ours], "mevis takes no --manifest"),
+        (["masks", tmp_path / "empty", *ours], "shows no object in any mask"),
+        (["masks", tmp_path / "gone", *ours], "gone"),
+        (["masks", exported / "tree", "--manifest", shapes[0], "--out", exported / "tree"], ""),
+    ):
+        code, text = typed("import", *words)
+        assert (code, message in text) == (2, True), text
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_masks_of_a_frame_are_refused(labelled_run, shapes, tmp_path):
+    table = masks(labelled_run.folder)
+    storage.write_table(str(tmp_path / "t.parquet"), pa.concat_tables([table, table.slice(0, 1)]))
+    with pytest.raises(InputError, match="duplicate frame_index 0"):
+        bring_in(tmp_path / "t.parquet", shapes[0], tmp_path / "run")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_imported_masks_can_be_refined_and_selected(exported, shapes, tmp_path):
+    from jobs import refine
+    from jobs.config.refine import RefineConfig
+
+    bring_in(exported / "tree", shapes[0], tmp_path / "run")
+    sam2 = write_sam2(tmp_path / "sam2", seed=1)
+    result = refine.run(
+        RefineConfig(run=str(tmp_path / "run"), out=str(tmp_path / "out"), checkpoint=sam2), lambda _: None
+    )
+    assert (result.pairs, result.failed, keys(masks(tmp_path / "out"))) == (9, {}, keys(masks(tmp_path / "run")))
+    config = {"run": str(tmp_path / "out"), "against": str(tmp_path / "run"), "out": str(tmp_path / "selected")}
+    assert select.run(select.SelectConfig(**config, rule=("other_run >= 0",))).exit_code == 0
+    assert len(Run.open(str(tmp_path / "run")).units()) == len(Run.open(str(tmp_path / "out")).units())
+
+
+@pytest.mark.s3
+def test_into_s3(exported, shapes, s3, tmp_path):
+    result = bring_in(exported / "tree", shapes[0], f"{s3}/imported/run")
+    assert (result.failed, result.frames) == ({}, 108)
+    assert bring_in(exported / "tree", shapes[0], f"{s3}/imported/run").there_before == 9
