@@ -1,6 +1,7 @@
 """Quality signals of `rvos select` on moving shapes: correlation with J&F, and the scores of the labels kept.
 
 python benchmarks/selection.py --out selection [--checkpoint DIR] [--videos 200] [--no-target] [--cut SIGNAL ...]
+    [--against SHORT_SIDE:WINDOW ...]
 """
 
 import argparse
@@ -27,6 +28,9 @@ def main() -> None:
         "--no-target", action="store_true", help="one more sentence for each video, about a shape that is not there"
     )
     parser.add_argument("--cut", nargs="*", default=["fragments", "mean_score"], help="quality signals to cut")
+    parser.add_argument(
+        "--against", nargs="*", default=[], metavar="SIDE:WINDOW", help="other runs, with another size and window"
+    )
     options = parser.parse_args()
     out = Path(options.out).absolute()
     manifest, annotations = (str(out / "data" / f"{name}.parquet") for name in ("manifest", "annotations"))
@@ -38,17 +42,23 @@ def main() -> None:
     run = str(out / "run")
     with connect_to_ray("local"):
         segment.run(SegmentConfig(manifest=manifest, run=run, checkpoint=options.checkpoint))
+        others = tuple(str(out / f"run-{one.replace(':', '-')}") for one in options.against)
+        for other, (side, _, window) in zip(others, (one.partition(":") for one in options.against), strict=True):
+            config = {"manifest": manifest, "run": other, "checkpoint": options.checkpoint}
+            segment.run(SegmentConfig(**config, short_side=int(side), window=window))
     found = [
-        (precision, calibrated(run, annotations, str(out / f"{measure}-{precision}"), measure, precision))
+        (precision, calibrated(run, annotations, str(out / f"{measure}-{precision}"), measure, precision, others))
         for measure in options.cut
         for precision in PRECISIONS
     ]
     print("\n".join(report([one for one in found if one[1]])))
 
 
-def calibrated(run: str, annotations: str, out: str, measure: str, precision: float) -> Calibration | None:
+def calibrated(
+    run: str, annotations: str, out: str, measure: str, precision: float, others: tuple[str, ...] = ()
+) -> Calibration | None:
     """Return None for a signal that cannot be calibrated."""
-    config = SelectConfig(run=run, out=out, calibrate=annotations, measure=measure, precision=precision)
+    config = SelectConfig(run=run, out=out, calibrate=annotations, measure=measure, precision=precision, against=others)
     try:
         return select.run(config).calibration
     except InputError as error:

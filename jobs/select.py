@@ -25,6 +25,7 @@ from pipeline.report.selected import border, precision_curve, rules_with_frames,
 from pipeline.report.svg_file import write_plots
 from pipeline.selection.calibration import Calibration, calibrate
 from pipeline.selection.decisions import WITHOUT_MASKS, collect_pairs, decide, missing_signal_notes
+from pipeline.selection.quality_signals import OF_OTHER_RUNS
 from pipeline.selection.rules import Rule, read_rules
 from pipeline.selection.signal_tasks import measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
@@ -65,14 +66,20 @@ def run(config: SelectConfig) -> SelectResult:
     """
     rules = read_rules(config.rule, config.rules)
     source = MaskSource.open(config.run, config.manifest, allow_local=config.allow_local)
-    against = None if config.against is None else MaskSource.open(config.against)
+    against = [MaskSource.open(other) for other in config.against]
     out = storage.absolute(config.out)
     output_folder.require_outside(out, source.uri)
-    if against is None and "other_run" in (config.measure, *(rule.measure for rule in rules)):
-        raise InputError("other_run is the agreement with another run; name that run with --against")
+    for name in (config.measure, *(rule.measure for rule in rules)):
+        if len(against) < OF_OTHER_RUNS.get(name or "", 0):
+            runs = "another run; name that run" if name == "other_run" else "several runs; name at least two"
+            raise InputError(f"{name} is the agreement with {runs} with --against")
+    if len({other.uri for other in against}) < len(against):
+        raise InputError("the same run is given twice by --against; name each once")
     tasks, masks = plan_signal_tasks(source, against)
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     del made_of["svg"]  # decides nothing else in the folder
+    if len(config.against) < 2:  # as folders say that were made when there could be one
+        made_of["against"] = next(iter(config.against), None)
     output_folder.claim(out, made_of)
     measure = functools.partial(measure_task, with_manifest=source.manifest is not None)
     pairs = collect_pairs(run_tasks(measure, tasks, address=config.address, large=masks > LOCAL_MASKS))

@@ -14,7 +14,7 @@ class SelectConfig(MediaOptions):
     pair with its signals, and the reason if it is dropped. manifest.parquet lists the kept pairs. report.html shows the
     kept and the dropped pairs nearest to the bound of each rule. Signals (defined in docs/selection.md): frames,
     mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker, area, area_jump, centroid_jump,
-    fragments, border, empty, repeats, paraphrases, other_run.
+    fragments, border, empty, repeats, paraphrases, other_run, least_other_run.
 
         rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"
         rvos select runs/first --out kept/ --calibrate labelled/annotations.parquet --precision 0.9
@@ -28,13 +28,13 @@ class SelectConfig(MediaOptions):
         heading="Pairs",
         help="Use only the pairs of this manifest.  [default: the run's own]",
     )
-    against: str | None = option(
-        default=None,
+    against: tuple[str, ...] = option(
+        default=(),
         metavar="OTHER",
         takes=kinds.MASKS,
         heading="Pairs",
-        help="Compare with the run OTHER, which has the same pairs: adds the signal other_run, the mean IoU of "
-        "both runs' masks.",
+        help="Compare with the run OTHER, which has the same pairs: adds the signals other_run, the mean IoU of both "
+        "runs' masks, and least_other_run, the least over several OTHERs. Repeatable.",
     )
     rule: tuple[str, ...] = option(
         default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'. Repeatable."

@@ -28,8 +28,10 @@ QUALITY_SIGNALS = {
     "empty": "share of frames with an empty mask",
     "repeats": "earlier expressions of the video in the same words, ignoring case, punctuation and articles",
     "paraphrases": "mean IoU with the other expressions of the same object",
-    "other_run": "mean IoU with the same pair of the other run",
+    "other_run": "mean IoU with the same pair of the other run; of several runs, the mean over them",
+    "least_other_run": "of several other runs: mean IoU with the same pair of the run whose masks differ most",
 }
+OF_OTHER_RUNS = {"other_run": 1, "least_other_run": 2}  # number of other runs that a signal needs
 SIGNAL_COLUMNS = pa.schema([pa.field(name, pa.float64()) for name in QUALITY_SIGNALS])
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 

@@ -4,6 +4,7 @@ A task is a table with the pairs of some whole videos and the row groups of thei
 """
 
 import itertools
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -24,7 +25,7 @@ MEASURED = pa.schema(
 )
 
 
-def plan_signal_tasks(source: MaskSource, against: MaskSource | None) -> tuple[list[pa.Table], int]:
+def plan_signal_tasks(source: MaskSource, against: Sequence[MaskSource]) -> tuple[list[pa.Table], int]:
     """Return tasks that hold each pair of `source` once, in order, and the number of their masks."""
     located = locate(source.predictions)
     if source.manifest is None:
@@ -32,11 +33,12 @@ def plan_signal_tasks(source: MaskSource, against: MaskSource | None) -> tuple[l
     else:
         pairs = source.manifest.select([name for name in PAIR_COLUMNS if name in source.manifest.column_names])
         pairs = pairs.sort_by(PAIR_ORDER)
-    others = {} if against is None else locate(against.predictions)
+    others = {
+        f"other_row_groups_{number}": row_groups_by_video(locate(other.predictions))
+        for number, other in enumerate(against)
+    }
     videos = pairs["video_id"].to_pylist()
-    tasks = plan_tasks(
-        pairs, videos, row_groups=row_groups_by_video(located), other_row_groups=row_groups_by_video(others)
-    )
+    tasks = plan_tasks(pairs, videos, row_groups=row_groups_by_video(located), **others)
     row_groups = {row_group for of_pair in located.values() for row_group in of_pair}
     return tasks, sum(row_group.rows for row_group in row_groups)
 
@@ -44,19 +46,20 @@ def plan_signal_tasks(source: MaskSource, against: MaskSource | None) -> tuple[l
 def measure_task(task: pa.Table, *, with_manifest: bool) -> pa.Table:
     """Return MEASURED, one row for each pair of the task. Raises InputError for broken masks."""
     videos = task["video_id"].unique().to_pylist()
-    found, others = (
-        sorted_pairs(read_row_groups(row_groups_of(task, name), videos)) for name in ("row_groups", "other_row_groups")
-    )
-    other_pairs = {pair.key: pair for pair in pair_masks(None, others)}
-    manifest = task.drop_columns(["row_groups", "other_row_groups"]).to_pylist() if with_manifest else None
+    names = [name for name in task.column_names if name.endswith("row_groups") or name.startswith("other_row_groups")]
+    found, *others = (sorted_pairs(read_row_groups(row_groups_of(task, name), videos)) for name in names)
+    other_runs = [{pair.key: pair for pair in pair_masks(None, pairs)} for pairs in others]
+    manifest = task.drop_columns(names).to_pylist() if with_manifest else None
     rows = []
     for _, of_video in itertools.groupby(pair_masks(manifest, found), lambda pair: pair.video_id):
         video = list(of_video)
         for pair, repeats, paraphrases in zip(video, count_repeats(video), paraphrase_agreement(video), strict=True):
             row = {"video_id": pair.video_id, "expression_id": pair.expression_id, "problem": pair.problem}
             if pair.frames.num_rows:
-                other = other_pairs.get(pair.key)
                 row |= measure_masks(pair) | {"repeats": repeats, "paraphrases": paraphrases}
-                row["other_run"] = None if other is None else agreement(pair, other)
+                same = [run[pair.key] for run in other_runs if pair.key in run]
+                known = [value for other in same if (value := agreement(pair, other)) is not None]
+                row["other_run"] = sum(known) / len(known) if known else None
+                row["least_other_run"] = min(known) if known and len(other_runs) > 1 else None
             rows.append(row)
     return pa.Table.from_pylist(rows, schema=MEASURED)

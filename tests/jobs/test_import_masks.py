@@ -188,7 +188,7 @@ def test_imported_masks_can_be_refined_and_selected(exported, shapes, tmp_path):
         RefineConfig(run=str(tmp_path / "run"), out=str(tmp_path / "out"), checkpoint=sam2), lambda _: None
     )
     assert (result.pairs, result.failed, keys(masks(tmp_path / "out"))) == (9, {}, keys(masks(tmp_path / "run")))
-    config = {"run": str(tmp_path / "out"), "against": str(tmp_path / "run"), "out": str(tmp_path / "selected")}
+    config = {"run": str(tmp_path / "out"), "against": (str(tmp_path / "run"),), "out": str(tmp_path / "selected")}
     assert select.run(select.SelectConfig(**config, rule=("other_run >= 0",))).exit_code == 0
     assert len(Run.open(str(tmp_path / "run")).units()) == len(Run.open(str(tmp_path / "out")).units())
 

@@ -69,7 +69,7 @@ def test_repeating_does_nothing_again_and_other_options_are_refused(done, labell
 def test_the_masks_can_be_selected_against_those_of_the_source(done, labelled_run, tmp_path):
     folder, _ = done
     options = {"out": str(tmp_path / "selected"), "rule": ("other_run >= 0",)}
-    found = select.run(select.SelectConfig(run=folder, against=labelled_run.folder, **options))
+    found = select.run(select.SelectConfig(run=folder, against=(labelled_run.folder,), **options))
     assert found.exit_code == 0
 
 

@@ -26,6 +26,7 @@ from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS
 from tests.handmade import error_of, predicted, run_of_truth, write
 from tests.page import HOSTILE, Page
+from tests.segmented import masks
 
 VIDEOS, FRAMES, SIZE = 60, 5, 24
 
@@ -112,10 +113,33 @@ def test_rules_say_why_and_the_manifest_holds_the_kept(world, tmp_path):
 
 
 def test_agreement_with_another_run(world, tmp_path):
-    run(SelectConfig(run=world[0], out=str(tmp_path / "out"), against=world[0], rule=("other_run >= 1",)))
+    run(SelectConfig(run=world[0], out=str(tmp_path / "out"), against=(world[0],), rule=("other_run >= 1",)))
     rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
     assert [row["other_run"] for row in rows] == [1.0, None, *[1.0] * 118]
     assert sum(row["keep"] for row in rows) == 119
+
+
+def test_agreement_with_several_runs(labelled_run, tmp_path):
+    same, empty = str(tmp_path / "same.parquet"), str(tmp_path / "empty.parquet")
+    table = masks(labelled_run.folder)
+    storage.write_table(same, table)
+    counts = pa.array([rle.empty(96, 128)] * len(table), pa.binary())
+    storage.write_table(empty, table.set_column(table.column_names.index("counts"), "counts", counts))
+
+    def agreements(*against, **options):
+        out = str(tmp_path / "-".join([*map(storage.file_name, against), *options]))
+        run(SelectConfig(run=labelled_run.folder, against=against, out=out, **options))
+        found = storage.read_table(f"{out}/pairs.parquet")
+        return [found[name].to_pylist() for name in ("other_run", "least_other_run")]
+
+    (alone, none), (both, least) = agreements(empty), agreements(same, empty, rule=("least_other_run >= 0.1",))
+    assert (none, least) == ([None] * 9, alone)
+    assert both == [(1 + value) / 2 for value in alone]
+    assert min(alone) == 0
+    with pytest.raises(InputError, match="several runs; name at least two"):
+        agreements(same, rule=("least_other_run >= 0.5",))
+    with pytest.raises(InputError, match="given twice"):
+        agreements(same, same)
 
 
 def test_signals_that_pairs_lack_are_noted(world, tmp_path):
@@ -209,7 +233,7 @@ def test_a_refused_calibration_leaves_the_folder_to_the_corrected_command(world,
     with pytest.raises(InputError, match="0 labelled videos have margin"):
         run(SelectConfig(measure="margin", **options))
     with pytest.raises(InputError, match="no predictions at"):
-        run(SelectConfig(against=str(tmp_path / "none"), **options))
+        run(SelectConfig(against=(str(tmp_path / "none"),), **options))
     assert run(SelectConfig(good=0.8, **options)).calibration
 
 
@@ -270,11 +294,11 @@ def test_a_broken_mask_on_a_worker_is_named(world, tmp_path):
 
 def test_tasks_hold_whole_videos_and_read_each_table_once_if_they_can(world, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.masks.task_planning.TASK_ROWS", 40)
-    tasks, masks = plan_signal_tasks(MaskSource.open(world[0]), None)
+    tasks, masks = plan_signal_tasks(MaskSource.open(world[0]), ())
     videos = [set(task["video_id"].to_pylist()) for task in tasks]
     assert masks == 120 * FRAMES - 4  # one pair failed: a row without mask
     assert len(tasks) >= 15
     assert sum(map(len, videos)) == len(set().union(*videos)) == VIDEOS
     whole = pq.read_table(storage.join(world[0], "masks"))
     storage.write_table(str(tmp_path / "whole.parquet"), whole)  # one row group
-    assert len(plan_signal_tasks(MaskSource.open(str(tmp_path / "whole.parquet")), None)[0]) == 1
+    assert len(plan_signal_tasks(MaskSource.open(str(tmp_path / "whole.parquet")), ())[0]) == 1
