@@ -74,10 +74,10 @@ def _videos(uri: str, known: Mapping[str, object]) -> dict[str, ListedVideo]:
         if not isinstance(entry, dict) or "id" not in entry:
             raise InputError(f"{uri} video {position}: 'id' is missing")
         files = entry.get("file_names")
-        names = None
-        if isinstance(files, list) and all(isinstance(file, str) for file in files):
+        names = folder = None
+        if isinstance(files, list) and files and all(isinstance(file, str) for file in files):
             names = [file.rpartition("/")[2].rpartition(".")[0] or file for file in files]
-        folder = flat_id(files[0].rpartition("/")[0]) if names and "/" in files[0] else None
+            folder = flat_id(files[0].rpartition("/")[0]) if "/" in files[0] else None
         candidates = [str(one) for one in (entry.get("name"), folder, entry["id"]) if one is not None]
         video_id = next((one for one in candidates if one in known), candidates[0])
         found[str(entry["id"])] = ListedVideo(video_id, names, _stated_size(entry))
