@@ -80,7 +80,7 @@ def run(config: ImportConfig) -> ImportMasksResult:
     folder = storage.absolute(config.out)
     if folder == storage.absolute(config.root):
         raise InputError(f"{config.out} holds the masks; write the run to another folder")
-    with open_source(config.root, manifest, reading) as source:
+    with open_source(config.root, manifest, reading, force=config.force) as source:
         the_run = _start(config, folder, source)
         digest = f"{manifest_digest(config.manifest)} None"
         if not the_run.is_planned_from(digest):

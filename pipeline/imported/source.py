@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
@@ -17,10 +17,11 @@ from pipeline.masks.pairs_to_score import MaskKey, pairs_from_manifest, requeste
 from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
 from pipeline.masks.row_groups import RowGroup, read_row_groups
+from pipeline.masks.table_order import require_column_order
 from pipeline.masks.task_planning import locate
 from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.run import is_run
-from schemas.errors import InputError
+from schemas.errors import ImplausibleError, InputError
 from schemas.pair import PairKey
 
 NO_PAIR_IN_COMMON = "no pair of the manifest has masks in"
@@ -96,11 +97,12 @@ Source = TableSource | TreeSource
 
 
 @contextmanager
-def open_source(uri: str, manifest: pa.Table, reading: PngReading) -> Iterator[Source]:
+def open_source(uri: str, manifest: pa.Table, reading: PngReading, *, force: bool = False) -> Iterator[Source]:
     """Open the masks at `uri`, for the pairs of a manifest.
 
     All files are read once, for the digest and the meaning of PNGs. Raises InputError if they are not masks or fit no
-    pair, ImplausibleError if label maps show none of the manifest's objects.
+    pair, ImplausibleError if label maps show none of the manifest's objects, or (unless `force`) the runs of RLE look
+    as if counted along rows.
     """
     uri = storage.absolute(uri)
     if is_run(uri):
@@ -112,6 +114,7 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading) -> Iterator[S
         with TemporaryDirectory(prefix="rvos-", dir=local.temp_folder()) as folder:
             path = storage.join(folder, "masks.parquet")
             json_results.write_table(uri, expressions, path)
+            _require_order(uri, [path], force=force)
             located = locate(ParquetPredictions((path,)))
             source = TableSource(uri=uri, digest=_digest([uri]), located=located, in_order=True)
             _require_common(source, expressions, manifest)
@@ -119,11 +122,19 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading) -> Iterator[S
         return
     found = open_predictions(uri)
     if isinstance(found, ParquetPredictions):
+        _require_order(uri, found.uris, force=force)
         source = TableSource(uri=uri, digest=_digest(found.uris), located=locate(found))
     else:
         source = _look_through(uri, found, manifest, reading)
     _require_common(source, expressions, manifest)
     yield source
+
+
+def _require_order(uri: str, tables: Sequence[str], *, force: bool) -> None:
+    try:
+        require_column_order(uri, tables, force=force)
+    except ImplausibleError as error:
+        raise ImplausibleError(f"{error}\ncorrect them, or import them as they are with --force") from None
 
 
 def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReading) -> TreeSource:
