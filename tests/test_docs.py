@@ -29,6 +29,7 @@ from pipeline.training.recipe import Recipe, SmallModelOptions
 from pipeline.training.recipes import RECIPES
 from schemas import rle
 from tests.handmade import counted_from_one, run_of_truth
+from tests.tiny_sam import write_sam2
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -121,6 +122,20 @@ def test_the_guide_from_videos_to_a_trained_checkpoint(ray_session, tmp_path, mo
                 assert result.exit_code == 0, (line, result.output)
     assert Path("kept/report.html").is_file()
     assert Path("student/checkpoint/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_recipe_in_two_steps(ray_session, shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "model/tiny", "checkpoint")
+    shutil.copytree(Path(shapes[0]).parent, "data")
+    write_sam2(tmp_path / "sam2.1-hiera-large", seed=1)
+    recipes = [text for language, text in blocks(DOCS / "models.md") if language == "sh"]
+    for line in recipes[0].splitlines():
+        result = typed(line)
+        assert result.exit_code == 0, (line, result.output)
+    assert "J&F" in result.output
 
 
 @pytest.mark.slow
