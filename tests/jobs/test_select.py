@@ -127,7 +127,7 @@ def test_agreement_with_several_runs(labelled_run, tmp_path):
     storage.write_table(empty, table.set_column(table.column_names.index("counts"), "counts", counts))
 
     def agreements(*against, **options):
-        out = str(tmp_path / "-".join([*map(storage.file_name, against), *options]))
+        out = str(tmp_path / "-".join(["out", *map(storage.file_name, against), *options]))
         run(SelectConfig(run=labelled_run.folder, against=against, out=out, **options))
         found = storage.read_table(f"{out}/pairs.parquet")
         return [found[name].to_pylist() for name in ("other_run", "least_other_run")]
