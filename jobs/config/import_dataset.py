@@ -1,6 +1,7 @@
 """Options of `rvos import`."""
 
 from collections import ChainMap
+from typing import Any
 
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option, option_of
@@ -40,7 +41,7 @@ class ImportConfig(MediaOptions):
         name.txt      one expression per line, for all videos
     """
 
-    dataset: str = argument(metavar="DATASET", choices=ChainMap[str, object]({MASKS: None}, DATASETS))
+    dataset: str = argument(metavar="DATASET", choices=ChainMap[str, Any]({MASKS: None}, DATASETS))
     root: str = argument(takes=kinds.DATASET)
     out: str = option(
         takes=kinds.NEW_FOLDER,
