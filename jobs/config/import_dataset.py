@@ -12,6 +12,7 @@ from schemas.errors import InputError
 from schemas.kinds import Role
 
 MASKS = "masks"  # what another tool wrote, in place of the name of a data set
+FORMS = "VIDEO/EXPRESSION/FRAME.png, label maps VIDEO/FRAME.png, Parquet tables or JSON results, with --manifest"
 OF_MASKS = ("manifest", "missing", "unsafe_storage", "allow_local", "allow_private")
 
 
@@ -41,7 +42,7 @@ class ImportConfig(MediaOptions):
         name.txt      one expression per line, for all videos
     """
 
-    dataset: str = argument(metavar="DATASET", choices=ChainMap[str, Any]({MASKS: None}, DATASETS))
+    dataset: str = argument(metavar="DATASET", choices=ChainMap[str, Any]({MASKS: FORMS}, DATASETS))
     root: str = argument(takes=kinds.DATASET)
     out: str = option(
         takes=kinds.NEW_FOLDER,
