@@ -37,7 +37,7 @@ def test_a_steady_mask():
             "frames": 4, "mean_score": 0.8, "lowest_score": 0.7, "margin": None, "temporal_iou": 1,
             "lowest_temporal_iou": 1, "flicker": 0, "area": 16 / 1200, "area_jump": 1, "centroid_jump": 0,
             "fragments": 1, "border": 0, "empty": 0, "repeats": None,
-            "paraphrases": None, "other_run": None,
+            "paraphrases": None, "other_run": None, "least_other_run": None,
         }
     )  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_undefined_signals_are_none():
     found = measure_masks(pair([NOTHING]))
     unknown = {"margin", "temporal_iou", "lowest_temporal_iou", "flicker", "area", "area_jump", "centroid_jump"}
     assert {name for name, value in found.items() if value is None} == unknown | {
-        "fragments", "border", "repeats", "paraphrases", "other_run"
+        "fragments", "border", "repeats", "paraphrases", "other_run", "least_other_run"
     }  # fmt: skip
 
 
