@@ -18,7 +18,7 @@ OF_MASKS = ("manifest", "missing", "unsafe_storage", "allow_local", "allow_priva
 
 @command_config
 class ImportConfig(MediaOptions):
-    """Convert a data set into a manifest and annotations, or masks of another tool into a run.
+    """Convert a data set to a manifest, or masks to a run.
 
     DATASET names the layout of ROOT, a folder or a file: a published data set, coco-video (the JSON of YouTube-VIS),
     folder (any tree of videos, with a file of expressions), webdataset (tar shards) or list (a file of URIs with

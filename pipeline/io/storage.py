@@ -227,7 +227,8 @@ def local_folder(uri: str) -> Iterator[str]:
         return
     with contextlib.ExitStack() as stack:
         with local.report_full_disk(uri, local.temp_folder()):
-            folder = stack.enter_context(private_folder())
+            folder = os.path.join(stack.enter_context(private_folder()), "copy")  # without the lock beside it
+            os.mkdir(folder)
         for name in names(uri):
             os.symlink(stack.enter_context(local_file(join(uri, name))), os.path.join(folder, safe_name(name)))
         yield folder

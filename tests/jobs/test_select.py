@@ -273,7 +273,7 @@ def test_the_docs_name_every_signal():
 @pytest.mark.usefixtures("ray_session")
 def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.masks.task_planning.TASK_ROWS", 40)  # so that there are many tasks
-    options = {"run": world[0], "against": world[0], "rule": ("temporal_iou >= 0.5",)}
+    options = {"run": world[0], "against": (world[0],), "rule": ("temporal_iou >= 0.5",)}
     here = run(SelectConfig(out=str(tmp_path / "here"), **options))
     there = run(SelectConfig(out=str(tmp_path / "there"), address="local", **options))
     assert there == replace(here, out=there.out, report=there.report)

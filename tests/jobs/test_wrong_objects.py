@@ -103,15 +103,16 @@ def there(objects, monkeypatch):
     monkeypatch.chdir(objects)
 
 
+OF_IMPORT = {"root": ("folder", "list", "webdataset"), "manifest": ("masks",)}  # path -> data sets that take it
+
+
 def places():
     """Each path of each command: the command, the field, and the data set that it depends on."""
     for command, form in COMMANDS.items():
         for field in fields(form.config):
             if field.metadata[KEY].is_path:
-                depends = command == "import" and field.name == "root"
-                yield from (
-                    (command, field, name) for name in (("folder", "list", "webdataset") if depends else ("folder",))
-                )
+                datasets = OF_IMPORT.get(field.name, ("folder",)) if command == "import" else ("folder",)
+                yield from ((command, field, name) for name in datasets)
 
 
 PLACES = list(places())
