@@ -1,6 +1,7 @@
 """Options of `rvos import`."""
 
 from collections import ChainMap
+from dataclasses import fields
 from typing import Any
 
 from jobs.config.media_options import MediaOptions
@@ -13,6 +14,7 @@ from schemas.kinds import Role
 
 MASKS = "masks"  # what another tool wrote, in place of the name of a data set
 FORMS = "VIDEO/EXPRESSION/FRAME.png, label maps VIDEO/FRAME.png, Parquet tables or JSON results, with --manifest"
+OF_DATASETS = ("split", "expressions", "context", "follow_links")  # of some of them
 OF_MASKS = ("manifest", "missing", "unsafe_storage", "allow_local", "allow_private")
 
 
@@ -69,7 +71,6 @@ class ImportConfig(MediaOptions):
     follow_links: bool = option(
         default=False, help="For 'folder': follow links that leave ROOT; without it they are left out and counted."
     )
-
     force: bool = option(
         default=False, help="Import masks as they are, even if their RLE looks as if it was written along rows."
     )
@@ -92,8 +93,9 @@ class ImportConfig(MediaOptions):
         if self.dataset == MASKS and self.manifest is None:
             raise InputError("masks need --manifest, the manifest of the pairs that they are of")
         own = OF_MASKS if self.dataset == MASKS else DATASETS[self.dataset].options
-        for name in ("split", "expressions", "context", "follow_links", *OF_MASKS):
-            if getattr(self, name) not in (None, False, "error") and name not in own:
+        for item in fields(self):
+            name = item.name
+            if name in (*OF_DATASETS, *OF_MASKS) and name not in own and getattr(self, name) != item.default:
                 raise InputError(f"{self.dataset} takes no --{name.replace('_', '-')}; leave it out")
 
     @property

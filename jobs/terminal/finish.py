@@ -23,7 +23,7 @@ def on_finish(command: str, job: str, out: str) -> contextlib.AbstractContextMan
 
     The block ends with SystemExit or a click error. A command that fails is reported on stderr; the exit code stays.
     RVOS_OUT is another folder if the job calls `note_out`. The command is started without a shell. Raises InputError if
-    there is no such program.
+    the program does not exist.
     """
     return _finishing(_words_of(command), {"RVOS_COMMAND": job, "RVOS_OUT": storage.absolute(parse(out))})
 

@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.imported import json_results
-from pipeline.io import local, storage
+from pipeline.io import storage
+from pipeline.io.private_folder import private_folder
 from pipeline.masks.by_video import PairMasks, sorted_pairs
 from pipeline.masks.pairs_to_score import MaskKey, pairs_from_manifest, requested_pairs
 from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
@@ -111,7 +111,7 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading, *, force: boo
     for video, expression in PairKey.of_all(manifest):
         expressions[video].append(expression)
     if uri.lower().endswith(".json") and storage.exists(uri):
-        with TemporaryDirectory(prefix="rvos-", dir=local.temp_folder()) as folder:
+        with private_folder() as folder:
             path = storage.join(folder, "masks.parquet")
             json_results.write_table(uri, expressions, path)
             _require_order(uri, [path], force=force)

@@ -22,7 +22,7 @@ YOUNG_SECONDS = 60.0  # without a lock a folder may have been made just now
 def private_folder(parent: str | None = None) -> Iterator[str]:
     """Yield the path of a new folder in `parent`, by default in that for temporary files; removed afterwards.
 
-    Only this user may enter it. Raises OSError if it cannot be made, StorageError if there is no such `parent`.
+    The folder has mode 0700. Raises OSError if it cannot be made, StorageError if `parent` does not exist.
     """
     parent = parent or local.temp_folder()
     remove_left(parent)
