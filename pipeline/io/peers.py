@@ -16,6 +16,19 @@ from schemas import access
 from schemas.errors import InputError
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Addresses that Python, or an older version of it, counts as global, and that no public web server has.
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "168.63.129.16/32",  # of Azure, in each of its machines: certificates and keys
+            "192.0.0.0/24",  # for protocols of the IETF; 192.0.0.192 serves the metadata of Oracle's machines
+            "192.88.99.0/24",  # relays of 6to4
+            "fec0::/10",  # site-local, an older form of private addresses
+            "3fff::/20",  # for examples in documents
+        ),
+    )
+)
 
 
 class PrivatePeerError(InputError):
@@ -61,6 +74,8 @@ def is_public(address: str) -> bool:
                 return is_public(str(inner))
         if int(ip) >> 32 == 0:  # the old form of an IPv4 address in IPv6
             return False
+    if any(ip in network for network in _NOT_PUBLIC):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 

@@ -118,8 +118,8 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
     if size == 0:
         raise MediaError("corrupt", f"{uri} is an empty file; replace it")
     with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
-        if claimed := mp4_index.too_many_samples(file):
-            raise MediaError("corrupt", f"{uri}: its index claims {claimed} samples, too many for its size; replace it")
+        if fault := mp4_index.fault(file):
+            raise MediaError("corrupt", f"{uri}: {fault}; replace it")
     if not isinstance(source, str):
         source.seek(0)
     # Tags that are not UTF-8 are common and do not matter. Only this file may be read: playlists must not open others.
