@@ -4,7 +4,6 @@ The directory of the zip, each file and the pixels of each image are bounded bef
 unpacked to disk.
 """
 
-import io
 import lzma
 import struct
 import zipfile
@@ -13,10 +12,12 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from pipeline.io.zip_directory import open_zip
 from pipeline.masks.png_file import GRAY, PALETTE, ColourError, read_png
 from schemas.errors import InputError, MediaError, StorageError
 
-DIRECTORY_BYTES = 2**27  # of the directory of the zip, about 1.4 million files
+DIRECTORY_BYTES = 2**27  # of the directory of the zip
+MAX_FILES = 1_400_000
 MASK_BYTES = 2**26  # of one PNG, unpacked
 TOTAL_BYTES = 2**38  # of all files, unpacked
 DAMAGED = (  # raised by unpacking, whatever the compression
@@ -50,9 +51,9 @@ class MaskFault(NamedTuple):
 def open_untrusted_zip(file: BinaryIO, uri: str) -> zipfile.ZipFile:
     """Open a zip from `file`; `uri` names it in errors. Raises InputError if it is not a zip, or absurdly large."""
     try:
-        archive = zipfile.ZipFile(_BoundedFile(file, uri))  # pyright: ignore[reportArgumentType]
+        archive = open_zip(file, most_bytes=DIRECTORY_BYTES, most_members=MAX_FILES)
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
-        raise InputError(f"{uri} is not a zip file: {error}") from None
+        raise InputError(f"{uri} is not the zip of a submission: {error}") from None
     total = sum(file.file_size for file in archive.infolist())
     if total > TOTAL_BYTES:
         raise InputError(f"{uri} would unpack to {total / 2**30:,.0f} GiB; this is not a submission")
@@ -82,24 +83,3 @@ def read_stored_mask(archive: zipfile.ZipFile, file: zipfile.ZipInfo) -> StoredM
     values = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256)[1:]) + 1
     height, width = mask.shape
     return StoredMask((height, width), values.tolist(), pixel_format)
-
-
-class _BoundedFile:
-    """A file that refuses to read more than DIRECTORY_BYTES at once, because a directory is read as a whole.
-
-    It also refuses positions outside the file, which a damaged directory may name.
-    """
-
-    def __init__(self, file: BinaryIO, uri: str):
-        self.tell, self.seekable = file.tell, file.seekable
-        self._file, self._uri, self._size = file, uri, file.seek(0, io.SEEK_END)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_SET and not 0 <= offset <= self._size:
-            raise zipfile.BadZipFile("its directory points outside the file")
-        return self._file.seek(offset, whence)
-
-    def read(self, size: int = -1) -> bytes:
-        if size > DIRECTORY_BYTES:
-            raise InputError(f"{self._uri}: its directory alone takes {size} bytes; this is not a submission")
-        return self._file.read(size)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
+from pipeline.io.zip_directory import open_zip
 from schemas.errors import MediaError
 from schemas.shown import shown
 from schemas.uri import parse
@@ -21,6 +22,7 @@ from schemas.uri import parse
 ARCHIVE = ("tar://", "zip://")
 MAX_MEMBERS = 500_000
 MAX_HEADER_BYTES = 2**20
+MAX_DIRECTORY_BYTES = 2**26  # of a zip file
 MAX_RATIO = 200  # of a packed member of a zip file: videos hardly shrink, bombs do
 INDEXES = 16  # of tar files, kept per process
 
@@ -91,7 +93,10 @@ def open_member(uri: str, file: BinaryIO) -> Iterator[tuple[int, BinaryIO]]:
             with io.BufferedReader(_Part(file, found.start, found.size), 2**16) as content:
                 yield found.size, content  # pyright: ignore[reportReturnType]
         else:
-            with zipfile.ZipFile(file) as zipped, _open_zipped(zipped, names, uri) as (size, content):
+            with (
+                open_zip(file, most_bytes=MAX_DIRECTORY_BYTES, most_members=MAX_MEMBERS) as zipped,
+                _open_zipped(zipped, names, uri) as (size, content),
+            ):
                 yield size, content
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         reason = (
@@ -102,8 +107,6 @@ def open_member(uri: str, file: BinaryIO) -> Iterator[tuple[int, BinaryIO]]:
 
 @contextlib.contextmanager
 def _open_zipped(zipped: zipfile.ZipFile, names: tuple[str, ...], uri: str) -> Iterator[tuple[int, Any]]:
-    if len(zipped.filelist) > MAX_MEMBERS:
-        raise zipfile.BadZipFile(f"more than {MAX_MEMBERS} members")
     names = (*names, *(name.replace("/", "\\") for name in names))  # as old tools of Windows write them
     found = next((entry for name in names if (entry := zipped.NameToInfo.get(name)) and not entry.is_dir()), None)
     if found is None:

@@ -2,13 +2,14 @@
 
 import functools
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.io.parquet_pages import CheckedPages
 from schemas.errors import InputError
 from schemas.plain import plain_schema, plain_table
 
@@ -31,8 +32,8 @@ class PlainParquetFile(pq.ParquetFile):
     """
 
     def __init__(self, source: Any, **options: Any):
-        super().__init__(source, **options)
-        self._file = source
+        self._file = CheckedPages(source)
+        super().__init__(self._file, **options)
 
     @functools.cached_property
     def metadata(self) -> pq.FileMetaData:
@@ -67,6 +68,18 @@ class PlainParquetFile(pq.ParquetFile):
         self._refuse_bomb(groups, columns)
         return self._plain(super().read_row_groups, groups, columns, **options)
 
+    def iter_batches(
+        self,
+        batch_size: int = 2**16,
+        row_groups: Iterable[int] | None = None,
+        columns: list[str] | None = None,
+        **options: Any,
+    ) -> Iterator[pa.RecordBatch]:
+        groups = list(range(self.num_row_groups) if row_groups is None else row_groups)
+        for group in groups:  # they are unpacked one after the other
+            self._refuse_bomb([group], columns)
+        return super().iter_batches(batch_size, groups, columns, **options)
+
     def _plain(self, read: Callable[..., pa.Table], *args: Any, **options: Any) -> pa.Table:
         return plain_table(self._whole(read, *args, **options))
 
@@ -86,6 +99,11 @@ class PlainParquetFile(pq.ParquetFile):
             for chunk in map(self.metadata.row_group(group).column, range(self.metadata.num_columns))
             if columns is None or chunk.path_in_schema.partition(".")[0] in columns
         ]
+        for _, chunk in chunks:
+            if chunk.num_values:
+                start, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset or 0
+                start = dictionary if 0 < dictionary < start else start  # as Arrow reads it
+                self._file.expect(start, chunk.total_compressed_size, chunk.total_uncompressed_size)
         size = sum(chunk.num_values * _WIDTHS.get(chunk.physical_type, 8) for _, chunk in chunks)
         size += sum(self._text_bytes(group, chunk) for group, chunk in chunks if "BYTE" in chunk.physical_type)
         most = max(MAX_BYTES, MAX_RATIO * self._file.seek(0, 2))

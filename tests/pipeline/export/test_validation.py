@@ -182,7 +182,7 @@ def test_listed_frames_are_expected(labelled_run, shapes, tmp_path):
 
 def test_not_a_zip_and_an_empty_zip(tmp_path):
     (tmp_path / "no.zip").write_bytes(b"hello")
-    with pytest.raises(InputError, match="is not a zip file"):
+    with pytest.raises(InputError, match="is not the zip of a submission"):
         validate_submission(str(tmp_path / "no.zip"), SERVER)
     assert counts(tmp_path, {}) == {"missing": 1}
 

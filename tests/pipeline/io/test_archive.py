@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import archive, storage
 from pipeline.video import Selection, read_frames
 from schemas.errors import MediaError
 
@@ -96,3 +96,20 @@ def test_hostile_and_damaged_archives_cost_one_row(tmp_path):
     assert status_of(f"tar://x::{tmp_path}/pax.tar") == "corrupt"
     bomb = zipped(tmp_path / "bomb.zip", {"v.mp4": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
     assert status_of(f"zip://v.mp4::{bomb}") == "corrupt"
+
+
+def test_a_directory_of_a_zip_is_bounded_before_it_takes_memory(tmp_path, monkeypatch):
+    """zipfile reads a directory as a whole, and takes ten times its bytes: 150 MB took 1.2 GB."""
+    path = Path(zipped(tmp_path / "s.zip", {f"{n}.mp4": b"" for n in range(3)}, zipfile.ZIP_STORED))
+    content = path.read_bytes()
+    start = content.find(b"PK\1\2")
+    entry, end = content[start : content.find(b"PK\1\2", start + 4)], bytearray(content[-22:])
+    directory = entry * 1001  # more entries than the number that the end states
+    end[12:16] = len(directory).to_bytes(4, "little")
+    path.write_bytes(content[:start] + directory + end)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 1000)
+    with pytest.raises(MediaError, match="more than 1000 members"):
+        storage.read_bytes(f"zip://0.mp4::{path}")
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 1000)
+    with pytest.raises(MediaError, match="its directory alone takes"):
+        storage.read_bytes(f"zip://0.mp4::{path}")

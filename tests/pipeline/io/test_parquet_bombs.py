@@ -45,6 +45,77 @@ def test_bombs(tmp_path, name):
     assert pa.default_memory_pool().max_memory() < max(before, 2**28)
 
 
+def varint(value: int, length: int = 0) -> bytes:
+    """A number as Thrift writes it, zigzag, with zeros to `length` bytes."""
+    value, found = value << 1, b""
+    while value > 127 or len(found) < length - 1:
+        found, value = found + bytes([value & 127 | 128]), value >> 7
+    return found + bytes([value])
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip", "brotli"])
+@pytest.mark.parametrize("dictionary", [False, True])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_page_that_is_larger_than_the_footer_says(tmp_path, codec, dictionary, version):
+    """Arrow takes what a page claims: 31 kB took 10.9 GB."""
+    path, text = tmp_path / "t.parquet", "x" * 100_000_000
+    options = {"use_dictionary": dictionary, "data_page_version": version, "write_statistics": False}
+    pq.write_table(pa.table({"video_id": [text]}), path, compression=codec, **options)
+    content, chunk = path.read_bytes(), pq.read_metadata(path).row_group(0).column(0)
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    honest = varint(chunk.total_uncompressed_size)
+    assert content[start:].count(honest) >= 1
+    path.write_bytes(content[:start] + content[start:].replace(honest, varint(50, len(honest))))
+    assert pq.read_metadata(path).row_group(0).column(0).total_uncompressed_size == 50
+    before = pa.total_allocated_bytes(), pa.default_memory_pool().max_memory()
+    with pytest.raises(InputError, match="its footer says 50"):
+        storage.read_table(str(path))
+    for in_one_request in (False, True):
+        with storage.open_parquet(str(path), in_one_request=in_one_request) as file:
+            with pytest.raises(InputError, match="its footer says 50"):
+                file.read_row_group(0)
+            with pytest.raises(InputError, match="its footer says 50"):
+                list(file.iter_batches(10))
+    assert pa.total_allocated_bytes() - before[0] < 2**20
+    assert pa.default_memory_pool().max_memory() <= max(before[1], 2**26)
+
+
+def test_batches_of_a_bomb_are_refused(tmp_path):
+    pq.write_table(pa.table({"video_id": BOMBS["long text"]}), tmp_path / "t.parquet", compression="zstd")
+    with storage.open_parquet(str(tmp_path / "t.parquet")) as file, pytest.raises(InputError, match="unpacks to"):
+        list(file.iter_batches(10))
+
+
+OPTIONS = [
+    {"compression": codec, "data_page_version": version, "use_dictionary": dictionary, "data_page_size": 1000}
+    | {"write_page_checksum": checksum, "write_page_index": checksum, "row_group_size": 700}
+    for codec in ("zstd", "none", "snappy", "gzip", "lz4")
+    for version in ("1.0", "2.0")
+    for dictionary in (True, False)
+    for checksum in (True, False)
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_sound_pages_of_every_form_are_read(tmp_path, options):
+    rng = np.random.default_rng(0)
+    table = pa.table({
+        "text": [f"v{n % 300}" * (n % 7) for n in range(2000)],
+        "number": rng.integers(0, 2**40, 2000),
+        "share": rng.random(2000),
+        "flag": rng.random(2000) > 0.5,
+        "none": pa.nulls(2000, pa.int32()),
+        "lists": [list(range(n % 5)) if n % 11 else None for n in range(2000)],
+    })  # fmt: skip
+    path = str(tmp_path / "t.parquet")
+    for one in (table, table.slice(0, 1), table.slice(0, 0)):
+        pq.write_table(one, path, **options)
+        assert storage.read_table(path) == one
+        with storage.open_parquet(path, in_one_request=True) as file:
+            assert file.read(["lists", "flag"]) == one.select(["lists", "flag"])
+            assert sum(len(batch) for batch in file.iter_batches(100)) == len(one)
+
+
 def test_a_column_that_repeats_is_read(tmp_path):
     table = pa.table({"video_id": np.repeat(np.array([f"video-{i:05}" for i in range(100)]), 5000)})
     pq.write_table(table, tmp_path / "t.parquet", compression="zstd")
