@@ -9,6 +9,7 @@ Other files, such as pickled weights beside them, are neither read nor part of t
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from transformers.utils import logging
 from model.errors import CheckpointError, read_document, require_checkpoint_file
 from model.sam.pixels import Pixels
 from model.sam.session import Sam2Session, Sam3Session
+from model.sam.untrusted_config import require_harmless, require_weights
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PROCESSORS = ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json")
+ADAPTER = "adapter_config.json"  # transformers would load it on top, from wherever it says
 LISTED = 5  # names of tensors in a message
 MAX_INDEX_BYTES = 2**24
+_SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     try:
         if values["model_type"] not in TRACKERS:
             raise ValueError(f"its model_type is none of {', '.join(TRACKERS)}")
+        require_harmless(values)
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers checks values by many kinds of exceptions
         reason = str(error).strip().partition("\n")[0]
@@ -71,8 +76,7 @@ def weight_files(folder: Path) -> list[Path]:
                 "transformers supports, such as facebook/sam2.1-hiera-large or facebook/sam3; facebook/sam3.1 has no "
                 "such weights"
             )
-        shards = read_document(folder / INDEX, MAX_INDEX_BYTES).get("weight_map", {})
-        files = [folder / INDEX, *(folder / name for name in sorted({Path(name).name for name in shards.values()}))]
+        files = [folder / INDEX, *(folder / name for name in _shards(folder / INDEX))]
     for path in files:
         require_checkpoint_file(path)
         try:
@@ -82,6 +86,17 @@ def weight_files(folder: Path) -> list[Path]:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: damaged or incomplete; download it again ({error})") from None
     return files
+
+
+def _shards(index: Path) -> list[str]:
+    """Return the names of the files that an index names. Raises CheckpointError if one is not beside the index."""
+    values = read_document(index, MAX_INDEX_BYTES)
+    names = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise CheckpointError(f"{index}: it has no weight_map with the names of files; download it again")
+    if odd := [name for name in names.values() if not isinstance(name, str) or not _SHARD.fullmatch(name)]:
+        raise CheckpointError(f"{index}: {odd[0]!a} is not the name of a file of safetensors beside it")
+    return sorted(set(names.values()))
 
 
 def read_pixels(folder: Path, config: PreTrainedConfig) -> Pixels:
@@ -125,10 +140,15 @@ def folder_digest(folder: Path) -> str:
 
 def load_model(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     """Load the model on the CPU in float32. Raises CheckpointError with the tensors that do not fit."""
-    weight_files(folder)
+    size = sum(path.stat().st_size for path in weight_files(folder))
+    if (folder / ADAPTER).exists():
+        raise CheckpointError(
+            f"{folder / ADAPTER}: adapters are not supported; merge it into the weights, or remove it"
+        )
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what does not fit is an error here, with the names
     try:
+        require_weights(TRACKERS[config.model_type].model, tracker_config(config), size)
         model, found = TRACKERS[config.model_type].model.from_pretrained(
             folder,
             local_files_only=True,

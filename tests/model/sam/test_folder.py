@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import Sam2VideoConfig, Sam3VideoConfig
 
 from model.errors import CheckpointError
 from model.families import check_checkpoint, check_refiner, load_refiner
 from model.sam.folder import folder_digest, read_config, read_pixels
 from model.sam.pixels import Pixels
+from model.sam.untrusted_config import require_harmless
 from tests.tiny_sam import write_sam2, write_sam3
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -127,3 +129,87 @@ def test_every_tensor_must_fit(folder, fault):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="of_nothing" if fault == "unexpected" else "no_memory_embedding"):
         load_refiner(folder, device="cpu")
+
+
+def changed(folder: Path, place: str, value: object) -> None:
+    """Set a value of config.json; dots lead into its parts."""
+    config = json.loads((folder / "config.json").read_text())
+    *parts, last = place.split(".")
+    inner = config
+    for part in parts:
+        inner = inner[part]
+    inner[last] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+BACKBONE = "vision_config.backbone_config"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("attn_implementation", "somebody/kernel"),  # transformers fetches this repository and runs its code
+        ("_attn_implementation", "somebody/kernel@v1:attention"),
+        ("attn_implementation", {"": "sdpa", "vision_config": "somebody/kernel"}),
+        ("vision_config._attn_implementation", "somebody/kernel"),
+        ("_attn_implementation_internal", "somebody/kernel"),
+        ("experts_implementation", "somebody/kernel"),
+        ("auto_map", {"AutoConfig": "somebody/repository--module.Class"}),
+        ("quantization_config", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        (f"{BACKBONE}.model_type", "timm_backbone"),
+        (BACKBONE, {"model_type": "timm_backbone", "backbone": "resnet18", "use_pretrained_backbone": True}),
+        ("memory_attention_num_layers", 20_000),
+        ("memory_attention_feed_forward_hidden_size", 4_000_000),
+        (f"{BACKBONE}.blocks_per_stage", [10**6, 1, 2, 1]),
+        (f"{BACKBONE}.blocks_per_stage", [1] * 10**5),
+        ("image_size", 10**6),
+        ("memory_attention_num_layers", float("inf")),
+    ],
+)
+def test_a_config_runs_no_code_and_has_bounds(folder, place, value):
+    changed(folder, place, value)
+    for use in (check_refiner, load_refiner):
+        with pytest.raises(CheckpointError, match="not the config of a SAM model"):
+            use(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("memory_attention_feed_forward_hidden_size", 1_000_000),
+        (f"{BACKBONE}.embed_dim_per_stage", [1_000_000, 32, 64, 128]),
+        ("memory_attention_rope_feat_sizes", [100_000, 100_000]),
+    ],
+)
+def test_a_model_that_is_larger_than_its_weights_takes_no_memory(folder, place, value):
+    changed(folder, place, value)
+    with pytest.raises(CheckpointError, match="describes a model of [0-9]+ numbers, its weights have"):
+        load_refiner(folder)
+
+
+def test_an_adapter_is_refused(folder):
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/model"}')
+    with pytest.raises(CheckpointError, match="adapters are not supported"):
+        load_refiner(folder)
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/other.safetensors", "a/b.safetensors", "w.bin", 3, None])
+def test_an_index_names_files_beside_it(folder, name):
+    (folder / "model.safetensors").rename(folder.parent / "other.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(CheckpointError, match="is not the name of a file of safetensors"):
+        check_refiner(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', "3"])
+def test_an_index_without_names(folder, content):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(CheckpointError, match="it has no weight_map"):
+        check_refiner(folder)
+
+
+@pytest.mark.parametrize("kind", [Sam2VideoConfig, Sam3VideoConfig])
+def test_the_published_sizes_are_within_the_bounds(kind):
+    """The defaults of transformers are those of the published models."""
+    require_harmless(json.loads(kind().to_json_string(use_diff=False)))
