@@ -19,6 +19,7 @@ from pipeline.video import LeftOut, Selection, VideoHeader, probe, read_frames
 from schemas.advice import before_a_run
 from schemas.errors import InputError, MediaError
 from schemas.manifest import MANIFEST
+from schemas.pair import short_id
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened in parallel, which is mostly waiting for storage
 REFUSED, STALE = "refused", "stale"
@@ -77,7 +78,7 @@ class CheckResult(JobResult):
         if not self.findings:
             return "\n".join([*lines, "no problems found"])
         table = [("row", "rows", "video_id", "status", "problem")]
-        table += [(str(f.row), str(f.rows), f.video_id, f.status, f.problem) for f in self.findings]
+        table += [(str(f.row), str(f.rows), short_id(f.video_id), f.status, f.problem) for f in self.findings]
         widths = [max(len(line[column]) for line in table) for column in range(4)]
         for line in table:
             lines.append("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]))
@@ -177,7 +178,7 @@ def _row_findings(
     problems = list(row_problems(row))
     if checkpoint and not problems and (too_long := length_problem(row["expression"], checkpoint)):
         problems.append(too_long)
-    bad = [f"expression_id={row['expression_id']}: {problem}" for problem in problems]
+    bad = [f"expression_id={short_id(row['expression_id'])}: {problem}" for problem in problems]
     yield from (("bad_row", problem) for problem in bad)
     if header is None or bad:
         return

@@ -17,8 +17,7 @@ class PairKey(NamedTuple):
     expression_id: str
 
     def __str__(self) -> str:
-        video_id, expression_id = (value if len(value) <= 300 else f"{value[:100]}..." for value in self)
-        return f"video_id={video_id} expression_id={expression_id}"
+        return f"video_id={short_id(self.video_id)} expression_id={short_id(self.expression_id)}"
 
     @classmethod
     def of(cls, row: Mapping) -> "PairKey":
@@ -29,3 +28,8 @@ class PairKey(NamedTuple):
     def of_all(cls, table: "pa.Table") -> list["PairKey"]:
         """Return the keys of all rows of `table`, in order."""
         return list(map(cls, table["video_id"].to_pylist(), table["expression_id"].to_pylist()))
+
+
+def short_id(value: str) -> str:
+    """Return an id as messages and tables show it: the start of one that is long enough to flood a terminal."""
+    return value if len(value) <= 300 else f"{value[:100]}..."

@@ -1,6 +1,7 @@
 """Every door gets thousands of damaged files: each is read, or refused with a sentence. No other error, no memory.
 
-Seeds are fixed. RVOS_FUZZ_SECONDS is the time for each door; a longer one goes further along the same sequence.
+Seeds are fixed. RVOS_FUZZ_SECONDS is the time for each door; a longer one goes further along the same sequence, and
+RVOS_FUZZ_SEED, any word, begins another.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import json
 import os
 import random
 import resource
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -28,10 +30,13 @@ from model.families import check_checkpoint
 from model.referformer.config import ReferFormerConfig
 from model.referformer.pth import read_pth
 from model.referformer.tokenizer import load_tokenizer
+from model.sam.folder import TRACKERS, read_config, read_pixels, tracker_config
+from model.sam.untrusted_config import require_weights
 from pipeline.datasets import coco_video
 from pipeline.datasets.common import hdf5_masks, json_file, matlab_masks, row_file
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.export.untrusted_zip import open_untrusted_zip, read_stored_mask
+from pipeline.imported import json_results
 from pipeline.io import storage
 from pipeline.io.manifest import load_manifest, row_problems
 from pipeline.masks.png_trees import read_frame
@@ -40,9 +45,11 @@ from pipeline.training.recipe import read_recipe
 from pipeline.video import Selection, probe, read_frames
 from schemas import rle
 from schemas.errors import RvosError
+from tests.tiny_sam import sam2_config
 
 pytestmark = pytest.mark.slow
 SECONDS = float(os.environ.get("RVOS_FUZZ_SECONDS", "1"))
+SEED = os.environ.get("RVOS_FUZZ_SEED", "")
 MOST_BYTES = 400_000_000  # that the process may grow by, at one door; the libraries themselves are loaded before
 REFUSALS = (RvosError, OSError, CheckpointError)
 ODD_BYTES = (
@@ -100,7 +107,7 @@ def value_mutated(value: object, dice: random.Random) -> object:
 
 def fuzz(path: Path, content: bytes, door: Callable[[str], object], refusals: tuple = REFUSALS) -> None:
     """Send mutations of `content` through `door` until the time is over."""
-    dice, is_text = random.Random(path.name), not any(byte < 9 for byte in content[:4096])
+    dice, is_text = random.Random(path.name + SEED), not any(byte < 9 for byte in content[:4096])
     values = json.loads(content) if path.suffix == ".json" else None
     path.write_bytes(content)
     door(str(path))  # the file itself is read, and libraries are loaded
@@ -222,6 +229,46 @@ def read_zip(path: str) -> None:
             read_stored_mask(archive, entry)
 
 
+def tarred() -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for name, data in (("a.txt", b"text"), ("v.png", picture("PNG"))):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return content.getvalue()
+
+
+def zipped() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("v.png", picture("PNG"))
+    return content.getvalue()
+
+
+def read_results(uri: str) -> None:
+    json_results.write_table(uri, {"a": ["0", "1"]}, f"{uri}.parquet")
+
+
+def sam(read: Callable[[Path], object]) -> Callable[[str], object]:
+    """Return a door that puts a file into a folder as its config.json; the weights are checked apart from it."""
+
+    def door(path: str) -> object:
+        folder = Path(path).with_suffix("")
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_bytes(Path(path).read_bytes())
+        return read(folder)
+
+    return door
+
+
+def read_sam(folder: Path) -> None:
+    config = read_config(folder)
+    read_pixels(folder, config)
+    with contextlib.suppress(Exception):  # of transformers, of many kinds; load_model turns them into a sentence
+        require_weights(TRACKERS[config.model_type].model, tracker_config(config), 10_000_000)
+
+
 MASKS = [[[0, 0, 5, 0, 5, 5]], {"size": [10, 20], "counts": [200]}]
 COCO = {
     "videos": [{"id": 1, "height": 10, "width": 20, "file_names": ["a/0.jpg", "a/1.jpg"], "length": 2}],
@@ -240,6 +287,18 @@ SUMMARY = {
     "missing_rule": "zero", "frames": {"scored": 9, "missing": 0}, "by": {"kind": [{"value": "a", "n": 3}]},
     "version": "0.1.0",
 }  # fmt: skip
+RESULTS = [
+    {
+        "video_id": "a",
+        "expression_id": "0",
+        "segmentations": [{"size": [10, 20], "counts": rle.empty(10, 20).decode()}, None],
+        "score": 0.5,
+    }
+]
+OBJECTS = {
+    "videos": [{"id": 1, "file_names": ["a/0.jpg", "a/1.jpg"], "height": 10, "width": 20}],
+    "annotations": [{"video_id": 1, "exp_id": "1", "segmentations": [{"size": [10, 20], "counts": [200]}, None]}],
+}
 STATE = {"model": {"a": torch.ones(3, 4), "b": torch.arange(5)}, "epoch": 3}
 MANIFEST = {"video_id": ["a", "b"], "video_uri": ["a.mp4", "b"], "expression_id": ["0", "1"], "expression": ["x", "y"]}
 DOORS: dict[str, tuple[Callable[[], bytes], Callable[[str], object]]] = {
@@ -276,6 +335,11 @@ DOORS: dict[str, tuple[Callable[[], bytes], Callable[[str], object]]] = {
     "frame.tiff": (lambda: picture("TIFF"), video),
     "mask.png": (lambda: picture("PNG", "L"), lambda uri: read_frame(uri, 0, binary=False)),
     "packed.zip": (packed, read_zip),
+    "member.zip": (zipped, lambda uri: video(f"zip://v.png::{uri}")),
+    "member.tar": (tarred, lambda uri: video(f"tar://v.png::{uri}")),
+    "results.json": (lambda: json.dumps(RESULTS).encode(), read_results),
+    "objects.json": (lambda: json.dumps(OBJECTS).encode(), read_results),
+    "sam.json": (lambda: sam2_config().to_json_string(use_diff=False).encode(), sam(read_sam)),
 }
 VALUE_DOORS: dict[str, tuple[Callable[[], bytes], Callable[[str], object]]] = {
     "masks.h5": (hdf5, read_hdf5),
@@ -315,7 +379,7 @@ def test_damaged_videos_are_read_or_refused(tmp_path, shapes, suffix):
 
 
 def test_damaged_rle_never_gives_another_size():
-    dice, good = random.Random(0), rle.encode(np.random.default_rng(0).random((1, 30, 40)) > 0.5)[0]
+    dice, good = random.Random(f"rle{SEED}"), rle.encode(np.random.default_rng(0).random((1, 30, 40)) > 0.5)[0]
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         try:
@@ -327,7 +391,7 @@ def test_damaged_rle_never_gives_another_size():
 
 
 def test_damaged_configs_are_built_or_refused():
-    dice, good = random.Random(0), ReferFormerConfig().to_dict()
+    dice, good = random.Random(f"config{SEED}"), ReferFormerConfig().to_dict()
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         values: object = value_mutated(good, dice)

@@ -1,6 +1,7 @@
 """Whole commands on damaged inputs: a result or a sentence, never a traceback, and memory within a bound.
 
-Seeds are fixed. RVOS_FUZZ_SECONDS is the time for each command; a longer one goes further along the same sequence.
+Seeds are fixed. RVOS_FUZZ_SECONDS is the time for each command; a longer one goes further along the same sequence, and
+RVOS_FUZZ_SEED begins another.
 """
 
 import io
@@ -17,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from tests.test_fuzz import MOST_BYTES, ODD_BYTES, ODD_TEXTS, SECONDS, _memory, mutated, value_mutated
+from tests.test_fuzz import MOST_BYTES, ODD_BYTES, ODD_TEXTS, SECONDS, SEED, _memory, mutated, value_mutated
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,8 @@ COMMANDS = {  # name -> the file that is damaged, and the words
     "import list": ("list.csv", "import list list.csv --out new"),
     "import folder": ("list.csv", "import folder clips --expressions list.csv --out new"),
     "import mevis": ("mevis/valid/meta_expressions.json", "import mevis mevis --split valid --out new"),
+    "import masks": ("masks.parquet rows", "import masks masks.parquet --manifest manifest.parquet --out new"),
+    "import results": ("results.json", "import masks results.json --manifest manifest.parquet --out new"),
     "convert": ("weights.pth", "convert weights.pth --backbone resnet50 --tokenizer clips --out new"),
 }  # fmt: skip
 
@@ -79,6 +82,12 @@ def inputs(shapes, labelled_run, tmp_path_factory) -> Path:
     (folder / "mevis" / "valid" / "meta_expressions.json").write_text(json.dumps(meta))
     with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
         archive.writestr("v/0/00000.png", picture("PNG"))
+    results = [
+        {"video_id": row["video_id"], "expression_id": row["expression_id"], "score": 0.5}
+        | {"segmentations": [{"size": [48, 64], "counts": [48 * 64]}, None]}
+        for row in manifest
+    ]
+    (folder / "results.json").write_text(json.dumps(results))
     with zipfile.ZipFile(folder / "weights.pth", "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02}q\x00.")
     return folder
@@ -126,7 +135,7 @@ def test_damaged_inputs_are_used_or_refused(inputs, tmp_path, monkeypatch, name)
     shutil.copytree(inputs, folder)
     monkeypatch.chdir(folder)
     file = next(iter(sorted(folder.glob(pattern))))
-    sound, dice = file.read_bytes(), random.Random(name)
+    sound, dice = file.read_bytes(), random.Random(name + SEED)
     run_rvos(words.split())
     before, end, count = _memory(), time.monotonic() + SECONDS, 0
     while time.monotonic() < end or not count:

@@ -102,9 +102,9 @@ def _shards(index: Path) -> list[str]:
 def read_pixels(folder: Path, config: PreTrainedConfig) -> Pixels:
     """Return the size and normalisation of the model's input. Raises CheckpointError if the files contradict it."""
     tracker, size = TRACKERS[config.model_type], tracker_config(config).image_size
-    height, width = size if isinstance(size, list | tuple) else (size, size)
     path, values = _processor(folder)
     try:
+        height, width = size if isinstance(size, list | tuple) else (size, size)
         found = values.get("size") or {"height": height, "width": width}
         mean = tuple(float(number) for number in values.get("image_mean", tracker.mean))
         std = tuple(float(number) for number in values.get("image_std", tracker.std))

@@ -5,6 +5,7 @@ A list of results, or an object with the lists `videos` and `annotations`:
 {"video_id", "expression_id", "segmentations": [{"size", "counts"} or null, ...], "score", "scores"}
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,13 @@ from pipeline.datasets.common import json_file
 from pipeline.datasets.common.dataset_video import flat_id
 from pipeline.datasets.common.object_masks import Size, from_coco
 from pipeline.io import storage
+from pipeline.io.manifest import MAX_FRAMES
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 
 IDS = ("expression_id", "exp_id")
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class ListedVideo:
 
 
 def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> None:
-    """Write the masks of a JSON file to the Parquet file `path`, with one row group for each entry.
+    """Write the masks of a JSON file to the Parquet file `path`, with row groups for each entry.
 
     expressions: those of each video of the manifest. An entry without an id of its expression is for the only one of
     its video. Raises InputError that names the entry.
@@ -50,7 +53,9 @@ def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> No
                 raise InputError(f"{place}: unknown video {number!r}")
             video = videos.get(str(number)) or ListedVideo(str(number), None, None)
             pair = {"video_id": video.video_id, "expression_id": _expression(entry, video, expressions, place)}
-            writer.write_table(pa.Table.from_pylist([*_rows(entry, video, pair, place)], schema=PREDICTIONS))
+            rows = _rows(entry, video, pair, place)
+            while some := [*itertools.islice(rows, ROWS_AT_ONCE)]:
+                writer.write_table(pa.Table.from_pylist(some, schema=PREDICTIONS))
 
 
 def _first_character(uri: str) -> str:
@@ -60,6 +65,8 @@ def _first_character(uri: str) -> str:
 
 def _entries(uri: str, name: str, is_list: bool) -> Iterator[tuple[int, Any]]:
     for path, value in json_file.entries(uri, depth=1 if is_list else 2):
+        if not path:
+            raise InputError(f"{uri}: results are a list, or an object with the lists 'videos' and 'annotations'")
         if is_list or path[0] == name:
             position = path[-1]
             if not isinstance(position, int):
@@ -96,6 +103,8 @@ def _expression(entry: dict, video: ListedVideo, expressions: Mapping[str, list[
 
 def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[dict]:
     masks = entry["segmentations"]
+    if len(masks) > MAX_FRAMES:
+        raise InputError(f"{place}: {len(masks)} masks, more than {MAX_FRAMES} frames of a video")
     if video.names is not None and len(video.names) != len(masks):
         raise InputError(f"{place}: {len(masks)} masks for the {len(video.names)} frames of its video")
     scores = entry.get("scores")
@@ -118,7 +127,7 @@ def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[d
             "height": height,
             "width": width,
             "counts": counts,
-            "score": score if isinstance(score, int | float) else None,
+            "score": _float(score),
             "status": "ok",
         }
 
@@ -126,3 +135,11 @@ def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[d
 def _stated_size(entry: dict) -> Size | None:
     height, width = entry.get("height"), entry.get("width")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _float(score: object) -> float | None:
+    """Return a score as a float; None if there is none, or no float holds it."""
+    try:
+        return float(score) if isinstance(score, int | float) else None
+    except OverflowError:
+        return None

@@ -14,7 +14,7 @@ from pipeline.io.table_files import read_files, table_files
 from schemas.check import Problem, SchemaError, conform
 from schemas.errors import InputError, StorageError
 from schemas.manifest import MANIFEST
-from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey, short_id
 from schemas.plain import UNREADABLE, readable_table
 from schemas.uri import FOREIGN, without_keys
 
@@ -129,7 +129,9 @@ def table_problems(table: pa.Table, source: str) -> list[Problem]:
     several = videos.filter(pc.greater(pc.list_value_length(videos["video_uri_list"]), 1))
     for video in several.sort_by("row_min_max").slice(0, 1000).to_pylist():
         uris = sorted(video["video_uri_list"])
-        text = f"video_id={video['video_id']} has {len(uris)} URIs ({', '.join(uris[:3])}); use one id per video"
+        text = (
+            f"video_id={short_id(video['video_id'])} has {len(uris)} URIs ({', '.join(uris[:3])}); use one id per video"
+        )
         problems.append(Problem(source, video["row_min_max"], text))
     return problems
 

@@ -24,7 +24,7 @@ from schemas import rle
 from schemas.check import conform, required
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS, chosen_rows
-from schemas.pair import PairKey
+from schemas.pair import PairKey, short_id
 
 OPENERS = 16  # videos opened at once; they mostly wait for storage
 SHOWN = 20  # problems listed in one message
@@ -138,7 +138,8 @@ def _group(table: pa.Table, key: str) -> MaskTracks:
         index = row["frame_index"]
         track = tracks.setdefault((row["video_id"], row[key]), MaskTrack({}, {}, (row["height"], row["width"])))
         if (row["height"], row["width"]) != track.size:
-            raise InputError(f"video_id={row['video_id']} {key}={row[key]}: its masks differ in size; make them equal")
+            shown = f"video_id={short_id(row['video_id'])} {key}={short_id(row[key])}"
+            raise InputError(f"{shown}: its masks differ in size; make them equal")
         counts = row["counts"]
         empty = counts is None or counts == rle.empty(*track.size)
         track.masks[index] = None if empty else counts

@@ -100,3 +100,12 @@ def test_what_was_refused_cannot_be_opened_later(shapes, s3, tmp_path):
     for uri in read_manifest(path)["video_uri"].to_pylist():
         with pytest.raises(MediaError, match="may not name its files; if this one may"):
             next(read_frames(uri, Selection()))
+
+
+def test_long_ids_do_not_flood_the_terminal(shapes, tmp_path):
+    path = str(tmp_path / "m.parquet")
+    write(path, shapes, video_id=["v" * 1_000_000] * 2, expression_id=["e" * 1_000_000] * 2, video_uri=["a", "b"])
+    shown = run(CheckConfig(manifest=path)).text()
+    assert "video_id has more than 4096 bytes" in shown
+    assert "has 2 URIs" in shown
+    assert len(shown) < 10_000
