@@ -142,7 +142,7 @@ def test_an_import_that_was_killed_goes_on_and_is_never_doubled(exported, shapes
             "in the manifest: video_id=shapes-0000 expression_id=0; in the masks: video_id=a expression_id=0",
         ),
         ([], "holds no masks"),
-        (-1, "results are a list, or an object"),
+        (-1, "is a text file, not masks of another tool"),
         ({"videos": 3, "annotations": 3}, "must be a list, as in YouTube-VIS"),
     ],
 )
