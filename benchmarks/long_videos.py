@@ -211,7 +211,7 @@ class SimulatedModel(torch.nn.Module):
         boxes = torch.full((1, len(places), QUERIES, 4), 0.5)
         logits = scores.clamp(0.01, 0.99).logit()[None, ..., None]
         sizes = torch.tensor([[HEIGHT, WIDTH]])
-        return Decoding([hidden], [logits], [boxes], start=boxes[..., :2], pixels=masks, sizes=sizes)
+        return Decoding([hidden], [logits], [boxes], boxes[..., :2], masks, sizes, sentence=hidden[:, 0])
 
     def masks(self, decoding: Decoding, layer: int = -1, query: int | None = None) -> torch.Tensor:
         chosen = slice(None) if query is None else slice(query, query + 1)

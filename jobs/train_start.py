@@ -12,7 +12,7 @@ import torch
 from jobs.config.train import TrainConfig
 from model.referformer.checkpoint import load_model, save_checkpoint
 from model.referformer.config import ReferFormerConfig
-from model.referformer.network.referformer import ReferFormer, class_heads
+from model.referformer.network.referformer import ReferFormer, class_heads, with_quality_head
 from model.referformer.pretrained.parts import by_module, load_backbone, load_text, tensor_names
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.io import storage
@@ -60,6 +60,10 @@ def write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folde
             torch.manual_seed(recipe.seed)
             model.class_embed = class_heads(model.config)
             fresh = [name for name in model.state_dict() if name.startswith("class_embed.")]
+        if recipe.quality is not None and model.config.quality is None:
+            torch.manual_seed(recipe.seed)
+            model = with_quality_head(model, recipe.quality)
+            fresh += [name for name in model.state_dict() if name.startswith("quality_head.")]
         save_checkpoint(folder, model.config, model.state_dict(), init)
         return Start(fresh=by_module(fresh, model), unused={})
 

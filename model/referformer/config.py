@@ -5,6 +5,7 @@ can be run. This file needs no torch.
 """
 
 from dataclasses import asdict, dataclass, field, fields
+from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from model.referformer.checks import require_divisible, require_positive
@@ -53,6 +54,17 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """A head that predicts how good the masks of a sentence are. Published checkpoints have none."""
+
+    hidden_dim: int = 128
+    no_target_below: float = 0.0  # predicted quality below which a sentence is taken to mean nothing
+
+    def __post_init__(self) -> None:
+        require_positive(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReferFormerConfig:
     """The whole model; the defaults are the published sizes, with ResNet-50."""
 
@@ -74,6 +86,7 @@ class ReferFormerConfig:
     projection_groups: int = 32  # group norm after the input projections
     pixel_groups: int = 8  # group norm in the pixel decoder
     dropout: float = 0.1
+    quality: QualityConfig | None = None
 
     def __post_init__(self) -> None:
         require_positive(self)
@@ -95,8 +108,8 @@ class ReferFormerConfig:
         return cls(backbone=backbone_class(kind).config_type(**sizes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; the backbone has its kind under "type"."""
-        values = asdict(self)  # pyright: ignore[reportArgumentType]
+        """Return plain JSON values; the backbone has its kind under "type". Parts that are absent have no key."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}  # pyright: ignore[reportArgumentType]
         return _as_json(values | {"backbone": {"type": self.backbone.kind} | values["backbone"]})
 
     @classmethod
@@ -128,6 +141,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f'{where} must be an object whose "type" is one of {", ".join(BACKBONES)}')
         rest = {key: item for key, item in value.items() if key != "type"}
         return _build(backbone_class(value["type"]).config_type, rest, where)
+    if isinstance(hint, UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
         if not isinstance(value, (list, tuple)) or len(value) != len(kinds):

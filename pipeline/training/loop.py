@@ -73,9 +73,11 @@ class Worker:
         self.rank, self.world, self.device = rank, world, device
         self.model = load_model(start).to(device).train()
         self.tokenizer = load_tokenizer(start, self.model.config.text.vocab_size)
-        freeze(self.model, text_encoder=self.recipe.freeze_text_encoder)
+        freeze(self.model, self.recipe.rates, text_encoder=self.recipe.freeze_text_encoder)
         if self.recipe.gradient_checkpointing:
             checkpoint_gradients(self.model)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise InputError("the recipe freezes every part of the model; set one of its rates above 0")
         self.optimizer = adamw(self.model, self.recipe.rates, self.recipe.weight_decay)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.recipe.precision == "fp16")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from model.referformer.config import ReferFormerConfig
+from model.referformer.config import QualityConfig, ReferFormerConfig
 from model.referformer.inference.segmenter import PRECISIONS
 from model.referformer.training.matcher import Coefficients
 from model.referformer.training.optimizer import Rates
@@ -61,6 +61,7 @@ class Recipe:
     clip_norm: float = 0.1  # of all gradients together
     freeze_text_encoder: bool = True
     fresh_class_heads: bool = True  # with --init: initialise the class heads again, as published
+    quality: QualityConfig | None = None  # with --init of a model without a quality head: add a fresh one
     coefficients: Coefficients = field(default_factory=Coefficients)
     augmentation: Augmentation = field(default_factory=Augmentation)
     short_side: int = 360  # of held-out frames; also the default input size of the checkpoint
@@ -97,11 +98,17 @@ class Recipe:
             raise ValueError('schedule = "cosine" ends at the last of drops; give at least one')
 
     def fingerprint_inputs(self) -> dict:
-        """Return all values, in the form of trainings begun before `small` and `one_target` existed."""
+        """Return all values, in the form of trainings begun before later keys existed."""
         values = asdict(self)
         small = values.pop("small")
         if not self.one_target:
             del values["one_target"]
+        if self.quality is None:
+            del values["quality"]
+        if self.rates.quality == Rates.quality:
+            del values["rates"]["quality"]
+        if self.model and self.model.quality is None:
+            del values["model"]["quality"]
         return values | small
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from jobs import train
 from jobs.config.train import TrainConfig
 from jobs.train import start_lines
+from model.referformer.config import QualityConfig
 from model.referformer.network.referformer import ReferFormer
 from pipeline.training.recipe import Recipe
 from schemas.errors import InputError
@@ -92,6 +93,17 @@ def test_fresh_class_heads_are_told(config, checkpoint):
     document = train.prepare(config(init=checkpoint), Recipe(), config().out)
     assert document["fresh"] == {"class_embed": 4}
     assert document["unused"] == {}
+
+
+def test_a_fresh_quality_head_is_told_and_a_trained_one_is_kept(config, checkpoint, tmp_path):
+    recipe = Recipe(fresh_class_heads=False, quality=QualityConfig(hidden_dim=16))
+    document = train.prepare(config(init=checkpoint), recipe, config().out)
+    assert document["fresh"] == {"quality_head": 10}
+    given, headed = load_file(Path(checkpoint) / "model.safetensors"), started(config())
+    assert all(torch.equal(headed[name], x) for name, x in given.items())
+    again = config(init=str(Path(config().out) / "start"), out=str(tmp_path / "again"))
+    assert train.prepare(again, recipe, again.out)["fresh"] == {}
+    assert all(torch.equal(started(again)[name], x) for name, x in headed.items())
 
 
 def test_backbone_builds_a_published_model(config, tmp_path):

@@ -13,14 +13,14 @@ are those of the published checkpoints.
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.referformer.config import ReferFormerConfig
+from model.referformer.config import QualityConfig, ReferFormerConfig
 from model.referformer.network.backbones import build_backbone
 from model.referformer.network.deformable_transformer import DeformableTransformer
 from model.referformer.network.fusion import VisionLanguageFusion
@@ -34,6 +34,7 @@ from model.referformer.network.pixel_decoder import (
     smallest_side,
 )
 from model.referformer.network.position_encoding import pixel_position
+from model.referformer.network.quality_head import QualityHead
 from model.referformer.network.roberta import Roberta
 from model.referformer.network.text_encoder import (
     FeatureResizer,
@@ -81,6 +82,7 @@ class Decoding:
     start: Tensor  # [B, T, Q, 2], reference points of the first layer
     pixels: Tensor  # [N, C, h, w], input of the pixel decoder's last convolution, which makes the mask features
     sizes: Tensor  # [B, 2]
+    sentence: Tensor  # [B, C]
 
     def of(self, clip: int) -> Self:
         """Select one clip: B = 1."""
@@ -93,6 +95,7 @@ class Decoding:
             start=self.start[alone],
             pixels=self.pixels[rows],
             sizes=self.sizes[alone],
+            sentence=self.sentence[alone],
         )
 
 
@@ -111,6 +114,8 @@ class ReferFormerOutput(Prediction):
 
     reference_points: Tensor  # [B, T, Q, 2], box centres that entered the last layer
     aux: list[Prediction]  # the earlier layers, first to last
+    quality: Tensor | None = None  # [B], logit of the predicted IoU of the masks of `query`; None without the head
+    query: Tensor | None = None  # [B], the query of the highest score
 
 
 class ReferFormer(nn.Module):
@@ -143,6 +148,7 @@ class ReferFormer(nn.Module):
         )
         self.controller = MLP(dim, dim, self.mask_head.num_parameters, 3)
         init_xavier(*(layer for layer in self.controller.modules() if isinstance(layer, nn.Linear)))
+        self.quality_head = config.quality and QualityHead(dim, config.quality.hidden_dim)
 
     def forward(
         self,
@@ -160,7 +166,9 @@ class ReferFormer(nn.Module):
         masks = [self.masks(decoding, layer, features=features) for layer in range(self.config.decoder_layers)]
         *aux, last = (Prediction(*parts) for parts in zip(decoding.logits, decoding.boxes, masks, strict=True))
         centres = [decoding.start, *(box[..., :2].detach() for box in decoding.boxes)]
-        return ReferFormerOutput(last.logits, last.boxes, last.masks, reference_points=centres[-2], aux=aux)
+        query = last.logits.detach().sigmoid().mean(1).amax(-1).argmax(-1)
+        quality = self.quality(decoding, last.masks[torch.arange(len(query), device=query.device), :, query])
+        return ReferFormerOutput(last.logits, last.boxes, last.masks, centres[-2], aux, quality, query)
 
     def encode_video(
         self,
@@ -247,6 +255,7 @@ class ReferFormer(nn.Module):
             start=out.start.unflatten(0, by_clip),
             pixels=pixels,
             sizes=video.sizes,
+            sentence=text.sentence,
         )
 
     def masks(
@@ -268,6 +277,10 @@ class ReferFormer(nn.Module):
             masks = self.mask_head(features, parameters, centres.flatten(0, 1))
         return masks.unflatten(0, centres.shape[:2])
 
+    def quality(self, decoding: Decoding, masks: Tensor) -> Tensor | None:
+        """Predict the mean IoU of one query's masks, logits [B, T, h, w] -> logits [B]; None without a quality head."""
+        return None if self.quality_head is None else self.quality_head(decoding.sentence, decoding.pixels, masks)
+
     def _backbone(self, frames: Tensor) -> list[Tensor]:
         """frames [B, T, 3, H, W] -> maps [(B T), C, h, w] at strides 4 to 32."""
         body = self.backbone.get_submodule("0.body")
@@ -280,6 +293,13 @@ class ReferFormer(nn.Module):
 def level_mask(padding: Tensor, level: Tensor) -> Tensor:
     """Resize padding [B, T, H, W] to the map [N, C, h, w] of a level by nearest sampling -> [N, h, w] bool."""
     return F.interpolate(padding.flatten(0, 1)[None].float(), level.shape[-2:])[0].bool()
+
+
+def with_quality_head(model: ReferFormer, config: QualityConfig) -> ReferFormer:
+    """Return a model with the weights of `model` and a fresh quality head."""
+    fresh = ReferFormer(replace(model.config, quality=config))
+    fresh.load_state_dict(model.state_dict(), strict=False)
+    return fresh
 
 
 def class_heads(config: ReferFormerConfig) -> nn.ModuleList:

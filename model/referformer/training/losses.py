@@ -1,5 +1,7 @@
 """Loss of one forward pass: five terms of the matched query in each decoder layer (ReferFormer, section 3.5).
 
+A model with a quality head adds one term, which trains that head only.
+
 Normalised as published: every term by the number of frames that show their object, although the mask terms count
 once per clip and the others once per frame.
 """
@@ -21,11 +23,13 @@ class Losses:
 
     layers: list[Terms]  # scalars, first decoder layer to last
     queries: list[Tensor]  # [B], the matched query in each layer
+    quality: Tensor | None  # scalar; None without a quality head
     total: Tensor  # to be minimised
 
     def by_name(self) -> dict[str, Tensor]:
-        """Return the last layer's terms by name, without gradient."""
-        return {name: value.detach() for name, value in vars(self.layers[-1]).items()}
+        """Return the last layer's terms and the loss of the quality head by name, without gradient."""
+        terms = vars(self.layers[-1]) | ({} if self.quality is None else {"quality": self.quality})
+        return {name: value.detach() for name, value in terms.items()}
 
 
 def clip_losses(
@@ -48,7 +52,31 @@ def clip_losses(
         layers.append(_layer_losses(prediction, targets, chosen, normaliser, full_masks))
         queries.append(chosen)
     total = torch.stack([terms.total(coefficients) for terms in layers]).sum()
-    return Losses(layers=layers, queries=queries, total=total)
+    quality = quality_loss(output, targets)
+    return Losses(layers, queries, quality, total if quality is None else total + quality)
+
+
+def quality_loss(output: ReferFormerOutput, targets: Targets) -> Tensor | None:
+    """Compare the predicted quality with `mask_quality` by cross entropy, the mean over clips; None without a head.
+
+    The minimum of the cross entropy is the expected value, so the prediction is calibrated.
+    """
+    if output.quality is None or output.query is None:
+        return None
+    clips = torch.arange(len(output.query), device=output.query.device)
+    logits = output.masks[clips, :, output.query].detach().float()
+    return F.binary_cross_entropy_with_logits(output.quality, mask_quality(logits, targets))
+
+
+def mask_quality(logits: Tensor, targets: Targets) -> Tensor:
+    """Return the mean IoU over the frames of masks, logits [B, T, h, w] -> [B], at the input size; 0 without an object.
+
+    As in the measure J, a frame in which both masks are empty counts 1.
+    """
+    masks = F.interpolate(logits, targets.masks.shape[-2:], mode="bilinear") > 0
+    common, either = (x.sum((-2, -1)) for x in (masks & targets.masks, masks | targets.masks))
+    iou = torch.where(either > 0, common / either.clamp(min=1), 1.0)
+    return iou.mean(1) * targets.meant
 
 
 def _layer_losses(

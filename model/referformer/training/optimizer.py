@@ -12,12 +12,13 @@ from model.referformer.network.referformer import ReferFormer
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Learning rates by part, as published for eight clips a step."""
+    """Learning rates by part, as published for eight clips a step. A part with rate 0 is frozen."""
 
     main: float = 1e-4
     backbone: float = 5e-5
     text: float = 1e-5
     offsets: float = 1e-4  # reference points and sampling offsets of the deformable attention
+    quality: float = 1e-3  # quality head; not in the paper
 
     def of(self, name: str) -> tuple[str, float]:
         """Return the group and rate of a parameter by its name."""
@@ -27,12 +28,15 @@ class Rates:
             return "text", self.text
         if "reference_points" in name or "sampling_offsets" in name:
             return "offsets", self.offsets
+        if name.startswith("quality_head."):
+            return "quality", self.quality
         return "main", self.main
 
 
-def freeze(model: ReferFormer, *, text_encoder: bool) -> None:
-    """Stop gradients as in the published training: a ResNet's stem and first stage, optionally the text encoder.
+def freeze(model: ReferFormer, rates: Rates, *, text_encoder: bool) -> None:
+    """Stop gradients of parts with rate 0, and as in the published training: a ResNet's stem and first stage.
 
+    text_encoder: freeze it too.
     A frozen text encoder keeps its dropout: it is in training mode with the rest.
     """
     body = model.get_submodule("backbone.0.body")
@@ -40,6 +44,9 @@ def freeze(model: ReferFormer, *, text_encoder: bool) -> None:
         body.conv1.requires_grad_(False)
         body.layer1.requires_grad_(False)
     model.text_encoder.requires_grad_(not text_encoder)
+    for name, parameter in model.named_parameters():
+        if rates.of(name)[1] == 0:
+            parameter.requires_grad_(False)
 
 
 def adamw(model: nn.Module, rates: Rates, weight_decay: float) -> torch.optim.AdamW:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model.referformer.config import PUBLISHED, ReferFormerConfig, TextConfig
+from model.referformer.config import PUBLISHED, QualityConfig, ReferFormerConfig, TextConfig
 from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.backbones.swin import SwinConfig
 from model.referformer.network.backbones.video_swin import VideoSwinConfig
@@ -14,6 +14,14 @@ from model.referformer.network.backbones.video_swin import VideoSwinConfig
 def test_published_config_survives_json(name):
     config = ReferFormerConfig.published(name)
     assert ReferFormerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_config_without_a_quality_head_is_written_as_before_there_was_one():
+    values = ReferFormerConfig().to_dict()
+    assert "quality" not in values
+    headed = ReferFormerConfig(quality=QualityConfig(no_target_below=0.4))
+    assert headed.to_dict() == values | {"quality": {"hidden_dim": 128, "no_target_below": 0.4}}
+    assert ReferFormerConfig.from_dict(json.loads(json.dumps(headed.to_dict()))) == headed
 
 
 def test_missing_keys_take_the_published_values():
@@ -35,6 +43,8 @@ def test_missing_keys_take_the_published_values():
         ({"backbone": {"type": "resnet", "depths": [3, 4, 6]}}, "a list of 4 numbers"),
         ({"hidden_dim": 250}, "not a multiple of heads"),
         ({"levels": 2}, "at least 3"),
+        ({"quality": {"hidden": 3}}, r"config\.quality: unknown hidden"),
+        ({"quality": {"no_target_below": 1.0}}, r"no_target_below must be in \[0, 1\)"),
     ],
 )
 def test_from_dict_refuses(values, message):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from jobs.train import TrainConfig, prepare
 from model.referformer.checkpoint import load_model
+from model.referformer.config import QualityConfig
 from model.referformer.training.optimizer import Rates
 from pipeline.training.log import read_log
 from pipeline.training.loop import START, Training, Worker, train
@@ -98,6 +99,24 @@ def test_what_a_stopped_training_goes_on_from_is_all_that_matters(prepared, monk
         assert torch.equal(weights(stopped)[name], tensor), name
     steps = [line["step"] for line in read_log(stopped.folder) if line["kind"] == "step"]
     assert steps == sorted(set(steps))
+
+
+def test_a_head_alone_is_trained_and_the_rest_stays(prepared):
+    still = {"main": 0.0, "backbone": 0.0, "text": 0.0, "offsets": 0.0}
+    model = replace(TINY, quality=QualityConfig(hidden_dim=8))
+    training = prepared("run", epochs=4, model=model, rates=Rates(**still, quality=1e-2))
+    train(training)
+    start = load_file(Path(training.folder) / START / "model.safetensors")
+    for name, tensor in weights(training).items():
+        assert torch.equal(tensor, start[name]) != name.startswith("quality_head."), name
+    losses = [line["quality"] for line in read_log(training.folder)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_recipe_that_trains_nothing_is_refused(prepared):
+    still = Rates(main=0.0, backbone=0.0, text=0.0, offsets=0.0)
+    with pytest.raises(InputError, match="freezes every part of the model; set one of its rates above 0"):
+        train(prepared("run", rates=still))
 
 
 def test_a_loss_that_is_no_number_stops_it(prepared):

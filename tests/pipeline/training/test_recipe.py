@@ -12,7 +12,7 @@ from schemas.errors import InputError
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_of_the_package_is_read(name):
-    assert read_recipe(name).frames in (1, 4, 5)
+    assert read_recipe(name).frames in (1, 4, 5, 8)
 
 
 def test_the_default_is_the_published_fine_tuning():
@@ -32,8 +32,13 @@ def test_the_fingerprint_has_the_form_of_trainings_begun_before_later_keys_exist
     inputs = recipe.fingerprint_inputs()
     assert "small" not in inputs
     assert (inputs["schedule"], inputs["warmup"], inputs["sentences"]) == ("cosine", 0.02, 4)
-    assert len(inputs) == len(fields(Recipe)) - len(["small", "one_target"]) + len(fields(SmallModelOptions))
+    assert len(inputs) == len(fields(Recipe)) - len(["small", "one_target", "quality"]) + len(fields(SmallModelOptions))
+    assert "quality" not in inputs["rates"]
+    assert "quality" not in read_recipe("tiny-stills").fingerprint_inputs()["model"]
     assert read_recipe("a2d-sentences").fingerprint_inputs()["one_target"] is True
+    quality = read_recipe("tiny-quality").fingerprint_inputs()
+    assert quality["quality"]["hidden_dim"] == 128
+    assert quality["rates"]["quality"] == 2e-3
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,8 @@ def test_the_fingerprint_has_the_form_of_trainings_begun_before_later_keys_exist
         ("epochs = ", "not TOML"),
         ("[small]\nsampling = 'any'", "sampling must be one of published, consecutive"),
         ("[small]\nsentences = 2", "sentences above 1 need augmentation.crop = 0"),
+        ("[quality]\nhidden_dim = 0", "hidden_dim must be at least 1"),
+        ("[quality]\nno_target_below = 1.5", r"no_target_below must be in \[0, 1\)"),
         ("[model]\nqueries = 0", "queries must be at least 1"),
     ],
 )

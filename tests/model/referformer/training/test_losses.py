@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.referformer.network.referformer import Prediction, ReferFormer, ReferFormerOutput
+from model.referformer.config import QualityConfig
+from model.referformer.network.referformer import Prediction, ReferFormer, ReferFormerOutput, with_quality_head
 from model.referformer.network.text_encoder import TokenBatch
-from model.referformer.training.losses import clip_losses
+from model.referformer.training.losses import clip_losses, mask_quality
 from model.referformer.training.matcher import Coefficients, match
 from model.referformer.training.targets import Targets
 
@@ -94,3 +95,26 @@ def test_masks_can_be_compared_at_the_size_of_the_input():
     plain, full = (clip_losses(output, moved, Coefficients(), full_masks=full) for full in (False, True))
     assert plain.by_name()["masks"] < 1e-3
     assert full.by_name()["masks"] > 0.1
+
+
+def test_quality_is_the_mean_iou_and_0_where_nothing_is_meant():
+    wanted = targets([True, False])
+    logits = torch.full((1, 2, 8, 16), -5.0)
+    logits[:, 0, 2:6, 4:8] = 5.0  # the left half of the object
+    assert mask_quality(logits, wanted).item() == pytest.approx((0.5 + 1) / 2, abs=0.05)
+    assert mask_quality(torch.full((1, 2, 8, 16), -5.0), targets([False, False])).item() == 0
+
+
+def test_the_quality_loss_trains_the_head_alone_and_changes_no_other_loss(tiny_config):
+    torch.manual_seed(0)
+    plain = ReferFormer(tiny_config()).eval()
+    headed = with_quality_head(plain, QualityConfig(hidden_dim=8)).eval()
+    frames = torch.randn(1, 2, 3, 32, 64)
+    before = clip_losses(plain(frames, WORDS), targets([True, True]), Coefficients())
+    after = clip_losses(headed(frames, WORDS), targets([True, True]), Coefficients())
+    assert before.quality is None
+    assert "quality" in after.by_name()
+    assert (after.total - after.quality).item() == pytest.approx(before.total.item(), rel=1e-5)
+    after.quality.backward()
+    trained = {name for name, x in headed.named_parameters() if x.grad is not None}
+    assert trained == {f"quality_head.{name}" for name, _ in headed.quality_head.named_parameters()}

@@ -1,7 +1,10 @@
 """What trains, in which group, at which rate."""
 
+from dataclasses import replace
+
 import pytest
 
+from model.referformer.config import QualityConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.training.optimizer import Rates, adamw, freeze, rate_factor
 
@@ -23,12 +26,21 @@ def test_every_trained_parameter_is_in_one_group(tiny_config):
 
 def test_frozen_parts_have_no_group(tiny_config):
     model = ReferFormer(tiny_config("resnet"))
-    freeze(model, text_encoder=True)
+    freeze(model, Rates(), text_encoder=True)
     optimizer = adamw(model, Rates(), 0.0)
     assert {group["name"] for group in optimizer.param_groups} == {"main", "backbone", "offsets"}
     frozen = {name for name, x in model.named_parameters() if not x.requires_grad and name.startswith("backbone")}
     assert frozen
     assert all(name.startswith(("backbone.0.body.conv1", "backbone.0.body.layer1")) for name in frozen)
+
+
+def test_a_part_with_rate_0_is_frozen(tiny_config):
+    model = ReferFormer(replace(tiny_config("video_swin"), quality=QualityConfig(hidden_dim=8)))
+    rates = Rates(main=0.0, backbone=0.0, text=0.0, offsets=0.0)
+    freeze(model, rates, text_encoder=False)
+    (group,) = adamw(model, rates, 0.0).param_groups
+    assert group["name"] == "quality"
+    assert {id(x) for x in group["params"]} == {id(x) for x in model.quality_head.parameters()}
 
 
 def test_steps_fall_by_ten_after_each_drop():

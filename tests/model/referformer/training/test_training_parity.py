@@ -48,7 +48,7 @@ def test_training_steps_agree(step_case, parity, filled_model, device):
     info = case.info
     model = filled_model(info["backbone"], info["num_classes"], info["num_queries"], case.salt)
     model = silence(copy.deepcopy(model).to(device).requires_grad_(True).train())
-    freeze(model, text_encoder=True)
+    freeze(model, Rates(), text_encoder=True)
     targets = targets_of(case).to(device)
     output = forward(model, case, device)
     outputs = keep_gradients(output)
