@@ -2,9 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from tokenizers import AddedToken, ByteLevelBPETokenizer
 
 from model.errors import CheckpointError
 from model.referformer.tokenizer import load_tokenizer, write_byte_level_tokenizer, write_tokenizer
@@ -14,8 +17,27 @@ SENTENCES = ["Hello world!", "a <mask> dog </s> x", "Ünï 🦢\t\n a  b", " x",
 
 
 @pytest.fixture(scope="module")
-def roberta(shared):
+def roberta_base(shared):
     return shared / "data" / "tokenizer" / "roberta-base"
+
+
+@pytest.fixture(scope="module", params=["roberta-base", "small"])
+def roberta(request, tmp_path_factory) -> tuple[Path, int]:
+    """Folder and number of tokens: the published tokenizer, and one of its form that is trained on few words."""
+    if request.param == "roberta-base":
+        return request.getfixturevalue("roberta_base"), ROBERTA
+    folder, trained = tmp_path_factory.mktemp("small"), ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trained.train_from_iterator(SENTENCES * 20, vocab_size=400, special_tokens=special, show_progress=False)
+    trained.add_special_tokens(["<mask>"])
+    trained.save_model(str(folder))
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps(vocabulary | {"<mask>": len(vocabulary)}))
+    (folder / "config.json").write_text('{"model_type": "roberta"}')
+    mask = AddedToken("<mask>", lstrip=True)  # as in the published files
+    made = transformers.RobertaTokenizerFast.from_pretrained(folder, local_files_only=True, mask_token=mask)
+    made.save_pretrained(folder)
+    return folder, len(vocabulary) + 1
 
 
 @pytest.fixture
@@ -23,8 +45,8 @@ def byte_level(tmp_path):
     return tmp_path, write_byte_level_tokenizer(tmp_path)
 
 
-def test_roberta_base_ids(roberta):
-    tokenizer = load_tokenizer(roberta, ROBERTA)
+def test_roberta_base_ids(roberta_base):
+    tokenizer = load_tokenizer(roberta_base, ROBERTA)
     batch = tokenizer(["Hello world!", "a"])
     assert batch.ids.tolist() == [[0, 31414, 232, 328, 2], [0, 102, 2, 1, 1]]
     assert batch.mask.tolist() == [[True] * 5, [True, True, True, False, False]]
@@ -33,37 +55,35 @@ def test_roberta_base_ids(roberta):
 
 
 def test_both_file_forms_are_one_tokenizer(roberta, tmp_path):
+    folder, size = roberta
     for name in ("vocab.json", "merges.txt"):
-        shutil.copy(roberta / name, tmp_path)
-    one, other = load_tokenizer(roberta, ROBERTA), load_tokenizer(tmp_path, ROBERTA)
+        shutil.copy(folder / name, tmp_path)
+    one, other = load_tokenizer(folder, size), load_tokenizer(tmp_path, size)
     assert one(SENTENCES).ids.equal(other(SENTENCES).ids)
     other.save(tmp_path)
-    assert load_tokenizer(tmp_path, ROBERTA)(SENTENCES).ids.equal(one(SENTENCES).ids)
+    assert load_tokenizer(tmp_path, size)(SENTENCES).ids.equal(one(SENTENCES).ids)
 
 
 def test_same_ids_as_transformers(roberta):
-    from transformers import RobertaTokenizerFast
-
-    reference = RobertaTokenizerFast.from_pretrained(roberta, local_files_only=True)
-    batch = load_tokenizer(roberta, ROBERTA)(SENTENCES)
+    folder, size = roberta
+    reference = transformers.RobertaTokenizerFast.from_pretrained(folder, local_files_only=True)
+    batch = load_tokenizer(folder, size)(SENTENCES)
     expected = reference(SENTENCES, padding="longest", return_tensors="pt")
     assert batch.ids.equal(expected["input_ids"])
     assert batch.mask.equal(expected["attention_mask"].bool())
 
 
 def test_the_silent_empty_tokenizer_is_caught(roberta, tmp_path):
-    from transformers import RobertaTokenizerFast
-
-    silent = RobertaTokenizerFast(vocab_file=str(roberta / "vocab.json"), merges_file=str(roberta / "merges.txt"))
-    silent.save_pretrained(tmp_path)
+    files = {"vocab_file": str(roberta[0] / "vocab.json"), "merges_file": str(roberta[0] / "merges.txt")}
+    transformers.RobertaTokenizerFast(**files).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="its sentences do not start with <s> 0"):
-        load_tokenizer(tmp_path, ROBERTA)
+        load_tokenizer(tmp_path, roberta[1])
 
 
 @pytest.mark.parametrize("kept", [[], ["vocab.json"], ["merges.txt"], ["config.json"]])
 def test_incomplete_folders(roberta, tmp_path, kept):
     for name in kept:
-        shutil.copy(roberta / name, tmp_path)
+        shutil.copy(roberta[0] / name, tmp_path)
     with pytest.raises(CheckpointError, match=r"no tokenizer; the folder must hold tokenizer\.json"):
         load_tokenizer(tmp_path, ROBERTA)
 

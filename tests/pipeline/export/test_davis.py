@@ -71,6 +71,16 @@ def test_overlaps_go_to_the_higher_score_and_ties_to_the_first():
     assert merge_masks([left, right], [0.4, 0.2], [7, 2])[1] == 1
 
 
+def test_the_palette_gives_each_bit_of_a_label_to_a_colour():
+    """Pascal VOC's rule, which DAVIS uses: the lowest bits of a label are the highest of red, green and blue."""
+    expected = [
+        sum((label >> 3 * place + colour & 1) << 7 - place for place in range(8))
+        for label in range(256)
+        for colour in range(3)
+    ]
+    assert list(DAVIS_PALETTE) == expected
+
+
 def test_the_palette_equals_the_one_of_davis(shared):
     image = Image.open(shared / "data/real/predictions_osvos/libby/00000.png")
     assert bytes(image.getpalette() or []) == DAVIS_PALETTE
