@@ -11,6 +11,9 @@ the unit, so whatever picks processes by their markers picks it too. Deaths duri
 kills processes; each raises the number of deaths that a verdict needs, and doubles the pause before the next control.
 So each of them allows an attempt without control.
 
+Where another node can try, a pair that died on one node alone is not blamed: its unit moves to another node, and the
+next death there is the verdict. On the last turn, and on a single node, deaths on one node suffice.
+
 If the driver or the node died too, the unit may be the cause or not. Such units come last, then alone, then pair by
 pair. A pair whose node died twice with it gets no error row: the command refuses it, and names the hosts.
 """
@@ -38,6 +41,7 @@ CONTROL_SECONDS = 60.0  # that a control takes
 NEXT_CONTROL_SECONDS = 10.0  # in a unit that has a pair with a verdict
 PAUSE_SECONDS = 4.0  # before the second control; doubled after each death in one
 MAX_CONTROL_DEATHS = 5  # at one unit on one host
+LAST_TURN = 2  # of `RetryStep`
 BEGIN_TRIES = 5  # of a marker whose folder another process removes
 
 
@@ -216,28 +220,37 @@ class RetryStep:
     after_control: frozenset[PairKey] = frozenset()  # pairs whose next death is a verdict: a control comes before
     control_seconds: float = CONTROL_SECONDS
     pause_seconds: float = 0.0  # before the control
+    moves_from: frozenset[str] = frozenset()  # nodes that a pair would be blamed for if no other could try
     refused: str | None = None  # why the unit cannot be tried again
 
 
-def next_retry_step(history: History) -> RetryStep:
-    """Return the step of the ladder after this history of one unit."""
+def next_retry_step(history: History, *, others_can_try: bool = False) -> RetryStep:
+    """Return the step of the ladder after this history of one unit.
+
+    others_can_try: a verdict needs deaths on two nodes.
+    """
     deaths, lost, controls = history.deaths, history.lost, len(history.controls)
     turn = min(2, max(len(lost), int(history.is_busy)))
     if sum(marker.pair is None for marker in deaths + lost) < MAX_DEATHS:
         return RetryStep(turn=turn, exclusive=bool(deaths or lost))
     counts = Counter(marker.pair for marker in deaths)
-    failed, died = {}, set()
+    failed, died, moves_from = {}, set(), set()
     for marker in deaths:
         pair = marker.pair
         if pair is None:
             continue
-        if marker.timed_out and counts[pair] >= MAX_DEATHS:
+        needed = MAX_DEATHS if marker.timed_out else MAX_DEATHS + controls
+        nodes = {each.node: each.host for each in deaths if each.pair == pair}
+        has_moved = len(nodes) > 1 or not others_can_try
+        if counts[pair] >= needed and not has_moved:
+            moves_from.add(marker.node)
+        if marker.timed_out and counts[pair] >= needed and has_moved:
             error = f"timed out after {marker.timeout:g} s even on its own; raise --unit-timeout or replace the video"
             failed[pair] = "timeout", error
-        elif counts[pair] >= MAX_DEATHS + controls:
+        elif counts[pair] >= MAX_DEATHS + controls and has_moved:
             cause = f": {marker.reason}" if marker.reason else ""
-            where = f"node {marker.node}, host {marker.host}{cause}"
-            error = f"its process died {counts[pair]} times on it alone ({where}); replace the video"
+            where = "; ".join(f"node {node}, host {host}" for node, host in nodes.items())
+            error = f"its process died {counts[pair]} times on it alone ({where}{cause}); replace the video"
             failed[pair] = "crash", error
         elif not marker.timed_out and counts[pair] + 1 >= MAX_DEATHS + controls:
             died.add(pair)
@@ -249,6 +262,7 @@ def next_retry_step(history: History) -> RetryStep:
         after_control=frozenset(died - failed.keys()),
         control_seconds=NEXT_CONTROL_SECONDS if failed else CONTROL_SECONDS,
         pause_seconds=PAUSE_SECONDS * 2 ** (controls - 1) if controls else 0.0,
+        moves_from=frozenset(moves_from),
         refused=_refusal(lost),
     )
 

@@ -19,7 +19,15 @@ from model.families import DEFAULT_RULES, load_refiner, load_segmenter
 from model.segmenter import InferenceRules, Refining, Segmenter
 from pipeline.io import storage
 from pipeline.io.checkpoint import checkpoint_folder
-from pipeline.runs.attempts import MAX_CONTROL_DEATHS, STARTING, AttemptTracker, Marker, RetryStep, next_retry_step
+from pipeline.runs.attempts import (
+    LAST_TURN,
+    MAX_CONTROL_DEATHS,
+    STARTING,
+    AttemptTracker,
+    Marker,
+    RetryStep,
+    next_retry_step,
+)
 from pipeline.runs.commit import Receipt, ReplacedObject, damage_of, read_receipt
 from pipeline.runs.moved import moved_videos
 from pipeline.runs.plan_reader import PlanReader
@@ -30,7 +38,7 @@ from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.metrics import ActorMetrics
 from pipeline.segment.sources import read_sources
-from pipeline.segment.write_stage import is_short_of_memory
+from pipeline.segment.write_stage import failed_for_now
 from schemas import access
 from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError
 from schemas.pair import PairKey
@@ -112,7 +120,7 @@ class UnitAnswer:
     frames: int = 0  # with masks that this process made
     reason: str = ""  # why the unit is refused, or the node cannot work; "": the unit waits for a later turn
     failed: bool = False  # the node cannot work
-    short: bool = False  # the node has not enough memory for a pair of the unit
+    moves: bool = False  # a pair of the unit failed on the node, and another node can try it
     blind: bool = False  # the node finds none of the unit's videos, and has not read any
     exit_code: int = 0  # of the error
 
@@ -192,9 +200,12 @@ class UnitSegmenter:
         uri = self.run.masks_uri(unit.unit_id)
         receipt, replaced = self._committed(unit, uri)
         while receipt is None or replaced:
-            step = self._next_step(unit.unit_id)
+            has_others = _has_other_nodes()
+            step = self._next_step(unit.unit_id, others_can_try=has_others and unit.turn < LAST_TURN)
             if step.turn > unit.turn or step.refused:
                 return self._answer(unit, reason=step.refused or "")
+            if self.node in step.moves_from:
+                return self._answer(unit, moves=True)
             rows = self.plan.rows(unit).to_pylist()
             rows = [row | {"video_uri": self.moved.get(row["video_id"], row["video_uri"])} for row in rows]
             if unit.turn == 0 and self._is_blind(rows):
@@ -219,15 +230,15 @@ class UnitSegmenter:
                 since=since,
                 sources=sources,
                 refused=refused,
-                may_wait=unit.turn == 0 and _has_other_nodes(),
+                moves_with=self._moves_with() if has_others and unit.turn == 0 else frozenset(),
             )
             promised: Future[Receipt] = Future()
             with self.queueing:
                 self.receipts.put(promised)
                 self.jobs.put(job)
             receipt = promised.result()
-            if is_short_of_memory(job, receipt):
-                return self._answer(unit, reason=f"its memory is full: {receipt.errors[0]}", short=True)
+            if failed_for_now(job, receipt):
+                return self._answer(unit, moves=True)
             # Another command may have replaced the object first, to retry pairs that failed with other statuses.
             crossed = replaced and not receipt.fresh and not receipt.failed.keys().isdisjoint(self.retry_statuses)
             replaced = ReplacedObject.read(uri, self.retry_statuses) if crossed else None
@@ -248,7 +259,11 @@ class UnitSegmenter:
             return False
         return _has_other_nodes()
 
-    def _next_step(self, unit_id: str) -> RetryStep:
+    def _moves_with(self) -> frozenset[str]:
+        """Statuses that another node is asked about. A process without any masks yet may have a broken checkpoint."""
+        return frozenset({"oom", "nan"} if self.has_read else {"oom"})
+
+    def _next_step(self, unit_id: str, *, others_can_try: bool) -> RetryStep:
         """Raise InfrastructureError if processes on this host die whatever they do."""
         history = self.tracker.history(unit_id)
         controls = _count_here(history.controls)
@@ -257,7 +272,7 @@ class UnitSegmenter:
                 f"{controls} processes have died on host {socket.gethostname()} while they segmented an empty picture: "
                 "something else ends them, such as a full memory or a broken GPU; repeat the command when that is over"
             )
-        return next_retry_step(history)
+        return next_retry_step(history, others_can_try=others_can_try)
 
     def _committed(self, unit: Unit, uri: str) -> tuple[Receipt | None, ReplacedObject | None]:
         """Return the receipt of the unit's object, None if there is none; and the object if it must be replaced."""

@@ -33,7 +33,7 @@ class UnitJob:
     made_with: str = ""  # for the receipt
     otherwise: str = ""  # options that differ from those of the run
     decides: bool = False  # whether a fast mode is good enough
-    may_wait: bool = False  # another node, or the same one later, may have more memory: no `oom` row is committed
+    moves_with: frozenset[str] = frozenset()  # statuses with which another node tries it before a row is committed
     confirm: Callable[[], None] = lambda: None  # called before the commit; raises if the run is gone
     step: RetryStep = field(default_factory=RetryStep)
     replaced: ReplacedObject | None = None

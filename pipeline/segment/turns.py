@@ -10,6 +10,7 @@ import ray.data
 
 from pipeline.cluster.tasks import data_context
 from pipeline.io import storage
+from pipeline.runs.attempts import LAST_TURN
 from pipeline.runs.commit import Receipt
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.actor import Invocation, ModelOptions, UnitAnswer, UnitSegmenter
@@ -18,7 +19,6 @@ from pipeline.segment.resources import Resources
 from schemas.errors import InfrastructureError, InputError
 
 UNITS_PER_BLOCK = 8  # the driver schedules blocks, at some milliseconds each; few units, to spread the work to the end
-TURNS = 3
 
 
 @dataclass
@@ -28,16 +28,17 @@ class Hosts:
     needs_gpu: bool
     bad: dict[str, UnitAnswer] = field(default_factory=dict)  # node -> why it cannot work
     _suspects: dict[str, UnitAnswer] = field(default_factory=dict)  # nodes that found no video of a unit
-    _short: set[str] = field(default_factory=set)  # nodes whose memory was too small for a pair
-    _avoided: set[str] = field(default_factory=set)  # from the next turn on
+    _failed_on: dict[str, str] = field(default_factory=dict)  # unit -> the last node where a pair of it failed
+    _seen: set[str] = field(default_factory=set)  # nodes that have answered
     _readers: set[str] = field(default_factory=set)  # nodes that have segmented something
 
     def note(self, answer: UnitAnswer) -> None:
         """Learn from an answer. Raises InfrastructureError or InputError if no node is left that can work."""
+        self._seen.add(answer.node)
         if answer.receipt and answer.frames:
             self._readers.add(answer.node)
-        if answer.short:
-            self._short.add(answer.node)
+        if answer.moves:
+            self._failed_on[answer.unit_id] = answer.node
         if answer.blind:
             self._suspects.setdefault(answer.node, answer)
         if answer.failed and answer.node not in self.bad:
@@ -48,16 +49,30 @@ class Hosts:
                 raise (InputError if answer.exit_code == InputError.exit_code else InfrastructureError)(answer.reason)
 
     def end_turn(self) -> None:
-        """Leave out the nodes that found no video, if others did, and those short of memory, if others are not."""
+        """Leave out the nodes that found no video, if others did."""
         if self._readers:
             self.bad |= {node: found for node, found in self._suspects.items() if node not in self._readers}
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        self._avoided = self._short if (self._readers & alive) - self._short - self.bad.keys() else set()
 
-    @property
-    def label_selector(self) -> dict[str, str] | None:
+    def divide(self, units: list[Unit]) -> list[tuple[set[str], list[Unit]]]:
+        """Divide units into those of one pass, each with nodes to avoid, so that none returns to where it failed.
+
+        If some nodes have read videos and no unit failed there, they get all units. Otherwise one half of the nodes
+        gets the units of the other half.
+        """
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        doubtful, able = set(self._failed_on.values()), (self._seen & alive) - self.bad.keys()
+        if not doubtful or (able & self._readers) - doubtful:
+            return [(doubtful, units)]
+        if len(able) < 2:
+            return [(set(), units)]
+        half = set(sorted(able)[::2])
+        from_half = [unit for unit in units if self._failed_on.get(unit.unit_id) in half]
+        others = [unit for unit in units if self._failed_on.get(unit.unit_id) not in half]
+        return [(nodes, part) for nodes, part in ((half, from_half), (able - half, others)) if part]
+
+    def label_selector(self, avoided: set[str]) -> dict[str, str] | None:
         """Ray's condition for the nodes of actors."""
-        without = sorted(self.bad.keys() | self._avoided)
+        without = sorted(self.bad.keys() | avoided)
         return {"ray.io/node-id": f"!in({','.join(without)})"} if without else None
 
 
@@ -78,22 +93,23 @@ def segment_units(
     """
     refused: dict[str, str] = {}
     hosts, turn = Hosts(resources.gpus_per_actor > 0), 0
-    while units and turn < TURNS:
+    while units and turn <= LAST_TURN:
         postponed: list[Unit] = []
         elsewhere: list[Unit] = []
         by_id = {unit.unit_id: replace(unit, turn=turn) for unit in units}
-        pool = resources if turn < 2 else replace(resources, max_actors=1, min_actors=1)
+        pool = resources if turn < LAST_TURN else replace(resources, max_actors=1, min_actors=1)
         arguments = run, model, frames, invocation
-        for answer in _segment_in_turn(list(by_id.values()), pool, hosts.label_selector, arguments):
-            hosts.note(answer)
-            if answer.receipt:
-                yield Receipt(**json.loads(answer.receipt))
-            elif answer.failed:
-                elsewhere.append(by_id[answer.unit_id])
-            elif answer.reason and not (answer.blind or answer.short):
-                refused[answer.unit_id] = answer.reason
-            else:
-                postponed.append(by_id[answer.unit_id])
+        for avoided, part in hosts.divide(list(by_id.values())):
+            for answer in _segment_in_turn(part, pool, hosts.label_selector(avoided), arguments):
+                hosts.note(answer)
+                if answer.receipt:
+                    yield Receipt(**json.loads(answer.receipt))
+                elif answer.failed:
+                    elsewhere.append(by_id[answer.unit_id])
+                elif answer.reason and not answer.blind:
+                    refused[answer.unit_id] = answer.reason
+                else:
+                    postponed.append(by_id[answer.unit_id])
         hosts.end_turn()
         units, turn = elsewhere + postponed, turn if elsewhere else turn + 1
     for found in hosts.bad.values():

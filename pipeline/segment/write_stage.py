@@ -30,7 +30,7 @@ from schemas.shown import without_secrets
 def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
     """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI.
 
-    A unit that `is_short_of_memory` is not committed.
+    A unit that `failed_for_now` is not committed.
     """
     job = start.job
     receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id, made_with=job.made_with)
@@ -47,7 +47,7 @@ def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], trac
                     receipt.seconds |= asdict(timings)
                     receipt.parity, receipt.halvings = stats.parity, stats.halvings
                     break
-        if is_short_of_memory(job, receipt):
+        if failed_for_now(job, receipt):
             return receipt
         started = time.perf_counter()
         job.confirm()
@@ -56,9 +56,9 @@ def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], trac
         return written
 
 
-def is_short_of_memory(job: UnitJob, receipt: Receipt) -> bool:
-    """Return True for a unit that is not committed, since it should be tried where more memory is free."""
-    return job.may_wait and receipt.fresh and "oom" in receipt.failed
+def failed_for_now(job: UnitJob, receipt: Receipt) -> bool:
+    """Return True for a unit that is not committed, since another node, or this one later, may do better."""
+    return receipt.fresh and not job.moves_with.isdisjoint(receipt.failed)
 
 
 def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], writer: UnitWriter) -> None:

@@ -21,6 +21,7 @@ ORDER = [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_inde
 VIDEOS = 16
 WAIT = 600.0  # seconds to wait for an event, on a very busy machine
 SECONDS_PER_VIDEO = "0.3"  # so that a run takes long enough to be disturbed
+CONTROL_SECONDS = "10"  # instead of a minute
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -28,6 +29,7 @@ def environment(**more: str) -> dict[str, str]:
     ours = {
         "PYTHONPATH": f"{HOOKS}:{ROOT}",
         "CHAOS_SECONDS_PER_VIDEO": SECONDS_PER_VIDEO,
+        "CHAOS_CONTROL_SECONDS": CONTROL_SECONDS,
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # by default workers give way to other processes

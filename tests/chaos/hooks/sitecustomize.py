@@ -1,12 +1,12 @@
 """Disturb every process of a run from within; on the PYTHONPATH of the chaos tests.
 
 A video with "deadly" in its name kills the process that opens it, one with "fatal" the driver of a local session, and
-one with "hanging" hangs it. A video next to a file
-`closed` opens when that file is removed. CHAOS_SECONDS_PER_VIDEO delays the opening of each video. CHAOS_CLOCK makes
-the wall clock jump by hours, forth and back, for the project's own code. With CHAOS_STILLBORN no worker ever starts.
+one with "hanging" hangs it. A video next to a file `closed` opens when that file is removed. CHAOS_SECONDS_PER_VIDEO
+delays the opening of each video. A control takes CHAOS_CONTROL_SECONDS. CHAOS_CLOCK makes the wall clock jump by hours,
+forth and back, for the project's own code. With CHAOS_STILLBORN no worker ever starts.
 
-On a node with CHAOS_BAD_HOST no video can be read: with "stale" in that path because of a stale mount, otherwise
-because none exists. The first failure creates the file at that path.
+On a node with CHAOS_BAD_HOST no video can be read: with "stale" in that path because of a stale mount, with "CUDA"
+because its GPU fails at work, otherwise because none exists. The first failure creates the file at that path.
 """
 
 import errno
@@ -27,6 +27,8 @@ _time = time.time
 
 def fail_on_bad_host():
     open(BAD_HOST, "w").close()
+    if "CUDA" in BAD_HOST:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
     code = errno.ESTALE if "stale" in BAD_HOST else errno.ENOENT
     raise OSError(code, os.strerror(code))
 
@@ -69,10 +71,13 @@ os.cpu_count = lambda: 1  # one thread for torch, so that sums of scores are equ
 if any("default_worker.py" in argument for argument in sys.orig_argv):  # of Ray
     import av
 
+    from pipeline.runs import attempts
+
+    attempts.CONTROL_SECONDS = float(os.environ["CHAOS_CONTROL_SECONDS"])
     if "CHAOS_STILLBORN" in os.environ:
         threading.Event().wait()
     _open, av.open = av.open, open_or_die
-    if BAD_HOST and "stale" not in BAD_HOST:
+    if BAD_HOST and "stale" not in BAD_HOST and "CUDA" not in BAD_HOST:
         _exists, os.path.exists = os.path.exists, exists_elsewhere
 if "CHAOS_CLOCK" in os.environ:
     time.time = jumping_time

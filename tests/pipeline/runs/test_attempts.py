@@ -142,6 +142,22 @@ def test_processes_that_are_killed_every_45_seconds_finish_all_the_same(attempts
     assert done
 
 
+def test_where_others_can_try_a_verdict_needs_deaths_on_two_nodes(tmp_path):
+    attempts = AttemptTracker(str(tmp_path / "attempts"), "driver-1", "node-1", lambda node: node != "node-0")
+    for _ in range(2):
+        die(attempts)
+        die(attempts, PAIR, host="h1", reason="RuntimeError: CUDA error")
+    assert next_retry_step(attempts.history(UNIT)).failed_pairs.keys() == {PAIR}
+    step = next_retry_step(attempts.history(UNIT), others_can_try=True)
+    assert (step.failed_pairs, step.moves_from, step.after_control) == ({}, {"node-1"}, {PAIR})
+    die(attempts, PAIR, node="node-2", host="h2")
+    step = next_retry_step(attempts.history(UNIT), others_can_try=True)
+    assert (step.moves_from, step.after_control) == (set(), set())
+    status, error = step.failed_pairs[PAIR]
+    assert (status, "3 times" in error) == ("crash", True)
+    assert ("node node-1, host h1" in error, "node node-2, host h2" in error) == (True, True)
+
+
 def test_a_control_whose_node_died_tells_nothing_about_the_pair(attempts):
     for _ in range(2):
         die(attempts, PAIR, is_control=True, node="node-2")

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
-from pipeline.runs.attempts import MAX_CONTROL_DEATHS, STARTING, Marker, sweep
+from pipeline.runs import attempts
+from pipeline.runs.attempts import LAST_TURN, MAX_CONTROL_DEATHS, STARTING, Marker, sweep
 from pipeline.runs.audit import audit_run
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter
 from pipeline.runs.plan import PlanOptions
@@ -25,6 +26,8 @@ from pipeline.segment.clips import FrameOptions
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.pipeline.segment.fake import FakeSegmenter
+
+TWO_NODES = [{"NodeID": name, "Alive": True} for name in ("node", "other")]
 
 
 @pytest.fixture
@@ -165,9 +168,9 @@ def test_a_model_that_does_not_load_is_the_matter_of_its_host(run, segmenter, mo
 
 
 def test_a_host_that_has_read_nothing_leaves_videos_that_it_does_not_find_to_others(run, segmenter, monkeypatch, video):
-    (unit,), nodes = run.units(), [{"NodeID": name, "Alive": True} for name in ("node", "other")]
+    (unit,) = run.units()
     Path(video).rename(video + "-elsewhere")
-    monkeypatch.setattr(actor.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
     answer = ask(unit_segmenter(run), unit)
     assert (answer.receipt, answer.blind, answer.failed) == ("", True, False)
     assert video in answer.reason
@@ -181,13 +184,62 @@ def test_a_pair_that_does_not_fit_waits_for_a_host_with_more_memory(run, segment
     unit = run.units()[1]
     assert call(unit_segmenter(run), unit)["failed"] == {"oom": 1}  # the only host
     storage.remove(run.masks_uri(unit.unit_id))
-    monkeypatch.setattr(actor.ray, "nodes", lambda: [{"NodeID": name, "Alive": True} for name in ("node", "other")])
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
     answer = ask(unit_segmenter(run), unit)
-    assert (answer.receipt, answer.short, answer.failed) == ("", True, False)
-    assert "out of memory" in answer.reason
+    assert (answer.receipt, answer.moves, answer.failed) == ("", True, False)
     assert not storage.exists(run.masks_uri(unit.unit_id))
     assert storage.names(storage.join(run.folder, "attempts", unit.unit_id), missing_ok=True) == []
     assert call(unit_segmenter(run), replace(unit, turn=1))["failed"] == {"oom": 1}
+
+
+def test_a_process_with_masks_leaves_output_that_is_not_finite_to_others_too(run, segmenter, monkeypatch, video):
+    rows = [{"video_id": "w", "video_uri": video, "expression_id": "0", "expression": "nan"}]
+    run.extend_plan(pa.concat_tables([run.manifest(), pa.Table.from_pylist(rows)]), "m", PlanOptions())
+    good, bad = run.units()
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
+    assert call(unit_segmenter(run), bad)["failed"] == {"nan": 1}  # the checkpoint may be at fault
+    storage.remove(run.masks_uri(bad.unit_id))
+    made = unit_segmenter(run)
+    assert call(made, good)["frames"] == 10
+    assert ask(made, bad).moves
+    assert call(made, replace(bad, turn=1))["failed"] == {"nan": 1}
+
+
+@pytest.mark.parametrize(("status", "changes"), [("crash", {}), ("timeout", {"timed_out": True, "timeout": 5.0})])
+def test_a_pair_is_blamed_only_after_it_failed_on_another_host_too(run, segmenter, monkeypatch, status, changes):
+    (unit,), pair = run.units(), ("v", "0")
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
+    for _ in range(2):
+        leave_marker(run, unit, invocation="i", **changes)
+        leave_marker(run, unit, invocation="i", pair=pair, **changes)
+    made = unit_segmenter(run)
+    assert (ask(made, unit).moves, ask(made, replace(unit, turn=1)).moves) == (True, True)
+    assert not segmenter.calls
+    leave_marker(run, unit, invocation="i", pair=pair, node="other", **changes)
+    receipt = call(made, replace(unit, turn=1))
+    assert (receipt["failed"], receipt["frames"]) == ({status: 1}, 5)
+
+
+def test_a_pair_that_died_on_another_host_is_segmented(run, segmenter, monkeypatch):
+    (unit,) = run.units()
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
+    monkeypatch.setattr(attempts, "CONTROL_SECONDS", 0.0)
+    for _ in range(2):
+        leave_marker(run, unit, invocation="i", node="other")
+        leave_marker(run, unit, invocation="i", node="other", pair=("v", "0"))
+    receipt = call(unit_segmenter(run), replace(unit, turn=1))
+    assert (receipt["failed"], receipt["frames"]) == ({}, 10)
+
+
+@pytest.mark.parametrize(("nodes", "turn"), [(1, 0), (2, LAST_TURN)])
+def test_a_pair_that_no_other_host_can_try_is_blamed_after_two_deaths(run, segmenter, monkeypatch, nodes, turn):
+    (unit,) = run.units()
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES[:nodes])
+    for _ in range(2):
+        leave_marker(run, unit, invocation="i")
+        leave_marker(run, unit, invocation="i", pair=("v", "0"))
+    receipt = call(unit_segmenter(run), replace(unit, turn=turn))
+    assert (receipt["failed"], receipt["frames"]) == ({"crash": 1}, 5)
 
 
 def test_a_defect_ends_the_process(run, segmenter, monkeypatch):

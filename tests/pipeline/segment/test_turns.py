@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.runs.run import Unit
 from pipeline.segment import turns
 from pipeline.segment.actor import UnitAnswer
 from pipeline.segment.turns import Hosts
@@ -19,15 +20,21 @@ def hosts(monkeypatch) -> Hosts:
     return Hosts(needs_gpu=False)
 
 
-def note(hosts: Hosts, node: str, **values) -> None:
-    hosts.note(UnitAnswer(unit_id="u", node=node, **values))
+def note(hosts: Hosts, node: str, unit: str = "u", **values) -> None:
+    hosts.note(UnitAnswer(unit_id=unit, node=node, **values))
+
+
+def passes(hosts: Hosts, *units: str) -> dict[str, set[str]]:
+    """The nodes that each unit avoids in the next turn."""
+    parts = hosts.divide([Unit(unit, part=0, start=0, stop=1, pair_frames=1) for unit in units])
+    return {unit.unit_id: avoided for avoided, part in parts for unit in part}
 
 
 def test_a_bad_host_is_left_out_until_no_other_is_left(hosts):
-    assert hosts.label_selector is None
+    assert hosts.label_selector(set()) is None
     note(hosts, "a", **BAD)
     hosts.end_turn()
-    assert hosts.label_selector == {"ray.io/node-id": "!in(a)"}
+    assert hosts.label_selector(set()) == {"ray.io/node-id": "!in(a)"}
     with pytest.raises(InfrastructureError, match="the disk is full"):
         note(hosts, "b", **BAD)
 
@@ -53,17 +60,28 @@ def test_a_host_that_finds_no_videos_is_bad_once_another_one_has_read_some(hosts
     assert set(hosts.bad) == {"a"}
 
 
-def test_a_host_without_memory_gets_no_more_units_if_another_has_some(hosts):
-    note(hosts, "a", short=True, reason="its memory is full")
-    hosts.end_turn()
-    assert hosts.label_selector is None
-    note(hosts, "b", **DONE)
-    hosts.end_turn()
-    assert hosts.label_selector == {"ray.io/node-id": "!in(a)"}
+def test_a_host_where_a_pair_failed_gets_no_more_units_if_another_can_work(hosts):
+    note(hosts, "a", "u", moves=True)
+    assert passes(hosts, "u", "v") == {"u": set(), "v": set()}  # no other host has answered yet
+    note(hosts, "b", "w", **DONE)
+    assert passes(hosts, "u", "v") == {"u": {"a"}, "v": {"a"}}
+    assert hosts.label_selector({"a"}) == {"ray.io/node-id": "!in(a)"}
     assert not hosts.bad
-    note(hosts, "b", short=True, reason="its memory is full")
-    hosts.end_turn()
-    assert hosts.label_selector is None
+
+
+def test_hosts_where_pairs_failed_exchange_their_units(hosts):
+    note(hosts, "a", "u", moves=True)
+    note(hosts, "a", "w", **DONE)
+    note(hosts, "b", "v", moves=True)
+    assert passes(hosts, "u", "v", "x") == {"u": {"a"}, "v": {"b"}, "x": {"b"}}
+
+
+def test_units_do_not_move_to_hosts_that_are_bad_or_gone(hosts):
+    note(hosts, "dead", "w", **DONE)
+    note(hosts, "a", "u", moves=True)
+    note(hosts, "b", "w", **BAD)
+    assert passes(hosts, "u") == {"u": set()}
+    assert hosts.label_selector(set()) == {"ray.io/node-id": "!in(b)"}
 
 
 def test_a_host_that_has_read_videos_is_not_blamed_for_those_that_do_not_exist(hosts):
