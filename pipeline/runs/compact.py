@@ -1,9 +1,9 @@
 """Copy the masks of a run to few large files sorted by video: a separate data set, which leaves the run alone.
 
-OUT/_compact_started.json    marks the folder as ours until it is complete
+OUT/_compact_started.json    marks the folder as ours until nothing but the data set is in it; removed last
 OUT/part-00000-<content>.parquet ...  PREDICTIONS sorted by video and expression, about FILE_BYTES each, a video in one
                              file; <content> is a hash of the run's units, so that two compactions never mix
-OUT/_compact.json            the run and the sizes of the files; created last: the data set is complete once it exists
+OUT/_compact.json            the run and the sizes of the files; created once all files are there
 """
 
 import contextlib
@@ -92,16 +92,23 @@ def compact_run(run: Run, out: str) -> tuple[Compacted, bool]:
             raise InfrastructureError(f"{run.folder} has changed while it was copied; repeat the command")
         text = f"{shown_json(asdict(made))}\n".encode()
         if storage.write_bytes(storage.join(out, DOCUMENT), text, replace=False):
-            left = {name for name in storage.names(out) if OWN_PART.fullmatch(name)} - {part.name for part in parts}
-            for name in [*left, STARTED]:  # parts of an interrupted try, before the run changed
-                storage.remove(storage.join(out, name))
+            _remove_leftovers(out, made)
             return made, False
         existing = read_document(out)
         if existing and existing.content != content:
             _remove_parts(out, parts)
     if not existing or (existing.fingerprint, existing.content) != (run.fingerprint, content):
         raise InputError(f"{out} was made from another run, or from this one before it changed; choose a new folder")
+    _remove_leftovers(out, existing)  # the command that made it may have been killed before it did
     return existing, True
+
+
+def _remove_leftovers(out: str, made: Compacted) -> None:
+    """Remove the parts of interrupted tries before the run changed, then STARTED."""
+    names = storage.names(out)
+    left = {name for name in names if OWN_PART.fullmatch(name)} - {part.name for part in made.parts}
+    for name in [*sorted(left), *({STARTED} & set(names))]:
+        storage.remove(storage.join(out, name))
 
 
 def _remove_parts(out: str, parts: Iterable[CompactedFile]) -> None:

@@ -149,6 +149,28 @@ def test_half_a_compaction_is_not_read(run, place, monkeypatch):
         compacting.complete_parts(out)
 
 
+def test_a_repeat_removes_what_a_killed_compaction_left(run, place, monkeypatch):
+    """Killed after the document was created: parts from before a retry would double rows for other programs."""
+    out, remove = storage.join(place, "out"), storage.remove
+    old = storage.join(out, f"part-00000-{12 * 'a'}.parquet")
+
+    def killed(uri):
+        if uri == old:
+            raise KeyboardInterrupt
+        remove(uri)
+
+    storage.write_bytes(storage.join(out, compacting.STARTED), b"{}")
+    storage.write_table(old, rows_of("v", "0"))
+    monkeypatch.setattr(compacting.storage, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        made(run, out)
+    assert {"_compact.json", "_compact_started.json"} < set(storage.names(out))
+    monkeypatch.undo()
+    again = made(run, out)
+    assert not again.fresh
+    assert storage.names(out) == ["_compact.json", *(part.name for part in again.compacted.parts)]
+
+
 def test_it_reads_as_a_data_set(run, tmp_path):
     made(run, str(tmp_path / "out"))
     assert ds.dataset(str(tmp_path / "out")).to_table().num_rows == 11 * 6 + 3
