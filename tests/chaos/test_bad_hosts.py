@@ -45,6 +45,5 @@ def test_a_host_that_reads_no_video_is_left_out(corpus, cluster, undisturbed, tm
 
 def test_a_pair_that_fails_on_one_host_alone_is_not_blamed(corpus, cluster, undisturbed, tmp_path):
     """The GPU of the host fails with every video, yet processes survive the control."""
-    with bad_host(corpus, cluster, tmp_path, "CUDA error") as (case, _, messages):
-        assert "crash" not in messages
+    with bad_host(corpus, cluster, tmp_path, "CUDA error") as (case, _, _):
         case.assert_whole(undisturbed, "a host whose GPU fails at work")
