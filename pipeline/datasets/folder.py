@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pipeline.datasets.common import expression_list
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, id_problem, nfc, shorten_id
 from pipeline.datasets.common.expression_list import NumberedRow
+from pipeline.datasets.common.row_file import without_blanks
 from pipeline.datasets.common.video_tree import VideoTree, find_videos
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -26,7 +27,8 @@ def read(root: str, *, expressions: str | None = None, follow_links: bool = Fals
     if expressions is None:
         raise InputError("folder needs --expressions FILE: a .csv, .tsv, .jsonl, .parquet or .txt of sentences")
     root = storage.absolute(root)
-    rows = expression_list.read(storage.absolute(expressions))
+    notes: list[tuple[str, str]] = []
+    rows = expression_list.read(storage.absolute(expressions), notes)
     try:
         tree = find_videos(root, follow_links=follow_links)
     except (FileNotFoundError, NotADirectoryError):
@@ -48,7 +50,7 @@ def read(root: str, *, expressions: str | None = None, follow_links: bool = Fals
         expression_list.add_pairs(video, common, of_one.get(video_id, []) + of_all)
         if video_id == first:
             video.skipped += tree.skipped
-            video.warnings += tree.assumed
+            video.warnings += notes + tree.assumed
         return video
 
     return bounded_map(read_video, sorted(paths.items()), VIDEOS_AT_ONCE)
@@ -96,12 +98,15 @@ def _by_video(
         full.setdefault(nfc(_stem(path, tree)), set()).add(video_id)
     names |= full  # a full path wins over a mere file name, and with its suffix over one without
     names |= {nfc(name): {video_id} for video_id, path in paths.items() for name in (video_id, path)}
+    padded: dict[str, set[str]] = {}  # names of files that do have blanks at their ends
+    for name, ids in names.items():
+        padded.setdefault(without_blanks(name), set()).update(ids)
     left_out = {nfc(path): reason for reason, path in tree.skipped}
     groups: dict[str, list[NumberedRow]] = {}
     problems = []
     for number, row in rows:
         video = str(row["video"]).removeprefix("./").strip("/")
-        matching = sorted(names.get(nfc(video), ()))
+        matching = sorted(names.get(nfc(video), ()) or padded.get(nfc(video), ()))
         if len(matching) == 1:
             groups.setdefault(matching[0], []).append((number, row))
         elif matching:

@@ -32,7 +32,7 @@ def read(root: str) -> Iterator[DatasetVideo]:
     notes = DatasetVideo("")  # remarks on the list as a whole
     videos: dict[tuple[str, str], list[NumberedRow]] = defaultdict(list)  # by given id ("" if none) and URI
     problems = []
-    for number, raw in enumerate(read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN))):
+    for number, raw in enumerate(read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN), notes=notes.warnings)):
         for row in _expand(raw, notes, number):
             found = list(row_problems(row, NOT_HERE - set(OWN), OWN))
             if not found and not str(row.get("video_uri") or ""):

@@ -19,6 +19,7 @@ from schemas.masks import ANNOTATIONS, VOID
 MASK_TABLES = {"annotations": ANNOTATIONS, "void": VOID, "foreground": VOID}
 ROWS_AT_ONCE = 20_000  # held before they are written or packed
 Notes = dict[str, tuple[int, str]]  # text -> how often, and the first place
+SEVERAL_TYPES = 'attributes with values of several types, such as 1 and "1"; all became text'
 RENAMED = "attributes named like a column of the scores; an underscore was appended to their name"
 
 
@@ -44,6 +45,7 @@ class DatasetWriter:
         self.warnings: Notes = {}
         self.skipped: Notes = {}
         self.run_order = RunOrder()
+        self._types: dict[str, str] = {}  # of attributes, as words
         self._rows: list[dict] = []
         self._packed: list[pa.Table] = []
         uris = {name: storage.join(out, f"{name}.parquet") for name in MASK_TABLES}
@@ -57,6 +59,7 @@ class DatasetWriter:
             for name in sorted(RESERVED & pair.keys() - set(MANIFEST.names)):
                 pair[f"{name}_"] = pair.pop(name)
                 video.warnings.append((RENAMED, f"{name} of {pair_name(pair)}"))
+            self._note_types(video, pair)
         for notes, found in ((self.warnings, video.warnings), (self.skipped, video.skipped)):
             for text, place in found:
                 count, first = notes.get(text, (0, place))
@@ -100,6 +103,15 @@ class DatasetWriter:
         for name, count in counts.items():
             if count > 1:
                 yield f"expression {name}: duplicate id ({count} times); make the ids unique within the video"
+
+    def _note_types(self, video: DatasetVideo, pair: dict) -> None:
+        """Warn, once for each attribute, if its values are not all texts, all numbers or all booleans."""
+        for name in pair.keys() - set(MANIFEST.names) - set(ATTRIBUTES_WITH_A_COLUMN):
+            value = pair[name]
+            kind = "number" if type(value) in (int, float) else type(value).__name__
+            if value is not None and self._types.setdefault(name, kind) not in (kind, "several"):
+                self._types[name] = "several"
+                video.warnings.append((SEVERAL_TYPES, f"{name} of {pair_name(pair)}"))
 
     def _pack(self) -> None:
         if self._rows:

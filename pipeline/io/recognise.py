@@ -101,7 +101,7 @@ def _table_kind(uri: str) -> Kind:
 
 
 def _text_kind(head: bytes) -> Kind:
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    encoding = json.detect_encoding(head)
     try:
         text = head.decode(encoding, "strict" if len(head) < HEAD_BYTES else "ignore")
     except UnicodeDecodeError:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, id_problem
-from pipeline.datasets.common.row_file import FORMS, read_rows
+from pipeline.datasets.common.row_file import FORMS, Notes, read_rows
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
@@ -21,17 +21,18 @@ WHOLE, SPREADSHEET = re.compile(r"[0-9]+\.0"), re.compile(r"[0-9]([.,][0-9]+)?[e
 ROUNDED = (
     "expression_ids in the form 1E+05, to which spreadsheets round long numbers; check that they are as you wrote them"
 )
+LINE_BREAK = "expressions with a line break; check that no quote was left open before it"
 
 NumberedRow = tuple[int, dict]  # position in the file of sentences, and columns
 
 
-def read(uri: str) -> list[NumberedRow]:
-    """Rows with their numbers (from 0) and without empty values; values are plain.
+def read(uri: str, notes: Notes | None = None) -> list[NumberedRow]:
+    """Rows with their numbers (from 0) and without empty values; values are plain. `notes`: as of `read_rows`.
 
     Raises InputError that lists all invalid rows.
     """
     rows, problems = [], []
-    for number, row in enumerate(read_rows(uri, [("expression",)], (*FORMS, "txt"), OWN)):
+    for number, row in enumerate(read_rows(uri, [("expression",)], (*FORMS, "txt"), OWN, notes)):
         found = list(row_problems(row, NOT_HERE, OWN))
         problems += [Problem(uri, number, problem) for problem in found]
         if not found:
@@ -66,6 +67,8 @@ def row_problems(row: Any, not_here: Collection[str], own: Collection[str]) -> I
     for key, value in row.items():
         if value is not None and not isinstance(value, str | int | float | bool):
             yield f"'{key}' must be a plain value"
+        elif isinstance(value, str) and "\0" in value:
+            yield f"'{key}' has a NUL character, which no table of sentences has; correct the file or its encoding"
 
 
 def add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow], own: Collection[str] = OWN) -> None:
@@ -86,6 +89,8 @@ def add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow], own: C
             expression_id = str(free)
         if SPREADSHEET.fullmatch(expression_id):
             video.warnings.append((ROUNDED, f"{video.video_id} expression {expression_id}"))
+        if len(row["expression"].splitlines()) > 1:
+            video.warnings.append((LINE_BREAK, f"row {number}, {video.video_id} expression {expression_id}"))
         taken.add(expression_id)
         more = {key: value for key, value in row.items() if key not in own}
         video.pairs.append(common | {"expression_id": expression_id, "expression": row["expression"]} | more)

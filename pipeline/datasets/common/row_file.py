@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -13,25 +14,59 @@ from schemas.errors import InputError
 
 MAX_BYTES = 2**30
 FORMS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
+NO_NAME = re.compile(r"|unnamed: [0-9]+|__index_level_[0-9]+__")  # pandas names the numbers of its rows so
+AROUND = "\ufeff\u200b\u2060"  # byte order mark, zero width space and word joiner: blanks that `strip` keeps
+
+# Notes on a file, with their places.
+PADDED = "values with blanks around them, which were removed"
+INDEX = "columns without a name, as pandas writes its row numbers; they are left out"
+
+Notes = list[tuple[str, str]]
 
 
 def read_rows(
-    uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str] = FORMS, known: Collection[str] = ()
+    uri: str,
+    needed: Sequence[Sequence[str]],
+    forms: Sequence[str] = FORMS,
+    known: Collection[str] = (),
+    notes: Notes | None = None,
 ) -> Iterator[Any]:
     """Yield a dict for each row, or anything else for a line that is not an object: a text is the reason.
 
-    needed: groups of names; a table must have a column of each group. known: names that are also found in capitals and
-    between blanks. Raises InputError if the file is missing, of another form than `forms` (by its suffix), or damaged.
+    Blanks around names and texts are removed, and columns without a name left out; `notes` says so. needed: groups of
+    names; a table must have a column of each group. known: names that are also found in capitals. Raises InputError if
+    the file is missing, of another form than `forms` (by its suffix), or damaged.
     """
-    for row in _read(uri, needed, forms):
-        if isinstance(row, dict):
-            for name in [name for name in row if name not in known and _plain(name) in known]:
-                row.setdefault(_plain(name), row.pop(name))
+    notes, unnamed = [] if notes is None else notes, set()
+    for number, raw in enumerate(_read(uri, needed, forms)):
+        if not isinstance(raw, dict):
+            yield raw
+            continue
+        row: dict[str, Any] = {}
+        for key, value in raw.items():
+            name = without_blanks(str(key))
+            if NO_NAME.fullmatch(name.lower()):
+                unnamed.add(name)
+                continue
+            if isinstance(value, str) and value != (value := without_blanks(value)):
+                notes.append((PADDED, f"{name} of row {number}"))
+            if name not in row:
+                row[name] = value
+        for name in [name for name in row if name not in known and name.lower() in known]:
+            row.setdefault(name.lower(), row.pop(name))
         yield row
+    notes += [(INDEX, f"{name!r} of {uri}") for name in sorted(unnamed)]
+
+
+def without_blanks(text: str) -> str:
+    """Return a text without blanks of any kind at its ends."""
+    while (shorter := text.strip().strip(AROUND)) != text:
+        text = shorter
+    return text
 
 
 def _plain(name: Any) -> str:
-    return str(name).strip().lower()
+    return without_blanks(str(name)).lower()
 
 
 def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> Iterator[Any]:
@@ -44,8 +79,8 @@ def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> It
             yield from _parquet_rows(storage.read_table(uri), uri, needed)
             return
         content = storage.read_bytes(uri, limit=MAX_BYTES)
-        # Spreadsheets write UTF-16 as "Unicode text", with a mark at the start.
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        # Spreadsheets write UTF-16 as "Unicode text". The zeros of the first four bytes tell it, and UTF-32, too.
+        text = content.decode(json.detect_encoding(content))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} does not exist; give a file of sentences") from None
     except IsADirectoryError:
@@ -63,16 +98,30 @@ def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> It
 def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: str) -> Iterator[Any]:
     delimiter, text = _delimiter(text, needed, delimiter)
     # strict: else an open quote swallows what follows
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
-        names = reader.fieldnames or ()
-        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        reader.fieldnames = names = [*map(without_blanks, reader.fieldnames or ())]
+        if duplicates := sorted({name for name in names if name and names.count(name) > 1}):
             raise InputError(f"{uri}: duplicate column {duplicates[0]!r}; rename or remove one")
         _require_columns(uri, names, needed, f", and {'tabs' if delimiter != ',' else 'commas'} between columns")
         for row in reader:
-            yield "more values than columns" if None in row else row
+            yield "more values than columns" if None in row else _swallowed(row, delimiter) or row
     except csv.Error as error:
         raise InputError(f"{uri} after line {reader.line_num}: {error}") from None
+
+
+def _swallowed(row: dict[str, str | None], delimiter: str) -> str:
+    """Return a problem if a quote that was left open has swallowed the rows after its own; "" if not.
+
+    A value with line breaks is usual. One of its lines with as many values as the table has columns is another row.
+    """
+    for name, value in row.items():
+        for line in (value or "").splitlines()[1:]:
+            if len(row) > 1 and line.count(delimiter) == len(row) - 1:
+                return (
+                    f"'{name}' goes on with the line {line[:60]!r}, which looks like a row of its own; close the quote"
+                )
+    return ""
 
 
 def _delimiter(text: str, needed: Sequence[Sequence[str]], usual: str) -> tuple[str, str]:
@@ -84,7 +133,7 @@ def _delimiter(text: str, needed: Sequence[Sequence[str]], usual: str) -> tuple[
     if first.lower().startswith("sep=") and len(first.rstrip("\r")) == len("sep=;"):
         return first[4], rest
     for delimiter in (usual, ",", ";", "\t"):
-        names = {_plain(name.strip('" \r')) for name in first.split(delimiter)}
+        names = {_plain(_plain(name).strip('"')) for name in first.split(delimiter)}
         if all(names & {*group} for group in needed):
             return delimiter, text
     return usual, text

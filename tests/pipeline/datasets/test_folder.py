@@ -58,7 +58,7 @@ def test_csv(root, tmp_path):
     assert [(pair["expression_id"], pair["expression"]) for pair in found["three"].pairs] == [
         ("0", "for three"), ("1", "for all"),
     ]  # fmt: skip
-    assert [pair["expression"] for pair in found["night__two"].pairs] == ["  é ", "for all"]
+    assert [pair["expression"] for pair in found["night__two"].pairs] == ["é", "for all"]
 
 
 def test_jsonl(root, tmp_path):
