@@ -32,7 +32,7 @@ class ExportConfig(MediaOptions):
 class SubmissionConfig(ExportConfig):
     """Write a zip of PNG masks for an evaluation server.
 
-    The zip holds one binary PNG for each requested frame, in the folders that the server expects.
+    The zip holds one binary PNG for each frame that the manifest lists, in the folders that the server expects.
 
         rvos export submission runs/first --for ref-youtube-vos --out submission.zip
         rvos export submission s3://b/masks --manifest m.parquet --for mevis --out s3://b/mevis.zip --missing empty

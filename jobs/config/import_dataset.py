@@ -72,7 +72,8 @@ class ImportConfig(MediaOptions):
         default=False, help="For 'folder': follow links that leave ROOT; without it they are left out and counted."
     )
     force: bool = option(
-        default=False, help="Import masks as they are, even if their RLE looks as if it was written along rows."
+        default=False,
+        help="Import masks as they are, even if their RLE seems to be in row order (COCO's is in column order).",
     )
     manifest: str | None = option(
         default=None,

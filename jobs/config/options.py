@@ -6,7 +6,7 @@ is the summary, and its indented blocks are printed as they are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, dataclass_transform
 
 from schemas import access
@@ -61,10 +61,10 @@ def option(*, help: str, **details: Any) -> Any:
     return field(**default, metadata={KEY: Option(help=help, **details)})
 
 
-def option_of(config: type, name: str) -> Any:
-    """Declare an option as another command has it."""
+def option_of(config: type, name: str, **other: Any) -> Any:
+    """Declare an option as another command has it, but for the details `other`."""
     (same,) = (each for each in fields(config) if each.name == name)
-    return field(default=same.default, metadata=same.metadata)
+    return field(default=same.default, metadata={KEY: replace(same.metadata[KEY], **other)})
 
 
 def argument(**details: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from jobs.config.options import argument, command_config, option
+from jobs.config.options import argument, command_config, option, option_of
 from jobs.config.run_options import RunOptions
 from jobs.config.segment import SegmentConfig
 from schemas import kinds
@@ -32,14 +32,14 @@ class PlanConfig(RunOptions):
         default=None,
         metavar="NAME",
         heading="Estimate",
-        help="Name of the GPU to estimate for. Without --frames-per-second, the cost is printed only if this is the "
-        "GPU that was measured.",
+        help="Name of the GPU to estimate for. With --frames-per-second it only labels the estimate. Without, the "
+        "cost is printed only if this machine has that GPU.",
     )
     price: float | None = option(
         default=None,
         least=0,
         heading="Estimate",
-        help="Price of one hour of one GPU, or of this machine without one, in any currency.",
+        help="Price per hour of one GPU, or of this machine if it has no GPU, in any currency.",
     )
     probe: int = option(
         default=3,
@@ -47,6 +47,12 @@ class PlanConfig(RunOptions):
         heading="Estimate",
         help="Measure at most N videos, spread over all lengths; only the first window of each "
         "counts. On a CPU, measuring stops after about 20 seconds.",
+    )
+
+    precision: str = option_of(RunOptions, "precision", help="Precision of matrix multiplications to measure with.")
+    compile: bool = option_of(RunOptions, "compile", help="Measure the compiled model, after minutes of compiling.")
+    device: str = option_of(
+        RunOptions, "device", help="Device to measure on; auto takes a GPU if this machine has one, else the CPU."
     )
 
     def __post_init__(self) -> None:

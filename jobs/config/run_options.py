@@ -31,8 +31,8 @@ class RunOptions(MediaOptions):
         names=(BUNDLED,),
         heading="Model",
         help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled "
-        "checkpoint, which knows simple coloured shapes only.  [default: tiny for local paths without a cluster; "
-        "otherwise required]",
+        "checkpoint, which knows simple coloured shapes only.  [default: tiny if all paths are local and no cluster "
+        "is used, else required]",
     )
     precision: str = option(
         default="fp32",

@@ -90,7 +90,7 @@ class SegmentConfig(RunOptions):
         default=None,
         metavar="I/N",
         heading="Resources",
-        help="Do only the I-th of N parts of the run. Start the N commands with the same arguments otherwise, on any "
+        help="Do only the I-th of N parts of the run. Start N commands that differ only in I, on any "
         "machines, in any order or at once; together they complete the run without a cluster.",
     )
     patience: float = option(

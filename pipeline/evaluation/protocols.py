@@ -87,13 +87,13 @@ class Protocol:
         if self.assigned:
             matching = (
                 "the predictions for one video and annotator are assigned to its objects such that the total of "
-                "(mean J + mean F) / 2 is highest; unused labels between the predicted ones take part as empty "
-                "predictions, and so do more of them if there are fewer predictions than objects"
+                "(mean J + mean F) / 2 is highest; empty predictions are added for label numbers that the predictions "
+                "skip, and until there are as many predictions as objects"
             )
         if self.first_frame_objects:
             matching += (
-                "; objects that appear later are left out: their id is higher than all ids in the first annotated "
-                "frame; a lower id that is in no frame counts as an object that is never visible"
+                "; objects whose id is higher than all ids in the first annotated frame are left out (they appear "
+                "later); one with a lower id is scored even if no frame shows it"
             )
         averaging = "mean over the frames of a pair, then over "
         if self.per_frame:
@@ -108,7 +108,7 @@ class Protocol:
         void = "void pixels are set to background in prediction and ground truth"
         definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
         if self.rules and not self.unconfirmed:
-            definition += f"; for the published masks, use rvos segment --rules {self.name}"
+            definition += f"; to segment as published, use rvos segment --rules {self.name}"
         return [
             ("frames", frames),
             ("void", void if self.void else "void pixels are scored like all others"),
@@ -199,7 +199,8 @@ _ALL = (
             "the assignment gives full scores to predictions that swap two objects; ref-davis17-strict does not",
             "the annotator is the manifest column annotator or, without it, the expression_id modulo four, as "
             "published",
-            "masks of one annotator may overlap here; with rvos segment --rules ref-davis17 they do not",
+            "masks of one annotator may overlap; label maps of the published code cannot, and those of rvos segment "
+            "--rules ref-davis17 do not",
         ),
         rules=Rules(source="ReferFormer, inference_davis.py", window="36", exclusive=True),
     ),

@@ -38,7 +38,7 @@ def test_checked_is_said_of_what_a_run_can_give():
     for name, protocol in PROTOCOLS.items():
         assert protocol.confirmed == (name in checked)
         if protocol.rules and protocol.confirmed:
-            assert found[name].endswith(f"; for the published masks, use rvos segment --rules {name}")
+            assert found[name].endswith(f"; to segment as published, use rvos segment --rules {name}")
         assert ("confirmed" in protocol.explain()) == (found[name].startswith("not confirmed"))
 
 
