@@ -188,7 +188,14 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
         raise InputError(f"--overlap: a {checkpoint.family} model cannot follow objects across windows; leave it out")
     if not checkpoint.supports_rules and (config.rules or config.candidates == "all"):
         raise InputError(f"a {checkpoint.family} model does not support --rules and --candidates; leave them out")
+    if config.no_target_below is not None and checkpoint.no_target_below is None:
+        raise InputError(
+            "--no-target-below needs a checkpoint that predicts the quality of its masks, and this one does not; "
+            "leave it out, or train a quality head ('rvos train --config tiny-quality')"
+        )
     inputs = fingerprint_inputs(config, checkpoint.digest, short_side)
+    if config.no_target_below not in (None, checkpoint.no_target_below):  # the default is part of the digest
+        inputs["no_target_below"] = config.no_target_below
     fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
     return inputs, fingerprint, checkpoint
 

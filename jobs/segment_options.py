@@ -45,6 +45,7 @@ def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
         precision=config.precision,
         compiled=config.compile,
         rules=inference_rules(config),
+        no_target_below=config.no_target_below,
     )
 
 

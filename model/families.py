@@ -37,6 +37,7 @@ def load_segmenter(
     precision: str = "fp32",
     compiled: bool = False,
     rules: InferenceRules = DEFAULT_RULES,
+    no_target_below: float | None = None,
 ) -> Segmenter:
     """Load the model of a checkpoint folder.
 
@@ -47,10 +48,13 @@ def load_segmenter(
     precision: "fp32", "bf16" or "fp16", of matrix products and convolutions.
     compiled: compile the model with torch.
     rules: treatment of frames, words and masks.
+    no_target_below: predicted quality below which a sentence means nothing; None for the checkpoint's default.
 
     Raises CheckpointError if the folder is incomplete, damaged or of an unknown family, ValueError for a device that
-    does not exist, an unknown precision, a threshold out of range, or rules that the family does not support.
+    does not exist, an unknown precision, a threshold out of range, rules that the family does not support, or
+    `no_target_below` for a checkpoint that predicts no quality.
     """
+    asked = {} if no_target_below is None else {"no_target_below": no_target_below}  # most families predict no quality
     return _module(folder, FAMILIES).load_segmenter(
         folder,
         device=device,
@@ -60,6 +64,7 @@ def load_segmenter(
         precision=precision,
         compiled=compiled,
         rules=rules,
+        **asked,
     )
 
 

@@ -47,6 +47,16 @@ class SegmentConfig(RunOptions):
     threshold: float = option(
         default=0.5, heading="Model", help="A pixel belongs to the mask if its probability is above X."
     )
+    no_target_below: float | None = option(
+        default=None,
+        least=0,
+        most=1,
+        metavar="X",
+        heading="Model",
+        help="Write empty masks for pairs whose predicted quality is below X: their sentences seem to mean nothing in "
+        "the video. 0 keeps all masks. For checkpoints with a quality head, as the bundled one.  [default: from the "
+        "checkpoint]",
+    )
     max_whole_frames: int = option(
         default=300,
         least=1,

@@ -13,8 +13,8 @@ class SelectConfig(MediaOptions):
     Computes quality signals for each pair of RUN and keeps the pairs that pass all rules. pairs.parquet lists every
     pair with its signals, and the reason if it is dropped. manifest.parquet lists the kept pairs. report.html shows the
     kept and the dropped pairs nearest to the bound of each rule. Signals (defined in docs/selection.md): frames,
-    mean_score, lowest_score, margin, temporal_iou, lowest_temporal_iou, flicker, area, area_jump, centroid_jump,
-    fragments, border, empty, repeats, paraphrases, other_run, least_other_run.
+    mean_score, lowest_score, predicted_quality, margin, temporal_iou, lowest_temporal_iou, flicker, area, area_jump,
+    centroid_jump, fragments, border, empty, repeats, paraphrases, other_run, least_other_run.
 
         rvos select runs/first --out kept/ --rule "mean_score >= 0.6" --rule "flicker <= 0.1"
         rvos select runs/first --out kept/ --calibrate labelled/annotations.parquet --precision 0.9

@@ -47,4 +47,5 @@ def check_checkpoint(folder: str | Path) -> CheckpointInfo:
         count_tokens=load_tokenizer(folder, config.text.vocab_size).count,
         resize=resize,
         supports_rules=True,
+        no_target_below=None if config.quality is None else config.quality.no_target_below,
     )

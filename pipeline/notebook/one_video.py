@@ -28,7 +28,7 @@ from pipeline.notebook.arguments import (
 from pipeline.segment.clips import FrameOptions, read_windows, split_rows
 from pipeline.segment.events import Answer, ClipDone, ModelEvent
 from pipeline.segment.model_stage import ModelStage
-from pipeline.segment.write_stage import frame_rows
+from pipeline.segment.write_stage import frame_rows, without_masks
 from pipeline.video import Frame, Selection, read_frames
 from pipeline.video.types import check_same_size, check_size
 from schemas import kinds, rle
@@ -144,6 +144,8 @@ class Model:
                 for pair in event.pairs:
                     if pair.failure:
                         raise _failure(pair.row, *pair.failure, is_path=read is read_frames)
+                    if pair.means_nothing:
+                        answers[pair.number] = [without_masks(columns) for columns in answers[pair.number]]
 
         windows = read_windows(clips, options.of(self._segmenter), self._segmenter.prepare, read)
         ModelStage(self._segmenter, take).run(windows)
@@ -158,6 +160,7 @@ def load_model(
     max_size: int | None = None,
     threshold: float = 0.5,
     precision: str = "fp32",
+    no_target_below: float | None = None,
 ) -> Model:
     """Load a checkpoint.
 
@@ -168,6 +171,8 @@ def load_model(
     limit of the longer side.
     threshold: probability above which a pixel belongs to the object.
     precision: "fp32", "bf16" or "fp16".
+    no_target_below: predicted quality below which masks become empty, since the sentence seems to mean nothing; None
+    for the default of the checkpoint, 0 to keep all masks. Only checkpoints with a quality head predict it.
 
     Raises InputError, which says what to pass, if `checkpoint` is something else, it cannot be loaded, or an option is
     of another type or out of range.
@@ -175,6 +180,7 @@ def load_model(
     short_side = None if short_side is None else count_of(short_side, "short_side", 32)
     max_size = None if max_size is None else count_of(max_size, "max_size", 32)
     threshold = number_of(threshold, "threshold")
+    no_target_below = None if no_target_below is None else number_of(no_target_below, "no_target_below")
     device = word_of(device, "device", '"cpu", "cuda" or "auto"')
     name = BUNDLED if checkpoint == BUNDLED else path_of(checkpoint, "checkpoint", kinds.CHECKPOINT)
     try:
@@ -186,6 +192,7 @@ def load_model(
                 max_size=max_size,
                 threshold=threshold,
                 precision=precision,
+                no_target_below=no_target_below,
             )
     except (CheckpointError, ValueError) as error:
         raise InputError(str(error)) from None

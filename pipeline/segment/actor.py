@@ -61,6 +61,7 @@ class ModelOptions:
     precision: str = "fp32"
     compiled: bool = False
     rules: InferenceRules = DEFAULT_RULES
+    no_target_below: float | None = None  # None: the default of the checkpoint
     refining: Refining | None = None  # a model that refines masks
 
     def load(self) -> Segmenter:
@@ -82,6 +83,7 @@ class ModelOptions:
                 precision=self.precision,
                 compiled=self.compiled,
                 rules=self.rules,
+                no_target_below=self.no_target_below,
             )
 
     def _load_refiner(self, folder: str, refining: Refining) -> Segmenter:

@@ -51,9 +51,21 @@ class PairState:
     failure: tuple[str, str] | None = None  # status, error
     frames: int = 0
     score_sum: float = 0.0
+    quality_sum: float | None = None  # over the frames; None: the model predicts no quality
+    means_nothing: bool = False  # its masks are written empty
     track: object | None = None  # where windows overlap: the state that the last one left for the next
     group: str | None = None  # the masks of one group exclude each other, so its pairs fail together
     source: SourcePair | None = None  # masks to refine
+
+    @property
+    def pair_score(self) -> float:
+        """The mean score of its frames."""
+        return self.score_sum / self.frames
+
+    @property
+    def quality(self) -> float | None:
+        """The mean quality that was predicted in the windows of its frames."""
+        return None if self.quality_sum is None else self.quality_sum / self.frames
 
 
 def share_failures(pairs: Sequence[PairState]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.errors import FastModeError
 from model.memory import is_out_of_memory, release_cache
-from model.segmenter import ComparingSegmenter, Overlap, Segmentation, Segmenter, SegmenterStats
+from model.segmenter import ComparingSegmenter, Overlap, RatingSegmenter, Segmentation, Segmenter, SegmenterStats
 from pipeline.io.manifest import length_problem
 from pipeline.runs.attempts import Attempt
 from pipeline.segment.channel import Put
@@ -115,6 +115,8 @@ class ModelStage:
                         pair.failure = pair.failure or ("bad_row", problem)
                     if not pair.frames:
                         pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
+                    elif isinstance(self.segmenter, RatingSegmenter) and pair.quality is not None:
+                        pair.means_nothing = pair.quality < self.segmenter.no_target_below
                 self._hand_on(ClipDone(pairs, event.left_out))
             case AttemptEnd(attempt):
                 attempt.stop_clock()
@@ -221,6 +223,8 @@ class ModelStage:
             self._hand_on(Answer(pair, window, ready, replace(found, track=None)), size)
             pair.frames += len(ready)
             pair.score_sum += sum(found.scores.tolist())
+            if found.quality is not None:
+                pair.quality_sum = (pair.quality_sum or 0.0) + found.quality * len(ready)
         pair.track = found.track
 
 

@@ -89,7 +89,9 @@ def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], wr
                 writer.write(error_row(pair.row, *pair.failure))
             else:
                 for rows in spool.read(pair.number):
-                    writer.write(pair_rows(rows, pair.row, pair.score_sum / pair.frames))
+                    if pair.means_nothing:
+                        rows = pa.table(without_masks(rows.to_pydict()), schema=rows.schema)
+                    writer.write(pair_rows(rows, pair.row, pair.pair_score, pair.quality))
         seconds["write"] += time.perf_counter() - started
 
 
@@ -115,12 +117,19 @@ def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict
     }
 
 
-def pair_rows(rows: pa.Table, row: dict, pair_score: float) -> pa.Table:
+def without_masks(columns: dict[str, list]) -> dict[str, list]:
+    """Return columns (FRAME_ROWS) with empty masks and boxes, for a sentence that means nothing."""
+    sizes = zip(columns["height"], columns["width"], strict=True)
+    return columns | {"counts": [rle.empty(*size) for size in sizes], "box": [[0.0] * 4] * len(columns["box"])}
+
+
+def pair_rows(rows: pa.Table, row: dict, pair_score: float, quality: float | None = None) -> pa.Table:
     """Return the rows (PREDICTIONS) of one pair: its spooled rows (FRAME_ROWS) with the columns that they share."""
     shared = {
         "video_id": row["video_id"],
         "expression_id": row["expression_id"],
         "pair_score": pair_score,
+        "quality": quality,
         "status": "ok",
         "error": None,
     }

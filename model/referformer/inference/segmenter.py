@@ -69,11 +69,16 @@ class ReferFormerSegmenter:
         threshold: float = 0.5,
         precision: str = "fp32",
         rules: InferenceRules = DEFAULT_RULES,
+        no_target_below: float | None = None,
     ) -> None:
         """Take the arguments of `model.families.load_segmenter`; `precision` is a key of PRECISIONS, for autocast.
 
-        Raises ValueError for a threshold outside (0, 1), an unknown device or precision, and CUDA without a GPU.
+        Raises ValueError for a threshold outside (0, 1), an unknown device or precision, CUDA without a GPU, and
+        `no_target_below` for a model without a quality head.
         """
+        quality = model.config.quality
+        if no_target_below is not None and quality is None:
+            raise ValueError("no_target_below needs a checkpoint with a quality head; this one has none")
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
         if precision not in PRECISIONS:
@@ -83,6 +88,8 @@ class ReferFormerSegmenter:
         self.network = NetworkCalls(self.model, tokenizer, on, PRECISIONS[precision], rules)
         self.short_side, self.max_size = short_side, max_size
         self.threshold, self.rules = threshold, rules
+        default = quality.no_target_below if quality else 0.0
+        self.no_target_below = default if no_target_below is None else no_target_below
 
     @property
     def max_tokens(self) -> int:
@@ -209,6 +216,7 @@ class ReferFormerSegmenter:
             query=query,
             margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
+            quality=self._quality(decoding, masks, keep),
         )
         return Answer(masks, found)
 
@@ -248,8 +256,16 @@ class ReferFormerSegmenter:
             margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
             track=TrackState(appearance, waiting),
+            quality=self._quality(decoding, masks, range(len(seen))),
         )
         return Answer(answer.logits, found)
+
+    def _quality(self, decoding: Decoding, masks: Tensor, frames: Sequence[int]) -> float | None:
+        """Predict the quality of masks, logits [K, h, w], of K frames of a window; None without a quality head."""
+        if self.model.quality_head is None:
+            return None
+        logits = self.model.quality(replace(decoding, pixels=decoding.pixels[list(frames)]), masks[None])
+        return None if logits is None else logits.sigmoid().item()
 
     def _link(self, decoding: Decoding, embeddings: Tensor, seen: list[int], track: TrackState) -> int:
         """Choose the query that continues a track. The other queries get masks in the shared frames only."""

@@ -34,8 +34,8 @@ def test_a_steady_mask():
     assert set(found) == set(QUALITY_SIGNALS)
     assert found == pytest.approx(
         {
-            "frames": 4, "mean_score": 0.8, "lowest_score": 0.7, "margin": None, "temporal_iou": 1,
-            "lowest_temporal_iou": 1, "flicker": 0, "area": 16 / 1200, "area_jump": 1, "centroid_jump": 0,
+            "frames": 4, "mean_score": 0.8, "lowest_score": 0.7, "predicted_quality": None, "margin": None,
+            "temporal_iou": 1, "lowest_temporal_iou": 1, "flicker": 0, "area": 16 / 1200, "area_jump": 1, "centroid_jump": 0,
             "fragments": 1, "border": 0, "empty": 0, "repeats": None,
             "paraphrases": None, "other_run": None, "least_other_run": None,
         }
@@ -47,6 +47,13 @@ def test_the_margin_is_the_mean_over_frames_that_have_one():
     margins = pa.array([0.5, None, 0.25], pa.float32())
     frames = one.frames.set_column(one.frames.column_names.index("margin"), "margin", margins)
     assert measure_masks(PairMasks(one.row, frames))["margin"] == pytest.approx(0.375)
+
+
+def test_the_predicted_quality_is_that_of_the_pair():
+    one = pair([box(5, 5)] * 3)
+    quality = pa.array([0.75] * 3, pa.float32())
+    frames = one.frames.set_column(one.frames.column_names.index("quality"), "quality", quality)
+    assert measure_masks(PairMasks(one.row, frames))["predicted_quality"] == 0.75
 
 
 def test_scores_that_are_not_finite_are_ignored():
@@ -73,7 +80,7 @@ def test_undefined_signals_are_none():
     found = measure_masks(pair([NOTHING]))
     unknown = {"margin", "temporal_iou", "lowest_temporal_iou", "flicker", "area", "area_jump", "centroid_jump"}
     assert {name for name, value in found.items() if value is None} == unknown | {
-        "fragments", "border", "repeats", "paraphrases", "other_run", "least_other_run"
+        "predicted_quality", "fragments", "border", "repeats", "paraphrases", "other_run", "least_other_run"
     }  # fmt: skip
 
 
