@@ -191,7 +191,9 @@ class SimulatedModel(torch.nn.Module):
     def __init__(self, meetings: list[Meeting]) -> None:
         super().__init__()
         self.meetings = meetings
-        self.config = SimpleNamespace(backbone=ResNetConfig(), text=SimpleNamespace(max_tokens=64), quality=None)
+        self.config = SimpleNamespace(
+            backbone=ResNetConfig(), text=SimpleNamespace(max_tokens=64), quality=None, mask_boxes=False
+        )
         self.quality_head = None
 
     def encode_video(self, frames: torch.Tensor, *, valid_indices: torch.Tensor | None = None) -> np.ndarray:

@@ -28,7 +28,7 @@ FLOORS = {
         ["manifest", "masks", "scores"],
     ],
     "model": [
-        ["errors", "memory", "device", "bundled", "referformer.checks", "referformer.pickle_scan"],
+        ["errors", "memory", "device", "bundled", "boxes", "referformer.checks", "referformer.pickle_scan"],
         ["segmenter", "referformer.network.backbones"],
         ["referformer.config"],
         ["referformer.network", "referformer.pth"],

@@ -30,6 +30,8 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "video_swin_b_p4w7": ("video_swin", _swin(128, 4, 18)),
 }
 
+KINDS = {int: "an integer", float: "a number", bool: "true or false"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
@@ -87,6 +89,7 @@ class ReferFormerConfig:
     pixel_groups: int = 8  # group norm in the pixel decoder
     dropout: float = 0.1
     quality: QualityConfig | None = None
+    mask_boxes: bool = False  # answer with boxes around the masks, not with those of the box heads
 
     def __post_init__(self) -> None:
         require_positive(self)
@@ -108,8 +111,8 @@ class ReferFormerConfig:
         return cls(backbone=backbone_class(kind).config_type(**sizes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; the backbone has its kind under "type". Parts that are absent have no key."""
-        values = {name: value for name, value in asdict(self).items() if value is not None}  # pyright: ignore[reportArgumentType]
+        """Return plain JSON values; the backbone has its kind under "type". What published models lack has no key."""
+        values = {name: value for name, value in asdict(self).items() if value not in (None, False)}  # pyright: ignore[reportArgumentType]
         return _as_json(values | {"backbone": {"type": self.backbone.kind} | values["backbone"]})
 
     @classmethod
@@ -150,8 +153,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if hint is float and type(value) is int:
         return float(value)
-    if hint in (int, float):
+    if hint in KINDS:
         if type(value) is not hint:
-            raise ValueError(f"{where} must be {'an integer' if hint is int else 'a number'}, got {value!r}")
+            raise ValueError(f"{where} must be {KINDS[hint]}, got {value!r}")
         return value
     return _build(hint, value, where)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.boxes import box_of
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -49,12 +51,3 @@ class Pixels:
         scale = torch.tensor([self.side / width, self.side / height], device=device)
         corners = torch.tensor([[[[x, y], [x + w, y + h]]]], device=device, dtype=torch.float32) * scale
         return {"point_coords": corners, "point_labels": torch.tensor([[[2, 3]]], device=device, dtype=torch.int32)}
-
-
-def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Return x, y, width and height of the smallest box around a mask, bool [H, W]; zeros if it is empty."""
-    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
-    if not len(rows):
-        return 0, 0, 0, 0
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.sam.pixels import Pixels, box_of
+from model.boxes import box_of, boxes_of
+from model.sam.pixels import Pixels
 from model.sam.session import OBJECT, StreamedFrames
 from model.segmenter import Overlap, Refining, Segmentation, SegmenterStats, SourceMasks
 
@@ -198,11 +199,10 @@ class Propagator:
         if self.refining.fuse:
             _fuse(masks, pair)
         found = masks.transpose(0, 2, 1)
-        boxes = np.array([box_of(mask) for mask in found], np.float32).reshape(-1, 4)
         return Segmentation(
             found,
             scores,
-            boxes,
+            boxes_of(found),
             query=None,
             margin=pair.track.margin if pair.track else None,
             finite=bool(torch.stack(pair.finite).all()) if pair.finite else True,

@@ -107,8 +107,9 @@ class Recipe:
             del values["quality"]
         if self.rates.quality == Rates.quality:
             del values["rates"]["quality"]
-        if self.model and self.model.quality is None:
-            del values["model"]["quality"]
+        for name in ("quality", "mask_boxes"):
+            if self.model and not getattr(self.model, name):
+                del values["model"][name]
         return values | small
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.boxes import boxes_of
 from model.device import find_device
 from model.referformer.inference.displayed_masks import binary_masks, exclusive_masks, nearest_masks
 from model.referformer.inference.linking import (
@@ -157,16 +158,20 @@ class ReferFormerSegmenter:
         for count in exclusive:
             group = list(islice(answers, count))
             masks = exclusive_masks([answer.logits for answer in group], size, self.threshold)
-            yield from (answer.complete(masks=mask) for answer, mask in zip(group, masks, strict=True))
+            yield from (self._with_masks(answer, mask) for answer, mask in zip(group, masks, strict=True))
 
     def _complete(self, answer: Answer, input_size: tuple[int, int], size: tuple[int, int]) -> Segmentation:
         if self.rules.nearest:
             masks = nearest_masks(answer.logits, input_size, size, self.threshold)
         else:
             masks = binary_masks(answer.logits, size, self.threshold)
-        found = answer.complete(masks=masks)
+        found = self._with_masks(answer, masks)
         others = tuple(self._complete(other, input_size, size) for other in answer.others)
         return replace(found, others=others) if others else found
+
+    def _with_masks(self, answer: Answer, masks: np.ndarray) -> Segmentation:
+        found = answer.complete(masks=masks)
+        return replace(found, boxes=boxes_of(masks)) if self.model.config.mask_boxes else found
 
     def _answers(
         self,

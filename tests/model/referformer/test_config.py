@@ -24,6 +24,13 @@ def test_a_config_without_a_quality_head_is_written_as_before_there_was_one():
     assert ReferFormerConfig.from_dict(json.loads(json.dumps(headed.to_dict()))) == headed
 
 
+def test_boxes_of_masks_are_a_choice_of_the_config():
+    assert "mask_boxes" not in ReferFormerConfig().to_dict()
+    chosen = ReferFormerConfig(mask_boxes=True)
+    assert chosen.to_dict()["mask_boxes"] is True
+    assert ReferFormerConfig.from_dict(json.loads(json.dumps(chosen.to_dict()))) == chosen
+
+
 def test_missing_keys_take_the_published_values():
     assert ReferFormerConfig.from_dict({}) == ReferFormerConfig.published("resnet50")
 
@@ -43,6 +50,7 @@ def test_missing_keys_take_the_published_values():
         ({"backbone": {"type": "resnet", "depths": [3, 4, 6]}}, "a list of 4 numbers"),
         ({"hidden_dim": 250}, "not a multiple of heads"),
         ({"levels": 2}, "at least 3"),
+        ({"mask_boxes": 1}, r"config\.mask_boxes must be true or false"),
         ({"quality": {"hidden": 3}}, r"config\.quality: unknown hidden"),
         ({"quality": {"no_target_below": 1.0}}, r"no_target_below must be in \[0, 1\)"),
     ],

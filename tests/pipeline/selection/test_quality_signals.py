@@ -35,8 +35,8 @@ def test_a_steady_mask():
     assert found == pytest.approx(
         {
             "frames": 4, "mean_score": 0.8, "lowest_score": 0.7, "predicted_quality": None, "margin": None,
-            "temporal_iou": 1, "lowest_temporal_iou": 1, "flicker": 0, "area": 16 / 1200, "area_jump": 1, "centroid_jump": 0,
-            "fragments": 1, "border": 0, "empty": 0, "repeats": None,
+            "temporal_iou": 1, "lowest_temporal_iou": 1, "flicker": 0, "area": 16 / 1200, "area_jump": 1,
+            "centroid_jump": 0, "fragments": 1, "border": 0, "empty": 0, "repeats": None,
             "paraphrases": None, "other_run": None, "least_other_run": None,
         }
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """The Segmenter's door: windows, kept frames, shared work, sizes, refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -464,3 +466,19 @@ def test_padding_is_hidden_from_the_model(segmenter, video):
     assert found.query == choose_query(out.logits[0])
     expected = a2d_masks(out.masks[0, :, found.query], (height, width), SIZE, threshold=0.3)
     assert (torch.from_numpy(found.masks) == expected).float().mean() > 0.999
+
+
+def test_boxes_around_the_masks_where_the_config_says_so(segmenter, video):
+    frames = [segmenter.prepare(frame) for frame in video]
+    config = replace(segmenter.model.config, mask_boxes=True)
+    model = ReferFormer(config)
+    model.load_state_dict(segmenter.model.state_dict())
+    boxed = ReferFormerSegmenter(model, ByteTokenizer(), device="cpu", short_side=40)
+    for exclusive in ((), (3,)):
+        plain = segmenter.segment(frames, SIZE, SENTENCES, exclusive=exclusive)
+        for one, other in zip(plain, boxed.segment(frames, SIZE, SENTENCES, exclusive=exclusive), strict=True):
+            assert np.array_equal(one.masks, other.masks)
+            assert np.array_equal(
+                other.boxes, [coco.toBbox(coco.encode(np.asfortranarray(mask.astype(np.uint8)))) for mask in one.masks]
+            )
+            assert not np.array_equal(one.boxes, other.boxes)
