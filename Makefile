@@ -46,14 +46,14 @@ lock:
 	  --python-version 3.11 --python-platform linux --no-annotate --no-header --quiet -o requirements.lock
 
 # Train model/tiny on new scenes and score it. Phases: stills; a backbone that sees motion; words for motion; clips of all
-# kinds. Repeat the command to resume.
+# kinds; a quality head on scenes that the rest has not seen. Repeat the command to resume.
 TINY ?= tiny-training
 data = --data $(TINY)/$(1)/manifest.parquet --annotations $(TINY)/$(1)/annotations.parquet
 heldout = --heldout $(TINY)/$(1)/manifest.parquet --heldout-annotations $(TINY)/$(1)/annotations.parquet
 clips = $(BIN)/rvos synth --out $(TINY)/$(1) --frames 8:12 --expressions 8
 
 $(TINY)/data.done: $(BIN)/rvos
-	rm -rf $(addprefix $(TINY)/,stills looks words kinds clips motion alike sizes absence val-stills val-clips)
+	rm -rf $(addprefix $(TINY)/,stills looks words kinds clips motion alike sizes absence quality val-stills val-clips)
 	$(BIN)/rvos synth --out $(TINY)/stills --videos 4000 --frames 1 --expressions 8
 	$(BIN)/rvos synth --out $(TINY)/looks --videos 2000 --frames 1 --expressions 8 --seed 3 --focus appearance
 	$(call clips,words) --videos 400 --seed 16 --focus motion
@@ -63,6 +63,7 @@ $(TINY)/data.done: $(BIN)/rvos
 	$(call clips,absence) --videos 300 --seed 13 --focus absence
 	$(call clips,alike) --videos 550 --seed 14 --focus appearance
 	$(call clips,sizes) --videos 450 --seed 15 --focus size
+	$(BIN)/rvos synth --out $(TINY)/quality --videos 1500 --frames 8:12 --no-target --seed 21
 	$(BIN)/rvos synth --out $(TINY)/val-stills --split val --videos 60 --frames 1 --expressions 2
 	$(BIN)/rvos synth --out $(TINY)/val-clips --split val --videos 60 --frames 8:12 --expressions 2
 	@touch $@
@@ -78,7 +79,9 @@ train-tiny: $(TINY)/moving
 	$(BIN)/rvos train --config tiny-clips --workers 2 --out $(TINY)/run-clips --init $(TINY)/run-motion/checkpoint \
 	  $(call data,clips) --weight 46 $(call data,motion) --weight 14 $(call data,alike) --weight 16 \
 	  $(call data,sizes) --weight 14 $(call data,absence) --weight 10 $(call heldout,val-clips)
-	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-clips/checkpoint --out $(TINY)/scores
+	$(BIN)/rvos train --config tiny-quality --workers 2 --out $(TINY)/run-quality \
+	  --init $(TINY)/run-clips/checkpoint $(call data,quality)
+	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-quality/checkpoint --out $(TINY)/scores
 
 clean:
 	rm -rf .venv demo dist build

@@ -1,6 +1,7 @@
 """Score the bundled checkpoint on unseen moving shapes: J&F by kind of sentence, in both published modes.
 
-Two controls must lower the score: sentences of other videos, and the opposite direction of motion.
+Two controls must lower the score: sentences of other videos, and the opposite direction of motion. Also prints the mean
+IoU of the boxes with those around the true masks.
 
 python benchmarks/tiny.py --out tiny-scores [--checkpoint DIR]
 """
@@ -10,9 +11,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pycocotools import mask as coco
 
+import refervos
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.segment import SegmentConfig
@@ -21,6 +25,7 @@ from model.bundled import BUNDLED
 from pipeline.cluster.session import connect_to_ray
 from pipeline.datasets.synthetic.shape_sentences import opposite_direction
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
+from schemas.pair import PairKey
 
 TEST = SyntheticVideos(videos=180, split="test", frames=(8, 12), expressions=2, seed=2026)
 BY = ("kind", "unseen", "size", "occlusion", "objects")
@@ -67,6 +72,8 @@ def main() -> None:
             for name, (change, window) in RUNS.items()
         }
     print("\n".join(report(summaries)))
+    run = str(out / "runs" / "36-frame-windows")
+    print(f"\nmean box IoU, over the frames that show the object: {box_iou(run, table.to_pylist(), annotations):.3f}")
     (out / "summary.json").write_text(json.dumps(summaries, indent=2) + "\n")
 
 
@@ -80,6 +87,26 @@ def scored(
     segment(SegmentConfig(manifest=str(manifest), run=run, checkpoint=checkpoint, window=window))
     scores = str(out / "scores" / manifest.stem)
     return evaluate(EvaluateConfig(predictions=run, annotations=annotations, out=scores, by=BY)).summary
+
+
+def box_iou(run: str, rows: list[dict], annotations: str) -> float:
+    """Return the mean IoU of the boxes of a run with those around the true masks, over frames with the object."""
+    truth = {
+        (row["video_id"], row["object_id"], row["frame_index"]): {
+            "size": [row["height"], row["width"]],
+            "counts": row["counts"],
+        }
+        for row in pq.read_table(annotations).to_pylist()
+        if row["counts"] is not None
+    }
+    objects = {PairKey.of(row): row["object_ids"] for row in rows}
+    ious = []
+    for row in refervos.read_masks(run, columns=["video_id", "expression_id", "frame_index", "box"]).to_pylist():
+        (meant,) = objects[PairKey.of(row)]
+        mask = truth.get((row["video_id"], meant, row["frame_index"]))
+        if mask is not None and coco.area(mask):
+            ious.append(coco.iou(np.array([row["box"]], float), coco.toBbox(mask)[None], [0])[0, 0])
+    return float(np.mean(ious))
 
 
 def report(summaries: dict[str, dict]) -> list[str]:
