@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pycocotools import mask as coco
 
 import refervos
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
+from model.boxes import boxes_of
 from model.bundled import BUNDLED
 from pipeline.cluster.session import connect_to_ray
 from pipeline.datasets.synthetic.shape_sentences import opposite_direction
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
+from schemas import rle
 from schemas.pair import PairKey
 
 TEST = SyntheticVideos(videos=180, split="test", frames=(8, 12), expressions=2, seed=2026)
@@ -92,10 +93,9 @@ def scored(
 def box_iou(run: str, rows: list[dict], annotations: str) -> float:
     """Return the mean IoU of the boxes of a run with those around the true masks, over frames with the object."""
     truth = {
-        (row["video_id"], row["object_id"], row["frame_index"]): {
-            "size": [row["height"], row["width"]],
-            "counts": row["counts"],
-        }
+        (row["video_id"], row["object_id"], row["frame_index"]): boxes_of(
+            rle.decode(row["counts"], row["height"], row["width"])[None]
+        )[0]
         for row in pq.read_table(annotations).to_pylist()
         if row["counts"] is not None
     }
@@ -103,9 +103,12 @@ def box_iou(run: str, rows: list[dict], annotations: str) -> float:
     ious = []
     for row in refervos.read_masks(run, columns=["video_id", "expression_id", "frame_index", "box"]).to_pylist():
         (meant,) = objects[PairKey.of(row)]
-        mask = truth.get((row["video_id"], meant, row["frame_index"]))
-        if mask is not None and coco.area(mask):
-            ious.append(coco.iou(np.array([row["box"]], float), coco.toBbox(mask)[None], [0])[0, 0])
+        true = truth.get((row["video_id"], meant, row["frame_index"]))
+        if true is not None and true.any():
+            box = np.array(row["box"])
+            low, high = np.maximum(box[:2], true[:2]), np.minimum(box[:2] + box[2:], true[:2] + true[2:])
+            common = (high - low).clip(min=0).prod()
+            ious.append(common / (box[2:].prod() + true[2:].prod() - common))
     return float(np.mean(ious))
 
 

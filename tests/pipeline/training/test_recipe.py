@@ -38,7 +38,7 @@ def test_the_fingerprint_has_the_form_of_trainings_begun_before_later_keys_exist
     assert read_recipe("a2d-sentences").fingerprint_inputs()["one_target"] is True
     quality = read_recipe("tiny-quality").fingerprint_inputs()
     assert quality["quality"]["hidden_dim"] == 128
-    assert quality["rates"]["quality"] == 2e-3
+    assert quality["rates"]["quality"] == 3e-3
 
 
 @pytest.mark.parametrize(
