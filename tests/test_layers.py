@@ -168,6 +168,13 @@ def test_ray_starts_in_one_place():
     assert users == {"pipeline/cluster/session.py"}
 
 
+def test_parquet_is_opened_in_one_place():
+    """There its sizes are bounded before they take memory; footers alone may be read elsewhere."""
+    opening = re.compile(r"pq\.ParquetFile\([^)]|pq\.read_table\(|\bParquetDataset\(|\bread_parquet\(|\bds\.dataset\(")
+    users = {str(path.relative_to(ROOT)) for path in SOURCES if opening.search(path.read_text())}
+    assert users == {"pipeline/io/plain_parquet.py"}
+
+
 def test_text_reaches_the_terminal_in_one_place():
     printing = {
         str(path.relative_to(ROOT)) for path in SOURCES if re.search(r"\bprint\(|click\.echo\(", path.read_text())

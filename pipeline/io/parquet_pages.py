@@ -53,9 +53,11 @@ def _require_sizes(content: bytes, at: int, end: int, unpacked: int) -> None:
         try:
             at, size, packed = _page(content, at)
         except IndexError:
-            raise InputError("the Parquet file has a damaged page; write it again") from None
+            size = packed = -1
+        if size < 0 or not 0 <= packed <= end - at:
+            raise InputError("the Parquet file has a damaged page; write it again")
         total += size
-        if not 0 <= packed <= end - at or size < 0 or total > 2 * unpacked + SLACK_BYTES:
+        if total > 2 * unpacked + SLACK_BYTES:
             raise InputError(f"a page of the Parquet file unpacks to {size} bytes, its footer says {unpacked}")
         at += packed
 

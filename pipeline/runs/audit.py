@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.io import checksum, storage
 from pipeline.io.parallel import bounded_map
@@ -17,7 +16,7 @@ from pipeline.runs.log import logged_parts
 from pipeline.runs.plan import run_starts
 from pipeline.runs.run import Run, read_run_json
 from pipeline.runs.unit_content import UnitContent
-from schemas.errors import StorageError
+from schemas.errors import InputError, StorageError
 from schemas.pair import PairKey
 
 KINDS = ("missing", "duplicate", "orphan", "stale", "changed", "incomplete", "invalid", "unreadable")
@@ -108,10 +107,18 @@ def audit_run(run: Run) -> Audit:
 
     for unit_id, planned, content in bounded_map(read, units(), READERS):
         strays += audit.add(unit_id, content, planned, run)
-    elsewhere = set(PairKey.of_all(run.manifest())) if strays and audit.parts else set()
+    elsewhere = _planned_pairs(run) if strays and audit.parts else set()
     for key in strays:
         audit.find("duplicate" if key in elsewhere else "orphan", f"{key} is in a unit that should not hold it")
     return audit
+
+
+def _planned_pairs(run: Run) -> set[PairKey]:
+    """Return all pairs of the plan; none if it is damaged, which is a finding of its own."""
+    try:
+        return set(PairKey.of_all(run.manifest()))
+    except InputError:
+        return set()
 
 
 def _check_plan(audit: Audit, run: Run) -> None:
@@ -129,7 +136,7 @@ def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dic
     try:
         with storage.local_file(uri) as path:
             checksum.is_sealed(path)
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with storage.open_parquet(path) as file:
                 columns = [name for name in NEEDED if name in file.schema_arrow.names]
                 for batch in file.iter_batches(PLAN_ROWS, columns=columns):
                     table = pa.Table.from_batches([batch])

@@ -95,7 +95,7 @@ def damage_of(uri: str) -> str | None:
     def read() -> str | None:
         with storage.local_file(uri) as path:
             sealed = checksum.is_sealed(path)
-            with pq.ParquetFile(path) as file:
+            with storage.open_parquet(path) as file:
                 lost = receipt_of(file, uri).sealed and not sealed
                 return "its checksum is missing" if lost else None
 

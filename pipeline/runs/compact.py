@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import output_folder, storage
 from pipeline.io.parallel import bounded_map
+from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.runs.commit import pair_key
 from pipeline.runs.plan import run_starts
 from pipeline.runs.receipts import receipts_of
@@ -180,7 +181,7 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
             unit_id = firsts.popleft()[1]
             content = next(contents)
             with _damage_named(run.masks_uri(unit_id)):
-                file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+                file = PlainParquetFile(io.BytesIO(content), page_checksum_verification=True)
                 pairs = deque(sorted(_row_groups(file, run.masks_uri(unit_id)).items()))
             heapq.heappush(opened, (pairs[0][0], unit_id, file, pairs))
         _, unit_id, file, pairs = heapq.heappop(opened)
@@ -197,7 +198,7 @@ def _damage_named(uri: str) -> Iterator[None]:
     """Raise InputError with the way out if the content of a unit cannot be read."""
     try:
         yield
-    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, InputError) as error:
         text = str(error).partition("\n")[0]
         raise InputError(f"{uri} is damaged ({text}); repeat 'rvos segment' with --repair, which replaces it") from None
 

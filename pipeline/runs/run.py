@@ -207,7 +207,8 @@ class Run:
         tables = [self.read_part(part) for part in self.parts()]
         if not tables:
             raise InputError(f"{self.folder} has no plan yet")
-        if any(missing := set(plan.PLAN_COLUMNS).difference(table.column_names) for table in tables):
+        needed = {*plan.PLAN_COLUMNS, *PAIR_COLUMNS, "video_uri", "expression"}
+        if any(missing := needed.difference(table.column_names) for table in tables):
             raise InputError(f"the plan of {self.folder} is damaged: no column {', '.join(sorted(missing))}")
         manifest = pa.concat_tables(tables, promote_options="default")
         manifest = manifest.drop_columns([*plan.PLAN_COLUMNS, *({plan.SOURCE_UNIT} & set(manifest.column_names))])

@@ -83,7 +83,7 @@ class UnitContent:
 
     def _check(self, path: str, uri: str, planned: dict[PairKey, dict], frame_step: int, allow_short: bool) -> None:
         sealed = checksum.is_sealed(path)
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with storage.open_parquet(path) as file:
             self.receipt = receipt_of(file, uri)
             if self.receipt.sealed and not sealed:
                 raise InputError("its checksum is missing: another program has rewritten the file")

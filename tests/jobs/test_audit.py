@@ -144,6 +144,14 @@ def test_no_flipped_bit_in_a_plan_changes_what_is_audited(local_run):
     assert whole == {}
 
 
+@pytest.mark.parametrize("column", ["video_id", "expression_id", "expression", "video_uri"])
+def test_a_plan_without_a_column_is_a_finding(local_run, column):
+    write(local_run, "other", [rows_of("y", "0")])
+    path = local_run.part_uri(0)
+    storage.write_table(path, storage.read_table(path).drop_columns([column]))
+    assert {"unreadable", "orphan"} & audited(local_run).keys()
+
+
 def test_rows_taken_out_by_another_program_are_found(run):
     uri = run.masks_uri(unit_of(run, "a"))
     with storage.open_parquet(uri) as file:
