@@ -1,7 +1,8 @@
 """Read a folder of image files, or one such file (RefCOCO as pseudo-clips), as a video."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -11,24 +12,28 @@ from schemas.errors import MediaError
 
 REMOTE_READERS = 8  # images fetched in parallel; remote folders cost latency, not bandwidth
 NO_IMAGES = "files in folders of frames that are not images"
+THUMBNAILS = "thumbnails next to clips or frames (names such as cover and preview)"
+COVERS = {"cover", "folder", "poster", "fanart", "thumb", "thumbnail", "banner", "backdrop", "albumart", "preview"}
+COVER_END = re.compile(rf"[-_. ](?:{'|'.join(COVERS)})[0-9]*$")
 _NUMBER = re.compile(r"([0-9]+)")
 
 
 def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, str]:
     """Return the file name of each frame name (file stem), in the order of the video: natural order (2 before 10).
 
-    Other files are noted in `left_out`. Raises MediaError if the folder has no images, if two have the same frame name,
-    if one has a form that cannot be read, or if a name is not UTF-8, which no table can hold.
+    Thumbnails and other files are noted in `left_out`. Raises MediaError if the folder has no images, if two have the
+    same frame name, if one has a form that cannot be read, or if a name is not UTF-8, which no table can hold.
     """
     stems: dict[str, str] = {}
-    others = []
-    for name in storage.names(uri):
+    others, there = [], storage.names(uri)
+    small = thumbnails(there)
+    for name in there:
         stem, dot, suffix = name.rpartition(".")
         suffix = dot + suffix.lower()
         if suffix in picture.UNREADABLE_SUFFIXES:
             raise MediaError("bad_row", f"{uri}: {suffix} files cannot be read; convert them to PNG or JPEG", stem)
-        if suffix not in picture.SUFFIXES:
-            others.append(name)
+        if suffix not in picture.SUFFIXES or name in small:
+            others += [name] if name not in small else []
             continue
         if not storage.is_text(stem):
             raise MediaError("bad_row", f"{uri}: file name {name!a} is not UTF-8; rename it")
@@ -39,9 +44,44 @@ def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, st
     if not stems:
         found = f" ({len(others)} other files, such as {others[0]!a})" if others else ""
         raise MediaError("missing", f"{uri} is a folder without images{found}; add JPEG or PNG files")
-    if others and left_out is not None:
-        left_out.append(LeftOut(NO_IMAGES, len(others), storage.join(uri, min(others))))
+    for reason, names in ((NO_IMAGES, others), (THUMBNAILS, small)):
+        if names and left_out is not None:
+            left_out.append(LeftOut(reason, len(names), storage.join(uri, min(names))))
     return {stem: stems[stem] for stem in sorted(stems, key=natural_order)}
+
+
+def thumbnails(names: Collection[str]) -> set[str]:
+    """Return the images of a folder of frames that are thumbnails. `names`: of all its files.
+
+    They are named like a cover or like another file of the folder, and do not count as the frames do: `cover.jpg` among
+    `1.jpg`, `2.jpg`. Where most names have no number, all images are frames.
+    """
+    images = {name for name in names if name.lower().endswith(picture.SUFFIXES)}
+    others = {each for name in names if name not in images for each in (name.casefold(), _stems(name)[0])}
+    likely = {name for name in images if is_cover(name) or len({*_stems(name)}) > 1 or belongs_to(name, others)}
+    usual, _ = Counter(map(name_form, sorted(images - likely))).most_common(1)[0] if images - likely else ("", 0)
+    return {name for name in likely if name_form(name) != usual} if "#" in usual else set()
+
+
+def is_cover(name: str) -> bool:
+    """Return True if an image is named as programs name the cover of a folder."""
+    return _stems(name)[0] in COVERS
+
+
+def _stems(name: str) -> tuple[str, str]:
+    """Return the stem of a file name in lower case, and what is left of it without the word for a thumbnail."""
+    stem = name.rpartition(".")[0].casefold()
+    return stem, COVER_END.sub("", stem)
+
+
+def belongs_to(name: str, clips: Collection[str]) -> bool:
+    """Return True if an image is named like one of the clips (lower case, with and without suffix)."""
+    return not {*_stems(name)}.isdisjoint(clips)
+
+
+def name_form(name: str) -> str:
+    """Return the stem of a file name in lower case, with # for each number."""
+    return _NUMBER.sub("#", name.rpartition(".")[0].casefold())
 
 
 def natural_order(name: str) -> tuple:
@@ -53,7 +93,7 @@ def natural_order(name: str) -> tuple:
 def probe(uri: str, images: dict[str, str]) -> VideoHeader:
     """Return the header of the folder `uri` with `images` (frame name -> URI), from its first image."""
     name, path = next(iter(images.items()))
-    image = picture.decode(storage.read_bytes(path, limit=picture.MAX_BYTES), uri, name)
+    image = picture.decode(storage.read_bytes(path, limit=picture.MAX_BYTES), path, name)
     return VideoHeader(len(images), image.shape[0], image.shape[1], tuple(images))
 
 
@@ -65,8 +105,8 @@ def read(uri: str, images: dict[str, str], selection: Selection) -> Iterator[Fra
     paths = [images[names[index]] for index in indices]
     contents = bounded_map(lambda path: storage.read_bytes(path, limit=picture.MAX_BYTES), paths, workers)
     size = None
-    for index, content in zip(indices, contents, strict=True):
-        image = picture.decode(content, uri, names[index])
+    for index, path, content in zip(indices, paths, contents, strict=True):
+        image = picture.decode(content, path, names[index])
         size = size or image.shape[:2]
-        check_same_size(image, size, uri, names[index])
+        check_same_size(image, size, path, names[index])
         yield Frame(index, names[index], image)

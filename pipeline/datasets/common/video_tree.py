@@ -4,22 +4,19 @@ A video is a video file, an animation, or a folder of images. Suffixes decide; w
 file do. Thumbnails next to clips, files of the operating system, and sidecar files are left out and counted.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.io import storage
 from pipeline.video import FILE_SUFFIXES, picture
-from pipeline.video.folder import natural_order
+from pipeline.video.folder import THUMBNAILS, belongs_to, is_cover, name_form, natural_order, thumbnails
 
 SYSTEM = {  # folders and files of NAS systems, file managers and tools, in lower case
     "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot", "$recycle.bin", "$extend",
     "lost+found", "system volume information", "network trash folder", "temporary items", "__macosx", "__pycache__",
     "recycler", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "folder.htt", "autorun.inf",
 }  # fmt: skip
-COVERS = {"cover", "folder", "poster", "fanart", "thumb", "thumbnail", "banner", "backdrop", "albumart", "preview"}
-COVER_END = re.compile(rf"[-_. ](?:{'|'.join(COVERS)})[0-9]*$")
 UNFINISHED = (".part", ".crdownload", ".download", ".partial", ".tmp", ".!qb", ".!ut", ".aria2", ".ytdl", ".filepart")
 NO_MEDIA = (
     ".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log", ".md",
@@ -37,7 +34,6 @@ SIGNATURES = (
 
 # Left out; after the semicolon: the way out.
 IS_SYSTEM = "hidden files and folders, and those of the system (@eaDir, Thumbs.db ...)"
-IS_THUMBNAIL = "thumbnails next to clips"
 IS_BESIDE = "images next to or above video files; if they are frames, give them a folder of their own"
 IS_UNFINISHED = "downloads that did not finish; complete them, or rename them"
 IS_UNREADABLE = "images in a form that cannot be read; convert them to PNG or JPEG"
@@ -81,16 +77,20 @@ def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
         clips, images = _sort_files(tree, folder, names)
         clips_of[folder] = {name.casefold() for clip in clips for name in (clip, clip.rpartition(".")[0])}
         near = clips_of[folder] | clips_of.get(folder.rpartition("/")[0] if folder else "", set())
-        thumbnails = {name for name in images if _is_thumbnail(name, near, alone=len(images) == 1)}
-        tree.skipped += [(IS_THUMBNAIL, _join(folder, name)) for name in images if name in thumbnails]
-        frames = [name for name in images if name not in thumbnails]
-        if len(frames) == 1 and not clips:
-            single.append((folder, frames[0]))
-        elif frames and clips and (len(frames) == 1 or _odd_names(frames)):
+        small = {name for name in images if _is_thumbnail(name, near, alone=len(images) == 1)}
+        frames = [name for name in images if name not in small]
+        has_clips = clips or any(belongs_to(name, near) for name in small)
+        if not frames or (has_clips and (len(frames) == 1 or _odd_names(frames))):
             tree.skipped += [(IS_BESIDE, _join(folder, name)) for name in frames]
-        elif frames:
-            tree.folders.append(folder)
-            _note_order(tree, folder, frames)
+        else:  # a video of images: what counts as a frame is decided as where it is read
+            small = thumbnails(names)
+            frames = [name for name in images if name not in small]
+            if len(frames) == 1:
+                single.append((folder, frames[0]))
+            else:
+                tree.folders.append(folder)
+                _note_order(tree, folder, frames)
+        tree.skipped += [(THUMBNAILS, _join(folder, name)) for name in images if name in small]
         tree.files += [_join(folder, clip) for clip in clips]
     tree.skipped += [(LEAVES, path) for path in leaving or ()]
     partial = {path.rpartition("/")[0] for path in leaving or () if path.lower().endswith(picture.SUFFIXES)}
@@ -137,9 +137,7 @@ def _is_system(name: str) -> bool:
 
 def _is_thumbnail(name: str, clips: set[str], *, alone: bool) -> bool:
     """Return True if an image belongs to one of the clips (lower case), or is the cover of its folder."""
-    stem = name.rpartition(".")[0].casefold()
-    parts = {stem, COVER_END.sub("", stem)}
-    return bool(parts & clips) or (stem in COVERS and (alone or bool(clips)))
+    return belongs_to(name, clips) or (is_cover(name) and (alone or bool(clips)))
 
 
 def _is_video(uri: str) -> bool:
@@ -163,7 +161,7 @@ def _is_video(uri: str) -> bool:
 
 def _odd_names(names: Iterable[str]) -> list[str]:
     """Return the names that do not count like most others: `cover.jpg` among `1.jpg`, `2.jpg`."""
-    form = {name: re.sub(r"[0-9]+", "#", name.rpartition(".")[0].casefold()) for name in names}
+    form = {name: name_form(name) for name in names}
     usual, _ = Counter(form.values()).most_common(1)[0]
     return [name for name in form if form[name] != usual or "#" not in usual]
 
@@ -171,7 +169,7 @@ def _odd_names(names: Iterable[str]) -> list[str]:
 def _note_order(tree: VideoTree, folder: str, frames: list[str]) -> None:
     stems = [name.rpartition(".")[0] for name in frames]
     if sorted(stems, key=natural_order) != sorted(stems):
-        tree.assumed.append((NATURAL, folder))
+        tree.assumed.append((NATURAL, folder or tree.root))
     tree.assumed += [(ODD_NAMES, _join(folder, name)) for name in _odd_names(frames)]
 
 

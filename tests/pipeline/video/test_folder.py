@@ -44,7 +44,7 @@ def test_plain_numbers_count_as_numbers(make_folder):
     "names",
     [
         ["frame_1", "frame_2", "frame_9", "frame_10", "frame_12", "frame_100"],
-        ["1", "2", "10", "cover"],
+        ["1", "2", "10", "mountain"],
         ["cam2_9", "cam2_10", "cam10_1"],
         ["IMG_9", "img_10", "IMG_11"],
         ["clip-001", "clip-2", "clip-010"],
@@ -180,3 +180,11 @@ def test_absurd_sizes_are_refused_before_decoding(side):
     with pytest.raises(MediaError) as caught:
         decode(bomb, "clip", "a")
     assert caught.value.status == "bad_row"
+
+
+def test_a_broken_image_is_named(make_folder):
+    folder = make_folder("frames", {f"{number}.png": GRAY for number in range(3)})
+    (folder / "1.png").write_bytes(b"<html>")
+    assert f"frame 1: {folder}/1.png is not an image" in str(error_of(folder))
+    Image.fromarray(GRAY[:3]).save(folder / "1.png")
+    assert f"frame 1: {folder}/1.png: frame size changes" in str(error_of(folder))

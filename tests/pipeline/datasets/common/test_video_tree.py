@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.datasets.common import video_tree
 from pipeline.datasets.common.video_tree import find_videos
+from pipeline.video.folder import THUMBNAILS, list_frames
 
 
 def image(path: Path, **options) -> None:
@@ -72,7 +73,7 @@ def test_thumbnails_next_to_clips_are_no_frames(tmp_path):
     tree = find_videos(str(tmp_path))
     assert (tree.files, tree.folders) == (["My dog [abc].mp4", "b.mkv"], [])
     expected = {
-        video_tree.IS_THUMBNAIL: 5,
+        THUMBNAILS: 5,
         video_tree.IS_BESIDE: 1,
         video_tree.IS_OTHER: 2,
         video_tree.IS_UNFINISHED: 1,
@@ -113,3 +114,55 @@ def test_one_image_above_other_videos_is_none(tmp_path):
     tree = find_videos(str(tmp_path))
     assert (tree.files, tree.folders) == (["clips/a.mp4"], [])
     assert reasons(tree) == {video_tree.IS_UNREADABLE: 1, video_tree.IS_BESIDE: 1}
+
+
+NUMBERED = [f"{number}.jpg" for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("more", "thumbnails"),
+    [
+        (["preview.jpg"], ["preview.jpg"]),
+        (["Cover.PNG", "3_thumb.jpg"], ["3_thumb.jpg", "Cover.PNG"]),
+        (["clip.mov.png", "clip.json"], []),
+        (["take.json", "take.jpg"], ["take.jpg"]),
+        (["2.txt"], []),  # a frame that has a file next to it is a frame
+        (["mountain.jpg"], []),
+    ],
+)
+def test_one_rule_for_thumbnails(tmp_path, more, thumbnails):
+    """What import says is left out is what check counts and segment decodes, whatever ROOT is."""
+    names = [*NUMBERED, *more]
+    for name in names:
+        (image if name.lower().endswith(("jpg", "png")) else touch_one)(tmp_path / "root/frames" / name)
+    for root, prefix in ((tmp_path / "root/frames", ""), (tmp_path / "root", "frames/")):
+        tree = find_videos(str(root))
+        said = sorted(path for reason, path in tree.skipped if reason == THUMBNAILS)
+        assert said == [prefix + name for name in thumbnails]
+        assert not {path for _, path in tree.assumed} & set(said)
+        assert tree.folders == [prefix.rstrip("/")]
+    left_out = []
+    frames = list_frames(str(tmp_path / "root/frames"), left_out)
+    assert set(frames.values()) == {name for name in names if name.endswith((".jpg", ".png"))} - set(thumbnails)
+    assert sum(one.count for one in left_out if one.reason == THUMBNAILS) == len(thumbnails)
+
+
+def touch_one(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_thumbnails_of_the_clips_above_are_no_video_and_frames_named_like_clips_are(tmp_path):
+    touch(tmp_path, "a.mp4", "2.mp4")
+    for name in ("thumbs/a.jpg", "thumbs/gone.jpg", "frames/1.jpg", "frames/2.jpg", "frames/3.jpg"):
+        image(tmp_path / name)
+    tree = find_videos(str(tmp_path))
+    assert tree.folders == ["frames"]
+    assert reasons(tree) == {THUMBNAILS: 1, video_tree.IS_BESIDE: 1}
+    assert list(list_frames(str(tmp_path / "frames"))) == ["1", "2", "3"]
+
+
+def test_notes_on_root_itself_name_it(tmp_path):
+    for number in (1, 2, 10):
+        image(tmp_path / f"{number}.jpg")
+    assert find_videos(str(tmp_path)).assumed == [(video_tree.NATURAL, str(tmp_path))]
