@@ -30,6 +30,7 @@ VIDEOS = "'rvos import folder {path} --expressions sentences.csv --out data/' wr
 LIST = "if it lists videos, 'rvos import list {path} --out data/' makes a manifest of it"
 CONVERT = "'rvos convert {path} --tokenizer roberta-base/ --out checkpoint/' makes a checkpoint folder of it"
 SEGMENT = "'rvos segment {path} runs/first --checkpoint checkpoint/' makes a run of it"
+SAVE_AS_PNG = "if these are masks, save them as PNG, which keeps every value (JPEG does not)"
 EVALUATE = "'rvos evaluate {path} data/annotations.parquet --out scores/' scores it"
 # What to type with a thing to get what an argument takes, by the noun of the latter.
 LEADS = {
@@ -50,7 +51,8 @@ LEADS = {
     },
     kinds.RUN.noun: {Kind.MANIFEST: SEGMENT},
     kinds.MASKS.noun: {Kind.MANIFEST: SEGMENT},
-    kinds.PREDICTIONS.noun: {Kind.MANIFEST: SEGMENT},
+    kinds.PREDICTIONS.noun: {Kind.MANIFEST: SEGMENT, Kind.PICTURE_TREE: SAVE_AS_PNG},
+    **{role.noun: {Kind.PICTURE_TREE: SAVE_AS_PNG} for role in (kinds.ANNOTATIONS, kinds.FOREIGN_MASKS)},
     kinds.SCORES.noun: dict.fromkeys((Kind.RUN, Kind.MASKS, Kind.COMPACTED, Kind.PNG_TREE), EVALUATE),
     kinds.BOARD.noun: {Kind.SCORES: "'rvos leaderboard add boards/mine {path} --name mine' makes one of it"},
     kinds.VIDEO.noun: {Kind.VIDEOS: VIDEOS, Kind.PICTURE_TREE: VIDEOS},

@@ -147,7 +147,9 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
         same = kept.get((path, sort))
         pixels = {value: count + (same.pixels[value] if same else 0) for value, count in frame.pixels.items()}
         strings = dict.fromkeys(frame.strings, b"0")
-        kept[path, sort] = frame._replace(pixels=pixels, strings=strings, half=None if frame.half is None else b"0")
+        height = frame.height + (same.height if same else 0)  # as if they were one picture below the other
+        half = None if frame.half is None else b"0"
+        kept[path, sort] = frame._replace(height=height, pixels=pixels, strings=strings, half=half)
     frames: dict[tuple[str, ...], list[TreeFrame]] = defaultdict(list)
     for (path, _), frame in kept.items():
         frames[path].append(frame)

@@ -85,6 +85,18 @@ def meaning_of_labels(pixels: Mapping[int, int], formats: Iterable[str]) -> Mask
     return MaskMeaning(_sentence(formats, text), names, void=void, usual=set(formats) <= USUAL_FORMATS)
 
 
+def differs(own: MaskMeaning, common: MaskMeaning, top: int, values: int) -> bool:
+    """Return True if some masks of a set have a meaning of their own, which differs from that of all together.
+
+    top, values: the highest value of these masks, and the number of values. Masks of one object (0 and 255, soft) among
+    label maps; masks that never reach the half of soft ones around them, because they are crisp or have fewer bits.
+    """
+    if common.threshold is None:
+        return own.ids is None and common.ids is not None
+    crisp = values == 1 and top in (1, VOID_ID)
+    return top < common.threshold and (crisp or (own.threshold or common.threshold) < common.threshold)
+
+
 def _listed(values: list[int]) -> str:
     if not values:
         return "no value above 0"

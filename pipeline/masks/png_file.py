@@ -67,6 +67,8 @@ def _load(uri: str, content: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         check_size(image.width, image.height, uri)
         image.load()
+        if (count := getattr(image, "n_frames", 1)) > 1:
+            raise MediaError("corrupt", f"{uri}: an animation of {count} images is not a mask; save one PNG per frame")
     except MediaError:
         raise
     except Exception as error:  # damaged data makes Pillow raise many kinds

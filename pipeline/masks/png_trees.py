@@ -12,10 +12,12 @@ from pipeline.io.parallel import bounded_map
 from pipeline.masks.encode_values import encode_values
 from pipeline.masks.mask_values import MOST_LABELS, half_of, is_soft
 from pipeline.masks.png_file import PALETTE, read_png
-from pipeline.video.folder import natural_order
+from pipeline.video.folder import is_cover, natural_order
+from pipeline.video.picture import SUFFIXES
 from schemas.errors import InputError, MediaError
 
 SUFFIX = ".png"
+SAVE_AS_PNG = "save all masks as PNG, which keeps every value (JPEG does not)"
 _ANNOTATOR = re.compile(r"anno_\d+")  # folders that 'rvos export davis' writes
 RESOLUTIONS = {"480p", "1080p", "Full-Resolution"}  # folders of DAVIS between Annotations and the videos
 
@@ -61,12 +63,14 @@ class PngTree:
         if "Annotations" in storage.names(folder):
             folder = storage.join(folder, "Annotations")
         label_maps, by_expression = {}, {}
+        others: list[str] = []  # folders of pictures of another form
         for video in storage.names(folder):
             uri = storage.join(folder, video)
             names = storage.names(uri) if storage.is_folder(uri) else []
             if any(map(is_png, names)):
                 label_maps[video] = ()
                 continue
+            others += [uri for name in names[:1] if name.lower().endswith(SUFFIXES)]
             folders = {name: storage.join(uri, name) for name in names if storage.is_folder(storage.join(uri, name))}
             expressions = [name for name, uri in folders.items() if any(map(is_png, storage.names(uri)))]
             if expressions:
@@ -81,6 +85,8 @@ class PngTree:
         if label_maps and by_expression:
             forms = "<video>/<frame>.png and <video>/<expression>/<frame>.png"
             raise InputError(f"{folder} mixes {forms}; separate the two forms")
+        if label_maps and others:
+            raise InputError(f"{others[0]} has pictures that are not PNGs; {SAVE_AS_PNG}")
         return cls(folder, bool(label_maps), label_maps or by_expression) if label_maps or by_expression else None
 
     def read(self, reading: PngReading) -> Iterator[tuple[tuple[str, ...], TreeFrame]]:
@@ -134,10 +140,13 @@ def list_pngs(folder: str) -> list[tuple[int, str]]:
 
     Positions are those of the natural order (2 before 10), as of the frames of a video.
 
-    Raises InputError if two files have the same stem.
+    Raises InputError if two files have the same stem, or if there are masks of another form.
     """
     files = sorted(filter(is_png, storage.names(folder)), key=lambda file: natural_order(file[: -len(SUFFIX)]))
     stems = [file[: -len(SUFFIX)] for file in files]
+    others = [name for name in storage.names(folder) if name.lower().endswith(SUFFIXES) and not is_png(name)]
+    if left_out := [name for name in others if name.rpartition(".")[0] not in stems and not is_cover(name)]:
+        raise InputError(f"{folder} has masks that are not PNGs, such as {left_out[0]}; {SAVE_AS_PNG}")
     for stem, count in Counter(stems).items():
         if count > 1:
             raise InputError(

@@ -1,6 +1,5 @@
 """The masks of a tree of PNGs, in memory as RLE: predictions or annotations."""
 
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pycocotools import mask as coco
 
-from pipeline.masks.mask_values import LUMA_IDS, VOID_ID, MaskMeaning, meaning_of_binary, meaning_of_labels
+from pipeline.masks.mask_values import LUMA_IDS, VOID_ID, MaskMeaning, differs, meaning_of_binary, meaning_of_labels
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
 from pipeline.masks.row_groups import RowGroup
@@ -17,6 +16,7 @@ from schemas import rle
 from schemas.errors import ImplausibleError
 from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
 
+MOST_SHOWN = 0.5  # share of all pixels; masks of objects show less
 ONLY_OBJECT = "1"  # id of the object of a tree that shows one, where nothing else names it
 BY_EXPRESSION = pa.schema([PREDICTIONS.field(name) for name in ("video_id", "expression_id", *VOID.names[1:])])
 
@@ -30,6 +30,7 @@ class TreeMasks:
     frames: Mapping[tuple[str, ...], Sequence[TreeFrame]]
     meaning: MaskMeaning
     only_objects: Mapping[str, str] = field(default_factory=dict)  # id by video, where the maps show one object
+    own: Mapping[tuple[str, ...], MaskMeaning] = field(default_factory=dict)  # where it is another than `meaning`
     size = 0  # in bytes: nothing that a worker would read
 
     @classmethod
@@ -42,13 +43,24 @@ class TreeMasks:
 
     @classmethod
     def of(cls, folder: str, are_objects: bool, frames: Mapping[tuple[str, ...], Sequence[TreeFrame]]) -> "TreeMasks":
-        """Find out what the values of these frames mean."""
-        pixels: Counter[int] = Counter()
-        for frame in itertools.chain.from_iterable(frames.values()):
-            pixels.update(frame.pixels)
-        formats = {frame.pixel_format for of_path in frames.values() for frame in of_path}
-        meaning = (meaning_of_labels if are_objects else meaning_of_binary)(pixels, formats)
-        return cls(folder, are_objects, frames, meaning)
+        """Find out what the values of these frames mean. A video of another form than most has its own meaning."""
+        meaning_of = meaning_of_labels if are_objects else meaning_of_binary
+        values = {path: _values(of_path) for path, of_path in frames.items()}
+        common, own = meaning_of(*_all_values(values.values())), {}
+        for path, (pixels, formats) in values.items():
+            if pixels and differs(found := meaning_of(pixels, formats), common, max(pixels), len(pixels)):
+                own[path] = found
+        if own:
+            common = meaning_of(*_all_values(values[path] for path in values if path not in own))
+            first = min(own)
+            text = f"{common.text}; of another form: {len(own)}, the first is {'/'.join(first)} ({own[first].text})"
+            common = replace(common, text=text, usual=False)
+        shown = sum(pixels.total() - (pixels[VOID_ID] if common.void else 0) for pixels, _ in values.values())
+        area = sum(frame.height * frame.width for of_path in frames.values() for frame in of_path)
+        if shown > MOST_SHOWN * area:
+            text = f"the masks cover {shown / area:.0%} of the pictures; are object and background exchanged?"
+            common = replace(common, text=f"{common.text}; {text}", usual=False)
+        return cls(folder, are_objects, frames, common, own=own)
 
     def keys_by_video(self) -> dict[str, frozenset[str]]:
         """Return the objects or expressions of each video."""
@@ -68,7 +80,7 @@ class TreeMasks:
         shared = [video for video in sorted(found) if found[video] and annotated.get(video)]
         ids = self.meaning.ids
         if not shared or (ids is not None and any(found[video] & annotated[video] for video in shared)):
-            return self
+            return self._with_single_objects(annotated)
         if all(len(annotated[video]) == 1 for video in shared) and (ids is None or len(ids) == 1):
             only = {video: next(iter(annotated[video])) for video in shared}
             meaning = (
@@ -88,6 +100,19 @@ class TreeMasks:
             sides = f"in {video}: {shorten_list(found[video])}; its objects: {shorten_list(annotated[video])}"
             text = f"no label of the masks is an object ({sides})"
         raise ImplausibleError(f"{self.folder}: {text}. Found {self.meaning.text}")
+
+    def _with_single_objects(self, annotated: Mapping[str, frozenset[str]]) -> "TreeMasks":
+        """Return the masks, with the ids of the objects of those videos that show one, unlike others of the tree."""
+        if not self.own:
+            return self
+        only = dict(self.only_objects)
+        for (video, *_), meaning in self.own.items():
+            if meaning.ids is None and (objects := annotated.get(video)):
+                if len(objects) > 1:
+                    text = f"the masks of {video} show one object, but it has several ({shorten_list(objects)})"
+                    raise ImplausibleError(f"{self.folder}: {text}. Found {meaning.text}")
+                only[video] = next(iter(objects))
+        return replace(self, only_objects=only)
 
     def row_groups(self, requested: Collection[MaskKey] = ()) -> Iterator[tuple[RowGroup, list[MaskKey]]]:
         """Yield each video with its pairs; of label maps, those of `requested`."""
@@ -134,7 +159,7 @@ class TreeMasks:
                     {"video_id": video, "object_id": object_id, **size_of(frame), "counts": of_frame.get(object_id)}
                     for frame, of_frame in zip(frames, masks, strict=True)
                 ]
-            if self.meaning.void:
+            if self._meaning_of((video,)).void:
                 of_frames = ((frame, frame.strings.get(VOID_ID)) for frame in frames)
                 void += [{"video_id": video, **size_of(frame), "counts": mask} for frame, mask in of_frames if mask]
         table = pa.Table.from_pylist(rows, schema=ANNOTATIONS)
@@ -143,13 +168,13 @@ class TreeMasks:
     def binary_masks(self, path: tuple[str, ...]) -> Iterator[tuple[TreeFrame, bytes | None]]:
         """Yield the frames of one object with its RLE, None where it is absent."""
         for frame in self.frames.get(path, ()):
-            yield frame, self._foreground(frame)
+            yield frame, self._foreground(path, frame)
 
     def _rows(self, path: tuple[str, ...], key: MaskKey, objects: Collection[str] | None) -> Iterator[dict]:
         """Yield a row of PREDICTIONS for each frame: the union of some objects, or the mask of an expression."""
         for frame in self.frames[path]:
             if objects is None:
-                found = [self._foreground(frame)]
+                found = [self._foreground(path, frame)]
             else:
                 masks = self._masks(key[0], frame)
                 found = [masks.get(object_id) for object_id in objects]
@@ -158,21 +183,43 @@ class TreeMasks:
 
     def _masks(self, video: str, frame: TreeFrame) -> dict[str, bytes]:
         """Return the RLE of each object that a label map shows."""
-        ids = self.meaning.ids
+        ids = self._meaning_of((video,)).ids
         if ids is not None:
             return {ids[value]: counts for value, counts in frame.strings.items() if value in ids}
-        counts = self._foreground(frame)
+        counts = self._foreground((video,), frame)
         return {self.only_objects.get(video, ONLY_OBJECT): counts} if counts else {}
 
-    def _foreground(self, frame: TreeFrame) -> bytes | None:
+    def _meaning_of(self, path: tuple[str, ...]) -> MaskMeaning:
+        return self.own.get(path, self.meaning)
+
+    def _foreground(self, path: tuple[str, ...], frame: TreeFrame) -> bytes | None:
         """Return the RLE of the one object that a frame shows; None if it shows none."""
-        least, strings = self.meaning.threshold, frame.strings
-        if least is None:
-            void = VOID_ID if self.meaning.void else None
+        meaning, strings = self._meaning_of(path), frame.strings
+        if meaning.threshold is None:
+            void = VOID_ID if meaning.void else None
             return next((mask for value, mask in strings.items() if value != void), None)
         if frame.half is not None:
             return frame.half
-        return next(iter(strings.values())) if frame.pixels and max(frame.pixels) >= least else None
+        return next(iter(strings.values())) if frame.pixels and max(frame.pixels) >= meaning.threshold else None
+
+
+def _values(frames: Iterable[TreeFrame]) -> tuple[Counter[int], set[str]]:
+    """Return the number of pixels by value above 0, and the pixel formats, of some frames."""
+    pixels: Counter[int] = Counter()
+    formats: set[str] = set()
+    for frame in frames:
+        pixels.update(frame.pixels)
+        formats.add(frame.pixel_format)
+    return pixels, formats
+
+
+def _all_values(values: Iterable[tuple[Counter[int], set[str]]]) -> tuple[Counter[int], set[str]]:
+    pixels: Counter[int] = Counter()
+    formats: set[str] = set()
+    for more, other in values:
+        pixels.update(more)
+        formats |= other
+    return pixels, formats
 
 
 def size_of(frame: TreeFrame) -> dict:

@@ -57,13 +57,23 @@ def trees(tmp_path, truth: dict[str, list], predictions: dict[str, list]) -> dic
 
 
 def test_binary_truth_is_one_object(tmp_path):
-    found = run(tmp_path, **trees(tmp_path, {"v/0.png": [[255]]}, {"v/0.png": [[255]]}))
+    found = run(tmp_path, **trees(tmp_path, {"v/0.png": [[255, 0]]}, {"v/0.png": [[255, 0]]}))
     assert (found.exit_code, found.summary["overall"]["J&F"]) == (0, 1.0)
     assert found.summary["masks"] == {
         "annotations": "8-bit gray: only 0 and 255, one object",
         "predictions": "8-bit gray: only 0 and 255, one object",
     }
     assert "annotations: 8-bit gray: only 0 and 255, one object" in found.text()
+
+
+def test_one_tree_may_mix_forms(tmp_path):
+    truth = {"a/0.png": [[1, 0]], "b/0.png": [[1, 0]]}
+    found = run(tmp_path, **trees(tmp_path, truth, {"a/0.png": [[1, 0]], "b/0.png": [[255, 0]]}))
+    assert (found.exit_code, found.summary["overall"]["J&F"]) == (0, 1.0)
+    assert (
+        "of another form: 1, the first is b (8-bit gray: only 0 and 255, one object)"
+        in found.summary["masks"]["predictions"]
+    )
 
 
 ONE = {"v/0.png": [[1, 0]], "v/1.png": [[1, 0]]}
@@ -77,6 +87,11 @@ TWO = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]]}
     [
         ({"v/0.png": [[1] * 50] * 3}, {"v/0.png": [[0] * 50] * 3}, "empty in every frame.*first is video_id=v"),
         (ONE, {"v/0000.png": [[1, 0]]}, "predicted 0000, annotated 0"),
+        (
+            ONE,
+            {"v/1.png": [[1, 0]], "v/2.png": [[1, 0]]},
+            r"predicted frames differ by \+1 from .* \(2 is not annotated",
+        ),
         (ONE, {"w/0.png": [[1, 0]]}, "no requested pair is predicted; requested: video_id=v .*; predicted: video_id=w"),
         (TWO, {"v/0.png": [[7, 8]]}, r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\).*--force"),
         (TWO, {"v/0.png": [[255, 0]]}, r"the masks show one object, but v has several \(1, 2\)"),

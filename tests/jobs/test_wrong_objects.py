@@ -312,3 +312,12 @@ def test_what_cannot_be_written_to_is_told_in_one_line(command, field, dataset, 
 def test_what_can_only_be_read_is_read(monkeypatch):
     monkeypatch.setattr(wrong_object, "recognise", {"m": Kind.READ_ONLY}.get)
     wrong_object.refuse_wrong_objects(COMMANDS["check"].config(manifest="m"), "check", {})
+
+
+def test_masks_that_are_not_pngs(objects):
+    """A tree of PNGs may be next to them; that is another one."""
+    for command in (["evaluate", "jpeg", "data/annotations.parquet"], ["evaluate", "run", "jpeg"]):
+        result = CliRunner().invoke(main, [*command, "--out", "new"])
+        assert result.exit_code == 2
+        assert "jpeg is a tree of pictures" in result.output
+        assert "save them as PNG, which keeps every value (JPEG does not)" in result.output

@@ -24,6 +24,7 @@ class PairMatch:
     only_predicted: Sequence[str | int] = ()  # predicted frames that are not annotated
     annotated: int = 0  # requested frames that are annotated, before the protocol leaves out any
     in_common: bool = True  # whether any predicted frame is annotated
+    shift: int = 0  # of the numbers of predicted frames, see `FrameMatches`
     candidates: list[ScoredMask] = field(default_factory=list)
     counts: np.ndarray = field(default_factory=lambda: np.empty((0, 7), np.int64))
 

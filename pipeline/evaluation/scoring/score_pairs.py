@@ -131,7 +131,7 @@ def _match(
     if protocol.inner_frames:
         frames = frames[1:-1]
     error = "; ".join(found.prediction_problems) or None
-    match = PairMatch(pair, key, frames, error, found.only_predicted, len(found.frames), found.in_common)
+    match = PairMatch(pair, key, frames, error, found.only_predicted, len(found.frames), found.in_common, found.shift)
     if "mAP" in protocol.metrics and match.error is None:
         match.candidates = [(frame, row) for frame in frames for row in frame.candidates]
     return match
@@ -214,7 +214,10 @@ def _outcome(
 
 
 def _frame_mismatch(match: PairMatch) -> str | None:
-    """Return an error text with a frame of each side if no predicted frame is annotated."""
+    """Return an error text with a frame of each side if no predicted frame is annotated, or all are shifted."""
+    if match.shift and match.in_common:
+        text = f"all numbers of the predicted frames differ by {match.shift:+} from those of the annotated ones"
+        return f"{text} ({match.only_predicted[0]} is not annotated); name each mask as its frame"
     if match.in_common or not match.only_predicted:
         return None
     sides = f"predicted {match.only_predicted[0]}, annotated {match.frames[0].label}"

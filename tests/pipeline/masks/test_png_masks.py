@@ -232,3 +232,61 @@ def test_unnumbered_names_count_in_natural_order(tmp_path):
     for number in (1, 2, 10):
         (tmp_path / f"frame_{number}.png").touch()
     assert list_pngs(str(tmp_path)) == [(0, "frame_1.png"), (1, "frame_2.png"), (2, "frame_10.png")]
+
+
+def test_a_video_of_another_form_is_read_on_its_own(tmp_path):
+    """0/255 among 0/1 is an object, not void; 0/1 among soft masks is not below their half."""
+    image, top = ONE.astype(np.uint8), np.uint8(255)
+    masks = tree_of(tmp_path / "labels", {"a/0.png": image, "b/0.png": image * top, "b/1.png": image * 0})
+    assert objects_of(masks) == {("a", "1"): rle.encode(ONE[None])[0], ("b", "1"): None}
+    assert masks.annotations()[0]["counts"].to_pylist()[1] == rle.encode(ONE[None])[0]
+    assert masks.annotations()[1] is None
+    text = (
+        "8-bit gray: values 1, object ids; of another form: 1, the first is b (8-bit gray: only 0 and 255, one object)"
+    )
+    assert masks.meaning.text == text
+    renamed = masks.with_objects({"a": frozenset("1"), "b": frozenset("7")})
+    assert set(objects_of(renamed)) == {("a", "1"), ("b", "7")}
+    with pytest.raises(ImplausibleError, match=r"the masks of b show one object, but it has several \(1, 2\)"):
+        masks.with_objects({"a": frozenset("1"), "b": frozenset("12")})
+
+
+@pytest.mark.parametrize("folder", ["v", "v/e"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_crisp_and_shallow_masks_among_soft_ones(tmp_path, folder, bits):
+    soft, hard = soft_square()
+    deep = soft if bits == 8 else soft.astype(np.uint16) * 257
+    forms = {"1": hard.astype(np.uint8), "255": hard.astype(np.uint8) * 255, "soft": soft, "deep": deep}
+    name = {form: folder.replace("v", f"v{form}") for form in forms}
+    masks = tree_of(tmp_path, {f"{name[form]}/0.png": image for form, image in forms.items()})
+    assert masks.annotations()[0]["counts"].to_pylist() == [rle.encode(hard[None])[0]] * 4
+
+
+def test_void_next_to_ids_of_the_same_video_stays_void(tmp_path):
+    void = np.where(LABELS == 3, 255, ONE).astype(np.uint8)
+    masks = tree_of(tmp_path, {"a/0.png": void, "b/0.png": ONE.astype(np.uint8)})
+    assert not masks.own
+    assert masks.annotations()[1] is not None
+
+
+@pytest.mark.parametrize("name", ["v/0.png", "v/e/0.png"])
+def test_exchanged_object_and_background_are_noted(tmp_path, name):
+    masks = tree_of(tmp_path, {name: (~ONE).astype(np.uint8) * 255})
+    assert masks.meaning.text.endswith("cover 75% of the pictures; are object and background exchanged?")
+    assert not masks.meaning.usual
+
+
+def test_animations_are_no_masks(tmp_path):
+    frames = [Image.fromarray(ONE.astype(np.uint8) * value) for value in (1, 2)]
+    (tmp_path / "v").mkdir()
+    frames[0].save(tmp_path / "v/0.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"v/0\.png: an animation of 2 images is not a mask"):
+        read_predictions(str(tmp_path))
+
+
+@pytest.mark.parametrize("other", ["v/1.jpg", "w/0.bmp"])
+def test_masks_of_another_form_are_not_passed_over(tmp_path, other):
+    (tmp_path / other).parent.mkdir()
+    Image.fromarray(ONE).convert("L").save(tmp_path / other)
+    with pytest.raises(InputError, match="save all masks as PNG"):
+        tree_of(tmp_path, {"v/0.png": ONE.astype(np.uint8)})
