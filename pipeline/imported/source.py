@@ -153,7 +153,7 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
     frames: dict[tuple[str, ...], list[TreeFrame]] = defaultdict(list)
     for (path, _), frame in kept.items():
         frames[path].append(frame)
-    found = TreeMasks.of(tree.folder, tree.are_objects, frames)
+    found = TreeMasks.of(tree.folder, tree.are_objects, frames).with_doubts()
     if not any(frame.pixels for of_path in frames.values() for frame in of_path):
         raise InputError(f"{uri} shows no object in any mask ({found.meaning.text}); are these the masks?")
     if tree.are_objects:

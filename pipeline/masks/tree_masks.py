@@ -1,5 +1,6 @@
 """The masks of a tree of PNGs, in memory as RLE: predictions or annotations."""
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +40,7 @@ class TreeMasks:
         frames: dict[tuple[str, ...], list[TreeFrame]] = {}
         for path, frame in tree.read(reading):
             frames.setdefault(path, []).append(frame)
-        return cls.of(tree.folder, tree.are_objects, frames)
+        return cls.of(tree.folder, tree.are_objects, frames).with_doubts()
 
     @classmethod
     def of(cls, folder: str, are_objects: bool, frames: Mapping[tuple[str, ...], Sequence[TreeFrame]]) -> "TreeMasks":
@@ -55,12 +56,20 @@ class TreeMasks:
             first = min(own)
             text = f"{common.text}; of another form: {len(own)}, the first is {'/'.join(first)} ({own[first].text})"
             common = replace(common, text=text, usual=False)
-        shown = sum(pixels.total() - (pixels[VOID_ID] if common.void else 0) for pixels, _ in values.values())
-        area = sum(frame.height * frame.width for of_path in frames.values() for frame in of_path)
-        if shown > MOST_SHOWN * area:
-            text = f"the masks cover {shown / area:.0%} of the pictures; are object and background exchanged?"
-            common = replace(common, text=f"{common.text}; {text}", usual=False)
         return cls(folder, are_objects, frames, common, own=own)
+
+    def with_doubts(self) -> "TreeMasks":
+        """Return the masks; the meaning says so if each shows one object, and that most of the pictures."""
+        if self.are_objects and self.meaning.ids is not None and len(self.meaning.ids) > 1:
+            return self
+        void = VOID_ID if self.meaning.void else None
+        frames = [*itertools.chain.from_iterable(self.frames.values())]
+        shown = sum(count for frame in frames for value, count in frame.pixels.items() if value != void)
+        area = sum(frame.height * frame.width for frame in frames)
+        if shown <= MOST_SHOWN * area:
+            return self
+        text = f"the masks cover {shown / area:.0%} of the pictures; are object and background exchanged?"
+        return replace(self, meaning=replace(self.meaning, text=f"{self.meaning.text}; {text}"))
 
     def keys_by_video(self) -> dict[str, frozenset[str]]:
         """Return the objects or expressions of each video."""

@@ -273,7 +273,6 @@ def test_void_next_to_ids_of_the_same_video_stays_void(tmp_path):
 def test_exchanged_object_and_background_are_noted(tmp_path, name):
     masks = tree_of(tmp_path, {name: (~ONE).astype(np.uint8) * 255})
     assert masks.meaning.text.endswith("cover 75% of the pictures; are object and background exchanged?")
-    assert not masks.meaning.usual
 
 
 def test_animations_are_no_masks(tmp_path):
