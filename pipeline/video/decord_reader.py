@@ -57,7 +57,9 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
             raise MediaError("short_read", reason) from error
         height, width, values = image.shape
         # Rows are padded to what the vectors of the CPU hold. Padding as wide as the row counts as values of a pixel.
-        return image if values == 3 else image.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
+        if values != 3:
+            image = image.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
+        return np.ascontiguousarray(image)
 
     def _check_repeat(self, previous: av.VideoFrame, frame: av.VideoFrame) -> None:
         """Raise MediaError if decord repeated a picture that PyAV does not repeat, as it does for missing frames."""
