@@ -112,7 +112,7 @@ class ReferFormerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; the backbone has its kind under "type". What published models lack has no key."""
-        values = {name: value for name, value in asdict(self).items() if value not in (None, False)}  # pyright: ignore[reportArgumentType]
+        values = {name: value for name, value in asdict(self).items() if value is not None and value is not False}  # pyright: ignore[reportArgumentType]
         return _as_json(values | {"backbone": {"type": self.backbone.kind} | values["backbone"]})
 
     @classmethod

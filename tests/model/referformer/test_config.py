@@ -24,6 +24,10 @@ def test_a_config_without_a_quality_head_is_written_as_before_there_was_one():
     assert ReferFormerConfig.from_dict(json.loads(json.dumps(headed.to_dict()))) == headed
 
 
+def test_a_zero_is_written_like_every_other_number():
+    assert ReferFormerConfig(dropout=0.0).to_dict()["dropout"] == 0.0
+
+
 def test_boxes_of_masks_are_a_choice_of_the_config():
     assert "mask_boxes" not in ReferFormerConfig().to_dict()
     chosen = ReferFormerConfig(mask_boxes=True)
