@@ -54,8 +54,7 @@ class SegmentConfig(RunOptions):
         metavar="X",
         heading="Model",
         help="Write empty masks for pairs whose predicted quality is below X: their sentences seem to mean nothing in "
-        "the video. 0 keeps all masks. For checkpoints with a quality head, as the bundled one.  [default: from the "
-        "checkpoint]",
+        "the video. 0 keeps all masks. For checkpoints with a quality head only.  [default: from the checkpoint]",
     )
     max_whole_frames: int = option(
         default=300,
