@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -96,10 +97,11 @@ def execute(
                 )
                 model = replace(model_options(config, threads), refining=refining)
                 frames = frame_options(config)
-                receipts = segment_units(todo, the_run, model, frames, pool, invocation, partial(echo, err=True))
-                update("loading the model")
+                report = partial(echo, err=True)
                 over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
-                _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress)
+                update("loading the model")
+                with closing(segment_units(todo, the_run, model, frames, pool, invocation, report)) as receipts:
+                    _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress)
         _add_earlier(the_run, units, todo, totals, notes)
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
         storage.remove_parts(storage.join(the_run.folder, "masks"))

@@ -7,6 +7,8 @@ import secrets
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +23,8 @@ SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's job server sets it for the co
 START_TRIES = 3
 MAX_FOLDER_BYTES = 30  # of TMPDIR: Ray adds about 75 to it, and a path of a socket may have 107
 REACH_SECONDS = 10
+DATA_THREADS = ("StreamingExecutor", "iter_threaded")
+DATA_SECONDS = 20.0  # that these threads of Ray Data take to end on a busy machine
 OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
 # torch's waiting threads spin briefly, since they wake up slowly, but must not take cores from decoding.
@@ -70,7 +74,20 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
         try:
             yield ray.cluster_resources()
         finally:
+            _wait_for_data_threads()
             ray.shutdown()
+
+
+def _wait_for_data_threads() -> None:
+    """Wait until the threads of Ray Data have ended, which a busy machine delays.
+
+    Ray itself waits for 2 s only. A thread that asks for Ray after its shutdown ends the process at once, with exit
+    code 1 and without a message.
+    """
+    deadline = time.monotonic() + DATA_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith(DATA_THREADS):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """The driver's side of the actors: give them units turn by turn, and leave out hosts that cannot work."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
@@ -84,7 +85,7 @@ def segment_units(
     resources: Resources,
     invocation: Invocation,
     on_bad_host: Callable[[str], None] = lambda reason: None,
-) -> Iterator[Receipt]:
+) -> Generator[Receipt, None, None]:
     """Segment `units` on the running Ray session. Yield receipts as units are committed, in any order.
 
     Units with attempts whose node or driver died come last, those with several of them on a single actor. Units of a
@@ -100,16 +101,17 @@ def segment_units(
         pool = resources if turn < LAST_TURN else replace(resources, max_actors=1, min_actors=1)
         arguments = run, model, frames, invocation
         for avoided, part in hosts.divide(list(by_id.values())):
-            for answer in _segment_in_turn(part, pool, hosts.label_selector(avoided), arguments):
-                hosts.note(answer)
-                if answer.receipt:
-                    yield Receipt(**json.loads(answer.receipt))
-                elif answer.failed:
-                    elsewhere.append(by_id[answer.unit_id])
-                elif answer.reason and not answer.blind:
-                    refused[answer.unit_id] = answer.reason
-                else:
-                    postponed.append(by_id[answer.unit_id])
+            with closing(_segment_in_turn(part, pool, hosts.label_selector(avoided), arguments)) as answers:
+                for answer in answers:
+                    hosts.note(answer)
+                    if answer.receipt:
+                        yield Receipt(**json.loads(answer.receipt))
+                    elif answer.failed:
+                        elsewhere.append(by_id[answer.unit_id])
+                    elif answer.reason and not answer.blind:
+                        refused[answer.unit_id] = answer.reason
+                    else:
+                        postponed.append(by_id[answer.unit_id])
         hosts.end_turn()
         units, turn = elsewhere + postponed, turn if elsewhere else turn + 1
     for found in hosts.bad.values():
@@ -126,7 +128,7 @@ def segment_units(
 
 def _segment_in_turn(
     units: list[Unit], resources: Resources, label_selector: dict[str, str] | None, arguments: tuple
-) -> Iterator[UnitAnswer]:
+) -> Generator[UnitAnswer, None, None]:
     """Yield the answers of actors on the nodes that `label_selector` allows. `arguments`: of `UnitSegmenter`."""
     data_context().target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
     columns = [asdict(unit) for unit in units]
