@@ -12,7 +12,7 @@ from model.errors import CheckpointError, read_document
 from model.segmenter import CheckpointInfo, InferenceRules, Refining, Segmenter
 
 # `model_type` in the folder's config.json -> module, imported when a checkpoint of the family is opened.
-FAMILIES = {"referformer": "model.referformer.family"}
+FAMILIES = {"referformer": "model.referformer.family", "sam3_video": "model.sam.family"}
 REFINERS = {"sam2_video": "model.sam.family", "sam3_video": "model.sam.family"}  # they take masks, not sentences
 # Families that a user may try, and why they are not here.
 REFUSED = {
@@ -38,6 +38,7 @@ def load_segmenter(
     compiled: bool = False,
     rules: InferenceRules = DEFAULT_RULES,
     no_target_below: float | None = None,
+    answer: str | None = None,
 ) -> Segmenter:
     """Load the model of a checkpoint folder.
 
@@ -49,6 +50,7 @@ def load_segmenter(
     compiled: compile the model with torch.
     rules: treatment of frames, words and masks.
     no_target_below: predicted quality below which a sentence means nothing; None for the checkpoint's default.
+    answer: one of `CheckpointInfo.answers`, None for the default.
 
     Raises CheckpointError if the folder is incomplete, damaged or of an unknown family, ValueError for a device that
     does not exist, an unknown precision, a threshold out of range, rules that the family does not support, or
@@ -65,6 +67,7 @@ def load_segmenter(
         compiled=compiled,
         rules=rules,
         **asked,
+        **({"answer": answer} if answer else {}),
     )
 
 

@@ -178,3 +178,6 @@ class CheckpointInfo:
     supports_rules: bool = False  # True: `InferenceRules` and exclusive masks
     no_target_below: float | None = None  # default of the threshold on the quality; None: no quality is predicted
     tracking: str = ""  # the code that follows objects, if it is not this package's: name and version
+    lookahead: int | None = None  # as `Segmenter.lookahead`
+    answers: tuple[str, ...] = ()  # ways to make one mask of several instances, the default first
+    understood_words: int | None = None  # of longer sentences the model takes in a part only; None: it is not known

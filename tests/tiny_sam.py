@@ -4,9 +4,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Sam2VideoConfig, Sam2VideoModel, Sam3VideoConfig, Sam3VideoModel
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    CLIPTokenizer,
+    PreTrainedModel,
+    Sam2VideoConfig,
+    Sam2VideoModel,
+    Sam3VideoConfig,
+    Sam3VideoModel,
+)
 
 PATCH: dict[str, Any] = {"hidden_size": 128, "mask_input_channels": 8}
+# Thresholds at which objects come, cross and are taken back within a few frames.
+LIVELY = {
+    "score_threshold_detection": 0.5,
+    "new_det_thresh": 0.52,
+    "high_conf_thresh": 0.6,
+    "high_iou_thresh": 0.2,
+    "recondition_every_nth_frame": 3,
+    "assoc_iou_thresh": 0.1,
+    "trk_assoc_iou_thresh": 0.2,
+    "det_nms_thresh": 0.3,
+    "fill_hole_area": 4,
+    "max_num_objects": 6,
+}
 DECODER: dict[str, Any] = {
     "hidden_size": 128,
     "mlp_dim": 64,
@@ -130,6 +151,15 @@ def write_sam2(folder: Path, seed: int = 0, scale: float = 6.0) -> str:
     return str(folder)
 
 
-def write_sam3(folder: Path, seed: int = 0, scale: float = 4.0) -> str:
-    lively(Sam3VideoModel, sam3_config(), seed, scale).save_pretrained(folder)
+def write_sam3(folder: Path, seed: int = 0, scale: float = 4.0, **options) -> str:
+    """A folder as the hub has it, with a tokenizer."""
+    lively(Sam3VideoModel, sam3_config(**options), seed, scale).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
     return str(folder)
+
+
+def byte_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer of single characters."""
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: number for number, token in enumerate(tokens)}, merges=[], model_max_length=32)

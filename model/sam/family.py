@@ -1,13 +1,67 @@
-"""SAM 2 and SAM 3 as models that refine masks: load and check their folders for `model.families`."""
+"""SAM 2 and SAM 3 as models that refine masks, SAM 3 also as one that segments: load and check their folders."""
 
 from pathlib import Path
 
 import transformers
+from transformers import Sam3VideoModel
 
 from model.device import find_device
+from model.sam.concepts import ConceptSegmenter, lookahead_of
 from model.sam.folder import TRACKERS, folder_digest, load_model, read_config, read_pixels
+from model.sam.instances import ANSWERS
+from model.sam.phrases import FILES, OPTIONAL_FILES, load_phrases
 from model.sam.propagator import Propagator
-from model.segmenter import CheckpointInfo, Refining
+from model.segmenter import CheckpointInfo, InferenceRules, Refining, Segmenter
+
+UNDERSTOOD_WORDS = 6  # SAM 3 is trained on noun phrases; a longer sentence says more than it takes in
+
+
+def load_segmenter(
+    folder: str | Path,
+    *,
+    device: str,
+    short_side: int | None,
+    max_size: int | None,
+    threshold: float,
+    precision: str,
+    compiled: bool,
+    rules: InferenceRules,
+    answer: str = "union",
+) -> Segmenter:
+    """Load a folder of SAM 3 as `model.families.load_segmenter`."""
+    if short_side or max_size or compiled or rules != InferenceRules():
+        raise ValueError("SAM 3 has a fixed input size, is not compiled, and follows no rules of benchmarks")
+    folder = Path(folder)
+    config = read_config(folder)
+    return ConceptSegmenter(
+        load_model(folder, config, Sam3VideoModel),
+        load_phrases(folder, config),
+        read_pixels(folder, config),
+        device=find_device(device),
+        precision=precision,
+        answer=answer,
+        threshold=threshold,
+    )
+
+
+def check_checkpoint(folder: str | Path) -> CheckpointInfo:
+    """Check a folder of SAM 3, all but the names of its tensors, which are checked when they are loaded."""
+    folder = Path(folder)
+    config = read_config(folder)
+    pixels, phrases = read_pixels(folder, config), load_phrases(folder, config)
+    return CheckpointInfo(
+        family=config.model_type,
+        digest=folder_digest(folder, (*FILES, *OPTIONAL_FILES)),
+        short_side=pixels.side,
+        max_tokens=phrases.max_tokens,
+        count_tokens=phrases.count,
+        resize=lambda frame, short_side, max_size: pixels.prepare(frame),
+        supports_overlap=False,
+        tracking=f"transformers {transformers.__version__}",
+        lookahead=lookahead_of(config),
+        answers=ANSWERS,
+        understood_words=UNDERSTOOD_WORDS,
+    )
 
 
 def load_refiner(folder: str | Path, *, device: str, precision: str, refining: Refining) -> Propagator:

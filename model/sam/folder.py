@@ -4,12 +4,15 @@
     model.safetensors                     or model.safetensors.index.json and the files that it names
     preprocessor_config.json, processor_config.json, video_preprocessor_config.json
                                           optional: mean and standard deviation of the input
+    tokenizer.json, or vocab.json and merges.txt; tokenizer_config.json
+                                          of SAM 3, read where sentences are
 
 Other files, such as pickled weights beside them, are neither read nor part of the digest.
 """
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,9 +130,9 @@ def _processor(folder: Path) -> tuple[Path, dict]:
     return folder / CONFIG, {}
 
 
-def folder_digest(folder: Path) -> str:
-    """Return the sha256, in hex, over all files of a folder that decide the masks."""
-    files = [folder / CONFIG, *weight_files(folder), *(folder / name for name in PROCESSORS)]
+def folder_digest(folder: Path, more: Sequence[str] = ()) -> str:
+    """Return the sha256, in hex, over all files of a folder that decide the masks; `more`: names of other ones."""
+    files = [folder / CONFIG, *weight_files(folder), *(folder / name for name in (*PROCESSORS, *more))]
     total = hashlib.sha256()
     for path in files:
         if path.is_file():
@@ -138,8 +141,11 @@ def folder_digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def load_model(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
-    """Load the model on the CPU in float32. Raises CheckpointError with the tensors that do not fit."""
+def load_model(folder: Path, config: PreTrainedConfig, kind: Any = None) -> PreTrainedModel:
+    """Load the model on the CPU in float32: the tracker, or another `kind`.
+
+    Raises CheckpointError with the tensors that do not fit.
+    """
     size = sum(path.stat().st_size for path in weight_files(folder))
     if (folder / ADAPTER).exists():
         raise CheckpointError(
@@ -149,7 +155,7 @@ def load_model(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     logging.set_verbosity_error()  # what does not fit is an error here, with the names
     try:
         require_weights(TRACKERS[config.model_type].model, tracker_config(config), size)
-        model, found = TRACKERS[config.model_type].model.from_pretrained(
+        model, found = (kind or TRACKERS[config.model_type].model).from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,

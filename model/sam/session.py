@@ -4,14 +4,15 @@ A session follows one object. transformers keeps the frames of the whole video i
 """
 
 import copy
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from torch import Tensor
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
 
+SessionT = TypeVar("SessionT")
 OBJECT = 1  # the id of the one object
 MOST_PROMPTS = 4  # prompted frames that are remembered: the first and the latest
 
@@ -43,10 +44,7 @@ class StreamedFrames:
 
     def fork(self) -> Self:
         """Return a session with the same state. Tensors are shared, since nothing writes to them."""
-        twin = copy.copy(self)
-        for name, value in vars(self).items():
-            setattr(twin, name, _containers_again(value))
-        return twin
+        return fork_of(self)
 
     def forget(self, is_read: Callable[[int], bool], now: int) -> None:
         """Remove what no later frame reads; `is_read(frame)`: a later frame may read the results of `frame`."""
@@ -66,11 +64,21 @@ class StreamedFrames:
         self.point_inputs_per_obj[0].clear()
 
 
+def fork_of(session: SessionT) -> SessionT:
+    """Return a copy of a session with its own containers and the same tensors."""
+    twin = copy.copy(session)
+    for name, value in vars(session).items():
+        setattr(twin, name, _containers_again(value))
+    return twin
+
+
 def _containers_again(value: Any) -> Any:
-    """Copy dicts and lists, also inside each other, and nothing else."""
+    """Copy dicts, lists and sets, also inside each other, and nothing else."""
+    if type(value) is defaultdict:
+        return defaultdict(value.default_factory, {key: _containers_again(one) for key, one in value.items()})
     if type(value) in (dict, OrderedDict):
         return type(value)((key, _containers_again(one)) for key, one in value.items())
-    return [_containers_again(one) for one in value] if type(value) is list else value
+    return type(value)(map(_containers_again, value)) if type(value) in (list, set) else value
 
 
 class Sam2Session(StreamedFrames, Sam2VideoInferenceSession):

@@ -98,7 +98,7 @@ def test_other_models_are_refused_with_the_reason(folder, kind, reason):
 
 def test_a_model_of_masks_does_not_segment_by_sentences(made):
     with pytest.raises(CheckpointError, match="takes masks, not sentences; segment with another one"):
-        check_checkpoint(made["sam3"])
+        check_checkpoint(made["sam2"])
 
 
 def test_pickled_weights_alone_are_refused(folder):
