@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from jobs.config.check import CheckConfig
 from jobs.result import JobResult, Skipped, skipped_of
+from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
@@ -58,6 +59,7 @@ class CheckResult(JobResult):
     findings: tuple[Finding, ...]
     written: int | None
     skipped: tuple[Skipped, ...]
+    note: str | None = None  # on sentences that the model may not take in
 
     @property
     def exit_code(self) -> int:
@@ -75,6 +77,8 @@ class CheckResult(JobResult):
         lines += [one.line() for one in self.skipped]
         if self.written is not None:
             lines.append(f"num_frames written to {self.written} rows")
+        if self.note:
+            lines.append(self.note)
         if not self.findings:
             return "\n".join([*lines, "no problems found"])
         table = [("row", "rows", "video_id", "status", "problem")]
@@ -143,6 +147,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         findings=tuple(sorted(findings, key=lambda finding: finding.row)),
         written=written,
         skipped=skipped_of(left_out),
+        note=sentence_note(checkpoint.family, table["expression"]) if checkpoint else None,
     )
 
 

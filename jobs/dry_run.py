@@ -10,6 +10,7 @@ from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model
 from jobs.segment_options import plan_options
 from jobs.segment_run import as_planned, find_run
+from jobs.sentences import sentence_note
 from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.runs.retry import to_retry
 
@@ -31,6 +32,7 @@ class DryRunResult(JobResult):
     retried_pairs: int
     assumed_pairs: int  # new pairs without a known number of frames
     assumed_frames: int  # for each of them
+    note: str | None = None  # on sentences of the manifest that the model may not take in
 
     def text(self) -> str:
         lines = [
@@ -43,6 +45,8 @@ class DryRunResult(JobResult):
             lines.append(f"again   {self.retried_pairs} failed pairs in {self.retried_units} of these units")
         if self.assumed_pairs:
             lines.append(f"note    {assumption(self.assumed_pairs, self.assumed_frames)}")
+        if self.note:
+            lines.append(f"note    {self.note}")
         return "\n".join([*lines, "All checks passed, and nothing was written. Only --strict opens the videos."])
 
 
@@ -77,4 +81,5 @@ def run(config: SegmentConfig) -> DryRunResult:
         retried_pairs=sum(receipt.failed.get(status, 0) for receipt in retried for status in config.retry_statuses),
         assumed_pairs=new.assumed_pairs,
         assumed_frames=config.assume_frames,
+        note=sentence_note(checkpoint.family, manifest["expression"]),
     )

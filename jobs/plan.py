@@ -11,11 +11,12 @@ from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
 from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model
-from jobs.segment_options import frame_options, model_options, plan_options
+from jobs.segment_options import frame_options, memory_of_actor, model_options, plan_options
+from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
 from pipeline.runs.plan import PlanSize, limited_rows, plan_part
 from pipeline.segment.probe import ProbeTotals, has_gpu, probe_videos
-from pipeline.segment.resources import actor_bytes, choose_resources, this_machine
+from pipeline.segment.resources import choose_resources, this_machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +73,8 @@ def run(config: PlanConfig) -> PlanResult:
     size = PlanSize.of(part)
     stated = config.frames_per_second
     on_cpu = stated is None and not has_gpu(config.device)
-    short_side = config.short_side or checkpoint.short_side
-    models, threads = _models_on_cpu(size, short_side, segment.most_frames) if on_cpu else (1, None)
+    memory = memory_of_actor(segment, checkpoint)
+    models, threads = _models_on_cpu(size, memory) if on_cpu else (1, None)
     probe = probe_videos(
         part,
         config.probe,
@@ -108,13 +109,12 @@ def run(config: PlanConfig) -> PlanResult:
         output_bytes=probe.output_bytes(size),
         cost=hours * config.price if config.price is not None and comparable else None,
         bottleneck=_limit(decode, model, models if on_cpu else None),
-        notes=tuple(_notes(config, size, probe, comparable)),
+        notes=tuple(_notes(config, size, probe, comparable, sentence_note(checkpoint.family, rows["expression"]))),
     )
 
 
-def _models_on_cpu(size: PlanSize, short_side: int, window: int) -> tuple[int, int | None]:
-    """Return how many models a run on the CPUs of this machine has, and the threads of each."""
-    memory = actor_bytes(short_side, window)
+def _models_on_cpu(size: PlanSize, memory: int) -> tuple[int, int | None]:
+    """Return how many models of `memory` bytes a run on the CPUs of this machine has, and the threads of each."""
     pool, threads = choose_resources(
         this_machine(), "local", "cpu", (), 0, units=size.units, masks=size.pair_frames, bytes_per_actor=memory
     )
@@ -137,8 +137,12 @@ def _limit(decode: float, model: float, models: int | None) -> str:
     )
 
 
-def _notes(config: PlanConfig, size: PlanSize, probe: ProbeTotals, comparable: bool) -> Iterator[str]:
+def _notes(
+    config: PlanConfig, size: PlanSize, probe: ProbeTotals, comparable: bool, sentences: str | None
+) -> Iterator[str]:
     """The basis of the estimate, and what it leaves out."""
+    if sentences:
+        yield sentences
     probed = f"{probe.frames} frames of {probe.videos} videos"
     if config.frames_per_second:
         yield f"{config.frames_per_second:g} masks/s are as stated; decoding was measured here on {probed}"

@@ -15,10 +15,19 @@ import pyarrow as pa
 from jobs import check
 from jobs.config.segment import SegmentConfig
 from jobs.result import skipped_of
-from jobs.segment_options import fingerprint_inputs, frame_options, model_options, plan_options
+from jobs.segment_family import require_supported
+from jobs.segment_options import (
+    fingerprint_inputs,
+    follower_inputs,
+    frame_options,
+    memory_of_actor,
+    model_options,
+    plan_options,
+)
 from jobs.segment_record import record_of
 from jobs.segment_result import SegmentResult, ShardResult
 from jobs.segment_run import as_planned, find_run, ignored_columns
+from jobs.sentences import note_of
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
 from model.bundled import BUNDLED, NOTE
@@ -40,7 +49,7 @@ from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import require_context
 from pipeline.segment.exclusive import require_groups
 from pipeline.segment.patience import what_is_waited_for, with_patience
-from pipeline.segment.resources import Resources, actor_bytes, choose_resources
+from pipeline.segment.resources import Resources, choose_resources
 from pipeline.segment.totals import RunTotals
 from pipeline.segment.turns import segment_units
 from schemas import access
@@ -104,6 +113,7 @@ def execute(
                     _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress)
         _add_earlier(the_run, units, todo, totals, notes)
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
+        result = result if refining else replace(result, note=note_of(the_run))
         storage.remove_parts(storage.join(the_run.folder, "masks"))
         starts = set() if result.shard and result.shard.left_units else {STARTING}  # other shards may start now
         sweep(storage.join(the_run.folder, "attempts"), starts | {unit.unit_id for unit in units})
@@ -136,7 +146,7 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
             )
         if exists or config.rebase:
             note_moved_videos(the_run.folder, the_run.planned_uris(), manifest)
-    memory = actor_bytes(inputs["short_side"], config.most_frames)
+    memory = memory_of_actor(config, checkpoint)
     return the_run, *units_to_do(config, the_run, invocation), memory
 
 
@@ -183,21 +193,13 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
     if config.checkpoint is None:
         echo(NOTE, err=True)
     checkpoint = read_checkpoint_info(config.checkpoint or BUNDLED)
-    short_side = config.short_side or checkpoint.short_side
-    if config.max_size is not None and config.max_size < short_side:
-        raise InputError(f"--max-size {config.max_size} is below --short-side {short_side}")
-    if config.overlap and not checkpoint.supports_overlap:
-        raise InputError(f"--overlap: a {checkpoint.family} model cannot follow objects across windows; leave it out")
-    if not checkpoint.supports_rules and (config.rules or config.candidates == "all"):
-        raise InputError(f"a {checkpoint.family} model does not support --rules and --candidates; leave them out")
-    if config.no_target_below is not None and checkpoint.no_target_below is None:
-        raise InputError(
-            "--no-target-below needs a checkpoint that predicts the quality of its masks, and this one does not; "
-            "leave it out, or train a quality head ('rvos train --config tiny-quality')"
-        )
-    inputs = fingerprint_inputs(config, checkpoint.digest, short_side)
-    if config.no_target_below not in (None, checkpoint.no_target_below):  # the default is part of the digest
-        inputs["no_target_below"] = config.no_target_below
+    require_supported(config, checkpoint)
+    if checkpoint.lookahead is None:
+        inputs = fingerprint_inputs(config, checkpoint.digest, config.short_side or checkpoint.short_side)
+        if config.no_target_below not in (None, checkpoint.no_target_below):  # the default is part of the digest
+            inputs["no_target_below"] = config.no_target_below
+    else:
+        inputs = follower_inputs(config, checkpoint)
     fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
     return inputs, fingerprint, checkpoint
 

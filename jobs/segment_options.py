@@ -4,11 +4,12 @@ from dataclasses import asdict
 
 from jobs.config.segment import NO_RULES, SegmentConfig
 from model.bundled import BUNDLED
-from model.segmenter import InferenceRules
+from model.segmenter import CheckpointInfo, InferenceRules
 from pipeline.io import storage
 from pipeline.runs.plan import PlanOptions
 from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import FrameOptions
+from pipeline.segment.resources import actor_bytes, concepts_bytes
 from schemas.version import MASKS_VERSION
 
 
@@ -46,6 +47,7 @@ def model_options(config: SegmentConfig, threads: int | None) -> ModelOptions:
         compiled=config.compile,
         rules=inference_rules(config),
         no_target_below=config.no_target_below,
+        answer=config.answer,
     )
 
 
@@ -65,6 +67,13 @@ def inference_rules(config: SegmentConfig) -> InferenceRules:
     )
 
 
+def memory_of_actor(config: SegmentConfig, checkpoint: CheckpointInfo) -> int:
+    """Return the bytes that an actor on a CPU needs."""
+    if checkpoint.lookahead is not None:
+        return concepts_bytes(checkpoint.short_side, config.most_frames)
+    return actor_bytes(config.short_side or checkpoint.short_side, config.most_frames)
+
+
 def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> dict:
     """Return the weights and the options that decide the masks, by name. The fingerprint is their hash."""
     names = ("max_size", "threshold", "frame_step", "decoder", "allow_short", "window")
@@ -78,3 +87,16 @@ def fingerprint_inputs(config: SegmentConfig, weights: str, short_side: int) -> 
     }
     options |= {name: value for name, value in rules.items() if value != getattr(NO_RULES, name, False)}
     return {"weights": weights, "masks_version": MASKS_VERSION, "precision": config.precision, **options}
+
+
+def follower_inputs(config: SegmentConfig, checkpoint: CheckpointInfo) -> dict:
+    """Return the same for a model that follows objects: windows do not decide its masks, but the code that follows."""
+    names = ("precision", "threshold", "frame_step", "decoder", "allow_short")
+    return {
+        "family": checkpoint.family,
+        "weights": checkpoint.digest,
+        "tracking": checkpoint.tracking,
+        "masks_version": MASKS_VERSION,
+        "answer": config.answer or next(iter(checkpoint.answers), ""),
+        **{name: getattr(config, name) for name in names},
+    }

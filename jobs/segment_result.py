@@ -56,6 +56,7 @@ class SegmentResult(JobResult):
     bound: Bottleneck | None = None  # None if no unit was made
     parity: float | None = None  # largest share of mask pixels of a first unit that differ from plain float32
     halvings: int = 0  # how often memory was full, so that the model took half as much at once
+    note: str | None = None  # on sentences that the model may not take in
     shard: ShardResult | None = None  # with --shard; then all counts are those of the shard
 
     @property
@@ -64,7 +65,8 @@ class SegmentResult(JobResult):
 
     def to_json(self) -> dict:
         values = {**asdict(self), "ok": self.pairs - sum(self.failed.values())}
-        absent = (*(() if self.rules else ("rules", "differences")), *(() if self.shard else ("shard",)))
+        absent = {"rules", "differences"} if not self.rules else set[str]()
+        absent |= {name for name in ("note", "shard") if values[name] is None}
         return {name: value for name, value in values.items() if name not in absent}
 
     def text(self) -> str:
@@ -92,6 +94,8 @@ class SegmentResult(JobResult):
             lines.append(f"parity  {self.parity:.2%} of the masks' pixels differ from plain fp32 in a first unit")
         if self.halvings:
             lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
+        if self.note:
+            lines.append(f"note    {self.note}")
         if len(self.made_with) > 1:
             lines.append(f"mixed   {mixed_text(self.made_with)}")
         lines += [one.line() for one in self.skipped]

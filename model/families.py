@@ -22,6 +22,8 @@ REFUSED = {
     "edgetam_video": "it needs the library timm, which refervos does not use",
     "edgetam": "it needs the library timm, which refervos does not use",
 }
+# Families trained on noun phrases: words of a sentence up to which they take it in whole.
+UNDERSTOOD_WORDS = {"sam3_video": 6}
 DEFAULT = "referformer"  # of folders whose config.json names no model_type
 DEFAULT_RULES = InferenceRules()
 DEFAULT_REFINING = Refining()

@@ -180,4 +180,3 @@ class CheckpointInfo:
     tracking: str = ""  # the code that follows objects, if it is not this package's: name and version
     lookahead: int | None = None  # as `Segmenter.lookahead`
     answers: tuple[str, ...] = ()  # ways to make one mask of several instances, the default first
-    understood_words: int | None = None  # of longer sentences the model takes in a part only; None: it is not known

@@ -43,12 +43,22 @@ MEMORY = Advice(
     "use a smaller window, or load the model with a smaller short_side",
     "use 'rvos segment' with a smaller --window or --short-side",
 )
+FOLLOWER_MEMORY = Advice(  # of a model whose input and windows are what they are
+    "use --retry-errors with a higher --gpus-per-actor (on CPUs: fewer --actors)",
+    "pass fewer expressions at once, or use a device with more memory",
+    "use 'rvos segment' with a higher --gpus-per-actor (on CPUs: fewer --actors)",
+)
+FOLLOWER_NOT_FINITE = Advice(
+    "check the checkpoint; after changing the device, use --retry-errors",
+    "check the checkpoint",
+    "check the checkpoint",
+)
 NOT_FINITE = Advice(
     "check the checkpoint, or use --retry-errors with another --window",
     "check the checkpoint, or use another window",
     "check the checkpoint, or use 'rvos segment' with another --window",
 )
-ALL = (MISSING, SHORT, DECORD_SHORT, DECORD, SIZE, WHOLE, MEMORY, NOT_FINITE)
+ALL = (MISSING, SHORT, DECORD_SHORT, DECORD, SIZE, WHOLE, MEMORY, FOLLOWER_MEMORY, NOT_FINITE, FOLLOWER_NOT_FINITE)
 
 
 def for_python(message: str) -> str:

@@ -30,9 +30,9 @@ class RunOptions(MediaOptions):
         takes=kinds.CHECKPOINT,
         names=(BUNDLED,),
         heading="Model",
-        help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train'. 'tiny' is the bundled "
-        "checkpoint, which knows simple coloured shapes only.  [default: tiny if all paths are local and no cluster "
-        "is used, else required]",
+        help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train', or of SAM 3 as the hub gives it. "
+        "'tiny' is the bundled checkpoint, which knows simple coloured shapes only.  [default: tiny if all paths "
+        "are local and no cluster is used, else required]",
     )
     precision: str = option(
         default="fp32",
@@ -91,6 +91,13 @@ class RunOptions(MediaOptions):
         heading="Frames",
         help="best: write the mask of the chosen candidate (object query); all: write the masks of all candidates, "
         "and mark the chosen one in the column 'chosen'.  [default: from --rules, else best]",
+    )
+    answer: str | None = option(
+        default=None,
+        choices=("union", "best"),
+        heading="Model",
+        help="With SAM 3, which finds every instance of what a sentence names. union: write one mask of all of them; "
+        "best: write the mask of the surest one, and follow it through the video.  [default: union]",
     )
     decoder: str = option(
         default="pyav", choices=("pyav", "decord"), heading="Frames", help="Library that decodes video files."

@@ -28,6 +28,10 @@ SURE = {
 ONE_VIDEO = "'rvos demo --video {path} --expression \"the red car\"' segments it"
 VIDEOS = "'rvos import folder {path} --expressions sentences.csv --out data/' writes data/manifest.parquet"
 LIST = "if it lists videos, 'rvos import list {path} --out data/' makes a manifest of it"
+NO_WEIGHTS = (
+    "it has no weights that can be read (model.safetensors): download the whole folder; facebook/sam3.1 has no such "
+    "weights, facebook/sam3 has"
+)
 CONVERT = "'rvos convert {path} --tokenizer roberta-base/ --out checkpoint/' makes a checkpoint folder of it"
 SEGMENT = "'rvos segment {path} runs/first --checkpoint checkpoint/' makes a run of it"
 SAVE_AS_PNG = "if these are masks, save them as PNG, which keeps every value (JPEG does not)"
@@ -44,7 +48,8 @@ LEADS = {
         "lists other data sets",
     },
     kinds.DATASET.noun: {Kind.VIDEO: ONE_VIDEO, **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST)},
-    kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT},
+    kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT, Kind.TOKENIZER: NO_WEIGHTS},
+    kinds.REFINER.noun: {Kind.TOKENIZER: NO_WEIGHTS},
     kinds.PUBLISHED.noun: {
         Kind.CHECKPOINT: "it needs no conversion: 'rvos segment data/manifest.parquet runs/first --checkpoint {path}' "
         "takes it",

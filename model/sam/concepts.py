@@ -123,8 +123,7 @@ class ConceptSegmenter:
         states = [track.fork() if isinstance(track, Following) else self._start(text) for text, track in asked]
         end = overlap.start + len(frames)
         for state in states:
-            # Whether there are more frames than the tracker takes pointers; a later window has one more at least.
-            state.session.total = end + (overlap.final < end)
+            state.session.total = end  # of a video with more windows, enough: see `lookahead_of`
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32):
             self._see(frames, overlap.start, states)
         kept = [overlap.start + position for position in (range(len(frames)) if keep is None else keep)]
@@ -202,5 +201,9 @@ class ConceptSegmenter:
 
 
 def lookahead_of(config: Any) -> int:
-    """Return how many later frames may change the masks of a frame."""
-    return max(config.hotstart_delay - 1, 0)
+    """Return how many later frames are seen before a frame is answered.
+
+    A new instance may be taken back in its first `hotstart_delay` frames. Besides, the tracker asks whether the video has
+    fewer frames than it takes pointers of objects: the first window must tell.
+    """
+    return max(config.hotstart_delay, config.tracker_config.max_object_pointers_in_encoder) - 1

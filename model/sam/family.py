@@ -13,8 +13,6 @@ from model.sam.phrases import FILES, OPTIONAL_FILES, load_phrases
 from model.sam.propagator import Propagator
 from model.segmenter import CheckpointInfo, InferenceRules, Refining, Segmenter
 
-UNDERSTOOD_WORDS = 6  # SAM 3 is trained on noun phrases; a longer sentence says more than it takes in
-
 
 def load_segmenter(
     folder: str | Path,
@@ -60,7 +58,6 @@ def check_checkpoint(folder: str | Path) -> CheckpointInfo:
         tracking=f"transformers {transformers.__version__}",
         lookahead=lookahead_of(config),
         answers=ANSWERS,
-        understood_words=UNDERSTOOD_WORDS,
     )
 
 

@@ -62,6 +62,7 @@ class ModelOptions:
     compiled: bool = False
     rules: InferenceRules = DEFAULT_RULES
     no_target_below: float | None = None  # None: the default of the checkpoint
+    answer: str | None = None  # one mask of several instances; None: the default of the family
     refining: Refining | None = None  # a model that refines masks
 
     def load(self) -> Segmenter:
@@ -72,25 +73,26 @@ class ModelOptions:
         # TF32 has the precision of fp16: fp32 would differ between kinds of GPU.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         with checkpoint_folder(self.checkpoint) as folder:
-            if self.refining:
-                return self._load_refiner(folder, self.refining)
-            return load_segmenter(
-                folder,
-                device=self.device,
-                short_side=self.short_side,
-                max_size=self.max_size,
-                threshold=self.threshold,
-                precision=self.precision,
-                compiled=self.compiled,
-                rules=self.rules,
-                no_target_below=self.no_target_below,
-            )
+            try:
+                return self._load(folder)
+            except CheckpointError as error:  # tensors of some families are first compared here
+                raise InputError(f"--checkpoint {shown(self.checkpoint)}: {error}") from None
 
-    def _load_refiner(self, folder: str, refining: Refining) -> Segmenter:
-        try:
-            return load_refiner(folder, device=self.device, precision=self.precision, refining=refining)
-        except CheckpointError as error:  # tensors are first compared here
-            raise InputError(f"--checkpoint {shown(self.checkpoint)}: {error}") from None
+    def _load(self, folder: str) -> Segmenter:
+        if self.refining:
+            return load_refiner(folder, device=self.device, precision=self.precision, refining=self.refining)
+        return load_segmenter(
+            folder,
+            device=self.device,
+            short_side=self.short_side,
+            max_size=self.max_size,
+            threshold=self.threshold,
+            precision=self.precision,
+            compiled=self.compiled,
+            rules=self.rules,
+            no_target_below=self.no_target_below,
+            answer=self.answer,
+        )
 
     def made_with(self) -> str:
         """Return the versions and the device that may change single pixels."""

@@ -36,9 +36,14 @@ class FrameOptions:
     follows: bool = False  # each window has its position in the video
 
     def of(self, segmenter: Segmenter) -> "FrameOptions":
-        """Return the options with what a follower needs: positions, and as many shared frames as it looks ahead."""
+        """Return the options with what a follower needs: positions, and as many shared frames as it looks ahead.
+
+        Raises InputError if windows are not longer than that.
+        """
         if segmenter.lookahead is None:
             return self
+        if self.window is None or self.window <= segmenter.lookahead:
+            raise InputError(f"this model follows objects: its windows need more than {segmenter.lookahead} frames")
         return replace(self, follows=True, overlap=max(self.overlap, segmenter.lookahead))
 
 

@@ -41,7 +41,7 @@ from schemas.pair import PairKey
 
 CONTROL_FRAME = np.zeros((64, 64, 3), np.uint8)
 BROKEN_PARITY = 0.2  # share of mask pixels that differ from float32
-NOT_FINITE = f"the model's output is not finite; {advice.NOT_FINITE.run}"
+NOT_FINITE = "the model's output is not finite"
 
 
 class ModelStage:
@@ -205,16 +205,18 @@ class ModelStage:
             if part[0] not in group[:answered] and len(part) < len(group):
                 self._segment_group(window, kept, part)
                 continue
+            way = (advice.MEMORY if self.segmenter.lookahead is None else advice.FOLLOWER_MEMORY).run
             part[0].failure = (
                 "oom",
-                f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); {advice.MEMORY.run}",
+                f"frame {window.names[0]}: out of memory on a window of {frames} ({reason}); {way}",
             )
 
     def _take(self, pair: PairState, window: Window, kept: Sequence[int], found: Segmentation) -> None:
         """Hand on an answer, without the frames that a later window has too."""
         if not found.finite:
             pair.track = None
-            pair.failure = "nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}"
+            way = (advice.NOT_FINITE if self.segmenter.lookahead is None else advice.FOLLOWER_NOT_FINITE).run
+            pair.failure = "nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}; {way}"
             return
         ready = kept if window.final is None else [i for i in kept if window.start + i < window.final]
         if ready:

@@ -16,6 +16,8 @@ ACTOR_BYTES, BYTES_PER_PIXEL = 10**9, 450
 # A model that refines masks, by pixels of its input: a frame in three windows; the weights, and the memories of the
 # pairs that it follows together.
 BYTES_OF_FRAME, BYTES_OF_MEMORIES = 9, 3000
+# SAM 3, which is larger than a refiner, with the objects of several expressions: estimated, not measured.
+BYTES_OF_CONCEPTS = 8000
 ACTOR_MASKS = 128  # that an actor on a CPU makes at least: to load another model takes seconds
 
 
@@ -52,6 +54,11 @@ def actor_bytes(short_side: int, window: int) -> int:
 def refiner_bytes(side: int, window: int) -> int:
     """Return the memory that an actor on a CPU needs to refine masks: of squares, in windows of `window` frames."""
     return ACTOR_BYTES + side**2 * (BYTES_OF_FRAME * window + BYTES_OF_MEMORIES)
+
+
+def concepts_bytes(side: int, window: int) -> int:
+    """Return the memory that an actor on a CPU needs to follow all that sentences name: squares, as `refiner_bytes`."""
+    return ACTOR_BYTES + side**2 * (BYTES_OF_FRAME * window + BYTES_OF_CONCEPTS)
 
 
 def this_machine() -> dict[str, float]:

@@ -24,7 +24,7 @@ SIZE, FRAMES = (72, 96), 20
 # Objects may be taken back in their first 6 frames, and are if no detection matches them in 3.
 QUICK = LIVELY | {"hotstart_delay": 6, "hotstart_unmatch_thresh": 3, "hotstart_dup_thresh": 3, "max_num_objects": 5}
 TEXTS = ("a dog", "red")
-WINDOWS = ([0], [0, 5, 9, 12])  # the starts of windows; each has the 5 frames after the next start too
+WINDOWS = ([0], [0, 2, 4])  # the starts of windows; each has the 15 frames after the next start too
 SEEDS = (12, 5)
 
 
@@ -87,7 +87,7 @@ def wanted(folders):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_masks_are_those_of_the_published_loop_for_any_window(folders, wanted, seed):
     model = load_segmenter(folders[seed], device="cpu")
-    assert (model.lookahead, model.max_tokens) == (5, 32)
+    assert (model.lookahead, model.max_tokens) == (15, 32)
     scores = []
     for starts in WINDOWS:
         answers = follow(model, video(seed), TEXTS, starts)
@@ -107,11 +107,11 @@ def test_objects_come_and_are_taken_back_in_these_videos(wanted):
 
 @pytest.mark.slow
 def test_the_masks_of_an_expression_do_not_depend_on_the_others_or_on_a_retry(folders, wanted):
-    seed, frames, length = SEEDS[0], video(SEEDS[0]), 12
+    seed, frames = SEEDS[0], video(SEEDS[0])
     model = load_segmenter(folders[seed], device="cpu")
     prepared = [model.prepare(frame) for frame in frames]
-    (first,) = model.segment(prepared[:length], SIZE, TEXTS[:1], None, Overlap(0, 7, [None]))
-    rest = Overlap(7, FRAMES, [first.track])
+    (first,) = model.segment(prepared[:17], SIZE, TEXTS[:1], None, Overlap(0, 2, [None]))
+    rest = Overlap(2, FRAMES, [first.track])
     real, calls = model.model.forward, []
 
     def full(**options):
@@ -122,9 +122,9 @@ def test_the_masks_of_an_expression_do_not_depend_on_the_others_or_on_a_retry(fo
 
     model.model.forward = full
     with pytest.raises(torch.OutOfMemoryError):
-        list(model.segment(prepared[7:], SIZE, TEXTS[:1], None, rest))
+        list(model.segment(prepared[2:], SIZE, TEXTS[:1], None, rest))
     model.model.forward = real
-    (again,) = model.segment(prepared[7:], SIZE, TEXTS[:1], None, rest)
+    (again,) = model.segment(prepared[2:], SIZE, TEXTS[:1], None, rest)
     assert np.array_equal(joined([first, again]), union(wanted[seed, TEXTS[0]][0]))
     (some,) = follow(model, frames, TEXTS[:1], WINDOWS[1], keep=[2, 9, 19])
     assert np.array_equal(joined(some), union(wanted[seed, TEXTS[0]][0])[[2, 9, 19]])
@@ -133,11 +133,11 @@ def test_the_masks_of_an_expression_do_not_depend_on_the_others_or_on_a_retry(fo
 def test_the_best_instance_is_one_of_them_and_windows_do_not_change_it(folders):
     every = load_segmenter(folders[SEEDS[0]], device="cpu")
     best = load_segmenter(folders[SEEDS[0]], device="cpu", answer="best")
-    frames = video(SEEDS[0], 12)
+    frames = video(SEEDS[0])
     (all_of_them,), (one,), (cut,) = (
         follow(every, frames, TEXTS[:1]),
         follow(best, frames, TEXTS[:1]),
-        follow(best, frames, TEXTS[:1], [0, 4]),
+        follow(best, frames, TEXTS[:1], WINDOWS[1]),
     )
     assert np.array_equal(joined(one), joined(cut))
     assert np.array_equal(joined(one, "scores"), joined(cut, "scores"))
@@ -197,7 +197,7 @@ def test_pixels_that_touch_at_a_corner_are_connected():
 def test_what_a_folder_says_of_itself(folders):
     info = check_checkpoint(folders[SEEDS[0]])
     assert (info.family, info.short_side, info.max_tokens) == ("sam3_video", 112, 32)
-    assert (info.lookahead, info.answers) == (5, ("union", "best"))
+    assert (info.lookahead, info.answers) == (15, ("union", "best"))
     assert info.count_tokens("a dog") == 6
     assert info.tracking.startswith("transformers 5.")
 
