@@ -203,7 +203,7 @@ class ConceptSegmenter:
 def lookahead_of(config: Any) -> int:
     """Return how many later frames are seen before a frame is answered.
 
-    A new instance may be taken back in its first `hotstart_delay` frames. Besides, the tracker asks whether the video has
-    fewer frames than it takes pointers of objects: the first window must tell.
+    A new instance may be taken back in its first `hotstart_delay` frames. Besides, the tracker asks whether the video
+    has fewer frames than it takes pointers of objects: the first window must tell.
     """
     return max(config.hotstart_delay, config.tracker_config.max_object_pointers_in_encoder) - 1
