@@ -25,10 +25,13 @@ def load_segmenter(
     compiled: bool,
     rules: InferenceRules,
     answer: str = "union",
+    no_target_below: float | None = None,
 ) -> Segmenter:
     """Load a folder of SAM 3 as `model.families.load_segmenter`."""
-    if short_side or max_size or compiled or rules != InferenceRules():
-        raise ValueError("SAM 3 has a fixed input size, is not compiled, and follows no rules of benchmarks")
+    if short_side or max_size or compiled or rules != InferenceRules() or no_target_below is not None:
+        raise ValueError(
+            "SAM 3 has a fixed input size, is not compiled, follows no rules of benchmarks and predicts no quality"
+        )
     folder = Path(folder)
     config = read_config(folder)
     return ConceptSegmenter(
