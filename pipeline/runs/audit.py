@@ -17,12 +17,13 @@ from pipeline.runs.plan import run_starts
 from pipeline.runs.run import Run, read_run_json
 from pipeline.runs.unit_content import UnitContent
 from schemas.errors import InputError, StorageError
-from schemas.pair import PairKey
+from schemas.pair import PAIR_COLUMNS, PairKey
 
 KINDS = ("missing", "duplicate", "orphan", "stale", "changed", "incomplete", "invalid", "unreadable")
 LISTED = 100  # findings of each kind that are listed, the others are counted
 READERS = 8  # units read in parallel
 PLAN_ROWS = 4096  # read at once
+IDS = ("unit_id", *PAIR_COLUMNS)
 NEEDED = ("unit_id", "video_id", "expression_id", "frames", "frame_indices", "target_frames")  # columns of the plan
 
 
@@ -140,6 +141,8 @@ def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dic
                 columns = [name for name in NEEDED if name in file.schema_arrow.names]
                 for batch in file.iter_batches(PLAN_ROWS, columns=columns):
                     table = pa.Table.from_batches([batch])
+                    if any(not pa.types.is_string(table[name].type) or table[name].null_count for name in IDS):
+                        raise InputError(f"{', '.join(IDS)} are not texts in every row")
                     ids = table["unit_id"].combine_chunks()
                     starts = run_starts(ids).tolist()
                     for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):

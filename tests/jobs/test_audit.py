@@ -152,6 +152,16 @@ def test_a_plan_without_a_column_is_a_finding(local_run, column):
     assert {"unreadable", "orphan"} & audited(local_run).keys()
 
 
+@pytest.mark.parametrize("column", ["video_id", "expression_id", "unit_id"])
+@pytest.mark.parametrize("values", [["a", None, "b", "c"], [1, 2, 3, 4]], ids=["null", "numbers"])
+def test_a_plan_whose_ids_are_no_texts_is_a_finding(local_run, column, values):
+    path = local_run.part_uri(0)
+    plan = storage.read_table(path)
+    changed = plan.set_column(plan.column_names.index(column), column, pa.array(values))
+    pq.write_table(changed, path)
+    assert "unreadable" in audited(local_run)
+
+
 def test_rows_taken_out_by_another_program_are_found(run):
     uri = run.masks_uri(unit_of(run, "a"))
     with storage.open_parquet(uri) as file:
