@@ -10,7 +10,7 @@ usual name such as `caption`; else the lines of the text file. Other plain value
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, plain_attributes, shorten_id
@@ -25,12 +25,14 @@ from schemas.errors import InputError
 SHARDS_AT_ONCE = 4
 MAX_LABEL_BYTES = 2**26
 PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+LABELS = (".json", ".txt")
 OWN = ("expression_id", "expression")
 KNOWN = ("video_id", "height", "width", "expressions", *TEXTS)  # keys of the JSON that are no attributes
 
 NO_VIDEO = "samples without a video file; of images, extract a folder of frames"
 BAD_NAME = "members whose name no URI may have"
 SEVERAL = "further video files of a sample; one is taken"
+REPEATED = "members whose name comes again later in their shard; the last one counts, as in 'tar'"
 OTHER = "members that are neither videos nor sentences"
 COMPRESSED = "compressed shards, whose members cannot be read alone; decompress them"
 NOT_SHARDS = "files that are not shards"
@@ -71,13 +73,17 @@ def _in_order(shards: list[str], skipped: list[tuple[str, str]]) -> Iterator[Dat
 def _read_shard(uri: str) -> list[DatasetVideo]:
     """Read the headers of a shard and its labels, not its videos."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)  # by key and suffix
+    repeated: list[str] = []
     try:
         with storage.open_input(uri) as file, _open_tar(file) as tar:
             for member in tar:
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
                 if member.isreg() and not member.issparse():
-                    samples[f"{folder}{slash}{stem}"][f".{suffix.lower()}"] = member
+                    of_sample = samples[f"{folder}{slash}{stem}"]
+                    repeated += [member.name] if f".{suffix.lower()}" in of_sample else []
+                    of_sample[f".{suffix.lower()}"] = member
+            samples = dict(_split_at_last_dot(samples))
             videos = [_read_sample(uri, tar, key, members) for key, members in sorted(samples.items())]
     except FileNotFoundError:
         raise InputError(f"{uri} does not exist") from None
@@ -86,10 +92,29 @@ def _read_shard(uri: str) -> list[DatasetVideo]:
     kept = [video for video in videos if video.video_id]
     left_out = [note for video in videos for note in video.skipped if not video.video_id]
     if kept:
-        kept[0].skipped += left_out
+        kept[0].skipped += left_out + [(REPEATED, f"{name} of {uri}") for name in repeated]
     elif videos:
         raise InputError(f"{uri} has no sample with a video file; its first one is {min(samples)}")
     return kept
+
+
+def _split_at_last_dot(
+    samples: Mapping[str, dict[str, tarfile.TarInfo]],
+) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Yield the samples; those whose key has a dot (`22.05.mp4` with `22.05.json`) each on their own.
+
+    A key ends at the first dot, as in WebDataset, unless videos have labels of their own behind a later one.
+    """
+    for key, members in samples.items():
+        rest = dict(members)
+        for suffix in members:
+            base, dot, form = suffix.rpartition(".")
+            own = {f"{base}{label}" for label in LABELS} & members.keys()
+            if base and own and f"{dot}{form}" in FILE_SUFFIXES:
+                found = {name: rest.pop(name) for name in (suffix, *sorted(own)) if name in rest}
+                yield f"{key}{base}", {name.removeprefix(base): member for name, member in found.items()}
+        if rest:
+            yield key, rest
 
 
 def _open_tar(file: BinaryIO) -> tarfile.TarFile:

@@ -114,3 +114,28 @@ def test_a_shard_is_segmented_where_it_lies(tmp_path, shapes, place, request):
     found, receipt, _ = segment(tmp_path / "a", row["video_uri"], ["a cat"])
     assert receipt.failed == {}
     assert found.equals(segment(tmp_path / "b", video, ["a cat"])[0])
+
+
+def test_keys_with_dots_whose_videos_have_labels_of_their_own(tmp_path):
+    """WebDataset ends a key at the first dot, so that `22.05` and `22.06` would be one sample (its issue 237)."""
+    members = {"22.05.mp4": "", "22.05.json": '{"caption": "a"}', "22.06.mp4": "", "22.06.txt": "b", "22.json": "{}"}
+    first = shard(tmp_path / "0.tar", members)
+    result = run(ImportConfig(dataset="webdataset", root=first, out=str(tmp_path / "out")))
+    rows = read_manifest(str(result.manifest)).to_pylist()
+    assert [(row["video_id"], row["video_uri"], row["expression"]) for row in rows] == [
+        ("0__22.05", f"tar://22.05.mp4::{first}", "a"),
+        ("0__22.06", f"tar://22.06.mp4::{first}", "b"),
+    ]
+
+
+def test_a_member_that_comes_again_is_said(tmp_path):
+    """The last one counts, as in `tar` and where the video is read (WebDataset's issue 157 calls it an error)."""
+    path = tmp_path / "0.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, text in (("a.mp4", ""), ("a.txt", "old"), ("a.txt", "new")):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    result = run(ImportConfig(dataset="webdataset", root=str(path), out=str(tmp_path / "out")))
+    assert [row["expression"] for row in read_manifest(str(result.manifest)).to_pylist()] == ["new"]
+    assert {one.reason: one.count for one in result.skipped} == {webdataset.REPEATED: 1}
