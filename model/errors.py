@@ -11,6 +11,10 @@ class CheckpointError(ValueError):
     """A checkpoint, its tokenizer or its config is missing, damaged, unsafe or of another model."""
 
 
+class WeightsError(CheckpointError):
+    """The tensors of a checkpoint do not fit its model, whichever machine loads it."""
+
+
 class FastModeError(ValueError):
     """A precision or compilation does not work here, or its masks differ too much from plain float32.
 

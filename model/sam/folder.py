@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Sam2VideoModel, Sam3TrackerVideoModel
 from transformers.utils import logging
 
-from model.errors import CheckpointError, read_document, require_checkpoint_file
+from model.errors import CheckpointError, WeightsError, read_document, require_checkpoint_file
 from model.sam.pixels import Pixels
 from model.sam.session import Sam2Session, Sam3Session
 from model.sam.untrusted_config import require_harmless, require_weights
@@ -173,5 +173,5 @@ def load_model(folder: Path, config: PreTrainedConfig, kind: Any = None) -> PreT
             more = ", ..." if len(names) > LISTED else ""
             faults.append(f"{len(names)} tensors {kind} ({', '.join(names[:LISTED])}{more})")
     if faults:
-        raise CheckpointError(f"{folder}: the weights do not fit the config: {'; '.join(faults)}")
+        raise WeightsError(f"{folder}: the weights do not fit the config: {'; '.join(faults)}")
     return model

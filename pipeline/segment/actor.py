@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import pyarrow as pa
 import ray
 
-from model.errors import CheckpointError
+from model.errors import WeightsError
 from model.families import DEFAULT_RULES, load_refiner, load_segmenter
 from model.segmenter import InferenceRules, Refining, Segmenter
 from pipeline.io import storage
@@ -75,7 +75,7 @@ class ModelOptions:
         with checkpoint_folder(self.checkpoint) as folder:
             try:
                 return self._load(folder)
-            except CheckpointError as error:  # tensors of some families are first compared here
+            except WeightsError as error:  # tensors of some families are first compared here
                 raise InputError(f"--checkpoint {shown(self.checkpoint)}: {error}") from None
 
     def _load(self, folder: str) -> Segmenter:

@@ -42,7 +42,7 @@ class FrameOptions:
         """
         if segmenter.lookahead is None:
             return self
-        if self.window is None or self.window <= segmenter.lookahead:
+        if self.window is not None and self.window <= segmenter.lookahead:
             raise InputError(f"this model follows objects: its windows need more than {segmenter.lookahead} frames")
         return replace(self, follows=True, overlap=max(self.overlap, segmenter.lookahead))
 
