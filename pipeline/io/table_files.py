@@ -1,6 +1,7 @@
 """The Parquet files of one table: a file, or a folder as Spark, DuckDB, Hive and Hugging Face write it."""
 
 import urllib.parse
+from collections import Counter
 
 import pyarrow as pa
 
@@ -34,11 +35,19 @@ def read_files(uri: str) -> pa.Table:
 
     A column that only some files have is null in the others. Raises InputError if the files do not go together.
     """
-    tables = [_with_partitions(storage.read_table(file), file.removeprefix(uri)) for file in table_files(uri)]
+    tables = [_with_partitions(_read_file(file), file.removeprefix(uri)) for file in table_files(uri)]
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"{uri}: its files have different types: {error}; write them with one schema") from None
+
+
+def _read_file(uri: str) -> pa.Table:
+    table = storage.read_table(uri)
+    (name, count), *_ = Counter(table.column_names).most_common(1) or [("", 0)]
+    if count > 1:
+        raise InputError(f"{uri}: it has {count} columns {name!r}; rename or remove all but one")
+    return table
 
 
 def _with_partitions(table: pa.Table, path: str) -> pa.Table:

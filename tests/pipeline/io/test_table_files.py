@@ -52,3 +52,11 @@ def test_what_is_no_table_is_told(tmp_path):
 def test_the_index_of_pandas_is_no_attribute(tmp_path):
     write(tmp_path / "m.parquet", "a", __index_level_0__=[7])
     assert "__index_level_0__" not in read_manifest(str(tmp_path / "m.parquet")).column_names
+
+
+def test_two_columns_of_one_name_are_named(tmp_path):
+    names = ["video_id", "video_uri", "expression_id", "expression", "expression"]
+    table = pa.Table.from_arrays([pa.array([name]) for name in "abcde"], names=names)
+    pq.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(InputError, match="it has 2 columns 'expression'; rename or remove all but one"):
+        read_manifest(str(tmp_path / "m.parquet"))
