@@ -13,7 +13,7 @@ class CompareConfig:
     A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Prints the means of the protocol, the
     change with its 95 % interval and p-value (computed over videos), the smallest change that a set of this size
     detects with 80 % power, and the pairs that changed most. Intervals need at least five videos. With several
-    comparisons or groups, p-values are corrected (Holm).
+    comparisons or groups, p is given with and without Holm's correction.
 
         rvos compare scores/baseline scores/new --by object_size:q4
         rvos compare scores/baseline scores/new --format latex > table.tex

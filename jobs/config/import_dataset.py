@@ -65,7 +65,7 @@ class ImportConfig(MediaOptions):
         default=None,
         least=1,
         help="For a2d and jhmdb: make one pair for each sentence and annotated frame, with that frame in the "
-        "middle of N frames (the published evaluation uses 5).",
+        "middle of N frames (5 for 'rvos segment --rules a2d' and 'jhmdb').",
     )
 
     follow_links: bool = option(
