@@ -58,7 +58,7 @@ def load_segmenter(
     does not exist, an unknown precision, a threshold out of range, rules that the family does not support, or
     `no_target_below` for a checkpoint that predicts no quality.
     """
-    asked = {} if no_target_below is None else {"no_target_below": no_target_below}  # most families predict no quality
+    some = {"no_target_below": no_target_below, "answer": answer}  # which not every family has
     return _module(folder, FAMILIES).load_segmenter(
         folder,
         device=device,
@@ -68,8 +68,7 @@ def load_segmenter(
         precision=precision,
         compiled=compiled,
         rules=rules,
-        **asked,
-        **({"answer": answer} if answer else {}),
+        **{name: value for name, value in some.items() if value is not None},
     )
 
 

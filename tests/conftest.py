@@ -66,6 +66,17 @@ def server(s3_ports, tmp_path_factory) -> Iterator[s3_server.S3Server]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: several wait for each other where other tests take the cores."""
+    import torch  # slow to import, and few tests need it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def interrupts() -> Iterator[None]:
     """SIGINT interrupts the main thread, as in a command; workers of pytest-xdist ignore it."""

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.boxes import box_of
 from model.sam.concept_session import MOST_OBJECTS, ConceptSession
 from model.sam.instances import ANSWERS, Instances, Pending
 from model.sam.kernels import use_own_kernels
 from model.sam.phrases import Phrases
-from model.sam.pixels import Pixels, box_of
+from model.sam.pixels import Pixels
 from model.sam.propagator import PRECISIONS
 from model.segmenter import Overlap, Segmentation, SegmenterStats
 

@@ -20,21 +20,14 @@ from model.segmenter import InferenceRules, Overlap
 from tests.published_concepts import published, union
 from tests.tiny_sam import LIVELY, write_sam3
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE, FRAMES = (72, 96), 20
 # Objects may be taken back in their first 6 frames, and are if no detection matches them in 3.
 QUICK = LIVELY | {"hotstart_delay": 6, "hotstart_unmatch_thresh": 3, "hotstart_dup_thresh": 3, "max_num_objects": 5}
 TEXTS = ("a dog", "red")
 WINDOWS = ([0], [0, 2, 4])  # the starts of windows; each has the 15 frames after the next start too
 SEEDS = (12, 5)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads wait for each other where other tests take the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

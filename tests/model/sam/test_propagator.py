@@ -4,24 +4,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 from model.families import load_refiner
 from model.segmenter import Overlap, Refining, SourceMasks
 from tests.published_sam import KINDS, published
 from tests.tiny_sam import write_sam2
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = (72, 96)
 FRAMES = 20  # more than the 16 whose pointers the tracker takes
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads wait for each other where other tests take the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

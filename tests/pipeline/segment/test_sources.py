@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 
 from model.families import load_refiner
@@ -22,16 +21,10 @@ from tests.handmade import error_of, write
 from tests.one_unit import segment_unit
 from tests.published_sam import KINDS, published
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = (48, 64)
 NAMES = [f"{i:05}" for i in range(20)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ NUMBERED = [f"{number}.jpg" for number in range(1, 6)]
     ],
 )
 def test_one_rule_for_thumbnails(tmp_path, more, thumbnails):
-    """What import says is left out is what check counts and segment decodes, whatever ROOT is."""
+    """Import, check and segment leave out the same files, whatever ROOT is."""
     names = [*NUMBERED, *more]
     for name in names:
         (image if name.lower().endswith(("jpg", "png")) else touch_one)(tmp_path / "root/frames" / name)
