@@ -11,6 +11,8 @@ def require_supported(config: SegmentConfig, checkpoint: CheckpointInfo) -> None
     """Raise InputError for an option that this checkpoint cannot honour, with the reason."""
     family = checkpoint.family
     short_side = config.short_side or checkpoint.short_side
+    if not checkpoint.supports_rules and (config.rules or config.candidates == "all"):
+        raise InputError(f"a {family} model does not support --rules and --candidates; leave them out")
     if checkpoint.lookahead is not None:
         for option, reason in _of_followers(config, checkpoint, checkpoint.lookahead):
             raise InputError(f"{option}: a {family} model {reason}")
@@ -18,8 +20,6 @@ def require_supported(config: SegmentConfig, checkpoint: CheckpointInfo) -> None
         raise InputError(f"--max-size {config.max_size} is below --short-side {short_side}")
     if config.overlap and not checkpoint.supports_overlap:
         raise InputError(f"--overlap: a {family} model cannot follow objects across windows; leave it out")
-    if not checkpoint.supports_rules and (config.rules or config.candidates == "all"):
-        raise InputError(f"a {family} model does not support --rules and --candidates; leave them out")
     if config.no_target_below is not None and checkpoint.no_target_below is None:
         raise InputError(
             "--no-target-below needs a checkpoint that predicts the quality of its masks, and this one does not; "
