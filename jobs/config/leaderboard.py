@@ -30,8 +30,8 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Compares the entries of STORE with each other, over videos. p is the probability of a difference from the first
-    entry at least this large if both entries are equally good. It is corrected (Holm) for all comparisons of two
+    Compares the entries of STORE with each other, over videos. p compares an entry with the one on top: the probability
+    of a difference at least this large if both are equally good. It is corrected (Holm) for all comparisons of two
     entries. Entries that share a letter under 'group' do not differ significantly.
 
         rvos leaderboard show boards/davis

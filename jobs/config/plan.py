@@ -32,8 +32,8 @@ class PlanConfig(RunOptions):
         default=None,
         metavar="NAME",
         heading="Estimate",
-        help="Name of the GPU to estimate for. With --frames-per-second it only labels the estimate. Without, the "
-        "cost is printed only if this machine has that GPU.",
+        help="Name of the GPU to estimate for. With --frames-per-second it only labels the estimate. Without "
+        "--frames-per-second, the cost is printed only if this machine has that GPU.",
     )
     price: float | None = option(
         default=None,

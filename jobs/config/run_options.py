@@ -38,8 +38,9 @@ class RunOptions(MediaOptions):
         default="fp32",
         choices=("fp32", "bf16", "fp16"),
         heading="Model",
-        help="Precision of matrix multiplications. In bf16 or fp16, each process computes its first unit in fp32 "
-        "too. The command fails if more than 2 % of the mask pixels differ in the first unit of the run.",
+        help="Precision of matrix multiplications. In bf16 or fp16, each process also computes its first "
+        "unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in the "
+        "first unit of the run, or more than 20 % in that of any process.",
     )
     compile: bool = option(
         default=False,

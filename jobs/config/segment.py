@@ -42,7 +42,7 @@ class SegmentConfig(RunOptions):
     allow_short: bool = option(
         default=False,
         heading="What to segment",
-        help="Segment the readable part of a video that is shorter than its header says.",
+        help="Segment the readable part of a truncated or damaged video.",
     )
     threshold: float = option(
         default=0.5, heading="Model", help="A pixel belongs to the mask if its probability is above X."
@@ -53,8 +53,8 @@ class SegmentConfig(RunOptions):
         most=1,
         metavar="X",
         heading="Model",
-        help="Write empty masks for pairs whose predicted quality is below X: their sentences seem to mean nothing in "
-        "the video. 0 keeps all masks. For checkpoints with a quality head only.  [default: from the checkpoint]",
+        help="Write empty masks for pairs whose predicted quality is below X: their sentences seem to describe nothing "
+        "in the video. 0 keeps all masks. For checkpoints with a quality head only.  [default: from the checkpoint]",
     )
     max_whole_frames: int = option(
         default=300,

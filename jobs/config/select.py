@@ -33,8 +33,8 @@ class SelectConfig(MediaOptions):
         metavar="OTHER",
         takes=kinds.MASKS,
         heading="Pairs",
-        help="Compare with the run OTHER, which has the same pairs: adds the signals other_run, the mean IoU of both "
-        "runs' masks, and least_other_run, the least over several OTHERs. Repeatable.",
+        help="Compare with the run OTHER, which has the same pairs: adds the signal other_run (mean IoU of the masks "
+        "of both runs) and, for several OTHERs, least_other_run (the lowest of these IoUs). Repeatable.",
     )
     rule: tuple[str, ...] = option(
         default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'. Repeatable."
@@ -52,7 +52,7 @@ class SelectConfig(MediaOptions):
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
         help="Annotations of some pairs. Use these pairs to find a cut: the loosest rule on one signal (--measure) "
-        "that reaches --precision on other videos with 90 % confidence. Add it to the rules.",
+        "that, with 90 % confidence, also reaches --precision on videos without annotations. Add it to the rules.",
     )
     measure: str | None = option(
         default=None,
