@@ -22,10 +22,10 @@ OF_MASKS = ("manifest", "missing", "unsafe_storage", "allow_local", "allow_priva
 class ImportConfig(MediaOptions):
     """Convert a data set to a manifest, or masks to a run.
 
-    DATASET names the layout of ROOT, a folder or a file: a published data set, coco-video (the JSON of YouTube-VIS),
-    folder (any tree of videos, with a file of expressions), webdataset (tar shards) or list (a file of URIs with
-    expressions). If DATASET is 'masks', ROOT holds masks that another tool wrote for the pairs of --manifest (a tree of
-    PNGs, JSON results of YouTube-VIS or Parquet tables), and OUT becomes a run.
+    ROOT is a folder or a file. DATASET says how it is laid out: as a published data set, coco-video (the JSON of
+    YouTube-VIS), folder (any tree of videos, with a file of expressions), webdataset (tar shards) or list (a file of
+    URIs with expressions). If DATASET is 'masks', ROOT holds masks that another tool wrote for the pairs of --manifest
+    (a tree of PNGs, JSON results of YouTube-VIS or Parquet tables), and OUT becomes a run.
     Prints the number of videos and expressions next to the published numbers, and what was left out.
 
         rvos import ref-youtube-vos /data/ref-youtube-vos --split valid --out data/

@@ -25,7 +25,7 @@ class PlanConfig(RunOptions):
         default=None,
         above=0,
         heading="Estimate",
-        help="Masks per second on one GPU: the number that 'rvos segment' prints as frames/s for a run on one GPU. "
+        help="Speed on one GPU, as 'rvos segment' prints it (frames/s; a frame counts once for each sentence). "
         "[default: measured on this machine]",
     )
     gpu: str | None = option(

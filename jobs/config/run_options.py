@@ -40,7 +40,7 @@ class RunOptions(MediaOptions):
         heading="Model",
         help="Precision of matrix multiplications. In bf16 or fp16, each process also computes its first "
         "unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in the "
-        "first unit of the run, or more than 20 % in that of any process.",
+        "first unit of the run, or more than 20 % in the first unit of a process.",
     )
     compile: bool = option(
         default=False,

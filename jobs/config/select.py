@@ -51,8 +51,8 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. Use these pairs to find a cut: the loosest rule on one signal (--measure) "
-        "that, with 90 % confidence, also reaches --precision on videos without annotations. Add it to the rules.",
+        help="Annotations of some pairs. From these pairs, find the loosest rule on one signal (--measure) whose kept "
+        "pairs reach --precision on new videos with 90 % confidence, and apply it with the other rules.",
     )
     measure: str | None = option(
         default=None,
