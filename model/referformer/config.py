@@ -89,7 +89,7 @@ class ReferFormerConfig:
     pixel_groups: int = 8  # group norm in the pixel decoder
     dropout: float = 0.1
     quality: QualityConfig | None = None
-    mask_boxes: bool = False  # answer with boxes around the masks, not with those of the box heads
+    mask_boxes: bool = False  # answer with boxes around the largest pieces of the masks, not with those of the heads
 
     def __post_init__(self) -> None:
         require_positive(self)

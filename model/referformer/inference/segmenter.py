@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.boxes import boxes_of
+from model.boxes import main_boxes_of
 from model.device import find_device
 from model.referformer.inference.displayed_masks import binary_masks, exclusive_masks, nearest_masks
 from model.referformer.inference.linking import (
@@ -171,7 +171,7 @@ class ReferFormerSegmenter:
 
     def _with_masks(self, answer: Answer, masks: np.ndarray) -> Segmentation:
         found = answer.complete(masks=masks)
-        return replace(found, boxes=boxes_of(masks)) if self.model.config.mask_boxes else found
+        return replace(found, boxes=main_boxes_of(masks)) if self.model.config.mask_boxes else found
 
     def _answers(
         self,
