@@ -1,6 +1,6 @@
 """SAM 2 and SAM 3 with small random weights: encodings of frames, memory over a long video, time beside the bare loop.
 
-python benchmarks/families.py [--frames 800] [--rounds 3]
+python benchmarks/families.py [--frames 800] [--rounds 3]      rounds 0: measure the memory only
 
 The bare loop is the one that transformers publishes: one session for the whole video and one expression or mask.
 """
@@ -28,7 +28,7 @@ WINDOW = 36
 PAIRS = (1, 2, 4)
 TEXTS = ("a dog", "red", "a red dog", "blue")
 COMPARED_FRAMES, START_FRAMES = 60, 10
-MEMORY_STEP = 100
+MEMORY_POINTS = 8  # at which memory is read
 
 
 def main() -> None:
@@ -49,11 +49,13 @@ def main() -> None:
         print("| family | encodings per frame: 1, 2, 4 pairs | times the bare loop: 1, 2, 4 pairs | MB after frames |")
         print("| --- | --- | --- | --- |")
         for name, model in families.items():
-            cells = [
-                ", ".join(f"{encodings(model, pairs):.2f}" for pairs in PAIRS),
-                ", ".join(f"{ratio(model, bare[name], pairs, options.rounds):.2f}" for pairs in PAIRS),
-                ", ".join(f"{memory:.0f}" for memory in memories(model, options.frames)),
-            ]
+            cells = ["", ""]
+            if options.rounds:
+                cells = [
+                    ", ".join(f"{encodings(model, pairs):.2f}" for pairs in PAIRS),
+                    ", ".join(f"{ratio(model, bare[name], pairs, options.rounds):.2f}" for pairs in PAIRS),
+                ]
+            cells.append(", ".join(f"{memory:.0f}" for memory in memories(model, options.frames)))
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
@@ -126,10 +128,10 @@ def seconds_per_frame(run: Callable[[int], object]) -> float:
 
 
 def memories(model: Segmenter, frames: int) -> list[float]:
-    """Return the memory of this process in MB, each time MEMORY_STEP more frames are done for two pairs."""
+    """Return the memory of this process in MB after each eighth of the frames, for two pairs."""
     found, page = [], os.sysconf("SC_PAGE_SIZE")
     for done in follow(model, frames, 2):
-        if done >= MEMORY_STEP * (len(found) + 1):
+        if done * MEMORY_POINTS >= frames * (len(found) + 1):
             found.append(int(Path("/proc/self/statm").read_text().split()[1]) * page / 1e6)
     return found
 

@@ -16,4 +16,6 @@ def segment_unit(job: UnitJob, segmenter: Segmenter, options: FrameOptions) -> R
     with tempfile.TemporaryDirectory(prefix="rvos-") as folder:
         tracker = AttemptTracker(folder, invocation="", node="", is_alive=lambda node: True)
         with closing(segment_jobs([job], segmenter, options, tracker)) as receipts:
-            return next(receipts)
+            receipt = next(receipts)
+            assert isinstance(receipt, Receipt)
+            return receipt

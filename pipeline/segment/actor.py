@@ -5,9 +5,9 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from queue import SimpleQueue
 
@@ -38,13 +38,15 @@ from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.metrics import ActorMetrics
 from pipeline.segment.sources import read_sources
-from pipeline.segment.write_stage import failed_for_now
+from pipeline.segment.write_stage import Postponed
 from schemas import access
 from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError
 from schemas.pair import PairKey
 from schemas.shown import shown
 
 MAX_START_DEATHS = 5  # of processes of one invocation on one host
+MAX_NOT_FINITE = 10  # units whose output is not finite, in a process that has made no masks
+MOVES_WITH = frozenset({"oom", "nan"})  # statuses that another node is asked about before a row is committed
 MASK_PACKAGES = ("av", "torch", "transformers")
 
 
@@ -94,12 +96,20 @@ class ModelOptions:
             answer=self.answer,
         )
 
+    def reference(self) -> Callable[[], Segmenter] | None:
+        """Return a function that loads the same model on the CPU, in fp32; None if the model is on the CPU."""
+        return replace(self, device="cpu", precision="fp32", compiled=False).load if self._on_gpu() else None
+
+    def _on_gpu(self) -> bool:
+        import torch
+
+        return self.device != "cpu" and torch.cuda.is_available()
+
     def made_with(self) -> str:
         """Return the versions and the device that may change single pixels."""
         import torch
 
-        on_gpu = self.device != "cpu" and torch.cuda.is_available()
-        device = torch.cuda.get_device_name() if on_gpu else f"CPU ({platform.machine()})"
+        device = torch.cuda.get_device_name() if self._on_gpu() else f"CPU ({platform.machine()})"
         return ", ".join([*(f"{name} {version(name)}" for name in MASK_PACKAGES), device])
 
 
@@ -142,6 +152,7 @@ class UnitSegmenter:
         self.retry_statuses = invocation.retry_statuses
         self.node = node = ray.get_runtime_context().get_node_id()
         self.has_read, self.error = False, None  # error: why this process cannot work
+        self.not_finite = 0  # units
         self.tracker = AttemptTracker(
             storage.join(run.folder, "attempts"),
             invocation.name,
@@ -154,7 +165,7 @@ class UnitSegmenter:
         self.source = run.source if isinstance(run, RefinedRun) else ""
         self.moved = moved_videos(self.source or run.folder)
         self.jobs: SimpleQueue[UnitJob] = SimpleQueue()
-        self.receipts: SimpleQueue[Future[Receipt]] = SimpleQueue()  # of `jobs`, in the same order
+        self.receipts: SimpleQueue[Future[Receipt | Postponed]] = SimpleQueue()  # of `jobs`, in the same order
         self.queueing = threading.Lock()
         try:
             segmenter = self._load(model)
@@ -165,7 +176,8 @@ class UnitSegmenter:
             reason = f"host {socket.gethostname()} cannot load the model: {type(error).__name__}: {error}"
             self.error = InfrastructureError(reason)
             return
-        chain = segment_jobs(iter(self.jobs.get, None), segmenter, frames, self.tracker, self._video_uris)
+        units = iter(self.jobs.get, None)
+        chain = segment_jobs(units, segmenter, frames, self.tracker, self._video_uris, model.reference())
         threading.Thread(target=self._work, args=[chain], name="units", daemon=True).start()
 
     def _load(self, model: ModelOptions) -> Segmenter:
@@ -234,21 +246,23 @@ class UnitSegmenter:
                 since=since,
                 sources=sources,
                 refused=refused,
-                moves_with=self._moves_with() if has_others and unit.turn == 0 else frozenset(),
+                moves_with=MOVES_WITH if has_others and unit.turn == 0 else frozenset(),
             )
-            promised: Future[Receipt] = Future()
+            promised: Future[Receipt | Postponed] = Future()
             with self.queueing:
                 self.receipts.put(promised)
                 self.jobs.put(job)
-            receipt = promised.result()
-            if failed_for_now(job, receipt):
+            done = promised.result()
+            if isinstance(done, Postponed):
+                self._note_postponed(done)
                 return self._answer(unit, moves=True)
+            receipt = done
             # Another command may have replaced the object first, to retry pairs that failed with other statuses.
             crossed = replaced and not receipt.fresh and not receipt.failed.keys().isdisjoint(self.retry_statuses)
             replaced = ReplacedObject.read(uri, self.retry_statuses) if crossed else None
         if receipt.fresh:
             self.metrics.add(receipt)
-        frames = receipt.frames if receipt.fresh else 0
+        frames = receipt.frames - receipt.kept_frames if receipt.fresh else 0
         self.has_read = self.has_read or frames > 0
         return self._answer(unit, receipt=receipt.to_json(), frames=frames)
 
@@ -263,9 +277,16 @@ class UnitSegmenter:
             return False
         return _has_other_nodes()
 
-    def _moves_with(self) -> frozenset[str]:
-        """Statuses that another node is asked about. A process without any masks yet may have a broken checkpoint."""
-        return frozenset({"oom", "nan"} if self.has_read else {"oom"})
+    def _note_postponed(self, done: Postponed) -> None:
+        """Count units whose output is not finite. Raise InfrastructureError after many, if nothing else was made."""
+        self.has_read = self.has_read or done.frames > 0
+        self.not_finite += "nan" in done.statuses
+        if self.not_finite >= MAX_NOT_FINITE and not self.has_read:
+            self.error = InfrastructureError(
+                f"on host {socket.gethostname()} the output of the model was not finite in the first "
+                f"{self.not_finite} units: its GPU is broken, or else the checkpoint"
+            )
+            raise self.error
 
     def _next_step(self, unit_id: str, *, others_can_try: bool) -> RetryStep:
         """Raise InfrastructureError if processes on this host die whatever they do."""
@@ -290,7 +311,7 @@ class UnitSegmenter:
         again = receipt.generation < unit.generation
         return receipt, ReplacedObject.read(uri, self.retry_statuses) if again else None
 
-    def _work(self, chain: Iterator[Receipt]) -> None:
+    def _work(self, chain: Iterator[Receipt | Postponed]) -> None:
         """Set the receipts in turn while the process lives. An error of the chain fails all calls from then on.
 
         After an unexpected one the process ends, since Ray starts another one: that counts as a death of the unit.

@@ -16,7 +16,7 @@ from pipeline.segment.clips import FrameOptions
 from pipeline.segment.decode_stage import decode_units
 from pipeline.segment.events import DecodeEvent, ModelEvent, UnitJob, UnitStart
 from pipeline.segment.model_stage import ModelStage
-from pipeline.segment.write_stage import write_unit
+from pipeline.segment.write_stage import Postponed, write_unit
 
 # Between two threads. A window is one event, a small unit about six. By default a window takes 25 MB at 360x640, and
 # the masks of one pair in it 15 MB at 480p.
@@ -30,17 +30,19 @@ def segment_jobs(
     options: FrameOptions,
     tracker: AttemptTracker,
     elsewhere: Callable[[], Iterable[str]] = tuple,
-) -> Generator[Receipt, None, None]:
+    load_reference: Callable[[], Segmenter] | None = None,
+) -> Generator[Receipt | Postponed, None, None]:
     """Write and commit the objects of units: every plan row ends as masks or as one error row.
 
     Yields, in the order of `jobs`, the receipt of the object at each `job.uri`: that of another attempt if it was
-    first. The decoding thread iterates `jobs`, some units ahead. Closes `tracker` at the end.
+    first; or that the unit is postponed. The decoding thread iterates `jobs`, some units ahead. Closes `tracker` at the
+    end. `load_reference` as for `ModelStage`.
     """
     windows: Generator[DecodeEvent, None, None] = run_in_thread(
         lambda put: decode_units(jobs, segmenter, options, tracker, put, elsewhere), EVENTS_AHEAD, BYTES_AHEAD
     )
     events: Generator[ModelEvent, None, None] = run_in_thread(
-        lambda put: ModelStage(segmenter, put).run(windows), EVENTS_AHEAD, BYTES_AHEAD
+        lambda put: ModelStage(segmenter, put, load_reference).run(windows), EVENTS_AHEAD, BYTES_AHEAD
     )
     with closing(tracker), closing(events):
         for event in events:

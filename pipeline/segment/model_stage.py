@@ -4,8 +4,9 @@ An error of one pair fails that pair only.
 """
 
 import itertools
+import socket
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,7 @@ from pipeline.segment.events import (
 from pipeline.segment.exclusive import group_of
 from pipeline.segment.sources import SourcePair
 from schemas import advice
-from schemas.errors import InputError
+from schemas.errors import InfrastructureError, InputError
 from schemas.pair import PairKey
 
 CONTROL_FRAME = np.zeros((64, 64, 3), np.uint8)
@@ -45,10 +46,15 @@ NOT_FINITE = "the model's output is not finite"
 
 
 class ModelStage:
-    """A segmenter at work: windows in, answers out, and how long it works and waits on both sides."""
+    """A segmenter at work: windows in, answers out, and how long it works and waits on both sides.
 
-    def __init__(self, segmenter: Segmenter, put: Put) -> None:
+    load_reference: loads the same model on a device that is trusted; None if `segmenter` is on it.
+    """
+
+    def __init__(self, segmenter: Segmenter, put: Put, load_reference: Callable[[], Segmenter] | None = None) -> None:
         self.segmenter = segmenter
+        self.load_reference = load_reference
+        self.is_finite = True  # all output of the unit so far
         self.put = put
         self.timings = UnitTimings()
         self.unit_id, self.decides = "", True
@@ -59,7 +65,8 @@ class ModelStage:
     def run(self, events: Generator[DecodeEvent, None, None]) -> None:
         """Put the events of each unit (`ModelEvent`); an answer counts with the bytes of its masks.
 
-        Raises InputError if a fast mode fails or differs too much, before anything of the unit is committed.
+        Before anything of the unit is committed, raises InputError if a fast mode fails or differs too much, and
+        InfrastructureError if the device returns numbers that are not finite, whatever it computes.
         """
         free = time.perf_counter()
         try:
@@ -92,9 +99,8 @@ class ModelStage:
                     self.segmenter.compare_again()  # another unit may have come first, if this one had to wait
                 self._hand_on(event)
             case Control(attempt, seconds):
-                frames, ends = [self.segmenter.prepare(CONTROL_FRAME)], time.monotonic() + seconds
-                overlap = None if self.segmenter.lookahead is None else Overlap(0, 1, [None])
-                list(self.segmenter.segment(frames, CONTROL_FRAME.shape[:2], ["a shape"], None, overlap))
+                ends = time.monotonic() + seconds
+                is_control_finite(self.segmenter)
                 time.sleep(max(0.0, ends - time.monotonic()))
                 self._hand_on(AttemptEnd(attempt))
             case AttemptStart(attempt):
@@ -123,9 +129,29 @@ class ModelStage:
                 self.attempt = None
                 self._hand_on(event)
             case UnitEnd():
+                if not self.is_finite:
+                    self._require_sound_device()
+                self.is_finite = True
                 done = UnitDone(self.timings, self._stats())
                 self.timings = UnitTimings()
                 self._hand_on(done)
+
+    def _require_sound_device(self) -> None:
+        """Raise InfrastructureError if an empty picture has finite output on the trusted device, and not on this one.
+
+        If it has none there either, or cannot be tried there, the checkpoint is the likely cause.
+        """
+        if self.load_reference is None or is_control_finite(self.segmenter):
+            return
+        try:
+            is_sound = not is_control_finite(self.load_reference())
+        except (RuntimeError, MemoryError):
+            is_sound = True
+        if not is_sound:
+            raise InfrastructureError(
+                f"the GPU of host {socket.gethostname()} is broken: for an empty picture {NOT_FINITE}, on the CPU it "
+                "is; replace the GPU, or leave it out with CUDA_VISIBLE_DEVICES"
+            )
 
     def _stats(self) -> SegmenterStats:
         """Return the counters of a unit. Raises FastModeError if a fast mode fails.
@@ -214,7 +240,7 @@ class ModelStage:
     def _take(self, pair: PairState, window: Window, kept: Sequence[int], found: Segmentation) -> None:
         """Hand on an answer, without the frames that a later window has too."""
         if not found.finite:
-            pair.track = None
+            pair.track, self.is_finite = None, False
             way = (advice.NOT_FINITE if self.segmenter.lookahead is None else advice.FOLLOWER_NOT_FINITE).run
             pair.failure = "nan", f"frames {window.names[0]} to {window.names[-1]}: {NOT_FINITE}; {way}"
             return
@@ -228,6 +254,15 @@ class ModelStage:
             if found.quality is not None:
                 pair.quality_sum = (pair.quality_sum or 0.0) + found.quality * len(ready)
         pair.track = found.track
+
+
+def is_control_finite(segmenter: Segmenter) -> bool:
+    """Segment the picture of controls. Return True if the output is finite."""
+    overlap = None if segmenter.lookahead is None else Overlap(0, 1, [None])
+    frames = [segmenter.prepare(CONTROL_FRAME)]
+    answers = segmenter.segment(frames, CONTROL_FRAME.shape[:2], ["a shape"], None, overlap)
+    finite = [answer.finite for answer in answers]
+    return all(finite)
 
 
 def _parts(group: Sequence[PairState]) -> list[list[PairState]]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
@@ -16,7 +16,6 @@ from pipeline.segment.events import (
     ClipDone,
     ModelEvent,
     UnitDone,
-    UnitJob,
     UnitStart,
     share_failures,
 )
@@ -27,12 +26,22 @@ from schemas.pair import PairKey
 from schemas.shown import without_secrets
 
 
-def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker) -> Receipt:
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A unit that is not committed, since another node, or this one later, may do better."""
+
+    statuses: frozenset[str]  # of the pairs that failed here
+    frames: int  # with masks that this process made
+
+
+def write_unit(
+    start: UnitStart, events: Generator[ModelEvent, None, None], tracker: AttemptTracker
+) -> Receipt | Postponed:
     """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI.
 
-    A unit that `failed_for_now` is not committed.
+    A unit with a pair that fails with one of `job.moves_with` is not committed.
     """
-    job = start.job
+    job, statuses = start.job, set[str]()
     receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id, made_with=job.made_with)
     with UnitWriter(job.uri, receipt, job.replaced, job.otherwise) as writer:
         for row, status, error in start.failed:
@@ -40,15 +49,15 @@ def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], trac
         for event in events:
             match event:
                 case Answer() | ClipDone():
-                    _write_clip(event, events, writer)
+                    statuses |= _write_clip(event, events, writer)
                 case AttemptEnd(attempt):
                     tracker.end(attempt)
                 case UnitDone(timings, stats):
                     receipt.seconds |= asdict(timings)
                     receipt.parity, receipt.halvings = stats.parity, stats.halvings
                     break
-        if failed_for_now(job, receipt):
-            return receipt
+        if not job.moves_with.isdisjoint(statuses):
+            return Postponed(frozenset(statuses), receipt.frames - receipt.kept_frames)
         started = time.perf_counter()
         job.confirm()
         written = writer.commit()
@@ -56,13 +65,11 @@ def write_unit(start: UnitStart, events: Generator[ModelEvent, None, None], trac
         return written
 
 
-def failed_for_now(job: UnitJob, receipt: Receipt) -> bool:
-    """Return True for a unit that is not committed, since another node, or this one later, may do better."""
-    return receipt.fresh and not job.moves_with.isdisjoint(receipt.failed)
+def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], writer: UnitWriter) -> set[str]:
+    """Spool the answers of a clip until its end shows which pairs failed, then write it pair by pair.
 
-
-def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], writer: UnitWriter) -> None:
-    """Spool the answers of a clip until its end shows which pairs failed, then write it pair by pair."""
+    Returns the statuses of those that failed.
+    """
     seconds = writer.receipt.seconds
     with FrameSpool() as spool:
         while isinstance(event, Answer):
@@ -93,6 +100,7 @@ def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], wr
                         rows = pa.table(without_masks(rows.to_pydict()), schema=rows.schema)
                     writer.write(pair_rows(rows, pair.row, pair.pair_score, pair.quality))
         seconds["write"] += time.perf_counter() - started
+        return {pair.failure[0] for pair in event.pairs if pair.failure}
 
 
 def frame_rows(window: Window, kept: Sequence[int], found: Segmentation) -> dict[str, list]:

@@ -47,3 +47,10 @@ def test_a_pair_that_fails_on_one_host_alone_is_not_blamed(corpus, cluster, undi
     """The GPU of the host fails with every video, yet processes survive the control."""
     with bad_host(corpus, cluster, tmp_path, "CUDA error") as (case, _, _):
         case.assert_whole(undisturbed, "a host whose GPU fails at work")
+
+
+@pytest.mark.parametrize("reason", ["memory", "NaN"])
+def test_a_host_on_which_nothing_fits_or_is_finite_costs_no_pair(corpus, cluster, undisturbed, tmp_path, reason):
+    """From its first unit on: its processes make no mask at all."""
+    with bad_host(corpus, cluster, tmp_path, reason) as (case, _, _):
+        case.assert_whole(undisturbed, f"a host with too little {reason}" if reason == "memory" else "a host of NaN")

@@ -1,5 +1,6 @@
 """SIGKILL of actors, drivers and nodes, at any moment and several times over."""
 
+import json
 import os
 import random
 import shutil
@@ -20,9 +21,10 @@ KILLS = 4
 def test_actors(case, undisturbed):
     """Kill the process of any attempt in flight: of a unit twice, of a single pair once, so that no pair fails.
 
-    A process has several attempts in flight. One kill counts against all of them.
+    A process has several attempts in flight. One kill counts against all of them. What Ray says of its dead processes
+    goes to stderr: stdout holds the result alone.
     """
-    driver, killed, blows = case.start("--actors", "2"), set(), Counter()
+    driver, killed, blows = case.start("--actors", "2", "--json"), set(), Counter()
     for _ in polls(driver):
         for marker in case.attempts().values():
             pair = marker["pair"] and tuple(marker["pair"])
@@ -30,7 +32,8 @@ def test_actors(case, undisturbed):
                 killed.add(marker["pid"])
                 blows[marker["unit"], pair] += 1
                 os.kill(marker["pid"], signal.SIGKILL)
-    end_of(driver)
+    out, _ = end_of(driver)
+    assert json.loads(out)["failed"] == {}
     assert len(killed) == KILLS
     case.assert_whole(undisturbed, f"{len(killed)} kills of actors, on {len(blows)} units or pairs")
 

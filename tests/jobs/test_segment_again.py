@@ -32,6 +32,36 @@ def test_a_grown_manifest_is_added_to(shapes, checkpoint, tmp_path):
         run(manifest, tmp_path / "run", checkpoint)
 
 
+def prepared(shapes, checkpoint, tmp_path, invocation="one", **options):
+    """The units of the run, and those to do in their order."""
+    config = segment.SegmentConfig(
+        manifest=shapes[0], run=str(tmp_path / "run"), checkpoint=checkpoint, unit_frames=12, **options
+    )
+    return segment.prepare(config, invocation)[1:3]
+
+
+def test_a_lower_limit_takes_no_planned_pairs_out(shapes, checkpoint, tmp_path, capsys):
+    for limit in (6, 6, None):
+        prepared(shapes, checkpoint, tmp_path, limit=limit)
+        assert capsys.readouterr().err == ""
+    _, todo = prepared(shapes, checkpoint, tmp_path, limit=6)
+    assert capsys.readouterr().err == "9 pairs are planned already, all of them are segmented: --limit 6 is lower\n"
+    assert sum(unit.stop - unit.start for unit in todo) == 9
+
+
+def test_two_commands_take_units_in_different_orders(shapes, checkpoint, tmp_path):
+    """Both begin with the unit that decides about fast modes, and with longer units."""
+    units, _ = prepared(shapes, checkpoint, tmp_path)
+    orders = [prepared(shapes, checkpoint, tmp_path, name)[1] for name in ("one", "one", "two")]
+    assert orders[0] == orders[1] != orders[2]
+    assert {unit.unit_id for unit in orders[0]} == {unit.unit_id for unit in orders[2]}
+    assert len(units) == 9
+    for order in orders:
+        assert (order[0].unit_id, order[0].decides) == (units[0].unit_id, True)
+        lengths = [unit.pair_frames.bit_length() for unit in order[1:]]
+        assert lengths == sorted(lengths, reverse=True)
+
+
 def test_bad_rows_become_error_rows_and_cost_nothing_else(shapes, checkpoint, tmp_path):
     video = storage.absolute(pq.read_table(shapes[0])["video_uri"][0].as_py(), storage.parent(shapes[0]))
     (tmp_path / "broken.mp4").write_bytes(b"not a video")

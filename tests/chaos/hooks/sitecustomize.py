@@ -5,8 +5,9 @@ one with "hanging" hangs it. A video next to a file `closed` opens when that fil
 delays the opening of each video. A control takes CHAOS_CONTROL_SECONDS. CHAOS_CLOCK makes the wall clock jump by hours,
 forth and back, for the project's own code. With CHAOS_STILLBORN no worker ever starts.
 
-On a node with CHAOS_BAD_HOST no video can be read: with "stale" in that path because of a stale mount, with "CUDA"
-because its GPU fails at work, otherwise because none exists. The first failure creates the file at that path.
+On a node with CHAOS_BAD_HOST no video can be segmented: with "stale" in that path because of a stale mount, with "CUDA"
+because its GPU fails at work, with "memory" because the model does not fit, with "NaN" because its output is not
+finite, otherwise because no video exists. The first failure creates the file at that path.
 """
 
 import errno
@@ -16,11 +17,13 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 SLOWNESS = float(os.environ.get("CHAOS_SECONDS_PER_VIDEO", "0"))
 JUMPS = itertools.cycle([0.0, 7200.0, -3600.0, 86400.0, 60.0, -86400.0])  # seconds
 OURS = ("pipeline", "jobs")
 BAD_HOST = os.environ.get("CHAOS_BAD_HOST", "")
+BAD_MODEL = os.path.basename(BAD_HOST) in ("memory", "NaN")
 
 _time = time.time
 
@@ -40,9 +43,17 @@ def exists_elsewhere(path):
     return _exists(path)
 
 
+def segment_badly(*arguments, **options):
+    answers = _segment(*arguments, **options)
+    open(BAD_HOST, "w").close()
+    if "memory" in BAD_HOST:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return (replace(answer, finite=False) for answer in answers)
+
+
 def open_or_die(file, *arguments, **options):
     name = os.path.basename(str(file))
-    if BAD_HOST:
+    if BAD_HOST and not BAD_MODEL:
         fail_on_bad_host()
     if "deadly" in name:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -77,7 +88,13 @@ if any("default_worker.py" in argument for argument in sys.orig_argv):  # of Ray
     if "CHAOS_STILLBORN" in os.environ:
         threading.Event().wait()
     _open, av.open = av.open, open_or_die
-    if BAD_HOST and "stale" not in BAD_HOST and "CUDA" not in BAD_HOST:
+    if BAD_MODEL:
+        import torch
+
+        from model.referformer.inference.segmenter import ReferFormerSegmenter
+
+        _segment, ReferFormerSegmenter.segment = ReferFormerSegmenter.segment, segment_badly
+    elif BAD_HOST and "stale" not in BAD_HOST and "CUDA" not in BAD_HOST:
         _exists, os.path.exists = os.path.exists, exists_elsewhere
 if "CHAOS_CLOCK" in os.environ:
     time.time = jumping_time

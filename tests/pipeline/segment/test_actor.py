@@ -10,7 +10,9 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+import torch
 
+from model.bundled import BUNDLED
 from pipeline.io import storage
 from pipeline.runs import attempts
 from pipeline.runs.attempts import LAST_TURN, MAX_CONTROL_DEATHS, STARTING, Marker, sweep
@@ -21,7 +23,7 @@ from pipeline.runs.receipts import receipts_of
 from pipeline.runs.retry import to_repair
 from pipeline.runs.run import Run, Unit
 from pipeline.segment import actor
-from pipeline.segment.actor import Invocation, ModelOptions, UnitAnswer, UnitSegmenter
+from pipeline.segment.actor import MAX_NOT_FINITE, Invocation, ModelOptions, UnitAnswer, UnitSegmenter
 from pipeline.segment.clips import FrameOptions
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -167,6 +169,31 @@ def test_a_model_that_does_not_load_is_the_matter_of_its_host(run, segmenter, mo
     assert (answer.failed, answer.reason, answer.exit_code) == (True, "--device cuda: no GPU", 2)
 
 
+def test_a_model_computes_in_full_fp32(monkeypatch, tmp_path):
+    """TF32, which torch or a library may have switched on, is off when an actor loads its model."""
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    for backend in backends:
+        backend.allow_tf32 = True
+    monkeypatch.setattr(actor, "load_segmenter", lambda *_, **options: [each.allow_tf32 for each in backends])
+    assert ModelOptions(checkpoint=BUNDLED).load() == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "expected"), [(True, "auto", True), (True, "cpu", False), (False, "auto", False)]
+)
+def test_what_a_gpu_is_compared_with(monkeypatch, gpu, device, expected):
+    loaded = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(actor, "load_segmenter", lambda *_, **options: loaded.append(options))
+    load = ModelOptions(checkpoint=BUNDLED, device=device, precision="bf16", compiled=True).reference()
+    assert (load is not None) == expected
+    if load:
+        load()
+        assert [(options["device"], options["precision"], options["compiled"]) for options in loaded] == [
+            ("cpu", "fp32", False)
+        ]
+
+
 def test_a_host_that_has_read_nothing_leaves_videos_that_it_does_not_find_to_others(run, segmenter, monkeypatch, video):
     (unit,) = run.units()
     Path(video).rename(video + "-elsewhere")
@@ -192,17 +219,56 @@ def test_a_pair_that_does_not_fit_waits_for_a_host_with_more_memory(run, segment
     assert call(unit_segmenter(run), replace(unit, turn=1))["failed"] == {"oom": 1}
 
 
-def test_a_process_with_masks_leaves_output_that_is_not_finite_to_others_too(run, segmenter, monkeypatch, video):
-    rows = [{"video_id": "w", "video_uri": video, "expression_id": "0", "expression": "nan"}]
-    run.extend_plan(pa.concat_tables([run.manifest(), pa.Table.from_pylist(rows)]), "m", PlanOptions())
-    good, bad = run.units()
+@pytest.fixture
+def many_units(tmp_path, video) -> Run:
+    """A run of a unit for each video, with the sentence "nan"."""
+    count = MAX_NOT_FINITE + 2
+    rows = [{"video_id": f"v{n}", "video_uri": video, "expression_id": "0", "expression": "nan"} for n in range(count)]
+    run = Run.start(str(tmp_path / "many"), "f", {}, {})
+    run.extend_plan(pa.Table.from_pylist(rows), "m", PlanOptions(unit_frames=1))
+    return run
+
+
+def test_output_that_is_not_finite_is_left_to_another_host_first(many_units, segmenter, monkeypatch):
+    bad = many_units.units()[0]
+    assert call(unit_segmenter(many_units), bad)["failed"] == {"nan": 1}  # the only host
+    storage.remove(many_units.masks_uri(bad.unit_id))
     monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
-    assert call(unit_segmenter(run), bad)["failed"] == {"nan": 1}  # the checkpoint may be at fault
-    storage.remove(run.masks_uri(bad.unit_id))
-    made = unit_segmenter(run)
-    assert call(made, good)["frames"] == 10
+    made = unit_segmenter(many_units)
     assert ask(made, bad).moves
     assert call(made, replace(bad, turn=1))["failed"] == {"nan": 1}
+
+
+def test_a_host_without_any_finite_output_is_left_out(many_units, segmenter, monkeypatch):
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
+    made, units = unit_segmenter(many_units), many_units.units()
+    answers = [ask(made, unit) for unit in units]
+    assert [answer.moves for answer in answers] == [True] * (MAX_NOT_FINITE - 1) + [False] * 3
+    assert [answer.failed for answer in answers] == [False] * (MAX_NOT_FINITE - 1) + [True] * 3
+    assert re.search("on host .* was not finite in the first 10 units", answers[-1].reason)
+    assert many_units.committed() == set()
+
+
+def test_a_host_with_masks_is_not_left_out(run, many_units, segmenter, monkeypatch, video):
+    rows = [{"video_id": "good", "video_uri": video, "expression_id": "0", "expression": "a"}]
+    many_units.extend_plan(pa.concat_tables([many_units.manifest(), pa.Table.from_pylist(rows)]), "m", PlanOptions())
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
+    made = unit_segmenter(many_units)
+    *bad, good = many_units.units()
+    assert call(made, good)["frames"] == 5
+    assert all(ask(made, unit).moves for unit in bad)
+
+
+def test_rows_that_a_retry_keeps_move_no_unit(run, segmenter, monkeypatch):
+    (unit,) = run.units()
+    with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", run_id=run.run_id)) as writer:
+        for number, status in enumerate(("missing", "nan")):
+            row = {"video_id": "v", "expression_id": str(number), "status": status, "error": "then"}
+            writer.write(pa.Table.from_pylist([row], schema=PREDICTIONS))
+        writer.commit()
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
+    receipt = call(unit_segmenter(run, retry_statuses=("missing",)), replace(unit, generation=1))
+    assert (receipt["failed"], receipt["frames"]) == ({"nan": 1}, 5)
 
 
 @pytest.mark.parametrize(("status", "changes"), [("crash", {}), ("timeout", {"timed_out": True, "timeout": 5.0})])

@@ -64,8 +64,8 @@ class Chain:
             step=step or RetryStep(),
         )
 
-    def run(self, *jobs, segmenter=None):
-        return segment_jobs(jobs, segmenter or FakeSegmenter(), FrameOptions(window=3), self.tracker)
+    def run(self, *jobs, segmenter=None, **options):
+        return segment_jobs(jobs, segmenter or FakeSegmenter(), FrameOptions(window=3), self.tracker, **options)
 
 
 class Rendezvous(FakeSegmenter):
@@ -135,6 +135,39 @@ def test_a_control_that_fails_counts_against_the_host(tmp_path, video):
         list(chain.run(chain.job("w", ["a"], step), segmenter=segmenter))
     assert [death.reason for death in chain.tracker.history("w").controls] == ["IndexError: list index out of range"]
     assert not chain.tracker.history("w").deaths
+
+
+class BrokenGpu(FakeSegmenter):
+    """Its output is not finite, whatever it computes."""
+
+    def segment(self, *arguments):
+        return (replace(answer, finite=False) for answer in super().segment(*arguments))
+
+
+def test_a_gpu_that_is_not_finite_where_the_cpu_is_ends_the_process_before_the_unit_is_committed(tmp_path, video):
+    chain = Chain(tmp_path, video)
+    with pytest.raises(InfrastructureError, match="the GPU of host .* is broken: for an empty picture the model's out"):
+        list(chain.run(chain.job("v"), segmenter=BrokenGpu(), load_reference=FakeSegmenter))
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def no_memory():
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "load_reference"),
+    [
+        (FakeSegmenter, lambda: pytest.fail("an empty picture is finite here")),
+        (BrokenGpu, BrokenGpu),  # the checkpoint is at fault
+        (BrokenGpu, no_memory),
+        (BrokenGpu, None),  # the CPU itself
+    ],
+)
+def test_otherwise_the_pair_is_not_finite(tmp_path, video, segmenter, load_reference):
+    chain = Chain(tmp_path, video)
+    (receipt,) = chain.run(chain.job("v", ["nan"]), segmenter=segmenter(), load_reference=load_reference)
+    assert receipt.failed == {"nan": 1}
 
 
 def test_a_defect_of_the_decoder_counts_against_its_unit(tmp_path, video):
