@@ -88,12 +88,12 @@ class Protocol:
             matching = (
                 "the predictions for one video and annotator are assigned to its objects such that the total of "
                 "(mean J + mean F) / 2 is highest; empty predictions are added for label numbers that the predictions "
-                "skip, and until there are as many predictions as objects"
+                "skip, and more until there are as many predictions as objects"
             )
         if self.first_frame_objects:
             matching += (
-                "; objects whose id is higher than all ids in the first annotated frame are left out (they appear "
-                "later); one with a lower id is scored even if no frame shows it"
+                "; all ids up to the highest one in the first annotated frame are scored, even one that no frame "
+                "shows; objects with higher ids are left out (they appear later)"
             )
         averaging = "mean over the frames of a pair, then over "
         if self.per_frame:
