@@ -66,7 +66,8 @@ def run(config: ImportConfig) -> ImportResult:
         if writer.problems:
             raise SchemaError(writer.problems)
         if not writer.pairs and not writer.masks["annotations"].rows:
-            raise InputError(f"the data set in {config.root} has neither expressions nor masks; check ROOT and --split")
+            text = f"the data set in {config.root} has neither expressions nor masks; check ROOT and --split"
+            raise InputError("\n".join([text, *(one.line() for one in skipped_of(writer.skipped))]))
         try:
             doubts = writer.run_order.require(config.root, force=config.force)
         except ImplausibleError as error:

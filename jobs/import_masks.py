@@ -90,7 +90,7 @@ def run(config: ImportConfig) -> ImportMasksResult:
         todo = [unit for unit in units if unit.unit_id not in committed]
         record = {"command": {"name": name, "form": FORM}, "units": len(todo)}
         with invocation_log(the_run, name, record) as log, ReceiptNotes(the_run, name) as notes:
-            importer, receipts = UnitImporter(the_run, source, config.missing), list[Receipt]()  # pyright: ignore[reportArgumentType]
+            importer, receipts = UnitImporter(the_run, source, config.missing, config.force), list[Receipt]()  # pyright: ignore[reportArgumentType]
             if todo:
                 storage.remove(the_run.success_uri)
             for unit in todo:

@@ -78,7 +78,9 @@ def run_lengths(counts: bytes, height: int, width: int) -> np.ndarray:
         raise RleError("the string is empty")
     if groups.min() < 0 or groups.max() > 63:
         at = int(np.argmax((groups < 0) | (groups > 63)))
-        raise RleError(f"byte {counts[at]} at position {at} is outside 48..111")
+        is_text_of_bytes = counts[:2] in (b"b'", b'b"')
+        hint = "; it is the text of Python bytes (b'...'): write counts.decode() in place of str(counts)"
+        raise RleError(f"byte {counts[at]} at position {at} is outside 48..111{hint if is_text_of_bytes else ''}")
     ends = np.flatnonzero(groups < 32)
     if not len(ends) or ends[-1] != len(groups) - 1:
         raise RleError("the last byte requires another one: the string is truncated")

@@ -36,7 +36,8 @@ FILE_NAMES = (
 )
 ID_KEYS = ("id", "video_id", "category_id")
 MAX_OUTLINE = 2**21  # pixels of all outlines of a mask, of which COCO makes 160 bytes each
-CROWDS = "crowd annotations are skipped"
+CROWDS = "crowd annotations"
+FLAGS = {None: False, "": False, "0": False, "false": False, "1": True, "true": True}  # texts of `iscrowd`
 VIDEO_KEYS = ("id", "length", "height", "width", "file_names", "expressions", "expression", "exp_id", "expression_id")
 ANNOTATION_KEYS = ("id", "video_id", "category_id", "iscrowd", "area", *VIDEO_KEYS)
 
@@ -144,12 +145,12 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
         kind, position = path
         if isinstance(position, str):
             raise InputError(f"{uri}: {kind!r} must be a list, as in YouTube-VIS")
-        if isinstance(value, dict):  # pandas writes whole numbers with gaps as 1.0
-            value |= {
-                key: int(value[key]) for key in ID_KEYS if isinstance(value.get(key), float) and value[key] % 1 == 0
-            }
-        if not isinstance(value, dict) or not isinstance(value.get("id"), int | str):
+        if isinstance(value, dict):
+            value |= {key: _id(value[key]) for key in ID_KEYS if key in value}
+        if not isinstance(value, dict) or not isinstance(value.get("id"), str):
             problems.append(Problem(f"{uri} {kind}", position, "'id' is missing"))
+        elif _flag(value.get("iscrowd")) not in FLAGS:
+            problems.append(Problem(f"{uri} {kind}", position, f"'iscrowd' must be 0 or 1, got {value['iscrowd']!r}"))
         elif not all(_is_text(value.get(key)) for key in ("expressions", "expression")):
             problems.append(Problem(f"{uri} {kind}", position, "its sentences must be a text or a list of texts"))
         elif kind == "categories":
@@ -163,10 +164,10 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
             kept = {key: what for key, what in value.items() if key == "expressions" or not isinstance(what, list)}
             annotations.append((position, kept | {"has_masks": isinstance(segmentations, list)}))
     found = _annotations_by_video(uri, annotations, entries, categories, problems)
+    if not entries and not any(problem.source == f"{uri} videos" for problem in problems):
+        raise InputError(f"{uri} has no list 'videos', as YouTube-VIS has")
     if problems:
         raise SchemaError(problems)
-    if not entries:
-        raise InputError(f"{uri} has no list 'videos', as YouTube-VIS has")
     return _group_by_folder(uri, entries, found), masks
 
 
@@ -177,12 +178,12 @@ def _annotations_by_video(
     found: dict[Any, list[CocoAnnotation]] = {}
     taken: set[str] = set()
     for position, value in annotations:
-        name, video, category = str(value["id"]), value.get("video_id"), value.get("category_id")
-        if not isinstance(video, int | str) or video not in entries:
+        name, video, category = value["id"], value.get("video_id"), value.get("category_id")
+        if not isinstance(video, str) or video not in entries:
             problem = f"unknown video {video!r}"
         elif name in taken:
             problem = f"duplicate annotation {name}"
-        elif not isinstance(category, int | str | None) or (categories and category not in {None, *categories}):
+        elif not isinstance(category, str | None) or (categories and category not in {None, *categories}):
             problem = f"unknown category {category!r}"
         elif not (problem := id_problem(name)):
             taken.add(name)
@@ -192,7 +193,7 @@ def _annotations_by_video(
                 category=categories.get(category, str(category)),
                 category_id=str(category),
                 has_masks=value["has_masks"],
-                crowd=bool(value.get("iscrowd")),
+                crowd=FLAGS[_flag(value.get("iscrowd"))],
                 texts=_texts(value),
                 attributes=plain_attributes(value, (*ANNOTATION_KEYS, "has_masks")),
             )
@@ -217,6 +218,18 @@ def _video_problems(entry: dict, others: dict) -> Iterator[str]:
         yield f"{name}: its frames must be in one folder of their own"
     elif len(set(files)) < len(files):
         yield f"{name}: duplicate frame"
+
+
+def _id(value: Any) -> Any:
+    """Return an id as text: "1" for 1, "1" and 1.0, which programs write for each other; other kinds as they are."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if type(value) is int else value
+
+
+def _flag(value: Any) -> str | None:
+    """Return `iscrowd`, which programs write as a number, a boolean or a text, as a key of FLAGS if it is one."""
+    return None if value is None else str(_id(value)).strip().lower()
 
 
 def _is_text(value: object) -> bool:
@@ -284,7 +297,7 @@ def _add_masks(
     size = (coco_video.height, coco_video.width)
     object_masks = ObjectMasks(video, sequence, size)
     annotations = sorted((a for a in coco_video.annotations() if a.has_masks), key=lambda a: a.position)
-    video.warnings += [(CROWDS, f"{video.video_id} annotation {a.object_id}") for a in annotations if a.crowd]
+    video.skipped += [(CROWDS, f"{video.video_id} annotation {a.object_id}") for a in annotations if a.crowd]
     for annotation in annotations:
         if annotation.crowd:
             continue

@@ -49,9 +49,9 @@ def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> No
             if not isinstance(entry, dict) or not isinstance(entry.get("segmentations"), list):
                 raise InputError(f"{place}: no list 'segmentations', with a mask or null for each frame of the video")
             number = entry.get("video_id")
-            if number is None or (not is_list and str(number) not in videos):
+            if number is None or (not is_list and _id(number) not in videos):
                 raise InputError(f"{place}: unknown video {number!r}")
-            video = videos.get(str(number)) or ListedVideo(str(number), None, None)
+            video = videos.get(_id(number)) or ListedVideo(_id(number), None, None)
             pair = {"video_id": video.video_id, "expression_id": _expression(entry, video, expressions, place)}
             rows = _rows(entry, video, pair, place)
             while some := [*itertools.islice(rows, ROWS_AT_ONCE)]:
@@ -85,14 +85,14 @@ def _videos(uri: str, known: Mapping[str, object]) -> dict[str, ListedVideo]:
         if isinstance(files, list) and files and all(isinstance(file, str) for file in files):
             names = [file.rpartition("/")[2].rpartition(".")[0] or file for file in files]
             folder = flat_id(files[0].rpartition("/")[0]) if "/" in files[0] else None
-        candidates = [str(one) for one in (entry.get("name"), folder, entry["id"]) if one is not None]
+        candidates = [_id(one) for one in (entry.get("name"), folder, entry["id"]) if one is not None]
         video_id = next((one for one in candidates if one in known), candidates[0])
-        found[str(entry["id"])] = ListedVideo(video_id, names, _stated_size(entry))
+        found[_id(entry["id"])] = ListedVideo(video_id, names, _stated_size(entry))
     return found
 
 
 def _expression(entry: dict, video: ListedVideo, expressions: Mapping[str, list[str]], place: str) -> str:
-    if found := [str(entry[name]) for name in IDS if entry.get(name) is not None]:
+    if found := [_id(entry[name]) for name in IDS if entry.get(name) is not None]:
         return found[0]
     of_video = expressions.get(video.video_id, [])
     if len(of_video) > 1:
@@ -127,7 +127,7 @@ def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[d
             "height": height,
             "width": width,
             "counts": counts,
-            "score": _float(score),
+            "score": _score(score, f"{place} frame {number}"),
             "status": "ok",
         }
 
@@ -137,9 +137,16 @@ def _stated_size(entry: dict) -> Size | None:
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
 
-def _float(score: object) -> float | None:
-    """Return a score as a float; None if there is none, or no float holds it."""
+def _id(value: object) -> str:
+    """Return an id as text: 7 for 7.0, as pandas writes whole numbers of a column with gaps."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _score(score: object, place: str) -> float | None:
+    """Return a score as a float. Raises InputError unless it is a number or null."""
     try:
-        return float(score) if isinstance(score, int | float) else None
+        if score is None or (isinstance(score, int | float) and not isinstance(score, bool)):
+            return None if score is None else float(score)
     except OverflowError:
-        return None
+        pass
+    raise InputError(f"{place}: the score {score!r:.40} is not a number; write a number or null")

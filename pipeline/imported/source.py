@@ -13,6 +13,7 @@ from pipeline.imported import json_results
 from pipeline.io import storage
 from pipeline.io.private_folder import private_folder
 from pipeline.masks.by_video import PairMasks, sorted_pairs
+from pipeline.masks.frame_numbers import is_number
 from pipeline.masks.pairs_to_score import MaskKey, pairs_from_manifest, requested_pairs
 from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
@@ -60,6 +61,7 @@ class TreeSource:
     tree: PngTree
     found: TreeMasks
     reading: PngReading
+    unnumbered: str | None = None  # a frame name that is not a number
     in_order = False
 
     @property
@@ -69,7 +71,10 @@ class TreeSource:
 
     @property
     def meaning(self) -> str:
-        return self.found.meaning.text
+        text = self.found.meaning.text
+        if self.unnumbered is None:
+            return text
+        return f"{text}; names such as {self.unnumbered} are not numbers: in video files, masks count in natural order"
 
     def pairs(self) -> set[MaskKey]:
         """Return all pairs that have masks; of label maps, each object as one."""
@@ -158,7 +163,11 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
         raise InputError(f"{uri} shows no object in any mask ({found.meaning.text}); are these the masks?")
     if tree.are_objects:
         found = found.with_objects(_objects(manifest, tree))
-    return TreeSource(uri=uri, digest=digest.hexdigest(), tree=tree, found=found, reading=reading)
+    names = (frame.name for of_path in frames.values() for frame in of_path)
+    unnumbered = next((name for name in names if not is_number(name)), None)
+    return TreeSource(
+        uri=uri, digest=digest.hexdigest(), tree=tree, found=found, reading=reading, unnumbered=unnumbered
+    )
 
 
 def _objects(manifest: pa.Table, tree: PngTree) -> dict[str, frozenset[str]]:

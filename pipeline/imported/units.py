@@ -9,16 +9,17 @@ import pyarrow as pa
 from pycocotools import mask as coco
 
 from pipeline.export.all_frames import frame_names_at
-from pipeline.imported.source import Source
+from pipeline.imported.source import Source, TreeSource
 from pipeline.io.manifest import row_problems
 from pipeline.masks.by_video import PairMasks
+from pipeline.masks.frame_numbers import is_number, shift_of
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.write_stage import error_row
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
-from schemas.errors import MediaError
+from schemas.errors import ImplausibleError, MediaError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 
@@ -33,6 +34,7 @@ class UnitImporter:
     run: Run
     source: Source
     missing: MissingMasks
+    force: bool = False  # take masks whose numbers are shifted
     reader: PlanReader = field(init=False)
     filled: int = 0
 
@@ -40,7 +42,7 @@ class UnitImporter:
         self.reader = PlanReader(self.run)
 
     def write(self, unit: Unit) -> Receipt:
-        """Write and commit one unit. Raises InputError for a pair with two masks of a frame."""
+        """Write and commit one unit. Raises InputError for a pair with two masks of a frame or shifted numbers."""
         rows = self.reader.rows(unit)
         found = self.source.read(rows)
         receipt = Receipt(unit.unit_id, self.run.fingerprint, run_id=self.run.run_id)
@@ -74,9 +76,14 @@ class UnitImporter:
         header = headers[uri]
         if isinstance(header, MediaError):
             raise header
-        masks = _by_index(pair.frames.to_pylist(), row, header, in_order=self.source.in_order)
+        rows_of_pair = pair.frames.to_pylist()
+        masks = _by_index(rows_of_pair, row, header, in_order=self.source.in_order)
         wanted = _wanted(row, header, masks)
         absent = [index for index in wanted if index not in masks]
+        if isinstance(self.source, TreeSource) and header.names is None:
+            _require_places([one["frame_name"] for one in rows_of_pair], header.num_frames or row.get("num_frames"))
+        if not self.force:
+            _require_unshifted(pair, masks, wanted, header)
         if absent and (self.missing == "error" or len(absent) == len(wanted)):
             name = frame_names_at(absent[:1], header)[0]
             text = f"{len(absent)} of {len(wanted)} frames have no mask in {self.source.uri}, the first is {name}"
@@ -114,6 +121,27 @@ def _by_index(rows: Sequence[dict], manifest_row: dict, header: VideoHeader, *, 
             index = positions.get(name, name)
         found[index] = row
     return found
+
+
+def _require_places(names: Sequence[str], num_frames: int | None) -> None:
+    """Raise MediaError if masks of a video file are named by no numbers, and are not as many as its frames.
+
+    The first is taken for frame 0 then, the second for frame 1: with gaps, that would be wrong.
+    """
+    unnumbered = next((name for name in names if not is_number(name)), None)
+    if unnumbered is not None and num_frames is not None and len(names) != num_frames:
+        reason = f"{len(names)} masks with names such as {unnumbered}, and {num_frames} frames"
+        raise MediaError("bad_row", f"{reason}; name each mask by the number of its frame, counted from 0")
+
+
+def _require_unshifted(pair: PairMasks, masks: dict[Any, dict], wanted: Sequence[int], header: VideoHeader) -> None:
+    """Raise ImplausibleError if the numbers of all masks differ by one value from those of the frames."""
+    named = header.names or range(header.num_frames or 0)
+    found = [key if header.names is None or isinstance(key, str) else header.names[key] for key in masks]
+    for expected in ([named[index] for index in wanted] if header.names else wanted, named):
+        if shift := shift_of(expected, found):
+            text = f"all frame numbers of its masks differ by {shift:+} from those of the video; renumber them"
+            raise ImplausibleError(f"{pair.key}: {text}, or import them as they are with --force")
 
 
 def _wanted(row: dict, header: VideoHeader, masks: dict[Any, dict]) -> list[int]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.encode_values import encode_values
+from pipeline.masks.frame_numbers import is_number
 from pipeline.masks.mask_values import MOST_LABELS, half_of, is_soft
 from pipeline.masks.png_file import PALETTE, read_png
 from pipeline.video.folder import is_cover, natural_order
@@ -152,5 +153,5 @@ def list_pngs(folder: str) -> list[tuple[int, str]]:
             raise InputError(
                 f"{folder} has {count} masks named {stem}, whose suffixes differ in case; keep one of them"
             )
-    numbered = all(stem.isascii() and stem.isdigit() and len(stem) < 10 for stem in stems)
+    numbered = all(map(is_number, stems))
     return sorted((int(stem) if numbered else n, file) for n, (stem, file) in enumerate(zip(stems, files, strict=True)))

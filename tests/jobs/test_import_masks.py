@@ -178,6 +178,59 @@ def test_two_masks_of_a_frame_are_refused(labelled_run, shapes, tmp_path):
         bring_in(tmp_path / "t.parquet", shapes[0], tmp_path / "run")
 
 
+def renamed(tree, out, name) -> Path:
+    """Copy a tree; `name` makes the stem of a file from the number of its frame."""
+    for path in tree.rglob("*.png"):
+        other = out / path.relative_to(tree).with_name(f"{name(int(path.stem))}.png")
+        other.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, other)
+    return out
+
+
+@pytest.mark.parametrize("missing", ["error", "empty"])
+def test_numbers_that_begin_elsewhere_are_refused(missing, exported, shapes, tmp_path):
+    """With --missing empty, all masks but one would belong to the frame before."""
+    tree = renamed(exported / "tree", tmp_path / "tree", lambda number: f"{number + 1:05d}")
+    ours = ["--manifest", shapes[0], "--missing", missing]
+    code, text = typed("import", "masks", tree, *ours, "--out", tmp_path / "run")
+    assert (code, "differ by +1 from those of the video; renumber them, or" in text) == (2, True)
+    code, text = typed("import", "masks", tree, *ours, "--out", tmp_path / "forced", "--force")
+    assert code == (0 if missing == "empty" else 1)
+
+
+def test_masks_without_numbers_count_in_natural_order(exported, shapes, tmp_path):
+    tree = renamed(exported / "tree", tmp_path / "tree", lambda number: f"mask_{number + 1}")
+    result = bring_in(tree, shapes[0], tmp_path / "run")
+    assert (result.failed, "are not numbers: in video files, masks count in natural order" in result.meaning) == (
+        {},
+        True,
+    )
+    assert columns(tmp_path / "run") == columns(bring_in(exported / "tree", shapes[0], tmp_path / "a").run)
+    for path in tree.rglob("mask_3.png"):
+        path.unlink()
+    result = bring_in(tree, shapes[0], tmp_path / "gaps", missing="empty")
+    assert (result.failed, result.exit_code) == ({"bad_row": 9}, 1)
+    assert "11 masks with names such as mask_1, and 12 frames; name each mask by the number" in result.errors[0]
+
+
+def test_values_that_other_programs_write_in_results(exported, shapes, tmp_path):
+    """Whole numbers as floats are ids; a score that is a text is no missing score."""
+    entries = json.loads((exported / "list.json").read_text())
+    for entry in entries:
+        entry["expression_id"] = float(entry["expression_id"])
+    (tmp_path / "a.json").write_text(json.dumps(entries))
+    assert bring_in(tmp_path / "a.json", shapes[0], tmp_path / "run").failed == {}
+    for value, message in (("0.5", "the score '0.5' is not a number"), (True, "the score True is not a number")):
+        (tmp_path / "b.json").write_text(json.dumps([entries[0] | {"score": value}]))
+        with pytest.raises(InputError, match=message):
+            bring_in(tmp_path / "b.json", shapes[0], tmp_path / "other")
+    mask = entries[0]["segmentations"][0]
+    entries[0]["segmentations"][0] = mask | {"counts": str(mask["counts"].encode())}
+    (tmp_path / "c.json").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match=r"write counts\.decode\(\) in place of str\(counts\)"):
+        bring_in(tmp_path / "c.json", shapes[0], tmp_path / "other")
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_imported_masks_can_be_refined_and_selected(exported, shapes, tmp_path):

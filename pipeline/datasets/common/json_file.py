@@ -26,6 +26,7 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 ESCAPE = re.compile(r"(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|(\\u[dD][89a-fA-F]..)|\\.?", re.DOTALL)
 OUT_OF_RANGE = "a number is out of range; write null for an unknown value"
 LONG_INTEGER = re.compile(rb"(?:^|[\s\[,:])-?[0-9]{2000}")  # ijson would crash at 4300 digits
+NOT_A_NUMBER = re.compile(r"\bNaN\b|-?\bInfinity\b")  # Python and pandas write them
 LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
@@ -84,7 +85,9 @@ def entries(uri: str, depth: int = 1) -> Iterator[tuple[tuple[str | int, ...], A
                 raise InputError(f"{uri} is not valid JSON before byte {reader.position}: {OUT_OF_RANGE}") from None
             except (ijson.JSONError, ValueError, RecursionError) as error:
                 reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
-                reason = reason.partition("\n")[0].strip()
+                reason, _, place = (part.strip() for part in reason.partition("\n"))
+                if ("invalid char" in reason or "minus" in reason) and (found := NOT_A_NUMBER.search(place)):
+                    reason = f"{found[0]} is not JSON; write null for an unknown value"
                 raise InputError(f"{uri} is not valid JSON before byte {reader.position}: {reason}") from None
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} does not exist") from None
@@ -120,6 +123,8 @@ class _Reader:
         while content and not checked:  # ijson takes an empty answer for the end of the file
             content = self._file.read(size)
             if not self.position:
+                if not (encoding := json.detect_encoding(content)).startswith("utf-8"):
+                    raise ValueError(f"its text is {encoding.upper()}; save it as UTF-8")
                 content = content.removeprefix(codecs.BOM_UTF8)
             self.position += len(content)
             if self.position - self.value_start > MAX_ENTRY_BYTES:

@@ -53,7 +53,7 @@ class ObjectMasks:
         Without `size` the first mask sets it. A `frame_size` that differs is a warning.
         """
         self.video, self.size, self.frame_size = video, size, frame_size
-        self.seen: set[str] = set()  # objects with a mask
+        self.seen: set[str] = set()  # objects with a mask that shows a pixel
         self._index_of = {name: index for index, name in enumerate(sequence)}
         self._rows: list[dict] = []
 
@@ -72,7 +72,7 @@ class ObjectMasks:
                 sizes = f"the mask is {size[1]}x{size[0]}, others are {self.size[1]}x{self.size[0]}"
                 self.video.problems.append(f"{place}: {sizes}")
                 return
-            if object_id is not None:
+            if object_id is not None and counts != rle.empty(*size):
                 self.seen.add(object_id)
         row = {"object_id": object_id, "frame_index": self._index_of[name], "frame_name": name, "counts": counts}
         self._rows.append(row)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from pipeline.masks.frame_numbers import shift_of
 from pipeline.masks.pairs_to_score import MaskKey, RequestedFrames, RequestedPair
 from schemas import rle
 from schemas.rle import MAX_SIDE
@@ -121,7 +122,7 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
     known = {labels[row] for row in annotated}
     only_predicted = [label for label in candidates if label not in known]
     in_common = len(only_predicted) < len(candidates)
-    found = FrameMatches([], [], [], only_predicted, in_common, _shift(known, candidates) if only_predicted else 0)
+    found = FrameMatches([], [], [], only_predicted, in_common, shift_of(known, candidates) if only_predicted else 0)
     _check_duplicates(candidates, masks, found)
     for label, rows in requested.items():
         of_frame = candidates.get(label, [])
@@ -142,16 +143,6 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
             found.annotation_problems.append(text)
     found.frames.sort(key=lambda frame: frame.index)
     return found
-
-
-def _shift(annotated: Iterable[str | int], predicted: Iterable[str | int]) -> int:
-    """Return by how much all numbers of one side differ from those of the other; 0 if they are not merely shifted."""
-    sides = [[*map(str, side)] for side in (annotated, predicted)]
-    if not all(name.isascii() and name.isdigit() and len(name) < 10 for side in sides for name in side):
-        return 0
-    first, second = (sorted(map(int, side)) for side in sides)
-    differences = {two - one for one, two in zip(first, second, strict=False)}
-    return differences.pop() if len(first) == len(second) > 1 and len(differences) == 1 else 0
 
 
 def _check_duplicates(candidates: dict[str | int, list[int]], masks: MaskTable, found: FrameMatches) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.datasets import coco_video
 from pipeline.datasets.common import json_file
+from pipeline.datasets.common.dataset_video import NO_MASK_OF_OBJECT
 from schemas import rle
 from schemas.errors import InputError
 
@@ -52,7 +53,7 @@ def test_youtube_vis(tmp_path, write_frames, half, monkeypatch):
     ]  # fmt: skip
     np.testing.assert_array_equal(rle.decode(rows[0]["counts"], 6, 8), half)
     assert rle.decode(rows[2]["counts"], 6, 8).sum() == pytest.approx(24, abs=6)
-    assert [what for what, _ in found.warnings] == [coco_video.CROWDS]
+    assert (found.warnings, [what for what, _ in found.skipped]) == ([], [coco_video.CROWDS])
     assert not found.problems
 
 
@@ -125,8 +126,8 @@ def test_problems_of_the_form_come_all_at_once(tmp_path):
     assert len(lines) == 13
     parts = [
         *("duplicate video", "'id' is missing", "'..'", "one folder", "one folder", "height and width"),
-        *("'file_names' must be", "unknown video 99", "'../x'", "duplicate annotation 3"),
-        *("unknown category 99", "unknown category {}", "unknown video {}"),
+        *("'file_names' must be", "unknown video '99'", "'../x'", "duplicate annotation 3"),
+        *("unknown category '99'", "unknown category {}", "unknown video {}"),
     ]
     for line, part in zip(lines, parts, strict=True):
         assert part in line
@@ -186,3 +187,50 @@ def test_ids_that_pandas_wrote_as_floats(tmp_path, write_frames, half):
     (found,) = coco_video.read(str(tmp_path / "a.json"))
     assert found.annotations["object_id"].to_pylist() == ["3"]
     assert found.pairs[0]["expression"] == "dog"
+
+
+@pytest.mark.parametrize(
+    ("flag", "is_crowd"),
+    [(0, False), ("0", False), (0.0, False), ("False", False), ("1", True), (1.0, True), (True, True)],
+)
+def test_ids_and_flags_of_other_types(tmp_path, flag, is_crowd):
+    """Programs write ids as texts or numbers, and booleans as either."""
+    write(tmp_path, [VIDEO], [annotation(1, id="1", video_id="1", iscrowd=flag)])
+    (found,) = coco_video.read(str(tmp_path))
+    assert (len(found.pairs), len(found.skipped)) == ((0, 1) if is_crowd else (1, 0))
+
+
+def test_a_flag_of_no_known_form(tmp_path):
+    write(tmp_path, [VIDEO], [annotation(1, iscrowd="maybe"), annotation(2, iscrowd=[0])])
+    with pytest.raises(InputError, match=r"'iscrowd' must be 0 or 1, got 'maybe'\n.*got \[0\]"):
+        coco_video.read(str(tmp_path))
+
+
+def test_objects_outside_the_picture_are_no_objects(tmp_path):
+    """What sticks out of the picture is cut off; an object of which nothing is left is reported."""
+    inside, outside = [[-4, -4, 4, -4, 4, 3, -4, 3]], [[9, 7, 12, 7, 12, 9]]
+    annotations = [annotation(1, segmentations=[inside, inside]), annotation(2, segmentations=[outside, None])]
+    for one in annotations:
+        one["expression"] = "the dog"
+    write(tmp_path, [VIDEO], annotations)
+    (found,) = coco_video.read(str(tmp_path))
+    assert (
+        rle.decode(found.annotations.to_pylist()[0]["counts"], 6, 8).nonzero()[0].tolist()
+        == [0] * 4 + [1] * 4 + [2] * 4
+    )
+    assert [place for what, place in found.warnings if what == NO_MASK_OF_OBJECT] == ["v1 expression 1 object 2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"videos": [], "annotations": [{"id": NaN}]}', "NaN is not JSON; write null"),
+        ('{"videos": [{"id": -Infinity}]}', "Infinity is not JSON; write null"),
+        ('{"videos": []}'.encode("utf-16"), "its text is UTF-16; save it as UTF-8"),
+        ('{"images": [{"id": 1}], "annotations": [{"id": 1, "image_id": 1}]}', "has no list 'videos'"),
+    ],
+)
+def test_json_that_other_programs_write(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message):
+        coco_video.read(str(tmp_path / "a.json"))
