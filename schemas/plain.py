@@ -5,6 +5,7 @@ bytes and maps. Kernels exist for some of these only, and code behind the door m
 """
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -26,22 +27,45 @@ def plain_table(table: pa.Table) -> pa.Table:
     )
 
 
+def unreadable_columns(table: pa.Table) -> Iterator[str]:
+    """Yield the names of columns with texts, also in lists, that are not UTF-8: Parquet may hold any bytes."""
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if "string" in str(field.type):
+            try:
+                column.validate(full=True)
+            except pa.ArrowInvalid:
+                yield field.name
+
+
 def readable_table(table: pa.Table) -> pa.Table:
-    """Return a table whose texts have UNREADABLE for what is not UTF-8: readers of Parquet do not look."""
-    for number, column in enumerate(table.columns):
-        if pat.is_string(column.type) and not _is_valid(column):
-            values = column.cast(pa.binary()).to_pylist()
-            texts = [None if value is None else value.decode(errors="replace") for value in values]
-            table = table.set_column(number, table.field(number), pa.chunked_array([pa.array(texts, pa.string())]))
+    """Return a table whose texts, also those in lists, have UNREADABLE for what is not UTF-8."""
+    for name in unreadable_columns(table):
+        number = table.column_names.index(name)
+        column = table.column(number)
+        values = [_readable(value) for value in column.cast(_with_bytes(column.type)).to_pylist()]
+        table = table.set_column(number, table.field(number), pa.chunked_array([pa.array(values, column.type)]))
     return table
 
 
-def _is_valid(column: pa.ChunkedArray) -> bool:
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
+def _with_bytes(found: Any) -> pa.DataType:
+    """Return a plain type with bytes in place of texts."""
+    if pat.is_string(found):
+        return pa.binary()
+    if pat.is_list(found):
+        return pa.list_(_with_bytes(found.value_type))
+    if pat.is_fixed_size_list(found):
+        return pa.list_(_with_bytes(found.value_type), found.list_size)
+    if pat.is_struct(found):
+        return pa.struct([field.with_type(_with_bytes(field.type)) for field in found])
+    return found
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, list):
+        return [_readable(inner) for inner in value]
+    return {name: _readable(inner) for name, inner in value.items()} if isinstance(value, dict) else value
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

@@ -149,3 +149,44 @@ def test_damaged_inputs_are_used_or_refused(inputs, tmp_path, monkeypatch, name)
             (tmp_path / "found").write_bytes(file.read_bytes())
             raise AssertionError(f"{name}, number {count}: {error}; see {tmp_path / 'found'}") from error
         assert _memory() - before < MOST_BYTES, f"{name}, number {count} takes memory"
+
+
+TABLES = {name: pair for name, pair in COMMANDS.items() if pair[0].removesuffix(" rows").endswith(".parquet")}
+
+
+def with_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return a column of texts, or of lists of them, whose last text is not UTF-8; None for other columns."""
+    is_list = pa.types.is_list(column.type)
+    if not pa.types.is_string(column.type.value_type if is_list else column.type):
+        return None
+    values = column.to_pylist()
+    at = max((n for n, value in enumerate(values) if value), default=None)
+    if at is None:
+        return None
+    raw = [[text.encode() for text in value] if is_list and value else value for value in values]
+    raw[at] = [b"\x88"] if is_list else b"\x88"
+    if is_list:
+        lists = pa.array(raw, pa.list_(pa.binary()))
+        texts = pa.Array.from_buffers(pa.string(), len(lists.values), lists.values.buffers())
+        return pa.chunked_array([pa.ListArray.from_arrays(lists.offsets, texts, mask=lists.is_null())])
+    array = pa.array([value.encode() if isinstance(value, str) else value for value in raw], pa.binary())
+    return pa.chunked_array([pa.Array.from_buffers(pa.string(), len(array), array.buffers())])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_bytes_that_are_no_text_are_used_or_refused(inputs, tmp_path, monkeypatch, name):
+    pattern, words = TABLES[name]
+    folder = tmp_path / "in"
+    shutil.copytree(inputs, folder)
+    monkeypatch.chdir(folder)
+    file = next(iter(sorted(folder.glob(pattern.removesuffix(" rows")))))
+    sound, tried = pq.read_table(file), 0
+    for number, column in enumerate(sound.columns):
+        if (damaged_column := with_bytes(column)) is None:
+            continue
+        tried += 1
+        for path in folder.glob("new*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        pq.write_table(sound.set_column(number, sound.field(number).name, damaged_column), file)
+        run_rvos(words.split())
+    assert tried

@@ -185,7 +185,7 @@ def row_problems(row: dict) -> Iterator[str]:
             yield f"{column} has a duplicate frame"
     if indices and any(index is not None and index < 0 for index in indices):
         yield "frame_indices has a negative index"
-    if names and targets and not set(targets) <= set(names):
-        yield f"target_frames has frames that are not in frames: {', '.join(sorted(set(targets) - set(names))[:5])}"
+    if names and targets and (others := set(targets) - {None, *names}):
+        yield f"target_frames has frames that are not in frames: {', '.join(sorted(others)[:5])}"
     if row.get("num_frames") is not None and not 0 < row["num_frames"] <= MAX_FRAMES:
         yield f"num_frames is {row['num_frames']}; it must be positive, at most {MAX_FRAMES}, or null"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io.parquet_pages import CheckedPages
 from schemas.errors import InputError
-from schemas.plain import plain_schema, plain_table
+from schemas.plain import plain_schema, plain_table, unreadable_columns
 
 # A table of a bomb has both more bytes than MAX_BYTES and more than MAX_RATIO times those of its file.
 MAX_BYTES = 2**28
@@ -28,11 +28,12 @@ def is_damage(error: OSError) -> bool:
 class PlainParquetFile(pq.ParquetFile):
     """`pyarrow.parquet.ParquetFile`, with plain types. Reading raises InputError if the content is damaged.
 
-    It also raises InputError for a table that is far larger than its file, before it takes the memory.
+    It also raises InputError for a table that is far larger than its file, before it takes the memory, and for texts
+    that are not UTF-8, unless `any_text`.
     """
 
-    def __init__(self, source: Any, **options: Any):
-        self._file = CheckedPages(source)
+    def __init__(self, source: Any, *, any_text: bool = False, **options: Any):
+        self._file, self._any_text = CheckedPages(source), any_text
         super().__init__(self._file, **options)
 
     @functools.cached_property
@@ -78,10 +79,19 @@ class PlainParquetFile(pq.ParquetFile):
         groups = list(range(self.num_row_groups) if row_groups is None else row_groups)
         for group in groups:  # they are unpacked one after the other
             self._refuse_bomb([group], columns)
-        return super().iter_batches(batch_size, groups, columns, **options)
+        batches = super().iter_batches(batch_size, groups, columns, **options)
+        while (batch := self._whole(next, batches, None)) is not None:
+            self._require_text(pa.Table.from_batches([batch]))
+            yield batch
 
     def _plain(self, read: Callable[..., pa.Table], *args: Any, **options: Any) -> pa.Table:
-        return plain_table(self._whole(read, *args, **options))
+        table = self._whole(read, *args, **options)
+        self._require_text(table)
+        return plain_table(table)
+
+    def _require_text(self, table: pa.Table) -> None:
+        if not self._any_text and (column := next(unreadable_columns(table), None)):
+            raise InputError(f"the Parquet file has bytes that are not UTF-8 in column {column!r}; write it again")
 
     @staticmethod
     def _whole(read: Callable[..., Any], *args: Any, **options: Any) -> Any:

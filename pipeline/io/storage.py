@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -297,15 +297,18 @@ def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> str:
 
 
 @contextlib.contextmanager
-def open_parquet(uri: str, *, in_one_request: bool = False) -> Iterator[PlainParquetFile]:
+def open_parquet(uri: str, *, in_one_request: bool = False, any_text: bool = False) -> Iterator[PlainParquetFile]:
     """Open a Parquet file and read its footer; its types are plain. Raises InputError if it is not Parquet.
+
+    Reading raises InputError for texts that are not UTF-8, unless `any_text`.
 
     With `in_one_request`, neighbouring row groups that are read at once take one request, and are in memory at once.
     Raises OSError if it cannot be read.
     """
     with open_input(uri, read_ahead=not in_one_request) as handle:
         try:
-            file = PlainParquetFile(handle, page_checksum_verification=True, pre_buffer=in_one_request)
+            options: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": in_one_request}
+            file = PlainParquetFile(handle, any_text=any_text, **options)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not is_damage(error):
                 raise
@@ -314,11 +317,11 @@ def open_parquet(uri: str, *, in_one_request: bool = False) -> Iterator[PlainPar
             yield file
 
 
-def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
+def read_table(uri: str, columns: list[str] | None = None, *, any_text: bool = False) -> pa.Table:
     """Read a Parquet file. Raises as `open_parquet`."""
 
     def read() -> pa.Table:
-        with open_parquet(uri) as file:
+        with open_parquet(uri, any_text=any_text) as file:
             return file.read(columns)
 
     return read_again(read)

@@ -33,7 +33,8 @@ def table_files(uri: str) -> list[str]:
 def read_files(uri: str) -> pa.Table:
     """Read all files of a table as one. Folders `name=value` become text columns, as Spark writes partitions.
 
-    A column that only some files have is null in the others. Raises InputError if the files do not go together.
+    A column that only some files have is null in the others. Texts need not be UTF-8. Raises InputError if the files do
+    not go together.
     """
     tables = [_with_partitions(_read_file(file), file.removeprefix(uri)) for file in table_files(uri)]
     try:
@@ -43,7 +44,7 @@ def read_files(uri: str) -> pa.Table:
 
 
 def _read_file(uri: str) -> pa.Table:
-    table = storage.read_table(uri)
+    table = storage.read_table(uri, any_text=True)
     (name, count), *_ = Counter(table.column_names).most_common(1) or [("", 0)]
     if count > 1:
         raise InputError(f"{uri}: it has {count} columns {name!r}; rename or remove all but one")

@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from pipeline.video import file_end, mp4_index, orientation
 from pipeline.video.colours import RgbConverter
+from pipeline.video.memory import is_short_of_memory
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
 from schemas.errors import MediaError
@@ -81,9 +82,9 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
                         raise Damage(f"frame {decoded} is damaged")
                     yield frame
                     decoded += 1
-        except MemoryError:
-            raise
         except FFmpegError as error:
+            if is_short_of_memory(error):
+                raise
             raise Damage(f"then: {error.strerror}") from error
         if is_cut:
             raise Damage("the last of them is cut off")
@@ -126,9 +127,9 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     try:
         return av.open(source, metadata_errors="ignore", options=options)
-    except MemoryError:
-        raise
     except FFmpegError as error:
+        if is_short_of_memory(error):
+            raise
         _require_readable(source)
         if error.errno == errno.EINVAL:  # the format is not on the list
             wanted = "use a video file, an image, or a folder of images"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pipeline.io import local, storage
 from pipeline.video import folder, picture, select_frames
+from pipeline.video.memory import is_short_of_memory
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader
 from schemas import advice
@@ -139,7 +140,10 @@ def _media_errors(uri: str) -> Iterator[None]:
     except FileNotFoundError:
         reason = f"{shown(uri)} does not exist; {advice.MISSING.run}{_other_form(uri)}"
         raise MediaError("missing", reason) from None
-    except MemoryError:
+    except MemoryError as error:
+        if not is_short_of_memory(error):
+            reason = f"{shown(uri)} asks for more memory than any video needs; replace it with a sound video file"
+            raise MediaError("corrupt", reason) from error
         raise StorageError(
             f"{shown(uri)}: not enough memory on host {socket.gethostname()}; use fewer --actors, or a larger machine"
         ) from None

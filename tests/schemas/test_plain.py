@@ -13,7 +13,7 @@ from pipeline.io import storage
 from schemas.check import SchemaError, conform
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
-from schemas.plain import plain_table, plain_type
+from schemas.plain import UNREADABLE, plain_table, plain_type, readable_table
 
 ROW = {"video_id": ["v", "w"], "video_uri": ["v.mp4", "w.mp4"], "expression_id": ["0", "1"], "expression": ["a", "b"]}
 UUID = uuid.UUID(int=1)
@@ -121,3 +121,15 @@ def test_plain_tables_are_not_copied():
     table = pa.table(ROW)
     assert plain_table(table) is table
     assert plain_type(pa.binary(8)) == pa.binary(8)
+
+
+def test_bytes_that_are_no_text_are_marked_at_any_depth():
+    raw = pa.array([[b"a\x88", None], None, []], pa.list_(pa.binary()))
+    texts = pa.ListArray.from_arrays(raw.offsets, pa.Array.from_buffers(pa.string(), 2, raw.values.buffers()))
+    fixed = pa.FixedSizeListArray.from_arrays(texts.values, 2)
+    table = pa.table({"lists": texts, "number": [1, 2, 3]})
+    readable = readable_table(table)
+    assert readable.schema == table.schema
+    assert readable["lists"].to_pylist() == [[f"a{UNREADABLE}", None], [], []]
+    nested = pa.table({"structs": pa.StructArray.from_arrays([fixed], ["x"])})
+    assert readable_table(nested)["structs"].to_pylist() == [{"x": [f"a{UNREADABLE}", None]}]

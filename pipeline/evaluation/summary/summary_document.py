@@ -44,7 +44,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _are_rows(rows: Any) -> bool:
-    return isinstance(rows, list) and all(_are_means(row) and "value" in row for row in rows)
+    return isinstance(rows, list) and all(_are_means(row) and {"value", "videos"} <= row.keys() for row in rows)
 
 
 def _are_means(row: Any) -> bool:

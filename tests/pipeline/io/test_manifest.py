@@ -63,6 +63,13 @@ def test_problems_of_one_row(change, text):
     assert text in problems[0]
 
 
+def test_nulls_among_frames_and_targets_are_problems():
+    problems = list(row_problems(ROW | {"frames": ["0", None], "target_frames": ["1", None]}))
+    assert [text.partition(":")[0] for text in problems] == [
+        "frames contains a null", "target_frames contains a null", "target_frames has frames that are not in frames",
+    ]  # fmt: skip
+
+
 def test_a_good_row_has_no_problem():
     assert list(row_problems(ROW | {"frames": ["00000", "00005"], "target_frames": ["00005"]})) == []
 

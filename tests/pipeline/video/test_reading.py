@@ -198,5 +198,7 @@ def test_a_machine_without_memory_is_no_damage(make_video, make_folder, monkeypa
         raise MemoryError
 
     monkeypatch.setattr(place, fail)
+    assert error_of(video).status == "corrupt"  # memory is left: the file asked for too much
+    monkeypatch.setattr("pipeline.video.memory.MOST", 2**62)
     with pytest.raises(StorageError, match="not enough memory"):
         list(read_frames(str(video), Selection()))

@@ -15,7 +15,7 @@ SUMMARY = {
     "pairs": {"scored": 1},
     "frames": {"scored": 3, "missing": 0},
     "overall": {"n": 1, "videos": 1, "J": 0.5, "F": None, "interval": {"J": [0.1, 0.9], "F": None}},
-    "by": {"kind": [{"value": "motion", "n": 1, "J": 0.5}]},
+    "by": {"kind": [{"value": "motion", "n": 1, "videos": 1, "J": 0.5}]},
     "warnings": ["few videos"],
     "failed_pairs": [{"video_id": "a", "expression_id": None, "error": "no file"}],
 }
@@ -35,6 +35,7 @@ def opened(tmp_path, **changes) -> ScoreFolder:
         ("pairs", [None, "x", {"scored": "1"}, {"scored": -1}, {"scored": 1.5}]),
         ("frames", [None, {}, {"scored": 1}, {"scored": None, "missing": 0}]),
         ("by", ["x", {"kind": None}, {"kind": [None]}, {"kind": [{"n": 1}]}, {"kind": [{"value": "a", "n": None}]}]),
+        ("by", [{"kind": [{"value": "a", "n": 1}]}, {"kind": [{"n": 1, "videos": 1}]}]),
         ("warnings", [None, "x", [3]]),
         ("failed_pairs", [None, "xx", ["x"], [{"video_id": 3}]]),
         ("missing_rule", [None, 3, []]),
