@@ -65,7 +65,7 @@ class ImportConfig(MediaOptions):
         default=None,
         least=1,
         help="For a2d and jhmdb: make one pair for each sentence and annotated frame, with that frame in the "
-        "middle of N frames (5 for 'rvos segment --rules a2d' and 'jhmdb').",
+        "middle of N frames. Give 5 for 'rvos segment --rules a2d' or 'jhmdb'.",
     )
 
     follow_links: bool = option(
@@ -79,7 +79,7 @@ class ImportConfig(MediaOptions):
         default=None,
         takes=kinds.MANIFEST,
         heading="Masks of other tools",
-        help="For 'masks': the manifest of the pairs that the masks are of.",
+        help="For 'masks': manifest that lists the pairs to which the masks belong.",
     )
     missing: str = option(
         default="error",

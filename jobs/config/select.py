@@ -51,14 +51,15 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. From these pairs, find the loosest rule on one signal (--measure) whose kept "
-        "pairs reach --precision on new videos with 90 % confidence, and apply it with the other rules.",
+        help="Annotations of some pairs. From these pairs, find a bound for one signal (--measure): the loosest one "
+        "with which the kept pairs of new videos reach --precision, with 90 % confidence. It is applied together with "
+        "the other rules.",
     )
     measure: str | None = option(
         default=None,
         metavar="NAME",
         heading="Calibration",
-        help="Signal that the cut uses.  [default: the signal that correlates most strongly with J&F; never the "
+        help="With --calibrate: signal to find the bound for.  [default: the signal that correlates most strongly with J&F; never the "
         "signal 'frames']",
     )
     good: float = option(

@@ -74,7 +74,7 @@ class TrainConfig(MediaOptions):
         takes=kinds.BACKBONE_WEIGHTS,
         heading="Model",
         help="Without --init: start the backbone from these weights: a .pth file of torchvision (ResNet), or of the "
-        "authors of Swin or Video-Swin; or a folder of transformers (ResNet, Swin). Weights of a Swin are inflated "
+        "authors of Swin or Video-Swin; or a folder of the library transformers (ResNet, Swin). Weights of a Swin are inflated "
         "over time for a Video-Swin.",
     )
     text_weights: str | None = option(
@@ -119,7 +119,7 @@ class TrainConfig(MediaOptions):
         metavar="SECONDS",
         heading="Resources",
         help="If the processes wait for GPUs or CPUs longer than SECONDS, print what the command waits for. If the "
-        "cluster cannot provide them, end with exit code 3.",
+        "cluster has no node left, end with exit code 3.",
     )
     out: str = option(
         takes=kinds.NEW_FOLDER,
