@@ -59,8 +59,8 @@ class SelectConfig(MediaOptions):
         default=None,
         metavar="NAME",
         heading="Calibration",
-        help="With --calibrate: signal to find the bound for.  [default: the signal that correlates most strongly with J&F; never the "
-        "signal 'frames']",
+        help="With --calibrate: signal to find the bound for.  [default: the signal that correlates most strongly "
+        "with J&F; never the signal 'frames']",
     )
     good: float = option(
         default=0.7, least=0, most=1, heading="Calibration", help="A pair is good if its J&F is at least X."

@@ -74,8 +74,8 @@ class TrainConfig(MediaOptions):
         takes=kinds.BACKBONE_WEIGHTS,
         heading="Model",
         help="Without --init: start the backbone from these weights: a .pth file of torchvision (ResNet), or of the "
-        "authors of Swin or Video-Swin; or a folder of the library transformers (ResNet, Swin). Weights of a Swin are inflated "
-        "over time for a Video-Swin.",
+        "authors of Swin or Video-Swin; or a folder of the library transformers (ResNet, Swin). Weights of a Swin are "
+        "inflated over time for a Video-Swin.",
     )
     text_weights: str | None = option(
         default=None,
