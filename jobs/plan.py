@@ -5,18 +5,20 @@ The rest is their product, and the result says so.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
+from jobs.planned_work import PlannedWork, planned_work
 from jobs.result import JobResult
-from jobs.segment import check_manifest, check_model
-from jobs.segment_options import frame_options, memory_of_actor, model_options, plan_options
+from jobs.segment_options import frame_options, model_options
 from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
-from pipeline.runs.plan import PlanSize, limited_rows, plan_part
+from pipeline.runs.plan import PlanSize
 from pipeline.segment.probe import ProbeTotals, has_gpu, probe_videos
 from pipeline.segment.resources import choose_resources, this_machine
+
+FIRST_FRAMES = 16  # of a video: until then the memories of a model that follows objects grow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,23 +66,19 @@ class PlanResult(JobResult):
 def run(config: PlanConfig) -> PlanResult:
     """Count the work, probe a few videos, multiply.
 
-    Raises InputError for whatever `rvos segment` rejects, and if none of the probed videos can be read.
+    Raises InputError for whatever the planned command rejects, and if none of the probed videos can be read.
     """
-    segment = config.segment()
-    _, fingerprint, checkpoint = check_model(segment)
-    rows = limited_rows(check_manifest(segment, checkpoint), config.limit, None, plan_options(segment))
-    part = plan_part(rows, fingerprint, plan_options(segment))
-    size = PlanSize.of(part)
+    work = planned_work(config)
+    size = PlanSize.of(work.part)
     stated = config.frames_per_second
     on_cpu = stated is None and not has_gpu(config.device)
-    memory = memory_of_actor(segment, checkpoint)
-    models, threads = _models_on_cpu(size, memory) if on_cpu else (1, None)
+    models, threads = _models_on_cpu(size, work.memory) if on_cpu else (1, None)
     probe = probe_videos(
-        part,
+        work.part,
         config.probe,
-        frame_options(segment),
-        model_options(segment, threads),
-        checkpoint,
+        frame_options(work.segment),
+        replace(model_options(work.segment, threads), refining=work.refining),
+        work.checkpoint,
         measure_model=stated is None,
         on_progress=count("videos measured"),
     )
@@ -89,7 +87,7 @@ def run(config: PlanConfig) -> PlanResult:
         model = size.pair_frames / stated / 3600
     else:
         per_frame = size.video_frames * probe.shared_seconds + size.pair_frames * probe.pair_seconds
-        model = segment.passes * per_frame / probe.model_frames / 3600
+        model = work.segment.passes * per_frame / probe.model_frames / 3600
     hours = (decode + model) / models if on_cpu else max(decode, model)
     comparable = bool(stated or not config.gpu or config.gpu.lower() in probe.device.lower())
     return PlanResult(
@@ -109,7 +107,7 @@ def run(config: PlanConfig) -> PlanResult:
         output_bytes=probe.output_bytes(size),
         cost=hours * config.price if config.price is not None and comparable else None,
         bottleneck=_limit(decode, model, models if on_cpu else None),
-        notes=tuple(_notes(config, size, probe, comparable, sentence_note(checkpoint.family, rows["expression"]))),
+        notes=tuple(_notes(config, work, size, probe, comparable)),
     )
 
 
@@ -138,11 +136,18 @@ def _limit(decode: float, model: float, models: int | None) -> str:
 
 
 def _notes(
-    config: PlanConfig, size: PlanSize, probe: ProbeTotals, comparable: bool, sentences: str | None
+    config: PlanConfig, work: PlannedWork, size: PlanSize, probe: ProbeTotals, comparable: bool
 ) -> Iterator[str]:
     """The basis of the estimate, and what it leaves out."""
-    if sentences:
+    if work.refining:
+        yield "this is 'rvos refine'; pairs of one video with different surest frames take up to twice the features"
+    elif sentences := sentence_note(work.checkpoint.family, work.part["expression"]):
         yield sentences
+    if work.follows and 0 < probe.model_frames < FIRST_FRAMES * probe.videos:
+        yield (
+            f"the model follows objects and is faster in the first {FIRST_FRAMES} frames of a video; "
+            f"{probe.model_frames} frames of {probe.videos} videos were measured, so it may take several times as long"
+        )
     probed = f"{probe.frames} frames of {probe.videos} videos"
     if config.frames_per_second:
         yield f"{config.frames_per_second:g} masks/s are as stated; decoding was measured here on {probed}"

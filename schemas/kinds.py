@@ -94,6 +94,7 @@ RUN = _role(
     {K.RUN, K.FOLDER},
     "'rvos segment data/manifest.parquet runs/first --checkpoint checkpoint/' makes the run runs/first",
 )
+PLANNED = _role("a manifest or a run", {*MANIFEST.kinds, K.RUN}, MANIFEST.way)
 MASKS = _role("a run or a table of masks", {K.RUN, K.MASKS, K.COMPACTED, *_TABLES}, RUN.way)
 PREDICTIONS = _role("predicted masks", {K.RUN, K.MASKS, K.COMPACTED, *_MASKS}, RUN.way)
 FOREIGN_MASKS = _role(

@@ -14,13 +14,14 @@ class PlanConfig(RunOptions):
 
     Estimates the units, masks, bytes and hours of a run that segments every pair (a video and a sentence) of MANIFEST.
     Segments a few videos on this machine to measure its speed; with --frames-per-second, only decodes them. Writes
-    nothing.
+    nothing. If MANIFEST is a run, estimates 'rvos refine' with the folder of SAM 2 or SAM 3 in --checkpoint.
 
         rvos plan data/manifest.parquet --checkpoint checkpoint/
         rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
+        rvos plan runs/first --checkpoint sam2.1-hiera-large/
     """
 
-    manifest: str = argument(takes=kinds.MANIFEST)
+    manifest: str = argument(takes=kinds.PLANNED)
     frames_per_second: float | None = option(
         default=None,
         above=0,

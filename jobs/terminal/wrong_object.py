@@ -36,17 +36,19 @@ CONVERT = "'rvos convert {path} --tokenizer roberta-base/ --out checkpoint/' mak
 SEGMENT = "'rvos segment {path} runs/first --checkpoint checkpoint/' makes a run of it"
 SAVE_AS_PNG = "if these are masks, save them as PNG, which keeps every value (JPEG does not)"
 EVALUATE = "'rvos evaluate {path} data/annotations.parquet --out scores/' scores it"
+TO_MANIFEST = {
+    **dict.fromkeys((Kind.VIDEO, Kind.PICTURE, Kind.PICTURES), ONE_VIDEO),
+    **dict.fromkeys((Kind.VIDEOS, Kind.PICTURE_TREE), VIDEOS),
+    **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST),
+    Kind.SHARDS: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
+    Kind.TAR: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
+    Kind.DATASET: "'rvos import davis {path} --out data/' writes data/manifest.parquet; 'rvos import --help' "
+    "lists other data sets",
+}
 # What to type with a thing to get what an argument takes, by the noun of the latter.
 LEADS = {
-    kinds.MANIFEST.noun: {
-        **dict.fromkeys((Kind.VIDEO, Kind.PICTURE, Kind.PICTURES), ONE_VIDEO),
-        **dict.fromkeys((Kind.VIDEOS, Kind.PICTURE_TREE), VIDEOS),
-        **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST),
-        Kind.SHARDS: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
-        Kind.TAR: "'rvos import webdataset {path} --out data/' writes data/manifest.parquet",
-        Kind.DATASET: "'rvos import davis {path} --out data/' writes data/manifest.parquet; 'rvos import --help' "
-        "lists other data sets",
-    },
+    kinds.MANIFEST.noun: TO_MANIFEST,
+    kinds.PLANNED.noun: TO_MANIFEST,
     kinds.DATASET.noun: {Kind.VIDEO: ONE_VIDEO, **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST)},
     kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT, Kind.TOKENIZER: NO_WEIGHTS},
     kinds.REFINER.noun: {Kind.TOKENIZER: NO_WEIGHTS},

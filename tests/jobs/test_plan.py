@@ -11,6 +11,7 @@ from cli import main
 from jobs import plan
 from pipeline.io import storage
 from schemas.errors import InputError
+from tests.tiny_sam import write_sam2
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,48 @@ def test_the_command_line(small):
     document = json.loads(result.stdout)
     assert (document["extent"]["pairs"], document["extent"]["pair_frames"]) == (4, 48)
     assert document["hours"] == pytest.approx(48 / 50 / 3600, rel=0.5)
+
+
+@pytest.fixture(scope="module")
+def sam2(tmp_path_factory):
+    return write_sam2(tmp_path_factory.mktemp("sam2"))
+
+
+def test_a_run_is_to_be_refined(labelled_run, sam2):
+    result = plan.run(plan.PlanConfig(manifest=labelled_run.folder, checkpoint=sam2, device="cpu", probe=1))
+    extent, units = result.extent, labelled_run.units()
+    assert (extent.pairs, extent.units, extent.pair_frames, extent.video_frames) == (9, len(units), 108, 36)
+    assert (result.probed_videos, result.probed_frames) == (1, 12)  # windows of 128 frames
+    assert result.hours > 0
+    assert 108 * 20 < result.output_bytes < 108 * 5000
+    assert any("this is 'rvos refine'" in note for note in result.notes)
+
+
+def test_a_model_that_follows_objects_takes_longer_later(labelled_run, sam2, monkeypatch):
+    monkeypatch.setattr("pipeline.segment.probe.MODEL_SECONDS", 0)
+    result = plan.run(plan.PlanConfig(manifest=labelled_run.folder, checkpoint=sam2, device="cpu"))
+    assert any("is faster in the first 16 frames of a video; 1 frames of 1 videos" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"checkpoint": None}, "--checkpoint is missing: .* is a run"),
+        ({"limit": 3}, "'rvos refine' has no --limit; leave it out"),
+        ({"short_side": 64}, "'rvos refine' has no --short-side"),
+        ({"precision": "fp16"}, "--precision fp32 or bf16"),
+        ({"window": "whole"}, "a number of frames as --window"),
+        ({"window": "15"}, "--window must be at least 16"),
+    ],
+)
+def test_what_refine_would_refuse_is_refused(labelled_run, sam2, options, text):
+    with pytest.raises(InputError, match=text):
+        plan.run(plan.PlanConfig(**{"manifest": labelled_run.folder, "checkpoint": sam2} | options))
+
+
+def test_a_checkpoint_that_does_not_refine_is_named(labelled_run, checkpoint):
+    with pytest.raises(InputError, match="'rvos refine' needs one of sam2_video, sam3_video"):
+        plan.run(plan.PlanConfig(manifest=labelled_run.folder, checkpoint=checkpoint))
 
 
 @pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (49_200, "49.2 kB"), (3_210_000_000_000, "3.21 TB")])
