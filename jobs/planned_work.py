@@ -1,6 +1,7 @@
 """What `rvos plan` estimates: `rvos segment` on a manifest, or `rvos refine` on a run."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import pyarrow as pa
 
@@ -64,9 +65,12 @@ def _refinement(config: PlanConfig) -> PlannedWork:
         )
     if config.precision == "fp16" or config.window == "whole":
         raise InputError("'rvos refine' takes --precision fp32 or bf16, and a number of frames as --window")
-    same = {name: getattr(config, name) for name in OF_REFINE - {"window"}}
-    window = {} if config.window is None else {"window": int(config.window)}
-    refine = RefineConfig(run=config.manifest, out="", **same, **window)
+    same: dict[str, Any] = {name: getattr(config, name) for name in OF_REFINE}
+    if config.window is None:
+        del same["window"]
+    else:
+        same["window"] = int(config.window)
+    refine = RefineConfig(run=config.manifest, out="", **same)
     checkpoint = read_checkpoint_info(config.checkpoint, refines=True)
     parts = [source.read_part(part) for part in source.parts()]
     if not parts:

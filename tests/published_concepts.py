@@ -6,9 +6,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from transformers import AutoTokenizer, Sam3VideoModel
+from transformers.models.sam3_video import modeling_sam3_video
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
 from model.sam.kernels import use_own_kernels
+
+PUBLISHED_IOU = modeling_sam3_video.mask_iou  # while tests are imported: no model has been loaded yet
 
 
 def processor_of(folder: str):
@@ -23,6 +26,7 @@ def processor_of(folder: str):
 def published(folder: str, frames: np.ndarray, expression: str) -> tuple[list[dict], Sam3VideoInferenceSession]:
     """Outputs of the processor for each frame, and the session afterwards. frames: uint8 [T, H, W, 3]."""
     use_own_kernels()
+    modeling_sam3_video.mask_iou = PUBLISHED_IOU  # until the end of the loop
     model, processor = Sam3VideoModel.from_pretrained(folder).eval(), processor_of(folder)
     side = model.config.image_size
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
@@ -36,6 +40,7 @@ def published(folder: str, frames: np.ndarray, expression: str) -> tuple[list[di
     found = []
     for out in model.propagate_in_video_iterator(session):
         found.append(processor.postprocess_outputs(session, out))
+    use_own_kernels()
     return found, session
 
 
