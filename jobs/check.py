@@ -187,8 +187,9 @@ def _row_findings(
     yield from (("bad_row", problem) for problem in bad)
     if header is None or bad:
         return
-    for names, indices in ((row.get("frames"), row.get("frame_indices")), (row.get("target_frames"), None)):
-        selection = Selection(names and tuple(names), indices and tuple(indices))
+    names, indices, targets = row.get("frames"), row.get("frame_indices"), row.get("target_frames")
+    listed = Selection(names and tuple(names), indices and tuple(indices), is_sequence=True)
+    for selection in (listed, Selection(targets and tuple(targets))):
         try:
             selection.resolve(row["video_uri"], header.num_frames, header.names)
         except MediaError as error:

@@ -19,6 +19,7 @@ from pipeline.runs.run import Run, Unit
 from pipeline.segment.write_stage import error_row
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
+from schemas.advice import before_a_run
 from schemas.errors import ImplausibleError, MediaError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
@@ -52,7 +53,7 @@ class UnitImporter:
                 try:
                     table = self._pair(row, found.get(PairKey.of(row)), headers, receipt)
                 except MediaError as error:
-                    table = error_row(row, error.status, str(error))
+                    table = error_row(row, error.status, before_a_run(str(error)))
                 writer.write(table)
             self.run.require_same()
             return writer.commit()
@@ -77,6 +78,7 @@ class UnitImporter:
         if isinstance(header, MediaError):
             raise header
         rows_of_pair = pair.frames.to_pylist()
+        _require_frames(row, header)
         masks = _by_index(rows_of_pair, row, header, in_order=self.source.in_order)
         wanted = _wanted(row, header, masks)
         absent = [index for index in wanted if index not in masks]
@@ -103,6 +105,13 @@ class UnitImporter:
         return pa.Table.from_pylist([one | shared for one in rows], schema=PREDICTIONS)
 
 
+def _require_frames(row: dict, header: VideoHeader) -> None:
+    """Raise MediaError if the video lacks a frame that its row lists, or has these frames in another order."""
+    names = row.get("frames")
+    listed = Selection(names and tuple(names), is_sequence=True)
+    listed.resolve(row["video_uri"], header.num_frames, header.names)
+
+
 def _by_index(rows: Sequence[dict], manifest_row: dict, header: VideoHeader, *, in_order: bool) -> dict[Any, dict]:
     """Return the masks by the position of their frame in the video; those of unknown frames by their name.
 
@@ -111,7 +120,7 @@ def _by_index(rows: Sequence[dict], manifest_row: dict, header: VideoHeader, *, 
     positions = {name: index for index, name in enumerate(header.names or ())}
     listed = manifest_row.get("frame_indices")
     if manifest_row.get("frames"):
-        listed = Selection(names=tuple(manifest_row["frames"])).resolve("", header.num_frames, header.names)
+        listed = [positions[name] if header.names is not None else int(name) for name in manifest_row["frames"]]
     found: dict[Any, dict] = {}
     for row in rows:
         index, name = row["frame_index"], row["frame_name"]

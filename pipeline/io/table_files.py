@@ -1,32 +1,44 @@
 """The Parquet files of one table: a file, or a folder as Spark, DuckDB, Hive and Hugging Face write it."""
 
+import re
 import urllib.parse
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
 
 from pipeline.io import storage
 from schemas.errors import InputError
 
 SUFFIXES = (".parquet", ".parq", ".pq")
+_OTHER_TABLE = re.compile(
+    r"\.(csv|tsv|jsonl|ndjson|arrow|feather|orc|avro|xlsx?)(\.[a-z0-9]+)?$"
+    r"|\.(parquet|parq|pq)\.(gz|gzip|zip|zst|bz2|xz|part|tmp|partial|crdownload)$"
+)
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def table_files(uri: str) -> list[str]:
     """Return the Parquet files below the folder `uri`, in order of their paths; `[uri]` if it is no folder.
 
-    Names that start with `_` or `.` are no data (`_SUCCESS`, checksums). Raises InputError if the folder has none.
+    Names that start with `_` or `.` are no data (`_SUCCESS`, checksums), nor are texts such as `README.md`. Raises
+    InputError if the folder has none, or has tables of another form, which would be left out.
     """
     if not storage.is_folder(uri):
         return [uri]
-    files = []
+    files, others = [], []
     for path, names in storage.walk(uri):
         if not any(part.startswith("_") for part in path.split("/")):
             parts = [part for part in path.split("/") if part]
-            found = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("_")]
-            files += [storage.join(uri, *parts, name) for name in found]
+            visible = [name for name in names if not name.startswith("_")]
+            files += [storage.join(uri, *parts, name) for name in visible if name.lower().endswith(SUFFIXES)]
+            others += [storage.join(uri, *parts, name) for name in visible if _OTHER_TABLE.search(name.lower())]
     if not files:
         raise InputError(f"folder {uri} has no Parquet files; give a Parquet file, or a folder of such files")
+    if others:
+        text = "convert it to Parquet, or take it out of the folder"
+        raise InputError(f"{others[0]} is a table, but not a Parquet file; {text}, since it would be left out")
     return sorted(files)
 
 
@@ -36,7 +48,7 @@ def read_files(uri: str) -> pa.Table:
     A column that only some files have is null in the others. Texts need not be UTF-8. Raises InputError if the files do
     not go together.
     """
-    tables = [_with_partitions(_read_file(file), file.removeprefix(uri)) for file in table_files(uri)]
+    tables = [_with_partitions(_read_file(file), file.removeprefix(uri), file) for file in table_files(uri)]
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -51,10 +63,21 @@ def _read_file(uri: str) -> pa.Table:
     return table
 
 
-def _with_partitions(table: pa.Table, path: str) -> pa.Table:
+def _with_partitions(table: pa.Table, path: str, file: str) -> pa.Table:
     for part in path.split("/")[:-1]:
         name, sign, value = part.partition("=")
-        if sign and name not in table.column_names:
-            text = None if value == _NULL else urllib.parse.unquote(value)
+        text = None if value == _NULL else urllib.parse.unquote(value)
+        if sign and name in table.column_names:
+            _require_value(table[name], text, f"{file}: column {name!r}")
+        elif sign:
             table = table.append_column(name, pa.array([text] * len(table), pa.string()))
     return table
+
+
+def _require_value(column: pa.ChunkedArray, text: str | None, what: str) -> None:
+    """Raise InputError if a text or whole number is another one than the name of its folder says."""
+    kind = column.type
+    if not any(is_kind(kind) for is_kind in (pat.is_string, pat.is_large_string, pat.is_integer, pat.is_null)):
+        return
+    if other := [value for value in pc.unique(column).to_pylist() if (None if value is None else str(value)) != text]:
+        raise InputError(f"{what} has the value {other[0]!r}, but its folder says {text!r}; rename the folder")

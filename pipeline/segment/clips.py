@@ -108,6 +108,7 @@ def split_rows(rows: list[dict], options: FrameOptions) -> tuple[list[Clip], lis
             names=tuple(names) if names is not None else None,
             indices=tuple(indices) if indices is not None else None,
             step=options.frame_step if names is None and indices is None else 1,
+            is_sequence=names is not None,
         )
         targets = tuple(row.get("target_frames") or ()) if options.context else None
         key = (row["video_id"], row["video_uri"], selection, targets)

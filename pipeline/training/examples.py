@@ -207,7 +207,7 @@ def _frames(row: dict, header: VideoHeader, meant: list[MaskTrack]) -> tuple[lis
     """
     names, indices, targets = row.get("frames"), row.get("frame_indices"), row.get("target_frames")
     video = row["video_uri"], header.num_frames, header.names
-    chosen = Selection(names and tuple(names), indices and tuple(indices)).resolve(*video)
+    chosen = Selection(names and tuple(names), indices and tuple(indices), is_sequence=True).resolve(*video)
     last = max(max(track.masks) for track in meant)
     frames = list(chosen if chosen is not None else range(header.num_frames or last + 1))
     wanted = Selection(tuple(targets)).resolve(*video) if targets else frames

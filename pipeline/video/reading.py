@@ -5,6 +5,7 @@ import socket
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.io import local, storage
 from pipeline.video import folder, picture, select_frames
@@ -156,8 +157,18 @@ def _media_errors(uri: str) -> Iterator[None]:
 
 
 def _other_form(uri: str) -> str:
-    """Return a hint if a file exists whose name looks the same: macOS writes accents as characters of their own."""
-    if uri.isascii() or not storage.is_local(uri):
+    """Return a hint if a file exists whose name looks the same: with a blank at an end, which lists are read without,
+    or in another Unicode form, since macOS writes accents as characters of their own.
+    """
+    if not storage.is_local(uri) or "::" in uri:
+        return ""
+    path = Path(storage.absolute(uri))
+    for name in (f"{path.name} ", f" {path.name}"):
+        with contextlib.suppress(OSError):
+            if path.with_name(name).exists():
+                link = path.with_name(name).as_uri()
+                return f". There is {name!r}, which has a blank at its end or start; rename it, or write {link}"
+    if uri.isascii():
         return ""
     with contextlib.suppress(OSError):
         folder = "/"

@@ -1,5 +1,7 @@
 """The types for reading a video: frames, the selection of frames, and the header."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -35,11 +37,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Frames to read: by name, by index, or every `step`-th if neither is set."""
+    """Frames to read: by name, by index, or every `step`-th if neither is set.
+
+    `is_sequence`: the names are listed in the order of the video, and not merely a set. The order of the images of a
+    folder is an assumption, so a list that contradicts it is an error.
+    """
 
     names: tuple[str, ...] | None = None
     indices: tuple[int, ...] | None = None
     step: int = 1
+    is_sequence: bool = False
 
     def __post_init__(self) -> None:
         if self.names is not None and self.indices is not None:
@@ -51,12 +58,15 @@ class Selection:
         """Return the selected indices, ascending and distinct; None for all frames (the reader applies `step`).
 
         `num_frames` and `names` are those of VideoHeader. Raises MediaError: `missing` if the folder lacks a name,
-        `bad_row` if a name is not an index of the video file or an index is outside the source.
+        `bad_row` if a name is not an index of the video file, an index is outside the source, or a sequence has
+        another order than the folder.
         """
         if self.names is None and self.indices is None:
             return None
         selected = self.indices if self.names is None else _indices_of(self.names, names, uri)
         indices = tuple(sorted(set(selected or ())))
+        if self.is_sequence and self.names is not None and names is not None:
+            _require_order(selected or (), names, uri)
         if not indices:
             raise MediaError("bad_row", f"{uri}: the list of frames is empty; use null for all frames")
         if indices[0] < 0:
@@ -98,6 +108,13 @@ def check_same_size(image: np.ndarray, size: tuple[int, int], uri: str, frame: s
     if (height, width) != size:
         reason = f"{uri}: frame size changes from {size[1]}x{size[0]} to {width}x{height}; scale all frames to one size"
         raise MediaError("corrupt", reason, frame)
+
+
+def _require_order(selected: Sequence[int], names: tuple[str, ...], uri: str) -> None:
+    for one, two in itertools.pairwise(selected):
+        if one > two:
+            text = f"{uri}: frames lists {names[one]} before {names[two]}, but in natural order the folder has it after"
+            raise MediaError("bad_row", f"{text}; rename the images so that both have one order", names[one])
 
 
 def _indices_of(wanted: tuple[str, ...], names: tuple[str, ...] | None, uri: str) -> list[int]:

@@ -14,6 +14,7 @@ from cli import main
 from jobs import audit, evaluate, import_masks, select, status
 from jobs.config.import_dataset import ImportConfig
 from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
 from pipeline.runs.run import Run, read_run_json
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -211,6 +212,22 @@ def test_masks_without_numbers_count_in_natural_order(exported, shapes, tmp_path
     result = bring_in(tree, shapes[0], tmp_path / "gaps", missing="empty")
     assert (result.failed, result.exit_code) == ({"bad_row": 9}, 1)
     assert "11 masks with names such as mask_1, and 12 frames; name each mask by the number" in result.errors[0]
+
+
+def test_masks_in_the_order_of_a_manifests_list(exported, shapes, tmp_path):
+    """Masks without frame names belong to the frames as the manifest lists them, in any order."""
+    rows = read_manifest(shapes[0]).slice(0, 1).to_pylist()
+    manifest = str(tmp_path / "m.parquet")
+    storage.write_table(manifest, pa.Table.from_pylist([rows[0] | {"frames": ["00007", "00002"]}]))
+    entry = json.loads((exported / "list.json").read_text())[0]
+    assert (entry["video_id"], entry["expression_id"]) == (rows[0]["video_id"], rows[0]["expression_id"])
+    entry["segmentations"] = [entry["segmentations"][number] for number in (7, 2)]
+    (tmp_path / "a.json").write_text(json.dumps([entry]))
+    assert bring_in(tmp_path / "a.json", manifest, tmp_path / "run").errors == []
+    found = masks(tmp_path / "run")
+    whole = masks(bring_in(exported / "list.json", shapes[0], tmp_path / "whole").run).slice(0, 12)
+    assert found["frame_index"].to_pylist() == [2, 7]
+    assert found["counts"].to_pylist() == [whole["counts"][2].as_py(), whole["counts"][7].as_py()]
 
 
 def test_values_that_other_programs_write_in_results(exported, shapes, tmp_path):

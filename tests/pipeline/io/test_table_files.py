@@ -39,6 +39,26 @@ def test_partitions_are_columns(tmp_path):
     assert {(row["video_id"], row["split"], row["kind"]) for row in rows} == {("a", "train", "a b"), ("b", None, None)}
 
 
+@pytest.mark.parametrize(("value", "folder"), [("a", "a"), (7, "7"), (None, "__HIVE_DEFAULT_PARTITION__")])
+def test_a_folder_may_repeat_a_column(tmp_path, value, folder):
+    """DuckDB writes the columns of its partitions to the files, too."""
+    write(tmp_path / "m" / f"kind={folder}" / "0.parquet", "a", kind=[value])
+    assert read_manifest(str(tmp_path / "m"))["kind"].to_pylist() == [value]
+    write(tmp_path / "m" / "kind=other" / "1.parquet", "b", kind=[value])
+    with pytest.raises(InputError, match=f"has the value {value!r}, but its folder says 'other'"):
+        read_manifest(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.jsonl.gz", "b.arrow", "b.parquet.gz", "part-1.parquet.tmp"])
+def test_tables_of_another_form_are_not_left_out(tmp_path, name):
+    write(tmp_path / "m" / "0.parquet", "a")
+    (tmp_path / "m" / "README.md").write_text("x")
+    read_manifest(str(tmp_path / "m"))
+    (tmp_path / "m" / name).write_text("x")
+    with pytest.raises(InputError, match=f"{name} is a table, but not a Parquet file; convert it"):
+        read_manifest(str(tmp_path / "m"))
+
+
 def test_what_is_no_table_is_told(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has no Parquet files"):

@@ -202,3 +202,14 @@ def test_a_machine_without_memory_is_no_damage(make_video, make_folder, monkeypa
     monkeypatch.setattr("pipeline.video.memory.MOST", 2**62)
     with pytest.raises(StorageError, match="not enough memory"):
         list(read_frames(str(video), Selection()))
+
+
+@pytest.mark.parametrize("name", ["a.mp4 ", " a.mp4"])
+def test_a_name_with_a_blank_at_its_end(tmp_path, name):
+    """Lists are read without the blanks around their values; the message shows how to name such a file."""
+    (tmp_path / name).write_bytes(b"x")
+    text = str(error_of(tmp_path / "a.mp4"))
+    uri = (tmp_path / name).as_uri()
+    assert f"There is {name!r}" in text
+    assert text.endswith(uri)
+    assert error_of(uri).status == "corrupt"  # it is found

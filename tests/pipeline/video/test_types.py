@@ -18,6 +18,15 @@ def test_resolve():
     assert Selection(names=("00002", "1")).resolve("clip", 3, None) == (1, 2)
 
 
+def test_a_lists_own_order_wins_over_natural_order_or_is_refused():
+    names = ("frame_2", "frame_10")
+    assert Selection(names=names, is_sequence=True).resolve("clip", 2, names) == (0, 1)
+    with pytest.raises(MediaError, match="lists frame_10 before frame_2, but in natural order the folder") as caught:
+        Selection(names=names[::-1], is_sequence=True).resolve("clip", 2, names)
+    assert caught.value.status == "bad_row"
+    assert Selection(names=("00002", "00001"), is_sequence=True).resolve("clip.mp4", 3, None) == (1, 2)  # are numbers
+
+
 @pytest.mark.parametrize("size", [(0, 10), (100_000, 1), (16_000, 16_000)])
 def test_absurd_sizes(size):
     with pytest.raises(MediaError) as caught:
