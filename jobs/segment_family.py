@@ -22,7 +22,7 @@ def require_supported(config: SegmentConfig, checkpoint: CheckpointInfo) -> None
         raise InputError(f"--overlap: a {family} model cannot follow objects across windows; leave it out")
     if config.no_target_below is not None and checkpoint.no_target_below is None:
         raise InputError(
-            "--no-target-below needs a checkpoint that predicts the quality of its masks, and this one does not; "
+            "--no-target-below needs a checkpoint that predicts if expressions describe something; this one does not; "
             "leave it out, or train a quality head ('rvos train --config tiny-quality')"
         )
     if config.answer and config.answer not in checkpoint.answers:

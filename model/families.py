@@ -51,12 +51,12 @@ def load_segmenter(
     precision: "fp32", "bf16" or "fp16", of matrix products and convolutions.
     compiled: compile the model with torch.
     rules: treatment of frames, words and masks.
-    no_target_below: predicted quality below which a sentence means nothing; None for the checkpoint's default.
+    no_target_below: predicted presence below which a sentence means nothing; None for the checkpoint's default.
     answer: one of `CheckpointInfo.answers`, None for the default.
 
     Raises CheckpointError if the folder is incomplete, damaged or of an unknown family, ValueError for a device that
     does not exist, an unknown precision, a threshold out of range, rules that the family does not support, or
-    `no_target_below` for a checkpoint that predicts no quality.
+    `no_target_below` for a checkpoint without a quality head.
     """
     some = {"no_target_below": no_target_below, "answer": answer}  # which not every family has
     return _module(folder, FAMILIES).load_segmenter(

@@ -70,7 +70,8 @@ class Segmentation:
     track: object | None = None  # with an `Overlap`: state of the family for the next window, opaque to the pipeline
     others: tuple["Segmentation", ...] = ()  # with `InferenceRules.all_candidates`: those that were not chosen
     follows: bool = False  # True: earlier windows took part in the answer, not only this one
-    quality: float | None = None  # predicted mean IoU of the window's masks, 0 without a target; None: not predicted
+    presence: float | None = None  # probability that the sentence means something in the window; None: not predicted
+    quality: float | None = None  # predicted mean IoU of the window's masks, 0 if nothing is meant; None as `presence`
 
     @property
     def candidates(self) -> list["Segmentation"]:
@@ -156,11 +157,11 @@ class ComparingSegmenter(Protocol):
 
 @runtime_checkable
 class RatingSegmenter(Protocol):
-    """A segmenter that predicts the quality of its masks, and tells by it which sentences mean nothing."""
+    """A segmenter that predicts the quality of its masks, and which sentences mean nothing."""
 
     @property
     def no_target_below(self) -> float:
-        """Quality of a pair below which its sentence is taken to mean nothing; 0: none is."""
+        """Presence of a pair below which its sentence is taken to mean nothing; 0: none is."""
         ...
 
 
@@ -176,7 +177,7 @@ class CheckpointInfo:
     resize: Callable[[np.ndarray, int, int | None], np.ndarray]  # frame, short_side, max_size; as `Segmenter.prepare`
     supports_overlap: bool = True  # False: the family cannot carry an object's identity from window to window
     supports_rules: bool = False  # True: `InferenceRules` and exclusive masks
-    no_target_below: float | None = None  # default of the threshold on the quality; None: no quality is predicted
+    no_target_below: float | None = None  # default of the threshold on the presence; None: it is not predicted
     tracking: str = ""  # the code that follows objects, if it is not this package's: name and version
     lookahead: int | None = None  # as `Segmenter.lookahead`
     answers: tuple[str, ...] = ()  # ways to make one mask of several instances, the default first

@@ -39,7 +39,8 @@ PREDICTIONS = pa.schema(
         pa.field("chosen", pa.bool_()),  # false: another candidate (--candidates all); null counts as true
         pa.field("margin", pa.float32()),  # of that query over the best other one, -1..1; null without another one
         pa.field("window", pa.int32()),  # frames that the model saw at once, this one among them; null: all so far
-        pa.field("quality", pa.float32()),  # of the pair: predicted mean IoU, 0 without a target; null: not predicted
+        pa.field("presence", pa.float32()),  # of the pair: probability that it means something; null: not predicted
+        pa.field("quality", pa.float32()),  # of the pair: expected J of these masks; null: not predicted
         pa.field("status", pa.string()),  # one of schemas.errors.STATUSES
         pa.field("error", pa.string()),
     ],

@@ -37,7 +37,8 @@ def make_older(uri: str) -> None:
     """Rewrite a unit as it was written before there were margins."""
     with storage.open_parquet(uri) as file:
         groups = [
-            file.read_row_group(number).drop_columns(["margin", "quality"]) for number in range(file.num_row_groups)
+            file.read_row_group(number).drop_columns(["margin", "presence", "quality"])
+            for number in range(file.num_row_groups)
         ]
         receipt = json.loads(file.metadata.metadata[RECEIPT_KEY])
         del receipt["sealed"]

@@ -57,10 +57,10 @@ class TextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """A head that predicts how good the masks of a sentence are. Published checkpoints have none."""
+    """A head that predicts if a sentence means something, and how good its masks are. Published ones have none."""
 
     hidden_dim: int = 128
-    no_target_below: float = 0.0  # predicted quality below which a sentence is taken to mean nothing
+    no_target_below: float = 0.0  # predicted presence below which a sentence is taken to mean nothing
 
     def __post_init__(self) -> None:
         require_positive(self)

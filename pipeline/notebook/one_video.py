@@ -171,7 +171,7 @@ def load_model(
     limit of the longer side.
     threshold: probability above which a pixel belongs to the object.
     precision: "fp32", "bf16" or "fp16".
-    no_target_below: predicted quality below which masks become empty, since the sentence seems to mean nothing; None
+    no_target_below: predicted presence below which masks become empty, since the sentence seems to mean nothing; None
     for the default of the checkpoint, 0 to keep all masks. Only checkpoints with a quality head predict it.
 
     Raises InputError, which says what to pass, if `checkpoint` is something else, it cannot be loaded, or an option is

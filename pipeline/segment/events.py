@@ -51,7 +51,8 @@ class PairState:
     failure: tuple[str, str] | None = None  # status, error
     frames: int = 0
     score_sum: float = 0.0
-    quality_sum: float | None = None  # over the frames; None: the model predicts no quality
+    presence: float | None = None  # the highest of its windows; None: the model predicts none
+    quality_sum: float | None = None  # over the frames; None as `presence`
     means_nothing: bool = False  # its masks are written empty
     track: object | None = None  # where windows overlap: the state that the last one left for the next
     group: str | None = None  # the masks of one group exclude each other, so its pairs fail together
@@ -64,7 +65,13 @@ class PairState:
 
     @property
     def quality(self) -> float | None:
-        """The mean quality that was predicted in the windows of its frames."""
+        """The expected J of its masks as they are written.
+
+        The mean quality that was predicted in the windows of its frames; of empty masks, the probability that nothing
+        is meant.
+        """
+        if self.means_nothing and self.presence is not None:
+            return 1 - self.presence
         return None if self.quality_sum is None else self.quality_sum / self.frames
 
 

@@ -121,8 +121,8 @@ class ModelStage:
                         pair.failure = pair.failure or ("bad_row", problem)
                     if not pair.frames:
                         pair.failure = pair.failure or ("missing", f"none of its frames was read ({clip.uri})")
-                    elif isinstance(self.segmenter, RatingSegmenter) and pair.quality is not None:
-                        pair.means_nothing = pair.quality < self.segmenter.no_target_below
+                    elif isinstance(self.segmenter, RatingSegmenter) and pair.presence is not None:
+                        pair.means_nothing = pair.presence < self.segmenter.no_target_below
                 self._hand_on(ClipDone(pairs, event.left_out))
             case AttemptEnd(attempt):
                 attempt.stop_clock()
@@ -251,7 +251,8 @@ class ModelStage:
             self._hand_on(Answer(pair, window, ready, replace(found, track=None)), size)
             pair.frames += len(ready)
             pair.score_sum += sum(found.scores.tolist())
-            if found.quality is not None:
+            if found.presence is not None and found.quality is not None:
+                pair.presence = max(pair.presence or 0.0, found.presence)
                 pair.quality_sum = (pair.quality_sum or 0.0) + found.quality * len(ready)
         pair.track = found.track
 

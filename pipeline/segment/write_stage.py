@@ -98,7 +98,7 @@ def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], wr
                 for rows in spool.read(pair.number):
                     if pair.means_nothing:
                         rows = pa.table(without_masks(rows.to_pydict()), schema=rows.schema)
-                    writer.write(pair_rows(rows, pair.row, pair.pair_score, pair.quality))
+                    writer.write(pair_rows(rows, pair.row, pair.pair_score, pair.presence, pair.quality))
         seconds["write"] += time.perf_counter() - started
         return {pair.failure[0] for pair in event.pairs if pair.failure}
 
@@ -131,12 +131,15 @@ def without_masks(columns: dict[str, list]) -> dict[str, list]:
     return columns | {"counts": [rle.empty(*size) for size in sizes], "box": [[0.0] * 4] * len(columns["box"])}
 
 
-def pair_rows(rows: pa.Table, row: dict, pair_score: float, quality: float | None = None) -> pa.Table:
+def pair_rows(
+    rows: pa.Table, row: dict, pair_score: float, presence: float | None = None, quality: float | None = None
+) -> pa.Table:
     """Return the rows (PREDICTIONS) of one pair: its spooled rows (FRAME_ROWS) with the columns that they share."""
     shared = {
         "video_id": row["video_id"],
         "expression_id": row["expression_id"],
         "pair_score": pair_score,
+        "presence": presence,
         "quality": quality,
         "status": "ok",
         "error": None,

@@ -16,7 +16,7 @@ QUALITY_SIGNALS = {
     "frames": "frames with a mask, also an empty one",
     "mean_score": "mean of the frame scores",
     "lowest_score": "lowest frame score",
-    "predicted_quality": "mean IoU of the masks as the model predicts it",
+    "predicted_quality": "expected J of the masks as the model predicts it, also of masks that it left empty",
     "margin": "score of the chosen query minus that of the next best, mean over the frames' windows",
     "temporal_iou": "IoU of the masks of neighbouring frames, mean",
     "lowest_temporal_iou": "IoU of the masks of neighbouring frames, lowest",

@@ -1,4 +1,4 @@
-"""`--no-target-below` and the column `quality`: a checkpoint with a quality head can say that nothing is meant."""
+"""`--no-target-below`, `presence` and `quality`: a checkpoint with a quality head can say that nothing is meant."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -55,22 +55,26 @@ def first_video(shapes) -> tuple[str, str]:
     return str(Path(shapes[0]).parent / row["video_uri"]), row["expression"]
 
 
-def test_every_row_of_a_pair_has_its_quality(rated):
-    values = rated[1].group_by(["video_id", "expression_id"]).aggregate([("quality", "count_distinct")])
-    assert set(values["quality_count_distinct"].to_pylist()) == {1}
-    assert all(0 < value < 1 for value in rated[1]["quality"].to_pylist())
+def test_every_row_of_a_pair_has_its_presence_and_quality(rated):
+    for name in ("presence", "quality"):
+        values = rated[1].group_by(["video_id", "expression_id"]).aggregate([(name, "count_distinct")])
+        assert set(values[f"{name}_count_distinct"].to_pylist()) == {1}
+    pairs = zip(rated[1]["presence"].to_pylist(), rated[1]["quality"].to_pylist(), strict=True)
+    assert all(0 < quality < presence < 1 for presence, quality in pairs)
 
 
 def test_pairs_below_the_threshold_get_empty_masks_and_the_others_keep_theirs(rated, shapes, headed, tmp_path):
-    values = sorted(set(rated[1]["quality"].to_pylist()))
+    values = sorted(set(rated[1]["presence"].to_pylist()))
     threshold = (values[3] + values[4]) / 2
     folder, cut = segmented(shapes, headed, str(tmp_path / "cut"), no_target_below=threshold)
     for before, after in zip(rated[1].to_pylist(), cut.to_pylist(), strict=True):
-        assert after["quality"] == pytest.approx(before["quality"], abs=1e-5)
-        if before["quality"] < threshold:
+        assert after["presence"] == pytest.approx(before["presence"], abs=1e-5)
+        if before["presence"] < threshold:
+            assert after["quality"] == pytest.approx(1 - before["presence"], abs=1e-5)  # that of an empty mask
             assert after["counts"] == rle.empty(before["height"], before["width"])
             assert after["box"] == [0.0] * 4
         else:
+            assert after["quality"] == pytest.approx(before["quality"], abs=1e-5)
             assert after["counts"] == before["counts"]
             assert any(after["box"])
     assert audit.run(AuditConfig(run=folder)).exit_code == 0
@@ -113,7 +117,7 @@ def test_the_threshold_is_part_of_the_fingerprint_only_where_it_differs_from_the
 def test_a_checkpoint_without_the_head_refuses_the_option(checkpoint, headed):
     assert check_checkpoint(checkpoint).no_target_below is None
     assert check_checkpoint(headed).no_target_below == 0.0
-    with pytest.raises(InputError, match="--no-target-below needs a checkpoint that predicts the quality") as refused:
+    with pytest.raises(InputError, match="--no-target-below needs a checkpoint that predicts if") as refused:
         segment.check_model(SegmentConfig(manifest="", run="", checkpoint=checkpoint, no_target_below=0.4))
     assert "\n" not in str(refused.value)
     with pytest.raises(ValueError, match="no_target_below needs a checkpoint with a quality head"):

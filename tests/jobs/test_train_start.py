@@ -98,7 +98,7 @@ def test_fresh_class_heads_are_told(config, checkpoint):
 def test_a_fresh_quality_head_is_told_and_a_trained_one_is_kept(config, checkpoint, tmp_path):
     recipe = Recipe(fresh_class_heads=False, quality=QualityConfig(hidden_dim=16))
     document = train.prepare(config(init=checkpoint), recipe, config().out)
-    assert document["fresh"] == {"quality_head": 10}
+    assert document["fresh"] == {"quality_head": 14}
     given, headed = load_file(Path(checkpoint) / "model.safetensors"), started(config())
     assert all(torch.equal(headed[name], x) for name, x in given.items())
     again = config(init=str(Path(config().out) / "start"), out=str(tmp_path / "again"))

@@ -221,7 +221,7 @@ class ReferFormerSegmenter:
             query=query,
             margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
-            quality=self._quality(decoding, masks, keep),
+            **self._rating(decoding, masks, keep),
         )
         return Answer(masks, found)
 
@@ -261,16 +261,16 @@ class ReferFormerSegmenter:
             margin=query_margin(logits, query),
             finite=all(bool(x.isfinite().all()) for x in (logits, boxes, masks)),
             track=TrackState(appearance, waiting),
-            quality=self._quality(decoding, masks, range(len(seen))),
+            **self._rating(decoding, masks, range(len(seen))),
         )
         return Answer(answer.logits, found)
 
-    def _quality(self, decoding: Decoding, masks: Tensor, frames: Sequence[int]) -> float | None:
-        """Predict the quality of masks, logits [K, h, w], of K frames of a window; None without a quality head."""
-        if self.model.quality_head is None:
-            return None
-        logits = self.model.quality(replace(decoding, pixels=decoding.pixels[list(frames)]), masks[None])
-        return None if logits is None else logits.sigmoid().item()
+    def _rating(self, decoding: Decoding, masks: Tensor, frames: Sequence[int]) -> dict[str, float]:
+        """Return `presence` and `quality` of masks, logits [K, h, w], of K frames; nothing without a quality head."""
+        rating = self.model.rate(replace(decoding, pixels=decoding.pixels[list(frames)]), masks[None])
+        if rating is None:
+            return {}
+        return {"presence": rating.presence.sigmoid().item(), "quality": rating.quality().item()}
 
     def _link(self, decoding: Decoding, embeddings: Tensor, seen: list[int], track: TrackState) -> int:
         """Choose the query that continues a track. The other queries get masks in the shared frames only."""

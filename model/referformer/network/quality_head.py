@@ -1,10 +1,12 @@
-"""Quality head: predict the mean IoU of one query's masks with the object that the sentence means; 0 if it means none.
+"""Quality head: does the sentence mean something in the clip, and how good are the masks of one query if it does?
 
 Not in the paper. As the IoU heads of Mask Scoring R-CNN (Huang et al., CVPR 2019) it reads features under the predicted
 mask. Everything that it reads is detached: training it changes no mask.
 
 Shapes: B clips, T frames, C channels of the model, h x w of the masks at the finest stride.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,33 +17,48 @@ STATISTICS = 5  # numbers of `mask_statistics`
 UNSURE = (0.1, 0.9)  # probabilities between which a pixel counts as unsure
 
 
+class Rating(NamedTuple):
+    """Predictions of the head, logits [B]. Both together give the expected IoU, which is 0 if nothing is meant."""
+
+    presence: Tensor  # probability that the sentence means something
+    iou: Tensor  # mean IoU of the masks with the object that it means, if there is one
+
+    def quality(self) -> Tensor:
+        """Return the expected IoU [B]."""
+        return self.presence.sigmoid() * self.iou.sigmoid()
+
+
 class QualityHead(nn.Module):
-    """A perceptron on the sentence, the pixel features under the mask and in the whole frame, and mask statistics."""
+    """A perceptron on the sentence, the pixel features under the mask and in the whole frame, and mask statistics.
+
+    It also reads the product of the sentence and the features under the mask, each projected: do they agree?
+    """
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.under_norm = nn.LayerNorm(dim)
         self.frame_norm = nn.LayerNorm(dim)
-        self.mlp = MLP(3 * dim + 2 * STATISTICS, hidden_dim, 1, 3)
+        self.sentence_projection = nn.Linear(dim, dim)
+        self.under_projection = nn.Linear(dim, dim)
+        self.mlp = MLP(4 * dim + 2 * STATISTICS, hidden_dim, 2, 3)
 
-    def forward(self, sentence: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
-        """Return [B], the logit of the predicted IoU.
-
-        sentence [B, C]; pixels [(B T), C, h, w], as `Decoding.pixels`; masks [B, T, h, w], logits of one query.
-        """
+    def forward(self, sentence: Tensor, pixels: Tensor, masks: Tensor) -> Rating:
+        """sentence [B, C]; pixels [(B T), C, h, w], as `Decoding.pixels`; masks [B, T, h, w], logits of one query."""
         sentence, pixels, masks = (x.detach().float() for x in (sentence, pixels, masks))
         pixels = pixels.unflatten(0, masks.shape[:2])
         chance = masks.sigmoid()
         under = torch.einsum("bthw,btchw->bc", chance, pixels) / chance.sum((1, 2, 3)).clamp(min=1e-6)[:, None]
+        under = self.under_norm(under)
         statistics = mask_statistics(chance)
         features = (
             sentence,
-            self.under_norm(under),
+            under,
+            self.sentence_projection(sentence) * self.under_projection(under),
             self.frame_norm(pixels.mean((1, 3, 4))),
             statistics.mean(1),
             statistics.amin(1),
         )
-        return self.mlp(torch.cat(features, dim=-1)).squeeze(-1)
+        return Rating(*self.mlp(torch.cat(features, dim=-1)).unbind(-1))
 
 
 def mask_statistics(chance: Tensor) -> Tensor:

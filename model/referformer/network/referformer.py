@@ -34,7 +34,7 @@ from model.referformer.network.pixel_decoder import (
     smallest_side,
 )
 from model.referformer.network.position_encoding import pixel_position
-from model.referformer.network.quality_head import QualityHead
+from model.referformer.network.quality_head import QualityHead, Rating
 from model.referformer.network.roberta import Roberta
 from model.referformer.network.text_encoder import (
     FeatureResizer,
@@ -114,7 +114,7 @@ class ReferFormerOutput(Prediction):
 
     reference_points: Tensor  # [B, T, Q, 2], box centres that entered the last layer
     aux: list[Prediction]  # the earlier layers, first to last
-    quality: Tensor | None = None  # [B], logit of the predicted IoU of the masks of `query`; None without the head
+    rating: Rating | None = None  # of the masks of `query`; None without a quality head
     query: Tensor | None = None  # [B], the query of the highest score
 
 
@@ -167,8 +167,8 @@ class ReferFormer(nn.Module):
         *aux, last = (Prediction(*parts) for parts in zip(decoding.logits, decoding.boxes, masks, strict=True))
         centres = [decoding.start, *(box[..., :2].detach() for box in decoding.boxes)]
         query = last.logits.detach().sigmoid().mean(1).amax(-1).argmax(-1)
-        quality = self.quality(decoding, last.masks[torch.arange(len(query), device=query.device), :, query])
-        return ReferFormerOutput(last.logits, last.boxes, last.masks, centres[-2], aux, quality, query)
+        rating = self.rate(decoding, last.masks[torch.arange(len(query), device=query.device), :, query])
+        return ReferFormerOutput(last.logits, last.boxes, last.masks, centres[-2], aux, rating, query)
 
     def encode_video(
         self,
@@ -277,8 +277,8 @@ class ReferFormer(nn.Module):
             masks = self.mask_head(features, parameters, centres.flatten(0, 1))
         return masks.unflatten(0, centres.shape[:2])
 
-    def quality(self, decoding: Decoding, masks: Tensor) -> Tensor | None:
-        """Predict the mean IoU of one query's masks, logits [B, T, h, w] -> logits [B]; None without a quality head."""
+    def rate(self, decoding: Decoding, masks: Tensor) -> Rating | None:
+        """Predict how good one query's masks are, logits [B, T, h, w]; None without a quality head."""
         return None if self.quality_head is None else self.quality_head(decoding.sentence, decoding.pixels, masks)
 
     def _backbone(self, frames: Tensor) -> list[Tensor]:

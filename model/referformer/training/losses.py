@@ -1,6 +1,6 @@
 """Loss of one forward pass: five terms of the matched query in each decoder layer (ReferFormer, section 3.5).
 
-A model with a quality head adds one term, which trains that head only.
+A model with a quality head adds two terms, which train that head only.
 
 Normalised as published: every term by the number of frames that show their object, although the mask terms count
 once per clip and the others once per frame.
@@ -23,13 +23,14 @@ class Losses:
 
     layers: list[Terms]  # scalars, first decoder layer to last
     queries: list[Tensor]  # [B], the matched query in each layer
-    quality: Tensor | None  # scalar; None without a quality head
+    presence: Tensor | None  # scalar, as `quality` of the quality head; None without it
+    quality: Tensor | None
     total: Tensor  # to be minimised
 
     def by_name(self) -> dict[str, Tensor]:
-        """Return the last layer's terms and the loss of the quality head by name, without gradient."""
-        terms = vars(self.layers[-1]) | ({} if self.quality is None else {"quality": self.quality})
-        return {name: value.detach() for name, value in terms.items()}
+        """Return the last layer's terms and the losses of the quality head by name, without gradient."""
+        terms = vars(self.layers[-1]) | {"presence": self.presence, "quality": self.quality}
+        return {name: value.detach() for name, value in terms.items() if value is not None}
 
 
 def clip_losses(
@@ -52,20 +53,23 @@ def clip_losses(
         layers.append(_layer_losses(prediction, targets, chosen, normaliser, full_masks))
         queries.append(chosen)
     total = torch.stack([terms.total(coefficients) for terms in layers]).sum()
-    quality = quality_loss(output, targets)
-    return Losses(layers, queries, quality, total if quality is None else total + quality)
+    presence, quality = quality_losses(output, targets)
+    return Losses(layers, queries, presence, quality, sum((x for x in (presence, quality) if x is not None), total))
 
 
-def quality_loss(output: ReferFormerOutput, targets: Targets) -> Tensor | None:
-    """Compare the predicted quality with `mask_quality` by cross entropy, the mean over clips; None without a head.
+def quality_losses(output: ReferFormerOutput, targets: Targets) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """Compare the rating with the truth by cross entropy, the means over clips; None without a quality head.
 
-    The minimum of the cross entropy is the expected value, so the prediction is calibrated.
+    Its presence with whether an object is meant, and its IoU with `mask_quality` where one is. The minimum of the cross
+    entropy is the expected value, so both predictions are calibrated.
     """
-    if output.quality is None or output.query is None:
-        return None
+    if output.rating is None or output.query is None:
+        return None, None
     clips = torch.arange(len(output.query), device=output.query.device)
     logits = output.masks[clips, :, output.query].detach().float()
-    return F.binary_cross_entropy_with_logits(output.quality, mask_quality(logits, targets))
+    meant = targets.meant.float()
+    iou = F.binary_cross_entropy_with_logits(output.rating.iou, mask_quality(logits, targets), reduction="none")
+    return F.binary_cross_entropy_with_logits(output.rating.presence, meant), (iou * meant).mean()
 
 
 def mask_quality(logits: Tensor, targets: Targets) -> Tensor:

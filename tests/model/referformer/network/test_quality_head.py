@@ -2,7 +2,7 @@
 
 import torch
 
-from model.referformer.network.quality_head import STATISTICS, QualityHead, mask_statistics
+from model.referformer.network.quality_head import STATISTICS, QualityHead, Rating, mask_statistics
 
 
 def test_statistics_describe_each_mask():
@@ -24,12 +24,19 @@ def test_an_empty_mask_gives_a_finite_prediction_and_no_gradient_leaves_the_head
     for x in inputs:
         x.requires_grad_()
     found = head(*inputs)
-    assert found.shape == (2,)
-    assert found.isfinite().all()
-    found.sum().backward()
+    for logits in found:
+        assert logits.shape == (2,)
+        assert logits.isfinite().all()
+    torch.stack(found).sum().backward()
     assert all(x.grad is None for x in inputs)
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 
 def test_one_frame_is_enough():
-    assert QualityHead(8, 4)(torch.randn(1, 8), torch.randn(1, 8, 4, 5), torch.randn(1, 1, 4, 5)).isfinite().all()
+    found = QualityHead(8, 4)(torch.randn(1, 8), torch.randn(1, 8, 4, 5), torch.randn(1, 1, 4, 5))
+    assert torch.stack(found).isfinite().all()
+
+
+def test_quality_is_the_expected_iou():
+    presence, iou = torch.tensor([0.25, 0.0, 1.0]), torch.tensor([0.8, 0.8, 0.5])
+    torch.testing.assert_close(Rating(presence.logit(), iou.logit()).quality(), torch.tensor([0.2, 0.0, 0.5]))

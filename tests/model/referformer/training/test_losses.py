@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from model.referformer.config import QualityConfig
 from model.referformer.network.referformer import Prediction, ReferFormer, ReferFormerOutput, with_quality_head
 from model.referformer.network.text_encoder import TokenBatch
-from model.referformer.training.losses import clip_losses, mask_quality
+from model.referformer.training.losses import clip_losses, mask_quality, quality_losses
 from model.referformer.training.matcher import Coefficients, match
 from model.referformer.training.targets import Targets
 
@@ -105,16 +106,28 @@ def test_quality_is_the_mean_iou_and_0_where_nothing_is_meant():
     assert mask_quality(torch.full((1, 2, 8, 16), -5.0), targets([False, False])).item() == 0
 
 
-def test_the_quality_loss_trains_the_head_alone_and_changes_no_other_loss(tiny_config):
+def test_the_quality_losses_train_the_head_alone_and_changes_no_other_loss(tiny_config):
     torch.manual_seed(0)
     plain = ReferFormer(tiny_config()).eval()
     headed = with_quality_head(plain, QualityConfig(hidden_dim=8)).eval()
     frames = torch.randn(1, 2, 3, 32, 64)
     before = clip_losses(plain(frames, WORDS), targets([True, True]), Coefficients())
     after = clip_losses(headed(frames, WORDS), targets([True, True]), Coefficients())
-    assert before.quality is None
-    assert "quality" in after.by_name()
-    assert (after.total - after.quality).item() == pytest.approx(before.total.item(), rel=1e-5)
-    after.quality.backward()
+    assert (before.presence, before.quality) == (None, None)
+    assert set(after.by_name()) - set(before.by_name()) == {"presence", "quality"}
+    assert (after.total - after.presence - after.quality).item() == pytest.approx(before.total.item(), rel=1e-5)
+    (after.presence + after.quality).backward()
     trained = {name for name, x in headed.named_parameters() if x.grad is not None}
     assert trained == {f"quality_head.{name}" for name, _ in headed.quality_head.named_parameters()}
+
+
+def test_the_iou_is_learned_where_something_is_meant_and_presence_everywhere(tiny_config):
+    torch.manual_seed(0)
+    headed = with_quality_head(ReferFormer(tiny_config()), QualityConfig(hidden_dim=8)).eval()
+    output = headed(torch.randn(1, 2, 3, 32, 64), WORDS)
+    presence, quality = quality_losses(output, targets([False, False]))
+    assert quality.item() == 0
+    assert presence.item() == pytest.approx(F.softplus(output.rating.presence).mean().item())
+    presence, quality = quality_losses(output, targets([True, True]))
+    assert quality.item() > 0
+    assert presence.item() == pytest.approx(F.softplus(-output.rating.presence).mean().item())
