@@ -85,8 +85,8 @@ class ImportConfig(MediaOptions):
         default="error",
         choices=("error", "empty"),
         heading="Masks of other tools",
-        help="For 'masks': what becomes of a pair that lacks masks of some frames. error: it fails; empty: they are "
-        "empty masks. A pair without any mask always fails.",
+        help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
+        "these frames get empty masks. A pair without any mask always fails.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 

@@ -30,7 +30,7 @@ class RunOptions(MediaOptions):
         takes=kinds.CHECKPOINT,
         names=(BUNDLED,),
         heading="Model",
-        help="Checkpoint folder, local or s3://, from 'rvos convert' or 'rvos train', or of SAM 3 as the hub gives it. "
+        help="Checkpoint folder, local or s3://: from 'rvos convert' or 'rvos train', or facebook/sam3 as downloaded. "
         "'tiny' is the bundled checkpoint, which knows simple coloured shapes only.  [default: tiny if all paths "
         "are local and no cluster is used, else required]",
     )
@@ -40,7 +40,7 @@ class RunOptions(MediaOptions):
         heading="Model",
         help="Precision of matrix multiplications. In bf16 or fp16, each process also computes its first "
         "unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in the "
-        "first unit of the run, or more than 20 % in the first unit of a process.",
+        "very first unit of the run; for the first unit of each other process the limit is 20 %.",
     )
     compile: bool = option(
         default=False,
@@ -97,8 +97,8 @@ class RunOptions(MediaOptions):
         default=None,
         choices=("union", "best"),
         heading="Model",
-        help="With SAM 3, which finds every instance of what a sentence names. union: write one mask of all of them; "
-        "best: write the mask of the surest one, and follow it through the video.  [default: union]",
+        help="For SAM 3: which of the objects that it finds to write. union: one mask of all of them; best: the "
+        "mask of the surest one, followed through the video.  [default: union]",
     )
     decoder: str = option(
         default="pyav", choices=("pyav", "decord"), heading="Frames", help="Library that decodes video files."

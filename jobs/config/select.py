@@ -51,9 +51,9 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. From these pairs, find a bound for one signal (--measure): the loosest one "
-        "with which the kept pairs of new videos reach --precision, with 90 % confidence. It is applied together with "
-        "the other rules.",
+        help="Annotations of some pairs. Choose a bound for one signal (--measure) by these pairs: the loosest with "
+        "which the pairs that are kept of new videos reach --precision (with 90 % confidence). It is applied together "
+        "with the other rules.",
     )
     measure: str | None = option(
         default=None,

@@ -18,7 +18,7 @@ class StatusConfig:
     watch: bool = option(
         default=False,
         help="Stay, and show pairs, pace and remaining time until the run is complete (exit code 0), or until every "
-        "command that worked on it has ended without completing it (exit code 1; a killed command is not noticed). "
-        "Ctrl-C leaves; it does not disturb the run.",
+        "command that worked on it has ended without completing it (exit code 1). "
+        "After a killed command it goes on waiting. Ctrl-C leaves; it does not disturb the run.",
     )
     interval: float = option(default=5.0, above=0, metavar="SECONDS", help="Seconds between two looks with --watch.")
