@@ -81,6 +81,7 @@ train-tiny: $(TINY)/moving
 	  $(call data,sizes) --weight 14 $(call data,absence) --weight 10 $(call heldout,val-clips)
 	$(BIN)/rvos train --config tiny-quality --workers 2 --out $(TINY)/run-quality \
 	  --init $(TINY)/run-clips/checkpoint $(call data,quality)
+	$(BIN)/python benchmarks/presence.py --checkpoint $(TINY)/run-quality/checkpoint --out $(TINY)/presence
 	$(BIN)/python benchmarks/tiny.py --checkpoint $(TINY)/run-quality/checkpoint --out $(TINY)/scores
 
 clean:
