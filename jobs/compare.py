@@ -165,6 +165,12 @@ def _cautions(comparisons: Sequence[dict]) -> list[str]:
     found = [text] if (text := caution(tested)) else []
     if fewest < LEAST_VIDEOS:
         found.append(f"{fewest} videos cannot show a change; {LEAST_VIDEOS} are the least for an interval and a test")
+    found += [
+        f"every pair has the same value in {one['scores']} and the baseline; the interval shows only what "
+        f"{one['videos']} videos can exclude"
+        for one in comparisons
+        if one["low"] is not None and not one["risen"] and not one["fallen"]
+    ]
     if any(row["low"] is not None and row["low"] * row["high"] > 0 and row["p_corrected"] > LEVEL for row in rows):
         found.append(
             "an interval excludes 0 although the corrected p (Holm) is above 0.05: p is corrected for the number of "

@@ -7,7 +7,6 @@ or of objects with `expression` and `expression_id` (as `rvos export webdataset`
 usual name such as `caption`; else the lines of the text file. Other plain values of the JSON are attributes.
 """
 
-import json
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from pipeline.io.archive import SmallReads, member_uri
 from pipeline.io.parallel import bounded_map
 from pipeline.video import FILE_SUFFIXES
 from schemas.errors import InputError
+from schemas.json_text import parse
 
 SHARDS_AT_ONCE = 4
 MAX_LABEL_BYTES = 2**26
@@ -148,8 +148,8 @@ def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, ta
 
 def _json(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[str, Any]:
     try:
-        content = json.loads(_content(uri, tar, member) or "{}")
-    except (ValueError, RecursionError) as error:
+        content = parse(_content(uri, tar, member) or "{}")
+    except ValueError as error:
         raise InputError(f"{member.name if member else ''} of {uri} is not valid JSON: {error}") from None
     return content if isinstance(content, dict) else {"expressions": content}
 

@@ -77,9 +77,11 @@ def _file_names(video_uri: str | None) -> dict[str, str] | None:
     if video_uri is None:
         return {}
     try:
-        if not storage.exists(video_uri) or storage.is_folder(video_uri):
+        if storage.is_folder(video_uri):
             return list_frames(video_uri)
+        if not storage.exists(video_uri):
+            return {}
         file = storage.file_name(video_uri)
         return {file.rpartition(".")[0]: file} if is_image(video_uri) else None
-    except (OSError, MediaError):
+    except (OSError, MediaError, InputError):
         return {}

@@ -16,6 +16,7 @@ from pipeline.runs.run import Run, is_run
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS
+from schemas.uri import HTTP, scheme_of
 
 BY_EXPRESSION = pa.schema(
     [pa.field("expression_id", pa.string(), nullable=False) if f.name == "object_id" else f for f in ANNOTATIONS],
@@ -46,6 +47,9 @@ class Annotations:
         PNGs. Raises InputError if `uri` has no such table, or one lacks columns.
         """
         uri = storage.absolute(uri)
+        if scheme_of(uri) in HTTP and "?" in uri:
+            reason = f"opens one file, and {' and '.join(COMPANIONS)} beside it, if any, cannot be read"
+            raise InputError(f"{uri}: a link with a query {reason}; copy the folder of the annotations to this machine")
         if is_run(uri):
             Run.open(uri).require_finished()
             uri = storage.join(uri, "masks")

@@ -18,6 +18,7 @@ from schemas.errors import InputError, StorageError
 from schemas.json_text import parse_object
 from schemas.pair import PAIR_COLUMNS
 from schemas.shown import shown_json
+from schemas.uri import ARCHIVES, HTTP, scheme_of
 
 UNIT_ID = re.compile(r"[0-9a-f]{20}")  # part of file names
 RUN_JSON = "run.json"
@@ -279,8 +280,8 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
 
 
 def is_run(folder: str) -> bool:
-    """Return True if `folder` holds a run."""
-    return storage.exists(storage.join(folder, RUN_JSON))
+    """Return True if `folder` holds a run. Servers of HTTP and archives have no folders."""
+    return scheme_of(folder) not in (*HTTP, *ARCHIVES) and storage.exists(storage.join(folder, RUN_JSON))
 
 
 def read_run_json(folder: str) -> dict:

@@ -63,6 +63,15 @@ def test_a_set_that_may_lack_a_kind_of_video_says_so(folders):
     assert "a set of 40 videos has none of a kind that is one in 20 with probability 0.13" in note
 
 
+def test_scores_without_any_change_say_what_their_interval_means(folders):
+    same = compare.run(CompareConfig(scores=(folders[0], folders[0])))
+    assert same.comparisons[0]["difference"] == 0
+    text = f"every pair has the same value in {folders[0]} and the baseline; the interval shows only what 40 videos can"
+    assert [note for note in same.warnings if note.startswith(text)]
+    other = compare.run(CompareConfig(scores=(folders[0], folders[2])))
+    assert not [note for note in other.warnings if "every pair" in note]
+
+
 def test_pairs_that_only_one_side_has_are_counted(folders, tmp_path):
     rows = pd.DataFrame({"video_id": ["v00", "new"], "expression_id": ["0", "0"], "J&F": [0.5, 0.5], "size": "large"})
     save(tmp_path / "d", rows.assign(object_id=None, annotator=None))

@@ -18,6 +18,7 @@ import ijson
 
 from pipeline.io import local, storage
 from schemas.errors import InputError
+from schemas.json_text import MAX_VALUES, most_values
 
 MAX_BYTES = 2**29  # of a file that is read whole
 MAX_ENTRY_BYTES = 2**28  # of one entry of a file that is read entry by entry
@@ -33,8 +34,9 @@ LONGEST_ESCAPE = len(r"\ud83d\ude00")
 def load(uri: str) -> dict:
     """Read the object in a small file.
 
-    Raises InputError if the file is missing, too large or not a JSON object, or has a duplicate key, half of a
-    surrogate pair, or a number that a float cannot hold (NaN and Infinity, which are not JSON, among them).
+    Raises InputError if the file is missing, too large or not a JSON object, has more than MAX_VALUES values, or has a
+    duplicate key, half of a surrogate pair, or a number that a float cannot hold (NaN and Infinity, which are not JSON,
+    among them).
     """
 
     def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
@@ -47,6 +49,8 @@ def load(uri: str) -> dict:
 
     try:
         data = storage.read_bytes(uri, limit=MAX_BYTES)
+        if most_values(data) > MAX_VALUES:
+            raise InputError(f"{uri} has more than {MAX_VALUES} values; split it by videos")
         text = data.decode(json.detect_encoding(data))
         _refuse_lone_surrogates(text, len(text))
         content = json.loads(
@@ -70,7 +74,7 @@ def entries(uri: str, depth: int = 1) -> Iterator[tuple[tuple[str | int, ...], A
 
     `path` is made of keys and, in lists, positions. One value is in memory at a time. Raises InputError with the place
     in the file if it is missing or not valid JSON, a key is duplicate, half of a surrogate pair stands alone, or a
-    value has more than MAX_ENTRY_BYTES.
+    value has more than MAX_ENTRY_BYTES, or is made of more than MAX_VALUES.
     """
     try:
         with storage.open_input(uri) as file:
@@ -78,7 +82,7 @@ def entries(uri: str, depth: int = 1) -> Iterator[tuple[tuple[str | int, ...], A
             events: Iterator[tuple[str, Any]] = iter(ijson.basic_parse(reader, buf_size=CHUNK))
             try:
                 for item in _walk(events, next(events), depth, ()):
-                    reader.value_start = reader.position
+                    reader.value_start, reader.values = reader.position, 0
                     yield item
                 next(events, None)  # raises if anything follows
             except ArithmeticError:  # by ijson, for a huge exponent
@@ -116,7 +120,7 @@ class _Reader:
     def __init__(self, file: BinaryIO):
         self._file = file
         self._held = b""  # end of the last chunk, which may be the first part of a surrogate pair
-        self.position = self.value_start = 0
+        self.position = self.value_start = self.values = 0
 
     def read(self, size: int) -> bytes:
         checked, content = b"", b"start"
@@ -129,6 +133,9 @@ class _Reader:
             self.position += len(content)
             if self.position - self.value_start > MAX_ENTRY_BYTES:
                 raise ValueError(f"an entry has more than {MAX_ENTRY_BYTES >> 20} MiB, or a quote or bracket is open")
+            self.values += most_values(content)
+            if self.values > MAX_VALUES:
+                raise ValueError(f"an entry has more than {MAX_VALUES} values")
             if LONG_INTEGER.search(content):
                 raise ValueError(OUT_OF_RANGE)
             data = self._held + content

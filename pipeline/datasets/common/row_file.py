@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.io import storage
 from schemas.errors import InputError
+from schemas.json_text import parse
 
 MAX_BYTES = 2**30
 FORMS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
@@ -143,8 +144,8 @@ def _jsonl_rows(text: str) -> Iterator[Any]:
     for line in text.split("\n"):
         if line.strip():
             try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
+                yield parse(line)
+            except ValueError as error:
                 yield f"not valid JSON: {error}"
 
 

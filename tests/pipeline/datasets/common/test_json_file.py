@@ -131,3 +131,13 @@ def test_doubled_keys_take_linear_time(tmp_path):
     (tmp_path / "a.json").write_text("{" + keys + ',"299999":1}')  # quadratic: an hour
     with pytest.raises(InputError, match="duplicate key '299999'"):
         json_file.load(str(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("entry", [b"{},", b"[],", b"1,", b'{"a":[]},'])
+def test_small_values_by_the_million_are_refused_before_they_take_memory(tmp_path, entry):
+    """Python would take twenty times the bytes of the text."""
+    (tmp_path / "a.json").write_bytes(b'{"a":[' + entry * (2**25 // len(entry)) + b"1]}")
+    with pytest.raises(InputError, match=r"a\.json has more than 8388608 values; split it by videos"):
+        load(str(tmp_path / "a.json"))
+    with pytest.raises(InputError, match="an entry has more than 8388608 values"):
+        list(entries(str(tmp_path / "a.json")))
