@@ -224,8 +224,8 @@ def export_group() -> SectionedGroup:
         help="""Write masks for evaluation servers, viewers and training tools.
 
         RUN is a finished run, or a Parquet file or folder of masks from 'rvos compact' or another tool. Output is
-        reproducible byte for byte. Pairs without masks are left out, with exit code 1; submission and davis write
-        nothing instead, unless --missing empty is given.
+        reproducible byte for byte. Pairs without masks are left out, with exit code 1. 'submission' and 'davis' are
+        stricter: they fail and write no file, unless --missing empty is given.
 
             rvos export submission runs/first --for ref-youtube-vos --out submission.zip
             rvos export validate submission.zip --for ref-youtube-vos --manifest data/manifest.parquet

@@ -52,7 +52,8 @@ class EvaluateConfig:
     force: bool = option(
         default=False,
         help="Score even if the input looks wrong: predicted labels that no object has, masks that show nothing, "
-        "RLE in row order, void annotations, frame names that never match. Without it, such input fails.",
+        "RLE in row order, annotations with void pixels only, frame names that never match. "
+        "Without it, such input fails.",
     )
     workers: int | None = option(
         default=None, least=1, help="Threads that read PNG masks.  [default: number of CPU cores]"

@@ -73,7 +73,8 @@ class ImportConfig(MediaOptions):
     )
     force: bool = option(
         default=False,
-        help="Import masks as they are, even if their RLE seems to be in row order (COCO's is in column order).",
+        help="Import masks as they are, even if their RLE seems to be in row order (COCO's is in column order) "
+        "or all frame numbers are shifted.",
     )
     manifest: str | None = option(
         default=None,

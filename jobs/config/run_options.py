@@ -30,7 +30,7 @@ class RunOptions(MediaOptions):
         takes=kinds.CHECKPOINT,
         names=(BUNDLED,),
         heading="Model",
-        help="Checkpoint folder, local or s3://: from 'rvos convert' or 'rvos train', or facebook/sam3 as downloaded. "
+        help="Checkpoint folder, local or s3://: from 'rvos convert' or 'rvos train', or facebook/sam3 as downloaded.  "
         "'tiny' is the bundled checkpoint, which knows simple coloured shapes only.  [default: tiny if all paths "
         "are local and no cluster is used, else required]",
     )
@@ -40,7 +40,7 @@ class RunOptions(MediaOptions):
         heading="Model",
         help="Precision of matrix multiplications. In bf16 or fp16, each process also computes its first "
         "unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in the "
-        "very first unit of the run; for the first unit of each other process the limit is 20 %.",
+        "very first unit of the run; for the first unit of every further process, the limit is 20 %.",
     )
     compile: bool = option(
         default=False,
@@ -97,7 +97,7 @@ class RunOptions(MediaOptions):
         default=None,
         choices=("union", "best"),
         heading="Model",
-        help="For SAM 3: which of the objects that it finds to write. union: one mask of all of them; best: the "
+        help="For SAM 3: which of the found objects are written. union: one mask of all of them; best: the "
         "mask of the surest one, followed through the video.  [default: union]",
     )
     decoder: str = option(

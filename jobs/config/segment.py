@@ -53,8 +53,8 @@ class SegmentConfig(RunOptions):
         most=1,
         metavar="X",
         heading="Model",
-        help="Write empty masks for pairs whose presence is below X, the predicted probability that the expression "
-        "describes something in the video. 0 keeps all masks. For checkpoints with a quality head only.  "
+        help="Write empty masks for pairs whose presence (the predicted probability that the expression "
+        "describes something in the video) is below X. 0 keeps all masks. For checkpoints with a quality head only.  "
         "[default: from the checkpoint]",
     )
     max_whole_frames: int = option(
