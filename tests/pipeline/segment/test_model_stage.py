@@ -1,7 +1,10 @@
 """Windows through the model: failures stay with their pair, and overlapping windows share their frames."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.runs.commit import SECONDS, read_receipt
@@ -9,7 +12,8 @@ from pipeline.segment.clips import FrameOptions
 from schemas import rle
 from schemas.errors import InfrastructureError
 from schemas.masks import PREDICTIONS
-from tests.pipeline.segment.fake import segment
+from tests.one_unit import segment_unit
+from tests.pipeline.segment.fake import FakeSegmenter, segment, unit_job
 
 
 def test_every_frame_of_every_pair_is_a_row(tmp_path, video):
@@ -152,3 +156,26 @@ def test_a_failure_in_a_later_window_leaves_one_row(tmp_path, video):
     (tmp_path / "video" / "00004.png").write_bytes(b"not an image")
     table, receipt, _ = segment(tmp_path, video, ["a", "b"], SHARING)
     assert (table.num_rows, receipt.failed) == (2, {"corrupt": 2})
+
+
+class RatingSegmenter(FakeSegmenter):
+    """Sees the object in windows of less than three frames only."""
+
+    no_target_below = 0.5
+
+    def segment(self, frames, *args, **options):
+        presence, quality = (0.75, 0.5) if len(frames) < 3 else (0.25, 0.125)
+        for found in super().segment(frames, *args, **options):
+            yield replace(found, presence=presence, quality=quality)
+
+
+@pytest.mark.parametrize(("window", "empty"), [(3, False), (5, True)])
+def test_what_one_window_shows_is_there(tmp_path, video, window, empty):
+    rows = [{"video_id": "v", "video_uri": video, "expression_id": "0", "expression": "a"}]
+    uri = str(tmp_path / "u.parquet")
+    segment_unit(unit_job(uri, rows), RatingSegmenter(), FrameOptions(window=window))
+    table = pq.read_table(uri)
+    assert set(table["presence"].to_pylist()) == {0.25 if empty else 0.75}
+    expected = 1 - 0.25 if empty else (3 * 0.125 + 2 * 0.5) / 5
+    assert table["quality"].to_pylist() == pytest.approx([expected] * 5)
+    assert [rle.decode(counts, 20, 30).any() for counts in table["counts"].to_pylist()] == [not empty] * 5
