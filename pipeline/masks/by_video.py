@@ -116,8 +116,8 @@ class MaskSource:
     def open(cls, uri: str, manifest: str | None = None, *, allow_local: bool = False) -> "MaskSource":
         """Open the masks at `uri`. If `manifest` is given, its pairs are the ones to read.
 
-        Raises InputError if `uri` is neither a finished run nor Parquet with masks, the manifest is not valid, or the
-        masks look as if their runs were counted along rows.
+        Raises InputError if `uri` is neither a finished run nor Parquet with masks, the manifest is not valid or has no
+        pair in common with the masks, or these look as if their runs were counted along rows.
         """
         uri = storage.absolute(uri)
         pairs = None if manifest is None else read_manifest(manifest, allow_local=allow_local)
@@ -129,7 +129,21 @@ class MaskSource:
         if not isinstance(predictions, ParquetPredictions):
             raise InputError(f"{uri} is a tree of PNGs; give a run, a Parquet file or a folder of Parquet files")
         require_column_order(uri, predictions.uris)
-        return cls(uri, pairs, predictions)
+        source = cls(uri, pairs, predictions)
+        if manifest is not None:
+            source.require_common(manifest)
+        return source
+
+    def require_common(self, manifest: str) -> None:
+        """Raise InputError if no pair of the manifest that was given has masks, not even failed ones."""
+        assert self.manifest is not None
+        wanted, other = set(PairKey.of_all(self.manifest)), None
+        for _, pairs in self.predictions.row_groups():
+            if not wanted.isdisjoint(pairs):
+                return
+            other = other or next(iter(pairs), None)
+        theirs = f"in {self.uri}: {other}" if other else f"{self.uri} holds no masks"
+        raise InputError(f"no pair of {manifest} is in the masks; in the manifest: {min(wanted)}; {theirs}")
 
     def require_manifest(self) -> pa.Table:
         """Return the manifest. Raises InputError if the source has none."""

@@ -13,6 +13,7 @@ from pipeline.masks.row_groups import read_row_groups
 from pipeline.masks.task_planning import locate, plan_tasks, row_groups_by_video, row_groups_of
 from pipeline.selection.quality_signals import SIGNAL_COLUMNS, agreement, measure_masks, paraphrase_agreement
 from pipeline.selection.repeats import count_repeats
+from schemas.errors import InputError
 from schemas.pair import PairKey
 
 PAIR_COLUMNS = ("video_id", "expression_id", "expression", "object_ids")  # of a manifest row
@@ -26,17 +27,23 @@ MEASURED = pa.schema(
 
 
 def plan_signal_tasks(source: MaskSource, against: Sequence[MaskSource]) -> tuple[list[pa.Table], int]:
-    """Return tasks that hold each pair of `source` once, in order, and the number of their masks."""
+    """Return tasks that hold each pair of `source` once, in order, and the number of their masks.
+
+    Raises InputError if a run of `against` has no pair of `source`.
+    """
     located = locate(source.predictions)
     if source.manifest is None:
         pairs = pa.Table.from_pylist([PairKey(*key)._asdict() for key in sorted(located)], schema=PAIR_IDS)
     else:
         pairs = source.manifest.select([name for name in PAIR_COLUMNS if name in source.manifest.column_names])
         pairs = pairs.sort_by(PAIR_ORDER)
-    others = {
-        f"other_row_groups_{number}": row_groups_by_video(locate(other.predictions))
-        for number, other in enumerate(against)
-    }
+    others, keys = {}, set(PairKey.of_all(pairs))
+    for number, other in enumerate(against):
+        found = locate(other.predictions)
+        if keys.isdisjoint(PairKey(*key) for key in found):
+            example = f"in {other.uri}: {PairKey(*min(found))}" if found else f"{other.uri} holds no masks"
+            raise InputError(f"no pair is in both runs; in {source.uri}: {min(keys)}; {example}")
+        others[f"other_row_groups_{number}"] = row_groups_by_video(found)
     videos = pairs["video_id"].to_pylist()
     tasks = plan_tasks(pairs, videos, row_groups=row_groups_by_video(located), **others)
     row_groups = {row_group for of_pair in located.values() for row_group in of_pair}

@@ -67,8 +67,9 @@ class Plausibility:
     def problems(self, predicted: str) -> list[str]:
         """Return what is hardly meant. `predicted`: an example of what is predicted but not requested, or empty."""
         found = []
-        if predicted and self.pairs and self.missing == self.pairs:
-            found.append(f"no requested pair is predicted; requested: {self.first_pair}; predicted: {predicted}")
+        if self.pairs and self.missing == self.pairs:
+            other = f"predicted: {predicted}" if predicted else "the predictions hold no masks"
+            found.append(f"no requested pair is predicted; requested: {self.first_pair}; {other}")
         if self.no_common_frame:
             found.append(self.no_common_frame)
         if self.with_target and not self.with_truth and self.has_void:
