@@ -143,6 +143,19 @@ def _converted(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     inner, inner_wanted = column.type, wanted
     while (pat.is_list(inner) or pat.is_fixed_size_list(inner)) and pat.is_nested(inner_wanted):
         inner, inner_wanted = inner.value_type, inner_wanted.value_type
+    if pat.is_floating(inner) and pat.is_string(inner_wanted):
+        _require_exact(column)
     if (pat.is_floating(inner) or pat.is_decimal(inner)) and pat.is_string(inner_wanted):
         column = column.cast(pa.int64() if inner == column.type else pa.list_(pa.int64()))
     return column.cast(wanted)
+
+
+def _require_exact(column: pa.ChunkedArray) -> None:
+    """Raise ArrowInvalid for an id so large that a float cannot hold each whole number: it may have been rounded."""
+    while pat.is_list(column.type) or pat.is_fixed_size_list(column.type):
+        column = pc.list_flatten(column)
+    most = 2**24 if pat.is_float32(column.type) else 2**53
+    largest = pc.max(pc.abs(column)).as_py()
+    if largest is not None and largest >= most:
+        text = f"{largest:.0f} is a float, which rounds such numbers; write ids as whole numbers or texts"
+        raise pa.ArrowInvalid(text)

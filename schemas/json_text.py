@@ -6,17 +6,26 @@ from typing import Any
 MAX_VALUES = 2**23  # Python takes up to 150 bytes for one, in texts of 2 or 3
 
 
-def parse(text: str | bytes) -> Any:
+def parse(text: str | bytes, *, unique_keys: bool = False) -> Any:
     """Return the values in a JSON text. Raises ValueError, also for more than MAX_VALUES, or if it is nested too deep.
 
-    The values are counted before they take memory.
+    The values are counted before they take memory. unique_keys: an object with a key twice is an error, too; else the
+    last one wins.
     """
     if most_values(text) > MAX_VALUES:
         raise ValueError(f"it has more than {MAX_VALUES} values")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object_of if unique_keys else None)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"duplicate key {next(name for name in names if names.count(name) > 1)!r:.100}")
+    return found
 
 
 def most_values(text: str | bytes) -> int:

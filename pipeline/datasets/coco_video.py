@@ -222,7 +222,7 @@ def _video_problems(entry: dict, others: dict) -> Iterator[str]:
 
 def _id(value: Any) -> Any:
     """Return an id as text: "1" for 1, "1" and 1.0, which programs write for each other; other kinds as they are."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     return str(value) if type(value) is int else value
 

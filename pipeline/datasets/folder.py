@@ -19,6 +19,7 @@ from pipeline.io.parallel import bounded_map
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
+OF_ALL = "sentences without a video, among others that name one; they are used for all videos"
 SAME_STEM = "videos whose names differ in the suffix only; their ids keep it"
 
 
@@ -39,6 +40,8 @@ def read(root: str, *, expressions: str | None = None, follow_links: bool = Fals
     paths = _make_ids(tree)
     of_all = [(number, row) for number, row in rows if "video" not in row]
     of_one = _by_video(expressions, [(number, row) for number, row in rows if "video" in row], paths, tree)
+    if of_one:
+        notes += [(OF_ALL, f"row {number} of {expressions}") for number, _ in of_all]
     first, folders = min(paths), set(tree.folders)
 
     def read_video(item: tuple[str, str]) -> DatasetVideo:

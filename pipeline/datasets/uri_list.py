@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, shorten_id
-from pipeline.datasets.common.expression_list import NOT_HERE, NumberedRow, add_pairs, row_problems
+from pipeline.datasets.common.expression_list import NOT_HERE, NumberedRow, add_pairs, row_problems, whole_ids
 from pipeline.datasets.common.row_file import read_rows
 from pipeline.io import storage
 from schemas.check import Problem, SchemaError
@@ -32,7 +32,14 @@ def read(root: str) -> Iterator[DatasetVideo]:
     notes = DatasetVideo("")  # remarks on the list as a whole
     videos: dict[tuple[str, str], list[NumberedRow]] = defaultdict(list)  # by given id ("" if none) and URI
     problems = []
-    for number, raw in enumerate(read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN), notes=notes.warnings)):
+    raws = [*enumerate(read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN), notes=notes.warnings))]
+    given = [(number, raw) for number, raw in raws if isinstance(raw, dict)]
+    for _, raw in given:
+        for name in [name for name in ("video_id", "expression_id") if raw.get(name) in (None, "")]:
+            raw.pop(name, None)
+    for name in ("video_id", "expression_id"):
+        problems += [Problem(uri, number, text) for number, text in whole_ids(given, name)]
+    for number, raw in raws:
         for row in _expand(raw, notes, number):
             found = list(row_problems(row, NOT_HERE - set(OWN), OWN))
             if not found and not str(row.get("video_uri") or ""):

@@ -158,7 +158,7 @@ def _media_errors(uri: str) -> Iterator[None]:
 
 def _other_form(uri: str) -> str:
     """Return a hint if a file exists whose name looks the same: with a blank at an end, which lists are read without,
-    or in another Unicode form, since macOS writes accents as characters of their own.
+    with the separators of Windows, or in another Unicode form, since macOS writes accents as characters of their own.
     """
     if not storage.is_local(uri) or "::" in uri:
         return ""
@@ -168,6 +168,10 @@ def _other_form(uri: str) -> str:
             if path.with_name(name).exists():
                 link = path.with_name(name).as_uri()
                 return f". There is {name!r}, which has a blank at its end or start; rename it, or write {link}"
+    slashed = Path(str(path).replace("\\", "/"))
+    with contextlib.suppress(OSError):
+        if slashed != path and slashed.exists():
+            return f". There is {slashed}; write paths with /, not as on Windows"
     if uri.isascii():
         return ""
     with contextlib.suppress(OSError):

@@ -122,3 +122,16 @@ def test_ids_that_are_whole_numbers(tmp_path, kind):
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "n.parquet")
     found = run(tmp_path, predictions=str(tmp_path / "n.parquet"), **options)
     assert found.summary["overall"] == expected.summary["overall"]
+
+
+def test_predictions_without_a_mask_at_all(tmp_path):
+    """An empty table is no prediction of anything, which would score 0."""
+    pq.write_table(PREDICTIONS.empty_table(), tmp_path / "p.parquet")
+    options = {
+        "predictions": str(tmp_path / "p.parquet"),
+        "annotations": annotations(tmp_path, two_objects()),
+        "manifest": manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
+    }
+    with pytest.raises(InputError, match="requested: video_id=a expression_id=e; the predictions hold no masks"):
+        run(tmp_path, **options)
+    assert run(tmp_path, force=True, **options).summary["overall"]["J&F"] == 0

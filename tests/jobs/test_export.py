@@ -156,3 +156,17 @@ def test_an_exported_file_imports_again(run, shapes, tmp_path):
         for row in pair.rows()
     }
     assert len(masks) == 108
+
+
+@pytest.mark.parametrize("form", ["coco-video", "submission", "webdataset"])
+def test_a_manifest_of_other_videos_is_refused(form, run, shapes, tmp_path):
+    """An export without a mask would be one that others cannot tell from an empty result."""
+    rows = storage.read_table(shapes[0])
+    other = rows.set_column(rows.column_names.index("video_id"), "video_id", pa.array(["other"] * rows.num_rows))
+    other = other.set_column(other.column_names.index("video_uri"), "video_uri", pa.array(["a.mp4"] * rows.num_rows))
+    other = other.slice(0, 1)
+    storage.write_table(str(tmp_path / "m.parquet"), other)
+    words = ("--for", "mevis") if form == "submission" else ()
+    code, text = typed(form, run, *words, "--manifest", tmp_path / "m.parquet", "--out", tmp_path / "out")
+    message = "is in the masks; in the manifest: video_id=other expression_id=0; in "
+    assert (code, message in text, (tmp_path / "out").exists()) == (2, True, False)

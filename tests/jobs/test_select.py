@@ -302,3 +302,14 @@ def test_tasks_hold_whole_videos_and_read_each_table_once_if_they_can(world, tmp
     whole = pq.read_table(storage.join(world[0], "masks"))
     storage.write_table(str(tmp_path / "whole.parquet"), whole)  # one row group
     assert len(plan_signal_tasks(MaskSource.open(str(tmp_path / "whole.parquet")), ())[0]) == 1
+
+
+def test_a_run_of_other_pairs_is_refused(world, tmp_path):
+    """Rules on the agreement with it would keep every pair."""
+    table = pq.read_table(next(Path(world[0], "masks").glob("*.parquet"))).slice(0, 1)
+    other = table.set_column(table.column_names.index("video_id"), "video_id", pa.array(["other"]))
+    pq.write_table(other, tmp_path / "other.parquet")
+    config = {"out": str(tmp_path / "out"), "against": (str(tmp_path / "other.parquet"),)}
+    with pytest.raises(InputError, match="no pair is in both runs; in .*: video_id=other expression_id="):
+        run(SelectConfig(run=world[0], rule=("other_run >= 0.5",), **config))
+    assert not (tmp_path / "out").exists()

@@ -133,3 +133,16 @@ def test_bytes_that_are_no_text_are_marked_at_any_depth():
     assert readable["lists"].to_pylist() == [[f"a{UNREADABLE}", None], [], []]
     nested = pa.table({"structs": pa.StructArray.from_arrays([fixed], ["x"])})
     assert readable_table(nested)["structs"].to_pylist() == [{"x": [f"a{UNREADABLE}", None]}]
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_ids_that_floats_have_rounded_are_refused(kind):
+    """Data sets of Hugging Face and pandas write whole numbers with gaps as floats, which round large ones."""
+    limit = 2**53 if kind == pa.float64() else 2**24
+    fits = pa.array([float(limit - 1), 1.0], kind)
+    table = conform(pa.table({**ROW, "video_id": fits}), MANIFEST, "m")
+    assert table["video_id"].to_pylist() == [str(limit - 1), "1"]
+    rounded = pa.array([float(limit), 1.0], kind)
+    for columns in ({"video_id": rounded}, {"object_ids": pa.ListArray.from_arrays([0, 1, 2], rounded)}):
+        with pytest.raises(SchemaError, match=f"{limit} is a float, which rounds such numbers"):
+            conform(pa.table({**ROW, **columns}), MANIFEST, "m")

@@ -21,6 +21,8 @@ WHOLE, SPREADSHEET = re.compile(r"[0-9]+\.0"), re.compile(r"[0-9]([.,][0-9]+)?[e
 ROUNDED = (
     "expression_ids in the form 1E+05, to which spreadsheets round long numbers; check that they are as you wrote them"
 )
+MOST_EXACT = 2**53  # from here on, floats are not the whole numbers that were written
+TWICE = "expressions that a video has twice"
 LINE_BREAK = "expressions with a line break; check that no quote was left open before it"
 
 NumberedRow = tuple[int, dict]  # position in the file of sentences, and columns
@@ -42,17 +44,25 @@ def read(uri: str, notes: Notes | None = None) -> list[NumberedRow]:
         raise SchemaError(problems)
     if not rows:
         raise InputError(f"{uri} has no expressions")
-    _without_decimals(rows)
+    if problems := [Problem(uri, number, text) for number, text in whole_ids(rows, "expression_id")]:
+        raise SchemaError(problems)
     return rows
 
 
-def _without_decimals(rows: list[NumberedRow]) -> None:
-    """Turn the ids 1.0, 2.0 ... into 1, 2 ... if all of them are such: pandas writes whole numbers with gaps so."""
-    ids = [str(row["expression_id"]) for _, row in rows if "expression_id" in row]
-    if all(WHOLE.fullmatch(each) for each in ids):
-        for _, row in rows:
-            if "expression_id" in row:
-                row["expression_id"] = str(row["expression_id"]).removesuffix(".0")
+def whole_ids(rows: list[NumberedRow], column: str) -> Iterator[tuple[int, str]]:
+    """Turn the ids 1.0, 2.0 ... of a column into 1, 2 ... if all of them are such: pandas writes whole numbers with
+    gaps so. Yield row number and text of ids that are none: booleans, and numbers that a float has rounded.
+    """
+    given = [(number, row) for number, row in rows if column in row]
+    are_whole = all(WHOLE.fullmatch(str(row[column])) for _, row in given)
+    for number, row in given:
+        value = row[column]
+        if isinstance(value, bool):
+            yield number, f"{column} is {value}; write a text or a whole number"
+        elif (isinstance(value, float) or are_whole) and abs(float(value)) >= MOST_EXACT:
+            yield number, f"{column} {value} is a float, which rounds such numbers; write a whole number or a text"
+        elif are_whole:
+            row[column] = str(value).removesuffix(".0")
 
 
 def row_problems(row: Any, not_here: Collection[str], own: Collection[str]) -> Iterator[str]:
@@ -73,7 +83,7 @@ def row_problems(row: Any, not_here: Collection[str], own: Collection[str]) -> I
 
 def add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow], own: Collection[str] = OWN) -> None:
     """Add a pair for each row; sentences without an id get the first free numbers. Keys not in `own` are attributes."""
-    taken: set[str] = set()
+    taken, texts = set[str](), set[str]()
     free = 0
     for number, row in sorted(rows, key=lambda numbered: "expression_id" not in numbered[1]):  # given ids first
         if "expression_id" in row:
@@ -91,6 +101,9 @@ def add_pairs(video: DatasetVideo, common: dict, rows: list[NumberedRow], own: C
             video.warnings.append((ROUNDED, f"{video.video_id} expression {expression_id}"))
         if len(row["expression"].splitlines()) > 1:
             video.warnings.append((LINE_BREAK, f"row {number}, {video.video_id} expression {expression_id}"))
+        if row["expression"].strip() and row["expression"] in texts:
+            video.warnings.append((TWICE, f"row {number}, {video.video_id} expression {expression_id}"))
+        texts.add(row["expression"])
         taken.add(expression_id)
         more = {key: value for key, value in row.items() if key not in own}
         video.pairs.append(common | {"expression_id": expression_id, "expression": row["expression"]} | more)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -34,7 +35,8 @@ def read_rows(
 ) -> Iterator[Any]:
     """Yield a dict for each row, or anything else for a line that is not an object: a text is the reason.
 
-    Blanks around names and texts are removed, and columns without a name left out; `notes` says so. needed: groups of
+    Blanks around names and texts are removed, NaN is None, and columns without a name are left out; `notes` says so
+    of the first and last. needed: groups of
     names; a table must have a column of each group. known: names that are also found in capitals. Raises InputError if
     the file is missing, of another form than `forms` (by its suffix), or damaged.
     """
@@ -51,6 +53,8 @@ def read_rows(
                 continue
             if isinstance(value, str) and value != (value := without_blanks(value)):
                 notes.append((PADDED, f"{name} of row {number}"))
+            if isinstance(value, float) and math.isnan(value):
+                value = None  # pandas writes it for missing values, also to JSON
             if name not in row:
                 row[name] = value
         for name in [name for name in row if name not in known and name.lower() in known]:
@@ -144,7 +148,7 @@ def _jsonl_rows(text: str) -> Iterator[Any]:
     for line in text.split("\n"):
         if line.strip():
             try:
-                yield parse(line)
+                yield parse(line, unique_keys=True)
             except ValueError as error:
                 yield f"not valid JSON: {error}"
 

@@ -216,3 +216,14 @@ def test_a_header_without_the_column(root, tmp_path, header):
 def test_a_folder_of_sentences(root):
     with pytest.raises(InputError, match="is a folder; give a file"):
         folder.read(str(root), expressions=str(root))
+
+
+def test_a_sentence_without_a_video_among_others_is_said(root, tmp_path):
+    rows = [{"video": None, "expression": "a"}, {"expression": "b"}]
+    both = write(tmp_path, "all.jsonl", "\n".join(map(json.dumps, rows)))
+    videos = list(folder.read(str(root), expressions=both))
+    assert folder.OF_ALL not in [text for video in videos for text, _ in video.warnings]
+    named = {"video": videos[0].video_id, "expression": "c"}
+    some = write(tmp_path, "some.jsonl", "\n".join(map(json.dumps, [*rows, named])))
+    warnings = [place for video in folder.read(str(root), expressions=some) for text, place in video.warnings]
+    assert [place.partition(" of ")[0] for place in warnings if "some.jsonl" in place] == ["row 0", "row 1"]

@@ -2,12 +2,14 @@
 
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.import_dataset import ImportConfig, run
 from pipeline.datasets import uri_list
+from pipeline.datasets.common.expression_list import TWICE
 from pipeline.io.manifest import read_manifest
 from schemas.errors import InputError
 
@@ -94,3 +96,32 @@ def test_bad_lists(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         run(ImportConfig(dataset="list", root=str(tmp_path / name), out=str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_ids_that_pandas_wrote_as_floats(tmp_path, form):
+    """A whole number is an id, and NaN is none, in all forms."""
+    frame = pd.DataFrame({"video_uri": ["a.mp4", "a.mp4", "b.mp4"], "expression": ["x", "y", "z"]})
+    frame = frame.assign(video_id=[7.0, 7.0, 8.0], expression_id=[1.0, 2.0, float("nan")])
+    path = tmp_path / f"clips.{form}"
+    if form == "csv":
+        frame.to_csv(path, index=False)
+    elif form == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in frame.to_dict("records")))  # writes NaN
+    else:
+        frame.to_parquet(path)
+    pairs = [pair for video in uri_list.read(str(path)) for pair in video.pairs]
+    assert [(pair["video_id"], pair["expression_id"]) for pair in pairs] == [("7", "1"), ("7", "2"), ("8", "0")]
+    large = frame.assign(expression_id=[2.0**53, 1.0, 2.0]).to_dict("records")
+    with pytest.raises(InputError, match=r"row 0: expression_id 9007199254740992\.0 is a float, which rounds"):
+        uri_list.read(write(tmp_path, large, "jsonl"))
+    with pytest.raises(InputError, match=r"row 1: video_id is True; write a text or a whole number"):
+        uri_list.read(write(tmp_path, [ROWS[0], ROWS[1] | {"video_id": True}], "jsonl"))
+
+
+def test_rows_that_come_twice_are_said(tmp_path):
+    (street, *_) = uri_list.read(write(tmp_path, [ROWS[0], ROWS[2], ROWS[0]], "jsonl"))
+    assert (TWICE, f"row 2, {street.video_id} expression 2") in street.warnings
+    (tmp_path / "twice.jsonl").write_text('{"video_uri": "a.mp4", "expression": "a", "expression": "b"}')
+    with pytest.raises(InputError, match="row 0: not valid JSON: duplicate key 'expression'"):
+        uri_list.read(str(tmp_path / "twice.jsonl"))

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.video import Selection, read_frames
+from schemas.errors import MediaError
 
 COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220), (200, 200, 60)]
 
@@ -94,3 +95,33 @@ def test_zips_of_other_tools(tmp_path, stored):
     ):
         member.write(clip.read_bytes())
     assert colours(f"zip://clips/clip.mp4::{tmp_path}/a.zip") == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_frames_with_the_time_of_the_one_before(tmp_path, decoder):
+    """Capture tools write them (github.com/voxel51/eta/issues/220); each is a frame."""
+    path = tmp_path / "same times.mkv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
+        packets = []
+        for colour in COLOURS:
+            image = np.full((80, 96, 3), colour, np.uint8)
+            packets += stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))
+        for packet, time in zip([*packets, *stream.encode()], [0, 1, 1, 2], strict=True):
+            packet.pts = packet.dts = time
+            output.mux(packet)
+    assert colours(path, decoder) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("lost", [2, 20, 0.5])
+def test_a_truncated_jpeg_is_no_gray_picture(tmp_path, progressive, lost):
+    """Others fill the rest with gray or black (github.com/python-pillow/Pillow/issues/2717)."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "0.jpg", progressive=progressive)
+    content = (tmp_path / "0.jpg").read_bytes()
+    (tmp_path / "0.jpg").write_bytes(content[: -(lost if lost > 1 else len(content) // 2)])
+    with pytest.raises(MediaError, match="image file is truncated") as caught:
+        list(read_frames(str(tmp_path / "0.jpg"), Selection()))
+    assert caught.value.status == "corrupt"

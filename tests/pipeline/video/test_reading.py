@@ -213,3 +213,10 @@ def test_a_name_with_a_blank_at_its_end(tmp_path, name):
     assert f"There is {name!r}" in text
     assert text.endswith(uri)
     assert error_of(uri).status == "corrupt"  # it is found
+
+
+def test_a_path_with_the_separators_of_windows(tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp4").write_bytes(b"x")
+    text = str(error_of(f"{tmp_path}/clips\\a.mp4"))
+    assert text.endswith(f"There is {tmp_path}/clips/a.mp4; write paths with /, not as on Windows")

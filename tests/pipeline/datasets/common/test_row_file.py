@@ -135,7 +135,10 @@ def test_nul_is_refused_at_the_door(tmp_path):
 
 
 def test_attributes_of_several_types_are_said(tmp_path):
-    rows = [{"video_uri": "a.mp4", "expression": "x", "n": value, "m": value} for value in (1, 1.5, None, "1", True)]
+    rows = [
+        {"video_uri": "a.mp4", "expression": f"x {value!r}", "n": value, "m": value}
+        for value in (1, 1.5, None, "1", True)
+    ]
     rows[3]["m"] = rows[4]["m"] = 2
     (tmp_path / "l.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     result = run(ImportConfig(dataset="list", root=str(tmp_path / "l.jsonl"), out=str(tmp_path / "out")))
