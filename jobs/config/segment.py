@@ -67,8 +67,8 @@ class SegmentConfig(RunOptions):
         default=None,
         metavar="N|MIN:MAX",
         heading="Resources",
-        help="Number of processes (actors), each with one model. MIN:MAX asks for MAX at once, starts "
-        "with those that fit, and releases idle ones near the end, down to MIN.  [default: as many as the GPUs hold; "
+        help="Number of processes (actors), each with one model. With MIN:MAX, the command "
+        "requests MAX processes, starts with as many as fit, and near the end stops idle ones until MIN are left.  [default: as many as the GPUs hold; "
         "without GPUs one per core, or fewer if memory or the amount of work is small]",
     )
     gpus_per_actor: float | None = option(
@@ -116,7 +116,7 @@ class SegmentConfig(RunOptions):
         value_if_bare="all",
         metavar="[STATUS,...]",
         heading="Retrying",
-        help="Segment failed pairs again. To retry only some statuses, list them after =: --retry-errors=oom,timeout. "
+        help="Segment failed pairs again. To retry only some statuses, list them: --retry-errors=oom,timeout. "
         "For these pairs, --allow-short, --decoder, --window, --overlap, --max-whole-frames, --short-side and "
         "--max-size may differ from the run.",
     )
