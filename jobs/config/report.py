@@ -47,6 +47,6 @@ class ReportConfig(MediaOptions):
         default=None,
         metavar="DIR",
         takes=kinds.MEDIA,
-        help="Folder that holds the videos, each a folder of frames DIR/VIDEO_ID or a file of that name with any suffix. "
-        "Looks here first, then at the URI in the manifest.",
+        help="Folder that holds the videos, each a folder of frames DIR/VIDEO_ID or a file of that name with any "
+        "suffix. Looks here first, then at the URI in the manifest.",
     )

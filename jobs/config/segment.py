@@ -67,9 +67,9 @@ class SegmentConfig(RunOptions):
         default=None,
         metavar="N|MIN:MAX",
         heading="Resources",
-        help="Number of processes (actors), each with one model. With MIN:MAX, the command "
-        "requests MAX processes, starts with as many as fit, and near the end stops idle ones until MIN are left.  [default: as many as the GPUs hold; "
-        "without GPUs one per core, or fewer if memory or the amount of work is small]",
+        help="Number of processes (actors), each with one model. With MIN:MAX, the command requests MAX processes, "
+        "starts with as many as fit, and near the end stops idle ones until MIN are left.  [default: as many as the "
+        "GPUs hold; without GPUs one per core, or fewer if memory or the amount of work is small]",
     )
     gpus_per_actor: float | None = option(
         default=None,

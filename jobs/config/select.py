@@ -51,9 +51,9 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). The loosest bound "
-        "is taken that reaches --precision on new videos with 90 % confidence. It is applied together with the other "
-        "rules.",
+        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). The loosest "
+        "bound is taken that reaches --precision on new videos with 90 % confidence. It is applied together with the "
+        "other rules.",
     )
     measure: str | None = option(
         default=None,
