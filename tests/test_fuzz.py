@@ -284,8 +284,8 @@ COCO = {
 }
 SUMMARY = {
     "protocol": "mevis", "overall": {"J&F": 0.5, "J": 0.4, "F": 0.6, "n": 3}, "pairs": {"ok": 3},
-    "missing_rule": "zero", "frames": {"scored": 9, "missing": 0}, "by": {"kind": [{"value": "a", "n": 3, "videos": 2}]},
-    "version": "0.1.0",
+    "missing_rule": "zero", "frames": {"scored": 9, "missing": 0},
+    "by": {"kind": [{"value": "a", "n": 3, "videos": 2}]}, "version": "0.1.0",
 }  # fmt: skip
 RESULTS = [
     {
