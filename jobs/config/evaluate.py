@@ -51,8 +51,8 @@ class EvaluateConfig:
     )
     force: bool = option(
         default=False,
-        help="Score even if the input looks wrong: predicted labels that no object has, masks that show nothing, "
-        "RLE in row order, annotations with void pixels only, frame names that never match. "
+        help="Score even if the input looks wrong: label maps with a value that belongs to no object, only empty "
+        "masks, RLE in row order, annotations of void pixels only, or no frame name in common with the annotations. "
         "Without it, such input fails.",
     )
     workers: int | None = option(

@@ -50,6 +50,13 @@ class PlanConfig(RunOptions):
         "counts. On a CPU, measuring stops after about 20 seconds.",
     )
 
+    checkpoint: str | None = option_of(
+        RunOptions,
+        "checkpoint",
+        help="Checkpoint folder, local or s3://: from 'rvos convert' or 'rvos train', or facebook/sam3 as downloaded. "
+        "'tiny' is the bundled checkpoint, which knows simple coloured shapes only. If MANIFEST is a run, a folder of "
+        "SAM 2 or SAM 3 is required.  [default: tiny if all paths are local, else required]",
+    )
     precision: str = option_of(RunOptions, "precision", help="Precision of matrix multiplications to measure with.")
     compile: bool = option_of(RunOptions, "compile", help="Measure the compiled model, after minutes of compiling.")
     device: str = option_of(

@@ -51,8 +51,8 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). The loosest "
-        "bound is taken that reaches --precision on new videos with 90 % confidence. It is applied together with the "
+        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). Takes the "
+        "loosest bound that, with 90 % confidence, reaches --precision on new videos, and applies it together with the "
         "other rules.",
     )
     measure: str | None = option(

@@ -17,8 +17,8 @@ class StatusConfig:
     run: str = argument(takes=kinds.RUN)
     watch: bool = option(
         default=False,
-        help="Stay, and show pairs, pace and remaining time until the run is complete (exit code 0), or until all "
-        "commands on it have reported their end without completing it (exit code 1). A killed command cannot report "
+        help="Keep showing pairs, pace and remaining time. Ends with exit code 0 when the run is complete, and with 1 "
+        "when every command that worked on it has ended and it is still incomplete. A killed command cannot report "
         "its end: --watch then goes on waiting. Ctrl-C leaves; it does not disturb the run.",
     )
     interval: float = option(default=5.0, above=0, metavar="SECONDS", help="Seconds between two looks with --watch.")
