@@ -37,8 +37,8 @@ class RefineConfig(MediaOptions):
     fuse: bool = option(
         default=False,
         heading="Model",
-        help="If the boxes of the refined masks are much smaller than those of RUN in most frames of a window, assume that the "
-        "sentence means several objects, and write the union of both masks.",
+        help="If the boxes of the refined masks are much smaller than those of RUN in most frames of a window, assume "
+        "that the sentence means several objects, and write the union of both masks.",
     )
     precision: str = option(
         default="fp32",
