@@ -12,6 +12,7 @@ from schemas.errors import InputError
 from schemas.shown import HIDDEN, shown
 
 MAX_BYTES = 8192
+MAX_PORT = 65535  # the system's own functions take a larger one modulo 65536
 HTTP = ("http", "https")
 ARCHIVES = ("tar", "zip")  # tar://MEMBER::URI
 FOREIGN = "foreign"  # marks a local path that a remote manifest names; no file system opens it
@@ -58,8 +59,11 @@ def parse(text: str) -> str:
     if scheme == "gs" and importlib.util.find_spec("gcsfs") is None:
         raise InputError(f"{shown(text)}: gs:// requires gcsfs: pip install gcsfs")
     host = re.split("[/?#]", rest, maxsplit=1)[0]
-    if (not _HOST.fullmatch(host)) if scheme in HTTP else (not _BUCKET.fullmatch(host)):
+    server = (_HOST if scheme in HTTP else _BUCKET).fullmatch(host)
+    if server is None:
         _refuse_host(text, scheme, host)
+    elif scheme in HTTP and int((server[2] or ":0")[1:]) > MAX_PORT:
+        raise InputError(f"{shown(text)}: the largest port is {MAX_PORT}; correct the URI")
     try:
         return f"{scheme}://{urllib.parse.quote(rest, safe=SAFE) if scheme in HTTP else rest}"
     except UnicodeEncodeError:
@@ -86,7 +90,10 @@ def _parse_file(text: str, found: re.Match[str]) -> str:
     """Return the path of `file:/path`, `file:///path` and `file://localhost/path`."""
     if (found[1] or "").lower() not in ("", "localhost"):
         raise InputError(f"{shown(text)}: a file URI cannot name another machine; write file:///PATH")
-    path = urllib.parse.unquote(text[found.end() :], errors="surrogateescape")
+    try:
+        path = urllib.parse.unquote(text[found.end() :], errors="strict")
+    except UnicodeDecodeError:
+        raise InputError(f"'{shown(text)}' is not UTF-8; correct the URI") from None
     if not path or _CONTROL.search(path):
         raise InputError(f"'{shown(text)}' is not a valid file URI; write file:///PATH")
     return path

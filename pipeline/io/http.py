@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 def repeat(uri: str, request: Callable[[], Result]) -> Result:
     """Return the result of `request`, repeated while the server fails. Raises StorageError after TRIES.
 
-    FileNotFoundError (404), and OSError for a URL that is none, are raised at once.
+    Raised at once: FileNotFoundError (404), and OSError for a URL that is none or a redirect that cannot be followed.
     """
     for tries in range(1, TRIES + 1):
         try:
@@ -48,6 +48,9 @@ def repeat(uri: str, request: Callable[[], Result]) -> Result:
             status = getattr(error, "status", None)  # of urllib and of aiohttp
             if status == 404:
                 raise FileNotFoundError(errno.ENOENT, "not found", shown(uri)) from None
+            if status and 300 <= status < 400:  # not followed: a loop, or a scheme such as file:
+                reason = f"the server redirects to where nothing can be read (HTTP {status})"
+                raise OSError(errno.EINVAL, reason, shown(uri)) from None
             if not isinstance(error, (OSError, http.client.HTTPException)) and status is None:
                 raise
             reason = f"HTTP {status}" if status else str(getattr(error, "reason", "") or error) or type(error).__name__

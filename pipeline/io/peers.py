@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas import access
 from schemas.errors import InputError
+from schemas.uri import HTTP
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Addresses that Python, or an older version of it, counts as global, and that no public web server has.
@@ -42,7 +43,7 @@ def opener() -> urllib.request.OpenerDirector:
         urllib.request.ProxyHandler(),
         urllib.request.UnknownHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _RedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
         _HTTPHandler(),
         _HTTPSHandler(),
@@ -115,6 +116,13 @@ def _checked(connection: type[http.client.HTTPConnection], request: urllib.reque
         return made
 
     return make
+
+
+class _RedirectHandler(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urllib.parse.urlsplit(newurl).scheme.lower() not in HTTP:  # the base class lets ftp: through
+            return None  # so the answer is an HTTPError
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _HTTPHandler(urllib.request.HTTPHandler):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from schemas.shown import without_secrets
 from schemas.version import __version__
 
 TEMPLATES = Path(__file__).parent
@@ -58,13 +59,19 @@ def short_path(uri: str) -> str:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Return the templates of this folder; they escape all text."""
+    """Return the templates of this folder; they escape all text, and hide the secrets of URIs in it."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_without_secrets,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     found.filters |= {"number": number, "signed": signed, "interval": interval, "truncate": truncate}
     return found
+
+
+def _without_secrets(value: object) -> object:
+    """Return what a template shows of `value`. Markup is a part of the page that is finished."""
+    return without_secrets(value) if type(value) is str else value

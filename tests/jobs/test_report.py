@@ -337,6 +337,23 @@ def test_what_a_strangers_summary_names_is_not_opened(data, tmp_path, monkeypatc
     assert "PASSWD" not in note
 
 
+def test_secrets_in_a_strangers_summary_are_hidden(data, tmp_path):
+    for each in (data / "new").iterdir():
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    keys, link = "s3://KEY:PASS/WD@bucket/p.parquet", "https://host.example/v.mp4?X-Amz-Signature=PASSWD"
+    places = dict.fromkeys(("predictions", "annotations", "manifest", "missing_rule"), keys)
+    lost = [{"video_id": "a", "expression_id": "0", "error": f"{link} does not exist"}]
+    changes = places | {"warnings": [f"no frame of {link}"], "incomplete_pairs": lost}
+    (tmp_path / "summary.json").write_text(json.dumps(summary | changes))
+    result = report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "out")))
+    content = Path(result.page).read_text()
+    for secret in ("PASSWD", "PASS/WD", "KEY:"):
+        assert secret not in content
+    assert content.count("s3://***@bucket/p.parquet") >= len(places)
+    assert content.count("https://host.example/v.mp4?***") == 2
+
+
 def test_plots_are_svg_files_too(data):
     out = data / "with plots"
     result = report.run(

@@ -35,7 +35,8 @@ def test_forms_of_a_uri_become_one(text, parsed):
 REFUSED = [
     "dir://a/b.mp4", "memo://x", "data://text", "hf://datasets/a/b", "local://x", "generic://x", "ftp://host/x",
     "x\0y", "file:///x%00", "a\nb", "http://host/\x1b[31m", "file://host/x", "file://", "s3://", "s3:///key", "http:///x",
-    "http://host:port/x", "http://[::1/x", "http://ho%40st/x", "s3://KEY:PASSWD@bucket/x", "s3://KEY:PAS/SWD@bucket/x",
+    "http://host:port/x", "http://host:65536/x", "https://[::1]:99999/x", "file:///x%ff", "tar://a::file:///%ed%a0%80",
+    "http://[::1/x", "http://ho%40st/x", "s3://KEY:PASSWD@bucket/x", "s3://KEY:PAS/SWD@bucket/x",
     "s3://KEY:PAS?SWD@bucket/x", "s3://KEY:PASSWD/x", "https://user:PASSWD@host/x", "https://user:PAS/SWD@host/x",
     "https://PASSWD@host/x", "tar://clip.mp4", "tar://::s3://b/x", "tar://../x::a.tar", "tar://a::tar://b::c.tar",
     "tar://a::https://user:PASSWD@host/x.tar", "a" * (MAX_BYTES + 1), "a://" * 100_000, "s3://b/" + "x" * 10_000,

@@ -112,6 +112,14 @@ def test_a_server_that_keeps_failing_ends_the_command(server, status):
         assert ("renew the signature" in str(told.value)) == (status in (401, 403))
 
 
+def test_a_redirect_that_cannot_be_followed_costs_one_row(server):
+    server.answers = [302] * 100  # to nowhere; tests of redirects to other schemes are in test_peers
+    with pytest.raises(MediaError, match=r"the server redirects .*v\.mp4\?\*\*\*") as told:
+        next(read_frames(server.uri("v.mp4?signature=secret"), Selection()))
+    assert told.value.status == "missing"
+    assert server.requests == 1
+
+
 def test_only_404_is_a_missing_file(server):
     server.answers = [404] * 4
     assert not storage.exists(server.uri())
