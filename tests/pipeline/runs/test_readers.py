@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
+import duckdb
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -90,7 +91,6 @@ def by_fsspec(folder: str) -> pa.Table:
 
 
 def by_duckdb(folder: str) -> pa.Table:
-    duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
     with duckdb.connect() as connection:
         if not storage.is_local(folder):
             connection.register_filesystem(fsspec.filesystem("s3", use_listings_cache=False))
