@@ -20,7 +20,8 @@ def render(template: str, **content: object) -> bytes:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     page = environment().get_template(template)
-    return page.render(style=style, policy=policy, version=__version__, **content).encode()
+    text = page.render(style=style, policy=policy, version=__version__, **content)
+    return text.encode(errors="backslashreplace")  # JSON of others may hold halves of surrogate pairs
 
 
 def number(value: float | None) -> str:

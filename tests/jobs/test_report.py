@@ -344,7 +344,7 @@ def test_secrets_in_a_strangers_summary_are_hidden(data, tmp_path):
     keys, link = "s3://KEY:PASS/WD@bucket/p.parquet", "https://host.example/v.mp4?X-Amz-Signature=PASSWD"
     places = dict.fromkeys(("predictions", "annotations", "manifest", "missing_rule"), keys)
     lost = [{"video_id": "a", "expression_id": "0", "error": f"{link} does not exist"}]
-    changes = places | {"warnings": [f"no frame of {link}"], "incomplete_pairs": lost}
+    changes = places | {"version": "half \ud800", "warnings": [f"no frame of {link}"], "incomplete_pairs": lost}
     (tmp_path / "summary.json").write_text(json.dumps(summary | changes))
     result = report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "out")))
     content = Path(result.page).read_text()
@@ -352,6 +352,7 @@ def test_secrets_in_a_strangers_summary_are_hidden(data, tmp_path):
         assert secret not in content
     assert content.count("s3://***@bucket/p.parquet") >= len(places)
     assert content.count("https://host.example/v.mp4?***") == 2
+    assert r"half \ud800" in content
 
 
 def test_plots_are_svg_files_too(data):
