@@ -36,7 +36,10 @@ CONVERT = "'rvos convert {path} --tokenizer roberta-base/ --out checkpoint/' mak
 SEGMENT = "'rvos segment {path} runs/first --checkpoint checkpoint/' makes a run of it"
 SAVE_AS_PNG = "if these are masks, save them as PNG, which keeps every value (JPEG does not)"
 EVALUATE = "'rvos evaluate {path} data/annotations.parquet --out scores/' scores it"
+OF_RUN = "give the manifest of that run: run.json in {path} names it"
+MAKE_WITH = "'rvos convert FILE.pth --tokenizer {path} --out checkpoint/' makes a checkpoint folder with it"
 TO_MANIFEST = {
+    Kind.RUN: OF_RUN,
     **dict.fromkeys((Kind.VIDEO, Kind.PICTURE, Kind.PICTURES), ONE_VIDEO),
     **dict.fromkeys((Kind.VIDEOS, Kind.PICTURE_TREE), VIDEOS),
     **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST),
@@ -50,7 +53,7 @@ LEADS = {
     kinds.MANIFEST.noun: TO_MANIFEST,
     kinds.PLANNED.noun: TO_MANIFEST,
     kinds.DATASET.noun: {Kind.VIDEO: ONE_VIDEO, **dict.fromkeys((Kind.CSV, Kind.TSV, Kind.JSONL), LIST)},
-    kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT, Kind.TOKENIZER: NO_WEIGHTS},
+    kinds.CHECKPOINT.noun: {Kind.PTH: CONVERT, Kind.TOKENIZER: f"{MAKE_WITH}; if it is a whole model, {NO_WEIGHTS}"},
     kinds.REFINER.noun: {Kind.TOKENIZER: NO_WEIGHTS},
     kinds.PUBLISHED.noun: {
         Kind.CHECKPOINT: "it needs no conversion: 'rvos segment data/manifest.parquet runs/first --checkpoint {path}' "

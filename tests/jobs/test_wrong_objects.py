@@ -228,6 +228,8 @@ def test_swapped_paths_are_told_apart(words, typed):
         ("check clips.csv", "'rvos import list clips.csv --out data/'"),
         ("check data/manifest.parquet --checkpoint ckpt/model.safetensors", "give ckpt, which is a checkpoint folder"),
         ("check data/manifest.parquet --checkpoint model.pth", "'rvos convert model.pth --tokenizer"),
+        ("check data/manifest.parquet --checkpoint tok", "'rvos convert FILE.pth --tokenizer tok --out checkpoint/'"),
+        ("check run", "run.json in run names it"),
         ("convert ckpt --tokenizer tok --out new", "it needs no conversion"),
         ("import folder clips.csv --out new", "'rvos import list clips.csv --out data/'"),
         ("demo --video videos --expression x", "'rvos import folder videos --expressions"),
