@@ -1,4 +1,7 @@
-"""What `rvos plan` estimates: `rvos segment` on a manifest, or `rvos refine` on a run."""
+"""The pairs and the model that `rvos plan` estimates.
+
+They are those of `rvos segment` for a manifest, and those of `rvos refine` for a run.
+"""
 
 from dataclasses import dataclass, fields
 from typing import Any

@@ -146,7 +146,7 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
         if isinstance(position, str):
             raise InputError(f"{uri}: {kind!r} must be a list, as in YouTube-VIS")
         if isinstance(value, dict):
-            value |= {key: _id(value[key]) for key in ID_KEYS if key in value}
+            value |= {key: json_file.plain_id(value[key]) for key in ID_KEYS if key in value}
         if not isinstance(value, dict) or not isinstance(value.get("id"), str):
             problems.append(Problem(f"{uri} {kind}", position, "'id' is missing"))
         elif _flag(value.get("iscrowd")) not in FLAGS:
@@ -220,16 +220,9 @@ def _video_problems(entry: dict, others: dict) -> Iterator[str]:
         yield f"{name}: duplicate frame"
 
 
-def _id(value: Any) -> Any:
-    """Return an id as text: "1" for 1, "1" and 1.0, which programs write for each other; other kinds as they are."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        value = int(value)
-    return str(value) if type(value) is int else value
-
-
 def _flag(value: Any) -> str | None:
     """Return `iscrowd`, which programs write as a number, a boolean or a text, as a key of FLAGS if it is one."""
-    return None if value is None else str(_id(value)).strip().lower()
+    return None if value is None else str(json_file.plain_id(value)).strip().lower()
 
 
 def _is_text(value: object) -> bool:

@@ -138,8 +138,7 @@ def _stated_size(entry: dict) -> Size | None:
 
 
 def _id(value: object) -> str:
-    """Return an id as text: 7 for 7.0, as pandas writes whole numbers of a column with gaps."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else str(value)
+    return str(json_file.plain_id(value))
 
 
 def _score(score: object, place: str) -> float | None:

@@ -300,10 +300,8 @@ def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> str:
 def open_parquet(uri: str, *, in_one_request: bool = False, any_text: bool = False) -> Iterator[PlainParquetFile]:
     """Open a Parquet file and read its footer; its types are plain. Raises InputError if it is not Parquet.
 
-    Reading raises InputError for texts that are not UTF-8, unless `any_text`.
-
-    With `in_one_request`, neighbouring row groups that are read at once take one request, and are in memory at once.
-    Raises OSError if it cannot be read.
+    Reading raises InputError for texts that are not UTF-8, unless `any_text`. With `in_one_request`, neighbouring row
+    groups that are read at once take one request, and are in memory at once. Raises OSError if it cannot be read.
     """
     with open_input(uri, read_ahead=not in_one_request) as handle:
         try:

@@ -144,10 +144,10 @@ class ModelStage:
         if self.load_reference is None or is_control_finite(self.segmenter):
             return
         try:
-            is_sound = not is_control_finite(self.load_reference())
+            is_broken = is_control_finite(self.load_reference())
         except (RuntimeError, MemoryError):
-            is_sound = True
-        if not is_sound:
+            is_broken = False
+        if is_broken:
             raise InfrastructureError(
                 f"the GPU of host {socket.gethostname()} is broken: for an empty picture {NOT_FINITE}, on the CPU it "
                 "is; replace the GPU, or leave it out with CUDA_VISIBLE_DEVICES"

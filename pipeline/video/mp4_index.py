@@ -48,7 +48,7 @@ def fault(file: BinaryIO) -> str | None:
 
 
 class _Claims:
-    """What the tables found so far claim: in the whole file, and in the track that was found last."""
+    """Samples, edits and chunks that tables claim: of all tracks so far, and of the latest track."""
 
     def __init__(self, limit: int):
         self._limit = limit

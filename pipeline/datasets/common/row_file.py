@@ -36,9 +36,9 @@ def read_rows(
     """Yield a dict for each row, or anything else for a line that is not an object: a text is the reason.
 
     Blanks around names and texts are removed, NaN is None, and columns without a name are left out; `notes` says so
-    of the first and last. needed: groups of
-    names; a table must have a column of each group. known: names that are also found in capitals. Raises InputError if
-    the file is missing, of another form than `forms` (by its suffix), or damaged.
+    of the first and last. needed: groups of names; a table must have a column of each group. known: names that are also
+    found in capitals. Raises InputError if the file is missing, of another form than `forms` (by its suffix), or
+    damaged.
     """
     notes, unnamed = [] if notes is None else notes, set()
     for number, raw in enumerate(_read(uri, needed, forms)):

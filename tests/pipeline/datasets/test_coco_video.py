@@ -207,7 +207,7 @@ def test_a_flag_of_no_known_form(tmp_path):
 
 
 def test_objects_outside_the_picture_are_no_objects(tmp_path):
-    """What sticks out of the picture is cut off; an object of which nothing is left is reported."""
+    """Objects are cut at the border of the picture. One that lies outside of it is reported."""
     inside, outside = [[-4, -4, 4, -4, 4, 3, -4, 3]], [[9, 7, 12, 7, 12, 9]]
     annotations = [annotation(1, segmentations=[inside, inside]), annotation(2, segmentations=[outside, None])]
     for one in annotations:

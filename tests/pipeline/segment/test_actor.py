@@ -259,13 +259,18 @@ def test_a_host_with_masks_is_not_left_out(run, many_units, segmenter, monkeypat
     assert all(ask(made, unit).moves for unit in bad)
 
 
-def test_rows_that_a_retry_keeps_move_no_unit(run, segmenter, monkeypatch):
-    (unit,) = run.units()
+def commit_failures(run, unit, *statuses):
+    """Commit a unit with an error row of each status."""
     with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", run_id=run.run_id)) as writer:
-        for number, status in enumerate(("missing", "nan")):
+        for number, status in enumerate(statuses):
             row = {"video_id": "v", "expression_id": str(number), "status": status, "error": "then"}
             writer.write(pa.Table.from_pylist([row], schema=PREDICTIONS))
         writer.commit()
+
+
+def test_rows_that_a_retry_keeps_move_no_unit(run, segmenter, monkeypatch):
+    (unit,) = run.units()
+    commit_failures(run, unit, "missing", "nan")
     monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
     receipt = call(unit_segmenter(run, retry_statuses=("missing",)), replace(unit, generation=1))
     assert (receipt["failed"], receipt["frames"]) == ({"nan": 1}, 5)
@@ -331,11 +336,7 @@ def test_what_finished_attempts_leave_is_swept(run):
 
 def test_two_commands_that_retry_different_statuses_at_once_both_get_their_pairs(run, segmenter, monkeypatch):
     (unit,) = run.units()
-    with UnitWriter(run.masks_uri(unit.unit_id), Receipt(unit.unit_id, "f", run_id=run.run_id)) as writer:
-        for number, status in enumerate(("missing", "oom")):
-            row = {"video_id": "v", "expression_id": str(number), "status": status, "error": "then"}
-            writer.write(pa.Table.from_pylist([row], schema=PREDICTIONS))
-        writer.commit()
+    commit_failures(run, unit, "missing", "oom")
     again, read, first = replace(unit, generation=1), ReplacedObject.read, [1]
     missing, oom = unit_segmenter(run, retry_statuses=("missing",)), unit_segmenter(run, retry_statuses=("oom",))
 
