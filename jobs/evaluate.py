@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline.evaluation.summary.inference import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.evaluation.summary.score_folder import NOT_METRICS
 from pipeline.io import storage
+from pipeline.masks.label_agreement import shorten_list
 from pipeline.masks.png_trees import PngReading
 from pipeline.masks.predictions import manifest_of
 from pipeline.masks.tree_masks import TreeMasks
@@ -145,7 +147,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         counted = count_pairs(collected, scorer, manifest)
         if not len(counted.pairs):
             videos = set(requested["video_id"].to_pylist())
-            raise InputError(_nothing_to_score(collected.pairs, sorted(videos), sorted(scoring.annotated)))
+            raise InputError(_nothing_to_score(collected.pairs, sorted(videos), scoring.annotated))
         predicted = str(PairKey(*extra[0])) if extra else f"video_id={min(predicted_videos, default='')}"
         predicted = predicted if predicted_videos else ""
         notes = [*scoring.notes, *plausibility.require(predicted, force=config.force)]
@@ -154,7 +156,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
             notes = [*notes, ONE_CANDIDATE]
             summary["protocol_confirmed"] = False
         summary["warnings"] = [*notes, *summary["warnings"]]
-        summary["only_in"] = only_on_one_side(scorer, scoring.annotated, predicted_videos)
+        summary["only_in"] = only_on_one_side(scorer.source, scoring.annotated, scoring.objects, predicted_videos)
         storage.commit(path, frame_scores, replace=True)
     attributes = [name for name in counted.pairs.columns if name in known_attributes(manifest)]
     metrics = [name for name in protocol.metrics if name in counted.pairs.columns]
@@ -192,7 +194,7 @@ def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:
     }
 
 
-def _nothing_to_score(pairs: Any, videos: list[str], annotated: list[str]) -> str:
+def _nothing_to_score(pairs: Any, videos: list[str], annotated: Mapping[str, frozenset[str]]) -> str:
     counts = pairs["status"].value_counts().drop("unannotated", errors="ignore")
     if len(counts):
         text = ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -201,9 +203,17 @@ def _nothing_to_score(pairs: Any, videos: list[str], annotated: list[str]) -> st
         first = dropped.iloc[0].to_dict()
         text = "choose another --protocol, or check the ids and frames of the annotations"
         return f"nothing to score: {_short_ids(first)}: {first['error']}; {text}"
+    shared = [video for video in videos if video in annotated]
+    if shared:
+        first = pairs[pairs["video_id"] == shared[0]].iloc[0].to_dict()
+        objects = f" (object {first['object_id']})" if isinstance(first.get("object_id"), str) else ""
+        sides = (
+            f"asked for: {_short_ids(first)}{objects}; annotated in {shared[0]}: {shorten_list(annotated[shared[0]])}"
+        )
+        return f"nothing to score: none of the pairs is annotated; {sides}; ids of both sides must be equal"
     return (
         "nothing to score: none of the pairs is annotated; "
-        f"video ids asked for: {', '.join(videos[:3])} ...; annotated: {', '.join(annotated[:3])} ..."
+        f"video ids asked for: {', '.join(videos[:3])} ...; annotated: {', '.join(sorted(annotated)[:3])} ..."
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.io import storage
 from pipeline.io.private_folder import private_folder
 from pipeline.masks.by_video import PairMasks, sorted_pairs
 from pipeline.masks.frame_numbers import is_number
-from pipeline.masks.pairs_to_score import MaskKey, pairs_from_manifest, requested_pairs
+from pipeline.masks.pairs_to_score import MaskKey, objects_of_videos, pairs_from_manifest, requested_pairs
 from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
 from pipeline.masks.row_groups import RowGroup, read_row_groups
@@ -26,6 +26,7 @@ from schemas.errors import ImplausibleError, InputError
 from schemas.pair import PairKey
 
 NO_PAIR_IN_COMMON = "no pair of the manifest has masks in"
+FORCE = "correct them, or import them as they are with --force"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +131,7 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading, *, force: boo
         _require_order(uri, found.uris, force=force)
         source = TableSource(uri=uri, digest=_digest(found.uris), located=locate(found))
     else:
-        source = _look_through(uri, found, manifest, reading)
+        source = _look_through(uri, found, manifest, reading, force=force)
     _require_common(source, expressions, manifest)
     yield source
 
@@ -139,10 +140,10 @@ def _require_order(uri: str, tables: Sequence[str], *, force: bool) -> None:
     try:
         require_column_order(uri, tables, force=force)
     except ImplausibleError as error:
-        raise ImplausibleError(f"{error}\ncorrect them, or import them as they are with --force") from None
+        raise ImplausibleError(f"{error}\n{FORCE}") from None
 
 
-def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReading) -> TreeSource:
+def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReading, *, force: bool) -> TreeSource:
     """Read all PNGs, and keep of each folder one frame of each sort: its values without their masks."""
     digest, kept = hashlib.sha256(), {}
     for path, frame in tree.read(reading):
@@ -162,7 +163,12 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
     if not any(frame.pixels for of_path in frames.values() for frame in of_path):
         raise InputError(f"{uri} shows no object in any mask ({found.meaning.text}); are these the masks?")
     if tree.are_objects:
-        found = found.with_objects(_objects(manifest, tree))
+        _require_objects(manifest, tree)
+        try:
+            found = found.with_objects(objects_of_videos(manifest))
+        except ImplausibleError as error:
+            if not force:
+                raise ImplausibleError(f"{error}\n{FORCE}") from None
     names = (frame.name for of_path in frames.values() for frame in of_path)
     unnumbered = next((name for name in names if not is_number(name)), None)
     return TreeSource(
@@ -170,17 +176,13 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
     )
 
 
-def _objects(manifest: pa.Table, tree: PngTree) -> dict[str, frozenset[str]]:
-    """Return the objects of each video of a manifest. Raises InputError for a pair whose objects are unknown."""
-    objects: dict[str, frozenset[str]] = {}
+def _require_objects(manifest: pa.Table, tree: PngTree) -> None:
+    """Raise InputError for a pair of a video of the label maps whose objects are unknown."""
     names = [name for name in ("video_id", "expression_id", "object_ids") if name in manifest.column_names]
     for row in manifest.select(names).to_pylist():
-        ids = row.get("object_ids")
-        if ids is None and row["video_id"] in tree.videos:
+        if row.get("object_ids") is None and row["video_id"] in tree.videos:
             text = f"object_ids is null, but the label maps of {tree.folder} show objects; add object_ids"
             raise InputError(f"{PairKey.of(row)}: {text} to the manifest")
-        objects[row["video_id"]] = objects.get(row["video_id"], frozenset()) | frozenset(ids or ())
-    return objects
 
 
 def _require_common(source: Source, expressions: Mapping[str, list[str]], manifest: pa.Table) -> None:

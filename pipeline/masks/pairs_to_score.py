@@ -52,6 +52,7 @@ class RequestedPair:
     expression_id: str | None  # None: an object without an expression
     object_id: str | None  # if it is exactly one
     annotation_keys: tuple[str, ...]  # object or expression ids
+    object_ids: tuple[str, ...]  # of its target, which label maps show
     annotator: str | None
     frames: RequestedFrames
     is_gap: bool = False  # its object is in no annotated frame, and counts all the same
@@ -62,7 +63,8 @@ class RequestedPair:
     ) -> "RequestedPair":
         """Return the pair of an absent object that none asks for; only with pairs by object it can be predicted."""
         expression_id = None if by_object else f"object {object_id}"
-        return cls(row, video, expression_id, object_id, (object_id,), annotator, frames, is_gap=True)
+        objects = (object_id,)
+        return cls(row, video, expression_id, object_id, objects, objects, annotator, frames, is_gap=True)
 
     @property
     def key(self) -> MaskKey:
@@ -76,10 +78,15 @@ class RequestedPair:
         return f"{PairKey(self.video_id, self.expression_id)}: {error}"
 
 
-def pairs_from_manifest(manifest: pa.Table, annotated: Mapping[str, frozenset[str]], annotation_key: str) -> pa.Table:
+def pairs_from_manifest(
+    manifest: pa.Table,
+    annotated: Mapping[str, frozenset[str]],
+    annotation_key: str,
+    predictions_are_objects: bool = False,
+) -> pa.Table:
     """Return REQUESTED with one row for each manifest row. `annotated`: `Annotations.keys_by_video`.
 
-    Raises InputError if annotations are by object and a pair of an annotated video has no object_ids.
+    Raises InputError if annotations or predictions are by object and a pair of an annotated video has no object_ids.
     """
     stored = {name: manifest[name] for name in REQUESTED.names if name in manifest.column_names}
     stored["row"] = pa.array(range(len(manifest)))
@@ -88,11 +95,12 @@ def pairs_from_manifest(manifest: pa.Table, annotated: Mapping[str, frozenset[st
         for field in REQUESTED
     ]
     requested = pa.table(columns, schema=REQUESTED)
-    if annotation_key == "object_id":
+    if annotation_key == "object_id" or predictions_are_objects:
         without_objects = requested.filter(pc.is_null(requested["object_ids"]))
+        side = "annotations are by object" if annotation_key == "object_id" else "predictions are label maps of objects"
         for row in without_objects.select(["video_id", "expression_id"]).to_pylist():
             if row["video_id"] in annotated:
-                text = "object_ids is null, but the annotations are by object; add object_ids to the manifest"
+                text = f"object_ids is null, but the {side}; add object_ids to the manifest"
                 raise InputError(f"{PairKey.of(row)}: {text}")
     return requested
 
@@ -119,6 +127,15 @@ def pairs_from_annotations(
     return pa.Table.from_pylist(rows, schema=REQUESTED)
 
 
+def objects_of_videos(manifest: pa.Table | None) -> dict[str, frozenset[str]]:
+    """Return the objects of each video that its rows of a manifest name."""
+    objects: dict[str, set[str]] = {}
+    if manifest is not None and "object_ids" in manifest.column_names:
+        for row in manifest.select(["video_id", "object_ids"]).to_pylist():
+            objects.setdefault(row["video_id"], set()).update(row["object_ids"] or ())
+    return {video: frozenset(ids) for video, ids in objects.items()}
+
+
 def requested_pairs(requested: pa.Table, annotation_key: str, frame_step: int) -> list[RequestedPair]:
     """Convert the rows of REQUESTED, in their order."""
     pairs = []
@@ -132,6 +149,7 @@ def requested_pairs(requested: pa.Table, annotation_key: str, frame_step: int) -
             expression_id=row["expression_id"],
             object_id=objects[0] if len(objects) == 1 else None,
             annotation_keys=(row["expression_id"],) if annotation_key == "expression_id" else tuple(objects),
+            object_ids=tuple(objects),
             annotator=row["annotator"],
             frames=RequestedFrames(step=frame_step, **listed),
         )

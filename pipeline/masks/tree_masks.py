@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pycocotools import mask as coco
 
+from pipeline.masks.label_agreement import label_mismatch, shorten_list
 from pipeline.masks.mask_values import LUMA_IDS, VOID_ID, MaskMeaning, differs, meaning_of_binary, meaning_of_labels
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
@@ -79,19 +80,21 @@ class TreeMasks:
             of_video.update(expression or (key for frame in frames for key in self._masks(video, frame)))
         return {video: frozenset(of_video) for video, of_video in keys.items()}
 
-    def with_objects(self, annotated: Mapping[str, frozenset[str]]) -> "TreeMasks":
-        """Return predicted label maps whose values are object ids: if none is, look for another meaning.
+    def with_objects(self, known: Mapping[str, frozenset[str]]) -> "TreeMasks":
+        """Return label maps whose values are ids of the objects of each video: if they are not, look for another
+        meaning.
 
         A single value is the object of videos that have one. Gray of the DAVIS palette is its index. Raises
         ImplausibleError with an example of both sides if neither helps.
         """
         found = self.keys_by_video()
-        shared = [video for video in sorted(found) if found[video] and annotated.get(video)]
+        shared = [video for video in sorted(found) if found[video] and known.get(video)]
         ids = self.meaning.ids
-        if not shared or (ids is not None and any(found[video] & annotated[video] for video in shared)):
-            return self._with_single_objects(annotated)
-        if all(len(annotated[video]) == 1 for video in shared) and (ids is None or len(ids) == 1):
-            only = {video: next(iter(annotated[video])) for video in shared}
+        mismatch = self._label_mismatch(known)
+        if not shared or (ids is not None and mismatch is None):
+            return self._with_single_objects(known)
+        if all(len(known[video]) == 1 for video in shared) and (ids is None or len(ids) == 1):
+            only = {video: next(iter(known[video])) for video in shared}
             meaning = (
                 self.meaning if ids is None else self.meaning.reread(None, "taken as the one object of each video")
             )
@@ -99,24 +102,25 @@ class TreeMasks:
         if ids is not None and ids.keys() <= LUMA_IDS.keys():
             by_luma = {value: str(LUMA_IDS[value]) for value in ids}
             reread = replace(self, meaning=self.meaning.reread(by_luma, "gray of the DAVIS palette, read as its ids"))
-            if any(keys & annotated.get(video, frozenset()) for video, keys in reread.keys_by_video().items()):
-                return reread
+            if reread._label_mismatch(known) is None:
+                return reread._with_single_objects(known)
         if ids is None:
-            video = next(video for video in shared if len(annotated[video]) > 1)
-            text = f"the masks show one object, but {video} has several ({shorten_list(annotated[video])})"
-        else:
-            video = shared[0]
-            sides = f"in {video}: {shorten_list(found[video])}; its objects: {shorten_list(annotated[video])}"
-            text = f"no label of the masks is an object ({sides})"
-        raise ImplausibleError(f"{self.folder}: {text}. Found {self.meaning.text}")
+            video = next(video for video in shared if len(known[video]) > 1)
+            mismatch = f"the masks show one object, but {video} has several ({shorten_list(known[video])})"
+        raise ImplausibleError(f"{self.folder}: {mismatch}. Found {self.meaning.text}")
 
-    def _with_single_objects(self, annotated: Mapping[str, frozenset[str]]) -> "TreeMasks":
+    def _label_mismatch(self, known: Mapping[str, frozenset[str]]) -> str | None:
+        """Return `label_mismatch` of the videos whose values are ids."""
+        labels = {video: keys for video, keys in self.keys_by_video().items() if self._meaning_of((video,)).ids}
+        return label_mismatch(labels, known)
+
+    def _with_single_objects(self, known: Mapping[str, frozenset[str]]) -> "TreeMasks":
         """Return the masks, with the ids of the objects of those videos that show one, unlike others of the tree."""
         if not self.own:
             return self
         only = dict(self.only_objects)
         for (video, *_), meaning in self.own.items():
-            if meaning.ids is None and (objects := annotated.get(video)):
+            if meaning.ids is None and (objects := known.get(video)):
                 if len(objects) > 1:
                     text = f"the masks of {video} show one object, but it has several ({shorten_list(objects)})"
                     raise ImplausibleError(f"{self.folder}: {text}. Found {meaning.text}")
@@ -149,7 +153,7 @@ class TreeMasks:
                 keys = [pair.key for pair in of_video if pair.key in self.frames]
                 rows += [row for key in keys for row in self._rows(key, key, None)]
                 continue
-            names = {pair.key[1]: pair.annotation_keys for pair in of_video}
+            names = {pair.key[1]: pair.object_ids for pair in of_video}
             if all_labels:
                 names |= {label: (label,) for frame in self.frames[(video,)] for label in self._masks(video, frame)}
             rows += [row for name, objects in names.items() for row in self._rows((video,), (video, name), objects)]
@@ -234,12 +238,6 @@ def _all_values(values: Iterable[tuple[Counter[int], set[str]]]) -> tuple[Counte
 def size_of(frame: TreeFrame) -> dict:
     """Return the columns of a frame."""
     return {"frame_index": frame.index, "frame_name": frame.name, "height": frame.height, "width": frame.width}
-
-
-def shorten_list(ids: Iterable[str]) -> str:
-    """Return the first few of some ids, as text."""
-    in_order = sorted(ids, key=lambda one: (len(one), one))
-    return ", ".join(in_order[:5]) + (" ..." if len(in_order) > 5 else "")
 
 
 def _union(masks: Sequence[bytes], frame: TreeFrame) -> bytes:

@@ -8,10 +8,23 @@ import pytest
 from PIL import Image
 
 from jobs import import_dataset
+from pipeline.masks.annotations import BY_EXPRESSION
 from schemas import rle
 from schemas.errors import ImplausibleError, InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
-from tests.scored_tables import BOTH, LEFT, annotations, manifest, manifest_row, predicted, run, two_objects, write
+from tests.scored_tables import (
+    BOTH,
+    LEFT,
+    RIGHT,
+    annotations,
+    manifest,
+    manifest_row,
+    mask_row,
+    predicted,
+    run,
+    two_objects,
+    write,
+)
 
 
 def test_real_label_maps_against_imported_annotations(shared, tmp_path):
@@ -198,3 +211,79 @@ def test_gap_objects_keep_the_attributes_of_the_manifest(tmp_path):
     )
     assert found.pairs[["object_id", "annotator"]].to_numpy().tolist() == [["2", "k"], ["1", "k"]]
     assert [row["value"] for row in found.summary["by"]["annotator"]] == ["k"]
+
+
+def by_expression(tmp_path, objects: dict[str, list[str] | None], labels: dict[str, list]) -> dict:
+    """Truth by expression, whose ids are those of other objects, a manifest, and label maps as predictions."""
+    truth = {"left": LEFT, "right": RIGHT, "both": BOTH}
+    rows = [
+        mask_row("v", frame, truth[place], expression_id=name)
+        for name, place in (("2", "left"), ("1", "right"), ("e", "both"))
+        for frame in range(2)
+    ]
+    return {
+        "annotations": annotations(tmp_path, rows, BY_EXPRESSION),
+        "manifest": manifest(tmp_path, [manifest_row("v", name, ids) for name, ids in objects.items()]),
+        "predictions": tree(tmp_path / "p", labels),
+    }
+
+
+def labels_of(left: int, right: int) -> dict[str, list]:
+    return {f"v/{frame:05}.png": (LEFT * left + RIGHT * right).tolist() for frame in range(2)}
+
+
+OBJECTS: dict[str, list[str] | None] = {"2": ["1"], "1": ["2"], "e": ["1", "2"]}
+
+
+@pytest.mark.parametrize("protocol", ["all-frames", "mevis", "ref-davis17-strict"])
+def test_label_maps_are_matched_by_the_objects_of_each_expression(tmp_path, protocol):
+    inputs = by_expression(tmp_path, OBJECTS, labels_of(1, 2))
+    for name in ("1", "2", "e"):
+        one = {**inputs, "manifest": manifest(tmp_path, [{**manifest_row("v", name, OBJECTS[name]), "annotator": "k"}])}
+        found = run(tmp_path, protocol=protocol, **one)
+        assert (found.exit_code, found.summary["overall"]["J&F"]) == (0, 1.0)
+
+
+def test_label_maps_by_expression_say_what_only_one_side_has(tmp_path):
+    found = run(tmp_path, **by_expression(tmp_path, OBJECTS, labels_of(1, 3)))
+    assert dict(zip(found.pairs["expression_id"], found.pairs["J"], strict=True)) == {"2": 1.0, "1": 0.0, "e": 0.5}
+    assert found.summary["only_in"]["predictions"]["objects"] == [["v", "3"]]
+    assert found.summary["only_in"]["annotations"]["objects"] == [["v", "2"]]
+
+
+@pytest.mark.parametrize(
+    ("objects", "labels", "message"),
+    [
+        (OBJECTS, (2, 3), r"all labels of the masks differ by \+1 from the objects \(in v: 2, 3; its objects: 1, 2\)"),
+        (OBJECTS, (7, 8), r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\).*--force"),
+        ({"2": ["cat"], "1": ["dog"]}, (1, 2), r"no label .* \(in v: 1, 2; its objects: cat, dog\)"),
+        (
+            dict.fromkeys(OBJECTS),
+            (1, 2),
+            "expression_id=2: object_ids is null, but the predictions are label maps of o",
+        ),
+    ],
+)
+def test_labels_that_are_no_objects_of_the_expressions(tmp_path, objects, labels, message):
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        run(tmp_path, **by_expression(tmp_path, objects, labels_of(*labels)))
+
+
+def test_label_maps_of_the_one_object_of_each_video(tmp_path):
+    inputs = by_expression(tmp_path, {"2": ["cat"]}, labels_of(1, 0))
+    found = run(tmp_path, **inputs)
+    assert (found.exit_code, found.summary["overall"]["J&F"]) == (0, 1.0)
+    assert "taken as the one object of each video" in found.summary["masks"]["predictions"]
+
+
+def test_one_video_with_labels_of_another_numbering_is_enough(tmp_path):
+    truth = {"v/0.png": [[1, 2]], "w/0.png": [[3, 4]]}
+    inputs = trees(tmp_path, truth, {"v/0.png": [[1, 2]], "w/0.png": [[1, 2]]})
+    with pytest.raises(ImplausibleError, match=r"no label of the masks is an object \(in w: 1, 2; its objects: 3, 4\)"):
+        run(tmp_path, **inputs)
+
+
+def test_ids_of_expressions_that_are_not_annotated(tmp_path):
+    inputs = by_expression(tmp_path, {"9": ["1"]}, labels_of(1, 2))
+    with pytest.raises(InputError, match="none of the pairs is annotated; asked for: v 9 .*; annotated in v: 1, 2, e"):
+        run(tmp_path, **inputs)

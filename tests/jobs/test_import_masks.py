@@ -90,9 +90,11 @@ def test_label_maps_show_each_pair_its_objects(shapes, tmp_path):
     assert (result.failed, result.frames, "object ids" in result.meaning) == ({}, 108, True)
     maps = score(tmp_path / "davis/anno_0", annotations, tmp_path / "a", manifest=manifest)
     assert score(tmp_path / "run", annotations, tmp_path / "b") == maps
-    absent = bring_in(tmp_path / "davis/anno_0", shapes[0], tmp_path / "other")  # objects 0 to 2, labels 1 to 3
+    with pytest.raises(InputError, match=r"differ by \+1 from the objects .*: 1, 2, 3; its objects: 0, 1, 2\)"):
+        bring_in(tmp_path / "davis/anno_0", shapes[0], tmp_path / "other")
+    absent = bring_in(tmp_path / "davis/anno_0", shapes[0], tmp_path / "other", force=True)
     assert (absent.failed, "shows its objects (0)" in absent.errors[0]) == ({"missing": 3}, True)
-    filled = bring_in(tmp_path / "davis/anno_0", shapes[0], tmp_path / "filled", missing="empty")
+    filled = bring_in(tmp_path / "davis/anno_0", shapes[0], tmp_path / "filled", missing="empty", force=True)
     assert (filled.failed, filled.frames) == ({}, 108)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.masks.mask_values import VOID_ID
+from pipeline.masks.predictions import Predictions
 from pipeline.masks.tree_masks import TreeMasks
 
 LISTED = 1000  # of each kind
@@ -11,22 +11,25 @@ SHOWN = 5
 
 
 def only_on_one_side(
-    scorer: Scorer, annotated: Mapping[str, frozenset[str]], predicted_videos: frozenset[str]
+    source: Predictions,
+    annotated: Mapping[str, frozenset[str]],
+    known: Mapping[str, frozenset[str]],
+    predicted_videos: frozenset[str],
 ) -> dict[str, dict[str, list]]:
-    """Return {"predictions": {kind: list}, "annotations": {kind: list}}. annotated: `Annotations.keys_by_video`.
+    """Return {"predictions": {kind: list}, "annotations": {kind: list}}.
 
-    Kinds: videos; of label maps compared with objects also "objects" ([video, object] each) and "values" (those without
+    annotated: `Annotations.keys_by_video`. known: objects of each video, of the annotations or the manifest. Kinds:
+    videos; of label maps compared with objects also "objects" ([video, object] each) and "values" (those without
     meaning, such as 255 in predictions).
     """
     sides: dict[str, dict[str, list]] = {
         "predictions": {"videos": sorted(predicted_videos - annotated.keys())[:LISTED]},
         "annotations": {"videos": sorted(annotated.keys() - predicted_videos)[:LISTED]},
     }
-    source = scorer.source
-    if isinstance(source, TreeMasks) and source.are_objects and scorer.truth.key == "object_id":
+    if isinstance(source, TreeMasks) and source.are_objects:
         predicted = source.keys_by_video()
-        shared = sorted(predicted.keys() & annotated.keys())
-        for name, here, there in (("predictions", predicted, annotated), ("annotations", annotated, predicted)):
+        shared = sorted(predicted.keys() & known.keys())
+        for name, here, there in (("predictions", predicted, known), ("annotations", known, predicted)):
             objects = [[video, object_id] for video in shared for object_id in sorted(here[video] - there[video])]
             sides[name]["objects"] = objects[:LISTED]
         if source.meaning.void:

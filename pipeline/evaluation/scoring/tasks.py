@@ -10,7 +10,7 @@ from pipeline.evaluation.protocols import MissingRule, Protocol
 from pipeline.evaluation.scoring.plausibility import FORCE
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.masks.annotations import Annotations
-from pipeline.masks.pairs_to_score import MaskKey, pairs_from_annotations, pairs_from_manifest
+from pipeline.masks.pairs_to_score import MaskKey, objects_of_videos, pairs_from_annotations, pairs_from_manifest
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading
 from pipeline.masks.predictions import Predictions, frame_step, read_predictions
 from pipeline.masks.table_order import require_column_order
@@ -22,11 +22,15 @@ from schemas.pair import PairKey
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """An evaluation whose inputs are open. `annotated`: `Annotations.keys_by_video`."""
+    """An evaluation whose inputs are open.
+
+    annotated: `Annotations.keys_by_video`. objects: those known of each video, of the annotations or the manifest.
+    """
 
     scorer: Scorer
     manifest: pa.Table | None
     annotated: Mapping[str, frozenset[str]]
+    objects: Mapping[str, frozenset[str]]
     notes: list[str]
 
     @classmethod
@@ -55,22 +59,24 @@ class Scoring:
             notes += require_column_order(annotations, truth.tables, force=force)
         except ImplausibleError as error:
             raise ImplausibleError(f"{error}\n{FORCE}") from None
-        by_id = truth.key == "object_id" and not protocol.assigned  # assignment takes any labels
-        if isinstance(source, TreeMasks) and source.are_objects and by_id:
+        objects = annotated if truth.key == "object_id" else objects_of_videos(manifest)
+        any_labels = protocol.assigned and manifest is None  # pairs by object: assignment takes any labels
+        if isinstance(source, TreeMasks) and source.are_objects and not any_labels:
             try:
-                source = source.with_objects(annotated)
+                source = source.with_objects(objects)
             except ImplausibleError as error:
                 if not force:
                     raise ImplausibleError(f"{error}\n{FORCE}") from None
                 notes.append(str(error))
         scorer = Scorer(source, truth, protocol, missing, frame_step(predictions))
-        return cls(scorer, manifest, annotated, notes)
+        return cls(scorer, manifest, annotated, objects, notes)
 
     def requested(self) -> pa.Table:
         """Return the pairs to score, as REQUESTED."""
+        forms = self.scorer.truth.key, self.scorer.source.are_objects
         if self.manifest is None:
-            return pairs_from_annotations(self.annotated, self.scorer.truth.key, self.scorer.source.are_objects)
-        return pairs_from_manifest(self.manifest, self.annotated, self.scorer.truth.key)
+            return pairs_from_annotations(self.annotated, *forms)
+        return pairs_from_manifest(self.manifest, self.annotated, *forms)
 
 
 def plan_scoring(

@@ -13,7 +13,7 @@ from pipeline.masks.pairs_to_score import RequestedFrames, RequestedPair
 
 def work(row, key, overlap):
     """One frame; `overlap` of 100 pixels, no boundary: J is overlap / 100, F is 1."""
-    pair = RequestedPair(row, "v", None, str(row + 1), (str(row + 1),), "k", RequestedFrames())
+    pair = RequestedPair(row, "v", None, str(row + 1), (str(row + 1),), (str(row + 1),), "k", RequestedFrames())
     frame = MatchedFrame("0", 0, (10, 10), [0], -1 if key == UNASSIGNED else 0, [], -1, -1)
     return PairMatch(pair, key, [frame], counts=np.array([[overlap, 100, 0, 0, 0, 0, overlap]]))
 
