@@ -3,6 +3,7 @@
 import os
 import platform
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ from schemas.shown import shown
 
 MAX_START_DEATHS = 5  # of processes of one invocation on one host
 MAX_NOT_FINITE = 10  # units whose output is not finite, in a process that has made no masks
+# Python's 5 ms are as long as the model would wait, at any operation, for threads that decode and write.
+SWITCH_SECONDS = 0.0002
 MOVES_WITH = frozenset({"oom", "nan"})  # statuses that another node is asked about before a row is committed
 MASK_PACKAGES = ("av", "torch", "transformers")
 
@@ -176,6 +179,7 @@ class UnitSegmenter:
             reason = f"host {socket.gethostname()} cannot load the model: {type(error).__name__}: {error}"
             self.error = InfrastructureError(reason)
             return
+        sys.setswitchinterval(SWITCH_SECONDS)
         units = iter(self.jobs.get, None)
         chain = segment_jobs(units, segmenter, frames, self.tracker, self._video_uris, model.reference())
         threading.Thread(target=self._work, args=[chain], name="units", daemon=True).start()

@@ -22,6 +22,7 @@ from pipeline.segment.write_stage import Postponed, write_unit
 # the masks of one pair in it 15 MB at 480p.
 EVENTS_AHEAD = 16
 BYTES_AHEAD = 2**27
+DECODING_NICE = 10  # on a CPU, decoding shares the cores with the model, which everything waits for
 
 
 def segment_jobs(
@@ -39,7 +40,10 @@ def segment_jobs(
     end. `load_reference` as for `ModelStage`.
     """
     windows: Generator[DecodeEvent, None, None] = run_in_thread(
-        lambda put: decode_units(jobs, segmenter, options, tracker, put, elsewhere), EVENTS_AHEAD, BYTES_AHEAD
+        lambda put: decode_units(jobs, segmenter, options, tracker, put, elsewhere),
+        EVENTS_AHEAD,
+        BYTES_AHEAD,
+        DECODING_NICE,
     )
     events: Generator[ModelEvent, None, None] = run_in_thread(
         lambda put: ModelStage(segmenter, put, load_reference).run(windows), EVENTS_AHEAD, BYTES_AHEAD

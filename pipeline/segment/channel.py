@@ -1,5 +1,7 @@
 """Run a stage of the chain in a thread of its own, a bounded number of items and bytes ahead of its reader."""
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -13,7 +15,7 @@ class Closed(Exception):  # noqa: N818 - not a failure: the reader has stopped
     """Raised by `put` when the reader takes no more items."""
 
 
-def run_in_thread(work: Callable[[Put], None], items: int, size: int) -> Generator[Any, None, None]:
+def run_in_thread(work: Callable[[Put], None], items: int, size: int, nice: int = 0) -> Generator[Any, None, None]:
     """Yield what `work(put)` puts, in order, while it runs in its own thread.
 
     `put(item, bytes)` waits while `items` are ready, or while they and the item that the reader holds have more than
@@ -22,10 +24,14 @@ def run_in_thread(work: Callable[[Put], None], items: int, size: int) -> Generat
 
     An exception of `work` is raised here, after the items before it. Closing this generator makes the next `put` raise
     Closed, which ends the thread.
+
+    nice: how much the thread, with those that it starts, stands back for others of this process (Linux only).
     """
     channel: _Channel[Any] = _Channel(items, size)
 
     def run() -> None:
+        if nice and sys.platform == "linux":
+            os.nice(nice)  # of this thread: Linux has one value for each
         try:
             work(channel.put)
             channel.end(None)

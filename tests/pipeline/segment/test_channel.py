@@ -1,3 +1,5 @@
+import os
+import sys
 import threading
 import time
 
@@ -19,6 +21,17 @@ def numbers(count: int, size: int = 0, made: list | None = None):
 def test_items_keep_their_order():
     assert list(run_in_thread(numbers(100), 2, 0)) == list(range(100))
     assert list(run_in_thread(numbers(100, size=7), 50, 20)) == list(range(100))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one priority for all threads of a process")
+def test_only_the_thread_of_a_stage_stands_back():
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def work(put):
+        put(os.getpriority(os.PRIO_PROCESS, 0))
+
+    assert list(run_in_thread(work, 1, 0, nice=3)) == [min(19, before + 3)]
+    assert list(run_in_thread(work, 1, 0)) == [os.getpriority(os.PRIO_PROCESS, 0)] == [before]
 
 
 def test_an_error_comes_after_the_items_before_it():
