@@ -55,7 +55,8 @@ class Interrupted(KeyboardInterrupt):
     """SIGINT (Ctrl-C) or SIGTERM (a node that is taken away), by `number`."""
 
     def __init__(self, number: int):
-        super().__init__(number)
+        keys = " (Ctrl-C)" if number == signal.SIGINT else ""
+        super().__init__(f"interrupted by {signal.Signals(number).name}{keys}")
         self.number = number
 
 

@@ -10,7 +10,7 @@ from jobs.result import JobResult
 from jobs.terminal.progress import clock, update
 from pipeline.io import storage
 from pipeline.runs.commit import Receipt
-from pipeline.runs.log import all_have_ended
+from pipeline.runs.log import latest_state
 from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run
 
@@ -25,7 +25,7 @@ class StatusResult(JobResult):
     """Counts of pairs and units; `frames_per_second` and `eta` are None until two units are committed."""
 
     run: str
-    state: str  # planned, running, stopped, done or audited
+    state: str  # planned, running, interrupted, failed, stopped, done or audited
     pairs: int
     pairs_done: int
     failed: dict[str, int]
@@ -80,14 +80,13 @@ def run(config: StatusConfig) -> StatusResult:
     receipts: dict[str, Receipt] = {}
     ended: float | None = None  # since when no command works on the run
     while result.state not in FINISHED:
-        ended = (ended or time.monotonic()) if all_have_ended(the_run) else None
+        ended = (ended or time.monotonic()) if latest_state(the_run) not in (None, "running") else None
         if ended and time.monotonic() - ended >= STARTING_SECONDS:
             break
         update(result.line(), at_once=True)
         time.sleep(config.interval)
         result = _look(the_run, receipts)
-    result = _look(the_run, {})  # units may have been replaced meanwhile
-    return replace(result, state=result.state if result.state in FINISHED else "stopped", watched=True)
+    return replace(_look(the_run, {}), watched=True)  # all again: units may have been replaced meanwhile
 
 
 def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
@@ -114,7 +113,7 @@ def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
     audited = finished and the_run.is_sealed(generations)
     return StatusResult(
         run=the_run.folder,
-        state="audited" if audited else "done" if finished else _state(recent, now),
+        state="audited" if audited else "done" if finished else _state(recent, now, latest_state(the_run)),
         pairs=sum(unit.stop - unit.start for unit in units.values()),
         pairs_done=pairs_done,
         failed=dict(failed),
@@ -144,9 +143,15 @@ def _pace(recent: list[tuple[float, float, int, int]], left: int) -> tuple[float
     return sum(unit[2] for unit in recent) / seconds, left * seconds / planned
 
 
-def _state(recent: list[tuple[float, float, int, int]], now: float) -> str:
-    """Return the state of an unfinished run, which depends on the age of its last commit."""
+def _state(recent: list[tuple[float, float, int, int]], now: float, latest: str | None) -> str:
+    """Return the state of an unfinished run.
+
+    latest: of its invocations. If one may be at work, the age of the last commit decides: it may have been killed.
+    """
+    if latest in ("interrupted", "failed", "stopped"):
+        return latest
     if not recent:
         return "planned"
     longest = max(ended - started for ended, started, *_ in recent)
-    return "running" if now - recent[-1][0] <= QUIET_UNITS * max(longest, 10.0) else "stopped"
+    is_at_work = latest != "done" and now - recent[-1][0] <= QUIET_UNITS * max(longest, 10.0)
+    return "running" if is_at_work else "stopped"

@@ -18,7 +18,7 @@ class StatusConfig:
     watch: bool = option(
         default=False,
         help="Keep showing pairs, pace and remaining time. Ends with exit code 0 when the run is complete, and with 1 "
-        "when every command that worked on it has ended and it is still incomplete. A killed command cannot report "
-        "its end: --watch then goes on waiting. Ctrl-C leaves; it does not disturb the run.",
+        "when every command that worked on it has ended and it is still incomplete. A command killed on another host "
+        "cannot report its end: --watch then goes on waiting. Ctrl-C leaves; it does not disturb the run.",
     )
     interval: float = option(default=5.0, above=0, metavar="SECONDS", help="Seconds between two looks with --watch.")

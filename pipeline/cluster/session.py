@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO, cast
 
 from pipeline.io import local
 from pipeline.io.private_folder import private_folder
@@ -62,8 +64,7 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
         yield ray.cluster_resources()
         return
     closed = _doors_closed() if address == "local" else contextlib.nullcontext()
-    # Ray prints what happens to its processes to stdout, where the result of the command goes.
-    with _private_folder() as private, _native_stderr_closed(), contextlib.redirect_stdout(sys.stderr), closed:
+    with _private_folder() as private, _native_stderr_closed(), _stdout_of_ray(), closed:
         empty_folder = os.path.join(private, "empty")
         os.mkdir(empty_folder)
         if address == "local":
@@ -76,6 +77,51 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
         finally:
             _wait_for_data_threads()
             ray.shutdown()
+
+
+class _RayOutput:
+    """The stream for what Ray prints about its processes. Once `is_ending`, that is about our own end: nobody needs it.
+
+    Ray prints to stdout, where the result of a command goes.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream, self.is_ending = stream, False
+
+    def write(self, text: str) -> int:
+        return len(text) if self.is_ending else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _stdout_of_ray() -> Iterator[None]:
+    """Send stdout to stderr in this block, until it ends or Ctrl-C or SIGTERM come.
+
+    Ending a run kills actors at work, of which Ray says that it will retry their tasks.
+    """
+    output, handlers = _RayOutput(sys.stderr), {}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        output.is_ending = True
+        handlers[number](number, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers |= {number: handler for number, handler in found.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, end)
+    try:
+        with contextlib.redirect_stdout(cast(TextIO, output)):
+            try:
+                yield
+            finally:
+                output.is_ending = True
+    finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is end:  # else the first signal has changed what the second one does
+                signal.signal(number, handler)
 
 
 def _wait_for_data_threads() -> None:

@@ -4,7 +4,10 @@ A killed invocation leaves the record of its start.
 """
 
 import contextlib
+import os
+import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -18,17 +21,32 @@ READERS = 32  # of records in parallel
 @contextlib.contextmanager
 def invocation_log(run: Run, name: str, document: dict) -> Iterator[dict]:
     """Write `document` to the log, and again at the end: with the entries that were added, or with the error."""
-    document = {"state": "running", "plan": run.parts(), **document}
+    at_work = {"state": "running", "began": _now(), "host": socket.gethostname(), "pid": os.getpid()}
+    document = {**at_work, "plan": run.parts(), **document}
     run.write_log(name, document)
     try:
         yield document
     except BaseException as error:
         state = "failed" if isinstance(error, Exception) else "interrupted"
-        document |= {"state": state, "error": without_secrets(str(error) or type(error).__name__)}
+        document |= {"state": state, "ended": _now(), "error": without_secrets(_reason(error))}
         with contextlib.suppress(Exception):  # the first error is the one to report
             run.write_log(name, document)
         raise
-    run.write_log(name, document | {"state": "done"})
+    run.write_log(name, document | {"state": "done", "ended": _now()})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _reason(error: BaseException) -> str:
+    """Return why an invocation ended, in words: Ctrl-C and exits carry none or a number."""
+    text = str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return text or "interrupted"
+    if isinstance(error, SystemExit):
+        return f"ended with exit code {text}"
+    return text or type(error).__name__
 
 
 def logged_parts(run: Run) -> set[int]:
@@ -40,16 +58,29 @@ def logged_parts(run: Run) -> set[int]:
     return found
 
 
-def all_have_ended(run: Run) -> bool:
-    """Return True if there are records, and all of them are of an end."""
-    states = [record.get("state") for record in _records(run)]
-    return bool(states) and "running" not in states
+def latest_state(run: Run) -> str | None:
+    """Return "running" while an invocation may be at work, else the state in which the last one ended.
+
+    That is done, failed or interrupted; or stopped, if it was killed on this host. None without records.
+    """
+    records = list(_records(run))
+    if any(record.get("state") == "running" and not _was_killed(record) for record in records):
+        return "running"
+    if not records:
+        return None
+    last = max(records, key=lambda record: str(record.get("ended") or record.get("began") or ""))
+    return "stopped" if last.get("state") == "running" else str(last.get("state"))
+
+
+def _was_killed(record: dict) -> bool:
+    """Return True if a record of a start is of this host, where its process has gone."""
+    return record.get("host") == socket.gethostname() and not os.path.exists(f"/proc/{record.get('pid')}")
 
 
 def _records(run: Run) -> Iterator[dict]:
-    """Yield the records of a run, except damaged ones."""
+    """Yield the records of a run in the order of their starts, except damaged ones."""
     folder = storage.join(run.folder, "log")
-    uris = [storage.join(folder, name) for name in storage.names(folder, missing_ok=True)]
+    uris = [storage.join(folder, name) for name in sorted(storage.names(folder, missing_ok=True))]
     for text in bounded_map(lambda uri: storage.read_bytes(uri, limit=10_000_000), uris, READERS):
         with contextlib.suppress(ValueError):
             yield parse_object(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import status
 from tests.chaos.case import VIDEOS, Case, end_of, polls, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -64,7 +65,9 @@ def test_drivers_that_are_asked_to_end(corpus, cluster, undisturbed, tmp_path, n
     wait_until(case.committed, driver)
     driver.send_signal(number)
     _, messages = end_of(driver, code)
-    assert "repeat the command" in messages
+    assert messages.splitlines()[-1] == "Interrupted. Finished work is kept; repeat the command to resume."
+    assert "raylet" not in messages
+    assert status.run(status.StatusConfig(run=case.run)).state == "interrupted"
     assert 0 < len(case.committed()) < VIDEOS
     case.but(address=cluster.address).finish()
     case.assert_whole(undisturbed, f"signal {number}")

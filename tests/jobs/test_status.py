@@ -68,6 +68,20 @@ def test_when_nobody_works_on_it_any_more(run):
     assert state(run).state == "stopped"
 
 
+@pytest.mark.parametrize(("error", "state_then"), [(KeyboardInterrupt(), "interrupted"), (InputError("x"), "failed")])
+def test_an_end_is_shown_at_once(run, error, state_then):
+    with pytest.raises(type(error)), invocation_log(run, "first", {}):
+        assert state(run).state == "planned"
+        commit_unit(run, 0, time.time() - 20, time.time() - 1)
+        assert state(run).state == "running"
+        raise error
+    assert state(run).state == state_then
+    assert f"{run.folder}: {state_then}" in state(run).text()
+    with invocation_log(run, "second", {}):
+        assert state(run).state == "running"
+    assert state(run).state == "stopped"  # it has done its share
+
+
 def test_rest_does_not_count_and_neither_does_a_clock_that_jumps(run):
     now = time.time()
     commit_unit(run, 0, now - 9000, now - 8990)
@@ -138,9 +152,9 @@ def test_watching_ends_when_nobody_works_on_the_run(run, looks, monkeypatch):
         looks.between.append(lambda: None)
         run.write_log("second", {"state": "running"})
         raise InputError("mend it")
-    looks.between.append(lambda: run.write_log("second", {"state": "interrupted"}))
+    looks.between.append(lambda: run.write_log("second", {"state": "interrupted", "ended": "2099-01-01"}))
     result = looks.watch()
-    assert (result.state, result.exit_code, len(looks.shown)) == ("stopped", 1, 2)
+    assert (result.state, result.exit_code, len(looks.shown)) == ("interrupted", 1, 2)
     assert state(run).exit_code == 0
 
 

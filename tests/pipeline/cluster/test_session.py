@@ -1,5 +1,7 @@
 """An address at which there is no cluster is told at once: Ray itself would try for many minutes."""
 
+import signal
+import sys
 import threading
 
 import pytest
@@ -34,3 +36,47 @@ def test_threads_of_ray_data_end_before_the_session_does(name):
     threading.Timer(0.2, may_end.set).start()
     session._wait_for_data_threads()
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_ray_prints_after_a_signal_is_left_out(number, capsys):
+    """Ray prints to stdout, from a thread of its own, that tasks of killed actors will be retried."""
+    received = []
+    before = signal.signal(number, lambda *signal: received.append(signal[0]))
+    try:
+        handler = signal.getsignal(number)
+        with session._stdout_of_ray():
+            print("(raylet) a node died", file=sys.stdout)
+            signal.raise_signal(number)
+            threading.Thread(target=print, args=["(raylet) the actor was killed"]).start()
+            print("our own words", file=sys.stderr)
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+    print("the result")
+    assert received == [number]
+    assert capsys.readouterr() == ("the result\n", "(raylet) a node died\nour own words\n")
+
+
+def test_what_the_first_signal_changes_is_kept():
+    """After the first Ctrl-C the command sets other handlers, which end the process at once."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    try:
+        with session._stdout_of_ray():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_session_outside_the_main_thread_leaves_signals_alone():
+    before, found = signal.getsignal(signal.SIGINT), []
+
+    def run() -> None:
+        with session._stdout_of_ray():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [before]

@@ -1,14 +1,18 @@
 import contextlib
 import json
+import os
+import signal
+import socket
 
 import pyarrow as pa
 import pytest
 
+from cli import Interrupted
 from pipeline.io import storage
 from pipeline.runs.audit import Audit
 from pipeline.runs.commit import Receipt, UnitWriter, read_receipt, unit_pairs
 from pipeline.runs.compare import compare_with_manifest
-from pipeline.runs.log import invocation_log, logged_parts
+from pipeline.runs.log import invocation_log, latest_state, logged_parts
 from pipeline.runs.moved import moved_videos, note_moved_videos, rebased, with_planned_uris
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.plan_reader import PlanReader
@@ -152,25 +156,51 @@ def test_a_file_without_receipt_is_named(run):
 
 
 @pytest.mark.parametrize(
-    ("error", "state"), [(None, "done"), (ValueError("a defect"), "failed"), (KeyboardInterrupt(), "interrupted")]
+    ("error", "state", "reason"),
+    [
+        (None, "done", None),
+        (ValueError("a defect"), "failed", "a defect"),
+        (ValueError(), "failed", "ValueError"),
+        (KeyboardInterrupt(), "interrupted", "interrupted"),
+        (Interrupted(signal.SIGINT), "interrupted", "interrupted by SIGINT (Ctrl-C)"),
+        (Interrupted(signal.SIGTERM), "interrupted", "interrupted by SIGTERM"),
+        (SystemExit(3), "interrupted", "ended with exit code 3"),
+    ],
 )
-def test_each_invocation_leaves_a_log(run, error, state):
+def test_each_invocation_leaves_a_log(run, error, state, reason):
     extend(run, [("a", "0")])
 
     def read():
         return json.loads(storage.read_bytes(storage.join(run.folder, "log", "i.json")))
 
-    with contextlib.suppress(ValueError, KeyboardInterrupt), invocation_log(run, "i", {"units": 1}) as log:
-        assert read() == {"state": "running", "plan": [0], "units": 1}
+    with contextlib.suppress(ValueError, KeyboardInterrupt, SystemExit), invocation_log(run, "i", {"units": 1}) as log:
+        assert {name: read()[name] for name in ("state", "plan", "units")} == {
+            "state": "running",
+            "plan": [0],
+            "units": 1,
+        }
+        assert latest_state(run) == "running"
         log["pairs"] = 3
         if error:
             raise error
-    assert (read()["state"], read()["pairs"], read().get("error")) == (
-        state,
-        3,
-        error and (str(error) or "KeyboardInterrupt"),
-    )
+    assert (read()["state"], read()["pairs"], read().get("error")) == (state, 3, reason)
+    assert read()["began"] <= read()["ended"]
+    assert latest_state(run) == state
     assert logged_parts(run) == {0}
+
+
+def test_the_latest_state_is_that_of_the_last_end_unless_one_may_be_at_work(run):
+    assert latest_state(run) is None
+    here = {"host": socket.gethostname(), "pid": 2**22 + 1}  # no process has such an id
+    run.write_log("20260101T000000-a", {"state": "running", "began": "2026-01-01T00:00:00.000+00:00", **here})
+    assert latest_state(run) == "stopped"
+    run.write_log("20260102T000000-b", {"state": "done", "began": "2026-01-02", "ended": "2026-01-05"})
+    run.write_log("20260103T000000-c", {"state": "interrupted", "began": "2026-01-03", "ended": "2026-01-04"})
+    assert latest_state(run) == "done"
+    run.write_log("20260106T000000-d", {"state": "running", "began": "2026-01-06", "host": "another", "pid": 1})
+    assert latest_state(run) == "running"
+    run.write_log("20260106T000000-d", {"state": "running", "began": "2026-01-06", **here, "pid": os.getpid()})
+    assert latest_state(run) == "running"
 
 
 def test_a_receipt_of_a_newer_version_is_read_and_a_damaged_one_is_named(run, monkeypatch):
