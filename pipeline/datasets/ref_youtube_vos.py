@@ -19,9 +19,9 @@ from pipeline.datasets.common.object_masks import UNUSUAL_MASKS
 from pipeline.datasets.common.split_folder import choose_split
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.mask_values import MAX_LUMA_ID
 from pipeline.masks.png_trees import TreeFrame, read_frame
 from pipeline.masks.tree_masks import TreeMasks
+from pipeline.masks.value_groups import MOST_SMALL_IDS
 from schemas.errors import ImplausibleError, InputError, MediaError
 from schemas.masks import VOID
 
@@ -98,8 +98,19 @@ def add_masks(uri: str, listed: ListedVideo) -> None:
         else:
             frames.append(frame)
     objects = video.object_ids()
-    found = TreeMasks.of(uri, True, {(video.video_id,): sorted(frames)})
-    if found.meaning.ids is None or min(found.meaning.ids, default=0) > MAX_LUMA_ID:  # not the ids of other objects
+    key = (video.video_id,)
+    try:
+        found = TreeMasks.of(uri, True, {key: sorted(frames)})
+    except InputError as error:
+        video.problems.append(str(error))
+        return
+    files = {file[: -len(".png")]: storage.join(uri, file) for file in masks}
+    found = found.cut_anew(
+        lambda cuts: {
+            key: [read_frame(files[frame.name], frame.index, binary=False, cut=cuts[key]) for frame in sorted(frames)]
+        }
+    )
+    if found.meaning.ids is None or min(found.meaning.ids, default=0) > MOST_SMALL_IDS:  # not the ids of other objects
         try:
             found = found.with_objects({video.video_id: frozenset(objects)})
         except ImplausibleError as error:

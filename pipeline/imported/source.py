@@ -1,7 +1,7 @@
 """Masks of another tool: a tree of PNGs, tables or JSON results, read by some pairs at a time."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -91,7 +91,8 @@ class TreeSource:
                 own = () if self.tree.are_objects else (pair.key[1],)
                 videos[pair.video_id] = (*videos.get(pair.video_id, ()), *own)
         frames: dict[tuple[str, ...], list[TreeFrame]] = defaultdict(list)
-        for path, frame in replace(self.tree, videos=videos).read(self.reading):
+        tree = replace(self.tree, videos=videos)
+        for path, frame in tree.read(self.reading, self.found.thresholds(tree.paths())):
             frames[path].append(frame)
         masks = replace(self.found, frames=frames)
         table = masks.read_rows([RowGroup(video, 0) for video in videos], asked)
@@ -147,15 +148,19 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
     """Read all PNGs, and keep of each folder one frame of each sort: its values without their masks."""
     digest, kept = hashlib.sha256(), {}
     for path, frame in tree.read(reading):
-        masks = (frame.name, frame.height, frame.width, frame.pixels, frame.strings, frame.half)
+        masks = (frame.name, frame.height, frame.width, frame.pixels, frame.strings, frame.upper)
         digest.update(repr((path, masks)).encode())
-        sort = (*path, *frame.strings), frame.pixel_format, frame.half is not None, tuple(frame.pixels)
+        sort = (*path, *frame.strings), frame.pixel_format, frame.upper is not None, tuple(frame.pixels)
         same = kept.get((path, sort))
         pixels = {value: count + (same.pixels[value] if same else 0) for value, count in frame.pixels.items()}
         strings = dict.fromkeys(frame.strings, b"0")
         height = frame.height + (same.height if same else 0)  # as if they were one picture below the other
-        half = None if frame.half is None else b"0"
-        kept[path, sort] = frame._replace(height=height, pixels=pixels, strings=strings, half=half)
+        upper = None if frame.upper is None else b"0"
+        inner = frame.inner and Counter(frame.inner) + Counter(same.inner if same else None)
+        flat = Counter(frame.flat) + Counter(same.flat if same else None)
+        kept[path, sort] = frame._replace(
+            height=height, pixels=pixels, strings=strings, upper=upper, inner=inner, flat=flat
+        )
     frames: dict[tuple[str, ...], list[TreeFrame]] = defaultdict(list)
     for (path, _), frame in kept.items():
         frames[path].append(frame)

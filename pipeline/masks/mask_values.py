@@ -1,19 +1,57 @@
 """Decide what the values of a set of PNG masks mean, once for all of them: object ids, one object, or soft masks."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.masks.png_file import DAVIS_COLOURS, GRAY, PALETTE, PALETTE_COLOURS
+from pipeline.masks.value_groups import MOST_SMALL_IDS, VOID_ID, are_ids_and_void, full_scale, object_cut
 
-VOID_ID = 255
 USUAL_FORMATS = {PALETTE, GRAY, "1-bit gray"}
 MOST_LABELS = 100  # of gray label maps; more values up to 255 are those of soft masks
 LISTED = 8  # values in a sentence
-MAX_LUMA_ID = 20  # most objects of a label map that lost its palette
+LEAST_INNER = 0.1  # share of the pixels of an object that are surrounded by others of it; edges and noise have less
+LEAST_SPECKS = 2  # values that are specks, in maps that are refused
 _MIDDLE = range(16, 240)  # 8-bit values of soft edges: far from both ends
 # Gray that Pillow makes of the palette's colours: a label map that lost its palette.
-_LUMA = (PALETTE_COLOURS[: MAX_LUMA_ID + 1] @ [19595, 38470, 7471] + 0x8000) >> 16
+_LUMA = (PALETTE_COLOURS[: MOST_SMALL_IDS + 1] @ [19595, 38470, 7471] + 0x8000) >> 16
 LUMA_IDS = {int(gray): i for i, gray in reversed([*enumerate(_LUMA)]) if i}
+SAVE_CRISP = "save the object as 255 and all else as 0, as PNG from the beginning"
+SAVE_LABELS = "save the masks as PNG from the beginning, and resize them with the nearest neighbour only"
+
+
+@dataclass(slots=True)
+class ValueCounts:
+    """Pixels by value, 0 included, and pixel formats, of some masks.
+
+    flat: pixels of gray masks whose neighbours have nearly the same value. measured, inner: of label maps of some size,
+    the pixels by value, and those that all four neighbours equal.
+    """
+
+    pixels: Counter[int] = field(default_factory=Counter)
+    formats: set[str] = field(default_factory=set)
+    flat: Counter[int] = field(default_factory=Counter)
+    measured: Counter[int] = field(default_factory=Counter)
+    inner: Counter[int] = field(default_factory=Counter)
+
+    @classmethod
+    def sum(cls, parts: Iterable["ValueCounts"]) -> "ValueCounts":
+        """Return the counts of all parts."""
+        total = cls()
+        for part in parts:
+            for name in ("pixels", "flat", "measured", "inner"):
+                getattr(total, name).update(getattr(part, name))
+            total.formats |= part.formats
+        return total
+
+    @property
+    def above(self) -> list[int]:
+        """The values above 0, ascending."""
+        return sorted(value for value, count in self.pixels.items() if value and count)
+
+    def gray(self) -> dict[int, int]:
+        """Return the pixels by value that occurs, 0 included."""
+        return {value: count for value, count in self.pixels.items() if count > 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +59,7 @@ class MaskMeaning:
     """The meaning of the values above 0.
 
     text: a sentence about what was found. ids: object id of each value; None: masks of one object. threshold: least
-    value of the object in soft masks.
+    value of the object in soft masks. problem: why the values say nothing, and the way out.
     """
 
     text: str
@@ -29,15 +67,11 @@ class MaskMeaning:
     threshold: int | None = None
     void: bool = False  # 255 is void
     usual: bool = True  # the form that data sets are published in
+    problem: str | None = None
 
     def reread(self, ids: Mapping[int, str] | None, note: str) -> "MaskMeaning":
         """Return another meaning of the same values; `note` says which."""
         return replace(self, ids=ids, usual=False, text=f"{self.text}, {note}")
-
-
-def half_of(top: int) -> int:
-    """Return the least value that counts as foreground in soft masks whose values reach `top`."""
-    return 128 if top <= VOID_ID else 32768
 
 
 def is_soft(values: Iterable[int], formats: Iterable[str]) -> bool:
@@ -50,49 +84,90 @@ def is_soft(values: Iterable[int], formats: Iterable[str]) -> bool:
     return bool(middle) and above[-1] // scale >= _MIDDLE.stop
 
 
-def meaning_of_binary(pixels: Mapping[int, int], formats: Iterable[str]) -> MaskMeaning:
-    """Return the meaning of masks of one object each. pixels: their number by value above 0."""
-    above = sorted(pixels)
-    if is_soft(above, formats):
-        least = half_of(above[-1])
-        text = f"soft masks, values up to {above[-1]}, foreground from {least} on"
-        return MaskMeaning(_sentence(formats, text), threshold=least, usual=False)
-    text = f"{_listed(above)}, foreground is any value above 0"
-    return MaskMeaning(_sentence(formats, text), usual=set(formats) <= USUAL_FORMATS)
+def meaning_of_binary(counts: ValueCounts) -> MaskMeaning:
+    """Return the meaning of masks of one object each.
+
+    All values above 0 are the object in palette images, if there is one value, and if they are small ids or those of
+    the DAVIS palette. Others are gray: the object is the bright one of two groups.
+    """
+    above, formats = counts.above, counts.formats
+    are_ids = counts.pixels[0] > 0 and (set(above) <= {*range(MOST_SMALL_IDS + 1)} or set(above) <= LUMA_IDS.keys())
+    specks, with_void = _specks(counts, least=1), are_ids_and_void(counts.gray())
+    are_ids |= with_void and not specks
+    if len(above) < 2 or are_ids or {PALETTE, DAVIS_COLOURS} & formats:
+        text = f"{_listed(above)}, foreground is any value above 0"
+        return MaskMeaning(_sentence(formats, text), usual=formats <= USUAL_FORMATS)
+    cut = object_cut(counts.gray(), counts.flat)
+    if cut is None or (with_void and len(specks) < len(above) - 1):
+        problem = f"the values do not say where the object begins; {SAVE_CRISP}"
+        return MaskMeaning(_sentence(formats, _listed(above)), usual=False, problem=problem)
+    return MaskMeaning(_sentence(formats, cut.text), threshold=cut.least, usual=False)
 
 
-def meaning_of_labels(pixels: Mapping[int, int], formats: Iterable[str]) -> MaskMeaning:
+def meaning_of_labels(counts: ValueCounts) -> MaskMeaning:
     """Return the meaning of label maps: object ids, unless the values look like masks of one object.
 
-    pixels: their number by value above 0. Values are those of soft masks if there are too many for ids, or if the
-    object has more pixels than each gray of its edges, which are then no ids from 1 on.
+    Values are those of soft masks if there are too many for ids, or if the object has more pixels than each gray of
+    its edges, which are then no ids from 1 on. They are noise if they have several values at both ends and none
+    between, or if most of them are specks. Without a 0, the lower one of two values is the background.
     """
-    above = sorted(pixels)
+    above, formats = counts.above, counts.formats
     top = above[-1] if above else 0
     if above in ([VOID_ID], [65535]):
         return MaskMeaning(_sentence(formats, f"only 0 and {top}, one object"), usual=False)
-    scale = 1 if top <= VOID_ID else 257
-    edges = [count for value, count in pixels.items() if value // scale in _MIDDLE]
-    object_pixels = sum(count for value, count in pixels.items() if value // scale >= _MIDDLE.stop)
-    ids = above[:-1] == [*range(1, len(above))] or set(above) <= {*LUMA_IDS, VOID_ID}
-    if is_soft(above, formats) and (len(above) > MOST_LABELS or (not ids and object_pixels > max(edges))):
-        least = half_of(top)
-        text = f"soft masks, values up to {top}, one object where the value is at least {least}"
-        return MaskMeaning(_sentence(formats, text), threshold=least, usual=False)
+    specks = _specks(counts)
+    is_soft_object = _is_soft_object(counts) or _is_noise_at_ends(counts)
+    on_gray = not counts.pixels[0] and top > MOST_SMALL_IDS and len(above) == 2
+    if is_soft_object or specks or on_gray:
+        cut = None if {PALETTE, DAVIS_COLOURS} & formats else object_cut(counts.gray(), counts.flat)
+        if cut is not None:
+            return MaskMeaning(_sentence(formats, f"{cut.text}, one object"), threshold=cut.least, usual=False)
+        some = f", {len(specks)} of them only specks and edges, such as {specks[0]}" if specks else ""
+        reason = f"{len(above)} values{some}, are no object ids: interpolated, or from a lossy codec"
+        return MaskMeaning(_sentence(formats, _listed(above)), usual=False, problem=f"{reason}; {SAVE_LABELS}")
     void = VOID_ID in above
     names = {value: str(value) for value in above if value != VOID_ID}
     text = f"{_listed(list(names))}, object ids" + (", 255 is void" if void else "")
-    return MaskMeaning(_sentence(formats, text), names, void=void, usual=set(formats) <= USUAL_FORMATS)
+    return MaskMeaning(_sentence(formats, text), names, void=void, usual=formats <= USUAL_FORMATS)
+
+
+def _is_soft_object(counts: ValueCounts) -> bool:
+    above = counts.above
+    if not is_soft(above, counts.formats):
+        return False
+    scale = 1 if above[-1] <= VOID_ID else 257
+    edges = [counts.pixels[value] for value in above if value // scale in _MIDDLE]
+    object_pixels = sum(counts.pixels[value] for value in above if value // scale >= _MIDDLE.stop)
+    ids = above[:-1] == [*range(1, len(above))] or set(above) <= {*LUMA_IDS, VOID_ID}
+    return len(above) > MOST_LABELS or (not ids and object_pixels > max(edges))
+
+
+def _is_noise_at_ends(counts: ValueCounts) -> bool:
+    """Return True if all values are near 0 or near 255, several of them near 255."""
+    above = counts.above
+    if not above or {PALETTE, DAVIS_COLOURS} & counts.formats:
+        return False
+    full = full_scale(above[-1])
+    bright = [value for value in above if value >= full - full // 16]
+    return len(bright) > 1 and all(value <= full // 16 for value in above[: -len(bright)])
+
+
+def _specks(counts: ValueCounts, least: int = LEAST_SPECKS) -> list[int]:
+    """Return the values that have hardly a pixel surrounded by others, if they are the most, and at least `least`."""
+    labels = [value for value in counts.above if value != VOID_ID and counts.measured[value]]
+    specks = [value for value in labels if counts.inner[value] < LEAST_INNER * counts.measured[value]]
+    return specks if len(specks) >= least and 2 * len(specks) > len(labels) else []
 
 
 def differs(own: MaskMeaning, common: MaskMeaning, top: int, values: int) -> bool:
     """Return True if some masks of a set have a meaning of their own, which differs from that of all together.
 
-    top, values: the highest value of these masks, and the number of values. Masks of one object (0 and 255, soft) among
-    label maps; masks that never reach the half of soft ones around them, because they are crisp or have fewer bits.
+    top, values: the highest value of these masks, and the number of values above 0. Masks of one object (0 and 255,
+    soft) among label maps; masks that never reach the half of soft ones around them, because they are crisp or have
+    fewer bits.
     """
     if common.threshold is None:
-        return own.ids is None and common.ids is not None
+        return own.ids is None and common.ids is not None and own.problem is None
     crisp = values == 1 and top in (1, VOID_ID)
     return top < common.threshold and (crisp or (own.threshold or common.threshold) < common.threshold)
 

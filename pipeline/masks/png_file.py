@@ -19,6 +19,8 @@ _CODES = PALETTE_COLOURS @ [65536, 256, 1]
 _IDS = np.argsort(_CODES)
 
 PALETTE, GRAY, DAVIS_COLOURS = "palette images", "8-bit gray", "colours of the DAVIS palette"
+JPEG = b"\xff\xd8\xff"
+SAVE_AS_PNG = "save all masks as PNG from the beginning, which keeps every value (JPEG does not)"
 _SCALES = {2: 85, 4: 17}  # by which Pillow multiplies gray of so many bits
 
 
@@ -36,7 +38,8 @@ class ColourError(MediaError):
 def read_png(uri: str, content: bytes | None = None, *, binary: bool = False) -> PngMask:
     """Read a mask from `uri`, or from the PNG file `content` that `uri` names in errors.
 
-    Palette images keep their indices, gray images their values, with 1, 2, 4, 8 or 16 bits. An image in colours is gray
+    Palette images keep their indices, gray images their values, with 1, 2, 4, 8 or 16 bits. A palette of gray values
+    in their order is gray; with `binary`, so is any palette of gray. An image in colours is gray
     if its planes are equal; the colours of the DAVIS palette are its indices; with `binary`, 255 stands for any colour
     but black. Raises MediaError if the file is damaged, ColourError for other colours and for transparent pixels, and
     StorageError if the storage fails.
@@ -51,7 +54,7 @@ def read_png(uri: str, content: bytes | None = None, *, binary: bool = False) ->
     image = _load(uri, content)
     bits = content[24]
     if image.mode == "P":
-        return PngMask(np.asarray(image), PALETTE)
+        return _from_palette(image, binary)
     if image.mode in ("1", "L"):
         values: np.ndarray = np.asarray(image).astype(np.uint8, copy=False)
         if bits in _SCALES:
@@ -74,9 +77,27 @@ def _load(uri: str, content: bytes) -> Image.Image:
     except Exception as error:  # damaged data makes Pillow raise many kinds
         reason: object = error
         if isinstance(error, UnidentifiedImageError):  # its own text names an object in memory
-            reason = "not a PNG file, or truncated" if content else "the file is empty"
+            reason = _no_png(content)
         raise MediaError("corrupt", f"{uri}: the mask cannot be read ({reason}); replace it") from error
     return image
+
+
+def _no_png(content: bytes) -> str:
+    if content.startswith(JPEG):
+        return f"it is a JPEG, which does not keep the values of masks, named .png; {SAVE_AS_PNG}"
+    return "not a PNG file, or truncated" if content else "the file is empty"
+
+
+def _from_palette(image: Image.Image, binary: bool) -> PngMask:
+    indices = np.asarray(image)
+    palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = np.unique(indices)
+    if len(used) <= 2 or used[-1] >= len(palette) or not (palette[used] == palette[used, :1]).all():
+        return PngMask(indices, PALETTE)
+    gray = palette[:, 0]
+    if (gray[used] == used).all():
+        return PngMask(indices, "palette of gray values")
+    return PngMask(np.asarray(gray[indices]), "palette of gray values") if binary else PngMask(indices, PALETTE)
 
 
 def _from_colours(uri: str, image: Image.Image, binary: bool) -> PngMask:

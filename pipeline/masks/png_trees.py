@@ -3,22 +3,28 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.encode_values import encode_values
 from pipeline.masks.frame_numbers import is_number
-from pipeline.masks.mask_values import MOST_LABELS, half_of, is_soft
-from pipeline.masks.png_file import PALETTE, read_png
+from pipeline.masks.mask_values import MOST_LABELS, is_soft
+from pipeline.masks.png_file import DAVIS_COLOURS, PALETTE, SAVE_AS_PNG, read_png
+from pipeline.masks.value_groups import MOST_SMALL_IDS, full_scale, half_of
 from pipeline.video.folder import is_cover, natural_order
 from pipeline.video.picture import SUFFIXES
 from schemas.errors import InputError, MediaError
 
 SUFFIX = ".png"
-SAVE_AS_PNG = "save all masks as PNG, which keeps every value (JPEG does not)"
+FLAT = 20  # parts of the full scale by which neighbours in noise differ at most; those across edges differ by more
+LEAST_SIDE = 16  # pixels; in smaller label maps, hardly a pixel is surrounded by others
+NO_CUTS: Mapping[tuple[str, ...], int] = MappingProxyType({})
 _ANNOTATOR = re.compile(r"anno_\d+")  # folders that 'rvos export davis' writes
 RESOLUTIONS = {"480p", "1080p", "Full-Resolution"}  # folders of DAVIS between Annotations and the videos
 
@@ -39,7 +45,10 @@ class TreeFrame(NamedTuple):
     width: int
     pixels: dict[int, int]  # number of pixels by value above 0, ascending
     strings: dict[int, bytes]  # RLE by value; in trees by expression, 1 for all values above 0
-    half: bytes | None  # RLE of the pixels from half on, if there are several values and one of them is above half
+    cut: int  # least value of `upper`
+    upper: bytes | None  # RLE of the pixels from the cut on, if there are several values and one of them reaches it
+    inner: dict[int, int] | None  # by value, the pixels that all four neighbours equal; None for small images
+    flat: dict[int, int]  # by gray value, the pixels that all four neighbours nearly equal; {} if the values are few
     pixel_format: str
 
 
@@ -90,29 +99,46 @@ class PngTree:
             raise InputError(f"{others[0]} has pictures that are not PNGs; {SAVE_AS_PNG}")
         return cls(folder, bool(label_maps), label_maps or by_expression) if label_maps or by_expression else None
 
-    def read(self, reading: PngReading) -> Iterator[tuple[tuple[str, ...], TreeFrame]]:
-        """Yield video (and expression) with each PNG, by index. Raises InputError if one cannot be read."""
-        folders = [(video, *expression) for video in sorted(self.videos) for expression in self._folders_of(video)]
-        files = [(path, *numbered) for path in folders for numbered in list_pngs(storage.join(self.folder, *path))]
-        frames = bounded_map(self._read_frame, files, reading.workers)
+    def read(
+        self, reading: PngReading, cuts: Mapping[tuple[str, ...], int] = NO_CUTS
+    ) -> Iterator[tuple[tuple[str, ...], TreeFrame]]:
+        """Yield video (and expression) with each PNG, by index. Raises InputError if one cannot be read.
+
+        cuts: least value of the object, of folders where it is not half of the full scale.
+        """
+        files = [(path, *numbered) for path in self.paths() for numbered in list_pngs(storage.join(self.folder, *path))]
+        frames = bounded_map(lambda file: self._read_frame(file, cuts.get(file[0])), files, reading.workers)
         for number, (file, frame) in enumerate(zip(files, frames, strict=True), 1):
             if reading.on_progress is not None:
                 reading.on_progress(number, len(files))
             yield file[0], frame
 
-    def _folders_of(self, video: str) -> list[tuple[str, ...]]:
-        return [()] if self.are_objects else [(expression,) for expression in self.videos[video]]
+    def paths(self) -> list[tuple[str, ...]]:
+        """Return video (and expression) of each folder of masks, in order of videos."""
+        if self.are_objects:
+            return [(video,) for video in sorted(self.videos)]
+        return [(video, expression) for video in sorted(self.videos) for expression in self.videos[video]]
 
-    def _read_frame(self, file: tuple[tuple[str, ...], int, str]) -> TreeFrame:
+    def only(self, paths: Iterable[tuple[str, ...]]) -> "PngTree":
+        """Return the tree with some of its folders."""
+        videos: dict[str, tuple[str, ...]] = {}
+        for video, *expression in paths:
+            videos[video] = (*videos.get(video, ()), *expression)
+        return replace(self, videos=videos)
+
+    def _read_frame(self, file: tuple[tuple[str, ...], int, str], cut: int | None) -> TreeFrame:
         path, index, name = file
         try:
-            return read_frame(storage.join(self.folder, *path, name), index, binary=not self.are_objects)
+            return read_frame(storage.join(self.folder, *path, name), index, binary=not self.are_objects, cut=cut)
         except MediaError as error:
             raise InputError(str(error)) from None
 
 
-def read_frame(uri: str, index: int, *, binary: bool) -> TreeFrame:
-    """Read one PNG: a label map, or with `binary` the mask of one object. Raises MediaError if that fails."""
+def read_frame(uri: str, index: int, *, binary: bool, cut: int | None = None) -> TreeFrame:
+    """Read one PNG: a label map, or with `binary` the mask of one object. Raises MediaError if that fails.
+
+    cut: least value of the object, where it is not half of the full scale.
+    """
     values, pixel_format = read_png(uri, binary=binary)
     height, width = values.shape
     try:
@@ -121,14 +147,30 @@ def read_frame(uri: str, index: int, *, binary: bool) -> TreeFrame:
         raise MediaError("corrupt", f"{uri}: {error}; replace the mask") from None
     top, pixels = max(found, default=0), {value: mask.pixels for value, mask in found.items()}
     strings = {value: mask.counts for value, mask in found.items()}
-    half = None
-    if len(found) > 1 and pixel_format != PALETTE and top >= half_of(top):
-        half = encode_values(values >= half_of(top))[1].counts
+    upper = None
+    cut = cut or half_of(top)
+    if len(found) > 1 and pixel_format != PALETTE and top >= cut:
+        upper = encode_values(values >= cut)[1].counts
     if binary and found:
         strings = {1: strings[top] if len(found) == 1 else encode_values(values > 0)[1].counts}
     elif len(found) > MOST_LABELS and is_soft(pixels, [pixel_format]):
         strings = {}
-    return TreeFrame(index, storage.file_name(uri)[: -len(SUFFIX)], height, width, pixels, strings, half, pixel_format)
+    inner = _inner(values) if len(found) > 1 and min(height, width) >= LEAST_SIDE else None
+    is_gray = len(found) > 1 and top > MOST_SMALL_IDS and pixel_format not in (PALETTE, DAVIS_COLOURS)
+    flat = _inner(values, full_scale(top) // FLAT) if is_gray else {}
+    name = storage.file_name(uri)[: -len(SUFFIX)]
+    return TreeFrame(index, name, height, width, pixels, strings, cut, upper, inner, flat, pixel_format)
+
+
+def _inner(values: np.ndarray, tolerance: int = 0) -> dict[int, int]:
+    """Return the pixels by value that all four neighbours equal, or differ from by no more than `tolerance`."""
+    signed = values.astype(np.int32)
+    inside = signed[1:-1, 1:-1]
+    near = np.ones(inside.shape, bool)
+    for other in (signed[:-2, 1:-1], signed[2:, 1:-1], signed[1:-1, :-2], signed[1:-1, 2:]):
+        near &= np.abs(inside - other) <= tolerance
+    counted = np.bincount(inside[near])
+    return {int(value): int(counted[value]) for value in np.flatnonzero(counted)}
 
 
 def is_png(name: str) -> bool:

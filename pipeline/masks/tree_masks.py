@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,12 +10,20 @@ import pyarrow as pa
 from pycocotools import mask as coco
 
 from pipeline.masks.label_agreement import label_mismatch, shorten_list
-from pipeline.masks.mask_values import LUMA_IDS, VOID_ID, MaskMeaning, differs, meaning_of_binary, meaning_of_labels
+from pipeline.masks.mask_values import (
+    LUMA_IDS,
+    MaskMeaning,
+    ValueCounts,
+    differs,
+    meaning_of_binary,
+    meaning_of_labels,
+)
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
 from pipeline.masks.row_groups import RowGroup
+from pipeline.masks.value_groups import VOID_ID
 from schemas import rle
-from schemas.errors import ImplausibleError
+from schemas.errors import ImplausibleError, InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
 
 MOST_SHOWN = 0.5  # share of all pixels; masks of objects show less
@@ -37,35 +45,69 @@ class TreeMasks:
 
     @classmethod
     def read(cls, tree: PngTree, reading: PngReading) -> "TreeMasks":
-        """Read all PNGs. Raises InputError if one cannot be read."""
-        frames: dict[tuple[str, ...], list[TreeFrame]] = {}
-        for path, frame in tree.read(reading):
-            frames.setdefault(path, []).append(frame)
-        return cls.of(tree.folder, tree.are_objects, frames).with_doubts()
+        """Read all PNGs; some again, if the object in their gray does not begin at half of the full scale.
+
+        Raises InputError if one cannot be read, or the values do not say what the object is.
+        """
+        found = cls.of(tree.folder, tree.are_objects, _by_folder(tree.read(reading)))
+        found = found.cut_anew(lambda cuts: _by_folder(tree.only(cuts).read(reading, cuts)))
+        return found.with_doubts()
 
     @classmethod
     def of(cls, folder: str, are_objects: bool, frames: Mapping[tuple[str, ...], Sequence[TreeFrame]]) -> "TreeMasks":
-        """Find out what the values of these frames mean. A video of another form than most has its own meaning."""
+        """Find out what the values of these frames mean. A video of another form than most has its own meaning.
+
+        Raises InputError if the values do not say what the object is.
+        """
         meaning_of = meaning_of_labels if are_objects else meaning_of_binary
-        values = {path: _values(of_path) for path, of_path in frames.items()}
-        common, own = meaning_of(*_all_values(values.values())), {}
-        for path, (pixels, formats) in values.items():
-            if pixels and differs(found := meaning_of(pixels, formats), common, max(pixels), len(pixels)):
+        counts = {path: count_values(of_path) for path, of_path in frames.items()}
+        common, own = meaning_of(ValueCounts.sum(counts.values())), {}
+        if common.problem and not are_objects and all(len(one.above) < 2 for one in counts.values()):
+            text = f"{common.text}, one value in each folder, foreground is any value above 0"
+            common = replace(common, problem=None, text=text)
+        for path, of_path in counts.items():
+            above = of_path.above
+            if above and differs(found := meaning_of(of_path), common, above[-1], len(above)):
                 own[path] = found
         if own:
-            common = meaning_of(*_all_values(values[path] for path in values if path not in own))
+            common = meaning_of(ValueCounts.sum(counts[path] for path in counts if path not in own))
             first = min(own)
             text = f"{common.text}; of another form: {len(own)}, the first is {'/'.join(first)} ({own[first].text})"
             common = replace(common, text=text, usual=False)
+        if common.problem:
+            most = max(counts, key=lambda path: (len(counts[path].above), path))
+            where = "/".join([folder, *most]) if len(counts) > 1 else folder
+            raise InputError(f"{where}: {common.problem}. Found {common.text}")
         return cls(folder, are_objects, frames, common, own=own)
+
+    def thresholds(self, paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+        """Return the least value of the object in those folders whose masks are soft."""
+        found = {path: self._meaning_of(path).threshold for path in paths}
+        return {path: threshold for path, threshold in found.items() if threshold is not None}
+
+    def cut_anew(self, read: Callable[[Mapping[tuple[str, ...], int]], Mapping]) -> "TreeMasks":
+        """Return the masks with the frames of those folders read again that were cut at another value than theirs.
+
+        read: returns the frames of some folders, cut at these values.
+        """
+        thresholds = self.thresholds(self.frames)
+        cuts = {
+            path: threshold
+            for path, threshold in thresholds.items()
+            if any(len(frame.pixels) > 1 and frame.cut != threshold for frame in self.frames[path])
+        }
+        return replace(self, frames={**self.frames, **read(cuts)}) if cuts else self
 
     def with_doubts(self) -> "TreeMasks":
         """Return the masks; the meaning says so if each shows one object, and that most of the pictures."""
         if self.are_objects and self.meaning.ids is not None and len(self.meaning.ids) > 1:
             return self
         void = VOID_ID if self.meaning.void else None
+        least = self.meaning.threshold or 1
         frames = [*itertools.chain.from_iterable(self.frames.values())]
-        shown = sum(count for frame in frames for value, count in frame.pixels.items() if value != void)
+        shown = sum(
+            count for frame in frames for value, count in frame.pixels.items() if value >= least and value != void
+        )
         area = sum(frame.height * frame.width for frame in frames)
         if shown <= MOST_SHOWN * area:
             return self
@@ -211,28 +253,30 @@ class TreeMasks:
         if meaning.threshold is None:
             void = VOID_ID if meaning.void else None
             return next((mask for value, mask in strings.items() if value != void), None)
-        if frame.half is not None:
-            return frame.half
-        return next(iter(strings.values())) if frame.pixels and max(frame.pixels) >= meaning.threshold else None
+        if not frame.pixels or max(frame.pixels) < meaning.threshold:
+            return None
+        return next(iter(strings.values())) if frame.upper is None else frame.upper
 
 
-def _values(frames: Iterable[TreeFrame]) -> tuple[Counter[int], set[str]]:
-    """Return the number of pixels by value above 0, and the pixel formats, of some frames."""
-    pixels: Counter[int] = Counter()
-    formats: set[str] = set()
+def count_values(frames: Iterable[TreeFrame]) -> ValueCounts:
+    """Return the pixels by value and the pixel formats of some frames."""
+    counts = ValueCounts()
     for frame in frames:
-        pixels.update(frame.pixels)
-        formats.add(frame.pixel_format)
-    return pixels, formats
+        counts.pixels.update(frame.pixels)
+        counts.pixels[0] += frame.height * frame.width - sum(frame.pixels.values())
+        counts.formats.add(frame.pixel_format)
+        counts.flat.update(frame.flat)
+        if frame.inner is not None:
+            counts.measured.update(frame.pixels)
+            counts.inner.update(frame.inner)
+    return counts
 
 
-def _all_values(values: Iterable[tuple[Counter[int], set[str]]]) -> tuple[Counter[int], set[str]]:
-    pixels: Counter[int] = Counter()
-    formats: set[str] = set()
-    for more, other in values:
-        pixels.update(more)
-        formats |= other
-    return pixels, formats
+def _by_folder(read: Iterable[tuple[tuple[str, ...], TreeFrame]]) -> dict[tuple[str, ...], list[TreeFrame]]:
+    frames: dict[tuple[str, ...], list[TreeFrame]] = {}
+    for path, frame in read:
+        frames.setdefault(path, []).append(frame)
+    return frames
 
 
 def size_of(frame: TreeFrame) -> dict:

@@ -1,4 +1,4 @@
-"""Detect files that are cut off where FFmpeg does not notice: between two frames, in containers without a firm index.
+"""Detect files that are cut off, or damaged, where FFmpeg does not notice: between two frames, without a firm index.
 
 Each form tells its length in another way: Matroska (EBML, RFC 8794), RIFF (AVI) and fragmented MP4 (ISO 14496-12) by
 the lengths of their outermost parts, MXF (SMPTE 377) by the place of its footer, ASF by a size in its header, Ogg (RFC
@@ -12,9 +12,39 @@ from typing import BinaryIO
 
 _TAIL = 65_536 + 307  # bytes; longer than any Ogg page and any packet of MPEG-PS
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_EBML_FOLDERS = (b"\x18S\x80g", b"\x1fC\xb6u")  # segment, cluster
 _PS_PACKET = re.compile(b"\0\0\x01[\xbd\xc0-\xef]..", re.DOTALL)
 _TS_SIZES = {188: 0, 192: 4, 204: 0}  # bytes of a packet: position of its sync byte 0x47
 _CHROMA = {"420": (2, 2), "422": (2, 1), "444": (1, 1)}  # luma pixels for one of chroma, across and down
+
+
+def damage(file: BinaryIO) -> str | None:
+    """Return where the parts of a Matroska file do not follow each other; FFmpeg drops the frames there. None: nowhere.
+
+    Every part begins with its id and its length, neither of which begins with a zero byte.
+    """
+    file.seek(0)
+    if file.read(4) != b"\x1aE\xdf\xa3":
+        return None
+    size = file.seek(0, os.SEEK_END)
+    at = 0
+    while at < size:
+        file.seek(at)
+        kind = _ebml_id(file)
+        length = _ebml_length(file) if kind is not None else None
+        start = file.tell()
+        if kind in _EBML_FOLDERS:  # their parts follow; length None: not known
+            at = start
+        elif length is None or start + length > size:
+            return f"the file is damaged at byte {at} of {size}"
+        else:
+            at = start + length
+    return None
+
+
+def _ebml_id(file: BinaryIO) -> bytes | None:
+    first = file.read(1)
+    return first + file.read(8 - first[0].bit_length()) if first and first[0] & 0xF0 else None
 
 
 def cut_off(file: BinaryIO) -> str | None:

@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from pipeline.video import file_end, mp4_index, orientation
 from pipeline.video.colours import RgbConverter
+from pipeline.video.lost_frames import LostFrames
 from pipeline.video.memory import is_short_of_memory
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
@@ -73,13 +74,16 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             raise
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        decoded, is_cut = 0, False
+        decoded, is_cut, lost = 0, False, LostFrames(self._stream)
         try:
             for packet in self._container.demux(self._stream):
                 is_cut = packet.is_corrupt if packet.size else is_cut  # the empty packet at the end flushes the decoder
+                lost.see_packet(packet)
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise Damage(f"frame {decoded} is damaged")
+                    if gap := lost.before_frame(frame.pts):
+                        raise Damage(gap)
                     yield frame
                     decoded += 1
         except FFmpegError as error:
@@ -88,6 +92,8 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             raise Damage(f"then: {error.strerror}") from error
         if is_cut:
             raise Damage("the last of them is cut off")
+        if gap := lost.at_end():
+            raise Damage(gap)
         self._check_end(decoded)
 
     def show(self, image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
@@ -112,6 +118,8 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
         with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
             if reason := file_end.cut_off(file):
                 raise Damage(f"then the file is truncated, {reason}")
+            if reason := file_end.damage(file):
+                raise Damage(reason)
 
 
 def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.datasets.common.dataset_video import DatasetVideo
-from pipeline.masks.png_trees import read_frame
+from pipeline.io import storage
+from pipeline.masks.png_trees import SUFFIX, read_frame
 from pipeline.masks.tree_masks import TreeMasks
 from schemas import rle
-from schemas.errors import MediaError
+from schemas.errors import InputError, MediaError
 from schemas.masks import ANNOTATIONS, VOID
 
 Size = tuple[int, int]  # height, width
@@ -86,7 +87,17 @@ class ObjectMasks:
             except MediaError as error:
                 self.video.problems.append(str(error))
         key = (self.video.video_id, object_id)
-        masks = TreeMasks.of(self.video.video_id, False, {key: frames})
+        try:
+            masks = TreeMasks.of(self.video.video_id, False, {key: frames})
+        except InputError as error:
+            self.video.problems.append(f"object {object_id}: {error}")
+            return
+        uri_of = {storage.file_name(uri)[: -len(SUFFIX)]: uri for uri in files.values()}
+        masks = masks.cut_anew(
+            lambda cuts: {
+                key: [read_frame(uri_of[frame.name], frame.index, binary=True, cut=cuts[key]) for frame in frames]
+            }
+        )
         if not masks.meaning.usual:
             self.video.warnings.append((f"{UNUSUAL_MASKS} {masks.meaning.text}", f"{self.video.video_id} {object_id}"))
         for frame, counts in masks.binary_masks(key):

@@ -287,5 +287,5 @@ def test_animations_are_no_masks(tmp_path):
 def test_masks_of_another_form_are_not_passed_over(tmp_path, other):
     (tmp_path / other).parent.mkdir()
     Image.fromarray(ONE).convert("L").save(tmp_path / other)
-    with pytest.raises(InputError, match="save all masks as PNG"):
+    with pytest.raises(InputError, match="save all masks as PNG from the beginning, which keeps every value"):
         tree_of(tmp_path, {"v/0.png": ONE.astype(np.uint8)})

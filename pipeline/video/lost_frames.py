@@ -1,0 +1,79 @@
+"""Find frames that a damaged file lost although FFmpeg decodes the rest without an error.
+
+FFmpeg marks packets that are not complete, for example where a transport stream lost some of its parts; and a decoder
+may show nothing for packets whose references are lost. Neither is damage by itself: two streams in one file are marked
+where they meet, and streams may begin before their first key frame. Frames are lost if the times of those around have
+a gap as well. Videos of a variable rate have gaps of their own.
+"""
+
+from collections import Counter
+from fractions import Fraction
+
+import av
+
+# Their packets become one frame each. Others have packets that show nothing: hidden references, repeated pictures.
+ONE_FRAME_EACH = {"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "av1", "prores", "dnxhd", "theora"}
+GAP = 1.5  # times the usual distance between frames
+TOLERANCE = 0.1  # of distances at a constant rate: times are rounded to ticks
+CONSTANT = 0.9  # share of the distances that are the usual one
+ENOUGH = 8  # distances to know the usual one
+
+
+class LostFrames:
+    """Compares the times of packets with those of the frames that are shown. Times are in ticks of the stream."""
+
+    def __init__(self, stream: av.VideoStream):
+        codec = stream.codec_context
+        self._one_each = codec is not None and codec.name.removeprefix("lib") in ONE_FRAME_EACH
+        rate, tick = stream.guessed_rate, stream.time_base
+        self._nominal = 1 / (rate * tick) if rate and tick else None
+        self._distances: Counter[int] = Counter()
+        self._waiting: set[int] = set()  # times of packets later than the last frame
+        self._marked = False  # whether a packet was marked since the last jump of the times
+        self._last: int | None = None
+        self._frames = 0
+
+    def see_packet(self, packet: av.Packet) -> None:
+        """Note a packet that is given to the decoder."""
+        if not packet.size or packet.is_discard:
+            return
+        self._marked |= packet.is_corrupt
+        if packet.pts is not None and (self._last is None or packet.pts > self._last):
+            self._waiting.add(packet.pts)
+
+    def before_frame(self, time: int | None) -> str | None:
+        """Return what was lost before the frame with this time, None if nothing was."""
+        last, self._last = self._last, time
+        self._frames += 1
+        if time is None or last is None or time <= last:  # nothing to compare with, or another stream begins
+            self._waiting = {one for one in self._waiting if time is not None and one > time}
+            self._marked &= last is None
+            return None
+        distance = time - last
+        skipped = self._one_each and any(last < one < time for one in self._waiting)
+        self._waiting = {one for one in self._waiting if one > time}
+        lost = (self._marked or skipped) and self._is_gap(distance)
+        self._distances[distance] += 1
+        return f"frames before frame {self._frames - 1} are lost" if lost else None
+
+    def at_end(self) -> str | None:
+        """Return what was lost after the last frame, or somewhere in a video of variable rate."""
+        last = self._last
+        if last is not None and self._one_each and any(self._is_gap(2 * (one - last)) for one in self._waiting):
+            return "the frames after them cannot be decoded"
+        if self._marked and self._usual() is None:
+            return "some packets are not complete, and their rate is too variable to tell which frames are lost"
+        return None
+
+    def _usual(self) -> Fraction | int | None:
+        """Return the distance between frames, None if it is not constant."""
+        count = self._distances.total()
+        if count < ENOUGH:
+            return self._nominal
+        middle = sorted(self._distances.elements())[count // 2]
+        near = sum(n for distance, n in self._distances.items() if abs(distance - middle) <= 1 + TOLERANCE * middle)
+        return middle if near >= CONSTANT * count else None
+
+    def _is_gap(self, distance: int) -> bool:
+        usual = self._usual()
+        return usual is not None and distance >= GAP * usual

@@ -1,0 +1,110 @@
+"""Frames that damaged files lost, although FFmpeg decodes the rest without an error; sound files that look alike."""
+
+import random
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from jobs import check
+from jobs.config.check import CheckConfig
+from pipeline.video import Selection, read_frames
+from schemas.errors import MediaError
+from tests.pipeline.video.conftest import picture
+
+FRAMES = 60
+PACKET = 188  # bytes of a transport stream
+CODECS = {"libx264": {}, "libx265": {}, "mpeg2video": {"b": "900000"}}
+
+
+def noisy(index: int) -> np.ndarray:
+    """A picture whose packets are long."""
+    noise = np.random.default_rng(index).integers(-25, 25, (80, 96, 3))
+    return np.clip(picture(index).astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def encode(path: Path, codec="libx264", times=range(FRAMES), options=None) -> bytes:
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=25, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(noisy(index), format="rgb24").reformat(format=stream.pix_fmt)
+            frame.pts = time
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return path.read_bytes()
+
+
+def read(path: Path, **options) -> tuple[int, str]:
+    """How many frames were read, and how that ended."""
+    count = 0
+    try:
+        for _ in read_frames(str(path), Selection(), **options):
+            count += 1
+    except MediaError as error:
+        return count, error.status
+    return count, "ok"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_lost_packets_of_a_transport_stream(tmp_path, codec):
+    path = tmp_path / "clip.ts"
+    whole = encode(path, codec, options=CODECS[codec])
+    assert read(path) == (FRAMES, "ok")
+    number, found = len(whole) // PACKET, set()
+    for seed in range(12):
+        rng = random.Random(seed)
+        count = rng.choice([1, 3, 16, 20])
+        at = rng.randrange(number // 12, number - count - 3)
+        path.write_bytes(whole[: at * PACKET] + whole[(at + count) * PACKET :])
+        frames, status = read(path)
+        assert status != "ok" or frames == FRAMES, f"{count} packets from {at} on: {frames} frames"
+        found.add(status)
+        if status == "short_read":
+            assert read(path, allow_short=True) == (frames, "ok")
+    assert "short_read" in found
+
+
+def test_check_finds_lost_packets(tmp_path):
+    path = tmp_path / "clip.ts"
+    whole = encode(path, "libx265")
+    path.write_bytes(whole[: 24 * PACKET] + whole[25 * PACKET :])
+    (tmp_path / "manifest.csv").write_text(f"video_uri,expression\n{path},a square\n")
+    listed = CliRunner().invoke(main, ["import", "list", f"{tmp_path}/manifest.csv", "--out", f"{tmp_path}/data"])
+    assert listed.exit_code == 0, listed.output
+    found = check.run(CheckConfig(manifest=str(tmp_path / "data/manifest.parquet"), decode=True))
+    assert found.exit_code == 1
+    assert "lost" in found.text()
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4"])
+@pytest.mark.parametrize("times", [[0, 1, 7, 30], [*range(20), *range(23, 63)], [n + n // 5 for n in range(50)]])
+def test_gaps_of_a_sound_file_are_no_damage(tmp_path, suffix, times):
+    path = tmp_path / f"clip.{suffix}"
+    encode(path, times=times)
+    assert read(path) == (len(times), "ok")
+
+
+def test_two_transport_streams_in_one_file(tmp_path):
+    path = tmp_path / "clip.ts"
+    path.write_bytes(encode(path) * 2)
+    assert read(path) == (2 * FRAMES, "ok")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("clip.mkv", "mjpeg"), ("clip.mkv", "libx264"), ("clip.webm", "libvpx-vp9")]
+)
+def test_damage_within_matroska(tmp_path, name, codec):
+    path = tmp_path / name
+    whole = encode(path, codec)
+    assert read(path) == (FRAMES, "ok")
+    for seed in range(8):
+        rng = random.Random(seed)
+        length = rng.choice([200, 1500])
+        at = rng.randrange(len(whole) // 6, len(whole) * 4 // 5)
+        path.write_bytes(whole[:at] + bytes(length) + whole[at + length :])
+        frames, status = read(path)
+        assert status in ("short_read", "corrupt") or frames == FRAMES, f"{length} bytes from {at} on: {frames}"
