@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_DOCUMENT_BYTES = 2**20
+MAX_REASON = 400  # characters of an error of another library
 
 
 class CheckpointError(ValueError):
@@ -46,3 +47,9 @@ def read_document(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}; convert the checkpoint again") from None
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of an error of another library on one line, as far as it fits on a screen."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} ..."

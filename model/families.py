@@ -89,7 +89,7 @@ def load_refiner(
 
 
 def check_refiner(folder: str | Path) -> CheckpointInfo:
-    """Check the folder of a model that refines masks, all but the names of its tensors. Raises CheckpointError."""
+    """Check a folder without loading its weights into memory. Raises CheckpointError as `load_refiner`."""
     return _module(folder, REFINERS).check_refiner(folder)
 
 

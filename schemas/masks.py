@@ -53,3 +53,8 @@ def chosen_rows(predictions: pa.Table) -> pa.Table:
     if "chosen" not in predictions.column_names:
         return predictions
     return predictions.filter(pc.fill_null(predictions["chosen"], True))  # pyright: ignore[reportArgumentType]
+
+
+def failed_rows(predictions: pa.Table) -> pa.Table:
+    """Return the rows (PREDICTIONS) whose status is an error; null counts as ok."""
+    return predictions.filter(pc.fill_null(pc.not_equal(predictions["status"], "ok"), False))  # pyright: ignore[reportArgumentType]

@@ -7,7 +7,7 @@ from transformers import Sam3VideoModel
 
 from model.device import find_device
 from model.sam.concepts import ConceptSegmenter, lookahead_of
-from model.sam.folder import TRACKERS, folder_digest, load_model, read_config, read_pixels
+from model.sam.folder import TRACKERS, folder_digest, load_model, read_config, read_pixels, require_model
 from model.sam.instances import ANSWERS
 from model.sam.phrases import FILES, OPTIONAL_FILES, load_phrases
 from model.sam.propagator import Propagator
@@ -46,10 +46,11 @@ def load_segmenter(
 
 
 def check_checkpoint(folder: str | Path) -> CheckpointInfo:
-    """Check a folder of SAM 3, all but the names of its tensors, which are checked when they are loaded."""
+    """Check a folder of SAM 3 without loading its weights into memory."""
     folder = Path(folder)
     config = read_config(folder)
     pixels, phrases = read_pixels(folder, config), load_phrases(folder, config)
+    require_model(folder, config, pixels.side, Sam3VideoModel)
     return CheckpointInfo(
         family=config.model_type,
         digest=folder_digest(folder, (*FILES, *OPTIONAL_FILES)),
@@ -79,10 +80,11 @@ def load_refiner(folder: str | Path, *, device: str, precision: str, refining: R
 
 
 def check_refiner(folder: str | Path) -> CheckpointInfo:
-    """Check a folder without loading its weights into memory; names of tensors are checked when they are loaded."""
+    """Check a folder without loading its weights into memory."""
     folder = Path(folder)
     config = read_config(folder)
     pixels = read_pixels(folder, config)
+    require_model(folder, config, pixels.side)
     return CheckpointInfo(
         family=config.model_type,
         digest=folder_digest(folder),

@@ -19,12 +19,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Sam2VideoModel, Sam3TrackerVideoModel
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Sam2VideoModel,
+    Sam3TrackerVideoModel,
+    Sam3VideoModel,
+)
 from transformers.utils import logging
 
-from model.errors import CheckpointError, WeightsError, read_document, require_checkpoint_file
+from model.errors import CheckpointError, WeightsError, one_line, read_document, require_checkpoint_file
 from model.sam.pixels import Pixels
 from model.sam.session import Sam2Session, Sam3Session
+from model.sam.trial import require_consistent
 from model.sam.untrusted_config import require_harmless, require_weights
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -60,7 +69,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
         require_harmless(values)
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers checks values by many kinds of exceptions
-        reason = str(error).strip().partition("\n")[0]
+        reason = one_line(error)
         raise CheckpointError(f"{folder / CONFIG}: not the config of a SAM model: {reason}") from None
 
 
@@ -146,6 +155,32 @@ def load_model(folder: Path, config: PreTrainedConfig, kind: Any = None) -> PreT
 
     Raises CheckpointError with the tensors that do not fit.
     """
+    return _load(folder, config, kind or TRACKERS[config.model_type].model, None)
+
+
+def require_model(folder: Path, config: PreTrainedConfig, side: int, kind: Any = None) -> None:
+    """Check by shapes that `load_model` works, and its model for frames of `side` pixels. Raises CheckpointError."""
+    kind = kind or TRACKERS[config.model_type].model
+    _load(folder, config, kind, _without_values(folder))
+    try:
+        require_consistent(kind, config if kind is Sam3VideoModel else tracker_config(config), side)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+
+
+def _without_values(folder: Path) -> dict[str, Tensor]:
+    """Return tensors with the names and shapes of those in a folder, each a single number in memory."""
+    found = {}
+    for path in weight_files(folder):
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
+            found |= {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
+    return found
+
+
+def _load(folder: Path, config: PreTrainedConfig, kind: Any, weights: dict[str, Tensor] | None) -> PreTrainedModel:
+    """Load a model from its folder, or from `weights` that stand for those of the folder. Raises CheckpointError."""
     size = sum(path.stat().st_size for path in weight_files(folder))
     if (folder / ADAPTER).exists():
         raise CheckpointError(
@@ -155,8 +190,10 @@ def load_model(folder: Path, config: PreTrainedConfig, kind: Any = None) -> PreT
     logging.set_verbosity_error()  # what does not fit is an error here, with the names
     try:
         require_weights(TRACKERS[config.model_type].model, tracker_config(config), size)
-        model, found = (kind or TRACKERS[config.model_type].model).from_pretrained(
-            folder,
+        model, found = kind.from_pretrained(
+            folder if weights is None else None,
+            config=None if weights is None else config,
+            state_dict=weights,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -165,13 +202,22 @@ def load_model(folder: Path, config: PreTrainedConfig, kind: Any = None) -> PreT
             output_loading_info=True,
         )
     except Exception as error:  # of transformers, of many kinds
-        reason = str(error).strip().partition("\n")[0]
+        reason = one_line(error)
         raise CheckpointError(f"{folder}: cannot be loaded: {type(error).__name__}: {reason}") from None
     faults = []
-    for kind in ("missing", "unexpected", "mismatched"):
-        if names := sorted(str(name[0] if isinstance(name, tuple) else name) for name in found[f"{kind}_keys"]):
+    for fault in ("missing", "unexpected", "mismatched"):
+        if names := sorted(map(_tensor, found[f"{fault}_keys"])):
             more = ", ..." if len(names) > LISTED else ""
-            faults.append(f"{len(names)} tensors {kind} ({', '.join(names[:LISTED])}{more})")
+            tensors = "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
+            faults.append(f"{tensors} {fault} ({', '.join(names[:LISTED])}{more})")
     if faults:
         raise WeightsError(f"{folder}: the weights do not fit the config: {'; '.join(faults)}")
     return model
+
+
+def _tensor(found: str | tuple) -> str:
+    """Return the name of a tensor; of one whose shape differs, with both shapes."""
+    if isinstance(found, str):
+        return found
+    name, here, wanted = found
+    return f"{name}: {list(here)}, not {list(wanted)}"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from model.errors import CheckpointError
+from model.errors import CheckpointError, one_line
 
 FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 OPTIONAL_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -49,7 +49,7 @@ def load_phrases(folder: Path, config: PreTrainedConfig) -> Phrases:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         layout = tokenizer("").input_ids
     except Exception as error:  # of transformers, of many kinds
-        reason = str(error).strip().partition("\n")[0]
+        reason = one_line(error)
         raise CheckpointError(f"{folder}: the tokenizer cannot be read: {reason}") from None
     if len(tokenizer) > text.vocab_size:
         raise CheckpointError(

@@ -29,6 +29,8 @@ def require_harmless(values: Any, name: str = "") -> None:
     elif isinstance(values, list):
         if len(values) > MAX_ITEMS:
             raise ValueError(f"{name} has {len(values)} values, more than any model")
+        if _LAYERS.fullmatch(name) and sum(value for value in values if isinstance(value, int)) > MAX_LAYERS:
+            raise ValueError(f"{name} are more than {MAX_LAYERS} layers together")
         for value in values:
             require_harmless(value, name)
     elif isinstance(values, int | float):

@@ -6,6 +6,7 @@ A list of results, or an object with the lists `videos` and `annotations`:
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.datasets.common.dataset_video import flat_id
 from pipeline.datasets.common.object_masks import Size, from_coco
 from pipeline.io import storage
 from pipeline.io.manifest import MAX_FRAMES
+from pipeline.masks.row_groups import LEAST_SCORES, score_problem
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -32,7 +34,6 @@ class ListedVideo:
 
     video_id: str
     names: list[str] | None
-    size: Size | None
 
 
 def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> None:
@@ -51,7 +52,7 @@ def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> No
             number = entry.get("video_id")
             if number is None or (not is_list and _id(number) not in videos):
                 raise InputError(f"{place}: unknown video {number!r}")
-            video = videos.get(_id(number)) or ListedVideo(_id(number), None, None)
+            video = videos.get(_id(number)) or ListedVideo(_id(number), None)
             pair = {"video_id": video.video_id, "expression_id": _expression(entry, video, expressions, place)}
             rows = _rows(entry, video, pair, place)
             while some := [*itertools.islice(rows, ROWS_AT_ONCE)]:
@@ -87,7 +88,7 @@ def _videos(uri: str, known: Mapping[str, object]) -> dict[str, ListedVideo]:
             folder = flat_id(files[0].rpartition("/")[0]) if "/" in files[0] else None
         candidates = [_id(one) for one in (entry.get("name"), folder, entry["id"]) if one is not None]
         video_id = next((one for one in candidates if one in known), candidates[0])
-        found[_id(entry["id"])] = ListedVideo(video_id, names, _stated_size(entry))
+        found[_id(entry["id"])] = ListedVideo(video_id, names)
     return found
 
 
@@ -102,50 +103,54 @@ def _expression(entry: dict, video: ListedVideo, expressions: Mapping[str, list[
 
 
 def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[dict]:
+    """Yield a row for each mask; one that is null has neither size nor counts. A broken mask is an error row."""
     masks = entry["segmentations"]
     if len(masks) > MAX_FRAMES:
         raise InputError(f"{place}: {len(masks)} masks, more than {MAX_FRAMES} frames of a video")
     if video.names is not None and len(video.names) != len(masks):
-        raise InputError(f"{place}: {len(masks)} masks for the {len(video.names)} frames of its video")
-    scores = entry.get("scores")
-    if not isinstance(scores, list) or len(scores) != len(masks):
-        scores = [entry.get("score")] * len(masks)
-    decoded: list[tuple[bytes, Size] | None] = []
-    for number, mask in enumerate(masks):
+        text = f"{len(masks)} masks for the {len(video.names)} frames of its video"
+        yield pair | {"status": "bad_row", "error": text}
+        return
+    for number, (mask, score) in enumerate(zip(masks, _scores(entry, place), strict=True)):
+        name = None if video.names is None else video.names[number]
+        row = pair | {"frame_index": number, "frame_name": name, "score": score, "status": "ok"}
         try:
-            decoded.append(None if mask is None else from_coco(mask))
+            counts, (row["height"], row["width"]) = (None, (None, None)) if mask is None else _from_json(mask)
+            yield row | {"counts": counts}
         except rle.RleError as error:
-            raise InputError(f"{place} frame {number}: {error}") from None
-    size = next((found[1] for found in decoded if found), None) or _stated_size(entry) or video.size
-    if size is None:
-        raise InputError(f"{place}: all masks are null, so their size is unknown; add 'height' and 'width'")
-    for number, (found, score) in enumerate(zip(decoded, scores, strict=True)):
-        counts, (height, width) = found or (rle.empty(*size), size)
-        yield pair | {
-            "frame_index": number,
-            "frame_name": None if video.names is None else video.names[number],
-            "height": height,
-            "width": width,
-            "counts": counts,
-            "score": _score(score, f"{place} frame {number}"),
-            "status": "ok",
-        }
+            yield row | {"status": "corrupt", "error": str(error)}
 
 
-def _stated_size(entry: dict) -> Size | None:
-    height, width = entry.get("height"), entry.get("width")
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+def _from_json(mask: object) -> tuple[bytes, Size]:
+    if isinstance(mask, list):
+        raise rle.RleError("it is a polygon; write it as RLE, such as by pycocotools.mask.frPyObjects and merge")
+    return from_coco(mask)
 
 
 def _id(value: object) -> str:
     return str(json_file.plain_id(value))
 
 
+def _scores(entry: dict, place: str) -> list[float | None]:
+    """Return a score for each mask: those of `scores`, or `score` for all.
+
+    Raises InputError unless each is null or a number in 0..1, and `scores` has as many as there are masks.
+    """
+    masks, scores = entry["segmentations"], entry.get("scores")
+    if scores is None:
+        return [_score(entry.get("score"), place)] * len(masks)
+    if not isinstance(scores, list):
+        raise InputError(f"{place}: 'scores' is {scores!r:.40}, not a list with a number or null for each mask")
+    if len(scores) != len(masks):
+        raise InputError(f"{place}: 'scores' has {len(scores)} values for {len(masks)} masks; write one for each")
+    return [_score(score, f"{place} frame {number}") for number, score in enumerate(scores)]
+
+
 def _score(score: object, place: str) -> float | None:
-    """Return a score as a float. Raises InputError unless it is a number or null."""
-    try:
-        if score is None or (isinstance(score, int | float) and not isinstance(score, bool)):
-            return None if score is None else float(score)
-    except OverflowError:
-        pass
-    raise InputError(f"{place}: the score {score!r:.40} is not a number; write a number or null")
+    if score is None:
+        return None
+    if not isinstance(score, int | float) or isinstance(score, bool):
+        raise InputError(f"{place}: the score {score!r:.40} is not a number; write a number or null")
+    if not LEAST_SCORES["score"] <= score <= 1:
+        raise InputError(f"{place}: {score_problem('score', float(score) if abs(score) < 1e300 else math.inf)}")
+    return float(score)

@@ -12,32 +12,36 @@ import pyarrow.compute as pc
 from pipeline.imported import json_results
 from pipeline.io import storage
 from pipeline.io.private_folder import private_folder
-from pipeline.masks.by_video import PairMasks, sorted_pairs
+from pipeline.masks.by_video import sorted_pairs
 from pipeline.masks.frame_numbers import is_number
 from pipeline.masks.pairs_to_score import MaskKey, objects_of_videos, pairs_from_manifest, requested_pairs
-from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
+from pipeline.masks.png_trees import BrokenPng, PngReading, PngTree, TreeFrame
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
-from pipeline.masks.row_groups import RowGroup, read_row_groups
+from pipeline.masks.row_groups import LEAST_SCORES, RowGroup, read_row_groups, require_scores
 from pipeline.masks.table_order import require_column_order
 from pipeline.masks.task_planning import locate
 from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.run import is_run
+from schemas.check import conform, required
 from schemas.errors import ImplausibleError, InputError
-from schemas.pair import PairKey
+from schemas.masks import PREDICTIONS
+from schemas.pair import PAIR_COLUMNS, PairKey
 
+JSON = ".json"
+FORMS = "a tree of PNGs, a Parquet file or a folder of them, or a JSON file of results; see docs/import-masks.md"
 NO_PAIR_IN_COMMON = "no pair of the manifest has masks in"
 FORCE = "correct them, or import them as they are with --force"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSource:
-    """Tables of PREDICTIONS. Memory is the place of each pair. `in_order`: frames without a name are numbered in the
-    order of the manifest's frames, not of the video's."""
+    """Tables of PREDICTIONS. Memory is the place of each pair. `is_json`: made of JSON results, where frames without a
+    name are numbered in the order of the manifest's frames, not of the video's, and null masks are empty."""
 
     uri: str
     digest: str
     located: Mapping[MaskKey, list[RowGroup]]
-    in_order: bool = False
+    is_json: bool = False
     meaning = "RLE"
     are_objects = False
 
@@ -45,12 +49,12 @@ class TableSource:
         """Return all pairs that have masks."""
         return set(self.located)
 
-    def read(self, rows: pa.Table) -> dict[PairKey, PairMasks]:
-        """Return the masks of these rows of the manifest, of those that have any. Raises InputError."""
-        by_key = {PairKey.of(row): row for row in rows.to_pylist()}
-        groups = sorted({group for key in by_key for group in self.located.get(key, ())})
-        table = read_row_groups(groups, {video for video, _ in by_key})
-        return {key: PairMasks.of(by_key[key], found) for key, found in sorted_pairs(table) if key in by_key}
+    def read(self, rows: pa.Table) -> dict[PairKey, pa.Table]:
+        """Return the rows of these pairs of the manifest, of those that have any. Raises InputError."""
+        wanted = set(PairKey.of_all(rows))
+        groups = sorted({group for key in wanted for group in self.located.get(key, ())})
+        table = read_row_groups(groups, {video for video, _ in wanted}, require_rows=False)
+        return {key: found for key, found in sorted_pairs(table) if key in wanted}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +67,7 @@ class TreeSource:
     found: TreeMasks
     reading: PngReading
     unnumbered: str | None = None  # a frame name that is not a number
-    in_order = False
+    is_json = False
 
     @property
     def are_objects(self) -> bool:
@@ -81,8 +85,11 @@ class TreeSource:
         """Return all pairs that have masks; of label maps, each object as one."""
         return {(video, key) for video, keys in self.found.keys_by_video().items() for key in keys}
 
-    def read(self, rows: pa.Table) -> dict[PairKey, PairMasks]:
-        """Return the masks as `TableSource.read`. Label maps show a pair the union of its objects."""
+    def read(self, rows: pa.Table) -> dict[PairKey, pa.Table]:
+        """Return the rows as `TableSource.read`; a PNG that cannot be read is an error row of each of its pairs.
+
+        Label maps show a pair the union of its objects.
+        """
         asked = requested_pairs(pairs_from_manifest(rows, {}, "object_id"), "object_id", 1)
         videos: dict[str, tuple[str, ...]] = {}
         for pair in asked:
@@ -91,13 +98,22 @@ class TreeSource:
                 own = () if self.tree.are_objects else (pair.key[1],)
                 videos[pair.video_id] = (*videos.get(pair.video_id, ()), *own)
         frames: dict[tuple[str, ...], list[TreeFrame]] = defaultdict(list)
+        broken: list[BrokenPng] = []
         tree = replace(self.tree, videos=videos)
-        for path, frame in tree.read(self.reading, self.found.thresholds(tree.paths())):
+        for path, frame in tree.read(self.reading, self.found.thresholds(tree.paths()), broken.append):
             frames[path].append(frame)
         masks = replace(self.found, frames=frames)
-        table = masks.read_rows([RowGroup(video, 0) for video in videos], asked)
-        by_key = {PairKey.of(row): row for row in rows.to_pylist()}
-        return {key: PairMasks.of(by_key[key], found) for key, found in sorted_pairs(table)}
+        readable = {path[0] for path in frames}
+        table = masks.read_rows([RowGroup(video, 0) for video in videos if video in readable], asked)
+        failed = [
+            PairKey(*pair.key)._asdict()
+            | {"frame_index": png.index, "frame_name": png.name, "status": "corrupt", "error": png.problem}
+            for png in broken
+            for pair in asked
+            if png.path == (pair.key if len(png.path) > 1 else (pair.video_id,))
+        ]
+        table = pa.concat_tables([table, pa.Table.from_pylist(failed, schema=PREDICTIONS)])
+        return dict(sorted_pairs(table))
 
 
 Source = TableSource | TreeSource
@@ -111,19 +127,19 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading, *, force: boo
     pair, ImplausibleError if label maps show none of the manifest's objects, or (unless `force`) the runs of RLE look
     as if counted along rows.
     """
-    uri = storage.absolute(uri)
+    uri = _results_in(storage.absolute(uri))
     if is_run(uri):
         raise InputError(f"{uri} is a run already; give it to the commands as it is")
     expressions: dict[str, list[str]] = defaultdict(list)
     for video, expression in PairKey.of_all(manifest):
         expressions[video].append(expression)
-    if uri.lower().endswith(".json") and storage.exists(uri):
+    if uri.lower().endswith(JSON) and storage.exists(uri):
         with private_folder() as folder:
             path = storage.join(folder, "masks.parquet")
             json_results.write_table(uri, expressions, path)
             _require_order(uri, [path], force=force)
             located = locate(ParquetPredictions((path,)))
-            source = TableSource(uri=uri, digest=_digest([uri]), located=located, in_order=True)
+            source = TableSource(uri=uri, digest=_digest([uri]), located=located, is_json=True)
             _require_common(source, expressions, manifest)
             yield source
         return
@@ -131,10 +147,40 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading, *, force: boo
     if isinstance(found, ParquetPredictions):
         _require_order(uri, found.uris, force=force)
         source = TableSource(uri=uri, digest=_digest(found.uris), located=locate(found))
+        for table in found.uris:
+            _require_scores(table)
     else:
         source = _look_through(uri, found, manifest, reading, force=force)
     _require_common(source, expressions, manifest)
     yield source
+
+
+def _results_in(uri: str) -> str:
+    """Return the JSON file in a folder that holds nothing else with masks, else `uri`. Raises InputError for several.
+
+    Raises InputError as well if nothing is there.
+    """
+    if not storage.is_folder(uri):
+        if not storage.exists(uri):
+            raise InputError(f"nothing at {uri}; give {FORMS}")
+        return uri
+    names = [name for name in storage.names(uri) if name.lower().endswith(JSON)]
+    if not names or is_run(uri) or any(name.endswith(".parquet") for name in storage.names(uri)) or PngTree.find(uri):
+        return uri
+    if len(names) > 1:
+        first = storage.join(uri, names[0])
+        raise InputError(f"{uri} holds {len(names)} JSON files; give one of them, such as {first}")
+    return storage.join(uri, names[0])
+
+
+def _require_scores(uri: str) -> None:
+    """Raise InputError for a score that is NaN or out of its range, before a run is begun."""
+    with storage.open_parquet(uri) as file:
+        names = file.schema_arrow.names
+        columns = [name for name in (*PAIR_COLUMNS, "frame_index", *LEAST_SCORES) if name in names]
+        for group in range(file.num_row_groups) if not LEAST_SCORES.keys().isdisjoint(columns) else ():
+            schema = pa.schema([PREDICTIONS.field(name) for name in columns], metadata=required(*PAIR_COLUMNS))
+            require_scores(conform(file.read_row_group(group, columns), schema, uri), uri)
 
 
 def _require_order(uri: str, tables: Sequence[str], *, force: bool) -> None:
@@ -146,8 +192,8 @@ def _require_order(uri: str, tables: Sequence[str], *, force: bool) -> None:
 
 def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReading, *, force: bool) -> TreeSource:
     """Read all PNGs, and keep of each folder one frame of each sort: its values without their masks."""
-    digest, kept = hashlib.sha256(), {}
-    for path, frame in tree.read(reading):
+    digest, kept, broken = hashlib.sha256(), {}, list[BrokenPng]()
+    for path, frame in tree.read(reading, on_broken=broken.append):
         masks = (frame.name, frame.height, frame.width, frame.pixels, frame.strings, frame.upper)
         digest.update(repr((path, masks)).encode())
         sort = (*path, *frame.strings), frame.pixel_format, frame.upper is not None, tuple(frame.pixels)
@@ -161,9 +207,12 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
         kept[path, sort] = frame._replace(
             height=height, pixels=pixels, strings=strings, upper=upper, inner=inner, flat=flat
         )
+    digest.update(repr([(png.path, png.name) for png in broken]).encode() if broken else b"")
     frames: dict[tuple[str, ...], list[TreeFrame]] = defaultdict(list)
     for (path, _), frame in kept.items():
         frames[path].append(frame)
+    if broken and not frames:
+        raise InputError(f"none of the {len(broken)} PNGs in {uri} can be read; the first: {broken[0].problem}")
     found = TreeMasks.of(tree.folder, tree.are_objects, frames).with_doubts()
     if not any(frame.pixels for of_path in frames.values() for frame in of_path):
         raise InputError(f"{uri} shows no object in any mask ({found.meaning.text}); are these the masks?")

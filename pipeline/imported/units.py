@@ -1,6 +1,5 @@
 """Write the units of a run whose masks another tool has made."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,9 +8,9 @@ import pyarrow as pa
 from pycocotools import mask as coco
 
 from pipeline.export.all_frames import frame_names_at
+from pipeline.imported.pair import ImportedPair, require_mask
 from pipeline.imported.source import Source, TreeSource
 from pipeline.io.manifest import row_problems
-from pipeline.masks.by_video import PairMasks
 from pipeline.masks.frame_numbers import is_number, shift_of
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.plan_reader import PlanReader
@@ -59,15 +58,17 @@ class UnitImporter:
             return writer.commit()
 
     def _pair(
-        self, row: dict, pair: PairMasks | None, headers: dict[str, VideoHeader | MediaError], receipt: Receipt
+        self, row: dict, found: pa.Table | None, headers: dict[str, VideoHeader | MediaError], receipt: Receipt
     ) -> pa.Table:
         """Return the rows of one pair. Raises MediaError if it has no masks, or not those of its frames."""
         if problem := next(row_problems(row), None):
             raise MediaError("bad_row", problem)
-        if pair is None:
+        if found is None:
             raise MediaError("missing", f"{self.source.uri} has no masks of this pair")
-        if not pair.frames.num_rows:
-            raise MediaError("missing", f"in {self.source.uri}: {pair.problem}")
+        try:
+            pair = ImportedPair.of(PairKey.of(row), found)
+        except MediaError as error:
+            raise MediaError(error.status, f"in {self.source.uri}: {error}") from None
         uri = row["video_uri"]
         if uri not in headers:
             try:
@@ -77,13 +78,12 @@ class UnitImporter:
         header = headers[uri]
         if isinstance(header, MediaError):
             raise header
-        rows_of_pair = pair.frames.to_pylist()
         _require_frames(row, header)
-        masks = _by_index(rows_of_pair, row, header, in_order=self.source.in_order)
+        masks = _by_index(pair.rows, row, header, in_order=self.source.is_json)
         wanted = _wanted(row, header, masks)
         absent = [index for index in wanted if index not in masks]
         if isinstance(self.source, TreeSource) and header.names is None:
-            _require_places([one["frame_name"] for one in rows_of_pair], header.num_frames or row.get("num_frames"))
+            _require_places([one["frame_name"] for one in pair.rows], header.num_frames or row.get("num_frames"))
         if not self.force:
             _require_unshifted(pair, masks, wanted, header)
         if absent and (self.missing == "error" or len(absent) == len(wanted)):
@@ -94,13 +94,14 @@ class UnitImporter:
         self.filled += len(absent)
         if more := sorted(masks.keys() - set(wanted), key=str):
             receipt.note_left_out([(NOT_REQUESTED, len(more), f"{pair.key} frame {more[0]}")])
-        rows = [_row(masks.get(index), index, name, header) for index, name in _named(wanted, header)]
+        places = zip(wanted, frame_names_at(wanted, header), strict=True)
+        rows = [_row(masks.get(index), index, name, header, self.source.is_json) for index, name in places]
         is_seen = any(one["box"][2] for one in rows)
         if self.source.are_objects and self.missing == "error" and row["object_ids"] and not is_seen:
             ids = ", ".join(row["object_ids"][:3])
             raise MediaError("missing", f"no label map of its video shows its objects ({ids}); or use --missing empty")
         scores = [one["score"] for one in rows if one["score"] is not None]
-        shared = {"video_id": pair.video_id, "expression_id": pair.expression_id, "status": "ok", "chosen": True}
+        shared = {**pair.key._asdict(), "status": "ok", "chosen": True}
         shared["pair_score"] = sum(scores) / len(scores) if scores else None
         return pa.Table.from_pylist([one | shared for one in rows], schema=PREDICTIONS)
 
@@ -143,7 +144,7 @@ def _require_places(names: Sequence[str], num_frames: int | None) -> None:
         raise MediaError("bad_row", f"{reason}; name each mask by the number of its frame, counted from 0")
 
 
-def _require_unshifted(pair: PairMasks, masks: dict[Any, dict], wanted: Sequence[int], header: VideoHeader) -> None:
+def _require_unshifted(pair: ImportedPair, masks: dict[Any, dict], wanted: Sequence[int], header: VideoHeader) -> None:
     """Raise ImplausibleError if the numbers of all masks differ by one value from those of the frames."""
     named = header.names or range(header.num_frames or 0)
     found = [key if header.names is None or isinstance(key, str) else header.names[key] for key in masks]
@@ -166,16 +167,18 @@ def _wanted(row: dict, header: VideoHeader, masks: dict[Any, dict]) -> list[int]
     return list(range(known or 1 + max((index for index in masks if isinstance(index, int)), default=0)))
 
 
-def _named(indices: Sequence[int], header: VideoHeader) -> list[tuple[int, str]]:
-    return list(zip(indices, frame_names_at(indices, header), strict=True))
+def _row(mask: dict | None, index: int, name: str, header: VideoHeader, null_is_empty: bool) -> dict:
+    """Return the columns of one frame; without a mask, those of an empty one. Raises MediaError if it does not fit.
 
-
-def _row(mask: dict | None, index: int, name: str, header: VideoHeader) -> dict:
-    """Return the columns of one frame; without a mask, those of an empty one. Raises MediaError if it does not fit."""
+    null_is_empty: a row without size and mask is one of an empty mask.
+    """
     height, width = header.height, header.width
     if mask is None:
         counts, score, margin = rle.empty(height, width), 0.0, None
+    elif null_is_empty and mask["counts"] is None:
+        counts, score, margin = rle.empty(height, width), mask["score"], mask["margin"]
     else:
+        require_mask(mask)
         if (mask["height"], mask["width"]) != (height, width):
             text = f"its mask is {mask['width']}x{mask['height']}, the video {width}x{height}; scale the masks"
             raise MediaError("bad_row", text, name)
@@ -191,11 +194,7 @@ def _row(mask: dict | None, index: int, name: str, header: VideoHeader) -> dict:
         "height": height,
         "width": width,
         "counts": counts,
-        "score": _finite(score),
+        "score": score,
         "box": box.tolist(),
-        "margin": _finite(margin),
+        "margin": margin,
     }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -25,7 +25,7 @@ from pipeline.runs.compact import by_pair, compacted_rows, complete_parts, sorte
 from pipeline.runs.run import Run, is_run
 from schemas import rle
 from schemas.errors import InputError
-from schemas.masks import PREDICTIONS, chosen_rows
+from schemas.masks import PREDICTIONS, chosen_rows, failed_rows
 from schemas.pair import PairKey
 
 MANIFEST_ROWS = 4096  # converted to Python objects at once
@@ -44,24 +44,29 @@ class PairMasks:
 
     @classmethod
     def of(cls, row: dict, table: pa.Table) -> "PairMasks":
-        """Check and sort the PREDICTIONS rows of one pair.
+        """Check and sort the PREDICTIONS rows of one pair. If the status of one is an error, the pair has no frames.
 
         Raises InputError for a duplicate frame or frame name, and for a frame without a size or mask.
         """
         frames = chosen_rows(table.filter(pc.is_valid(table["frame_index"]))).sort_by("frame_index")
-        if not frames.num_rows:
-            first = table.slice(0, 1).to_pylist()[0]
-            return cls(row, frames, first["error"] or f"the pair failed ({first['status']})")
+        failed = failed_rows(table)
+        if failed.num_rows or not frames.num_rows:
+            first = (failed if failed.num_rows else table).slice(0, 1).to_pylist()[0]
+            return cls(row, frames.slice(0, 0), first["error"] or f"the pair failed ({first['status']})")
         require_masks(frames)
         pair = cls(row, frames)
-        indices = frames["frame_index"].to_numpy()
+        pair.require_one_mask_a_frame()
+        return pair
+
+    def require_one_mask_a_frame(self) -> None:
+        """Raise InputError for a duplicate frame or frame name."""
+        indices = self.frames["frame_index"].to_numpy()
         if len(repeated := indices[1:][indices[1:] == indices[:-1]]):
-            raise InputError(pair.message(f"duplicate frame_index {repeated[0]}; keep one mask for each frame"))
-        named = frames.select(["frame_index", "frame_name"]).to_pylist()
+            raise InputError(self.message(f"duplicate frame_index {repeated[0]}; keep one mask for each frame"))
+        named = self.frames.select(["frame_index", "frame_name"]).to_pylist()
         name, count = Counter(map(frame_name, named)).most_common(1)[0]
         if count > 1:
-            raise InputError(pair.message(f"{count} frames have this name; names must be unique", name))
-        return pair
+            raise InputError(self.message(f"{count} frames have this name; names must be unique", name))
 
     @property
     def video_id(self) -> str:

@@ -52,6 +52,15 @@ class TreeFrame(NamedTuple):
     pixel_format: str
 
 
+class BrokenPng(NamedTuple):
+    """One PNG that cannot be read: video (and expression), index and name as of `TreeFrame`, and the reason."""
+
+    path: tuple[str, ...]
+    index: int
+    name: str
+    problem: str
+
+
 DEFAULT_READING = PngReading()
 
 
@@ -100,18 +109,27 @@ class PngTree:
         return cls(folder, bool(label_maps), label_maps or by_expression) if label_maps or by_expression else None
 
     def read(
-        self, reading: PngReading, cuts: Mapping[tuple[str, ...], int] = NO_CUTS
+        self,
+        reading: PngReading,
+        cuts: Mapping[tuple[str, ...], int] = NO_CUTS,
+        on_broken: Callable[[BrokenPng], None] | None = None,
     ) -> Iterator[tuple[tuple[str, ...], TreeFrame]]:
-        """Yield video (and expression) with each PNG, by index. Raises InputError if one cannot be read.
+        """Yield video (and expression) with each PNG, by index.
 
-        cuts: least value of the object, of folders where it is not half of the full scale.
+        cuts: least value of the object, of folders where it is not half of the full scale. Files that cannot be read
+        are given to `on_broken`. Without it, raises InputError.
         """
         files = [(path, *numbered) for path in self.paths() for numbered in list_pngs(storage.join(self.folder, *path))]
         frames = bounded_map(lambda file: self._read_frame(file, cuts.get(file[0])), files, reading.workers)
         for number, (file, frame) in enumerate(zip(files, frames, strict=True), 1):
             if reading.on_progress is not None:
                 reading.on_progress(number, len(files))
-            yield file[0], frame
+            if isinstance(frame, TreeFrame):
+                yield file[0], frame
+            elif on_broken is None:
+                raise InputError(frame.problem)
+            else:
+                on_broken(frame)
 
     def paths(self) -> list[tuple[str, ...]]:
         """Return video (and expression) of each folder of masks, in order of videos."""
@@ -126,12 +144,12 @@ class PngTree:
             videos[video] = (*videos.get(video, ()), *expression)
         return replace(self, videos=videos)
 
-    def _read_frame(self, file: tuple[tuple[str, ...], int, str], cut: int | None) -> TreeFrame:
+    def _read_frame(self, file: tuple[tuple[str, ...], int, str], cut: int | None) -> TreeFrame | BrokenPng:
         path, index, name = file
         try:
             return read_frame(storage.join(self.folder, *path, name), index, binary=not self.are_objects, cut=cut)
         except MediaError as error:
-            raise InputError(str(error)) from None
+            return BrokenPng(path, index, name[: -len(SUFFIX)], str(error))
 
 
 def read_frame(uri: str, index: int, *, binary: bool, cut: int | None = None) -> TreeFrame:

@@ -15,6 +15,7 @@ from schemas.errors import InputError, ReplacedError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
 
+LEAST_SCORES = {"score": 0, "pair_score": 0, "margin": -1}  # column -> least value; the largest is 1
 IDS = pa.schema([PREDICTIONS.field(name) for name in PAIR_COLUMNS], metadata=required(*PAIR_COLUMNS))
 
 
@@ -35,11 +36,13 @@ def read_row_groups(
     row_groups: Iterable[RowGroup],
     videos: Collection[str] | None = None,
     columns: Sequence[str] = tuple(PREDICTIONS.names),
+    *,
+    require_rows: bool = True,
 ) -> pa.Table:
     """Return the rows of some or all videos in Parquet row groups: `columns` of PREDICTIONS, null where absent.
 
-    Raises InputError if a table is not valid, or a row of these videos has a frame but no size or mask; ReplacedError
-    if a file is not the one whose row groups were listed.
+    Raises InputError if a table is not valid, or (with `require_rows`) a row of these videos has a frame but no size or
+    mask, or a score out of its range; ReplacedError if a file is not the one whose row groups were listed.
     """
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row_group in row_groups:
@@ -55,7 +58,9 @@ def read_row_groups(
         if videos is not None:
             table = table.filter(pc.is_in(table["video_id"], pa.array(sorted(videos), pa.string())))
         table = add_missing_columns(table, schema)
-        require_masks(table, uri)
+        if require_rows:
+            require_masks(table, uri)
+            require_scores(table, uri)
         tables.append(table)
     return pa.concat_tables(tables)
 
@@ -69,6 +74,24 @@ def require_masks(table: pa.Table, uri: str | None = None) -> None:
             text = f"column '{name}' is null; store an empty mask as an all-background RLE of the size of the frame"
             where = "" if uri is None else f"{uri}: "
             raise InputError(f"{where}{PairKey.of(row)}: frame {frame_name(row)}: {text}")
+
+
+def require_scores(table: pa.Table, uri: str | None = None) -> None:
+    """Raise InputError, which names the pair and the frame, for a score in PREDICTIONS that is NaN or out of range."""
+    for name, least in LEAST_SCORES.items():
+        if name not in table.column_names:
+            continue
+        values = table[name]
+        inside = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, 1))  # both false for NaN
+        for row in table.filter(pc.invert(pc.fill_null(inside, True))).slice(0, 1).to_pylist():
+            frame = "" if row.get("frame_index") is None else f" frame {row['frame_index']}"
+            where = "" if uri is None else f"{uri}: "
+            raise InputError(f"{where}{PairKey.of(row)}{frame}: {score_problem(name, row[name])}")
+
+
+def score_problem(name: str, value: float) -> str:
+    """Describe a score out of its range."""
+    return f"{name} is {value:g}, not {LEAST_SCORES[name]} to 1; scale the scores, or write null for those unknown"
 
 
 def frame_name(row: dict) -> str:

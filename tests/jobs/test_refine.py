@@ -132,8 +132,11 @@ def test_weights_that_do_not_fit_are_refused_by_name(labelled_run, sam2, tmp_pat
     weights = load_file(tmp_path / "model" / "model.safetensors")
     weights["of_nothing"] = weights.pop("no_memory_embedding")
     save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"missing \(no_memory_embedding\).*unexpected \(of_nothing\)"):
-        run(labelled_run, tmp_path / "out", str(tmp_path / "model"))
+    for options in ({"dry_run": True}, {}):
+        with pytest.raises(InputError, match=r"1 tensor missing \(no_memory_embedding\).*unexpected \(of_nothing\)"):
+            run(labelled_run, tmp_path / "out", str(tmp_path / "model"), **options)
+        assert not (tmp_path / "out").exists()
+    assert run(labelled_run, tmp_path / "out", sam2).failed == {}
 
 
 def test_the_plan_of_another_source_is_refused(done, labelled_run, sam2, tmp_path):

@@ -18,6 +18,20 @@ from tests.tiny_sam import write_sam2, write_sam3
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+def changed(folder: Path, place: str, value: object) -> None:
+    """Set a value of config.json; dots lead into its parts."""
+    config = json.loads((folder / "config.json").read_text())
+    *parts, last = place.split(".")
+    inner = config
+    for part in parts:
+        inner = inner[part]
+    inner[last] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+BACKBONE = "vision_config.backbone_config"
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return {name: write(tmp_path_factory.mktemp(name)) for name, write in (("sam2", write_sam2), ("sam3", write_sam3))}
@@ -113,7 +127,7 @@ def test_damage_is_named(folder):
     with pytest.raises(CheckpointError, match="damaged or incomplete; download it again"):
         check_refiner(folder)
     (folder / "config.json").write_text('{"model_type": "sam2_video", "image_size": "large"}')
-    with pytest.raises(CheckpointError, match="not the config of a SAM model"):
+    with pytest.raises(CheckpointError, match="not the config of a SAM model: .*image_size.* int.*'large'"):
         check_refiner(folder)
 
 
@@ -127,22 +141,64 @@ def test_every_tensor_must_fit(folder, fault):
     else:
         weights["no_memory_embedding"] = weights["no_memory_embedding"][..., :7].clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="of_nothing" if fault == "unexpected" else "no_memory_embedding"):
-        load_refiner(folder, device="cpu")
+    name = {"unexpected": r"of_nothing\)", "mismatched": r"no_memory_embedding: \[1, 1, 7\], not \[1, 1, 128\]\)"}
+    for use in (check_refiner, load_refiner):
+        with pytest.raises(CheckpointError, match=rf"1 tensor {fault} \({name.get(fault, 'no_memory_embedding')}"):
+            use(folder)
 
 
-def changed(folder: Path, place: str, value: object) -> None:
-    """Set a value of config.json; dots lead into its parts."""
-    config = json.loads((folder / "config.json").read_text())
-    *parts, last = place.split(".")
-    inner = config
-    for part in parts:
-        inner = inner[part]
-    inner[last] = value
-    (folder / "config.json").write_text(json.dumps(config))
+def test_every_tensor_of_sam3_must_fit(made, tmp_path):
+    """The tracker takes its part of the folder; to segment takes all of it."""
+    folder = shutil.copytree(made["sam3"], tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    names = [name for name in weights if name.startswith("detector_model.detr_decoder")]
+    del weights[names[0]]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"1 tensor missing \({names[0]}\)"):
+        check_checkpoint(folder)
+    check_refiner(folder)
+    del weights[next(name for name in weights if name.startswith("tracker_model.") and "memory_attention" in name)]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="1 tensor missing"):
+        check_refiner(folder)
 
 
-BACKBONE = "vision_config.backbone_config"
+@pytest.mark.parametrize(
+    ("name", "place", "value", "reason"),
+    [
+        ("sam2", "vision_config.backbone_feature_sizes", [[16, 16], [16, 16], [8, 8]], "RuntimeError"),
+        ("sam2", f"{BACKBONE}.window_size_per_stage", [8, 4, 3, 4], "in vision_encoder.backbone.blocks.4"),
+        ("sam2", f"{BACKBONE}.num_attention_heads_per_stage", [1, 2, 3, 8], "in vision_encoder.backbone.blocks"),
+        ("sam2", "memory_attention_num_attention_heads", 3, "in memory_attention.layers.0"),
+        ("sam2", "memory_attention_rope_feat_sizes", [4, 4], "in memory_attention.layers.0"),
+        ("sam2", "image_size", 256, "RuntimeError"),
+        ("sam3", "low_res_mask_size", 16, "low_res_mask_size is 16, but its detector draws masks of 32 x 32 pixels"),
+        ("sam3", "detector_config.detr_encoder_config.num_attention_heads", 3, "in detector_model.detr_encoder"),
+        ("sam3", f"detector_config.{BACKBONE}.image_size", 224, "in detector_model.vision_encoder.backbone.layers.1"),
+        (
+            "sam3",
+            "tracker_config.memory_attention_num_attention_heads",
+            3,
+            "in tracker_model.memory_attention.layers.0",
+        ),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused(made, tmp_path, name, place, value, reason):
+    """All of these load: the contradiction shows when a frame goes through the model."""
+    folder = shutil.copytree(made[name], tmp_path / "model")
+    changed(folder, place, value)
+    check = check_refiner if name == "sam2" else check_checkpoint
+    with pytest.raises(CheckpointError, match=f"its sizes contradict each other.*{reason}"):
+        check(folder)
+
+
+def test_the_tracker_of_sam3_is_checked_on_its_own(made, tmp_path):
+    folder = shutil.copytree(made["sam3"], tmp_path / "model")
+    changed(folder, "low_res_mask_size", 16)
+    check_refiner(folder)
+    changed(folder, "tracker_config.memory_attention_num_attention_heads", 3)
+    with pytest.raises(CheckpointError, match="contradict each other in memory_attention.layers.0"):
+        check_refiner(folder)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +218,7 @@ BACKBONE = "vision_config.backbone_config"
         ("memory_attention_feed_forward_hidden_size", 4_000_000),
         (f"{BACKBONE}.blocks_per_stage", [10**6, 1, 2, 1]),
         (f"{BACKBONE}.blocks_per_stage", [1] * 10**5),
+        (f"{BACKBONE}.blocks_per_stage", [500] * 4),
         ("image_size", 10**6),
         ("memory_attention_num_layers", float("inf")),
     ],
@@ -183,14 +240,16 @@ def test_a_config_runs_no_code_and_has_bounds(folder, place, value):
 )
 def test_a_model_that_is_larger_than_its_weights_takes_no_memory(folder, place, value):
     changed(folder, place, value)
-    with pytest.raises(CheckpointError, match="describes a model of [0-9]+ numbers, its weights have"):
-        load_refiner(folder)
+    for use in (check_refiner, load_refiner):
+        with pytest.raises(CheckpointError, match="describes a model of [0-9]+ numbers, its weights have"):
+            use(folder)
 
 
 def test_an_adapter_is_refused(folder):
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/model"}')
-    with pytest.raises(CheckpointError, match="adapters are not supported"):
-        load_refiner(folder)
+    for use in (check_refiner, load_refiner):
+        with pytest.raises(CheckpointError, match="adapters are not supported"):
+            use(folder)
 
 
 @pytest.mark.parametrize("name", ["../other.safetensors", "/other.safetensors", "a/b.safetensors", "w.bin", 3, None])
