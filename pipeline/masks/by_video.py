@@ -6,7 +6,6 @@ the place of each pair, less than 1 KB each.
 
 import functools
 import itertools
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -92,14 +91,8 @@ class PairMasks:
             raise InputError(self.message(error, frame)) from None
 
     def rows(self) -> list[dict]:
-        """Return the rows of `frames`, with `frame_name` always set and None for scores that JSON cannot hold."""
-        rows = self.frames.to_pylist()
-        for row in rows:
-            row["frame_name"] = frame_name(row)
-            for name in ("score", "pair_score"):
-                if row[name] is not None and not math.isfinite(row[name]):
-                    row[name] = None
-        return rows
+        """Return the rows of `frames`, with `frame_name` always set."""
+        return [row | {"frame_name": frame_name(row)} for row in self.frames.to_pylist()]
 
     def mask(self, row: dict) -> np.ndarray:
         """Decode the mask of one of the rows, bool [H, W]. Raises InputError if it is corrupt."""

@@ -86,12 +86,13 @@ def test_ids_cannot_leave_the_folder(tmp_path, ids):
         written(MaskSource.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
 
 
-def test_a_score_that_is_not_finite_is_null(tmp_path):
+def test_a_score_that_is_not_finite_is_refused(tmp_path):
     row = {"video_id": "v", "expression_id": "0", "frame_index": 0, "height": 2, "width": 2, "counts": b"04"}
     scores = {"score": float("nan"), "pair_score": float("nan")}
     pq.write_table(pa.Table.from_pylist([row | scores], schema=PREDICTIONS), tmp_path / "p.parquet")
-    (track,) = written(MaskSource.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")["annotations"]
-    assert (track["score"], track["scores"]) == (None, [None])
+    with pytest.raises(InputError, match="frame 0: score is nan, not 0 to 1; scale the scores, or write null"):
+        written(MaskSource.open(str(tmp_path / "p.parquet")), tmp_path / "c.json")
+    assert not (tmp_path / "c.json").exists()
 
 
 def test_a_broken_mask_is_named_and_leaves_nothing(tmp_path):

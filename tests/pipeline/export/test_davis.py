@@ -93,7 +93,7 @@ def table(tmp_path, masks: dict[str, list[np.ndarray]]) -> str:
         for row, mask in zip(rows_of("v", expression, len(frames)).to_pylist(), frames, strict=True):
             height, width = mask.shape
             rows.append(
-                row | {"height": height, "width": width, "counts": rle.encode(mask[None])[0], "score": 0.1 * number}
+                row | {"height": height, "width": width, "counts": rle.encode(mask[None])[0], "score": 0.05 * number}
             )
     pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")
     return str(tmp_path / "p.parquet")
