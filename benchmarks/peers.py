@@ -11,6 +11,7 @@ import argparse
 import gzip
 import importlib.util
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -188,6 +189,7 @@ def _score_label_maps(protocol: str, cases: Sequence[dict], folder: Path) -> Eva
 
 
 def _evaluate(protocol: str, folder: Path, **inputs: Any) -> EvaluateResult:
+    shutil.rmtree(folder / "out", ignore_errors=True)
     options: Any = {"predictions": str(folder / "pred"), "out": str(folder / "out"), "protocol": protocol}
     return evaluate.run(EvaluateConfig(**options | inputs))
 

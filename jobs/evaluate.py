@@ -25,7 +25,7 @@ from pipeline.evaluation.summary.counted_pairs import check_groupings, count_pai
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
 from pipeline.evaluation.summary.inference import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
-from pipeline.evaluation.summary.score_folder import NOT_METRICS
+from pipeline.evaluation.summary.score_folder import NOT_METRICS, require_own_scores
 from pipeline.io import storage
 from pipeline.masks.label_agreement import shorten_list
 from pipeline.masks.png_trees import PngReading
@@ -121,10 +121,13 @@ class EvaluateResult(JobResult):
 def run(config: EvaluateConfig) -> EvaluateResult:
     """Score, and write scores.parquet, frame_scores.parquet and summary.json into `config.out`.
 
-    Raises InputError if an input is not valid, corrupt annotations included; nothing is written then.
+    Raises InputError if an input is not valid, corrupt annotations included, or if `config.out` holds other scores;
+    nothing is written then.
     """
     protocol = PROTOCOLS[config.protocol]
     missing: Any = config.missing or protocol.missing
+    out, made_of = storage.absolute(config.out), _made_of(config, missing)
+    require_own_scores(out, made_of)
     manifest, groupings = manifest_of(config.predictions, config.manifest), [Grouping.parse(text) for text in config.by]
     check_groupings(groupings, manifest)
     scoring = _open(config, manifest, protocol, missing)
@@ -137,7 +140,6 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     tasks, extra, predicted_videos = plan_scoring(
         scorer.source, requested, whole_videos=protocol.assigned or protocol.first_frame_objects
     )
-    out = storage.absolute(config.out)
     frame_scores = storage.join(out, "frame_scores.parquet")
     with storage.spool(frame_scores) as path:
         large = config.address is None and scorer.source.size > LOCAL_BYTES
@@ -151,7 +153,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         predicted = str(PairKey(*extra[0])) if extra else f"video_id={min(predicted_videos, default='')}"
         predicted = predicted if predicted_videos else ""
         notes = [*scoring.notes, *plausibility.require(predicted, force=config.force)]
-        summary = _provenance(config, scorer) | summarise(counted, collected, scorer, groupings, extra)
+        summary = _provenance(config, made_of, scorer) | summarise(counted, collected, scorer, groupings, extra)
         if "mAP" in protocol.metrics and all(len(candidates) < 2 for _, candidates in collected.samples):
             notes = [*notes, ONE_CANDIDATE]
             summary["protocol_confirmed"] = False
@@ -173,24 +175,31 @@ def _open(config: EvaluateConfig, manifest: Any, protocol: Protocol, missing: Mi
     return Scoring.open(*inputs, protocol, missing, force=config.force, reading=reading)
 
 
-def _provenance(config: EvaluateConfig, scorer: Scorer) -> dict:
-    """The part of summary.json that says by what rule and from which files the scores are."""
+def _made_of(config: EvaluateConfig, missing: MissingRule) -> dict:
+    """The rule and the files that decide the scores, as in summary.json."""
     predictions = storage.absolute(config.predictions)
+    return {
+        "protocol": config.protocol,
+        "missing_rule": missing,
+        "predictions": predictions,
+        "annotations": storage.absolute(config.annotations),
+        "manifest": None if config.manifest is None else storage.absolute(config.manifest),
+        "run_fingerprint": read_run_json(predictions)["fingerprint"] if is_run(predictions) else None,
+    }
+
+
+def _provenance(config: EvaluateConfig, made_of: dict, scorer: Scorer) -> dict:
+    """The part of summary.json that says by what rule and from which files the scores are."""
     source = scorer.source
     meanings = {"annotations": scorer.truth.meaning, "predictions": None}
     if isinstance(source, TreeMasks):
         meanings["predictions"] = source.meaning.text
     return {
         "version": __version__,
-        "protocol": scorer.protocol.name,
+        **made_of,
         "protocol_confirmed": scorer.protocol.confirmed,
-        "missing_rule": scorer.missing,
-        "predictions": predictions,
-        "annotations": storage.absolute(config.annotations),
-        "manifest": None if config.manifest is None else storage.absolute(config.manifest),
         "out": storage.absolute(config.out),
         "masks": {side: text for side, text in meanings.items() if text},
-        "run_fingerprint": read_run_json(predictions)["fingerprint"] if is_run(predictions) else None,
     }
 
 

@@ -9,6 +9,7 @@ from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
 from schemas.check import SchemaError
 from schemas.errors import ImplausibleError, InputError
+from schemas.shown import without_secrets
 
 MAX_PROBLEMS = 1000  # reading stops after so many
 
@@ -50,15 +51,15 @@ class ImportResult(JobResult):
 def run(config: ImportConfig) -> ImportResult:
     """Write OUT/manifest.parquet, annotations.parquet, void.parquet and foreground.parquet, those that have rows.
 
-    Nothing is written unless the whole data set is sound. Raises InputError that lists every problem, ImplausibleError
-    if the masks look as if they were encoded the wrong way (unless `config.force`). Only the masks of a few videos are
-    in memory at a time.
+    Nothing is written unless the whole data set is sound. Raises InputError that lists every problem, or if OUT holds
+    tables of another import; ImplausibleError if the masks look as if they were encoded the wrong way (unless
+    `config.force`). Only the masks of a few videos are in memory at a time.
     """
     out = storage.absolute(config.out)
     output_folder.require_folder(out)
     dataset = DATASETS[config.dataset]
     videos = dataset.read(config.root, **{name: getattr(config, name) for name in dataset.options})
-    with dataset_writer(out) as writer:
+    with dataset_writer(out, _made_of(config)) as writer:
         for video in videos:
             writer.add(video)
             if len(writer.problems) > MAX_PROBLEMS:
@@ -89,3 +90,14 @@ def run(config: ImportConfig) -> ImportResult:
         ),
         skipped=skipped_of(writer.skipped),
     )
+
+
+def _made_of(config: ImportConfig) -> dict:
+    """The options that decide the rows of the tables."""
+    paths = {"root": config.root, "expressions": config.expressions}
+    return {
+        "dataset": config.dataset,
+        **{name: None if path is None else without_secrets(storage.absolute(path)) for name, path in paths.items()},
+        "split": config.split,
+        "context": config.context,
+    }

@@ -1,6 +1,7 @@
 """`rvos leaderboard`: add scores to a shared ranking, show it, export it."""
 
 import json
+import re
 import textwrap
 from dataclasses import asdict, dataclass
 
@@ -10,13 +11,14 @@ from jobs.result import JobResult
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.io import storage
+from pipeline.io import output_file, storage
 from pipeline.report.board import board_html, board_notes, board_table
-from pipeline.report.page import truncate
+from pipeline.report.page import made_of_line, truncate
 from pipeline.report.score_tables import TABLE_FORMATS, ScoreTable
 
 NAME_COLUMNS = 16  # so that a table with the metrics J&F, J and F has 80 columns
 HASH_CHARACTERS = 19
+STORE_LINE = re.compile(r'  "store": |(% )?Leaderboard ')  # of an exported file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +36,7 @@ class Standings(JobResult):
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def table(self) -> ScoreTable:
-        return board_table(self.rule, self.entries)
+        return board_table(self.rule, self.entries, self.store)
 
     def text(self) -> str:
         protocol = PROTOCOLS[self.rule["protocol"]]
@@ -62,17 +64,28 @@ def run(config: AddConfig | ShowConfig | LeaderboardExportConfig) -> Standings:
     standings = board.standings()
     if isinstance(config, LeaderboardExportConfig):
         exported = storage.absolute(config.file)
-        if exported.endswith(".json"):
-            content = (json.dumps({"rule": board.rule, "entries": standings}, indent=2) + "\n").encode()
-        elif form := TABLES.get(f".{exported.rpartition('.')[2]}"):
-            content = (TABLE_FORMATS[form](board_table(board.rule, standings)) + "\n").encode()
-        else:
-            content = board_html(board, standings, origin_of("leaderboard export", config))
-        storage.write_bytes(exported, content)
+        output_file.replace_own(exported, *_exported(board, standings, config))
     notes = board_notes(standings)
     return Standings(
         store=board.folder, rule=board.rule, entries=standings, notes=notes, added=added, exported=exported
     )
+
+
+def _exported(board: Leaderboard, standings: list[dict], config: LeaderboardExportConfig) -> tuple[bytes, str]:
+    """Return the content of the file, and its line that says which leaderboard it shows, for `replace_own`.
+
+    A CSV does not say; its header tells it from other tables.
+    """
+    extension = f".{config.file.rpartition('.')[2]}"
+    if extension == ".html":
+        made_of = f"leaderboard {board.folder}"
+        return board_html(board, standings, origin_of("leaderboard export", config), made_of), made_of_line(made_of)
+    if form := TABLES.get(extension):
+        text = TABLE_FORMATS[form](board_table(board.rule, standings, board.folder)) + "\n"
+    else:
+        text = json.dumps({"store": board.folder, "rule": board.rule, "entries": standings}, indent=2) + "\n"
+    lines = text.splitlines()
+    return text.encode(), lines[0] if extension == ".csv" else next(line for line in lines if STORE_LINE.match(line))
 
 
 def _table(entries: list[dict], metrics: tuple[str, ...]) -> list[str]:

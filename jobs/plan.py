@@ -40,6 +40,7 @@ class PlanResult(JobResult):
     model_hours: float  # of one model
     output_bytes: int | None
     cost: float | None
+    cost_needs: str | None  # for a cost of the stated --price that could not be computed
     bottleneck: str
     notes: tuple[str, ...]
 
@@ -57,6 +58,7 @@ class PlanResult(JobResult):
                 f"frames  {size.video_frames:,} to decode, {size.pair_frames:,} masks to make",
                 f"output  {output}",
                 f"time    {_hours(self.hours)} on one {self.machine}, {rate}{cost}",
+                *([f"cost    unknown: {self.cost_needs}"] if self.cost_needs else []),
                 f"limit   {self.bottleneck}",
                 *(f"note    {note}" for note in self.notes),
             ]
@@ -106,6 +108,7 @@ def run(config: PlanConfig) -> PlanResult:
         model_hours=model,
         output_bytes=probe.output_bytes(size),
         cost=hours * config.price if config.price is not None and comparable else None,
+        cost_needs=None if config.price is None or comparable else _cost_needs(config, probe),
         bottleneck=_limit(decode, model, models if on_cpu else None),
         notes=tuple(_notes(config, work, size, probe, comparable)),
     )
@@ -135,6 +138,15 @@ def _limit(decode: float, model: float, models: int | None) -> str:
     )
 
 
+def _cost_needs(config: PlanConfig, probe: ProbeTotals) -> str:
+    """Say how to get the hours on another GPU than this machine has."""
+    return (
+        f"the time was measured on this machine ({probe.device}), not on {config.gpu}. Run this command on a machine "
+        f"with {config.gpu}, or add --frames-per-second N with the frames/s that 'rvos segment' prints there. Without "
+        "--gpu, --price is that of this machine"
+    )
+
+
 def _notes(
     config: PlanConfig, work: PlannedWork, size: PlanSize, probe: ProbeTotals, comparable: bool
 ) -> Iterator[str]:
@@ -157,7 +169,7 @@ def _notes(
     if config.overlap:
         included = "the stated speed must include that" if config.frames_per_second else "the estimate includes that"
         yield (f"--overlap makes the model see a frame of a long video {config.segment().passes:.2f} times; {included}")
-    if not comparable:
+    if not comparable and config.price is None:
         yield f"{probe.device} does not predict {config.gpu}: run this on one, or give its --frames-per-second"
     if size.assumed_pairs:
         yield assumption(size.assumed_pairs, config.assume_frames)

@@ -10,7 +10,8 @@ from jobs.origin import origin_of
 from jobs.result import JobResult
 from pipeline.evaluation.summary.grouping import Grouping
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.io import storage
+from pipeline.io import output_file, storage
+from pipeline.report.page import made_of_line
 from pipeline.report.score_report import build_report
 from pipeline.report.svg_file import write_plots
 from schemas.shown import without_secrets
@@ -36,14 +37,17 @@ class ReportResult(JobResult):
 
 
 def run(config: ReportConfig) -> ReportResult:
-    """Write report.html to `config.out`. Raises InputError if a folder has no scores or cannot be compared."""
+    """Write report.html to `config.out`. Raises InputError if a folder has no scores or cannot be compared, or if the
+    page there is of others."""
     scored = ScoreFolder.open(config.scores)
     sources = {name: getattr(config, name) for name in ("predictions", "annotations", "manifest", "media")}
     origin = origin_of("report", config)
+    made_of = f"scores {scored.folder}"
     if config.against is None:
-        report = build_report(scored, sources, origin, allow_local=config.allow_local)
+        report = build_report(scored, sources, origin, made_of=made_of, allow_local=config.allow_local)
     else:
         baseline = ScoreFolder.open(config.against)
+        made_of += f", baseline {baseline.folder}"
         origin = [("baseline", without_secrets(storage.absolute(config.against))), *origin]
         known = set(baseline.table().columns)
         breakdowns = scored.summary.get("by") or {}
@@ -56,10 +60,11 @@ def run(config: ReportConfig) -> ReportResult:
             baseline,
             compared.comparisons[0],
             compared.warnings,
+            made_of=made_of,
             allow_local=config.allow_local,
         )
     out = storage.absolute(config.out)
     page = storage.join(out, "report.html")
-    storage.write_bytes(page, report.html)
+    output_file.replace_own(page, report.html, made_of_line(made_of))
     plots = write_plots(report.plots, storage.join(out, "plots")) if config.svg else []
     return ReportResult(page=page, bytes=len(report.html), pictures=report.thumbnails, plots=plots, notes=report.notes)

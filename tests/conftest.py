@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from jobs.terminal import progress
 from schemas import uri
 from tests import s3_server
 from tests.reference import ABSENT, Recordings, named_folder
@@ -148,3 +149,9 @@ def run_with_failure(shapes, tmp_path):
     from tests.handmade import run_of_truth
 
     return run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "1"),))
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_of_progress(monkeypatch):
+    """On a busy machine, a short command of a test would print that it still works."""
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 60.0)

@@ -1,5 +1,7 @@
 """Small tables of masks on two boxes, and `rvos evaluate` on them."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,4 +77,6 @@ def png(path, labels, mode="P"):
 
 
 def run(tmp_path, **options):
+    """Score into the folder `out`, in place of earlier scores there."""
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
     return evaluate.run(EvaluateConfig(out=str(tmp_path / "out"), **options))

@@ -34,7 +34,8 @@ class PlanConfig(RunOptions):
         metavar="NAME",
         heading="Estimate",
         help="Name of the GPU to estimate for. With --frames-per-second it only labels the estimate. Without "
-        "--frames-per-second, the cost is printed only if this machine has that GPU.",
+        "--frames-per-second, the cost can be computed only if this machine has that GPU; otherwise the output says "
+        "what it needs.",
     )
     price: float | None = option(
         default=None,

@@ -14,7 +14,7 @@ class ReportConfig(MediaOptions):
     annotations or videos cannot be read, the page leaves them out and names them.
 
         rvos report scores/ --out report/
-        rvos report scores/new --out report/ --against scores/baseline
+        rvos report scores/new --out report/change --against scores/baseline
         rvos report scores/ --out report/ --media DAVIS/JPEGImages/480p
         rvos report scores/ --out report/ --svg
     """

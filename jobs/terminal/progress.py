@@ -1,4 +1,4 @@
-"""Show what a command does on stderr: one live line on a terminal, a log line every 30 s elsewhere."""
+"""Show what a command does on stderr: one live line on a terminal; elsewhere a log line after 1 s and every 30 s."""
 
 import contextlib
 import sys
@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LOG_SECONDS = 30.0
-SILENT_SECONDS = 2.0  # of a short command, which needs no log line
+FIRST_SECONDS = 1.0  # until the first log line; a shorter command prints none
 
 
 class _LogLine:
-    """Prints a line at the first news, and whenever LOG_SECONDS have passed without one."""
+    """Prints a line after FIRST_SECONDS, with the first news, and whenever LOG_SECONDS have passed without one."""
 
     def __init__(self, title: str):
         self.title, self.text = title, ""
         self.began = time.monotonic()
-        self.due = self.began + LOG_SECONDS
+        self.due = self.began + FIRST_SECONDS
         self.lock, self.ended = threading.Lock(), threading.Event()
         threading.Thread(target=self._print_when_due, name="progress", daemon=True).start()
 
     def update(self, text: str, at_once: bool = False) -> None:
         with self.lock:
-            is_first = not self.text and time.monotonic() - self.began >= SILENT_SECONDS
+            is_first = not self.text and time.monotonic() - self.began >= FIRST_SECONDS
             self.text = text
             if at_once or is_first:
                 self._print()

@@ -1,6 +1,7 @@
 """Write the videos that a data set reader yields: one manifest, and tables of masks if there are masks."""
 
 import contextlib
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -10,13 +11,16 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, pair_name
 from pipeline.evaluation.protocols import RESERVED
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.masks.run_order import RunOrder
 from schemas.check import Problem
+from schemas.errors import InputError
+from schemas.json_text import parse_object
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, VOID
 
 MASK_TABLES = {"annotations": ANNOTATIONS, "void": VOID, "foreground": VOID}
+MADE_OF = b"refervos.import"  # in the metadata of a table: the options that decide its rows
 ROWS_AT_ONCE = 20_000  # held before they are written or packed
 Notes = dict[str, tuple[int, str]]  # text -> how often, and the first place
 SEVERAL_TYPES = 'attributes with values of several types, such as 1 and "1"; all became text'
@@ -24,10 +28,32 @@ RENAMED = "attributes named like a column of the scores; an underscore was appen
 
 
 @contextlib.contextmanager
-def dataset_writer(out: str) -> "Iterator[DatasetWriter]":
-    """A writer for the folder `out`; its temporary files are removed at the end of the block."""
+def dataset_writer(out: str, made_of: dict) -> "Iterator[DatasetWriter]":
+    """A writer for the folder `out`; its temporary files are removed at the end of the block.
+
+    made_of: the options that decide what is imported, which the tables record. Raises InputError if `out` holds tables
+    of other options.
+    """
+    for name in ("manifest", *MASK_TABLES):
+        _require_own(storage.join(out, f"{name}.parquet"), made_of)
     with contextlib.ExitStack() as files:
-        yield DatasetWriter(out, files)
+        yield DatasetWriter(out, files, made_of)
+
+
+def _require_own(uri: str, made_of: dict) -> None:
+    """Raise InputError if `uri` is a file that was not imported with the options `made_of`."""
+    if not storage.exists(uri):
+        return
+    with storage.open_parquet(uri) as file:
+        text = (file.schema_arrow.metadata or {}).get(MADE_OF)
+    try:
+        before = None if text is None else parse_object(text)
+    except ValueError:
+        before = None
+    if before is None:
+        raise InputError(f"{uri} was not written by this command; choose another folder, or remove it")
+    if reason := output_folder.differences(before, made_of):
+        raise InputError(f"{uri} was imported with other options ({reason}); choose another folder, or remove it")
 
 
 class DatasetWriter:
@@ -36,8 +62,8 @@ class DatasetWriter:
     Masks go to temporary files video by video; pairs are kept as packed columns. No table is visible before `commit`.
     """
 
-    def __init__(self, out: str, files: contextlib.ExitStack):
-        self.out = out
+    def __init__(self, out: str, files: contextlib.ExitStack, made_of: dict):
+        self.out, self._record = out, {MADE_OF: json.dumps(made_of).encode()}
         self.ids: set[str] = set()
         self.videos = self.pairs = self.objects = 0  # videos: those with pairs
         self.splits: set[str | None] = set()
@@ -49,7 +75,10 @@ class DatasetWriter:
         self._rows: list[dict] = []
         self._packed: list[pa.Table] = []
         uris = {name: storage.join(out, f"{name}.parquet") for name in MASK_TABLES}
-        self.masks = {name: _MaskFile(uris[name], schema, files) for name, schema in MASK_TABLES.items()}
+        self.masks = {
+            name: _MaskFile(uris[name], schema.with_metadata({**(schema.metadata or {}), **self._record}), files)
+            for name, schema in MASK_TABLES.items()
+        }
 
     def add(self, video: DatasetVideo) -> None:
         """Check a video and take its rows. After the first problem only further problems are collected."""
@@ -135,7 +164,7 @@ class DatasetWriter:
         except pa.ArrowInvalid:  # fractions, and whole numbers too large for a float
             table = _concat(self._packed, mixed)
         names = dict.fromkeys([*(name for name in MANIFEST.names if name in types), *table.column_names])
-        return table.select(list(names)).replace_schema_metadata(MANIFEST.metadata)
+        return table.select(list(names)).replace_schema_metadata({**(MANIFEST.metadata or {}), **self._record})
 
 
 def manifest_table(pairs: list[dict], out: str) -> pa.Table:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from pycocotools import mask as coco
 
 from pipeline.export.exported import Exported
-from pipeline.io import storage
+from pipeline.io import output_file, storage
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.row_groups import frame_name
 from schemas import rle
@@ -27,10 +27,10 @@ CATEGORY = {"id": 1, "name": "object"}
 
 
 def write_coco_video(source: MaskSource, out: str) -> Exported:
-    """Write the file `out`; an earlier one is replaced in one step. Pairs that failed are counted and left out.
+    """Write the file `out` in one step. Pairs that failed are counted and left out.
 
-    Both lists are written to disk while they grow, so memory is that of one video. Raises InputError for broken masks
-    and for ids that cannot be file names.
+    Both lists are written to disk while they grow, so memory is that of one video. Raises InputError for broken masks,
+    for ids that cannot be file names, and if `out` exists with other content.
     """
     counts: dict[str, int] = dict.fromkeys(("videos", "pairs", "masks", "failed"), 0)
     with storage.spool(out) as path, tempfile.TemporaryFile("w+", encoding="utf-8") as videos:
@@ -59,7 +59,7 @@ def write_coco_video(source: MaskSource, out: str) -> Exported:
             videos.seek(0)
             shutil.copyfileobj(videos, file)
             file.write("]}\n")
-        storage.commit(path, out, replace=True)
+        output_file.commit_same(path, out)
     return Exported(counts)
 
 

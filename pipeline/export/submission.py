@@ -5,7 +5,7 @@ import zipfile
 from pipeline.export.all_frames import MissingExportMasks, complete_videos, frame_step_notes
 from pipeline.export.exported import Exported
 from pipeline.export.servers import Server, find_server
-from pipeline.io import storage
+from pipeline.io import output_file, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.label_maps import binary_png
@@ -15,10 +15,11 @@ FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can store: the sam
 
 
 def write_submission(source: MaskSource, out: str, *, server: str, missing: MissingExportMasks = "error") -> Exported:
-    """Write the zip `out` for `server`, a name in SERVERS; an earlier file is replaced in one step.
+    """Write the zip `out` for `server`, a name in SERVERS, in one step.
 
     PNGs are stored without further compression. Raises InputError that names all incomplete pairs if a frame asked for
-    has no mask (with `missing` "empty" it gets an empty one), and for ids that cannot be file names.
+    has no mask (with `missing` "empty" it gets an empty one), for ids that cannot be file names, and if `out` is a file
+    with other content.
     """
     layout = find_server(server)
     counts: dict[str, int] = dict.fromkeys(("videos", "pairs", "files", "filled"), 0)
@@ -26,7 +27,7 @@ def write_submission(source: MaskSource, out: str, *, server: str, missing: Miss
         with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
             for pairs in complete_videos(source, out, missing, counts):
                 counts["files"] += sum(_add_pair(archive, pair, layout) for pair in pairs)
-        storage.commit(path, out, replace=True)
+        output_file.commit_same(path, out)
     filled_notes = [f"{counts['filled']} frames had no mask and count as empty"] if counts["filled"] else []
     size_notes = layout.size_notes(counts["videos"], counts["pairs"])
     return Exported(counts, [*filled_notes, *size_notes, *frame_step_notes(source)])

@@ -10,10 +10,16 @@ from pipeline.evaluation.summary.ranking import RANKING_METHOD
 from pipeline.report.page import interval, interval_of, render
 from pipeline.report.plots import PlotAxis, Whisker
 from pipeline.report.score_tables import Measured, ScoreTable
+from schemas.shown import without_secrets
 
 
-def board_html(board: Leaderboard, standings: list[dict], origin: Sequence[tuple[str, str]]) -> bytes:
-    """Render one page, in the style of the reports. origin: how the page came about, as terms and texts."""
+def board_html(
+    board: Leaderboard, standings: list[dict], origin: Sequence[tuple[str, str]], made_of: str = ""
+) -> bytes:
+    """Render one page, in the style of the reports.
+
+    origin: how the page came about, as terms and texts. made_of: see `made_of_line`.
+    """
     metrics = _metrics(board.protocol, standings)
     values = [entry["overall"].get(metrics[0]) for entry in standings]
     ends = [end for entry in standings for end in interval_of(entry["overall"], metrics[0])]
@@ -23,6 +29,7 @@ def board_html(board: Leaderboard, standings: list[dict], origin: Sequence[tuple
     words = {name: ("yes" if value else "no") if isinstance(value, bool) else value for name, value in rule.items()}
     return render(
         "leaderboard.html.j2",
+        made_of=made_of,
         title=f"Leaderboard: {board.protocol.name}",
         protocol=board.protocol,
         metrics=metrics,
@@ -33,8 +40,8 @@ def board_html(board: Leaderboard, standings: list[dict], origin: Sequence[tuple
     )
 
 
-def board_table(rule: dict, standings: list[dict]) -> ScoreTable:
-    """Return the ranking as a table, with the rule by which the entries were scored in its notes."""
+def board_table(rule: dict, standings: list[dict], store: str) -> ScoreTable:
+    """Return the ranking of `store` as a table, with the rule by which the entries were scored in its notes."""
     metrics = _metrics(PROTOCOLS[rule["protocol"]], standings)
     rows = [
         [
@@ -51,6 +58,7 @@ def board_table(rule: dict, standings: list[dict]) -> ScoreTable:
         ["rank", "entry", *metrics, "not predicted", "p against the first", "group"],
         rows,
         [
+            f"Leaderboard {without_secrets(store)}.",
             f"Protocol {rule['protocol']}, missing: {rule['missing_rule']}, truth {rule['truth_hash']}.",
             f"{METHOD}. p against the first: {RANKING_METHOD}. Entries that share a group cannot be told apart.",
             *board_notes(standings),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
+import markupsafe
 
 from schemas.shown import without_secrets
 from schemas.version import __version__
@@ -22,6 +23,11 @@ def render(template: str, **content: object) -> bytes:
     page = environment().get_template(template)
     text = page.render(style=style, policy=policy, version=__version__, **content)
     return text.encode(errors="backslashreplace")  # JSON of others may hold halves of surrogate pairs
+
+
+def made_of_line(text: str) -> str:
+    """Return the line of a page that was rendered with this `made_of`: what its content was made of."""
+    return f'<meta name="made-of" content="{markupsafe.escape(without_secrets(text))}">'
 
 
 def number(value: float | None) -> str:

@@ -61,13 +61,15 @@ def build_report(
     change: dict | None = None,
     warnings: Sequence[str] = (),
     *,
+    made_of: str = "",
     allow_local: bool = False,
 ) -> ScoreReport:
     """Build the page of `scored`.
 
     sources: where predictions, annotations, manifest and media are now, None: where they were scored. origin: how the
-    page came about, as terms and texts. allow_local: open what remote scores name on this machine. change, warnings:
-    the comparison with `baseline`, of `rvos compare`. Raises InputError if the tables lack what the summary has.
+    page came about, as terms and texts. made_of: see `made_of_line`. allow_local: open what remote scores name on this
+    machine. change, warnings: the comparison with `baseline`, of `rvos compare`. Raises InputError if the tables lack
+    what the summary has.
     """
     pairs: Any = scored.pairs()
     spans = frame_spans(scored)
@@ -88,6 +90,7 @@ def build_report(
     content["provenance"] += origin
     content |= {
         "title": f"{main} report: {short_path(scored.folder)}",
+        "made_of": made_of,
         "pairs": len(pairs),
         "notes": [*scored.summary.get("warnings", []), *warnings, *notes],
         "change": None,

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from jobs import evaluate
 from jobs.evaluate import EvaluateConfig
 from pipeline.io import storage
+from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
 from schemas.scores import FRAME_SCORES, SCORES
@@ -316,7 +318,7 @@ def test_everything_behind_a_uri(tmp_path):
     parquet = evaluate.run(EvaluateConfig(predictions=f"{root}/predictions", out=out, **common))
     assert parquet.summary["overall"]["J&F"] == 1.0
     assert storage.names(out) == ["frame_scores.parquet", "scores.parquet", "summary.json"]
-    maps = evaluate.run(EvaluateConfig(predictions=f"{root}/maps", out=out, **common))
+    maps = evaluate.run(EvaluateConfig(predictions=f"{root}/maps", out=f"{root}/too", **common))
     assert maps.summary["frames"] == {"scored": 4, "missing": 3}
     storage.remove_folder(root)
 
@@ -332,3 +334,49 @@ def test_long_rvos_scores_a_missing_pair_zero(tmp_path):
         force=True,
     )
     assert found.pairs[["J", "F", "tIoU", "vIoU"]].to_numpy().tolist() == [[0.0] * 4, [1.0] * 4]
+
+
+def score(tmp_path, **options):
+    return evaluate.run(EvaluateConfig(out=str(tmp_path / "out"), **options))
+
+
+@pytest.mark.parametrize("change", ["protocol", "missing", "predictions", "annotations", "manifest"])
+def test_scores_are_not_replaced_by_those_of_other_inputs(recordings, tmp_path, change):
+    inputs = {"predictions": str(recordings / "pred.parquet"), "annotations": str(recordings / "gt.parquet")}
+    score(tmp_path, **inputs)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    table = tmp_path / "copy.parquet"
+    table.write_bytes((recordings / "gt.parquet").read_bytes())
+    other = {"protocol": "davis-semisupervised", "missing": "skip"}
+    with pytest.raises(InputError, match=rf"out holds other scores \(.*{change}.*, now .*\); choose a new folder"):
+        score(tmp_path, **inputs | {change: other.get(change, str(table))})
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert score(tmp_path, **inputs, by=("motion",)).summary["by"]
+
+
+def test_scores_of_another_run_in_the_same_folder_are_not_taken_for_the_same(labelled_run, shapes, tmp_path):
+    shutil.copytree(labelled_run.folder, tmp_path / "run")
+    inputs = {"predictions": str(tmp_path / "run"), "annotations": shapes[1]}
+    score(tmp_path, **inputs)
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(document | {"fingerprint": "f" * 32}))
+    with pytest.raises(InputError, match=r"run_fingerprint: .* now ffffffff\.\.\."):
+        score(tmp_path, **inputs)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "scores.parquet", "frame_scores.parquet"])
+def test_files_of_others_are_not_replaced(recordings, tmp_path, name):
+    inputs = {"predictions": str(recordings / "pred.parquet"), "annotations": str(recordings / "gt.parquet")}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text('{"mine": 1}')
+    with pytest.raises(InputError, match=rf"{name} is not a .* of scores; choose a new folder"):
+        score(tmp_path, **inputs)
+    assert (tmp_path / "out" / name).read_text() == '{"mine": 1}'
+
+
+def test_what_an_interrupted_evaluation_has_left_is_replaced(recordings, tmp_path):
+    inputs = {"predictions": str(recordings / "pred.parquet"), "annotations": str(recordings / "gt.parquet")}
+    score(tmp_path, **inputs)
+    (tmp_path / "out" / "summary.json").unlink()
+    score(tmp_path, **inputs, protocol="davis-semisupervised")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["protocol"] == "davis-semisupervised"

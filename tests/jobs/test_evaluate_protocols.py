@@ -10,17 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs import evaluate
-from jobs.evaluate import EvaluateConfig
 from pipeline.evaluation.protocols import PROTOCOLS
 from schemas import rle
 from schemas.errors import InputError
+from tests.scored_tables import run
 
 close = lambda value: pytest.approx(value, abs=1e-12)  # noqa: E731
-
-
-def run(tmp_path, **options):
-    return evaluate.run(EvaluateConfig(out=str(tmp_path / "out"), **options))
 
 
 def rename(table, **names):
@@ -373,7 +368,7 @@ def test_what_is_missing(tmp_path, missing, expected):
         "missing": missing,
     }
     if missing == "error":
-        with pytest.raises(evaluate.InputError, match=expected):
+        with pytest.raises(InputError, match=expected):
             run(tmp_path, **options)
         return
     found = run(tmp_path, **options)

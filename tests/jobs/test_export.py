@@ -52,6 +52,18 @@ def test_the_other_forms(run, tmp_path, form):
         assert typed(form, run, "--out", storage.parent(run))[0] == 2
 
 
+@pytest.mark.parametrize(("form", "words"), [("submission", ["--for", "mevis"]), ("coco-video", [])])
+def test_a_file_of_another_run_is_not_replaced(run, run_with_failure, tmp_path, form, words):
+    out = tmp_path / "out.file"
+    assert typed(form, run, *words, "--out", out)[0] == 0
+    before = out.read_bytes()
+    words = [*words, "--missing", "empty"] if form == "submission" else words
+    code, text = typed(form, run_with_failure.folder, *words, "--out", out)
+    assert (code, "out.file exists and has other content; remove it, or name a new file" in text) == (2, True)
+    assert out.read_bytes() == before
+    assert typed(form, run, *words, "--out", out)[0] == 0
+
+
 def test_label_maps_score_as_their_masks_do(shapes, tmp_path):
     """One annotator, objects of the manifest: masks score as before unless objects hide each other."""
     manifest, annotations = counted_from_one(str(tmp_path), *shapes)

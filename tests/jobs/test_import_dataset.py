@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -305,7 +306,7 @@ def test_half_an_import_is_never_seen(data_set, tmp_path):
 
 def test_numbers_that_no_column_holds_together(monkeypatch, tmp_path):
     monkeypatch.setattr(writer, "ROWS_AT_ONCE", 1)
-    with writer.dataset_writer(str(tmp_path)) as tables:
+    with writer.dataset_writer(str(tmp_path), {}) as tables:
         for value in (2**60 + 1, 0.5):
             pair = {"video_id": str(value), "video_uri": "a", "expression_id": "0", "expression": "x", "n": value}
             tables.add(DatasetVideo(str(value), pairs=[pair]))
@@ -322,3 +323,26 @@ def test_out_is_a_file(data_set, tmp_path):
 
 def test_published_counts_of_another_year_are_not_shown():
     assert [counts.split for counts in DATASETS["davis"].published_counts("2016/val")] == ["2016, all"]
+
+
+def test_tables_of_another_import_are_not_replaced(data_set, tmp_path):
+    out = tmp_path / "out"
+    first = import_(data_set, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert import_(data_set, out).pairs == first.pairs
+    copy = tmp_path / "copy"
+    shutil.copytree(data_set, copy)
+    with pytest.raises(InputError, match=rf"was imported with other options \(root: '{data_set}', now '{copy}'\)"):
+        import_(copy, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_tables_of_other_programs_are_not_replaced(data_set, tmp_path):
+    table = pa.table({"video_id": ["mine"]})
+    pq.write_table(table, tmp_path / "manifest.parquet")
+    with pytest.raises(InputError, match="manifest.parquet was not written by this command; choose another folder"):
+        import_(data_set, tmp_path)
+    assert pq.read_table(tmp_path / "manifest.parquet").equals(table)
+    pq.write_table(table.replace_schema_metadata({writer.MADE_OF: b"{"}), tmp_path / "manifest.parquet")
+    with pytest.raises(InputError, match="was not written by this command"):
+        import_(data_set, tmp_path)

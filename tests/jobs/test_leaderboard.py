@@ -115,3 +115,24 @@ def test_on_s3(board, s3, tmp_path):
 def test_long_names_keep_their_ends():
     assert _shorten("ReferFormer, ResNet-50", 16) == "ReferFo…esNet-50"
     assert _shorten("golden", 16) == "golden"
+
+
+@pytest.mark.parametrize("form", ["html", "json", "md", "csv", "tex"])
+def test_an_export_replaces_only_one_of_the_same_leaderboard(board, golden, tmp_path, form):
+    file = tmp_path / f"board.{form}"
+    assert rvos("leaderboard", "export", board, file).exit_code == 0
+    assert rvos("leaderboard", "export", board, file).exit_code == 0
+    before = file.read_bytes()
+    protocol = ["--protocol", "davis-semisupervised"]
+    rvos("evaluate", *(golden / "metrics" / name for name in METRICS), "--out", tmp_path / "s", *protocol)
+    assert rvos("leaderboard", "add", tmp_path / "b<&", tmp_path / "s", "--name", "x").exit_code == 0
+    done = rvos("leaderboard", "export", tmp_path / "b<&", file)
+    if form == "csv":  # tables of the same metrics look alike
+        file.write_text("date,km\n1,2\n")
+        before = file.read_bytes()
+        done = rvos("leaderboard", "export", board, file)
+    assert done.exit_code == 2, done.output
+    assert f"board.{form} exists and was not made of the same; remove it, or choose another path" in done.output
+    assert file.read_bytes() == before
+    for _ in range(2):
+        assert rvos("leaderboard", "export", tmp_path / "b<&", tmp_path / f"other.{form}").exit_code == 0

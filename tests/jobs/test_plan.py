@@ -50,12 +50,23 @@ def test_a_slow_model_is_measured_on_fewer_frames(small, monkeypatch):
 
 def test_a_cpu_does_not_predict_a_gpu(measured):
     assert measured.cost is None
-    assert any("does not predict A10G" in note for note in measured.notes)
+    assert not any("does not predict" in note for note in measured.notes)
+    cost = next(line for line in measured.text().splitlines() if line.startswith("cost "))
+    assert cost.startswith("cost    unknown: the time was measured on this machine (")
+    assert "with A10G, or add --frames-per-second N with the frames/s that 'rvos segment' prints there" in cost
+    assert measured.to_json()["cost_needs"] in cost
+
+
+def test_a_gpu_without_a_price(small):
+    result = plan.run(plan.PlanConfig(**small, gpu="A10G", probe=1))
+    assert (result.cost, result.cost_needs, "cost" in result.text()) == (None, None, False)
+    assert any("does not predict A10G" in note for note in result.notes)
 
 
 def test_the_price_of_this_machine(small):
     result = plan.run(plan.PlanConfig(**small, price=2.0, probe=1))
     assert result.cost == pytest.approx(2.0 * result.hours)
+    assert result.cost_needs is None
 
 
 def test_frames_that_windows_share_are_counted_twice(small):

@@ -1,5 +1,7 @@
 """evaluate, compare and leaderboard print the same means: those of the protocol."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,6 +46,7 @@ def evaluated(folder, protocol, pairs) -> list[str]:
         pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), folder / f"{name}.parquet")
         inputs = {"predictions": f"{folder}/{name}.parquet", "annotations": f"{folder}/annotations.parquet"}
         out = f"{folder}/scores-{name}"
+        shutil.rmtree(out, ignore_errors=True)
         evaluate.run(EvaluateConfig(**inputs, manifest=f"{folder}/manifest.parquet", out=out, protocol=protocol))
     return [f"{folder}/scores-{name}" for name in "AB"]
 

@@ -381,3 +381,21 @@ def test_plots_are_svg_files_too(data):
         for line in ElementTree.parse(path).getroot().findall(".//{*}polyline")
     ]
     assert in_files == points
+
+
+def test_the_page_of_other_scores_is_not_replaced(data, tmp_path):
+    def write(**options) -> bytes:
+        return Path(report.run(ReportConfig(out=str(tmp_path), **options)).page).read_bytes()
+
+    old, new = str(data / "old"), str(data / "new")
+    write(scores=new)
+    write(scores=new, svg=True)
+    assert (tmp_path / "plots").is_dir()
+    for other in ({"scores": old}, {"scores": new, "against": old}):
+        with pytest.raises(InputError, match="report.html exists and was not made of the same"):
+            write(**other)
+    (tmp_path / "report.html").unlink()
+    page = write(scores=new, against=old)
+    with pytest.raises(InputError, match="remove it, or choose another path"):
+        write(scores=old, against=new)
+    assert (tmp_path / "report.html").read_bytes() == page

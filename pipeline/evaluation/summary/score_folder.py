@@ -10,13 +10,16 @@ import pyarrow as pa
 from pipeline.evaluation.protocols import MEAN_WEIGHT, PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.summary_document import summary_problem
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
+from pipeline.io.recognise import recognise
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse
+from schemas.kinds import Kind
 from schemas.pair import PairKey
 from schemas.scores import FRAME_SCORES, SCORES, conform_scores
 from schemas.shown import shown
 
+TABLES = ("scores.parquet", "frame_scores.parquet")
 MAX_SUMMARY = 2**28  # bytes
 NOT_METRICS = ("n", "videos", "interval")
 
@@ -107,6 +110,30 @@ class ScoreFolder:
                     yield conform_scores(file.read_row_group(group), FRAME_SCORES, uri)
         except FileNotFoundError:
             raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None
+
+
+def require_own_scores(folder: str, made_of: dict) -> None:
+    """Raise InputError if `folder` holds scores of another rule or of other files, or files of others.
+
+    made_of: entries of summary.json, which decide the scores. Scores without a summary are left from an interrupted
+    evaluation.
+    """
+    output_folder.require_folder(folder)
+    uri = storage.join(folder, "summary.json")
+    try:
+        before = parse(storage.read_bytes(uri, limit=MAX_SUMMARY))
+    except FileNotFoundError:
+        for name in TABLES:
+            table = storage.join(folder, name)
+            if storage.exists(table) and recognise(table) is not Kind.SCORE_TABLE:
+                raise InputError(f"{table} is not a table of scores; choose a new folder") from None
+        return
+    except ValueError:
+        before = None
+    if not isinstance(before, dict) or summary_problem(before):
+        raise InputError(f"{uri} is not a summary of scores; choose a new folder")
+    if reason := output_folder.differences({name: before.get(name) for name in made_of}, made_of):
+        raise InputError(f"{folder} holds other scores ({reason}); choose a new folder, or remove this one")
 
 
 def plain_scores(table: pa.Table, source: str) -> pd.DataFrame:

@@ -37,6 +37,7 @@ def _read(terminal: int) -> bytes:
 @pytest.fixture
 def printed(capsys, monkeypatch):
     """Wait for so many lines in the log."""
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.02)
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.02)
     lines: list[str] = []
     came = threading.Condition()
@@ -62,6 +63,24 @@ def test_lines_in_a_log(printed):
         progress.count("videos checked")(1, 4)
         known = len(printed(2))
         assert "check: 1 of 4 videos checked (25 %)" in printed(known + 2)[-1]
+
+
+def test_the_first_line_in_a_log_comes_before_there_is_news(printed, monkeypatch):
+    monkeypatch.setattr(progress, "LOG_SECONDS", 3600.0)
+    with progress.live_line("check"):
+        (line,) = printed(1)
+        assert "check: working · 0:00" in line
+        progress.update("1 of 4 videos checked")
+        assert "check: 1 of 4 videos checked · " in printed(2)[1]
+        progress.update("2 of 4 videos checked")
+    assert len(printed(2)) == 2
+
+
+def test_a_short_command_prints_no_line(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 3600.0)
+    with progress.live_line("status"):
+        progress.update("soon done")
+    assert capsys.readouterr().err == ""
 
 
 def test_the_end_of_a_run_is_said_at_once(capsys):

@@ -1,6 +1,7 @@
 """Small data sets on disk, written by hand in the layouts that are published."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def score_itself(tmp_path) -> Callable[..., dict]:
                     predictions.append(ids | size | frame | {"pair_score": 1.0, "status": "ok"})
         path = tmp_path / "predictions.parquet"
         pq.write_table(pa.Table.from_pylist(predictions, schema=PREDICTIONS), path)
+        shutil.rmtree(tmp_path / "scores", ignore_errors=True)
         config = evaluate.EvaluateConfig(
             predictions=str(path),
             annotations=imported.annotations,

@@ -1,5 +1,7 @@
 """Hashes of what was scored: the same masks in whatever files give the same, any other mask another."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,6 +48,7 @@ def table(path, of):
 
 
 def hashes(tmp_path, predictions, annotations, **options):
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
     config = EvaluateConfig(
         predictions=predictions, annotations=annotations, out=str(tmp_path / "out"), missing="zero", **options
     )
