@@ -87,7 +87,8 @@ class ImportConfig(MediaOptions):
         choices=("error", "empty"),
         heading="Masks of other tools",
         help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
-        "these frames get empty masks. A pair without any mask always fails.",
+        "these frames get empty masks. A pair without any mask fails in any case; label maps without its object count "
+        "as empty masks.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 

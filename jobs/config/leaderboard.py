@@ -30,9 +30,9 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Compares the entries of STORE with each other, over videos. p compares an entry with the one on top: the probability
-    of a difference at least this large if both are equally good. It is corrected (Holm) for comparing all entries with
-    each other. Entries that share a letter under 'group' do not differ significantly.
+    Tests every two entries of STORE, over videos. The column p shows the test against the entry on top: the probability
+    of a difference at least this large if both are equally good. p is corrected (Holm), since there are several tests.
+    Entries that share a letter under 'group' do not differ significantly.
 
         rvos leaderboard show boards/davis
         rvos leaderboard show boards/davis --format latex > board.tex

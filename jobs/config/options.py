@@ -89,9 +89,9 @@ def finish_command(out: str) -> Any:
         default=None,
         metavar="COMMAND",
         heading="Output",
-        help="Run COMMAND at the end, also after a failure or Ctrl-C, on the machine where this command runs. No shell "
-        f"reads it; put what needs one into a script. It gets RVOS_EXIT_CODE, RVOS_OUT ({out}) and RVOS_COMMAND in its "
-        "environment. Its own failure does not change the exit code.",
+        help="Run COMMAND at the end, also after a failure or Ctrl-C, on the machine where this command runs, "
+        "without a shell: for pipes or variables, name a script. It gets RVOS_EXIT_CODE, RVOS_OUT "
+        f"({out}) and RVOS_COMMAND in its environment. Its own failure does not change the exit code.",
     )
 
 

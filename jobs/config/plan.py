@@ -33,9 +33,8 @@ class PlanConfig(RunOptions):
         default=None,
         metavar="NAME",
         heading="Estimate",
-        help="Name of the GPU to estimate for. With --frames-per-second it only labels the estimate. Without "
-        "--frames-per-second, the cost can be computed only if this machine has that GPU; otherwise the output says "
-        "what it needs.",
+        help="Name of the GPU that the run will use. For a GPU that this machine lacks, give --frames-per-second too; "
+        "without it, the output has no cost and says why.",
     )
     price: float | None = option(
         default=None,

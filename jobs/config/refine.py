@@ -37,8 +37,8 @@ class RefineConfig(MediaOptions):
     fuse: bool = option(
         default=False,
         heading="Model",
-        help="If the boxes of the refined masks are much smaller than those of RUN in most frames of a window, assume "
-        "that the sentence means several objects, and write the union of both masks.",
+        help="For sentences that mean several objects. If most refined masks among N frames (--window) have a much "
+        "smaller box than the masks of RUN, write the union of the refined mask and the mask of RUN in these N frames.",
     )
     precision: str = option(
         default="fp32",

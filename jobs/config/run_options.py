@@ -40,7 +40,7 @@ class RunOptions(MediaOptions):
         heading="Model",
         help="Precision of matrix multiplications. In bf16 or fp16, each process also computes its first "
         "unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in the "
-        "very first unit of the run; for the first unit of every further process, the limit is 20 %.",
+        "first unit of the run. Later processes only look for broken devices: their limit is 20 %.",
     )
     compile: bool = option(
         default=False,
@@ -70,8 +70,8 @@ class RunOptions(MediaOptions):
         least=0,
         heading="Frames",
         help="Number of frames that consecutive windows share, fewer than --window. The object is tracked from "
-        "window to window, and the mask logits of shared frames are averaged, weighted by how well the masks "
-        "agree.",
+        "window to window. In shared frames, the mask logits of both windows are averaged; the later window counts "
+        "more, the better its masks agree with the earlier ones.",
     )
     short_side: int | None = option(
         default=None,

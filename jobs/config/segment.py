@@ -82,7 +82,7 @@ class SegmentConfig(RunOptions):
         least=1,
         heading="Resources",
         help="Approximate number of masks (one per pair and frame) in a unit; a unit is a group of pairs that is "
-        "written as one file. A killed process loses at most its unfinished units.  [default: 64 to 4096, by "
+        "written as one file. A killed process loses at most the units that it has begun.  [default: 64 to 4096, by "
         "size of the manifest]",
     )
     unit_timeout: float | None = option(
@@ -108,8 +108,8 @@ class SegmentConfig(RunOptions):
         above=0,
         metavar="SECONDS",
         heading="Resources",
-        help="If no unit is finished for SECONDS, print what the command waits for. If no unit can be finished any "
-        "more, end with exit code 3.",
+        help="After SECONDS without a finished unit, print what the command waits for. If it can never go on, because "
+        "no node is left for instance, end with exit code 3.",
     )
     retry_errors: str | None = option(
         default=None,
