@@ -18,8 +18,9 @@ _FIXED = {_TRUE: 0, _FALSE: 0, _BYTE: 1, _DOUBLE: 8}
 class CheckedPages(io.RawIOBase):
     """The bytes of `file`. Reading a chunk that `expect` has named raises InputError if its pages are too large."""
 
-    def __init__(self, file: BinaryIO):
-        self._file = file
+    def __init__(self, file: BinaryIO, name: str):
+        """name: of the file in messages."""
+        self._file, self._name = file, name
         self._expected: dict[int, tuple[int, int]] = {}
 
     def expect(self, start: int, length: int, unpacked: int) -> None:
@@ -43,11 +44,11 @@ class CheckedPages(io.RawIOBase):
         content = self._file.read(size)
         for start in [start for start in self._expected if at <= start < at + len(content)]:
             length, unpacked = self._expected.pop(start)
-            _require_sizes(content, start - at, min(start - at + length, len(content)), unpacked)
+            _require_sizes(content, start - at, min(start - at + length, len(content)), unpacked, self._name)
         return content
 
 
-def _require_sizes(content: bytes, at: int, end: int, unpacked: int) -> None:
+def _require_sizes(content: bytes, at: int, end: int, unpacked: int, name: str) -> None:
     total = 0
     while at < end:
         try:
@@ -55,10 +56,10 @@ def _require_sizes(content: bytes, at: int, end: int, unpacked: int) -> None:
         except IndexError:
             size = packed = -1
         if size < 0 or not 0 <= packed <= end - at:
-            raise InputError("the Parquet file has a damaged page; write it again")
+            raise InputError(f"{name} has a damaged page; write it again")
         total += size
         if total > 2 * unpacked + SLACK_BYTES:
-            raise InputError(f"a page of the Parquet file unpacks to {size} bytes, its footer says {unpacked}")
+            raise InputError(f"a page of {name} unpacks to {size} bytes, its footer says {unpacked}")
         at += packed
 
 

@@ -32,8 +32,9 @@ class PlainParquetFile(pq.ParquetFile):
     that are not UTF-8, unless `any_text`.
     """
 
-    def __init__(self, source: Any, *, any_text: bool = False, **options: Any):
-        self._file, self._any_text = CheckedPages(source), any_text
+    def __init__(self, source: Any, *, name: str = "the Parquet file", any_text: bool = False, **options: Any):
+        """name: of the file in messages."""
+        self._file, self._name, self._any_text = CheckedPages(source, name), name, any_text
         super().__init__(self._file, **options)
 
     @functools.cached_property
@@ -49,7 +50,8 @@ class PlainParquetFile(pq.ParquetFile):
                     self._whole(lambda batches=batches: next(batches, None))
                 except _AsksForBytesError:
                     continue
-        _require_rows(found)
+        _require_rows(found, self._name)
+        self._whole(_require_paths, found, self._name)
         return found
 
     @property
@@ -91,16 +93,15 @@ class PlainParquetFile(pq.ParquetFile):
 
     def _require_text(self, table: pa.Table) -> None:
         if not self._any_text and (column := next(unreadable_columns(table), None)):
-            raise InputError(f"the Parquet file has bytes that are not UTF-8 in column {column!r}; write it again")
+            raise InputError(f"{self._name} has bytes that are not UTF-8 in column {column!r}; write it again")
 
-    @staticmethod
-    def _whole(read: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _whole(self, read: Callable[..., Any], *args: Any, **options: Any) -> Any:
         try:
             return read(*args, **options)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not is_damage(error):
                 raise
-            raise InputError(f"the Parquet file cannot be read: {error}") from None
+            raise InputError(f"{self._name} cannot be read as Parquet: {error}") from None
 
     def _refuse_bomb(self, groups: Iterable[int], columns: list[str] | None) -> None:
         chunks = [
@@ -118,7 +119,7 @@ class PlainParquetFile(pq.ParquetFile):
         size += sum(self._text_bytes(group, chunk) for group, chunk in chunks if "BYTE" in chunk.physical_type)
         most = max(MAX_BYTES, MAX_RATIO * self._file.seek(0, 2))
         if size > most:
-            raise InputError(f"the Parquet file unpacks to {size} bytes, far more than it has; write it again")
+            raise InputError(f"{self._name} unpacks to {size} bytes, far more than it has; write it again")
 
     def _text_bytes(self, group: int, chunk: pq.ColumnChunkMetaData) -> int:
         """Return the bytes of all texts of a chunk. Only a chunk that may repeat long texts is looked into."""
@@ -139,7 +140,7 @@ class PlainParquetFile(pq.ParquetFile):
         return total
 
 
-def _require_rows(footer: pq.FileMetaData) -> None:
+def _require_rows(footer: pq.FileMetaData, file: str) -> None:
     """Raise InputError for numbers of rows that contradict each other: Arrow takes memory for as many as are claimed.
 
     A column has at least one value a row, also for null and for an empty list.
@@ -149,9 +150,21 @@ def _require_rows(footer: pq.FileMetaData) -> None:
         least = min((group.column(i).num_values for i in range(group.num_columns)), default=group.num_rows)
         total += group.num_rows
         if not 0 <= group.num_rows <= least:
-            raise InputError(f"the Parquet file claims {group.num_rows} rows for {least} values; write it again")
+            raise InputError(f"{file} claims {group.num_rows} rows for {least} values; write it again")
     if total != footer.num_rows:
-        raise InputError(f"the Parquet file claims {footer.num_rows} rows and has {total}; write it again")
+        raise InputError(f"{file} claims {footer.num_rows} rows and has {total}; write it again")
+
+
+def _require_paths(footer: pq.FileMetaData, file: str) -> None:
+    """Raise InputError for a chunk under another name than that of its column, by which sizes are checked.
+
+    Raises UnicodeDecodeError for a name that is not UTF-8.
+    """
+    names = [footer.schema.column(i).path for i in range(footer.num_columns)]
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for i, name in enumerate(names):
+            if (found := group.column(i).path_in_schema) != name:
+                raise InputError(f"{file} calls column {name!r} also {found!r}; write it again")
 
 
 class _AsksForBytesError(Exception):

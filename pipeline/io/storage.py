@@ -306,7 +306,7 @@ def open_parquet(uri: str, *, in_one_request: bool = False, any_text: bool = Fal
     with open_input(uri, read_ahead=not in_one_request) as handle:
         try:
             options: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": in_one_request}
-            file = PlainParquetFile(handle, any_text=any_text, **options)
+            file = PlainParquetFile(handle, name=uri, any_text=any_text, **options)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not is_damage(error):
                 raise

@@ -186,7 +186,7 @@ class Leaderboard:
         first = tables[0].reset_index()
         sums = VideoSums.of(values, weights, first["video_id"].to_numpy(str), strata_of(self.protocol, first))
         for entry, mean in zip(entries, sums.means().tolist(), strict=True):
-            if abs(mean - entry.mean(metric)) > MEAN_TOLERANCE:
+            if not abs(mean - entry.mean(metric)) <= MEAN_TOLERANCE:  # NaN too
                 text = f"its pairs have the mean {metric} {mean:.6f}, its summary has {entry.mean(metric):.6f}"
                 raise InputError(f"{entry.uri}: {text}; remove the file and add the scores again")
         return sums
@@ -206,7 +206,8 @@ def _check_scores(scored: ScoreFolder) -> None:
     weights = weights_of(scored.protocol, rows, f"scores.parquet of {scored.folder}")
     strata = strata_of(scored.protocol, rows)
     sums = VideoSums.of(rows[["value"]].to_numpy(), weights[:, None], rows["video_id"].to_numpy(str), strata)
-    if abs(sums.means()[0] - summary["overall"][metric]) > MEAN_TOLERANCE:
+    stated = summary["overall"][metric]
+    if stated is None or not abs(sums.means()[0] - stated) <= MEAN_TOLERANCE:  # NaN too
         text = f"scores.parquet has another mean {metric} than summary.json"
         raise InputError(f"{scored.folder}: {text}; repeat 'rvos evaluate'")
 

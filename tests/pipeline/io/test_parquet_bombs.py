@@ -158,3 +158,19 @@ def test_numbers_of_rows_that_contradict_are_refused_before_they_take_memory():
     assert {text for text in told if "rows for 75 values" in text}
     assert {text for text in told if text.endswith("rows and has 75")}
     assert pa.default_memory_pool().max_memory() < 2**30
+
+
+def test_a_chunk_under_another_name_is_refused(tmp_path):
+    """Sizes are checked by the name of a chunk, but Arrow reads chunks by their place in the footer."""
+    pq.write_table(pa.table({"video_id": ["x"] * 5}), path := tmp_path / "t.parquet")
+    sound, told = path.read_bytes(), set()
+    for at in (at for at in range(len(sound)) if sound.startswith(b"video_id", at)):
+        for name in (b"video_ix", b"vi\xff\xffo_id"):
+            path.write_bytes(sound[:at] + name + sound[at + 8 :])
+            try:
+                storage.read_table(str(path), columns=["video_id"])
+            except InputError as error:
+                told.add(str(error).partition(";")[0])
+    assert f"{path} calls column 'video_id' also 'video_ix'" in told
+    assert any("utf-8" in text for text in told)
+    assert all(text.startswith(str(path)) for text in told)

@@ -131,12 +131,15 @@ def test_scores_that_cannot_be_an_entry(tmp_path):
     del old.summary["truth_hash"]
     edited = scores(tmp_path / "edited")
     edited.summary["overall"]["J&F"] += 0.1
+    no_mean = scores(tmp_path / "no_mean")
+    no_mean.summary["overall"]["J&F"] = None
     other = scores(tmp_path / "other")
     other.summary["overall"]["n"] = 61
     for scored, message in [
         (scores(tmp_path / "skipped", **skipped), "were skipped"),
         (old, "summary.json has no truth_hash, since an older version wrote it"),
         (edited, "another mean J&F than summary.json"),
+        (no_mean, "another mean J&F than summary.json"),
         (other, "of two evaluations"),
     ]:
         with pytest.raises(InputError, match=message):
