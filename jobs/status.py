@@ -13,6 +13,7 @@ from pipeline.runs.commit import Receipt
 from pipeline.runs.log import latest_state
 from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run
+from schemas.errors import InputError
 
 FINISHED = ("done", "audited")  # states
 RECENT_UNITS = 50  # the pace is computed from this many of the latest units
@@ -35,6 +36,7 @@ class StatusResult(JobResult):
     frames_per_second: float | None
     eta: float | None  # seconds
     last_commit: float | None  # seconds ago
+    unplanned: int = 0  # committed units that are not in the plan
     watched: bool = False  # to the end of all commands on the run
 
     @property
@@ -65,13 +67,15 @@ class StatusResult(JobResult):
             lines.append(f"last    {clock(self.last_commit)} ago")
         if self.state == "running" and self.eta is not None and self.frames_per_second is not None:
             lines.append(f"pace    {self.frames_per_second:.1f} frames/s, ETA {clock(self.eta)}")
+        if self.unplanned:
+            lines.append(f"note    {self.unplanned} committed units are not in the plan; run 'rvos audit {self.run}'")
         return "\n".join(lines)
 
 
 def run(config: StatusConfig) -> StatusResult:
     """Read the plan and the receipts of all committed units; with --watch, again and again until the run ends.
 
-    Raises InputError if the folder is not a run.
+    Raises InputError if the folder is not a run, or its plan is damaged.
     """
     the_run = Run.open(storage.absolute(config.run))
     result = _look(the_run, {})
@@ -91,8 +95,11 @@ def run(config: StatusConfig) -> StatusResult:
 
 def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
     """Add up the receipts of committed units; those that `receipts` lacks are read into it."""
+    there = the_run.committed()  # before the plan, which may grow meanwhile
     units = {unit.unit_id: unit for unit in the_run.units()}
-    committed = sorted(the_run.committed() & units.keys())
+    if there and not units:
+        raise InputError(f"{the_run.folder} has {len(there)} committed units but no plan; run 'rvos audit'")
+    committed = sorted(there & units.keys())
     fresh = [unit_id for unit_id in committed if unit_id not in receipts]
     receipts |= zip(fresh, receipts_of(the_run, fresh), strict=True)
     failed: Counter[str] = Counter()
@@ -117,6 +124,7 @@ def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
         pairs=sum(unit.stop - unit.start for unit in units.values()),
         pairs_done=pairs_done,
         failed=dict(failed),
+        unplanned=len(there - units.keys()),
         units=len(units),
         units_done=len(committed),
         frames=frames,

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.io import checksum, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.log import logged_parts
-from pipeline.runs.plan import run_starts
+from pipeline.runs.plan import SOURCE_UNIT, run_starts, unit_id_of
 from pipeline.runs.run import Run, read_run_json
 from pipeline.runs.unit_content import UnitContent
 from schemas.errors import InputError, StorageError
@@ -93,6 +93,9 @@ def audit_run(run: Run) -> Audit:
     def units() -> Iterator[tuple[str, dict[PairKey, dict]]]:
         for part in audit.parts:
             for unit_id, planned in _planned_units(audit, run, part):
+                if unit_id in seen:
+                    audit.find("duplicate", f"unit {unit_id} is planned again in part {part}", len(planned))
+                    continue
                 seen.add(unit_id)
                 if unit_id in committed:
                     yield unit_id, planned
@@ -134,6 +137,11 @@ def _check_plan(audit: Audit, run: Run) -> None:
 def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dict[PairKey, dict]]]:
     """Yield the units of a plan part with the rows of their pairs."""
     uri, unit_id, rows = run.part_uri(part), "", {}
+
+    def require_same(columns: list[str]) -> None:
+        if SOURCE_UNIT not in columns and unit_id != unit_id_of(rows, run.fingerprint):
+            audit.find("changed", f"unit {unit_id} has other pairs in the plan than it was planned with")
+
     try:
         with storage.local_file(uri) as path:
             checksum.is_sealed(path)
@@ -147,6 +155,7 @@ def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dic
                     starts = run_starts(ids).tolist()
                     for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
                         if rows and ids[start].as_py() != unit_id:
+                            require_same(file.schema_arrow.names)
                             yield unit_id, rows
                             rows = {}
                         unit_id = ids[start].as_py()
@@ -154,7 +163,9 @@ def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dic
                             if PairKey.of(row) in rows:
                                 audit.find("duplicate", f"{PairKey.of(row)} is planned twice")
                             rows[PairKey.of(row)] = row
+                names = file.schema_arrow.names
         if rows:
+            require_same(names)
             yield unit_id, rows
     except StorageError:
         raise

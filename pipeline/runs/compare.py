@@ -16,7 +16,11 @@ from schemas.pair import PAIR_COLUMNS, PairKey
 
 def compare_with_manifest(audit: Audit, run: Run, manifest: pa.Table) -> None:
     """Add the pairs that only `manifest` or only the plan has, and those whose rows differ."""
-    planned, manifest = run.planned_hashes(), with_planned_uris(manifest, run.folder, run.planned_uris())
+    try:
+        planned, manifest = run.planned_hashes(), with_planned_uris(manifest, run.folder, run.planned_uris())
+    except InputError as error:  # the plan is damaged
+        audit.find("unreadable", str(error))
+        return
     wanted = manifest.select(PAIR_COLUMNS).append_column("row_hash", row_hashes(manifest))
     both = wanted.join(planned, PAIR_COLUMNS, right_suffix="_planned", join_type="full outer")
     for kind, rows, text in (

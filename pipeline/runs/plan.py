@@ -6,6 +6,7 @@ frames, else from `num_frames`, else from `PlanOptions.assume_frames`.
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -241,10 +242,12 @@ def _unit_ends(videos: np.ndarray, lengths: np.ndarray, target: int, *, split: b
     return np.array(ends)
 
 
+def unit_id_of(pairs: Iterable[PairKey], fingerprint: str) -> str:
+    """Return the id of the unit of these pairs in a run: anyone finds out whether the plan still has all of them."""
+    text = "\x1e".join([fingerprint, *sorted("\x1f".join(pair) for pair in pairs)])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
 def _unit_ids(rows: pa.Table, starts: np.ndarray, ends: np.ndarray, fingerprint: str) -> list[str]:
-    keys = pc.binary_join_element_wise(rows["video_id"], rows["expression_id"], "\x1f")
-    ids = []
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        text = "\x1e".join([fingerprint, *sorted(keys.slice(start, end - start).to_pylist())])
-        ids.append(hashlib.sha256(text.encode()).hexdigest()[:20])
-    return ids
+    units = zip(starts.tolist(), ends.tolist(), strict=True)
+    return [unit_id_of(PairKey.of_all(rows.slice(start, end - start)), fingerprint) for start, end in units]

@@ -27,7 +27,10 @@ NOTES = pa.schema([("unit_id", pa.string()), ("version", pa.string()), ("receipt
 
 
 def receipts_of(run: Run, unit_ids: Iterable[str]) -> Iterator[Receipt]:
-    """Yield the receipts of committed units in the order of `unit_ids`. `version` is set in those without a note."""
+    """Yield the receipts of committed units in the order of `unit_ids`. `version` is set in those without a note.
+
+    Raises InputError for a file that is damaged, or that is another unit.
+    """
     unit_ids = list(unit_ids)
     if not unit_ids:
         return
@@ -36,7 +39,12 @@ def receipts_of(run: Run, unit_ids: Iterable[str]) -> Iterator[Receipt]:
     noted = _noted(run, versions)
 
     def read(unit_id: str) -> Receipt:
-        return replace(read_receipt(run.masks_uri(unit_id)), version=versions.get(f"{unit_id}.parquet", ""))
+        receipt = read_receipt(run.masks_uri(unit_id))
+        if receipt.unit_id != unit_id:
+            raise InputError(
+                f"{run.masks_uri(unit_id)} is a copy of unit {receipt.unit_id}; remove it and repeat 'rvos segment'"
+            )
+        return replace(receipt, version=versions.get(f"{unit_id}.parquet", ""))
 
     others = bounded_map(read, (unit_id for unit_id in unit_ids if unit_id not in noted), READERS)
     with contextlib.closing(others):

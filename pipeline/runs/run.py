@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.io import output_folder, storage
@@ -16,14 +17,23 @@ from pipeline.runs import moved, plan
 from pipeline.runs.run_document import document_problem
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse_object
-from schemas.pair import PAIR_COLUMNS
+from schemas.pair import PAIR_COLUMNS, PairKey
 from schemas.shown import shown_json
 from schemas.uri import ARCHIVES, HTTP, scheme_of
 
+PART = re.compile(r"(0|[1-9][0-9]{0,8})\.parquet")
 UNIT_ID = re.compile(r"[0-9a-f]{20}")  # part of file names
 RUN_JSON = "run.json"
 PLAN_ROW_GROUP = 4096  # rows; a worker reads only the row groups of its unit
 MANIFEST_DIGEST_KEY = b"refervos.origin"
+PLAN = pa.schema(  # columns of every plan part, beside others of its manifest
+    [
+        ("unit_id", pa.string()),
+        ("row_hash", pa.binary()),
+        ("pair_frames", pa.int32()),
+        *((name, pa.string()) for name in (*PAIR_COLUMNS, "video_uri", "expression")),
+    ]
+)
 
 
 class OtherRunError(InputError):
@@ -176,27 +186,32 @@ class Run:
 
     def planned_hashes(self) -> pa.Table:
         """Return the pair and the row_hash of each planned row."""
-        columns = [*PAIR_COLUMNS, "row_hash"]
-        empty = pa.schema([(name, pa.string()) for name in PAIR_COLUMNS] + [("row_hash", pa.binary())]).empty_table()
-        return pa.concat_tables([empty, *(self.read_part(part, columns) for part in self.parts())])
+        return self._read_plan([*PAIR_COLUMNS, "row_hash"])
 
     def parts(self) -> list[int]:
         """Return the numbers of the plan parts in ascending order."""
         names = storage.names(storage.join(self.folder, "plan"), missing_ok=True)
-        return sorted(int(name.removesuffix(".parquet")) for name in names if name.endswith(".parquet"))
+        return sorted(int(found[1]) for name in names if (found := PART.fullmatch(name)))
 
     def planned_uris(self) -> pa.Table:
         """Return the distinct video_id and video_uri of the plan."""
-        tables = [self.read_part(part, moved.COLUMNS) for part in self.parts()]
-        return pa.concat_tables(tables).group_by(moved.COLUMNS).aggregate([])
+        return self._read_plan(moved.COLUMNS).group_by(moved.COLUMNS).aggregate([])
 
     def units(self) -> list[Unit]:
-        """Return all planned units, part by part, in the order of the plan: longest first."""
-        found = []
+        """Return all planned units, part by part, in the order of the plan: longest first.
+
+        Raises InputError if the plan is damaged.
+        """
+        found: dict[str, Unit] = {}
         for part in self.parts():
             with storage.open_parquet(self.part_uri(part)) as file:
-                found += _units_of(part, file)
-        return found
+                self._require_plan(part, file.schema_arrow)
+                for unit in _units_of(part, file):
+                    other = found.setdefault(unit.unit_id, unit)
+                    if other is not unit:
+                        text = f"unit {unit.unit_id} is in part {other.part} and again in part {part}"
+                        raise self._damaged(text)
+        return list(found.values())
 
     def committed(self) -> set[str]:
         """Return the ids of the committed units."""
@@ -208,10 +223,11 @@ class Run:
         tables = [self.read_part(part) for part in self.parts()]
         if not tables:
             raise InputError(f"{self.folder} has no plan yet")
-        needed = {*plan.PLAN_COLUMNS, *PAIR_COLUMNS, "video_uri", "expression"}
-        if any(missing := needed.difference(table.column_names) for table in tables):
-            raise InputError(f"the plan of {self.folder} is damaged: no column {', '.join(sorted(missing))}")
         manifest = pa.concat_tables(tables, promote_options="default")
+        counts = manifest.group_by(PAIR_COLUMNS).aggregate([([], "count_all")])
+        if counts.num_rows < manifest.num_rows:
+            again = counts.filter(pc.greater(counts["count_all"], 1)).slice(0, 1).to_pylist()[0]
+            raise self._damaged(f"{PairKey.of(again)} is planned twice")
         manifest = manifest.drop_columns([*plan.PLAN_COLUMNS, *({plan.SOURCE_UNIT} & set(manifest.column_names))])
         return moved.with_present_uris(manifest, self.folder)
 
@@ -245,9 +261,32 @@ class Run:
     def part_uri(self, part: int) -> str:
         return storage.join(self.folder, "plan", f"{part}.parquet")
 
+    def _read_plan(self, columns: list[str]) -> pa.Table:
+        """Read columns of PLAN of the whole plan; no rows if there is none."""
+        empty = pa.schema([PLAN.field(name) for name in columns]).empty_table()
+        return pa.concat_tables(
+            [empty, *(self.read_part(part, columns) for part in self.parts())], promote_options="default"
+        )
+
     def read_part(self, part: int, columns: list[str] | None = None) -> pa.Table:
-        """Read a plan part: PLAN_COLUMNS and the columns of the manifest, or some of them."""
-        return storage.read_table(self.part_uri(part), columns)
+        """Read a plan part: PLAN_COLUMNS and the columns of the manifest, or some of them.
+
+        Raises InputError if the plan is damaged.
+        """
+        table = storage.read_table(self.part_uri(part), columns)
+        self._require_plan(part, table.schema, columns)
+        return table
+
+    def _require_plan(self, part: int, schema: pa.Schema, columns: list[str] | None = None) -> None:
+        """Raise InputError if a plan part lacks `columns` (None: those of every plan), or has others in their place."""
+        for name in PLAN.names if columns is None else columns:
+            if name not in schema.names:
+                raise self._damaged(f"part {part} has no column {name}")
+            if name in PLAN.names and schema.field(name).type != PLAN.field(name).type:
+                raise self._damaged(f"column {name} of part {part} has the type {schema.field(name).type}")
+
+    def _damaged(self, reason: str) -> InputError:
+        return InputError(f"the plan of {self.folder} is damaged: {reason}; restore it, or choose another run folder")
 
 
 def _manifest_digest(file: pq.ParquetFile) -> str:

@@ -281,6 +281,31 @@ def test_an_absent_part_of_the_plan_is_missing(run):
     assert audited(run) == {"missing": 1, "orphan": 1}
 
 
+def test_a_part_of_the_plan_under_two_numbers_is_found(run):
+    storage.write_bytes(run.part_uri(1), storage.read_bytes(run.part_uri(0)))
+    assert audited(run) == {"duplicate": len(PAIRS)}
+
+
+@pytest.mark.parametrize("change", ["fewer", "more"])
+def test_another_program_that_changes_the_rows_of_the_plan_is_found(local_run, change):
+    """It leaves no checksum, as an earlier version did."""
+    rows, path = storage.read_table(local_run.part_uri(0)), Path(local_run.part_uri(0))
+    first = PlanReader(local_run).rows(local_run.units()[0]).num_rows
+    more = rows.slice(0, 1).set_column(rows.column_names.index("expression_id"), "expression_id", pa.array(["new"]))
+    changed = [rows.slice(0, first - 1), rows.slice(first)] if change == "fewer" else [more, rows]
+    pq.write_table(pa.concat_tables(changed), path)
+    assert audited(local_run)["changed"] == 1
+
+
+def test_a_manifest_beside_a_damaged_plan_is_a_finding(local_run, tmp_path):
+    uri, path = str(tmp_path / "m.parquet"), local_run.part_uri(0)
+    pq.write_table(manifest(PAIRS), uri)
+    storage.write_table(path, storage.read_table(path).drop_columns(["row_hash"]))
+    assert audited(local_run, manifest=uri) == {"unreadable": 1}
+    storage.remove(path)
+    assert audited(local_run, manifest=uri).keys() == {"missing", "orphan"}
+
+
 def test_a_unit_under_another_name_is_stale(run):
     content = storage.read_bytes(run.masks_uri(unit_of(run, "a")))
     storage.write_bytes(run.masks_uri(unit_of(run, "c")), content)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from jobs import audit, status
+from pipeline.io import storage
 from pipeline.runs import commit
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.log import invocation_log
@@ -174,3 +175,26 @@ def test_a_line_for_each_look_without_a_terminal(run):
     assert all("status: planned · 0/4 pairs · 0 failed" in line for line in lines)
     assert (watching.returncode, output) == (130, "")
     assert messages.splitlines()[-1] == "Interrupted."
+
+
+def test_units_without_a_plan_are_not_done(run):
+    now = time.time()
+    for number in range(4):
+        commit_unit(run, number, now - 20, now - 10)
+    storage.write_bytes(run.masks_uri("0" * 20), storage.read_bytes(run.masks_uri(run.units()[0].unit_id)))
+    result = state(run)
+    assert (result.state, result.pairs_done, result.unplanned) == ("done", 4, 1)
+    assert "1 committed units are not in the plan; run 'rvos audit" in result.text()
+    storage.remove(run.part_uri(0))
+    with pytest.raises(InputError, match="has 5 committed units but no plan; run 'rvos audit'"):
+        state(run)
+
+
+def test_a_copy_of_another_unit_is_no_unit(run):
+    now = time.time()
+    for number in range(4):
+        commit_unit(run, number, now - 20, now - 10)
+    first, second = [run.masks_uri(unit.unit_id) for unit in run.units()[:2]]
+    storage.write_bytes(first, storage.read_bytes(second))
+    with pytest.raises(InputError, match=f"{first} is a copy of unit"):
+        state(run)

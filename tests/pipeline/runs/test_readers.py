@@ -30,10 +30,10 @@ COLUMNS = ["expression_id", "frame_index", "status"]
 
 def retry(uri: str, tables: list[pa.Table], status: str | None) -> None:
     """Replace the rows of pair (v, 1), as a retry of an actor does."""
-    replaced = ReplacedObject.read(uri, [status or "missing"])
+    replaced, unit_id = ReplacedObject.read(uri, [status or "missing"]), storage.file_name(uri).partition(".")[0]
     if status is None:  # a good pair is made again, so that there is always something to replace
         replaced = ReplacedObject(replaced.uri, replaced.version, replaced.receipt, frozenset({("v", "1")}))
-    with UnitWriter(uri, Receipt("u", "f"), replaced) as writer:
+    with UnitWriter(uri, Receipt(unit_id, "f"), replaced) as writer:
         for table in tables:
             writer.write(table)
         assert writer.commit().fresh
@@ -45,7 +45,8 @@ def run(request, tmp_path) -> Run:
     base = str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
     run = Run.start(f"{base}/run", "f", {}, {})
     run.extend_plan(manifest([("v", "0"), ("v", "1")]), "m", PlanOptions())
-    with UnitWriter(uri_of(run), Receipt("u", "f", run_id=run.run_id)) as writer:
+    (unit,) = run.units()
+    with UnitWriter(uri_of(run), Receipt(unit.unit_id, "f", run_id=run.run_id)) as writer:
         writer.write(rows_of("v", "0", FRAMES))
         writer.write(error_of("v", "1"))
         writer.commit()

@@ -261,3 +261,45 @@ def test_a_corpus_on_another_mount(run):
     audit = Audit()
     compare_with_manifest(audit, run, moved)
     assert audit.clean
+
+
+def damage_plan(run: Run, change) -> None:
+    """Replace part 0 of the plan by `change` of its table."""
+    table = run.read_part(0)
+    storage.remove(run.part_uri(0))
+    storage.write_table(run.part_uri(0), change(table))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda table: pa.concat_tables([table, table.slice(0, 1)]), "is in part 0 and again in part 0"),
+        (lambda table: table.drop_columns(["unit_id"]), "part 0 has no column unit_id"),
+        (lambda table: table.drop_columns(["expression"]), "part 0 has no column expression"),
+        (
+            lambda table: table.set_column(2, "pair_frames", table["pair_frames"].cast(pa.string())),
+            "column pair_frames of part 0 has the type string",
+        ),
+    ],
+)
+def test_a_damaged_plan_is_no_plan(run, change, problem):
+    extend(run, [("a", "0"), ("b", "0"), ("c", "0")])
+    damage_plan(run, change)
+    with pytest.raises(InputError, match=rf"the plan of .* is damaged: .*{problem}"):
+        run.units()
+
+
+def test_a_part_of_the_plan_under_two_numbers_is_found(run):
+    extend(run, [("a", "0"), ("b", "0")])
+    storage.write_bytes(run.part_uri(1), storage.read_bytes(run.part_uri(0)))
+    with pytest.raises(InputError, match="is in part 0 and again in part 1"):
+        run.units()
+    with pytest.raises(InputError, match="video_id=. expression_id=0 is planned twice"):
+        run.manifest()
+
+
+def test_a_file_that_is_no_part_of_the_plan_is_ignored(run):
+    extend(run, [("a", "0"), ("b", "0")])
+    for name in ("copy", "00", "1 ", "-1"):
+        storage.write_bytes(run.part_uri(0).replace("/0.parquet", f"/{name}.parquet"), b"")
+    assert run.parts() == [0]
