@@ -11,8 +11,9 @@ the unit, so whatever picks processes by their markers picks it too. Deaths duri
 kills processes; each raises the number of deaths that a verdict needs, and doubles the pause before the next control.
 So each of them allows an attempt without control.
 
-Where another node can try, a pair that died on one node alone is not blamed: its unit moves to another node, and the
-next death there is the verdict. On the last turn, and on a single node, deaths on one node suffice.
+Where another place (a node, or one of its GPUs) can try, a pair that died in one place alone is not blamed: its unit
+moves to another place, and the next death there is the verdict. On the last turn, and with a single place, deaths in
+one place suffice.
 
 If the driver or the node died too, the unit may be the cause or not. Such units come last, then alone, then pair by
 pair. A pair whose node died twice with it gets no error row: the command refuses it, and names the hosts.
@@ -29,6 +30,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import NamedTuple
 
 from pipeline.io import storage
 from schemas.json_text import parse_object
@@ -49,12 +51,20 @@ class TrackerClosedError(Exception):
     """`AttemptTracker.begin` was called, or still waiting, when the tracker was closed."""
 
 
+class Place(NamedTuple):
+    """Where an actor works: one GPU of a node, or a node."""
+
+    node: str
+    gpu: str = ""  # Ray's name of it on the node, such as "0"; "" without a GPU
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marker:
     """The content of a marker: who attempts what. `pair` is set for an attempt at one pair of the unit."""
 
     invocation: str  # of the driver
     node: str
+    gpu: str = ""  # as in `Place`
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     pair: PairKey | None = None
@@ -63,6 +73,10 @@ class Marker:
     timed_out: bool = False
     reason: str | None = None  # the error that ended the process
     is_control: bool = False  # before an attempt at `pair`
+
+    @property
+    def place(self) -> Place:
+        return Place(self.node, self.gpu)
 
     @property
     def runs_here(self) -> bool:
@@ -133,10 +147,16 @@ class AttemptTracker:
     """The attempts of one process at the units of a run. One thread begins them and another ends them."""
 
     def __init__(
-        self, folder: str, invocation: str, node: str, is_alive: Callable[[str], bool], timeout: float | None = None
+        self,
+        folder: str,
+        invocation: str,
+        node: str,
+        is_alive: Callable[[str], bool],
+        timeout: float | None = None,
+        gpu: str = "",
     ) -> None:
         """folder: RUN/attempts; is_alive: takes the id of a node, returns True if it is up; timeout: in seconds."""
-        self.folder, self.invocation, self.node = folder, invocation, node
+        self.folder, self.invocation, self.node, self.gpu = folder, invocation, node, gpu
         self._is_alive, self._timeout = is_alive, timeout
         self._in_flight: set[Attempt] = set()
         self._exclusive = self._closed = False  # exclusive: the attempt in flight is
@@ -154,7 +174,7 @@ class AttemptTracker:
             self._changed.wait_for(lambda: self._closed or not self._in_flight or not (exclusive or self._exclusive))
             if self._closed:
                 raise TrackerClosedError
-            about = {"invocation": self.invocation, "node": self.node, "timeout": self._timeout}
+            about = {"invocation": self.invocation, "node": self.node, "gpu": self.gpu, "timeout": self._timeout}
             marker = Marker(**about, pair=pair, is_control=is_control)
             attempt = Attempt(storage.join(self.folder, unit_id, f"{uuid.uuid4().hex}.json"), marker)
             for tries_left in reversed(range(BEGIN_TRIES)):
@@ -220,14 +240,14 @@ class RetryStep:
     after_control: frozenset[PairKey] = frozenset()  # pairs whose next death is a verdict: a control comes before
     control_seconds: float = CONTROL_SECONDS
     pause_seconds: float = 0.0  # before the control
-    moves_from: frozenset[str] = frozenset()  # nodes that a pair would be blamed for if no other could try
+    moves_from: frozenset[Place] = frozenset()  # where a pair would be blamed if no other place could try it
     refused: str | None = None  # why the unit cannot be tried again
 
 
 def next_retry_step(history: History, *, others_can_try: bool = False) -> RetryStep:
     """Return the step of the ladder after this history of one unit.
 
-    others_can_try: a verdict needs deaths on two nodes.
+    others_can_try: a verdict needs deaths in two places.
     """
     deaths, lost, controls = history.deaths, history.lost, len(history.controls)
     turn = min(2, max(len(lost), int(history.is_busy)))
@@ -240,16 +260,18 @@ def next_retry_step(history: History, *, others_can_try: bool = False) -> RetryS
         if pair is None:
             continue
         needed = MAX_DEATHS if marker.timed_out else MAX_DEATHS + controls
-        nodes = {each.node: each.host for each in deaths if each.pair == pair}
-        has_moved = len(nodes) > 1 or not others_can_try
+        places = {each.place: each.host for each in deaths if each.pair == pair}
+        has_moved = len(places) > 1 or not others_can_try
         if counts[pair] >= needed and not has_moved:
-            moves_from.add(marker.node)
+            moves_from.add(marker.place)
         if marker.timed_out and counts[pair] >= needed and has_moved:
             error = f"timed out after {marker.timeout:g} s even on its own; raise --unit-timeout or replace the video"
             failed[pair] = "timeout", error
         elif counts[pair] >= MAX_DEATHS + controls and has_moved:
             cause = f": {marker.reason}" if marker.reason else ""
-            where = "; ".join(f"node {node}, host {host}" for node, host in nodes.items())
+            where = "; ".join(
+                f"node {node}, host {host}{f', GPU {gpu}' if gpu else ''}" for (node, gpu), host in places.items()
+            )
             error = f"its process died {counts[pair]} times on it alone ({where}{cause}); replace the video"
             failed[pair] = "crash", error
         elif not marker.timed_out and counts[pair] + 1 >= MAX_DEATHS + controls:

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -26,6 +26,7 @@ from pipeline.runs.attempts import (
     STARTING,
     AttemptTracker,
     Marker,
+    Place,
     RetryStep,
     next_retry_step,
 )
@@ -132,14 +133,19 @@ class UnitAnswer:
 
     unit_id: str
     node: str
+    gpu: str = ""  # as in `Place`
     host: str = field(default_factory=socket.gethostname)
     receipt: str = ""  # as JSON; "": the unit is not committed
     frames: int = 0  # with masks that this process made
-    reason: str = ""  # why the unit is refused, or the node cannot work; "": the unit waits for a later turn
-    failed: bool = False  # the node cannot work
-    moves: bool = False  # a pair of the unit failed on the node, and another node can try it
+    reason: str = ""  # why the unit is refused, or the place cannot work; "": the unit waits for a later turn
+    failed: bool = False  # the place cannot work
+    moves: bool = False  # a pair of the unit failed in this place, and another place can try it
     blind: bool = False  # the node finds none of the unit's videos, and has not read any
     exit_code: int = 0  # of the error
+
+    @property
+    def place(self) -> Place:
+        return Place(self.node, self.gpu)
 
 
 class UnitSegmenter:
@@ -149,21 +155,29 @@ class UnitSegmenter:
     next to the one at the model.
     """
 
-    def __init__(self, run: Run, model: ModelOptions, frames: FrameOptions, invocation: Invocation):
+    def __init__(
+        self,
+        run: Run,
+        model: ModelOptions,
+        frames: FrameOptions,
+        invocation: Invocation,
+        left_out: Collection[Place] = (),
+    ):
+        """left_out: places that cannot work, where Ray may still start this process."""
         access.allow(*invocation.allowed)
         self.run, self.plan = run, PlanReader(run)
         self.retry_statuses = invocation.retry_statuses
-        self.node = node = ray.get_runtime_context().get_node_id()
+        self.place = _this_place()
         self.has_read, self.error = False, None  # error: why this process cannot work
         self.not_finite = 0  # units
         self.tracker = AttemptTracker(
             storage.join(run.folder, "attempts"),
             invocation.name,
-            node,
+            self.place.node,
             is_alive=lambda node: any(found["NodeID"] == node and found["Alive"] for found in ray.nodes()),
             timeout=invocation.timeout,
+            gpu=self.place.gpu,
         )
-        self.made_with = model.made_with()
         self.metrics = ActorMetrics(storage.file_name(run.folder))
         self.source = run.source if isinstance(run, RefinedRun) else ""
         self.moved = moved_videos(self.source or run.folder)
@@ -171,12 +185,15 @@ class UnitSegmenter:
         self.receipts: SimpleQueue[Future[Receipt | Postponed]] = SimpleQueue()  # of `jobs`, in the same order
         self.queueing = threading.Lock()
         try:
+            if self.place in left_out:
+                raise InfrastructureError(f"{self._here()} was left out before")
             segmenter = self._load(model)
+            self.made_with = model.made_with()
         except RvosError as error:
             self.error = error
             return
         except Exception as error:
-            reason = f"host {socket.gethostname()} cannot load the model: {type(error).__name__}: {error}"
+            reason = f"{self._here()} cannot load the model: {type(error).__name__}: {error}"
             self.error = InfrastructureError(reason)
             return
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -186,17 +203,26 @@ class UnitSegmenter:
 
     def _load(self, model: ModelOptions) -> Segmenter:
         """Load the model. Raises InfrastructureError if processes keep dying of that: Ray restarts them for ever."""
-        deaths = _count_here(self.tracker.deaths(STARTING))
+        deaths = self._count_here(self.tracker.deaths(STARTING))
         if deaths >= MAX_START_DEATHS:
             raise InfrastructureError(
-                f"{deaths} processes have died on host {socket.gethostname()} while they loaded the model, probably "
+                f"{deaths} processes have died on {self._here()} while they loaded the model, probably "
                 "for lack of memory; use fewer --actors, or a machine with more memory"
             )
         attempt = self.tracker.begin(STARTING)
         try:
+            self._require_gpu(model)
             return model.load()
         finally:
             self.tracker.end(attempt)
+
+    def _require_gpu(self, model: ModelOptions) -> None:
+        """Raise InfrastructureError if torch does not find this actor's GPU: it would take the CPU instead."""
+        import torch
+
+        needs_gpu = self.place.gpu and model.device != "cpu" and torch.backends.cuda.is_built()
+        if needs_gpu and not torch.cuda.is_available():
+            raise InfrastructureError(f"torch cannot use {self._here()}; see what nvidia-smi says of it there")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment one unit (columns of `Unit`); returns the columns of `UnitAnswer`. Several threads call at once."""
@@ -213,18 +239,25 @@ class UnitSegmenter:
         return pa.Table.from_pylist([asdict(answer)])
 
     def _answer(self, unit: Unit, **values) -> UnitAnswer:
-        return UnitAnswer(unit_id=unit.unit_id, node=self.node, **values)
+        return UnitAnswer(unit_id=unit.unit_id, node=self.place.node, gpu=self.place.gpu, **values)
+
+    def _here(self) -> str:
+        gpu = f"GPU {self.place.gpu} of " if self.place.gpu else ""
+        return f"{gpu}host {socket.gethostname()}"
+
+    def _count_here(self, deaths: list[Marker]) -> int:
+        return sum(marker.host == socket.gethostname() and marker.gpu == self.place.gpu for marker in deaths)
 
     def _segment(self, unit: Unit) -> UnitAnswer:
         since = time.perf_counter()
         uri = self.run.masks_uri(unit.unit_id)
         receipt, replaced = self._committed(unit, uri)
         while receipt is None or replaced:
-            has_others = _has_other_nodes()
+            has_others = _has_other_places(self.place)
             step = self._next_step(unit.unit_id, others_can_try=has_others and unit.turn < LAST_TURN)
             if step.turn > unit.turn or step.refused:
                 return self._answer(unit, reason=step.refused or "")
-            if self.node in step.moves_from:
+            if self.place in step.moves_from:
                 return self._answer(unit, moves=True)
             rows = self.plan.rows(unit).to_pylist()
             rows = [row | {"video_uri": self.moved.get(row["video_id"], row["video_uri"])} for row in rows]
@@ -287,18 +320,18 @@ class UnitSegmenter:
         self.not_finite += "nan" in done.statuses
         if self.not_finite >= MAX_NOT_FINITE and not self.has_read:
             self.error = InfrastructureError(
-                f"on host {socket.gethostname()} the output of the model was not finite in the first "
+                f"on {self._here()} the output of the model was not finite in the first "
                 f"{self.not_finite} units: its GPU is broken, or else the checkpoint"
             )
             raise self.error
 
     def _next_step(self, unit_id: str, *, others_can_try: bool) -> RetryStep:
-        """Raise InfrastructureError if processes on this host die whatever they do."""
+        """Raise InfrastructureError if processes in this place die whatever they do."""
         history = self.tracker.history(unit_id)
-        controls = _count_here(history.controls)
+        controls = self._count_here(history.controls)
         if controls >= MAX_CONTROL_DEATHS:
             raise InfrastructureError(
-                f"{controls} processes have died on host {socket.gethostname()} while they segmented an empty picture: "
+                f"{controls} processes have died on {self._here()} while they segmented an empty picture: "
                 "something else ends them, such as a full memory or a broken GPU; repeat the command when that is over"
             )
         return next_retry_step(history, others_can_try=others_can_try)
@@ -330,9 +363,17 @@ class UnitSegmenter:
                 self.receipts.get().set_exception(error)
 
 
+def _this_place() -> Place:
+    context = ray.get_runtime_context()
+    gpus = context.get_accelerator_ids().get("GPU")
+    return Place(context.get_node_id(), gpus[0] if gpus else "")
+
+
 def _has_other_nodes() -> bool:
     return sum(node["Alive"] for node in ray.nodes()) > 1
 
 
-def _count_here(deaths: list[Marker]) -> int:
-    return sum(marker.host == socket.gethostname() for marker in deaths)
+def _has_other_places(here: Place) -> bool:
+    if not here.gpu:
+        return _has_other_nodes()
+    return sum(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]) > 1

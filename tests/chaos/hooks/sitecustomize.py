@@ -7,7 +7,10 @@ forth and back, for the project's own code. With CHAOS_STILLBORN no worker ever 
 
 On a node with CHAOS_BAD_HOST no video can be segmented: with "stale" in that path because of a stale mount, with "CUDA"
 because its GPU fails at work, with "memory" because the model does not fit, with "NaN" because its output is not
-finite, otherwise because no video exists. The first failure creates the file at that path.
+finite, with "load" because its process dies when it loads the model, with "driver" because that raises an error (its
+first answer says so), otherwise because no video exists. The first failure creates the file at that path.
+CHAOS_BAD_GPU, the number of a GPU that Ray only believes in, confines this to actors on it. The file has a line for
+each failure.
 """
 
 import errno
@@ -23,13 +26,38 @@ SLOWNESS = float(os.environ.get("CHAOS_SECONDS_PER_VIDEO", "0"))
 JUMPS = itertools.cycle([0.0, 7200.0, -3600.0, 86400.0, 60.0, -86400.0])  # seconds
 OURS = ("pipeline", "jobs")
 BAD_HOST = os.environ.get("CHAOS_BAD_HOST", "")
+BAD_GPU = os.environ.get("CHAOS_BAD_GPU", "")
 BAD_MODEL = os.path.basename(BAD_HOST) in ("memory", "NaN")
 
 _time = time.time
 
 
+def is_bad():
+    return bool(BAD_HOST) and BAD_GPU in ("", os.environ.get("CUDA_VISIBLE_DEVICES", ""))  # set once the actor is made
+
+
+def note_failure():
+    with open(BAD_HOST, "a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def load_or_die(*arguments, **options):
+    if is_bad():
+        if "driver" in BAD_HOST:
+            raise RuntimeError("CUDA driver initialization failed")
+        note_failure()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _load(*arguments, **options)
+
+
+def answer_and_note(*arguments, **values):
+    if values.get("failed"):
+        note_failure()
+    return _answer(*arguments, **values)
+
+
 def fail_on_bad_host():
-    open(BAD_HOST, "w").close()
+    note_failure()
     if "CUDA" in BAD_HOST:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     code = errno.ESTALE if "stale" in BAD_HOST else errno.ENOENT
@@ -38,14 +66,16 @@ def fail_on_bad_host():
 
 def exists_elsewhere(path):
     if "/videos/" in str(path):
-        open(BAD_HOST, "w").close()
+        note_failure()
         return False
     return _exists(path)
 
 
 def segment_badly(*arguments, **options):
     answers = _segment(*arguments, **options)
-    open(BAD_HOST, "w").close()
+    if not is_bad():
+        return answers
+    note_failure()
     if "memory" in BAD_HOST:
         raise torch.OutOfMemoryError("CUDA out of memory")
     return (replace(answer, finite=False) for answer in answers)
@@ -53,7 +83,7 @@ def segment_badly(*arguments, **options):
 
 def open_or_die(file, *arguments, **options):
     name = os.path.basename(str(file))
-    if BAD_HOST and not BAD_MODEL:
+    if is_bad() and not BAD_MODEL:
         fail_on_bad_host()
     if "deadly" in name:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -62,7 +92,7 @@ def open_or_die(file, *arguments, **options):
         threading.Event().wait()
     if "hanging" in name:
         threading.Event().wait()
-    while not BAD_HOST and os.path.exists(os.path.join(os.path.dirname(str(file)), "closed")):
+    while not is_bad() and os.path.exists(os.path.join(os.path.dirname(str(file)), "closed")):
         time.sleep(0.05)
     time.sleep(SLOWNESS)
     return _open(file, *arguments, **options)
@@ -94,6 +124,11 @@ if any("default_worker.py" in argument for argument in sys.orig_argv):  # of Ray
         from model.referformer.inference.segmenter import ReferFormerSegmenter
 
         _segment, ReferFormerSegmenter.segment = ReferFormerSegmenter.segment, segment_badly
+    elif os.path.basename(BAD_HOST) in ("load", "driver"):
+        from pipeline.segment.actor import ModelOptions, UnitSegmenter
+
+        _load, ModelOptions.load = ModelOptions.load, load_or_die
+        _answer, UnitSegmenter._answer = UnitSegmenter._answer, answer_and_note
     elif BAD_HOST and "stale" not in BAD_HOST and "CUDA" not in BAD_HOST:
         _exists, os.path.exists = os.path.exists, exists_elsewhere
 if "CHAOS_CLOCK" in os.environ:

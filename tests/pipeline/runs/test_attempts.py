@@ -149,7 +149,7 @@ def test_where_others_can_try_a_verdict_needs_deaths_on_two_nodes(tmp_path):
         die(attempts, PAIR, host="h1", reason="RuntimeError: CUDA error")
     assert next_retry_step(attempts.history(UNIT)).failed_pairs.keys() == {PAIR}
     step = next_retry_step(attempts.history(UNIT), others_can_try=True)
-    assert (step.failed_pairs, step.moves_from, step.after_control) == ({}, {"node-1"}, {PAIR})
+    assert (step.failed_pairs, step.moves_from, step.after_control) == ({}, {("node-1", "")}, {PAIR})
     die(attempts, PAIR, node="node-2", host="h2")
     step = next_retry_step(attempts.history(UNIT), others_can_try=True)
     assert (step.moves_from, step.after_control) == (set(), set())

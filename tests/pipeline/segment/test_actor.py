@@ -44,7 +44,8 @@ def run(tmp_path, video) -> Run:
 def segmenter(monkeypatch) -> FakeSegmenter:
     segmenter = FakeSegmenter()
     monkeypatch.setattr(ModelOptions, "load", lambda options: segmenter)
-    monkeypatch.setattr(actor.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
+    context = SimpleNamespace(get_node_id=lambda: "node", get_accelerator_ids=dict)
+    monkeypatch.setattr(actor.ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(actor.ray, "nodes", lambda: [{"NodeID": "node", "Alive": True}])
     return segmenter
 
@@ -167,6 +168,60 @@ def test_a_model_that_does_not_load_is_the_matter_of_its_host(run, segmenter, mo
     monkeypatch.setattr(ModelOptions, "load", load)
     answer = ask(unit_segmenter(run), *run.units())
     assert (answer.failed, answer.reason, answer.exit_code) == (True, "--device cuda: no GPU", 2)
+
+
+@pytest.fixture
+def gpu(monkeypatch, segmenter) -> str:
+    """The GPU of a host with two, where the actors of the test work."""
+    context = SimpleNamespace(get_node_id=lambda: "node", get_accelerator_ids=lambda: {"GPU": ["1"]})
+    monkeypatch.setattr(actor.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(actor.ray, "nodes", lambda: [{"NodeID": "node", "Alive": True, "Resources": {"GPU": 2.0}}])
+    return "1"
+
+
+def test_a_pair_goes_to_another_gpu_of_the_host_before_it_is_blamed(run, gpu):
+    (unit,) = run.units()
+    for _ in range(2):
+        leave_marker(run, unit, invocation="i", gpu=gpu)
+        leave_marker(run, unit, invocation="i", gpu=gpu, pair=("v", "0"))
+    answer = ask(unit_segmenter(run), unit)
+    assert (answer.moves, answer.place) == (True, ("node", gpu))
+    leave_marker(run, unit, invocation="i", gpu="0", pair=("v", "0"))
+    receipt = call(unit_segmenter(run), replace(unit, turn=1))
+    assert (receipt["failed"], receipt["frames"]) == ({"crash": 1}, 5)
+    (error,) = receipt["errors"]
+    assert ("GPU 0" in error, "GPU 1" in error) == (True, True)
+
+
+def test_a_gpu_without_any_finite_output_is_left_out(many_units, gpu):
+    made, units = unit_segmenter(many_units), many_units.units()
+    answers = [ask(made, unit) for unit in units]
+    assert [answer.moves for answer in answers] == [True] * (MAX_NOT_FINITE - 1) + [False] * 3
+    assert re.search("on GPU 1 of host .* was not finite in the first 10 units", answers[-1].reason)
+    assert many_units.committed() == set()
+
+
+def test_deaths_on_another_gpu_are_not_counted(run, gpu):
+    (unit,) = run.units()
+    for number in range(actor.MAX_START_DEATHS):
+        marker = asdict(Marker(invocation="i", node="node", gpu="0", pid=2**22 + 1))
+        uri = storage.join(run.folder, "attempts", STARTING, f"{number}.json")
+        storage.write_bytes(uri, json.dumps(marker).encode())
+    assert call(unit_segmenter(run), unit)["pairs"] == 2
+
+
+def test_a_gpu_that_was_left_out_is_not_used_again(run, gpu, segmenter):
+    made = UnitSegmenter(run, ModelOptions(checkpoint="c"), FrameOptions(), Invocation(name="i"), {("node", gpu)})
+    answer = ask(made, *run.units())
+    assert (answer.failed, segmenter.calls) == (True, [])
+    assert "GPU 1 of host" in answer.reason
+
+
+def test_a_gpu_that_torch_does_not_find_is_no_cpu(run, gpu, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    answer = ask(unit_segmenter(run), *run.units())
+    assert answer.failed
+    assert "torch cannot use GPU 1 of host" in answer.reason
 
 
 def test_a_model_computes_in_full_fp32(monkeypatch, tmp_path):
