@@ -45,7 +45,8 @@ def _hold(node: str, gpus: set[str]) -> list[Any]:
         "num_gpus": 1,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
     }
-    started: list[Any] = [ray.remote(_Holder).options(**options).remote() for _ in range(int(alive[node].get("GPU", 0)))]
+    holder = ray.remote(_Holder).options(**options)
+    started: list[Any] = [holder.remote() for _ in range(int(alive[node].get("GPU", 0)))]
     asked = {holder.gpu.remote(): holder for holder in started}
     kept, deadline = {}, time.monotonic() + HOLD_SECONDS
     while asked and kept.keys() < gpus:
