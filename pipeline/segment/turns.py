@@ -11,7 +11,7 @@ import ray.data
 from pipeline.cluster.gpus import gpus_held
 from pipeline.cluster.tasks import data_context
 from pipeline.io import storage
-from pipeline.runs.attempts import LAST_TURN
+from pipeline.runs.attempts import LAST_TURN, AttemptTracker, next_retry_step
 from pipeline.runs.commit import Receipt
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.actor import Invocation, ModelOptions, UnitAnswer, UnitSegmenter
@@ -44,6 +44,7 @@ def segment_units(
         postponed: list[Unit] = []
         elsewhere: list[Unit] = []
         bad_before = set(places.bad)
+        turn = max(turn, _first_turn(units, run, invocation))
         by_id = {unit.unit_id: replace(unit, turn=turn) for unit in units}
         pool = resources if turn < LAST_TURN else replace(resources, max_actors=1, min_actors=1)
         for avoided, part in places.divide(list(by_id.values())):
@@ -75,6 +76,16 @@ def segment_units(
             f"all units are done except {unit_id}{more}. {reason}; use machines with more memory, or replace the "
             f"video. Then remove {folder} and repeat the command"
         )
+
+
+def _first_turn(units: list[Unit], run: Run, invocation: Invocation) -> int:
+    """Return the first turn in which one of the units may be tried. Actors of an earlier one would start in vain."""
+    folder = storage.join(run.folder, "attempts")
+    if {unit.unit_id for unit in units} - set(storage.names(folder, missing_ok=True)):
+        return 0
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    tracker = AttemptTracker(folder, invocation.name, "", alive.__contains__)
+    return min(next_retry_step(tracker.history(unit.unit_id)).turn for unit in units)
 
 
 def _segment_in_turn(

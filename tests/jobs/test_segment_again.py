@@ -1,5 +1,6 @@
 """`rvos segment` on a run that is there: grown and moved manifests, bad rows, and failed pairs that are retried."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from jobs import audit, segment
 from pipeline.io import storage
 from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run, read_run_json
+from pipeline.segment import turns
 from schemas.errors import InputError
 from tests.segmented import masks, run
 
@@ -38,6 +40,28 @@ def prepared(shapes, checkpoint, tmp_path, invocation="one", **options):
         manifest=shapes[0], run=str(tmp_path / "run"), checkpoint=checkpoint, unit_frames=12, **options
     )
     return segment.prepare(config, invocation)[1:3]
+
+
+@pytest.mark.parametrize(("lost", "turns_then"), [(0, [0]), (1, [1]), (2, [2])])
+def test_units_of_killed_commands_wait_for_no_actors_in_vain(
+    shapes, checkpoint, tmp_path, monkeypatch, lost, turns_then
+):
+    """Each turn starts its own actors, which load the model."""
+    units, _ = prepared(shapes, checkpoint, tmp_path, short_side=64, window="5")
+    for unit in units:
+        for number in range(lost):
+            marker = {"invocation": "killed", "node": "gone", "host": "another", "pid": 1}
+            uri = storage.join(str(tmp_path / "run"), "attempts", unit.unit_id, f"{number}.json")
+            storage.write_bytes(uri, json.dumps(marker).encode())
+    begun, in_turn = [], turns._segment_in_turn
+
+    def note(of_turn, *arguments):
+        begun.append({unit.turn for unit in of_turn})
+        return in_turn(of_turn, *arguments)
+
+    monkeypatch.setattr(turns, "_segment_in_turn", note)
+    assert run(shapes[0], tmp_path / "run", checkpoint, unit_frames=12).exit_code == 0
+    assert begun == [{turn} for turn in turns_then]
 
 
 def test_a_lower_limit_takes_no_planned_pairs_out(shapes, checkpoint, tmp_path, capsys):
