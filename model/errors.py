@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+MAX_DIGITS = 1000  # of an integer in JSON; Python itself refuses more than 4300
 MAX_DOCUMENT_BYTES = 2**20
 MAX_REASON = 400  # characters of an error of another library
 
@@ -44,9 +45,15 @@ def read_document(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
             content = file.read(most_bytes + 1)
         if len(content) > most_bytes:
             raise ValueError(f"it has more than {most_bytes} bytes")
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8"), parse_int=_integer)
     except (ValueError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}; convert the checkpoint again") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number in it has {len(digits)} digits")
+    return int(digits)
 
 
 def one_line(error: Exception) -> str:

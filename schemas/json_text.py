@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+MAX_DIGITS = 1000  # of an integer
 MAX_VALUES = 2**23  # Python takes up to 150 bytes for one, in texts of 2 or 3
 
 
 def parse(text: str | bytes, *, unique_keys: bool = False) -> Any:
     """Return the values in a JSON text. Raises ValueError, also for more than MAX_VALUES, or if it is nested too deep.
+
+    See `loads` for integers.
 
     The values are counted before they take memory. unique_keys: an object with a key twice is an error, too; else the
     last one wins.
@@ -15,9 +18,20 @@ def parse(text: str | bytes, *, unique_keys: bool = False) -> Any:
     if most_values(text) > MAX_VALUES:
         raise ValueError(f"it has more than {MAX_VALUES} values")
     try:
-        return json.loads(text, object_pairs_hook=_object_of if unique_keys else None)
+        return loads(text, object_pairs_hook=_object_of if unique_keys else None)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def loads(text: str | bytes, **options: Any) -> Any:
+    """As `json.loads`. Raises ValueError for an integer of more than MAX_DIGITS digits, which Python refuses too."""
+    return json.loads(text, parse_int=_integer, **options)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number in it has {len(digits)} digits; the most are {MAX_DIGITS}")
+    return int(digits)
 
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class SegmentConfig(RunOptions):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.published, name))
         assert self.window is not None
-        if self.window != "whole" and not (self.window.isdigit() and int(self.window) > 0):
+        if self.window != "whole" and not re.fullmatch("0*[1-9][0-9]{0,8}", self.window):
             raise InputError(f"--window must be a number of frames or 'whole', got {self.window!r}")
         if self.overlap and self.window == "whole":
             raise InputError("--overlap needs --window N; '--window whole' has one window only")

@@ -9,7 +9,7 @@ from torch import Tensor
 from model.referformer.config import PUBLISHED
 from model.referformer.network.backbones import backbone_class
 
-_BLOCK = re.compile(r"layers?\.?(\d+)\.(?:blocks\.)?(\d+)\.")  # layer1.0. of ResNets, layers.0.blocks.0. of Swin
+_BLOCK = re.compile(r"layers?\.?(\d{1,4})\.(?:blocks\.)?(\d{1,4})\.")  # layer1.0. of ResNets, layers.0.blocks.0.
 
 
 def backbone_of(body: Mapping[str, Tensor]) -> str | None:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -223,7 +224,7 @@ def _start(address: str, options: dict) -> None:
     import ray
 
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():  # HOST:PORT, where Ray would retry for many minutes
+    if colon and re.fullmatch("[0-9]{1,5}", port):  # HOST:PORT, where Ray would retry for many minutes
         try:
             socket.create_connection((host, int(port)), REACH_SECONDS).close()
         except (OSError, OverflowError) as error:

@@ -8,6 +8,7 @@ published. Only where masks overlap, the score of the frame decides in place of 
 object wins ties.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.label_maps import palette_png
+from pipeline.masks.label_numbers import are_labels
 from schemas.errors import InputError
 
 ANNOTATORS = 4  # expressions of one object, in the published numbering
@@ -95,14 +97,14 @@ def _label(pair: PairMasks) -> int:
             text = f"its number makes it object {label}, and label maps hold {MAX_LABEL}"
             raise InputError(pair.message(f"{text}; add object_ids to the manifest"))
         return label
-    if len(objects) != 1 or not objects[0].isdecimal() or not 1 <= int(objects[0]) <= MAX_LABEL:
+    if len(objects) != 1 or not are_labels(objects) or not 1 <= int(objects[0]) <= MAX_LABEL:
         text = f"object_ids is {objects}; label maps need one number from 1 to {MAX_LABEL}"
         raise InputError(pair.message(text))
     return int(objects[0])
 
 
 def _published_number(pair: PairMasks) -> int:
-    if not (pair.expression_id.isascii() and pair.expression_id.isdigit()):
+    if not re.fullmatch("[0-9]{1,9}", pair.expression_id):
         text = "its annotator or object is unknown; add the columns annotator and object_ids to the manifest, or number"
         raise InputError(pair.message(f"{text} expressions as published"))
     return int(pair.expression_id)

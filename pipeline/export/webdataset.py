@@ -29,6 +29,7 @@ from pipeline.masks.by_video import MaskSource, PairMasks
 from schemas.errors import InputError, MediaError
 
 ADDED_COLUMNS = {"pair_score": pa.float32(), "shard": pa.string(), "key": pa.string()}
+REASONS = 3  # of each kind that an error lists
 ROWS_BUFFERED = 10_000  # of the manifest, before they are written
 
 
@@ -40,12 +41,13 @@ def write_webdataset(source: MaskSource, out: str, *, shard_mb: int = 256) -> Ex
     """
     counts: dict[str, int] = dict.fromkeys(("videos", "pairs", "failed", "unseen"), 0)
     notes: list[str] = []
+    failures: list[str] = []  # why pairs have no masks
     shards: list[dict] = []
     given = source.require_manifest().schema
     fields = [field for field in given if field.name not in ADDED_COLUMNS]
     schema = pa.schema([*fields, *(pa.field(*added) for added in ADDED_COLUMNS.items())], given.metadata)
     manifest_uri = storage.join(out, "manifest.parquet")
-    with contextlib.closing(_samples(source, counts, notes)) as samples, storage.spool(manifest_uri) as path:
+    with contextlib.closing(_samples(source, counts, notes, failures)) as samples, storage.spool(manifest_uri) as path:
         with pq.ParquetWriter(path, schema, compression="zstd") as manifest:
             rows: list[dict] = []
             for first in samples:
@@ -56,7 +58,7 @@ def write_webdataset(source: MaskSource, out: str, *, shard_mb: int = 256) -> Ex
                         manifest.write_table(pa.Table.from_pylist(rows, schema=schema))
                         rows = []
             if not shards:
-                raise InputError("nothing to write: no pair has both masks and a readable video")
+                raise InputError(_nothing(source.uri, counts, notes, failures))
             if rows:
                 manifest.write_table(pa.Table.from_pylist(rows, schema=schema))
         storage.commit(path, manifest_uri, replace=True)
@@ -66,15 +68,19 @@ def write_webdataset(source: MaskSource, out: str, *, shard_mb: int = 256) -> Ex
 
 
 def _samples(
-    source: MaskSource, counts: dict[str, int], notes: list[str]
+    source: MaskSource, counts: dict[str, int], notes: list[str], failures: list[str]
 ) -> Generator[tuple[str, list[PairMasks], list[Medium]], None, None]:
-    """Yield the key, the pairs with masks and the media of each video that can be read; count and note the others.
+    """Yield the key, the pairs with masks and the media of each video that can be read; count the others.
+
+    Adds the reasons to `notes` for unreadable videos, and to `failures` for pairs without masks.
 
     The media are valid until the next sample.
     """
     for video in source.videos():
         pairs = [pair for pair in video if pair.frames.num_rows]
         counts["failed"] += len(video) - len(pairs)
+        without = (pair.message(pair.problem) for pair in video if not pair.frames.num_rows)
+        failures += itertools.islice(without, max(0, REASONS - len(failures)))
         if not pairs:
             continue
         with contextlib.ExitStack() as stack:
@@ -87,6 +93,18 @@ def _samples(
             yield f"{counts['videos']:08d}", pairs, media
         counts["videos"] += 1
         counts["pairs"] += len(pairs)
+
+
+def _nothing(uri: str, counts: dict[str, int], notes: list[str], failures: list[str]) -> str:
+    """Return why no shard can be written."""
+    reasons = [f"{counts['failed']} pairs have no masks ({_listed(failures, counts['failed'])})"] if failures else []
+    if notes:
+        reasons.append(f"the videos of {counts['unseen']} pairs cannot be read ({_listed(notes, counts['unseen'])})")
+    return f"{uri}: nothing to write: {'; '.join(reasons) or 'it has no pairs'}"
+
+
+def _listed(reasons: list[str], count: int) -> str:
+    return "; ".join(reasons[:REASONS]) + ("; ..." if count > REASONS else "")
 
 
 def _frames(pairs: list[PairMasks]) -> dict[int, str]:

@@ -10,6 +10,7 @@ import functools
 import http.client
 import io
 import random
+import re
 import tempfile
 import time
 import urllib.error
@@ -128,7 +129,7 @@ def _get(uri: str, start: int, stop: int | None = None) -> Any:
 def _total(answer: Any) -> int:
     headers = getattr(answer, "headers", {})
     stated = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
-    return int(stated) if stated.isdigit() else 0
+    return int(stated) if re.fullmatch("[0-9]{1,18}", stated) else 0
 
 
 class _RangeFile(io.RawIOBase):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pipeline.io import storage
 from pipeline.io.table_files import SUFFIXES
 from schemas.errors import InputError, StorageError
+from schemas.json_text import loads
 from schemas.kinds import Kind
 from schemas.uri import ARCHIVES, HTTP, scheme_of
 
@@ -119,7 +120,7 @@ def _text_kind(head: bytes) -> Kind:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(loads(line), dict)
     except (ValueError, RecursionError):
         return False
 

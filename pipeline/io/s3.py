@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import random
+import re
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ async def _get(fs: Any, uri: str, wanted: str, version: Version | None) -> tuple
     finally:
         answer["Body"].close()
     total = answer.get("ContentRange", "").rpartition("/")[2]
-    return content, Version(uri, answer["ETag"], int(total) if total.isdigit() else len(content))
+    return content, Version(uri, answer["ETag"], int(total) if re.fullmatch("[0-9]{1,18}", total) else len(content))
 
 
 def download(uri: str) -> tuple[int, Generator[bytes, None, None]]:

@@ -125,8 +125,10 @@ def read_recipe(name: str | None) -> Recipe:
     except OSError as error:
         known = ", ".join(RECIPES)
         raise InputError(f"--config {name}: {error.strerror}; give a TOML file or a recipe: {known}") from None
-    except (ValueError, RecursionError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"--config {name} is not TOML: {error}") from None
+    except ValueError:  # of Python, for thousands of digits
+        raise InputError(f"--config {name}: a number in it has too many digits") from None
     try:
         return _build(Recipe, values, "")
     except (TypeError, ValueError) as error:

@@ -87,7 +87,13 @@ def name_form(name: str) -> str:
 def natural_order(name: str) -> tuple:
     """Return the sort key of a frame name: numbers in it count as numbers, whatever is around them."""
     parts = _NUMBER.split(name)
-    return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], name
+    return [_by_size(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], name
+
+
+def _by_size(digits: str) -> tuple[int, str]:
+    """Return the sort key of a number of any length."""
+    digits = digits.lstrip("0")
+    return len(digits), digits
 
 
 def probe(uri: str, images: dict[str, str]) -> VideoHeader:

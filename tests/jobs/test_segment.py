@@ -172,6 +172,8 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
     [
         ({"window": "0"}, "--window"),
         ({"window": "all"}, "--window"),
+        ({"window": "²"}, "--window must be a number of frames"),
+        ({"window": "9" * 5000}, "--window must be a number of frames"),
         ({"overlap": 5}, "--overlap must be at least 0 and below --window 5, got 5"),
         ({"overlap": -1}, "--overlap must be at least 0"),
         ({"overlap": 2, "window": "whole"}, "'--window whole' has one window only"),

@@ -12,6 +12,14 @@ def test_odd_json(text):
         parse(text)
 
 
+@pytest.mark.parametrize("digits", [1001, 5000])
+def test_long_numbers_are_told_in_our_own_words(digits):
+    """Python advises to call a function of its own."""
+    with pytest.raises(ValueError, match=f"^a number in it has {digits} digits; the most are 1000$"):
+        parse(f'{{"a": [{"9" * digits}]}}')
+    assert parse("9" * 1000) == 10**1000 - 1
+
+
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"text"'])
 def test_only_objects(text):
     with pytest.raises(ValueError, match="object"):

@@ -65,14 +65,14 @@ def holds(tensors: Mapping[str, Tensor]) -> str:
         return "a whole ReferFormer, which --init takes after 'rvos convert'"
     embedding = tensors.get("embeddings.word_embeddings.weight")
     if embedding is not None and embedding.ndim == 2:
-        layers = _count(tensors, r"encoder\.layer\.(\d+)\.")
+        layers = _count(tensors, r"encoder\.layer\.(\d{1,4})\.")
         return f"a text encoder of {layers} layers, {embedding.shape[1]} wide, with {embedding.shape[0]} tokens"
     patches = tensors.get("patch_embed.proj.weight")
     if patches is not None and patches.ndim in (4, 5):
         name = "Video-Swin" if patches.ndim == 5 else "Swin"
-        depths = tuple(_count(tensors, rf"layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4))
+        depths = tuple(_count(tensors, rf"layers\.{stage}\.blocks\.(\d{{1,4}})\.") for stage in range(4))
         return f"a {name} of {_joined(depths)} blocks, {patches.shape[0]} wide{_published_name(tensors)}"
-    depths = tuple(_count(tensors, rf"layer{stage}\.(\d+)\.") for stage in range(1, 5))
+    depths = tuple(_count(tensors, rf"layer{stage}\.(\d{{1,4}})\.") for stage in range(1, 5))
     if all(depths):
         if "layer1.0.conv3.weight" not in tensors:
             return f"a ResNet of {_joined(depths)} basic blocks, as ResNet-18 and -34; the model has bottlenecks"

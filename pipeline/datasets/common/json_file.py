@@ -18,7 +18,7 @@ import ijson
 
 from pipeline.io import local, storage
 from schemas.errors import InputError
-from schemas.json_text import MAX_VALUES, most_values
+from schemas.json_text import MAX_DIGITS, MAX_VALUES, loads, most_values
 
 MAX_BYTES = 2**29  # of a file that is read whole
 MAX_ENTRY_BYTES = 2**28  # of one entry of a file that is read entry by entry
@@ -26,7 +26,7 @@ CHUNK = 2**16
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 ESCAPE = re.compile(r"(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|(\\u[dD][89a-fA-F]..)|\\.?", re.DOTALL)
 OUT_OF_RANGE = "a number is out of range; write null for an unknown value"
-LONG_INTEGER = re.compile(rb"(?:^|[\s\[,:])-?[0-9]{2000}")  # ijson would crash at 4300 digits
+LONG_INTEGER = re.compile(rb"(?:^|[\s\[,:])-?[0-9]{%d}" % (MAX_DIGITS + 1))  # ijson would crash at 4300 digits
 NOT_A_NUMBER = re.compile(r"\bNaN\b|-?\bInfinity\b")  # Python and pandas write them
 LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
@@ -53,9 +53,7 @@ def load(uri: str) -> dict:
             raise InputError(f"{uri} has more than {MAX_VALUES} values; split it by videos")
         text = data.decode(json.detect_encoding(data))
         _refuse_lone_surrogates(text, len(text))
-        content = json.loads(
-            text, object_pairs_hook=unique_keys, parse_float=_finite_float, parse_constant=_finite_float
-        )
+        content = loads(text, object_pairs_hook=unique_keys, parse_float=_finite_float, parse_constant=_finite_float)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} does not exist") from None
     except OSError as error:
@@ -221,7 +219,7 @@ class SpooledEntries:
     def __getitem__(self, key: str) -> Any:
         """Read one value; threads may do so at the same time."""
         start, length = self._spans[key]
-        return json.loads(os.pread(self._file.fileno(), length, start))
+        return loads(os.pread(self._file.fileno(), length, start))
 
 
 def plain_id(value: Any) -> Any:

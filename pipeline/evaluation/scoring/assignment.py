@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.evaluation.metrics.pair_metrics import j_and_f
 from pipeline.evaluation.scoring.counting import PairMatch
 from pipeline.evaluation.scoring.match_frames import MaskTable
+from pipeline.masks.label_numbers import are_labels
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 
 UNASSIGNED: MaskKey = ("", "")  # the prediction of a pair that gets none
@@ -43,7 +44,7 @@ def assign(matches: Sequence[PairMatch], masks: MaskTable) -> dict[int, PairMatc
 def _labels(pairs: Sequence[RequestedPair]) -> dict[int, int]:
     """Return the label of each pair's object in a label map, by row: its id, or its position if ids are no labels."""
     ids = [pair.object_id or "" for pair in pairs]
-    if len(set(ids)) == len(ids) and all(map(str.isdecimal, ids)):
+    if len(set(ids)) == len(ids) and are_labels(ids):
         return {pair.row: int(object_id) for pair, object_id in zip(pairs, ids, strict=True)}
     return {pair.row: position for position, pair in enumerate(pairs, 1)}
 
@@ -56,7 +57,7 @@ def _slots(
     shown = {match.predicted_as for match in matches if match.error is None and _is_shown(match, masks)}
     pairs = [by_key[UNASSIGNED].pair for by_key in group.values()]
     if all(pair.expression_id is None for pair in pairs):
-        key_of = {int(key[1]): key for key in shown if key[1].isdecimal()}
+        key_of = {int(key[1]): key for key in shown if are_labels([key[1]])}
     else:
         key_of = {label_of[pair.row]: pair.key for pair in pairs if pair.key in shown}
     return [key_of.get(label, UNASSIGNED) for label in range(1, max([scored, *key_of]) + 1)]

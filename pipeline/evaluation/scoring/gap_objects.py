@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from pipeline.masks.label_numbers import are_labels
 from pipeline.masks.pairs_to_score import RequestedPair
 from schemas import rle
 
@@ -55,5 +56,5 @@ def _gaps(truth: pa.Table) -> dict[str, set[str]]:
     return {
         video: {str(number) for number in range(1, max(map(int, firsts[video]), default=0))} - ids
         for video, ids in annotated.items()
-        if all(map(str.isdecimal, ids))
+        if are_labels(ids)
     }

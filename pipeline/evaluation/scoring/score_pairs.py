@@ -17,6 +17,7 @@ from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
 from pipeline.evaluation.scoring.gap_objects import first_frame_objects
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame, match_frames
 from pipeline.masks.annotations import Annotations, rows_of_videos
+from pipeline.masks.label_numbers import are_labels
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
 from schemas.errors import InputError
@@ -140,7 +141,7 @@ def _match(
 def _counts(pair: RequestedPair, first: set[str], masks: MaskTable) -> bool:
     """Return whether no label of the pair is above the highest one in the first annotated frame of its video."""
     of_video = [key[1] for key in masks.truth if key[0] == pair.video_id]
-    if not all(map(str.isdecimal, of_video)):
+    if not are_labels(of_video):
         return first.issuperset(pair.annotation_keys)
     highest = max(map(int, first), default=0)
     return all(object_id in of_video and int(object_id) <= highest for object_id in pair.annotation_keys)

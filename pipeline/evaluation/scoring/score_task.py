@@ -1,5 +1,6 @@
 """Score one task: in this process for small inputs, in Ray workers for large ones."""
 
+import re
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -122,7 +123,7 @@ def _with_annotator(pair: RequestedPair) -> RequestedPair:
     """Derive the annotator as Ref-DAVIS17 numbers expressions: four per object, one for each annotator."""
     if pair.annotator is not None or pair.expression_id is None:
         return pair
-    if not pair.expression_id.isdigit():
+    if not re.fullmatch(r"[0-9]{1,9}", pair.expression_id):
         text = "its annotator is unknown; add a column annotator to the manifest, or number expressions as published"
         raise InputError(pair.message(text))
     return replace(pair, annotator=str(int(pair.expression_id) % 4))

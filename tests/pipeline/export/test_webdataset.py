@@ -15,7 +15,7 @@ from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from pipeline.training.examples import TrainingSource, gather_examples
 from schemas.errors import InputError
-from tests.handmade import rows_of
+from tests.handmade import rows_of, run_of_truth
 
 
 def made(run, out, shard_mb=256, manifest=None):
@@ -107,7 +107,8 @@ def test_the_suffix_follows_from_the_content(shapes, tmp_path, name, suffix):
 @pytest.mark.parametrize("name", ["clip.mp4", "clip", "clip.png", "id_rsa"])
 def test_a_file_that_is_no_media_is_not_copied(tmp_path, name):
     (tmp_path / name).write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\n" * 20)
-    with pytest.raises(InputError, match="nothing to write"):
+    text = r"nothing to write: the videos of 1 pairs cannot be read \(video_id=v expression_id=0: .*{0}"
+    with pytest.raises(InputError, match=text.format(name)):
         one_video(tmp_path, name)
 
 
@@ -131,6 +132,15 @@ def test_videos_that_are_gone_are_left_out_and_named(labelled_run, shapes, tmp_p
     for row in rows:
         row["video_uri"] = "/gone.mp4" + row["video_id"]
     pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
-    with pytest.raises(InputError, match="nothing to write"):
+    reasons = r"nothing to write: the videos of 9 pairs cannot be read \(.*shapes-0000.*shapes-0002.*"
+    with pytest.raises(InputError, match=reasons):
         made(labelled_run.folder, tmp_path / "none", manifest=str(tmp_path / "m.parquet"))
     assert not (tmp_path / "none/manifest.parquet").exists()
+
+
+def test_pairs_without_masks_are_named_if_there_are_no_others(shapes, tmp_path):
+    failed = tuple((f"shapes-{video:04}", str(number)) for video in range(3) for number in range(3))
+    run = run_of_truth(str(tmp_path / "run"), *shapes, failed=failed)
+    text = r"nothing to write: 9 pairs have no masks \(video_id=shapes-0000 expression_id=0: .*; \.\.\.\)"
+    with pytest.raises(InputError, match=text):
+        made(run.folder, tmp_path / "out")
