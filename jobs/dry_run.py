@@ -1,6 +1,7 @@
 """`rvos segment --dry-run`: run all checks and count the work, without writing anything."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,7 @@ class DryRunResult(JobResult):
     assumed_pairs: int  # new pairs without a known number of frames
     assumed_frames: int  # for each of them
     note: str | None = None  # on sentences of the manifest that the model may not take in
+    not_opened: ClassVar[str] = "Only --strict opens the videos."
 
     def text(self) -> str:
         lines = [
@@ -47,7 +49,7 @@ class DryRunResult(JobResult):
             lines.append(f"note    {assumption(self.assumed_pairs, self.assumed_frames)}")
         if self.note:
             lines.append(f"note    {self.note}")
-        return "\n".join([*lines, "All checks passed, and nothing was written. Only --strict opens the videos."])
+        return "\n".join([*lines, f"All checks passed, and nothing was written. {self.not_opened}"])
 
 
 def assumption(pairs: int, frames: int) -> str:

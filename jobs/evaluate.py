@@ -41,8 +41,8 @@ from schemas.version import __version__
 
 TABULATED_PAIRS = 20  # up to this many pairs, the text lists each
 ONE_CANDIDATE = (
-    "every frame has one candidate, so mAP is not the published one, which takes all object queries; segment with "
-    "--rules or --candidates all"
+    "every frame has one candidate, so mAP is not the published one, which takes all object queries; use "
+    "'rvos segment' with --rules or --candidates all"
 )
 LOCAL_BYTES = 96 * 2**20  # of predictions; larger ones are scored on Ray
 

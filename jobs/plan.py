@@ -134,7 +134,7 @@ def _limit(decode: float, model: float, models: int | None) -> str:
         return f"the model: {_hours(model)}; decoding takes {_hours(decode)} on one core at the same time"
     return (
         f"decoding: {_hours(decode)} on one core, the model only {_hours(model)}; several actors on one GPU "
-        "(--gpus-per-actor 0.5) decode on several cores"
+        "('rvos segment --gpus-per-actor 0.5') decode on several cores"
     )
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 from jobs.config.refine import RefineConfig
 from jobs.config.segment import SegmentConfig
@@ -23,6 +24,13 @@ from pipeline.segment.resources import refiner_bytes
 from schemas.errors import InputError
 from schemas.shown import without_secrets
 from schemas.version import MASKS_VERSION
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefineDryRunResult(DryRunResult):
+    """The work of `rvos refine`."""
+
+    not_opened: ClassVar[str] = "The videos were not opened."
 
 
 def run(config: RefineConfig, progress: Callable[[RunProgress], None] = show_run) -> SegmentResult | DryRunResult:
@@ -70,7 +78,7 @@ def _count(config: SegmentConfig, source: Run, the_run: RefinedRun, exists: bool
     todo = [unit for unit in units if unit.unit_id not in committed]
     old = [unit for unit in units if unit.part in there]
     retried = [receipt for _, receipt in to_retry(the_run, old, committed, config.retry_statuses)]
-    return DryRunResult(
+    return RefineDryRunResult(
         run=the_run.folder,
         exists=exists,
         pairs=sum(unit.stop - unit.start for unit in todo),

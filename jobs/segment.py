@@ -56,6 +56,7 @@ from schemas import access
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
 
+UNITS_OF_RUN = "those of RUN, set by 'rvos segment --unit-frames'"  # where masks are refined
 CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
 
 
@@ -112,7 +113,8 @@ def execute(
                 with closing(segment_units(todo, the_run, model, frames, pool, invocation, report)) as receipts:
                     _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress)
         _add_earlier(the_run, units, todo, totals, notes)
-        result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started)
+        unit_frames = UNITS_OF_RUN if refining else "--unit-frames"
+        result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started, unit_frames)
         result = result if refining else replace(result, note=note_of(the_run))
         storage.remove_parts(storage.join(the_run.folder, "masks"))
         starts = set() if result.shard and result.shard.left_units else {STARTING}  # other shards may start now
@@ -287,7 +289,13 @@ def _add_earlier(the_run: Run, units: list[Unit], todo: list[Unit], totals: RunT
 
 
 def _sum_up(
-    config: SegmentConfig, the_run: Run, units: list[Unit], totals: RunTotals, pool: Resources, wall_seconds: float
+    config: SegmentConfig,
+    the_run: Run,
+    units: list[Unit],
+    totals: RunTotals,
+    pool: Resources,
+    wall_seconds: float,
+    unit_frames: str,
 ) -> SegmentResult:
     planned, committed = {unit.unit_id for unit in units}, the_run.committed()
     if lost := planned - committed:
@@ -312,5 +320,7 @@ def _sum_up(
         stages={name: round(value, 3) for name, value in totals.stages.items()},
         parity=totals.parity,
         halvings=totals.halvings,
-        bound=find_bottleneck(totals.stages, seconds, pool.max_actors, pool.gpus_per_actor > 0) if seconds else None,
+        bound=find_bottleneck(totals.stages, seconds, pool.max_actors, pool.gpus_per_actor > 0, unit_frames)
+        if seconds
+        else None,
     )

@@ -12,7 +12,8 @@ def require_supported(config: SegmentConfig, checkpoint: CheckpointInfo) -> None
     family = checkpoint.family
     short_side = config.short_side or checkpoint.short_side
     if not checkpoint.supports_rules and (config.rules or config.candidates == "all"):
-        raise InputError(f"a {family} model does not support --rules and --candidates; leave them out")
+        reason = "--rules reproduce the published inference of ReferFormer, and --candidates shows its object queries"
+        raise InputError(f"{reason}: a {family} model has neither; leave them out")
     if checkpoint.lookahead is not None:
         for option, reason in _of_followers(config, checkpoint, checkpoint.lookahead):
             raise InputError(f"{option}: a {family} model {reason}")

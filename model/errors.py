@@ -6,6 +6,10 @@ from typing import Any
 
 MAX_DIGITS = 1000  # of an integer in JSON; Python itself refuses more than 4300
 MAX_DOCUMENT_BYTES = 2**20
+FOLDERS = (
+    "a checkpoint is a folder with config.json and model.safetensors: 'rvos convert' writes those of ReferFormer, "
+    "'hf download' those of SAM (docs/models.md)"
+)
 MAX_REASON = 400  # characters of an error of another library
 
 
@@ -30,11 +34,10 @@ class FastModeError(ValueError):
 
 def require_checkpoint_file(path: Path) -> None:
     """Raise CheckpointError if a file of a checkpoint folder is missing."""
+    if not path.parent.exists():
+        raise CheckpointError(f"{path.parent}: folder not found; {FOLDERS}")
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: file not found; a checkpoint is a folder with config.json, model.safetensors and a tokenizer, "
-            "as 'rvos convert' writes it"
-        )
+        raise CheckpointError(f"{path}: file not found; {FOLDERS}")
 
 
 def read_document(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
@@ -47,7 +50,7 @@ def read_document(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
             raise ValueError(f"it has more than {most_bytes} bytes")
         return json.loads(content.decode("utf-8"), parse_int=_integer)
     except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}; convert the checkpoint again") from None
+        raise CheckpointError(f"{path}: cannot be read: {error}; download or convert the checkpoint again") from None
 
 
 def _integer(digits: str) -> int:

@@ -97,7 +97,12 @@ def _module(folder: str | Path, families: dict[str, str]) -> ModuleType:
     """Import the module that `families` has for a folder. Raises CheckpointError."""
     path = Path(folder) / "config.json"
     values = read_document(path)
-    name = values.get("model_type", DEFAULT) if isinstance(values, dict) else DEFAULT
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: it must be a JSON object, not {type(values).__name__}")
+    if "model_type" not in values and DEFAULT not in families:
+        text = "no model_type, as in folders of ReferFormer, which takes sentences, not masks"
+        raise CheckpointError(f"{path}: {text}; 'rvos refine' needs one of {', '.join(families)}")
+    name = values.get("model_type", DEFAULT)
     if isinstance(name, str) and name in families:
         return import_module(families[name])
     reason = f"unknown model_type {name!r}; choose from {', '.join(families)}"

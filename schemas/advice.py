@@ -1,16 +1,20 @@
-"""Ways out that error rows of a run name, and the words for them where there is no run: in Python, and in the demo."""
+"""Ways out that error rows of a run name, and the words for them elsewhere: in Python, in the demo, in refined runs."""
 
 from typing import NamedTuple
 
 
 class Advice(NamedTuple):
-    """The end of a message: in an error row of a run, for `import refervos`, and before there is a run."""
+    """The end of a message: in an error row of a run, for `import refervos`, before there is a run, and in a run of
+    `rvos refine`, which takes the frames of its source (None: as in `run`)."""
 
     run: str
     python: str
     before: str
+    refined: str | None = None
 
 
+FEWER_ACTORS = "use --retry-errors with a higher --gpus-per-actor (on CPUs: fewer --actors)"
+REPLACE = "replace the file, and use --retry-errors"
 MISSING = Advice(
     "copy the file there, or correct video_uri, and use --retry-errors",
     "copy the file there, or correct the path",
@@ -20,31 +24,36 @@ SHORT = Advice(
     "replace the file, or take the decoded frames with --retry-errors --allow-short",
     "replace the file, or pass its decoded frames",
     "replace the file, or take the decoded frames with 'rvos segment --allow-short'",
+    REPLACE,
 )
 DECORD_SHORT = Advice(
     "replace the file, or use the frames that PyAV decodes with --retry-errors --decoder pyav --allow-short",
     'replace the file, or use decoder="pyav"',
     "replace the file, or use --decoder pyav",
+    REPLACE,
 )
-DECORD = Advice("use --retry-errors --decoder pyav", 'use decoder="pyav"', "use --decoder pyav")
+DECORD = Advice("use --retry-errors --decoder pyav", 'use decoder="pyav"', "use --decoder pyav", REPLACE)
 SIZE = Advice(
     "use --retry-errors with another --short-side or --max-size",
     "load the model with another short_side or max_size",
     "use 'rvos segment' with another --short-side or --max-size",
+    REPLACE,
 )
 WHOLE = Advice(
     "use --retry-errors with a higher --max-whole-frames if memory allows, or with --window 36",
     "use window=36",
     "use 'rvos segment' with a higher --max-whole-frames if memory allows, or with --window 36",
+    REPLACE,
 )
 MEMORY = Advice(
     "use --retry-errors with a higher --gpus-per-actor (on CPUs: fewer --actors), or with a smaller --window or "
     "--short-side",
     "use a smaller window, or load the model with a smaller short_side",
     "use 'rvos segment' with a smaller --window or --short-side",
+    FEWER_ACTORS,
 )
 FOLLOWER_MEMORY = Advice(  # of a model whose input and windows are what they are
-    "use --retry-errors with a higher --gpus-per-actor (on CPUs: fewer --actors)",
+    FEWER_ACTORS,
     "pass fewer expressions at once, or use a device with more memory",
     "use 'rvos segment' with a higher --gpus-per-actor (on CPUs: fewer --actors)",
 )
@@ -72,4 +81,11 @@ def before_a_run(message: str) -> str:
     """Return the message of an error row with advice for commands that look at videos before a run is made."""
     for advice in ALL:
         message = message.replace(advice.run, advice.before)
+    return message
+
+
+def for_refined(message: str) -> str:
+    """Return the message of an error row with advice for a run of `rvos refine`."""
+    for advice in ALL:
+        message = message.replace(advice.run, advice.refined or advice.run)
     return message

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 from jobs.config.options import KEY, Option, label_of
@@ -25,6 +25,7 @@ SURE = {
     *(Kind.MANIFEST, Kind.MASKS, Kind.ANNOTATIONS, Kind.PNG_TREE, Kind.RUN, Kind.SCORES, Kind.CHECKPOINT),
     *(Kind.TOKENIZER, Kind.BOARD, Kind.IMPORTED, Kind.COMPACTED),
 }
+OF_RUNS = ("masks", "plan", "attempts", "receipts", "log")  # folders of a run that commands look through
 ONE_VIDEO = "'rvos demo --video {path} --expression \"the red car\"' segments it"
 VIDEOS = "'rvos import folder {path} --expressions sentences.csv --out data/' writes data/manifest.parquet"
 LIST = "if it lists videos, 'rvos import list {path} --out data/' makes a manifest of it"
@@ -101,6 +102,7 @@ def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> No
     command: its words after `rvos`. given: its options as typed, for the command with two paths swapped.
     """
     places = list(_places(config))
+    _refuse_nested(places)
     wrong = next((place for place in places if place.may_be_wrong), None)
     if wrong is None:
         return
@@ -122,6 +124,24 @@ def _places(config: Any) -> Iterator[Place]:
         for number, path in enumerate(values if isinstance(values, tuple) else (values,)):
             if path is not None and path not in option.names:
                 yield Place(field.name, number, label_of(field.name, option), path, role, recognise(path))
+
+
+def _refuse_nested(places: list[Place]) -> None:
+    """Raise InputError if a command would write to a run that it reads, or put a run into another one."""
+    for new, run in permutations(places, 2):
+        if not new.role.is_new or run.kind is not Kind.RUN or run.role.is_new:
+            continue
+        out, folder = (storage.absolute(place.path).rstrip("/") for place in (new, run))
+        own = [storage.join(folder, name) for name in OF_RUNS]
+        if out == folder:
+            relation = "are the same folder"
+        elif any(out == name or out.startswith(f"{name}/") for name in own) or (
+            out.startswith(f"{folder}/") and Kind.RUN in new.role.kinds
+        ):
+            relation = f"may not be inside each other: {shown(new.path)} is in {shown(run.path)}"
+        else:
+            continue
+        raise InputError(f"{run.label} and {new.label} {relation}; choose another {new.label}")
 
 
 def _swapped(config: Any, command: str, given: dict[str, Any], one: Place, other: Place) -> str:

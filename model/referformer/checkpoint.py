@@ -147,15 +147,13 @@ def model_without_values(config: ReferFormerConfig) -> ReferFormer:
 def read_config(folder: str | Path) -> ReferFormerConfig:
     """Read config.json. Raises CheckpointError."""
     path = Path(folder) / CONFIG
+    values = read_document(path)
+    named = isinstance(values, dict) and values.pop("model_type", None)  # names the family
     try:
-        values = read_document(path)
-        if isinstance(values, dict):
-            values.pop("model_type", None)  # names the family
         return ReferFormerConfig.from_dict(values)
     except (ValueError, TypeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path}: not the config of a ReferFormer: {error}") from None
+        why = "" if named else "; without a model_type, a folder is taken for one of ReferFormer"
+        raise CheckpointError(f"{path}: not the config of a ReferFormer: {error}{why}") from None
 
 
 def read_short_side(folder: str | Path) -> int:

@@ -8,6 +8,7 @@ from model.families import check_checkpoint, check_refiner
 from model.segmenter import CheckpointInfo
 from pipeline.io import storage
 from schemas.errors import InputError
+from schemas.shown import shown
 
 
 def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
@@ -24,4 +25,10 @@ def read_checkpoint_info(checkpoint: str, *, refines: bool = False) -> Checkpoin
         try:
             return check_refiner(folder) if refines else check_checkpoint(folder)
         except CheckpointError as error:
-            raise InputError(f"--checkpoint {checkpoint}: {error}") from None
+            raise InputError(checkpoint_problem(checkpoint, folder, error)) from None
+
+
+def checkpoint_problem(checkpoint: str, folder: str, error: Exception) -> str:
+    """Return the text of an error about a checkpoint whose local path is `folder`. The path is printed once."""
+    reason = str(error).replace(f"{folder}/", "").removeprefix(f"{folder}: ")
+    return f"--checkpoint {shown(checkpoint)}: {reason}"

@@ -19,7 +19,7 @@ from model.errors import WeightsError
 from model.families import DEFAULT_RULES, load_refiner, load_segmenter
 from model.segmenter import InferenceRules, Refining, Segmenter
 from pipeline.io import storage
-from pipeline.io.checkpoint import checkpoint_folder
+from pipeline.io.checkpoint import checkpoint_folder, checkpoint_problem
 from pipeline.runs.attempts import (
     LAST_TURN,
     MAX_CONTROL_DEATHS,
@@ -82,7 +82,7 @@ class ModelOptions:
             try:
                 return self._load(folder)
             except WeightsError as error:  # tensors of some families are first compared here
-                raise InputError(f"--checkpoint {shown(self.checkpoint)}: {error}") from None
+                raise InputError(checkpoint_problem(self.checkpoint, folder, error)) from None
 
     def _load(self, folder: str) -> Segmenter:
         if self.refining:

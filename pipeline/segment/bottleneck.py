@@ -17,8 +17,14 @@ class Bottleneck:
     text: str
 
 
-def find_bottleneck(stages: Mapping[str, float], wall_seconds: float, actors: int, gpus: bool) -> Bottleneck:
-    """stages: seconds of each, summed over units; wall_seconds: from the start of the first unit to the last commit."""
+def find_bottleneck(
+    stages: Mapping[str, float], wall_seconds: float, actors: int, gpus: bool, unit_frames: str = "--unit-frames"
+) -> Bottleneck:
+    """Compare the shares of the actors' time.
+
+    stages: seconds of each, summed over units; wall_seconds: from the start of the first unit to the last commit.
+    unit_frames: what sets the size of units, for the advice.
+    """
     busy = {name: stages[name] for name in ("model", "waiting", "blocked")}
     total = max(wall_seconds * actors, sum(busy.values())) or 1.0
     shares = {name: seconds / total for name, seconds in busy.items()}
@@ -35,7 +41,7 @@ def find_bottleneck(stages: Mapping[str, float], wall_seconds: float, actors: in
         case "model":
             text = f"the model, {share} of the actors' time; more or faster {'GPUs' if gpus else 'CPUs'} would help"
         case "waiting" if stages["decode"] < stages["waiting"] / 2:
-            text = f"starting units: the model waited {share} of the time; larger units (--unit-frames) would help"
+            text = f"starting units: the model waited {share} of the time; larger units ({unit_frames}) would help"
         case "waiting":
             text = f"decoding: the model waited for frames {share} of the time; {more_threads}"
         case "blocked":
@@ -44,6 +50,6 @@ def find_bottleneck(stages: Mapping[str, float], wall_seconds: float, actors: in
         case _:
             text = (
                 f"too little work: actors were idle {share} of the time; use fewer actors (--actors) or smaller units "
-                "(--unit-frames)"
+                f"({unit_frames})"
             )
     return Bottleneck(by, {name: round(share, 4) for name, share in shares.items()}, text)

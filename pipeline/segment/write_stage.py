@@ -21,6 +21,7 @@ from pipeline.segment.events import (
 )
 from pipeline.segment.spool import FrameSpool
 from schemas import rle
+from schemas.advice import for_refined
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 from schemas.shown import without_secrets
@@ -49,7 +50,7 @@ def write_unit(
         for event in events:
             match event:
                 case Answer() | ClipDone():
-                    statuses |= _write_clip(event, events, writer)
+                    statuses |= _write_clip(event, events, writer, is_refined=bool(job.sources))
                 case AttemptEnd(attempt):
                     tracker.end(attempt)
                 case UnitDone(timings, stats):
@@ -65,7 +66,9 @@ def write_unit(
         return written
 
 
-def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], writer: UnitWriter) -> set[str]:
+def _write_clip(
+    event: ModelEvent, events: Generator[ModelEvent, None, None], writer: UnitWriter, *, is_refined: bool
+) -> set[str]:
     """Spool the answers of a clip until its end shows which pairs failed, then write it pair by pair.
 
     Returns the statuses of those that failed.
@@ -93,7 +96,8 @@ def _write_clip(event: ModelEvent, events: Generator[ModelEvent, None, None], wr
         share_failures(event.pairs)
         for pair in event.pairs:
             if pair.failure:
-                writer.write(error_row(pair.row, *pair.failure))
+                status, reason = pair.failure
+                writer.write(error_row(pair.row, status, for_refined(reason) if is_refined else reason))
             else:
                 for rows in spool.read(pair.number):
                     if pair.means_nothing:

@@ -99,6 +99,7 @@ def test_a_pair_that_failed_in_the_source_fails_and_is_retried_when_that_is_mend
 
 def test_nothing_is_written_by_a_dry_run(labelled_run, sam2, tmp_path):
     result = run(labelled_run, tmp_path / "out", sam2, dry_run=True)
+    assert result.text().endswith("All checks passed, and nothing was written. The videos were not opened.")
     assert (result.exists, result.pairs, result.units, result.frames) == (False, 9, len(labelled_run.units()), 108)
     assert not (tmp_path / "out").exists()
 
@@ -113,7 +114,11 @@ def test_bad_input_ends_with_one_line(labelled_run, sam2, shapes, tmp_path):
     out, runs = tmp_path / "out", tmp_path / "unfinished"
     model = ("--checkpoint", sam2)
     assert "not a run" in error(tmp_path, out, *model)
-    assert "is the run to refine" in error(labelled_run.folder, labelled_run.folder, *model)
+    assert "RUN and OUT are the same folder" in error(labelled_run.folder, labelled_run.folder, *model)
+    with pytest.raises(InputError, match="is the run to refine"):
+        run(labelled_run, labelled_run.folder, sam2)
+    inside = error(labelled_run.folder, f"{labelled_run.folder}/refined", *model)
+    assert "RUN and OUT may not be inside each other" in inside
     assert "Missing option '--checkpoint'" in error(labelled_run.folder, out)
     assert "takes sentences, not masks" in error(labelled_run.folder, out, "--checkpoint", FOLDER)
     assert "--window" in error(labelled_run.folder, out, *model, "--window", "15")

@@ -135,8 +135,11 @@ def test_what_the_run_says_of_itself(done):
         (["--overlap", "4"], "--overlap: a sam3_video model carries its objects from window to window"),
         (["--compile"], "--compile: a sam3_video model cannot be compiled"),
         (["--precision", "fp16"], "--precision fp16: a sam3_video model keeps its memories in bf16"),
-        (["--candidates", "all"], "does not support --rules and --candidates"),
-        (["--rules", "a2d"], "does not support --rules and --candidates"),  # not about the window that they set
+        (["--candidates", "all"], "shows its object queries: a sam3_video model has neither"),
+        (
+            ["--rules", "a2d"],
+            "shows its object queries: a sam3_video model has neither",
+        ),  # not about the window that they set
     ],
 )
 def test_options_that_cannot_be_honoured_are_refused(manifest, sam3, tmp_path, options, reason):

@@ -323,3 +323,24 @@ def test_masks_that_are_not_pngs(objects):
         assert result.exit_code == 2
         assert "jpeg is a tree of pictures" in result.output
         assert "save them as PNG, which keeps every value (JPEG does not)" in result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("refine", "run", "run", "--checkpoint", "ckpt"),
+        ("refine", "run", "run/refined", "--checkpoint", "ckpt"),
+        ("compact", "run", "--out", "run/masks"),
+        ("compact", "run", "--out", "run/masks/copy"),
+        ("export", "webdataset", "run", "--out", "run"),
+        ("import", "masks", "run", "--manifest", "data/manifest.parquet", "--out", "run/run"),
+        ("select", "run", "--out", "run/plan"),
+    ],
+)
+def test_nothing_is_written_into_a_run_that_is_read(words, objects, monkeypatch):
+    monkeypatch.chdir(objects)
+    before = sorted(objects.rglob("*"))
+    result = CliRunner().invoke(main, list(words))
+    assert (result.exit_code, "choose another" in result.output) == (2, True), result.output
+    assert re.search("are the same folder|may not be inside each other", result.output)
+    assert sorted(objects.rglob("*")) == before

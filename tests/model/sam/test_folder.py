@@ -272,3 +272,28 @@ def test_an_index_without_names(folder, content):
 def test_the_published_sizes_are_within_the_bounds(kind):
     """The defaults of transformers are those of the published models."""
     require_harmless(json.loads(kind().to_json_string(use_diff=False)))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "config.json: file not found; a checkpoint is a folder with .*ReferFormer, 'hf download' those of SAM"),
+        ("words", "config.json: cannot be read: .*; download or convert the checkpoint again"),
+        ("[1]", "config.json: it must be a JSON object, not list"),
+        (
+            '{"a": 1}',
+            "no model_type, as in folders of ReferFormer|without a model_type, a folder is taken",
+        ),
+    ],
+)
+@pytest.mark.parametrize("check", [check_checkpoint, check_refiner])
+def test_folders_that_are_no_checkpoint(folder, content, reason, check):
+    """One text for `rvos segment`, which takes any family, and `rvos refine`, which takes SAM."""
+    (folder / "config.json").unlink()
+    if content is not None:
+        (folder / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=reason):
+        check(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(CheckpointError, match="model: folder not found; a checkpoint is a folder with"):
+        check(folder)
