@@ -139,7 +139,7 @@ def test_what_the_run_says_of_itself(done):
         (
             ["--rules", "a2d"],
             "shows its object queries: a sam3_video model has neither",
-        ),  # not about the window that they set
+        ),  # not of windows
     ],
 )
 def test_options_that_cannot_be_honoured_are_refused(manifest, sam3, tmp_path, options, reason):
@@ -170,7 +170,7 @@ def test_folders_that_are_not_whole_are_refused(manifest, sam3, tmp_path):
     weights = load_file(folder / "model.safetensors")
     del weights["detector_model.text_projection.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"1 tensors missing \(detector_model.text_projection.weight\)"):
+    with pytest.raises(InputError, match=r"1 tensor missing \(detector_model.text_projection.weight\)"):
         run(manifest, tmp_path / "run", str(folder))
     (folder / "model.safetensors").rename(folder / "sam3.1_multiplex.pt")
     found = rvos("segment", manifest, str(tmp_path / "run"), "--checkpoint", str(folder))
