@@ -28,7 +28,7 @@ REFUSED, STALE = "refused", "stale"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One problem of one video, in `rows` rows, the first of them `row` (0-based).
+    """One problem of one video, in `rows` rows, the first of them `row` (0-based; texts count from 1).
 
     `status` is the status that their pairs would get in a run, "refused" if no run would start, or "stale" if only
     num_frames, which planning uses, is wrong.
@@ -81,8 +81,8 @@ class CheckResult(JobResult):
             lines.append(self.note)
         if not self.findings:
             return "\n".join([*lines, "no problems found"])
-        table = [("row", "rows", "video_id", "status", "problem")]
-        table += [(str(f.row), str(f.rows), short_id(f.video_id), f.status, f.problem) for f in self.findings]
+        table = [("row from 1", "rows", "video_id", "status", "problem")]
+        table += [(str(f.row + 1), str(f.rows), short_id(f.video_id), f.status, f.problem) for f in self.findings]
         widths = [max(len(line[column]) for line in table) for column in range(4)]
         for line in table:
             lines.append("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]))
@@ -103,7 +103,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         checkpoint = read_checkpoint_info(config.checkpoint)
     findings = []
     for problem in table_problems(table, uri):
-        row = problem.row or 0
+        row = problem.row if isinstance(problem.row, int) else 0
         video_id = table["video_id"][row].as_py()
         findings.append(Finding(row=row, video_id=video_id, rows=1, status=REFUSED, problem=problem.text))
     columns = table.select([name for name in MANIFEST.names if name in table.column_names])

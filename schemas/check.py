@@ -16,15 +16,29 @@ SHOWN = 20  # lines of an error
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of an input: the file, the row (0-based, None for the whole file), the problem and the way out."""
+    """A problem of an input: the file, the row, the problem and the way out.
+
+    row: a number from 0, which texts count from 1; or the place in words, such as "line 3"; None: the whole file.
+    """
 
     source: str
-    row: int | None
+    row: int | str | None
     text: str
 
+    @property
+    def where(self) -> str:
+        """The file and the place in it."""
+        if self.row is None:
+            return self.source
+        return f"{self.source} {self.row if isinstance(self.row, str) else row_place(self.row)}"
+
     def __str__(self) -> str:
-        where = self.source if self.row is None else f"{self.source} row {self.row}"
-        return f"{where}: {self.text}"
+        return f"{self.where}: {self.text}"
+
+
+def row_place(row: int) -> str:
+    """Return the place of a row of a table, given its number from 0."""
+    return f"row {row + 1} (counted from 1)"
 
 
 class SchemaError(InputError):
@@ -50,7 +64,7 @@ def _in_one_line(problems: list[Problem]) -> str:
     first, more = problems[0], len(problems) - 1
     if not more or first.row is None:
         return str(first)
-    return f"{first.source} row {first.row} and {more} other row{'s' if more > 1 else ''}: {first.text}"
+    return f"{first.where} and {more} other row{'s' if more > 1 else ''}: {first.text}"
 
 
 def required(*names: str) -> dict[bytes, bytes]:

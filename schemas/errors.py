@@ -30,6 +30,10 @@ class ImplausibleError(InputError):
     """The input can be read, but is hardly what was meant. `--force` accepts it."""
 
 
+class NotAFileError(InputError, OSError):
+    """A path names a pipe, a device or a socket, which may never end, or never begin."""
+
+
 class InfrastructureError(RvosError):
     """Storage, cluster or device failed. Repeating the command may help."""
 

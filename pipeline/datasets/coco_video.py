@@ -24,6 +24,7 @@ from pycocotools import mask as coco
 from pipeline.datasets.common import json_file
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, flat_id, id_problem, plain_attributes
 from pipeline.datasets.common.object_masks import ObjectMasks
+from pipeline.datasets.common.plain_ids import plain_id
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from schemas import rle
@@ -146,17 +147,21 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
         if isinstance(position, str):
             raise InputError(f"{uri}: {kind!r} must be a list, as in YouTube-VIS")
         if isinstance(value, dict):
-            value |= {key: json_file.plain_id(value[key]) for key in ID_KEYS if key in value}
+            value |= {key: plain_id(value[key]) for key in ID_KEYS if key in value}
         if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-            problems.append(Problem(f"{uri} {kind}", position, "'id' is missing"))
+            problems.append(Problem(f"{uri} {kind}", f"[{position}]", "'id' is missing"))
         elif _flag(value.get("iscrowd")) not in FLAGS:
-            problems.append(Problem(f"{uri} {kind}", position, f"'iscrowd' must be 0 or 1, got {value['iscrowd']!r}"))
+            problems.append(
+                Problem(f"{uri} {kind}", f"[{position}]", f"'iscrowd' must be 0 or 1, got {value['iscrowd']!r}")
+            )
         elif not all(_is_text(value.get(key)) for key in ("expressions", "expression")):
-            problems.append(Problem(f"{uri} {kind}", position, "its sentences must be a text or a list of texts"))
+            problems.append(
+                Problem(f"{uri} {kind}", f"[{position}]", "its sentences must be a text or a list of texts")
+            )
         elif kind == "categories":
             categories[value["id"]] = str(value.get("name", value["id"]))
         elif kind == "videos":
-            problems += [Problem(f"{uri} videos", position, text) for text in _video_problems(value, entries)]
+            problems += [Problem(f"{uri} videos", f"[{position}]", text) for text in _video_problems(value, entries)]
             entries[value["id"]] = value
         else:
             segmentations = value.pop("segmentations", None)
@@ -199,7 +204,7 @@ def _annotations_by_video(
             )
             found.setdefault(video, []).append(annotation)
             continue
-        problems.append(Problem(f"{uri} annotations", position, problem))
+        problems.append(Problem(f"{uri} annotations", f"[{position}]", problem))
     return found
 
 
@@ -222,7 +227,7 @@ def _video_problems(entry: dict, others: dict) -> Iterator[str]:
 
 def _flag(value: Any) -> str | None:
     """Return `iscrowd`, which programs write as a number, a boolean or a text, as a key of FLAGS if it is one."""
-    return None if value is None else str(json_file.plain_id(value)).strip().lower()
+    return None if value is None else str(plain_id(value)).strip().lower()
 
 
 def _is_text(value: object) -> bool:

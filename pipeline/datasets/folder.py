@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pipeline.datasets.common import expression_list
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, id_problem, nfc, shorten_id
-from pipeline.datasets.common.expression_list import NumberedRow
+from pipeline.datasets.common.expression_list import PlacedRow
 from pipeline.datasets.common.row_file import without_blanks
 from pipeline.datasets.common.video_tree import VideoTree, find_videos
 from pipeline.io import storage
@@ -38,10 +38,10 @@ def read(root: str, *, expressions: str | None = None, follow_links: bool = Fals
         found = "".join(f"; left out: {path}, {reason.partition('; ')[0]}" for reason, path in tree.skipped[:3])
         raise InputError(f"no videos in {root}: neither video files nor folders of images{found}")
     paths = _make_ids(tree)
-    of_all = [(number, row) for number, row in rows if "video" not in row]
-    of_one = _by_video(expressions, [(number, row) for number, row in rows if "video" in row], paths, tree)
+    of_all = [(place, row) for place, row in rows if "video" not in row]
+    of_one = _by_video(expressions, [(place, row) for place, row in rows if "video" in row], paths, tree)
     if of_one:
-        notes += [(OF_ALL, f"row {number} of {expressions}") for number, _ in of_all]
+        notes += [(OF_ALL, f"{place} of {expressions}") for place, _ in of_all]
     first, folders = min(paths), set(tree.folders)
 
     def read_video(item: tuple[str, str]) -> DatasetVideo:
@@ -87,9 +87,7 @@ def _stem(path: str, tree: VideoTree) -> str:
     return path if path in tree.folders else os.path.splitext(path)[0]
 
 
-def _by_video(
-    source: str, rows: list[NumberedRow], paths: dict[str, str], tree: VideoTree
-) -> dict[str, list[NumberedRow]]:
+def _by_video(source: str, rows: list[PlacedRow], paths: dict[str, str], tree: VideoTree) -> dict[str, list[PlacedRow]]:
     """Group sentences by video id. Raises InputError that lists sentences with an unknown or ambiguous video."""
     names: dict[str, set[str]] = {}
     for video_id, path in paths.items():
@@ -105,19 +103,19 @@ def _by_video(
     for name, ids in names.items():
         padded.setdefault(without_blanks(name), set()).update(ids)
     left_out = {nfc(path): reason for reason, path in tree.skipped}
-    groups: dict[str, list[NumberedRow]] = {}
+    groups: dict[str, list[PlacedRow]] = {}
     problems = []
-    for number, row in rows:
+    for place, row in rows:
         video = str(row["video"]).removeprefix("./").strip("/")
         matching = sorted(names.get(nfc(video), ()) or padded.get(nfc(video), ()))
         if len(matching) == 1:
-            groups.setdefault(matching[0], []).append((number, row))
+            groups.setdefault(matching[0], []).append((place, row))
         elif matching:
             text = f"video {video!r} is ambiguous: {', '.join(matching[:3])}; give its path"
-            problems.append(Problem(source, number, text))
+            problems.append(Problem(source, place, text))
         else:
             why = f", which was left out: {left_out[nfc(video)]}" if nfc(video) in left_out else ""
-            problems.append(Problem(source, number, f"unknown video {video!r}{why}"))
+            problems.append(Problem(source, place, f"unknown video {video!r}{why}"))
     if problems:
         raise SchemaError(problems)
     return groups

@@ -85,7 +85,7 @@ def _read_samples(uri: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str,
     for number, (_, row) in enumerate(json_file.entries(uri)):
         texts = isinstance(row, list) and len(row) == 5 and all(isinstance(row[i], str) for i in (0, 1, 4))
         if not texts or type(row[3]) is not int or row[3] < 1:
-            problems.append(Problem(uri, number, "must be [video, frame, masks, number of frames, sentence]"))
+            problems.append(Problem(uri, f"[{number}]", "must be [video, frame, masks, number of frames, sentence]"))
             continue
         samples.setdefault(row[0], []).append((row[1].rpartition("/")[2].rpartition(".")[0], row[4]))
         lengths[row[0]] = row[3]

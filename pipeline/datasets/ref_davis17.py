@@ -106,7 +106,9 @@ def _read_texts(root: str) -> tuple[Texts, list[tuple[str, str]]]:
         for row, line in enumerate(_read_lines(uri)):
             match = re.fullmatch(r"(\S+)\s+([0-9]{1,3})\s+(\S.*)", line.strip())
             if match is None:
-                problems.append(Problem(uri, row, f'{line.strip()[:60]!r} must have the form VIDEO OBJECT "SENTENCE"'))
+                problems.append(
+                    Problem(uri, f"line {row + 1}", f'{line.strip()[:60]!r} must have the form VIDEO OBJECT "SENTENCE"')
+                )
                 continue
             video, object_id, sentence = match.groups()
             video = MISSPELT.get(video, video)
@@ -115,7 +117,7 @@ def _read_texts(root: str) -> tuple[Texts, list[tuple[str, str]]]:
                 words = words[1:-1].strip()
             of_object = texts.setdefault(video, {}).setdefault(object_id, {})
             if number in of_object:
-                duplicates.append((video, f"{uri} row {row}"))
+                duplicates.append((video, f"{uri} line {row + 1}"))
             of_object.setdefault(number, words)
     if problems:
         raise SchemaError(problems)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, shorten_id
-from pipeline.datasets.common.expression_list import NOT_HERE, NumberedRow, add_pairs, row_problems, whole_ids
+from pipeline.datasets.common.expression_list import NOT_HERE, PlacedRow, add_pairs, row_problems, sentences_in_cell
+from pipeline.datasets.common.plain_ids import plain_column
 from pipeline.datasets.common.row_file import read_rows
 from pipeline.io import storage
 from schemas.check import Problem, SchemaError
@@ -23,6 +24,8 @@ URIS = ("video_uri", "uri", "url", "video", "video_url", "video_path", "path", "
 TEXTS = ("expression", "sentence", "caption", "text", "query", "description", "prompt")
 OWN = ("video_uri", "video_id", "expression_id", "expression")
 
+BAD_URI = "rows whose URI cannot be used"
+LISTS = "sentences in a list that was written as text; each became a row"
 NOT_PLAIN = "values that are neither texts nor numbers; they do not become attributes"
 
 
@@ -30,41 +33,44 @@ def read(root: str) -> Iterator[DatasetVideo]:
     """Read the list `root`, sorted by video id. Raises InputError that lists all invalid rows."""
     uri = storage.absolute(root)
     notes = DatasetVideo("")  # remarks on the list as a whole
-    videos: dict[tuple[str, str], list[NumberedRow]] = defaultdict(list)  # by given id ("" if none) and URI
+    videos: dict[tuple[str, str], list[PlacedRow]] = defaultdict(list)  # by given id ("" if none) and URI
     problems = []
-    raws = [*enumerate(read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN), notes=notes.warnings))]
-    given = [(number, raw) for number, raw in raws if isinstance(raw, dict)]
+    raws = [*read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN), notes=notes.warnings)]
+    given = [(place, raw) for place, raw in raws if isinstance(raw, dict)]
     for _, raw in given:
         for name in [name for name in ("video_id", "expression_id") if raw.get(name) in (None, "")]:
             raw.pop(name, None)
     for name in ("video_id", "expression_id"):
-        problems += [Problem(uri, number, text) for number, text in whole_ids(given, name)]
-    for number, raw in raws:
-        for row in _expand(raw, notes, number):
+        problems += [Problem(uri, place, text) for place, text in plain_column(given, name, notes.warnings)]
+    for place, raw in raws:
+        for row in _expand(raw, notes, place):
             found = list(row_problems(row, NOT_HERE - set(OWN), OWN))
             if not found and not str(row.get("video_uri") or ""):
                 found = ["no URI of a video"]
-            place = ""
-            if not found:
-                try:
-                    place = storage.absolute(str(row["video_uri"]), storage.parent(uri))
-                except InputError as error:
-                    found = [str(error)]
-            if storage.is_remote(uri) and place and storage.is_local(place):
-                found = [f"{shown(place)} is on this machine, and a remote list may not name its files; copy the list"]
-            problems += [Problem(uri, number, problem) for problem in found]
-            if not found:
-                videos[str(row.get("video_id", "")), place].append((number, row))
+            if found:
+                problems += [Problem(uri, place, problem) for problem in found]
+                continue
+            try:
+                video_uri = storage.absolute(str(row["video_uri"]), storage.parent(uri))
+            except InputError as error:
+                notes.skipped.append((BAD_URI, f"{place}: {error}"))
+                continue
+            if storage.is_remote(uri) and storage.is_local(video_uri):
+                text = f"{shown(video_uri)} is on this machine, and a remote list may not name its files; copy the list"
+                problems.append(Problem(uri, place, text))
+            else:
+                videos[str(row.get("video_id", "")), video_uri].append((place, row))
     ids = _make_ids(list(videos), uri, problems)
     if problems:
         raise SchemaError(problems)
     if not videos:
-        raise InputError(f"{uri} has no rows")
+        first = f" with a URI that can be used; {notes.skipped[0][1]}" if notes.skipped else ""
+        raise InputError(f"{uri} has no rows{first}")
     return _videos(videos, ids, notes)
 
 
 def _videos(
-    videos: dict[tuple[str, str], list[NumberedRow]], ids: dict[tuple[str, str], str], notes: DatasetVideo
+    videos: dict[tuple[str, str], list[PlacedRow]], ids: dict[tuple[str, str], str], notes: DatasetVideo
 ) -> Iterator[DatasetVideo]:
     for key in sorted(videos, key=ids.__getitem__):
         video = DatasetVideo(ids[key], warnings=notes.warnings, skipped=notes.skipped)
@@ -73,7 +79,7 @@ def _videos(
         yield video
 
 
-def _expand(raw: Any, notes: DatasetVideo, number: int) -> Iterator[Any]:
+def _expand(raw: Any, notes: DatasetVideo, place: str) -> Iterator[Any]:
     """Yield a row for each sentence of a row, with the names of `OWN` and without empty and nested values."""
     if not isinstance(raw, dict):
         yield raw
@@ -84,10 +90,13 @@ def _expand(raw: Any, notes: DatasetVideo, number: int) -> Iterator[Any]:
         if found != name:
             row[name] = row.pop(found)
             text = f"rows whose {name} is the column {found!r}"
-            notes.warnings.append((text, f"row {number}"))
+            notes.warnings.append((text, place))
     sentences = row.pop("expression", "")
+    if isinstance(sentences, str) and (listed := sentences_in_cell(sentences)):
+        notes.warnings.append((LISTS, place))
+        sentences = listed
     nested = [key for key, value in row.items() if not isinstance(value, str | int | float | bool)]
-    notes.skipped += [(NOT_PLAIN, f"{key} of row {number}") for key in nested]
+    notes.skipped += [(NOT_PLAIN, f"{key} of {place}") for key in nested]
     row = {key: value for key, value in row.items() if key not in nested}
     for position, sentence in enumerate(sentences if isinstance(sentences, list) else [sentences]):
         suffix = f"_{position}" if position and "expression_id" in row else ""

@@ -139,7 +139,7 @@ def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, ta
         return DatasetVideo("", skipped=[(BAD_NAME, str(error))])
     rows = list(_sentences(label)) or [{"expression": line} for line in _lines(uri, tar, members.get(".txt"))]
     common = {"video_id": video_id, "video_uri": video_uri} | plain_attributes(label, KNOWN)
-    add_pairs(video, common, list(enumerate(rows)), OWN)
+    add_pairs(video, common, [(f"sentence {number}", row) for number, row in enumerate(rows, 1)], OWN)
     video.skipped += [(SEVERAL, members[suffix].name) for suffix in clips[1:]]
     used = {*clips, ".json", ".txt"}
     video.skipped += [(OTHER, member.name) for suffix, member in members.items() if suffix not in used]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, pair_name
+from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, once, pair_name
 from pipeline.evaluation.protocols import RESERVED
 from pipeline.io import output_folder, storage
 from pipeline.masks.run_order import RunOrder
@@ -82,7 +82,7 @@ class DatasetWriter:
 
     def add(self, video: DatasetVideo) -> None:
         """Check a video and take its rows. After the first problem only further problems are collected."""
-        self.problems += [Problem(f"video {video.video_id}", None, text) for text in self._find_problems(video)]
+        self.problems += [Problem(f"video {video.video_id}", None, text) for text in once(self._find_problems(video))]
         self.ids.add(video.video_id)
         for pair in video.pairs:
             for name in sorted(RESERVED & pair.keys() - set(MANIFEST.names)):

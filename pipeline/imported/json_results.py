@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.datasets.common import json_file
 from pipeline.datasets.common.dataset_video import flat_id
 from pipeline.datasets.common.object_masks import Size, from_coco
+from pipeline.datasets.common.plain_ids import plain_id
 from pipeline.io import storage
 from pipeline.io.manifest import MAX_FRAMES
 from pipeline.masks.row_groups import LEAST_SCORES, score_problem
@@ -128,7 +129,7 @@ def _from_json(mask: object) -> tuple[bytes, Size]:
 
 
 def _id(value: object) -> str:
-    return str(json_file.plain_id(value))
+    return str(plain_id(value))
 
 
 def _scores(entry: dict, place: str) -> list[float | None]:

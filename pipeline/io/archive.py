@@ -7,6 +7,7 @@ import contextlib
 import io
 import tarfile
 import threading
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from schemas.errors import MediaError
 from schemas.shown import shown
 from schemas.uri import parse
 
+NO_MEMBER = "no such member"
 ARCHIVE = ("tar://", "zip://")
 MAX_MEMBERS = 500_000
 MAX_HEADER_BYTES = 2**20
@@ -84,12 +86,15 @@ def open_member(uri: str, file: BinaryIO) -> Iterator[tuple[int, BinaryIO]]:
     Raises FileNotFoundError if it does not exist, and MediaError (`corrupt`) for a damaged archive.
     """
     scheme, member, archive = split(uri)
-    names = (member, unquote(member))
+    plain = unquote(member)
+    # macOS writes accents as characters of their own. A name that is the same to the byte wins.
+    forms = (unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))
+    names = tuple(dict.fromkeys((member, plain, *forms)))
     try:
         if scheme == "tar":
             found = _INDEXES.find(archive, file, tuple(name.removeprefix("./") for name in names))
             if found is None:
-                raise FileNotFoundError(2, "no such member", uri)
+                raise FileNotFoundError(2, NO_MEMBER, uri)
             with io.BufferedReader(_Part(file, found.start, found.size), 2**16) as content:
                 yield found.size, content  # pyright: ignore[reportReturnType]
         else:
@@ -110,7 +115,7 @@ def _open_zipped(zipped: zipfile.ZipFile, names: tuple[str, ...], uri: str) -> I
     names = (*names, *(name.replace("/", "\\") for name in names))  # as old tools of Windows write them
     found = next((entry for name in names if (entry := zipped.NameToInfo.get(name)) and not entry.is_dir()), None)
     if found is None:
-        raise FileNotFoundError(2, "no such member", uri)
+        raise FileNotFoundError(2, NO_MEMBER, uri)
     if found.flag_bits & 1:
         raise zipfile.BadZipFile("the member is encrypted")
     if found.file_size > MAX_RATIO * found.compress_size + 2**20:

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from schemas.errors import StorageError
+from schemas.errors import NotAFileError, StorageError
 
 # Errors that concern one path. All others concern the machine or its mounts: another file would fail likewise.
 PATH_ERRNOS = {
@@ -28,6 +28,7 @@ NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EML
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 BLOCK_BYTES = 2**20
 MAX_UNTOLD_BYTES = 2**34  # that a server may send to the disk if it does not tell the size
+NOT_A_FILE = "not a regular file, but a pipe, device or socket; copy its content to a file first"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -75,11 +76,16 @@ class TooLargeError(OSError):
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a file for reading. Raises OSError for pipes, devices and sockets, which may never end, or never begin."""
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115 - returned
+    """Open a file for reading. Raises NotAFileError for pipes, devices and sockets."""
+    try:
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115 - returned
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # of sockets
+            raise
+        raise NotAFileError(f"{path} is {NOT_A_FILE}") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "not a regular file; copy its content to a file first", path)
+        raise NotAFileError(f"{path} is {NOT_A_FILE}")
     return file
 
 

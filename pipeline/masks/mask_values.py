@@ -11,7 +11,7 @@ USUAL_FORMATS = {PALETTE, GRAY, "1-bit gray"}
 MOST_LABELS = 100  # of gray label maps; more values up to 255 are those of soft masks
 LISTED = 8  # values in a sentence
 LEAST_INNER = 0.1  # share of the pixels of an object that are surrounded by others of it; edges and noise have less
-LEAST_SPECKS = 2  # values that are specks, in maps that are refused
+FEWEST_LABELS = 4  # in maps that are refused because most are specks; fewer may be small objects
 _MIDDLE = range(16, 240)  # 8-bit values of soft edges: far from both ends
 # Gray that Pillow makes of the palette's colours: a label map that lost its palette.
 _LUMA = (PALETTE_COLOURS[: MOST_SMALL_IDS + 1] @ [19595, 38470, 7471] + 0x8000) >> 16
@@ -92,7 +92,7 @@ def meaning_of_binary(counts: ValueCounts) -> MaskMeaning:
     """
     above, formats = counts.above, counts.formats
     are_ids = counts.pixels[0] > 0 and (set(above) <= {*range(MOST_SMALL_IDS + 1)} or set(above) <= LUMA_IDS.keys())
-    specks, with_void = _specks(counts, least=1), are_ids_and_void(counts.gray())
+    specks, with_void = _specks(counts, 1), are_ids_and_void(counts.gray())
     are_ids |= with_void and not specks
     if len(above) < 2 or are_ids or {PALETTE, DAVIS_COLOURS} & formats:
         text = f"{_listed(above)}, foreground is any value above 0"
@@ -115,9 +115,9 @@ def meaning_of_labels(counts: ValueCounts) -> MaskMeaning:
     top = above[-1] if above else 0
     if above in ([VOID_ID], [65535]):
         return MaskMeaning(_sentence(formats, f"only 0 and {top}, one object"), usual=False)
-    specks = _specks(counts)
+    specks = _specks(counts, FEWEST_LABELS)
     is_soft_object = _is_soft_object(counts) or _is_noise_at_ends(counts)
-    on_gray = not counts.pixels[0] and top > MOST_SMALL_IDS and len(above) == 2
+    on_gray = not counts.pixels[0] and top > MOST_SMALL_IDS and top != VOID_ID and len(above) == 2
     if is_soft_object or specks or on_gray:
         cut = None if {PALETTE, DAVIS_COLOURS} & formats else object_cut(counts.gray(), counts.flat)
         if cut is not None:
@@ -152,23 +152,25 @@ def _is_noise_at_ends(counts: ValueCounts) -> bool:
     return len(bright) > 1 and all(value <= full // 16 for value in above[: -len(bright)])
 
 
-def _specks(counts: ValueCounts, least: int = LEAST_SPECKS) -> list[int]:
-    """Return the values that have hardly a pixel surrounded by others, if they are the most, and at least `least`."""
+def _specks(counts: ValueCounts, fewest: int) -> list[int]:
+    """Return the values that have hardly a pixel surrounded by others, if they are the most of `fewest` or more."""
     labels = [value for value in counts.above if value != VOID_ID and counts.measured[value]]
     specks = [value for value in labels if counts.inner[value] < LEAST_INNER * counts.measured[value]]
-    return specks if len(specks) >= least and 2 * len(specks) > len(labels) else []
+    return specks if len(labels) >= fewest and 2 * len(specks) > len(labels) else []
 
 
-def differs(own: MaskMeaning, common: MaskMeaning, top: int, values: int) -> bool:
+def differs(own: MaskMeaning, common: MaskMeaning, counts: ValueCounts) -> bool:
     """Return True if some masks of a set have a meaning of their own, which differs from that of all together.
 
-    top, values: the highest value of these masks, and the number of values above 0. Masks of one object (0 and 255,
-    soft) among label maps; masks that never reach the half of soft ones around them, because they are crisp or have
-    fewer bits.
+    Masks of one object (0 and 255, soft) among label maps, and label maps with areas of several ids among soft masks;
+    masks that never reach the half of soft ones around them, because they are crisp or have fewer bits. counts: of
+    these masks, which have values above 0.
     """
+    top, values = counts.above[-1], len(counts.above)
     if common.threshold is None:
         return own.ids is None and common.ids is not None and own.problem is None
     crisp = values == 1 and top in (1, VOID_ID)
+    crisp |= own.ids is not None and values > 1 and not _specks(counts, 1)
     return top < common.threshold and (crisp or (own.threshold or common.threshold) < common.threshold)
 
 

@@ -66,8 +66,7 @@ class TreeMasks:
             text = f"{common.text}, one value in each folder, foreground is any value above 0"
             common = replace(common, problem=None, text=text)
         for path, of_path in counts.items():
-            above = of_path.above
-            if above and differs(found := meaning_of(of_path), common, above[-1], len(above)):
+            if of_path.above and differs(found := meaning_of(of_path), common, of_path):
                 own[path] = found
         if own:
             common = meaning_of(ValueCounts.sum(counts[path] for path in counts if path not in own))

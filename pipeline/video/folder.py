@@ -10,6 +10,7 @@ from pipeline.video import picture
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader, check_same_size
 from schemas.errors import MediaError
 
+Size = tuple[int, ...]  # height, width
 REMOTE_READERS = 8  # images fetched in parallel; remote folders cost latency, not bandwidth
 NO_IMAGES = "files in folders of frames that are not images"
 THUMBNAILS = "thumbnails next to clips or frames (names such as cover and preview)"
@@ -103,6 +104,19 @@ def probe(uri: str, images: dict[str, str]) -> VideoHeader:
     return VideoHeader(len(images), image.shape[0], image.shape[1], tuple(images))
 
 
+def _as_exif(error: MediaError, content: bytes, size: Size, found: Size, first: str) -> MediaError:
+    """Return the error of a frame of another size; if only its EXIF data turns it, unlike the first, say that."""
+    if found != (size[1], size[0]):
+        return error
+    tags = [picture.orientation_tag(one) for one in (content, storage.read_bytes(first, limit=picture.MAX_BYTES))]
+    if (tags[0] > 4) == (tags[1] > 4):  # 5 to 8 exchange width and height
+        return error
+    text = f"its EXIF orientation is {tags[0]}, that of {storage.file_name(first)} is {tags[1]}"
+    shown = f"it is shown as {found[1]}x{found[0]}, the others as {size[1]}x{size[0]}"
+    advice = "save all frames upright and without EXIF orientation"
+    return MediaError(error.status, f"{error.reason.partition(': ')[0]}: {text}: {shown}; {advice}", error.frame)
+
+
 def read(uri: str, images: dict[str, str], selection: Selection) -> Iterator[Frame]:
     """Yield the selected frames of the folder `uri` with `images`; see `pipeline.video.read_frames`."""
     names = tuple(images)
@@ -114,5 +128,8 @@ def read(uri: str, images: dict[str, str], selection: Selection) -> Iterator[Fra
     for index, path, content in zip(indices, paths, contents, strict=True):
         image = picture.decode(content, path, names[index])
         size = size or image.shape[:2]
-        check_same_size(image, size, path, names[index])
+        try:
+            check_same_size(image, size, path, names[index])
+        except MediaError as error:
+            raise _as_exif(error, content, size, image.shape[:2], paths[0]) from None
         yield Frame(index, names[index], image)

@@ -59,7 +59,13 @@ def of_image(image: Image.Image) -> Orientation:
     """Return the orientation in the EXIF data of an opened image; damaged data is ignored, as viewers do."""
     for name in ("xmp", "XML:com.adobe.xmp"):  # Pillow would look there too, which players do not
         image.info.pop(name, None)
+    return _EXIF.get(tag_of(image), UPRIGHT)
+
+
+def tag_of(image: Image.Image) -> int:
+    """Return the orientation in the EXIF data of an image, 1 to 8; 1 (upright) without one."""
     try:
-        return _EXIF.get(image.getexif().get(_ORIENTATION_TAG, 1), UPRIGHT)
+        tag = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # damaged data makes Pillow raise many kinds
-        return UPRIGHT
+        return 1
+    return tag if tag in _EXIF else 1

@@ -25,6 +25,11 @@ SUFFIXES = (
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "GIF")
 UNREADABLE_SUFFIXES = (".heic", ".heif", ".exr", ".dpx", ".tga", ".jxl", ".psd", ".dng", ".hdr")  # and yet pictures
 MAX_BYTES = 2**28
+_SIGNATURES = (  # name, offset, bytes
+    ("JPEG", 0, b"\xff\xd8\xff"), ("PNG", 0, b"\x89PNG\r\n\x1a\n"), ("GIF", 0, b"GIF8"), ("WebP", 8, b"WEBP"),
+    ("TIFF", 0, b"II*\0"), ("TIFF", 0, b"MM\0*"), ("BMP", 0, b"BM"), ("AVIF", 4, b"ftypavif"),
+    ("JPEG 2000", 0, b"\0\0\0\x0cjP"),
+)  # fmt: skip
 _ANIMATED = ("PNG", "WEBP", "AVIF", "GIF", "TIFF")
 
 
@@ -77,6 +82,11 @@ def is_animation(uri: str) -> bool:
     """Return True if the image at `uri` is an animation of several images. False for a damaged or missing one."""
     if not storage.file_name(uri).lower().endswith((".png", ".apng", ".webp", ".avif", ".tif", ".tiff")):
         return False
+    return has_several_images(uri)
+
+
+def has_several_images(uri: str) -> bool:
+    """Return True if the image at `uri`, whatever its name, holds several. False for a damaged or missing one."""
     with contextlib.suppress(Exception), storage.open_input(uri) as file:
         return _count(Image.open(file, formats=_ANIMATED)) > 1
     return False
@@ -88,10 +98,33 @@ def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
     except Image.DecompressionBombError:
         raise MediaError("bad_row", f"{uri}: the image is too large; scale it down", name) from None
     except Exception as error:
-        found = f"it starts with {content[:24]!r}" if content else "the file is empty"
-        raise MediaError("corrupt", f"{uri} is not an image ({found}); replace it", name) from error
+        raise MediaError("corrupt", f"{uri} {_what_is(content)}; replace it", name) from error
     check_size(image.width, image.height, uri, name)
     return image
+
+
+def orientation_tag(content: bytes) -> int:
+    """Return the EXIF orientation of a picture, 1 to 8; 1 (upright) without one."""
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return orientation.tag_of(image)
+    return 1
+
+
+def _what_is(content: bytes) -> str:
+    """Return what is wrong with a file that is not opened as an image, without showing its content."""
+    if not content:
+        return "is not an image (the file is empty)"
+    for kind, at, start in _SIGNATURES:
+        if content[at : at + len(start)] == start or (len(content) < at + len(start) and start.startswith(content)):
+            return f"is a {kind} that is cut off or damaged in its header ({len(content)} bytes)"
+    if content[4:8] == b"ftyp":
+        return "is not an image, but a video or an image of a form that cannot be read (ISO media, such as HEIC)"
+    if content.lstrip()[:1] == b"<":
+        return "is not an image, but text with markup, such as a web page"
+    with contextlib.suppress(UnicodeDecodeError):
+        if content[:256].decode("ascii").isprintable() or b"\n" in content[:256]:
+            return "is not an image, but text"
+    return f"is not an image (its first bytes are {content[:4].hex(' ')})"
 
 
 def _count(image: Image.Image) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.io import local, storage
+from pipeline.io import archive, local, storage
 from pipeline.video import folder, picture, select_frames
 from pipeline.video.memory import is_short_of_memory
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader
 from schemas import advice
-from schemas.errors import InputError, MediaError, StorageError
+from schemas.errors import InputError, MediaError, NotAFileError, StorageError
 from schemas.shown import shown
 
 DECODERS = ("pyav", "decord")
@@ -138,8 +138,8 @@ def _media_errors(uri: str) -> Iterator[None]:
     """Convert storage errors that concern this video to MediaError."""
     try:
         yield
-    except FileNotFoundError:
-        reason = f"{shown(uri)} does not exist; {advice.MISSING.run}{_other_form(uri)}"
+    except FileNotFoundError as error:
+        reason = f"{_absent(uri, error)}; {advice.MISSING.run}{_other_form(uri)}"
         raise MediaError("missing", reason) from None
     except MemoryError as error:
         if not is_short_of_memory(error):
@@ -148,12 +148,25 @@ def _media_errors(uri: str) -> Iterator[None]:
         raise StorageError(
             f"{shown(uri)}: not enough memory on host {socket.gethostname()}; use fewer --actors, or a larger machine"
         ) from None
+    except NotAFileError as error:
+        raise MediaError("missing", str(error)) from error
     except InputError as error:
         raise MediaError("bad_row", str(error)) from error
     except OSError as error:
         if failure := local.machine_failure(error, uri):
             raise failure from None
         raise MediaError("missing", f"cannot read {shown(uri)}: {error}") from error
+
+
+def _absent(uri: str, error: FileNotFoundError) -> str:
+    """Return what does not exist: the file, or of a member of an archive, the member or the archive."""
+    if not uri.startswith(archive.ARCHIVE):
+        return f"{shown(uri)} does not exist"
+    _, member, whole = archive.split(uri)
+    if error.strerror == archive.NO_MEMBER:
+        return f"{shown(uri)} does not exist: the archive has no member {member!r}"
+    twice = " (if '::' is part of the member's name, write it as %3A%3A)" if "::" in whole else ""
+    return f"{shown(uri)} does not exist: there is no archive {shown(whole)}{twice}"
 
 
 def _other_form(uri: str) -> str:

@@ -119,7 +119,7 @@ def test_all_problems_at_once_and_nothing_written(data_set, tmp_path):
         Image.fromarray(np.zeros((5, 5), np.uint8)).save(data_set / "Annotations/a" / f"{name}.png")
     with pytest.raises(InputError) as caught:
         import_(data_set, tmp_path / "out")
-    assert str(caught.value).count("the mask is 5x5") == 2
+    assert "00000.png: the mask is 5x5, the frames are 8x6 (and 1 more like it)" in str(caught.value)
     assert not list((tmp_path / "out").iterdir())
     with pytest.raises(InputError, match="no data set"):
         import_(tmp_path / "gone", tmp_path / "never")
@@ -255,7 +255,7 @@ def test_own_videos_by_the_command(shapes, tmp_path):
     (tmp_path / "e.csv").write_text("video,expression\nno such,a circle\n")
     refused = CliRunner().invoke(main, ["import", "folder", *options])
     assert refused.exit_code == 2
-    assert refused.output == f"Error: {tmp_path}/e.csv row 0: unknown video 'no such'\n"
+    assert refused.output == f"Error: {tmp_path}/e.csv line 2: unknown video 'no such'\n"
 
 
 @pytest.mark.s3

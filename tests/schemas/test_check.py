@@ -39,7 +39,7 @@ def test_all_column_problems_are_listed_at_once():
 
 def test_null_ids_name_the_first_row():
     table = pa.table({**ROW, "video_id": pa.array([None], pa.string())})
-    with pytest.raises(SchemaError, match="m row 0: column 'video_id' is null in 1 rows"):
+    with pytest.raises(SchemaError, match=r"m row 1 \(counted from 1\): column 'video_id' is null in 1 rows"):
         conform(table, MANIFEST, "m")
 
 
@@ -68,7 +68,7 @@ def test_errors_survive_the_way_between_processes():
     error = pickle.loads(pickle.dumps(MediaError("corrupt", "no frame", 7)))
     assert (error.status, str(error)) == ("corrupt", "frame 7: no frame")
     problems = pickle.loads(pickle.dumps(SchemaError([Problem("m", 3, "bad")])))
-    assert str(problems) == "m row 3: bad"
+    assert str(problems) == "m row 4 (counted from 1): bad"
 
 
 def test_the_same_problem_of_many_rows_has_one_line():
@@ -77,9 +77,9 @@ def test_the_same_problem_of_many_rows_has_one_line():
     problems += [Problem("m.parquet", None, "column 'a' is missing"), *(Problem("b", n, str(n)) for n in range(20))]
     lines = str(SchemaError(problems)).splitlines()
     assert lines[:4] == [
-        "m.parquet row 0 and 29 other rows: 'size' must be a number",
-        "m.parquet row 3 and 1 other row: 'kind' is empty",
+        "m.parquet row 1 (counted from 1) and 29 other rows: 'size' must be a number",
+        "m.parquet row 4 (counted from 1) and 1 other row: 'kind' is empty",
         "m.parquet: column 'a' is missing",
-        "b row 0: 0",
+        "b row 1 (counted from 1): 0",
     ]
     assert (len(lines), lines[-1]) == (21, "... and 3 more")

@@ -27,13 +27,13 @@ def group_by_video(uri: str, rows: list[list[str]], columns: tuple[str, ...]) ->
     """Group what follows the first column by video. Raises InputError that lists rows without exactly these columns."""
     groups: dict[str, list[list[str]]] = {}
     problems = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, 1):
         try:
             if len(row) != len(columns):
                 raise InputError(f"{len(row)} values")
             flat_id(row[0])
         except InputError as error:
-            problems.append(Problem(uri, number, f"{row} is not a row of {','.join(columns)} ({error})"))
+            problems.append(Problem(uri, f"row {number}", f"{row} is not a row of {','.join(columns)} ({error})"))
             continue
         groups.setdefault(row[0], []).append(row[1:])
     if problems:

@@ -1,7 +1,9 @@
 """`DatasetVideo`, one video with its pairs and masks: every data set reader yields these, one at a time."""
 
 import hashlib
+import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -142,3 +144,11 @@ def plain_attributes(entry: dict, known: tuple[str, ...] = ()) -> dict:
 def pair_name(pair: dict) -> str:
     """A pair as messages show it."""
     return f"{pair['video_id']} expression {pair['expression_id']}"
+
+
+def once(problems: Iterable[str]) -> list[str]:
+    """Return the first of all problems that differ in numbers only, such as those of frames, with the others' count."""
+    alike: dict[str, list[str]] = {}
+    for problem in problems:
+        alike.setdefault(re.sub(r"[0-9]+", "#", problem), []).append(problem)
+    return [f"{same[0]} (and {len(same) - 1} more like it)" if len(same) > 1 else same[0] for same in alike.values()]

@@ -220,10 +220,3 @@ class SpooledEntries:
         """Read one value; threads may do so at the same time."""
         start, length = self._spans[key]
         return loads(os.pread(self._file.fileno(), length, start))
-
-
-def plain_id(value: Any) -> Any:
-    """Return an id as text: "1" for 1, "1" and 1.0, which programs write for each other; other kinds as they are."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        value = int(value)
-    return str(value) if type(value) is int else value

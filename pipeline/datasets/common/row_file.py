@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.io import storage
+from schemas.check import row_place
 from schemas.errors import InputError
 from schemas.json_text import parse
 
@@ -32,18 +33,18 @@ def read_rows(
     forms: Sequence[str] = FORMS,
     known: Collection[str] = (),
     notes: Notes | None = None,
-) -> Iterator[Any]:
-    """Yield a dict for each row, or anything else for a line that is not an object: a text is the reason.
+) -> Iterator[tuple[str, Any]]:
+    """Yield place and dict of each row, or anything else for a line that is not an object: a text is the reason.
 
-    Blanks around names and texts are removed, NaN is None, and columns without a name are left out; `notes` says so
-    of the first and last. needed: groups of names; a table must have a column of each group. known: names that are also
-    found in capitals. Raises InputError if the file is missing, of another form than `forms` (by its suffix), or
-    damaged.
+    The place is that which an editor shows: the line of a text file, or the row of a table. Blanks around names and
+    texts are removed, NaN is None, and columns without a name are left out; `notes` says so of the first and last.
+    needed: groups of names; a table must have a column of each group. known: names that are also found in capitals.
+    Raises InputError if the file is missing, of another form than `forms` (by its suffix), or damaged.
     """
     notes, unnamed = [] if notes is None else notes, set()
-    for number, raw in enumerate(_read(uri, needed, forms)):
+    for place, raw in _read(uri, needed, forms):
         if not isinstance(raw, dict):
-            yield raw
+            yield place, raw
             continue
         row: dict[str, Any] = {}
         for key, value in raw.items():
@@ -52,14 +53,14 @@ def read_rows(
                 unnamed.add(name)
                 continue
             if isinstance(value, str) and value != (value := without_blanks(value)):
-                notes.append((PADDED, f"{name} of row {number}"))
+                notes.append((PADDED, f"{name} of {place}"))
             if isinstance(value, float) and math.isnan(value):
                 value = None  # pandas writes it for missing values, also to JSON
             if name not in row:
                 row[name] = value
         for name in [name for name in row if name not in known and name.lower() in known]:
             row.setdefault(name.lower(), row.pop(name))
-        yield row
+        yield place, row
     notes += [(INDEX, f"{name!r} of {uri}") for name in sorted(unnamed)]
 
 
@@ -74,14 +75,15 @@ def _plain(name: Any) -> str:
     return without_blanks(str(name)).lower()
 
 
-def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> Iterator[Any]:
+def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> Iterator[tuple[str, Any]]:
     form = storage.file_name(uri).lower().rpartition(".")[2]
     if form not in forms:
         what = "is a folder; give a file," if storage.is_folder(uri) else "must be"
         raise InputError(f"{uri} {what} .{', .'.join(forms[:-1])} or .{forms[-1]}")
     try:
         if form == "parquet":
-            yield from _parquet_rows(storage.read_table(uri), uri, needed)
+            for number, row in enumerate(_parquet_rows(storage.read_table(uri), uri, needed)):
+                yield row_place(number), row
             return
         content = storage.read_bytes(uri, limit=MAX_BYTES)
         # Spreadsheets write UTF-16 as "Unicode text". The zeros of the first four bytes tell it, and UTF-32, too.
@@ -95,13 +97,15 @@ def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> It
     if form in ("csv", "tsv"):
         yield from _csv_rows(text, uri, needed, "\t" if form == "tsv" else ",")
     elif form == "txt":
-        yield from ({"expression": line.strip()} for line in text.split("\n") if line.strip())
+        yield from ((place, {"expression": line.strip()}) for place, line in _lines(text))
     else:
         yield from _jsonl_rows(text)
 
 
-def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: str) -> Iterator[Any]:
+def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: str) -> Iterator[tuple[str, Any]]:
+    whole = text
     delimiter, text = _delimiter(text, needed, delimiter)
+    before = whole.count("\n") - text.count("\n")  # lines that name the delimiter
     # strict: else an open quote swallows what follows
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
@@ -110,9 +114,10 @@ def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: s
             raise InputError(f"{uri}: duplicate column {duplicates[0]!r}; rename or remove one")
         _require_columns(uri, names, needed, f", and {'tabs' if delimiter != ',' else 'commas'} between columns")
         for row in reader:
-            yield "more values than columns" if None in row else _swallowed(row, delimiter) or row
+            place = f"line {before + reader.line_num - _line_breaks(row)}"
+            yield place, "more values than columns" if None in row else _swallowed(row, delimiter) or row
     except csv.Error as error:
-        raise InputError(f"{uri} after line {reader.line_num}: {error}") from None
+        raise InputError(f"{uri} after line {before + reader.line_num}: {error}") from None
 
 
 def _swallowed(row: dict[str, str | None], delimiter: str) -> str:
@@ -144,13 +149,22 @@ def _delimiter(text: str, needed: Sequence[Sequence[str]], usual: str) -> tuple[
     return usual, text
 
 
-def _jsonl_rows(text: str) -> Iterator[Any]:
-    for line in text.split("\n"):
-        if line.strip():
-            try:
-                yield parse(line, unique_keys=True)
-            except ValueError as error:
-                yield f"not valid JSON: {error}"
+def _line_breaks(row: dict) -> int:
+    values = [value for value in row.values() if isinstance(value, str)] + list(row.get(None, []))
+    return sum(value.count("\n") for value in values)
+
+
+def _lines(text: str) -> Iterator[tuple[str, str]]:
+    """Yield place and text of each line that is not blank."""
+    yield from ((f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+
+
+def _jsonl_rows(text: str) -> Iterator[tuple[str, Any]]:
+    for place, line in _lines(text):
+        try:
+            yield place, parse(line, unique_keys=True)
+        except ValueError as error:
+            yield place, f"not valid JSON: {error}"
 
 
 def _parquet_rows(table: pa.Table, uri: str, needed: Sequence[Sequence[str]]) -> Iterator[dict]:

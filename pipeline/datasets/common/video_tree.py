@@ -42,6 +42,7 @@ LEAVES = "links that leave ROOT; give --follow-links to follow them"
 NOT_TEXT = "names that are not UTF-8; rename them"
 # Assumed.
 ONE_IMAGE = "folders with one image; each is taken as a video of one frame"
+ONE_PICTURE_GIFS = "GIF files of one picture, next to others; each is taken for a video; convert frames to PNG"
 NATURAL = "folders of images in natural order (2 before 10), which is not the order of letters; check it"
 ODD_NAMES = "images whose names do not count like the others in their folder; they are taken as frames too"
 
@@ -92,6 +93,7 @@ def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
                 _note_order(tree, folder, frames)
         tree.skipped += [(THUMBNAILS, _join(folder, name)) for name in images if name in small]
         tree.files += [_join(folder, clip) for clip in clips]
+        tree.assumed += [(ONE_PICTURE_GIFS, _join(folder, name)) for name in _still_gifs(tree, folder, clips)]
     tree.skipped += [(LEAVES, path) for path in leaving or ()]
     partial = {path.rpartition("/")[0] for path in leaving or () if path.lower().endswith(picture.SUFFIXES)}
     tree.folders = [folder for folder in tree.folders if folder not in partial]
@@ -157,6 +159,14 @@ def _is_video(uri: str) -> bool:
     )
     is_riff = start[:4] == b"RIFF" and start[8:12] == b"AVI "
     return start.startswith(SIGNATURES) or start[4:8] in (b"ftyp", b"moov") or is_riff or is_mpeg_ts
+
+
+def _still_gifs(tree: VideoTree, folder: str, clips: list[str]) -> list[str]:
+    """Return the GIF files of a folder that has several, if the first one is a single picture: frames, most likely."""
+    gifs = [name for name in clips if name.lower().endswith(".gif")]
+    if len(gifs) < 2 or picture.has_several_images(storage.join(tree.root, _join(folder, gifs[0]))):
+        return []
+    return gifs
 
 
 def _odd_names(names: Iterable[str]) -> list[str]:

@@ -124,6 +124,7 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
     in_common = len(only_predicted) < len(candidates)
     found = FrameMatches([], [], [], only_predicted, in_common, shift_of(known, candidates) if only_predicted else 0)
     _check_duplicates(candidates, masks, found)
+    odd_annotations, odd_predictions = list[str](), list[str]()
     for label, rows in requested.items():
         of_frame = candidates.get(label, [])
         best = max(
@@ -136,11 +137,16 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
         if len(truth) > len(pair.annotation_keys):
             text = f"frame {label} has duplicate annotations; keep one row for each object and frame"
             found.annotation_problems.append(text)
-        _check_sizes(frame, rows, masks, found)
+        if problem := _odd_size(frame, rows, masks):
+            (odd_predictions if problem.is_predicted else odd_annotations).append(problem.text)
     for side, rows, frames in (("void", void, void_rows), ("foreground", foreground, foreground_rows)):
         if len(frames) < len(rows):
             text = f"{len(rows) - len(frames)} frames have duplicate {side} masks; keep one row for each"
             found.annotation_problems.append(text)
+    for problems, sizes in ((found.annotation_problems, odd_annotations), (found.prediction_problems, odd_predictions)):
+        if sizes:
+            more = f" (and {len(sizes) - 1} more frames)" if len(sizes) > 1 else ""
+            problems.append(f"{sizes[0]}{more}; masks must have the displayed size of the video")
     found.frames.sort(key=lambda frame: frame.index)
     return found
 
@@ -155,21 +161,24 @@ def _check_duplicates(candidates: dict[str | int, list[int]], masks: MaskTable, 
         found.prediction_problems.append(f"{duplicates} frames have duplicate predictions; keep one row for each")
 
 
-def _check_sizes(frame: MatchedFrame, annotated: Sequence[int], masks: MaskTable, found: FrameMatches) -> None:
-    """Note the first mask that differs in size from the first annotation of the frame."""
+class _OddSize(NamedTuple):
+    text: str
+    is_predicted: bool
+
+
+def _odd_size(frame: MatchedFrame, annotated: Sequence[int], masks: MaskTable) -> _OddSize | None:
+    """Return the first mask that differs in size from the first annotation of the frame, None if all are equal."""
     height, width = frame.size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        text = f"frame {frame.label}: size {height}x{width} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}"
-        found.annotation_problems.append(text)
-    for side, rows, problems in (
-        ("annotation", annotated, found.annotation_problems),
-        ("void mask", (frame.void,), found.annotation_problems),
-        ("foreground", (frame.foreground,), found.annotation_problems),
-        ("prediction", frame.candidates, found.prediction_problems),
+        return _OddSize(f"frame {frame.label}: size {height}x{width} is outside 1x1 to {MAX_SIDE}x{MAX_SIDE}", False)
+    for side, rows in (
+        ("annotation", annotated),
+        ("void mask", (frame.void,)),
+        ("foreground", (frame.foreground,)),
+        ("prediction", frame.candidates),
     ):
         for row in rows:
             if row >= 0 and masks.size[row] != frame.size:
                 sizes = f"annotation {height}x{width}, {side} {masks.size[row][0]}x{masks.size[row][1]}"
-                text = "masks must have the displayed size of the video"
-                problems.append(f"frame {frame.label}: sizes differ: {sizes}; {text}")
-                return
+                return _OddSize(f"frame {frame.label}: sizes differ: {sizes}", side == "prediction")
+    return None

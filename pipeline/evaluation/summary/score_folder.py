@@ -12,6 +12,7 @@ from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.summary_document import summary_problem
 from pipeline.io import output_folder, storage
 from pipeline.io.recognise import recognise
+from schemas.check import row_place
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse
 from schemas.kinds import Kind
@@ -144,5 +145,5 @@ def plain_scores(table: pa.Table, source: str) -> pd.DataFrame:
     if again.any():
         row = int(again.to_numpy().argmax())
         text = f"the pair {PairKey.of(rows.iloc[row])} has two rows of {rows['metric'].iloc[row]}"
-        raise InputError(f"{source} row {row}: {text}; repeat 'rvos evaluate'")
+        raise InputError(f"{source} {row_place(row)}: {text}; repeat 'rvos evaluate'")
     return rows

@@ -175,7 +175,7 @@ def test_errors(root, tmp_path):
     text.write_text("video_id,instance_id,query\n../a,0,x\n-a,0\n")
     with pytest.raises(InputError) as caught:
         a2d.read(str(root))
-    assert [line.partition(": ")[0].rpartition(" ")[2] for line in str(caught.value).splitlines()] == ["0", "1"]
+    assert [line.partition(": ")[0].rpartition(" ")[2] for line in str(caught.value).splitlines()] == ["1", "2"]
     text.write_text("a,b\n")
     with pytest.raises(InputError, match="must begin with"):
         a2d.read(str(root))

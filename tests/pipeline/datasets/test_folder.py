@@ -82,7 +82,7 @@ BAD = {
     "more values than columns": ("a.csv", "expression\na,b\n"),
     "duplicate column 'expression'": ("a.csv", "expression,expression\na,b\n"),
     "after line 1: unexpected end of data": ("a.csv", 'expression\n"open\nx\n'),
-    "row 1: not valid JSON": ("a.jsonl", '{"expression": "x"}\n{'),
+    "line 2: not valid JSON": ("a.jsonl", '{"expression": "x"}\n{'),
     "must be a JSON object": ("a.jsonl", "[]"),
     "has no expressions": ("a.txt", "\n"),
     "must be .csv, .tsv, .jsonl, .ndjson, .parquet or .txt": ("a.xml", "x"),
@@ -99,7 +99,7 @@ def test_bad_ids(root, tmp_path):
     text = "video,expression,expression_id\nthree,x,1\nthree,y,1\nthree,z,../a\n"
     found = list(folder.read(str(root), expressions=write(tmp_path, "a.csv", text)))[3]
     assert "duplicate expression_id '1'" in found.problems[0]
-    assert "row 2" in found.problems[1]
+    assert "line 4" in found.problems[1]
     (root / "day__one.mp4").write_bytes(b"")
     with pytest.raises(InputError, match="have the same id day__one"):
         folder.read(str(root), expressions=write(tmp_path, "a.txt", "x"))
@@ -226,4 +226,4 @@ def test_a_sentence_without_a_video_among_others_is_said(root, tmp_path):
     named = {"video": videos[0].video_id, "expression": "c"}
     some = write(tmp_path, "some.jsonl", "\n".join(map(json.dumps, [*rows, named])))
     warnings = [place for video in folder.read(str(root), expressions=some) for text, place in video.warnings]
-    assert [place.partition(" of ")[0] for place in warnings if "some.jsonl" in place] == ["row 0", "row 1"]
+    assert [place.partition(" of ")[0] for place in warnings if "some.jsonl" in place] == ["line 1", "line 2"]

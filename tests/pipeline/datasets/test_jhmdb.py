@@ -119,7 +119,7 @@ def test_errors(root, tmp_path):
         jhmdb.read(str(root))
     assert len(str(caught.value).splitlines()) == 2
     (root / jhmdb.SAMPLES).write_text('[["a", 1]]')
-    with pytest.raises(InputError, match="row 0: must be"):
+    with pytest.raises(InputError, match=r"\[0\]: must be"):
         jhmdb.read(str(root))
     with pytest.raises(InputError, match="no sentences"):
         jhmdb.read(str(tmp_path / "gone"))

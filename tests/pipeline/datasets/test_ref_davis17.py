@@ -62,7 +62,7 @@ def test_missing_and_second_sentences(root):
     with pytest.raises(InputError) as caught:
         ref_davis17.read(str(root), "val")
     assert [line.partition(": ")[0].rpartition("/")[2] for line in str(caught.value).splitlines()] == [
-        f"Davis17_annot2.txt row {row}" for row in (0, 1, 2)
+        f"Davis17_annot2.txt line {line}" for line in (1, 2, 3)
     ]
     (folder / "Davis17_annot2.txt").unlink()
     with pytest.raises(InputError, match="needs the texts of both"):

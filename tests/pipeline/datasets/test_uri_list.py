@@ -1,15 +1,20 @@
 """Lists of URIs with sentences, from CSV, JSONL and Parquet."""
 
 import json
+import os
+import socketserver
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from cli import main
 from jobs.import_dataset import ImportConfig, run
 from pipeline.datasets import uri_list
-from pipeline.datasets.common.expression_list import TWICE
+from pipeline.datasets.common import plain_ids
+from pipeline.datasets.common.expression_list import LINE_BREAK, TWICE
 from pipeline.io.manifest import read_manifest
 from schemas.errors import InputError
 
@@ -67,14 +72,15 @@ def test_given_ids_several_sentences_and_nested_values(tmp_path):
         {"video_id": "v", "video": "a.mp4", "expression": ["x", "y"], "boxes": [1, 2], "year": 2020},
         {"video_id": "w", "video": "a.mp4", "expression": ["z"], "boxes": [], "year": 2021},
     ]
-    for form in ("jsonl", "parquet"):
+    in_table = ("row 1 (counted from 1)", "row 2 (counted from 1)")
+    for form, places in (("jsonl", ("line 1", "line 2")), ("parquet", in_table)):
         first, second = uri_list.read(write(tmp_path, rows, form))
         assert first.pairs == [
             {"video_id": "v", "video_uri": str(tmp_path / "a.mp4"), "expression_id": id_, "expression": x, "year": 2020}
             for id_, x in (("0", "x"), ("1", "y"))
         ]
         assert second.video_id == "w"
-        assert first.skipped == [(uri_list.NOT_PLAIN, "boxes of row 0"), (uri_list.NOT_PLAIN, "boxes of row 1")]
+        assert first.skipped == [(uri_list.NOT_PLAIN, f"boxes of {place}") for place in places]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +88,7 @@ def test_given_ids_several_sentences_and_nested_values(tmp_path):
     [
         ("a.csv", "link,expression\na,b\n", "needs a column 'video_uri' or 'uri'"),
         ("a.csv", "url,label\na,b\n", "needs a column 'expression' or 'sentence'"),
-        ("a.csv", "url,text\n,b\n", "row 0: no URI of a video"),
+        ("a.csv", "url,text\n,b\n", "line 2: no URI of a video"),
         ("a.csv", "url,text,video_id\na.mp4,x,v\nb.mp4,x,v\n", "video_id 'v' has two URIs"),
         ("a.csv", "url,text,video_id\na.mp4,x,../v\n", "cannot be a file name"),
         ("a.csv", "url,text,object_ids\na.mp4,x,1\n", "'object_ids' is a manifest column"),
@@ -113,15 +119,98 @@ def test_ids_that_pandas_wrote_as_floats(tmp_path, form):
     pairs = [pair for video in uri_list.read(str(path)) for pair in video.pairs]
     assert [(pair["video_id"], pair["expression_id"]) for pair in pairs] == [("7", "1"), ("7", "2"), ("8", "0")]
     large = frame.assign(expression_id=[2.0**53, 1.0, 2.0]).to_dict("records")
-    with pytest.raises(InputError, match=r"row 0: expression_id 9007199254740992\.0 is a float, which rounds"):
+    with pytest.raises(InputError, match=r"line 1: expression_id 9007199254740992\.0 is a float, which rounds"):
         uri_list.read(write(tmp_path, large, "jsonl"))
-    with pytest.raises(InputError, match=r"row 1: video_id is True; write a text or a whole number"):
+    with pytest.raises(InputError, match=r"line 2: video_id is True; write a text or a whole number"):
         uri_list.read(write(tmp_path, [ROWS[0], ROWS[1] | {"video_id": True}], "jsonl"))
 
 
 def test_rows_that_come_twice_are_said(tmp_path):
     (street, *_) = uri_list.read(write(tmp_path, [ROWS[0], ROWS[2], ROWS[0]], "jsonl"))
-    assert (TWICE, f"row 2, {street.video_id} expression 2") in street.warnings
+    assert (TWICE, f"line 3, {street.video_id} expression 2") in street.warnings
     (tmp_path / "twice.jsonl").write_text('{"video_uri": "a.mp4", "expression": "a", "expression": "b"}')
-    with pytest.raises(InputError, match="row 0: not valid JSON: duplicate key 'expression'"):
+    with pytest.raises(InputError, match="line 1: not valid JSON: duplicate key 'expression'"):
         uri_list.read(str(tmp_path / "twice.jsonl"))
+
+
+def pairs_of(path) -> list[tuple[str, str, str]]:
+    found = [pair for video in uri_list.read(str(path)) for pair in video.pairs]
+    return [(pair["video_id"], pair["expression_id"], pair["expression"]) for pair in found]
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [([7.0, 7, 8], ["7", "7", "8"]), (["7.0", "7", "8.0"], ["7", "7", "8"]), (["7.0", "a", "7"], ["7", "7.0", "a"])],
+)
+def test_a_whole_number_is_one_id_in_all_its_forms(tmp_path, ids, expected):
+    rows = [
+        {"video_uri": f"{id_ if 'a' in ids else str(id_).split('.')[0]}.mp4", "expression": "x", "video_id": id_}
+        for id_ in ids
+    ]
+    assert [video for video, *_ in pairs_of(write(tmp_path, rows, "jsonl"))] == expected
+
+
+def test_numbers_with_a_fraction_and_nan_are_no_ids(tmp_path):
+    rows = [{"video_uri": "a.mp4", "expression": str(id_), "expression_id": id_} for id_ in (1.5, 2.0)]
+    for form in ("jsonl", "parquet"):
+        with pytest.raises(InputError, match="1.*: expression_id is 1.5, not a whole number; write a text"):
+            uri_list.read(write(tmp_path, rows, form))
+    texts = [row | {"expression_id": str(row["expression_id"])} for row in rows]
+    assert [id_ for _, id_, _ in pairs_of(write(tmp_path, texts, "csv"))] == ["1.5", "2.0"]  # texts, as of versions
+    missing = [row | {"expression_id": id_} for row, id_ in zip(rows, ("NaN", "<NA>"), strict=True)]
+    (video,) = uri_list.read(write(tmp_path, missing, "csv"))
+    assert [pair["expression_id"] for pair in video.pairs] == ["0", "1"]
+    assert (plain_ids.NO_ID, "expression_id NaN of line 2") in video.warnings
+
+
+def test_a_uri_that_cannot_be_used_costs_its_row_only(tmp_path):
+    uris = ["hf://datasets/x/v.mp4", "a.mp4", "ftp://host/v.mp4", "https:///v.mp4"]
+    rows = [{"video_uri": uri, "expression": "x"} for uri in uris]
+    result = run(ImportConfig(dataset="list", root=write(tmp_path, rows, "csv"), out=str(tmp_path / "out")))
+    assert (result.videos, result.pairs) == (1, 1)
+    ((skipped),) = result.skipped
+    assert (skipped.reason, skipped.count) == (uri_list.BAD_URI, 3)
+    assert "line 2: hf://datasets/x/v.mp4: scheme 'hf' is not supported" in skipped.line()
+    with pytest.raises(InputError, match="has no rows with a URI that can be used; line 2: hf://datasets"):
+        uri_list.read(write(tmp_path, rows[:1], "csv"))
+
+
+@pytest.mark.parametrize("cell", ['["a dog", "a cat"]', "['a dog', 'a cat']", " [\"a dog\",'a cat'] "])
+def test_a_list_in_a_cell_is_read(tmp_path, cell):
+    pd.DataFrame({"video_uri": ["v.mp4"], "expression": [cell]}).to_csv(tmp_path / "l.csv", index=False)
+    assert [text for *_, text in pairs_of(tmp_path / "l.csv")] == ["a dog", "a cat"]
+    (video,) = uri_list.read(str(tmp_path / "l.csv"))
+    assert (uri_list.LISTS, "line 2") in video.warnings
+
+
+@pytest.mark.parametrize("text", ["[sic] a dog", "[]", "['a dog'", "[" * 5000, "['a', " + "[" * 3000, "[1, 2]"])
+def test_other_brackets_stay_a_sentence(tmp_path, text):
+    pd.DataFrame({"video_uri": ["v.mp4"], "expression": [text]}).to_csv(tmp_path / "l.csv", index=False)
+    assert [sentence for *_, sentence in pairs_of(tmp_path / "l.csv")] == [text]
+
+
+def test_places_are_lines_of_the_file(tmp_path):
+    text = 'sep=;\nvideo_uri;expression;expression_id\n\na.mp4;"two\nlines";1\n\na.mp4;x;1\n'
+    (tmp_path / "l.csv").write_text(text)
+    (video,) = uri_list.read(str(tmp_path / "l.csv"))
+    assert video.problems == ["line 7 of the expressions: duplicate expression_id '1'; make it unique within its video"]
+    assert [place[:8] for text, place in video.warnings if text == LINE_BREAK] == ["line 4, "]
+    (tmp_path / "l.jsonl").write_text('\n{"url": "a.mp4", "text": "x"}\n\n[]\n')
+    with pytest.raises(InputError, match="l.jsonl line 4: must be a JSON object"):
+        uri_list.read(str(tmp_path / "l.jsonl"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_what_is_no_file_is_refused(tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "l.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        socketserver.ThreadingUnixStreamServer("l.csv", socketserver.BaseRequestHandler).server_close()
+    for words in (("list", path), ("folder", tmp_path, "--expressions", path)):
+        result = CliRunner().invoke(main, ["import", *map(str, words), "--out", str(tmp_path / "out")])
+        assert result.exit_code == 2, result.output
+        assert "is not a regular file, but a pipe, device or socket; copy its content" in result.output

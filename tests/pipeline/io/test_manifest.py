@@ -22,8 +22,8 @@ def test_relative_uris_count_from_the_manifest(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
-        ([ROW, ROW], "row 1: video_id=v expression_id=0 occurs 2 times"),
-        ([ROW, ROW | {"expression_id": "1", "video_uri": "w.mp4"}], "row 1: video_id=v has 2 URIs"),
+        ([ROW, ROW], r"row 2 \(counted from 1\): video_id=v expression_id=0 occurs 2 times"),
+        ([ROW, ROW | {"expression_id": "1", "video_uri": "w.mp4"}], r"row 2 \(counted from 1\): video_id=v has 2 URIs"),
         ([ROW | {"video_id": None}], "column 'video_id'"),
         ([{"video_id": "v"}], "column 'expression' is missing"),
     ],

@@ -227,3 +227,12 @@ def test_jpegs_are_refused_with_the_reason(tmp_path):
         Image.fromarray(LABELS[0]).save(folder / "00000.png", "JPEG")
         with pytest.raises(InputError, match="it is a JPEG, .* named .png; save all masks as PNG"):
             read_predictions(str(tmp_path / path.replace("/", "")))
+
+
+def test_label_maps_among_soft_masks_keep_their_ids(tmp_path):
+    soft = {f"b/{n}.png": softened(two(0, 255)(mask)) for n, mask in enumerate(LARGE)}
+    masks = read_predictions(write_tree(tmp_path, {"a/0.png": LABELS[0], **soft}))
+    assert isinstance(masks, TreeMasks)
+    assert masks.keys_by_video() == {"a": {"1", "2"}, "b": {"1"}}
+    rows = [row for row in masks.annotations()[0].to_pylist() if row["video_id"] == "a"]
+    assert [row["counts"] for row in rows] == [rle.encode((LABELS[0] == n)[None])[0] for n in (1, 2)]

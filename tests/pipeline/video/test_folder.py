@@ -69,7 +69,7 @@ def test_content_tells_the_form(make_folder):
     (folder / "4.jpg").write_text("<html><body>403 Forbidden</body></html>")
     error = error_of(folder)
     assert (error.status, error.frame) == ("corrupt", "4")
-    assert "is not an image (it starts with b'<html>" in str(error)
+    assert "is not an image, but text with markup, such as a web page; replace it" in str(error)
 
 
 def test_nothing_is_left_out_of_a_folder_without_a_word(make_folder):
@@ -188,3 +188,50 @@ def test_a_broken_image_is_named(make_folder):
     assert f"frame 1: {folder}/1.png is not an image" in str(error_of(folder))
     Image.fromarray(GRAY[:3]).save(folder / "1.png")
     assert f"frame 1: {folder}/1.png: frame size changes" in str(error_of(folder))
+
+
+WHOLE = {"JPEG": b"\xff\xd8\xff\xe0", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF89a", "BMP": b"BM", "TIFF": b"II*\0"}
+
+
+@pytest.mark.parametrize("form", WHOLE)
+@pytest.mark.parametrize("length", [1, 3, 9, 20])
+def test_pictures_that_are_cut_in_their_header_are_told_as_such(form, length):
+    content = (WHOLE[form] + bytes(range(30)))[:length]
+    with pytest.raises(MediaError, match=rf"a is a \w+ that is cut off or damaged in its header \({length} bytes\)"):
+        decode(content, "a", "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "is not an image (the file is empty)"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), "is not an image, but a video or an image of a form that cannot be read"),
+        (b"secret: 0123456789abcdef\n", "is not an image, but text;"),
+        (b"\x93NUMPY\x01\0 secret " + bytes(90), "is not an image (its first bytes are 93 4e 55 4d);"),
+    ],
+)
+def test_no_more_than_four_bytes_of_a_file_are_shown(content, text):
+    with pytest.raises(MediaError) as told:
+        decode(content, "a.jpg", "a")
+    assert text in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+def write_turned(path, pixels, tag: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 6), (6, 1), (3, 8), (5, 2)])
+def test_mixed_exif_orientation_is_named(tmp_path, first, second):
+    wide = np.zeros((10, 20, 3), np.uint8)
+    for name, tag in (("0.png", first), ("1.png", first), ("2.png", second)):
+        write_turned(tmp_path / name, wide, tag)
+    error = error_of(tmp_path)
+    assert (error.status, error.frame) == ("corrupt", "2")
+    assert f"2.png: its EXIF orientation is {second}, that of 0.png is {first}: it is shown as" in str(error)
+    write_turned(tmp_path / "2.png", wide[:7], first)
+    assert "frame size changes from" in str(error_of(tmp_path))
+    write_turned(tmp_path / "2.png", wide.transpose(1, 0, 2).copy(), first)  # another shape without another tag
+    assert "frame size changes from" in str(error_of(tmp_path))

@@ -59,7 +59,7 @@ def test_other_encodings_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ids", "expected"), [(["1.0", "2.0"], ["1", "2"]), (["1.0", "1"], ["1.0", "1"]), (["1.5", "2.0"], ["1.5", "2.0"])]
+    ("ids", "expected"), [(["1.0", "2.0"], ["1", "2"]), (["1.0", "1"], ["1", "1"]), (["1.5", "2.0"], ["1.5", "2.0"])]
 )
 def test_whole_numbers_of_pandas(tmp_path, ids, expected):
     (tmp_path / "a.csv").write_text("expression,expression_id\n" + "".join(f"x,{each}\n" for each in ids))
@@ -90,8 +90,8 @@ def test_removed_blanks_and_row_numbers_are_said(tmp_path):
         {"video": "a", "expression": "y", "colour": "red"},
     ]
     assert notes == [
-        (row_file.PADDED, "video of row 0"),
-        (row_file.PADDED, "colour of row 0"),
+        (row_file.PADDED, "video of line 2"),
+        (row_file.PADDED, "colour of line 2"),
         (row_file.INDEX, f"'' of {tmp_path}/a.csv"),
     ]
 
@@ -114,7 +114,7 @@ def test_a_name_that_does_end_in_a_blank_is_found(tmp_path):
     "text", ['video,expression\na,"x\nb,y\nc,z"\nd,w\n', 'video,expression,n\na,x,"1\nb,y,2\nc,z,3"\n']
 )
 def test_an_open_quote_that_swallows_rows_is_refused(tmp_path, text):
-    with pytest.raises(InputError, match=r"a.csv row 0: '\w+' goes on with the line 'b,y.*close the quote"):
+    with pytest.raises(InputError, match=r"a.csv line 2: '\w+' goes on with the line 'b,y.*close the quote"):
         read_notes(tmp_path, text.encode())
 
 
@@ -123,14 +123,14 @@ def test_a_sentence_in_two_lines_is_said(tmp_path):
     (tmp_path / "v" / "a.mp4").touch()
     (tmp_path / "a.csv").write_text('expression\nx\n"y\nz"\n')
     (video,) = folder.read(str(tmp_path / "v"), expressions=str(tmp_path / "a.csv"))
-    assert video.warnings == [(expression_list.LINE_BREAK, "row 1, a expression 1")]
+    assert video.warnings == [(expression_list.LINE_BREAK, "line 3, a expression 1")]
 
 
 def test_nul_is_refused_at_the_door(tmp_path):
-    with pytest.raises(InputError, match="row 0: 'expression' has a NUL character"):
+    with pytest.raises(InputError, match="line 2: 'expression' has a NUL character"):
         read_notes(tmp_path, b"video,expression\na,x\0y\n")
     (tmp_path / "l.jsonl").write_text('{"video_uri": "a.mp4", "expression": "x\\u0000"}\n')
-    with pytest.raises(InputError, match="row 0: 'expression' has a NUL character"):
+    with pytest.raises(InputError, match="line 1: 'expression' has a NUL character"):
         list(uri_list.read(str(tmp_path / "l.jsonl")))
 
 

@@ -166,3 +166,15 @@ def test_notes_on_root_itself_name_it(tmp_path):
     for number in (1, 2, 10):
         image(tmp_path / f"{number}.jpg")
     assert find_videos(str(tmp_path)).assumed == [(video_tree.NATURAL, str(tmp_path))]
+
+
+def test_folders_of_gif_frames_are_said(tmp_path):
+    for folder in ("frames", "clips"):
+        (tmp_path / folder).mkdir()
+    for number in range(3):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"frames/{number}.gif")
+        images = [Image.new("RGB", (20, 10), (shade, 0, 0)) for shade in (0, 90, 200)]
+        images[0].save(tmp_path / f"clips/{number}.gif", save_all=True, append_images=images[1:])
+    tree = find_videos(str(tmp_path))
+    assert len(tree.files) == 6
+    assert tree.assumed == [(video_tree.ONE_PICTURE_GIFS, f"frames/{number}.gif") for number in range(3)]

@@ -55,7 +55,9 @@ def test_ids_that_a_table_lacks_are_empty():
 
 
 def test_rows_that_would_count_twice_are_refused():
-    with pytest.raises(InputError, match="row 1: the pair video_id=a expression_id= has two rows of J"):
+    with pytest.raises(
+        InputError, match=r"row 2 \(counted from 1\): the pair video_id=a expression_id= has two rows of J"
+    ):
         plain_scores(pa.table(ROWS | {"metric": ["J", "J"]}), "scores.parquet")
     with pytest.raises(SchemaError, match="'metric' is missing"):
         plain_scores(pa.table({"video_id": ["a"]}), "scores.parquet")
