@@ -176,6 +176,7 @@ def gpu(monkeypatch, segmenter) -> str:
     context = SimpleNamespace(get_node_id=lambda: "node", get_accelerator_ids=lambda: {"GPU": ["1"]})
     monkeypatch.setattr(actor.ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(actor.ray, "nodes", lambda: [{"NodeID": "node", "Alive": True, "Resources": {"GPU": 2.0}}])
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)  # a torch for GPUs would look for it
     return "1"
 
 
