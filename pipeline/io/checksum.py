@@ -30,16 +30,21 @@ def seal(path: str) -> None:
 def is_sealed(path: str) -> bool:
     """Return True if the Parquet file `path` has a checksum. Raises InputError if its content does not match it."""
     with open(path, "rb") as file:
-        start = _footer_start(file)
-        if start < SUM_BYTES:
-            return False
-        file.seek(start - SUM_BYTES)
-        stored = file.read(SUM_BYTES)
-        if not stored.startswith(MAGIC):
-            return False
-        if stored[len(MAGIC) :] != _digest(file, start - SUM_BYTES, file.read()):
-            raise InputError("the content does not match its checksum")
-        return True
+        return is_sealed_file(file)
+
+
+def is_sealed_file(file: BinaryIO) -> bool:
+    """As `is_sealed`, of an open file."""
+    start = _footer_start(file)
+    if start < SUM_BYTES:
+        return False
+    file.seek(start - SUM_BYTES)
+    stored = file.read(SUM_BYTES)
+    if not stored.startswith(MAGIC):
+        return False
+    if stored[len(MAGIC) :] != _digest(file, start - SUM_BYTES, file.read()):
+        raise InputError("the content does not match its checksum")
+    return True
 
 
 def _footer_start(file: BinaryIO) -> int:

@@ -96,8 +96,7 @@ def damage_of(uri: str) -> str | None:
         with storage.local_file(uri) as path:
             sealed = checksum.is_sealed(path)
             with storage.open_parquet(path) as file:
-                lost = receipt_of(file, uri).sealed and not sealed
-                return "its checksum is missing" if lost else None
+                return fault_of(receipt_of(file, uri), uri, sealed=sealed)
 
     try:
         return storage.read_again(read)
@@ -107,6 +106,15 @@ def damage_of(uri: str) -> str | None:
         if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
             raise failure from None
         return str(error) or type(error).__name__
+
+
+def fault_of(receipt: Receipt, uri: str, *, sealed: bool) -> str | None:
+    """Return why the file at `uri` is not what its receipt says, or None. sealed: it has a checksum."""
+    if f"{receipt.unit_id}.parquet" != storage.file_name(uri):
+        return f"it is a copy of unit {receipt.unit_id}"
+    if receipt.sealed and not sealed:
+        return "its checksum is missing: another program has rewritten the file"
+    return None
 
 
 class UnitWriter:

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import output_folder, storage
+from pipeline.io import checksum, output_folder, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.io.plain_parquet import PlainParquetFile
-from pipeline.runs.commit import pair_key
+from pipeline.runs.commit import fault_of, pair_key, receipt_of
 from pipeline.runs.plan import run_starts
 from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run
@@ -182,6 +182,9 @@ def sorted_rows(run: Run) -> Iterator[pa.Table]:
             content = next(contents)
             with _damage_named(run.masks_uri(unit_id)):
                 file = PlainParquetFile(io.BytesIO(content), page_checksum_verification=True)
+                sealed, receipt = checksum.is_sealed_file(io.BytesIO(content)), receipt_of(file, run.masks_uri(unit_id))
+                if fault := fault_of(receipt, run.masks_uri(unit_id), sealed=sealed):
+                    raise InputError(fault)
                 pairs = deque(sorted(_row_groups(file, run.masks_uri(unit_id)).items()))
             heapq.heappush(opened, (pairs[0][0], unit_id, file, pairs))
         _, unit_id, file, pairs = heapq.heappop(opened)

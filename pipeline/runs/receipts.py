@@ -41,9 +41,8 @@ def receipts_of(run: Run, unit_ids: Iterable[str]) -> Iterator[Receipt]:
     def read(unit_id: str) -> Receipt:
         receipt = read_receipt(run.masks_uri(unit_id))
         if receipt.unit_id != unit_id:
-            raise InputError(
-                f"{run.masks_uri(unit_id)} is a copy of unit {receipt.unit_id}; remove it and repeat 'rvos segment'"
-            )
+            way_out = "replace it by repeating 'rvos segment' with --repair"
+            raise InputError(f"{run.masks_uri(unit_id)} is a copy of unit {receipt.unit_id}; {way_out}")
         return replace(receipt, version=versions.get(f"{unit_id}.parquet", ""))
 
     others = bounded_map(read, (unit_id for unit_id in unit_ids if unit_id not in noted), READERS)

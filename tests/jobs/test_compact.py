@@ -12,9 +12,10 @@ from cli import main
 from jobs import audit, compact
 from pipeline.io import storage
 from pipeline.runs import compact as compacting
-from pipeline.runs.commit import Receipt, UnitWriter
+from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.plan_reader import PlanReader
+from pipeline.runs.retry import to_repair
 from pipeline.runs.run import Run
 from schemas.errors import InfrastructureError, InputError
 from schemas.masks import PREDICTIONS
@@ -225,6 +226,23 @@ def test_the_command_line(run, place):
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(main, ["compact", storage.join(place, "none"), "--out", out])
     assert (result.exit_code, "is not a run" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize(("fault", "text"), [("copy", "is a copy of unit"), ("rows", "its checksum is missing")])
+def test_a_unit_that_is_not_what_its_receipt_says_is_not_copied(run, place, fault, text):
+    uri, other = [run.masks_uri(unit.unit_id) for unit in run.units()[:2]]
+    if fault == "copy":
+        storage.write_bytes(uri, storage.read_bytes(other))
+    else:
+        with storage.open_parquet(uri) as file:
+            sink, rows, receipt = pa.BufferOutputStream(), file.read(), file.metadata.metadata[RECEIPT_KEY]
+        with pq.ParquetWriter(sink, rows.schema) as writer:
+            writer.write_table(rows.slice(1))
+            writer.add_key_value_metadata({RECEIPT_KEY: receipt})
+        storage.write_bytes(uri, sink.getvalue().to_pybytes())
+    with pytest.raises(InputError, match=f"{uri} .*{text}.*--repair"):
+        made(run, storage.join(place, "out"))
+    assert [unit.unit_id for unit in to_repair(run, run.units(), run.committed())] == [run.units()[0].unit_id]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
