@@ -28,10 +28,13 @@ else
     # Whoever reaches a port of Ray runs code as you, unless Ray asks for a token.
     RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
     export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-    export RAY_TMPDIR="/tmp/rvos-$SLURM_JOB_ID"        # by default /tmp/ray, which belongs to its first user
     export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds until all nodes must have started
     result=$(mktemp)  # for the exit code of rvos, which runs on this node: that of 'ray symmetric-run' says nothing
-    srun ray symmetric-run --address "$head:$((20000 + SLURM_JOB_ID % 10000))" --min-nodes "$SLURM_JOB_NUM_NODES" \
+    # Ray's logs and sockets are open to all users, so they go to a new folder that is ours alone: by default they would go
+    # to /tmp/ray, which belongs to its first user.
+    # shellcheck disable=SC2016
+    srun bash -c 'RAY_TMPDIR=$(mktemp -d /tmp/rvos-XXXXXXXX) && export RAY_TMPDIR && exec "$@"' node \
+        ray symmetric-run --address "$head:$((20000 + SLURM_JOB_ID % 10000))" --min-nodes "$SLURM_JOB_NUM_NODES" \
         --num-cpus "$cpus" --num-gpus "$gpus" -- \
         bash -c '"${@:2}"; echo $? > "$1"' rvos "$result" \
         rvos segment "$manifest" "$run" --address auto --actors $((SLURM_JOB_NUM_NODES * (gpus ? gpus : cpus))) "$@" &

@@ -134,6 +134,13 @@ def test_nodes_open_no_port_to_the_world_and_give_no_role_to_forwarded_requests(
         assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
 
 
+def test_disks_are_encrypted_and_containers_get_no_more_rights(config):
+    for node in config["available_node_types"].values():
+        assert all(disk["Ebs"]["Encrypted"] for disk in node["node_config"]["BlockDeviceMappings"])
+    assert "--security-opt no-new-privileges" in config["docker"]["run_options"]
+    assert "privileged " not in " ".join(config["docker"]["run_options"])
+
+
 def test_ray_would_open_port_22():
     import ray
 
@@ -155,6 +162,11 @@ def test_the_rayjob_has_least_rights(rayjob):
     _, policy = yaml.safe_load_all((ROOT / "docs" / "rayjob.yaml").read_text())
     assert policy["kind"] == "NetworkPolicy"
     assert all(rule["from"] for rule in policy["spec"]["ingress"])
+    pods = policy["spec"]["podSelector"]["matchLabels"]
+    assert all(pods.items() <= group["template"]["metadata"]["labels"].items() for group in (head, workers))
+    among, others = policy["spec"]["ingress"]  # all ports only among the pods of this cluster
+    assert among == {"from": [{"podSelector": {"matchLabels": pods}}]}
+    assert others["ports"] == [{"port": 8265}]
 
 
 def test_the_image_runs_as_a_user():
