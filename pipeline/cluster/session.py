@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, TextIO, cast
 
 from pipeline.io import local
-from pipeline.io.private_folder import private_folder
+from pipeline.io.private_folder import is_in_use, private_folder
 from schemas.errors import InfrastructureError, InputError
 from schemas.uri import require_plain_endpoint
 
@@ -28,6 +28,7 @@ MAX_FOLDER_BYTES = 30  # of TMPDIR: Ray adds about 75 to it, and a path of a soc
 REACH_SECONDS = 10
 DATA_THREADS = ("StreamingExecutor", "iter_threaded")
 DATA_SECONDS = 20.0  # that these threads of Ray Data take to end on a busy machine
+CLOSE_SECONDS = 10.0  # that Ray's processes take to end
 OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
 # torch's waiting threads spin briefly, since they wake up slowly, but must not take cores from decoding.
@@ -78,6 +79,7 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
         finally:
             _wait_for_data_threads()
             ray.shutdown()
+            _wait_for_users(private)
 
 
 class _RayOutput:
@@ -135,6 +137,13 @@ def _wait_for_data_threads() -> None:
     for thread in threading.enumerate():
         if thread.name.startswith(DATA_THREADS):
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _wait_for_users(folder: str) -> None:
+    """Wait until Ray's processes have left `folder`, at most CLOSE_SECONDS: they end a moment later."""
+    deadline = time.monotonic() + CLOSE_SECONDS
+    while is_in_use(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

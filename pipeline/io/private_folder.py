@@ -45,6 +45,27 @@ def remove_left(parent: str) -> None:
                     _remove_if_left(entry)
 
 
+def is_in_use(folder: str) -> bool:
+    """Return True if another process of this user has a file below `folder` open.
+
+    Ray's processes outlive the one that started them for a moment. If the folder is gone, they make it anew, open to
+    all users, to write a log.
+    """
+    folder = os.path.realpath(folder)
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as files:  # it has ended, or is another user's
+            if int(pid) != os.getpid() and any(_is_below(file.path, folder) for file in files):
+                return True
+    return False
+
+
+def _is_below(link: str, folder: str) -> bool:
+    try:
+        return os.readlink(link).startswith(f"{folder}/")
+    except OSError:  # it was closed just now
+        return False
+
+
 def _remove_if_left(entry: os.DirEntry[str]) -> None:
     status = entry.stat(follow_symlinks=False)
     if not entry.is_dir(follow_symlinks=False) or status.st_uid != os.getuid():
@@ -58,6 +79,7 @@ def _remove_if_left(entry: os.DirEntry[str]) -> None:
     try:
         if stat.S_ISREG(os.fstat(handle).st_mode):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError while the owner lives
-            shutil.rmtree(entry.path, ignore_errors=True)
+            if not is_in_use(entry.path):
+                shutil.rmtree(entry.path, ignore_errors=True)
     finally:
         os.close(handle)

@@ -45,6 +45,21 @@ def test_the_folder_of_a_killed_process_goes_and_that_of_a_living_one_stays(held
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_folder_stays_while_a_process_of_the_killed_one_writes_to_it(held, tmp_path):
+    """It would make the folder anew, open to all users."""
+    process, folder = held
+    with open(folder / "log", "a") as log, subprocess.Popen(["sleep", "600"], stdout=log) as writer:
+        log.close()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with private_folder(str(tmp_path)):
+            assert (folder / "log").exists()
+        writer.kill()
+        writer.wait()
+    module.remove_left(str(tmp_path))
+    assert not folder.exists()
+
+
 def test_what_is_not_ours_stays(tmp_path, monkeypatch):
     outside = tmp_path / "outside"
     outside.mkdir()
