@@ -80,12 +80,16 @@ def others(text: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.stem)
+def command_of(path: Path) -> str:
+    return MODULES.get(path.stem, path.stem.replace("_", "-"))
+
+
+JOBS = [path for path in sorted((ROOT / "jobs").glob("*.py")) if command_of(path) in options_of_commands()]
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_a_job_names_options_of_its_command(path):
-    command = MODULES.get(path.stem, path.stem.replace("_", "-"))
-    if command not in options_of_commands():
-        pytest.skip("a part of several commands")
-    own = options_of_commands()[command]
+    own = options_of_commands()[command_of(path)]
     wrong = {text: found for text in sentences(path) if (found := named(text) - own - others(text))}
     known = {"created with --unsafe-storage: {}", "{} --retry-errors"}  # what a run was made with; a command line
     assert {text: found for text, found in wrong.items() if text not in known} == {}
