@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.imported import json_results
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.io.private_folder import private_folder
 from pipeline.masks.by_video import sorted_pairs
 from pipeline.masks.frame_numbers import is_number
@@ -24,12 +24,15 @@ from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.run import is_run
 from schemas.check import conform, required
 from schemas.errors import ImplausibleError, InputError
+from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
 
 JSON = ".json"
 FORMS = "a tree of PNGs, a Parquet file or a folder of them, or a JSON file of results; see docs/import-masks.md"
 NO_PAIR_IN_COMMON = "no pair of the manifest has masks in"
+READ_BACK = ("davis",)  # forms of exports that are folders
+MAX_DOCUMENT = 2**20  # bytes
 FORCE = "correct them, or import them as they are with --force"
 
 
@@ -164,6 +167,7 @@ def _results_in(uri: str) -> str:
         if not storage.exists(uri):
             raise InputError(f"nothing at {uri}; give {FORMS}")
         return uri
+    _refuse_export(uri)
     names = [name for name in storage.names(uri) if name.lower().endswith(JSON)]
     if not names or is_run(uri) or any(name.endswith(".parquet") for name in storage.names(uri)) or PngTree.find(uri):
         return uri
@@ -171,6 +175,23 @@ def _results_in(uri: str) -> str:
         first = storage.join(uri, names[0])
         raise InputError(f"{uri} holds {len(names)} JSON files; give one of them, such as {first}")
     return storage.join(uri, names[0])
+
+
+def _refuse_export(folder: str) -> None:
+    """Raise InputError if a folder is an export whose form is not read back, or one that is not finished."""
+    document = storage.join(folder, output_folder.DOCUMENT)
+    if not storage.exists(document):
+        return
+    try:
+        found = parse_object(storage.read_bytes(document, limit=MAX_DOCUMENT))
+    except ValueError:
+        return
+    form = found.get("form")
+    if isinstance(form, str) and form not in READ_BACK:
+        advice = "give the run itself, or export it as coco-video or submission"
+        raise InputError(f"{folder} is an export of the form {form}, which is not read back; {advice}")
+    if form is not None and not found.get("complete"):
+        raise InputError(f"{folder} is an export that did not finish; repeat 'rvos export'")
 
 
 def _require_scores(uri: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -423,3 +424,66 @@ def test_into_s3(exported, shapes, s3, tmp_path):
     result = bring_in(exported / "tree", shapes[0], f"{s3}/imported/run")
     assert (result.failed, result.frames) == ({}, 108)
     assert bring_in(exported / "tree", shapes[0], f"{s3}/imported/run").there_before == 9
+
+
+@pytest.mark.parametrize("form", ["review", "webdataset"])
+def test_exports_that_are_not_read_back_are_named(form, labelled_run, shapes, tmp_path):
+    assert typed("export", form, labelled_run.folder, "--out", tmp_path / "export")[0] == 0
+    with pytest.raises(
+        InputError, match=f"is an export of the form {form}, which is not read back; give the run itself"
+    ):
+        bring_in(tmp_path / "export", shapes[0], tmp_path / "run")
+
+
+def test_an_export_that_did_not_finish_is_refused(shapes, tmp_path):
+    manifest, annotations = counted_from_one(str(tmp_path), *shapes)
+    made = run_of_truth(str(tmp_path / "made"), manifest, annotations)
+    assert typed("export", "davis", made.folder, "--out", tmp_path / "davis")[0] == 0
+    document = tmp_path / "davis/_export.json"
+    document.write_text(document.read_text().replace('"complete": true', '"complete": false'))
+    with pytest.raises(InputError, match="is an export that did not finish; repeat 'rvos export'"):
+        bring_in(tmp_path / "davis", manifest, tmp_path / "run")
+
+
+ODD_IDS = [
+    "the red one",
+    "\u043a\u0440\u0430\u0441\u043d\u044b\u0439",
+    "-1",
+    "E",
+    "e",
+    "x" * 200,
+    "01",
+    "1",
+    "0.5",
+    "50%",
+    "#",
+]
+
+
+@pytest.mark.parametrize("video", ["my clip", "caf\u00e9", "cafe\u0301", "-a", "007", "a.b", "a%20b", "v" * 200])
+def test_odd_ids_come_back_from_every_export(video, tmp_path):
+    size = 32, 48
+    for frame in range(2):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Image.fromarray(np.full((*size, 3), 90 * frame, np.uint8)).save(tmp_path / f"frames/{frame:05}.png")
+    pairs, rows = [], []
+    for number, expression in enumerate(ODD_IDS):
+        ids = {"video_id": video, "expression_id": expression}
+        pairs.append(ids | {"video_uri": str(tmp_path / "frames"), "expression": "x"})
+        mask = np.zeros((2, *size), bool)
+        mask[:, 4 : 8 + number, 6 : 20 + number] = True
+        found = rle.encode(mask)
+        rows += [
+            ids | {"frame_index": n, "height": 32, "width": 48, "counts": counts} for n, counts in enumerate(found)
+        ]
+    pq.write_table(pa.Table.from_pylist(pairs), tmp_path / "m.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    bring_in(tmp_path / "p.parquet", tmp_path / "m.parquet", tmp_path / "run")
+    expected = columns(tmp_path / "run", ("expression_id", *SCORED))
+    assert typed("export", "coco-video", tmp_path / "run", "--out", tmp_path / "c.json")[0] == 0
+    assert typed("export", "submission", tmp_path / "run", "--for", "mevis", "--out", tmp_path / "s.zip")[0] == 0
+    shutil.unpack_archive(tmp_path / "s.zip", tmp_path / "s")
+    assert typed("compact", tmp_path / "run", "--out", tmp_path / "table")[0] == 0
+    for form in ("c.json", "s", "table"):
+        bring_in(tmp_path / form, tmp_path / "m.parquet", tmp_path / f"back-{form}")
+        assert columns(tmp_path / f"back-{form}", ("expression_id", *SCORED)) == expected
