@@ -10,6 +10,7 @@ import pandas as pd
 
 from jobs.config.evaluate import EvaluateConfig
 from jobs.result import JobResult
+from jobs.terminal.output import echo
 from jobs.terminal.progress import count
 from jobs.terminal.tables import score_table
 from pipeline.cluster.tasks import run_tasks
@@ -127,7 +128,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     protocol = PROTOCOLS[config.protocol]
     missing: Any = config.missing or protocol.missing
     out, made_of = storage.absolute(config.out), _made_of(config, missing)
-    require_own_scores(out, made_of)
+    grouped_before = require_own_scores(out, made_of)
     manifest, groupings = manifest_of(config.predictions, config.manifest), [Grouping.parse(text) for text in config.by]
     check_groupings(groupings, manifest)
     scoring = _open(config, manifest, protocol, missing)
@@ -157,6 +158,8 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         if "mAP" in protocol.metrics and all(len(candidates) < 2 for _, candidates in collected.samples):
             notes = [*notes, ONE_CANDIDATE]
             summary["protocol_confirmed"] = False
+        if dropped := [name for name in grouped_before if name not in summary["by"]]:
+            echo(f"{out} loses its means by {', '.join(dropped)}; to keep them, repeat their --by too", err=True)
         summary["warnings"] = [*notes, *summary["warnings"]]
         summary["only_in"] = only_on_one_side(scorer.source, scoring.annotated, scoring.objects, predicted_videos)
         storage.commit(path, frame_scores, replace=True)

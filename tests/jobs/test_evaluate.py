@@ -341,7 +341,7 @@ def score(tmp_path, **options):
 
 
 @pytest.mark.parametrize("change", ["protocol", "missing", "predictions", "annotations", "manifest"])
-def test_scores_are_not_replaced_by_those_of_other_inputs(recordings, tmp_path, change):
+def test_scores_are_not_replaced_by_those_of_other_inputs(recordings, tmp_path, capsys, change):
     inputs = {"predictions": str(recordings / "pred.parquet"), "annotations": str(recordings / "gt.parquet")}
     score(tmp_path, **inputs)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -352,6 +352,11 @@ def test_scores_are_not_replaced_by_those_of_other_inputs(recordings, tmp_path, 
         score(tmp_path, **inputs | {change: other.get(change, str(table))})
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert score(tmp_path, **inputs, by=("motion",)).summary["by"]
+    assert capsys.readouterr().err == ""
+    score(tmp_path, **inputs, by=("object_size:q4", "motion"))
+    assert capsys.readouterr().err == ""
+    score(tmp_path, **inputs, by=("object_size:q4",))
+    assert capsys.readouterr().err.endswith("out loses its means by motion; to keep them, repeat their --by too\n")
 
 
 def test_scores_of_another_run_in_the_same_folder_are_not_taken_for_the_same(labelled_run, shapes, tmp_path):

@@ -113,11 +113,11 @@ class ScoreFolder:
             raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None
 
 
-def require_own_scores(folder: str, made_of: dict) -> None:
+def require_own_scores(folder: str, made_of: dict) -> list[str]:
     """Raise InputError if `folder` holds scores of another rule or of other files, or files of others.
 
-    made_of: entries of summary.json, which decide the scores. Scores without a summary are left from an interrupted
-    evaluation.
+    Returns the groupings (`--by`) of the scores that are there. made_of: entries of summary.json, which decide the
+    scores. Scores without a summary are left from an interrupted evaluation.
     """
     output_folder.require_folder(folder)
     uri = storage.join(folder, "summary.json")
@@ -128,13 +128,14 @@ def require_own_scores(folder: str, made_of: dict) -> None:
             table = storage.join(folder, name)
             if storage.exists(table) and recognise(table) is not Kind.SCORE_TABLE:
                 raise InputError(f"{table} is not a table of scores; choose a new folder") from None
-        return
+        return []
     except ValueError:
         before = None
     if not isinstance(before, dict) or summary_problem(before):
         raise InputError(f"{uri} is not a summary of scores; choose a new folder")
     if reason := output_folder.differences({name: before.get(name) for name in made_of}, made_of):
         raise InputError(f"{folder} holds other scores ({reason}); choose a new folder, or remove this one")
+    return list(before.get("by") or {})
 
 
 def plain_scores(table: pa.Table, source: str) -> pd.DataFrame:
