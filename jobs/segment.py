@@ -321,6 +321,6 @@ def _sum_up(
         parity=totals.parity,
         halvings=totals.halvings,
         bound=find_bottleneck(totals.stages, seconds, pool.max_actors, pool.gpus_per_actor > 0, unit_frames)
-        if seconds
+        if seconds and totals.frames
         else None,
     )

@@ -30,7 +30,7 @@ class ImportedPair:
         """
         for row in failed_rows(table).slice(0, 1).to_pylist():
             known = row["status"] in FAILURES
-            said = row["error"] or "the table gives no reason"
+            said = (row["error"] or "the table gives no reason").removeprefix(f"{key}: ")
             frame = None if row["frame_index"] is None else frame_name(row)
             text = said if known else f"its status is {row['status']!r}: {said}"
             raise MediaError(row["status"] if known else "bad_row", text, frame)

@@ -17,8 +17,10 @@ from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.write_stage import frame_rows, pair_rows
+from schemas.advice import before_a_run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
+from schemas.shown import shown
 
 MODEL_SECONDS = 20.0  # to measure the model; its windows are cut short where it would take longer
 
@@ -87,7 +89,8 @@ def probe_videos(
             break
         window = next(read_windows([clip], replace(frames, overlap=0), prepare))
         if isinstance(window, ClipEnd):
-            totals.failures.append(f"{clip.uri}: {window.error or 'no frames'}")
+            reason = before_a_run(str(window.error or "no frames"))
+            totals.failures.append(reason if shown(clip.uri) in reason else f"{clip.uri}: {reason}")
             continue
         totals.videos += 1
         totals.frames += len(window.frames)

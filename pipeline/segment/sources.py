@@ -94,7 +94,7 @@ def read_sources(
         positions[pair].append(position)
     pairs = {PairKey.of(row): row for row in rows}
     refused = [
-        (row, reasons[pair]["status"], f"in {source}: {reasons[pair]['error']}")
+        (row, reasons[pair]["status"], f"in {source}: {(reasons[pair]['error'] or '').removeprefix(f'{pair}: ')}")
         for pair, row in pairs.items()
         if pair in reasons
     ]

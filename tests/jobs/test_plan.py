@@ -106,8 +106,10 @@ def test_guessed_lengths_and_unreadable_videos_are_said(small, shapes, tmp_path)
     assert "9 pairs have no num_frames, 100 are assumed" in notes
     assert "1 probed videos could not be read" in notes
     pq.write_table(pa.Table.from_pylist(rows[-1:]), manifest)
-    with pytest.raises(InputError, match="none of the probed videos could be read; run 'rvos check'"):
+    with pytest.raises(InputError, match="none of the probed videos could be read; run 'rvos check'") as failed:
         plan.run(config)
+    assert str(failed.value).count(rows[-1]["video_uri"]) == 1  # and no option of a run, which is not there yet
+    assert "--retry-errors" not in str(failed.value)
 
 
 @pytest.mark.parametrize(

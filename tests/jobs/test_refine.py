@@ -87,6 +87,7 @@ def test_a_pair_that_failed_in_the_source_fails_and_is_retried_when_that_is_mend
     result = run(run_with_failure, out, sam2)
     assert (result.pairs, result.failed, result.exit_code) == (9, {"missing": 1}, 1)
     assert f"in {run_with_failure.folder}: gone" in result.errors[0]
+    assert result.errors[0].count("video_id=") == 1
     again = run(run_with_failure, out, sam2, retry_errors="all")
     assert again.failed == {"missing": 1}
     whole = run_of_truth(str(tmp_path / "whole"), *shapes)
