@@ -133,11 +133,12 @@ class UnitWriter:
         receipt.started, receipt.sealed = time.time(), True
 
     def __enter__(self) -> Self:
-        self._spool = storage.spool(self.uri)
-        self._path = self._spool.__enter__()
-        self._writer = pq.ParquetWriter(self._path, PREDICTIONS, compression="zstd", write_page_checksum=True)
-        if self.replaced:
-            self._keep_rows(self.replaced)
+        with contextlib.ExitStack() as spool:  # which names a full disk, here too
+            self._path = spool.enter_context(storage.spool(self.uri))
+            self._writer = pq.ParquetWriter(self._path, PREDICTIONS, compression="zstd", write_page_checksum=True)
+            if self.replaced:
+                self._keep_rows(self.replaced)
+            self._spool = spool.pop_all()
         return self
 
     def _keep_rows(self, replaced: ReplacedObject) -> None:

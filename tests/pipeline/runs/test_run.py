@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -9,15 +10,16 @@ import pytest
 
 from cli import Interrupted
 from pipeline.io import storage
+from pipeline.runs import commit
 from pipeline.runs.audit import Audit
-from pipeline.runs.commit import Receipt, UnitWriter, read_receipt, unit_pairs
+from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter, read_receipt, unit_pairs
 from pipeline.runs.compare import compare_with_manifest
 from pipeline.runs.log import invocation_log, latest_state, logged_parts
 from pipeline.runs.moved import moved_videos, note_moved_videos, rebased, with_planned_uris
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
-from schemas.errors import InfrastructureError, InputError
+from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
 
 
@@ -303,3 +305,26 @@ def test_a_file_that_is_no_part_of_the_plan_is_ignored(run):
     for name in ("copy", "00", "1 ", "-1"):
         storage.write_bytes(run.part_uri(0).replace("/0.parquet", f"/{name}.parquet"), b"")
     assert run.parts() == [0]
+
+
+@pytest.mark.parametrize("when", ["open", "keep"])
+def test_a_disk_that_is_full_before_the_first_row_is_named(tmp_path, monkeypatch, when):
+    uri = str(tmp_path / "u.parquet")
+    with UnitWriter(uri, Receipt("u", "f")) as writer:
+        writer.write(rows_of("v", "0", 2))
+        writer.commit()
+    replaced = ReplacedObject.read(uri, ["missing"])
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    if when == "open":
+        monkeypatch.setattr(commit.pq, "ParquetWriter", fail)
+    else:
+        monkeypatch.setattr(UnitWriter, "_write", fail)
+    with (
+        pytest.raises(StorageError, match="cannot write to .*free some space"),
+        UnitWriter(uri, Receipt("u", "f"), replaced),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["u.parquet"]
