@@ -21,10 +21,18 @@ def first_frame_objects(truth: pa.Table) -> dict[str, set[str]]:
         first, objects = shown.get(row["video_id"], (row["frame_index"], set()))
         if row["frame_index"] < first:
             first, objects = row["frame_index"], set()
-        if row["frame_index"] == first and row["counts"] and row["counts"] != rle.empty(row["height"], row["width"]):
+        if row["frame_index"] == first and _is_shown(row):
             objects.add(row["object_id"])
         shown[row["video_id"]] = first, objects
     return {video: objects for video, (_, objects) in shown.items()}
+
+
+def _is_shown(row: dict) -> bool:
+    """Return True for a mask that is not empty, and for one of an absurd size, which scoring names."""
+    try:
+        return bool(row["counts"]) and row["counts"] != rle.empty(row["height"], row["width"])
+    except rle.RleError:
+        return True
 
 
 def with_gap_pairs(pairs: Sequence[RequestedPair], truth: pa.Table) -> list[RequestedPair]:
