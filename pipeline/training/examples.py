@@ -137,11 +137,14 @@ def _group(table: pa.Table, key: str) -> MaskTracks:
     for row in table.to_pylist():
         index = row["frame_index"]
         track = tracks.setdefault((row["video_id"], row[key]), MaskTrack({}, {}, (row["height"], row["width"])))
+        shown = f"video_id={short_id(row['video_id'])} {key}={short_id(row[key])}"
         if (row["height"], row["width"]) != track.size:
-            shown = f"video_id={short_id(row['video_id'])} {key}={short_id(row[key])}"
             raise InputError(f"{shown}: its masks differ in size; make them equal")
         counts = row["counts"]
-        empty = counts is None or counts == rle.empty(*track.size)
+        try:
+            empty = counts is None or counts == rle.empty(*track.size)
+        except rle.RleError as error:
+            raise InputError(f"{shown}: frame {index}: {error}; correct the row") from None
         track.masks[index] = None if empty else counts
         track.names[index] = row.get("frame_name")
     return tracks
