@@ -23,7 +23,10 @@ QUIET_UNITS = 5  # times the longest recent unit; without a commit for so long, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusResult(JobResult):
-    """Counts of pairs and units; `frames_per_second` and `eta` are None until two units are committed."""
+    """Counts of pairs and units; `frames_per_second` and `eta` are None until two units are committed.
+
+    `eta` is also None while nobody works on the run.
+    """
 
     run: str
     state: str  # planned, running, interrupted, failed, stopped, done or audited
@@ -65,7 +68,7 @@ class StatusResult(JobResult):
         ]
         if self.last_commit is not None:
             lines.append(f"last    {clock(self.last_commit)} ago")
-        if self.state == "running" and self.eta is not None and self.frames_per_second is not None:
+        if self.eta is not None and self.frames_per_second is not None:
             lines.append(f"pace    {self.frames_per_second:.1f} frames/s, ETA {clock(self.eta)}")
         if self.unplanned:
             lines.append(f"note    {self.unplanned} committed units are not in the plan; run 'rvos audit {self.run}'")
@@ -118,9 +121,10 @@ def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
     rate, eta = _pace(recent, left)
     finished = len(committed) == len(units)
     audited = finished and the_run.is_sealed(generations)
+    state = "audited" if audited else "done" if finished else _state(recent, now, latest_state(the_run))
     return StatusResult(
         run=the_run.folder,
-        state="audited" if audited else "done" if finished else _state(recent, now, latest_state(the_run)),
+        state=state,
         pairs=sum(unit.stop - unit.start for unit in units.values()),
         pairs_done=pairs_done,
         failed=dict(failed),
@@ -129,7 +133,7 @@ def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
         units_done=len(committed),
         frames=frames,
         frames_per_second=None if finished else rate,
-        eta=None if finished else eta,
+        eta=eta if state == "running" else None,
         last_commit=max(0.0, now - recent[-1][0]) if recent else None,  # the clocks of two machines may differ
     )
 

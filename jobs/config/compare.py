@@ -10,7 +10,7 @@ from schemas.errors import InputError
 class CompareConfig:
     """Compare scores with those of a baseline.
 
-    A is the baseline; each argument is a folder written by 'rvos evaluate --out'. Prints the means of the protocol, the
+    SCORES are folders written by 'rvos evaluate --out', the baseline first. Prints the means of the protocol, the
     change with its 95 % interval and p-value (computed over videos), the smallest change that a set of this size
     detects with 80 % power, and the pairs that changed most. Intervals need at least five videos. With several
     comparisons or groups, p is given with and without Holm's correction.
@@ -19,7 +19,7 @@ class CompareConfig:
         rvos compare scores/baseline scores/new --format latex > table.tex
     """
 
-    scores: tuple[str, ...] = argument(metavar="A B [C ...]", takes=kinds.SCORES)
+    scores: tuple[str, ...] = argument(metavar="SCORES SCORES...", takes=kinds.SCORES)
     metric: str | None = option(default=None, help="Metric to compare.  [default: the protocol's first]")
     by: tuple[str, ...] = option(
         default=(),

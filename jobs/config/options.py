@@ -148,7 +148,7 @@ def _check_value(name: str, option: Option, value: Any) -> None:
 def label_of(name: str, option: Option) -> str:
     """Return what the help calls the option or argument of a field."""
     if option.is_argument:
-        return option.metavar or name.upper()
+        return option.metavar.split()[-1].rstrip(".") if option.metavar else name.upper()  # of "SCORES SCORES..."
     return option.flag or f"--{name.replace('_', '-')}"
 
 

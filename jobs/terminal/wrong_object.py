@@ -26,7 +26,7 @@ SURE = {
     *(Kind.TOKENIZER, Kind.BOARD, Kind.IMPORTED, Kind.COMPACTED),
 }
 OF_RUNS = ("masks", "plan", "attempts", "receipts", "log")  # folders of a run that commands look through
-ONE_VIDEO = "'rvos demo --video {path} --expression \"the red car\"' segments it"
+ONE_VIDEO = "'rvos demo --video {path} --expression \"the red car\" --checkpoint checkpoint/' segments it"
 VIDEOS = "'rvos import folder {path} --expressions sentences.csv --out data/' writes data/manifest.parquet"
 LIST = "if it lists videos, 'rvos import list {path} --out data/' makes a manifest of it"
 NO_WEIGHTS = (

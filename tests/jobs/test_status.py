@@ -66,18 +66,23 @@ def test_under_way(run):
 
 
 def test_when_nobody_works_on_it_any_more(run):
-    commit_unit(run, 0, time.time() - 4000, time.time() - 3990)
-    assert state(run).state == "stopped"
+    commit_unit(run, 0, time.time() - 4010, time.time() - 4000)
+    commit_unit(run, 1, time.time() - 4000, time.time() - 3990)
+    result = state(run)
+    assert (result.state, result.eta, result.frames_per_second) == ("stopped", None, pytest.approx(2))
+    assert "ETA" not in result.text() + result.line()
 
 
 @pytest.mark.parametrize(("error", "state_then"), [(KeyboardInterrupt(), "interrupted"), (InputError("x"), "failed")])
 def test_an_end_is_shown_at_once(run, error, state_then):
     with pytest.raises(type(error)), invocation_log(run, "first", {}):
         assert state(run).state == "planned"
-        commit_unit(run, 0, time.time() - 20, time.time() - 1)
+        commit_unit(run, 0, time.time() - 20, time.time() - 10)
+        commit_unit(run, 1, time.time() - 10, time.time() - 1)
         assert state(run).state == "running"
+        assert state(run).eta
         raise error
-    assert state(run).state == state_then
+    assert (state(run).state, state(run).eta) == (state_then, None)
     assert f"{run.folder}: {state_then}" in state(run).text()
     with invocation_log(run, "second", {}):
         assert state(run).state == "running"
