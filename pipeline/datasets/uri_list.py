@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, shorten_id
-from pipeline.datasets.common.expression_list import NOT_HERE, PlacedRow, add_pairs, row_problems, sentences_in_cell
+from pipeline.datasets.common.expression_list import NOT_HERE, PlacedRow, add_pairs, row_problems
+from pipeline.datasets.common.listed_rows import IDS, spread
 from pipeline.datasets.common.plain_ids import plain_column
 from pipeline.datasets.common.row_file import read_rows
 from pipeline.io import storage
@@ -25,7 +26,7 @@ TEXTS = ("expression", "sentence", "caption", "text", "query", "description", "p
 OWN = ("video_uri", "video_id", "expression_id", "expression")
 
 BAD_URI = "rows whose URI cannot be used"
-LISTS = "sentences in a list that was written as text; each became a row"
+NO_SENTENCES = "rows with an empty list of expressions; they give no pair"
 NOT_PLAIN = "values that are neither texts nor numbers; they do not become attributes"
 
 
@@ -34,38 +35,37 @@ def read(root: str) -> Iterator[DatasetVideo]:
     uri = storage.absolute(root)
     notes = DatasetVideo("")  # remarks on the list as a whole
     videos: dict[tuple[str, str], list[PlacedRow]] = defaultdict(list)  # by given id ("" if none) and URI
-    problems = []
-    raws = [*read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN), notes=notes.warnings)]
-    given = [(place, raw) for place, raw in raws if isinstance(raw, dict)]
-    for _, raw in given:
-        for name in [name for name in ("video_id", "expression_id") if raw.get(name) in (None, "")]:
-            raw.pop(name, None)
-    for name in ("video_id", "expression_id"):
-        problems += [Problem(uri, place, text) for place, text in plain_column(given, name, notes.warnings)]
-    for place, raw in raws:
-        for row in _expand(raw, notes, place):
-            found = list(row_problems(row, NOT_HERE - set(OWN), OWN))
-            if not found and not str(row.get("video_uri") or ""):
-                found = ["no URI of a video"]
-            if found:
-                problems += [Problem(uri, place, problem) for problem in found]
-                continue
-            try:
-                video_uri = storage.absolute(str(row["video_uri"]), storage.parent(uri))
-            except InputError as error:
-                notes.skipped.append((BAD_URI, f"{place}: {error}"))
-                continue
-            if storage.is_remote(uri) and storage.is_local(video_uri):
-                text = f"{shown(video_uri)} is on this machine, and a remote list may not name its files; copy the list"
-                problems.append(Problem(uri, place, text))
-            else:
-                videos[str(row.get("video_id", "")), video_uri].append((place, row))
+    problems: list[Problem] = []
+    for place, row in _plain_rows(uri, notes, problems):
+        is_empty = row["expression"] == []
+        found = list(row_problems(row | {"expression": ""} if is_empty else row, NOT_HERE - set(OWN), OWN))
+        if not found and not str(row.get("video_uri") or ""):
+            found = ["no URI of a video"]
+        if found:
+            problems += [Problem(uri, place, problem) for problem in found]
+            continue
+        try:
+            video_uri = storage.absolute(str(row["video_uri"]), storage.parent(uri))
+        except InputError as error:
+            notes.skipped.append((BAD_URI, f"{place}: {error}"))
+            continue
+        if storage.is_remote(uri) and storage.is_local(video_uri):
+            text = f"{shown(video_uri)} is on this machine, and a remote list may not name its files; copy the list"
+            problems.append(Problem(uri, place, text))
+            continue
+        of_video = videos[str(row.get("video_id", "")), video_uri]  # also for an empty list, so that it is named
+        if is_empty:
+            notes.skipped.append((NO_SENTENCES, place))
+        else:
+            of_video.append((place, row))
     ids = _make_ids(list(videos), uri, problems)
     if problems:
         raise SchemaError(problems)
     if not videos:
         first = f" with a URI that can be used; {notes.skipped[0][1]}" if notes.skipped else ""
         raise InputError(f"{uri} has no rows{first}")
+    if not any(videos.values()):
+        raise InputError(f"{uri} has no expressions: all of its lists are empty")
     return _videos(videos, ids, notes)
 
 
@@ -79,11 +79,27 @@ def _videos(
         yield video
 
 
-def _expand(raw: Any, notes: DatasetVideo, place: str) -> Iterator[Any]:
-    """Yield a row for each sentence of a row, with the names of `OWN` and without empty and nested values."""
-    if not isinstance(raw, dict):
-        yield raw
-        return
+def _plain_rows(uri: str, notes: DatasetVideo, problems: list[Problem]) -> Iterator[PlacedRow]:
+    """Yield a row for each sentence of the list `uri`, with plain ids; note problems of rows and ids."""
+    listed = []
+    for place, raw in read_rows(uri, [URIS, TEXTS], known=(*URIS, *TEXTS, *OWN), notes=notes.warnings):
+        if not isinstance(raw, dict):
+            problems += [Problem(uri, place, text) for text in row_problems(raw, (), OWN)]
+            continue
+        try:
+            listed.append(spread(place, _named(raw, notes, place), notes.warnings))
+        except InputError as error:
+            problems.append(Problem(uri, place, str(error)))
+    placed = [(one.place, row) for one in listed for row in one.rows]
+    for name in IDS:
+        problems += [Problem(uri, place, text) for place, text in plain_column(placed, name, notes.warnings)]
+    for one in listed:
+        one.share_ids(notes.warnings)
+    yield from placed
+
+
+def _named(raw: dict[str, Any], notes: DatasetVideo, place: str) -> dict[str, Any]:
+    """Return a row with the names of `OWN`, without empty values and nested attributes."""
     row = {key: value for key, value in raw.items() if value not in (None, "")}
     for name, usual in (("video_uri", URIS), ("expression", TEXTS)):
         found = next((one for one in usual if one in row), name)
@@ -91,17 +107,9 @@ def _expand(raw: Any, notes: DatasetVideo, place: str) -> Iterator[Any]:
             row[name] = row.pop(found)
             text = f"rows whose {name} is the column {found!r}"
             notes.warnings.append((text, place))
-    sentences = row.pop("expression", "")
-    if isinstance(sentences, str) and (listed := sentences_in_cell(sentences)):
-        notes.warnings.append((LISTS, place))
-        sentences = listed
-    nested = [key for key, value in row.items() if not isinstance(value, str | int | float | bool)]
+    nested = [key for key in row if key not in OWN and not isinstance(row[key], str | int | float | bool)]
     notes.skipped += [(NOT_PLAIN, f"{key} of {place}") for key in nested]
-    row = {key: value for key, value in row.items() if key not in nested}
-    for position, sentence in enumerate(sentences if isinstance(sentences, list) else [sentences]):
-        suffix = f"_{position}" if position and "expression_id" in row else ""
-        more = {"expression_id": f"{row['expression_id']}{suffix}"} if "expression_id" in row else {}
-        yield row | more | {"expression": sentence}
+    return {key: value for key, value in row.items() if key not in nested}
 
 
 def _make_ids(keys: list[tuple[str, str]], source: str, problems: list[Problem]) -> dict[tuple[str, str], str]:

@@ -8,6 +8,7 @@ import ast
 import json
 import re
 from collections.abc import Collection, Iterator
+from types import UnionType
 from typing import Any
 
 from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, id_problem
@@ -26,7 +27,7 @@ ROUNDED = (
 )
 LIST_IN_CELL = "expressions that look like a list of several; write a row for each, or use 'rvos import list'"
 MAX_CELL = 2**16  # bytes of a list in a cell
-_LIST = re.compile(r"\s*\[\s*['\"]")
+_LIST = re.compile(r"\s*\[\s*['\"\]0-9-]")
 TWICE = "expressions that a video has twice"
 LINE_BREAK = "expressions with a line break; check that no quote was left open before it"
 
@@ -45,7 +46,7 @@ def read(uri: str, notes: Notes | None = None) -> list[PlacedRow]:
         problems += [Problem(uri, place, problem) for problem in found]
         if not found:
             kept = {key: value for key, value in row.items() if key == "expression" or value not in (None, "")}
-            if sentences_in_cell(kept["expression"]):
+            if list_in_cell(kept["expression"]) is not None:
                 notes.append((LIST_IN_CELL, place))
             rows.append((place, kept))
     if problems:
@@ -57,17 +58,17 @@ def read(uri: str, notes: Notes | None = None) -> list[PlacedRow]:
     return rows
 
 
-def sentences_in_cell(text: str) -> list[str]:
-    """Return the sentences of a cell that holds a list as JSON or Python writes it; [] if it holds none."""
+def list_in_cell(text: str, kinds: UnionType | type = str) -> list[Any] | None:
+    """Return the list that a cell holds as JSON or Python writes it; None if it is no list of `kinds`."""
     if not _LIST.match(text) or len(text) > MAX_CELL:
-        return []
+        return None
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-        return found if isinstance(found, list) and found and all(isinstance(one, str) for one in found) else []
-    return []
+        return found if isinstance(found, list) and all(isinstance(one, kinds) for one in found) else None
+    return None
 
 
 def row_problems(row: Any, not_here: Collection[str], own: Collection[str]) -> Iterator[str]:
@@ -80,7 +81,7 @@ def row_problems(row: Any, not_here: Collection[str], own: Collection[str]) -> I
     if taken := sorted(not_here & row.keys()):
         yield f"'{taken[0]}' is a manifest column; rename or remove it (known: {', '.join(own)}, and attributes)"
     for key, value in row.items():
-        if value is not None and not isinstance(value, str | int | float | bool):
+        if value is not None and key != "expression" and not isinstance(value, str | int | float | bool):
             yield f"'{key}' must be a plain value"
         elif isinstance(value, str) and "\0" in value:
             yield f"'{key}' has a NUL character, which no table of sentences has; correct the file or its encoding"

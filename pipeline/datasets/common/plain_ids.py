@@ -13,7 +13,8 @@ from pipeline.datasets.common.dataset_video import MISSING_VALUES
 
 MOST_EXACT = 2**53  # from here on, floats are not the whole numbers that were written
 NO_ID = "ids such as NaN, which programs write for missing values; they count as missing"
-_WHOLE = re.compile(r"([0-9]+)(\.0+)?")
+KEPT = "ids such as 7.0 in a column with other texts; they are kept as they are written, and differ from 7"
+_WHOLE = re.compile(r"(-?[0-9]+)(\.0+)?")
 
 
 def plain_id(value: Any) -> Any:
@@ -26,9 +27,9 @@ def plain_id(value: Any) -> Any:
 def plain_column(
     rows: Sequence[tuple[str, MutableMapping[str, Any]]], column: str, notes: list[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """Make the ids of one column texts, in place. Yield place and text of those that are none; note missing ones.
+    """Make the ids of one column texts, in place. Yield place and text of those that are none, which are removed.
 
-    rows: with their places in the file.
+    rows: with their places in the file. notes: of missing ids, and of those that look like other ones.
     """
     for place, row in rows:
         if isinstance(row.get(column), str) and row[column].lower() in MISSING_VALUES:
@@ -37,8 +38,11 @@ def plain_column(
     are_whole = all(_WHOLE.fullmatch(str(plain_id(row[column]))) for _, row in given)
     for place, row in given:
         if problem := _problem(row, column, are_whole):
+            del row[column]
             yield place, problem
             continue
+        if not are_whole and isinstance(row[column], str) and (found := _WHOLE.fullmatch(row[column])) and found[2]:
+            notes.append((KEPT, f"{column} {row[column]} of {place}"))
         row[column] = plain_id(row[column])
         if are_whole and (found := _WHOLE.fullmatch(row[column])):
             row[column] = found[1]
@@ -48,6 +52,8 @@ def _problem(row: Mapping[str, Any], column: str, are_whole: bool) -> str | None
     value = row[column]
     if isinstance(value, bool):
         return f"{column} is {value}; write a text or a whole number"
+    if not isinstance(value, str | int | float):
+        return f"{column} is of the type {type(value).__name__}; write a text or a whole number"
     is_rounded = isinstance(value, float) or (are_whole and str(value).endswith(".0"))
     if is_rounded and abs(float(value)) >= MOST_EXACT:
         return f"{column} {value} is a float, which rounds such numbers; write a whole number or a text"

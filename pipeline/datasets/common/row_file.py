@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -37,7 +38,8 @@ def read_rows(
     """Yield place and dict of each row, or anything else for a line that is not an object: a text is the reason.
 
     The place is that which an editor shows: the line of a text file, or the row of a table. Blanks around names and
-    texts are removed, NaN is None, and columns without a name are left out; `notes` says so of the first and last.
+    texts are removed, NaN is None, decimal numbers are int or float, and columns without a name are left out; `notes`
+    says so of the first and last.
     needed: groups of names; a table must have a column of each group. known: names that are also found in capitals.
     Raises InputError if the file is missing, of another form than `forms` (by its suffix), or damaged.
     """
@@ -56,6 +58,8 @@ def read_rows(
                 notes.append((PADDED, f"{name} of {place}"))
             if isinstance(value, float) and math.isnan(value):
                 value = None  # pandas writes it for missing values, also to JSON
+            if isinstance(value, Decimal):
+                value = int(value) if value == value.to_integral_value() else float(value)
             if name not in row:
                 row[name] = value
         for name in [name for name in row if name not in known and name.lower() in known]:

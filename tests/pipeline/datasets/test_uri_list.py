@@ -1,8 +1,10 @@
 """Lists of URIs with sentences, from CSV, JSONL and Parquet."""
 
+import datetime
 import json
 import os
 import socketserver
+from decimal import Decimal
 
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +15,8 @@ from click.testing import CliRunner
 from cli import main
 from jobs.import_dataset import ImportConfig, run
 from pipeline.datasets import uri_list
-from pipeline.datasets.common import plain_ids
+from pipeline.datasets.common import listed_rows, plain_ids
+from pipeline.datasets.common.dataset_video import NO_EXPRESSIONS
 from pipeline.datasets.common.expression_list import LINE_BREAK, TWICE
 from pipeline.io.manifest import read_manifest
 from schemas.errors import InputError
@@ -180,10 +183,10 @@ def test_a_list_in_a_cell_is_read(tmp_path, cell):
     pd.DataFrame({"video_uri": ["v.mp4"], "expression": [cell]}).to_csv(tmp_path / "l.csv", index=False)
     assert [text for *_, text in pairs_of(tmp_path / "l.csv")] == ["a dog", "a cat"]
     (video,) = uri_list.read(str(tmp_path / "l.csv"))
-    assert (uri_list.LISTS, "line 2") in video.warnings
+    assert (listed_rows.LISTS, "line 2") in video.warnings
 
 
-@pytest.mark.parametrize("text", ["[sic] a dog", "[]", "['a dog'", "[" * 5000, "['a', " + "[" * 3000, "[1, 2]"])
+@pytest.mark.parametrize("text", ["[sic] a dog", "[1]", "['a dog'", "[" * 5000, "['a', " + "[" * 3000, "[1, 2]"])
 def test_other_brackets_stay_a_sentence(tmp_path, text):
     pd.DataFrame({"video_uri": ["v.mp4"], "expression": [text]}).to_csv(tmp_path / "l.csv", index=False)
     assert [sentence for *_, sentence in pairs_of(tmp_path / "l.csv")] == [text]
@@ -214,3 +217,91 @@ def test_what_is_no_file_is_refused(tmp_path, kind, monkeypatch):
         result = CliRunner().invoke(main, ["import", *map(str, words), "--out", str(tmp_path / "out")])
         assert result.exit_code == 2, result.output
         assert "is not a regular file, but a pipe, device or socket; copy its content" in result.output
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "csv"])
+def test_empty_lists_of_sentences_are_counted_and_their_videos_named(tmp_path, form):
+    rows = [{"video_uri": uri, "expression": texts} for uri, texts in (("w", ["a"]), ("w", []), ("v a", []))]
+    if form == "csv":  # as pandas writes lists
+        pd.DataFrame(rows).to_csv(tmp_path / "clips.csv", index=False)
+    else:
+        write(tmp_path, rows, form)
+    path = str(tmp_path / f"clips.{form}")
+    result = run(ImportConfig(dataset="list", root=path, out=str(tmp_path / "out")))
+    assert (result.videos, result.pairs) == (1, 1)
+    assert [(note.reason, note.count) for note in result.skipped] == [(uri_list.NO_SENTENCES, 2)]
+    (gone,) = result.warnings if form != "csv" else [text for text in result.warnings if "in a list" not in text]
+    assert gone.startswith(f"{NO_EXPRESSIONS.partition(';')[0]}: 1 (first: v a-")
+    (tmp_path / "none.jsonl").write_text('{"video_uri": "w", "expression": []}')
+    with pytest.raises(InputError, match="has no expressions: all of its lists are empty"):
+        uri_list.read(str(tmp_path / "none.jsonl"))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "csv"])
+def test_a_list_of_ids_goes_with_a_list_of_sentences(tmp_path, form):
+    rows = [
+        {"video_uri": "w", "video_id": "v", "expression": ["a", "b"], "expression_id": ["x", "y"]},
+        {"video_uri": "w", "video_id": "v", "expression": ["c"], "expression_id": ["z"]},
+    ]
+    if form == "csv":
+        pd.DataFrame(rows).to_csv(tmp_path / "clips.csv", index=False)
+    else:
+        write(tmp_path, rows, form)
+    assert pairs_of(tmp_path / f"clips.{form}") == [("v", "x", "a"), ("v", "y", "b"), ("v", "z", "c")]
+
+
+def test_ids_in_lists_follow_the_rule_of_ids(tmp_path):
+    row = {"video_uri": "w", "video_id": "v", "expression": ["a", "b", "c"]}
+    path = write(tmp_path, [row | {"expression_id": [7.0, None, "8"]}], "jsonl")
+    assert pairs_of(path) == [("v", "7", "a"), ("v", "8", "c"), ("v", "0", "b")]
+    path = write(tmp_path, [row | {"video_id": ["u", "v", "v"], "expression_id": [1, 1, 2]}], "jsonl")
+    assert pairs_of(path) == [("u", "1", "a"), ("v", "1", "b"), ("v", "2", "c")]
+    path = write(tmp_path, [row | {"expression_id": 7.0}], "jsonl")
+    (video,) = uri_list.read(path)
+    assert [pair["expression_id"] for pair in video.pairs] == ["7", "7_1", "7_2"]
+    assert (listed_rows.ONE_ID, "7 of line 1") in video.warnings
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"expression_id": ["x"], "expression": ["a", "b"]}, "line 2: expression_id is a list of 1 for 2 sentences"),
+        ({"expression_id": ["x", "y"]}, "line 2: expression_id is a list of 2 for one sentence; give one id for each"),
+        ({"video_id": ["x", "y"], "expression": []}, "line 2: video_id is a list of 2 for 0 sentences"),
+        ({"expression_id": {"a": 1}}, "line 2: expression_id is of the type dict; write a text or a whole number"),
+        ({"expression_id": [["x"]], "expression": ["a"]}, "line 2: expression_id is of the type list"),
+        ({"expression_id": [True], "expression": ["a"]}, "line 2: expression_id is True"),
+        ({"video_id": False}, "line 2: video_id is False"),
+        ({"video_uri": ["a.mp4", "b.mp4"]}, "line 2: 'video_uri' must be a plain value"),
+    ],
+)
+def test_what_cannot_be_an_id_is_refused(tmp_path, row, message):
+    path = write(tmp_path, [ROWS[0], {"video_uri": "w", "expression": "a"} | row], "jsonl")
+    result = CliRunner().invoke(main, ["import", "list", path, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert "attributes" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("id_", [datetime.datetime(2024, 1, 1), datetime.date(2024, 1, 1), b"x", Decimal("7.5"), True])
+def test_columns_of_parquet_that_cannot_be_ids(tmp_path, id_):
+    for name in ("expression_id", "video_id"):
+        with pytest.raises(InputError, match=rf"row 1 \(counted from 1\): {name} is .*write a text or a whole number"):
+            uri_list.read(write(tmp_path, [{"video_uri": "w", "expression": "a", name: id_}], "parquet"))
+
+
+def test_decimal_numbers_are_numbers(tmp_path):
+    rows = [
+        {"video_uri": "w", "expression": text, "expression_id": Decimal(text), "score": Decimal(score)}
+        for text, score in (("7.00", "0.50"), ("8.00", "2.00"))
+    ]
+    (video,) = uri_list.read(write(tmp_path, rows, "parquet"))
+    assert [(pair["expression_id"], pair["score"]) for pair in video.pairs] == [("7", 0.5), ("8", 2)]
+    assert video.skipped == []
+
+
+def test_ids_that_look_like_other_ones_are_said(tmp_path):
+    rows = [{"video_uri": "w", "expression": "x", "video_id": id_} for id_ in ("1.0", "clip2")]
+    first, _ = uri_list.read(write(tmp_path, rows, "csv"))
+    assert (first.video_id, first.warnings) == ("1.0", [(plain_ids.KEPT, "video_id 1.0 of line 2")])
