@@ -1,6 +1,6 @@
 """Write the units of a run whose masks another tool has made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -146,9 +146,11 @@ def _require_places(names: Sequence[str], num_frames: int | None) -> None:
 
 def _require_unshifted(pair: ImportedPair, masks: dict[Any, dict], wanted: Sequence[int], header: VideoHeader) -> None:
     """Raise ImplausibleError if the numbers of all masks differ by one value from those of the frames."""
-    named = header.names or range(header.num_frames or 0)
-    found = [key if header.names is None or isinstance(key, str) else header.names[key] for key in masks]
-    for expected in ([named[index] for index in wanted] if header.names else wanted, named):
+    sides: list[tuple[Iterable, Iterable]] = [(wanted, masks), (range(header.num_frames or 0), masks)]
+    if names := header.names:
+        known = [names[key] if key in range(len(names)) else key for key in masks]
+        sides += [([names[index] for index in wanted], known), (names, known)]
+    for expected, found in sides:
         if shift := shift_of(expected, found):
             text = f"all frame numbers of its masks differ by {shift:+} from those of the video; renumber them"
             raise ImplausibleError(f"{pair.key}: {text}, or import them as they are with --force")

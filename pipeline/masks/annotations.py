@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.io import storage
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
-from pipeline.masks.tree_masks import TreeMasks
+from pipeline.masks.tree_masks import NO_OBJECT, TreeMasks
 from pipeline.runs.run import Run, is_run
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
@@ -90,7 +90,7 @@ class Annotations:
         for table in self.tables:
             for part in [table] if isinstance(table, pa.Table) else _read_row_groups(table, schema):
                 for row in part.group_by(names).aggregate([]).to_pylist():
-                    keys.setdefault(row["video_id"], set()).add(row[self.key])
+                    keys.setdefault(row["video_id"], set()).update({row[self.key]} - {NO_OBJECT})
         return {video: frozenset(of_video) for video, of_video in keys.items()}
 
     def rows(self, videos: Collection[str]) -> pa.Table:

@@ -92,9 +92,12 @@ def _from_palette(image: Image.Image, binary: bool) -> PngMask:
     indices = np.asarray(image)
     palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     used = np.unique(indices)
-    if len(used) <= 2 or used[-1] >= len(palette) or not (palette[used] == palette[used, :1]).all():
+    if used[-1] >= len(palette) or not (palette[used] == palette[used, :1]).all():
         return PngMask(indices, PALETTE)
     gray = palette[:, 0]
+    is_white_first = bool((palette[0] == gray[0]).all()) and gray[0] > (0 if used[-1] == 0 else gray[used].min())
+    if len(used) <= 2 and not (binary and is_white_first):
+        return PngMask(indices, PALETTE)
     if (gray[used] == used).all():
         return PngMask(indices, "palette of gray values")
     return PngMask(np.asarray(gray[indices]), "palette of gray values") if binary else PngMask(indices, PALETTE)

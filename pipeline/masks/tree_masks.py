@@ -27,6 +27,7 @@ from schemas.errors import ImplausibleError, InputError
 from schemas.masks import ANNOTATIONS, PREDICTIONS, VOID
 
 MOST_SHOWN = 0.5  # share of all pixels; masks of objects show less
+NO_OBJECT = ""  # as the id of an absent object, of videos whose label maps show none
 ONLY_OBJECT = "1"  # id of the object of a tree that shows one, where nothing else names it
 BY_EXPRESSION = pa.schema([PREDICTIONS.field(name) for name in ("video_id", "expression_id", *VOID.names[1:])])
 
@@ -131,7 +132,7 @@ class TreeMasks:
         found = self.keys_by_video()
         shared = [video for video in sorted(found) if found[video] and known.get(video)]
         ids = self.meaning.ids
-        mismatch = self._label_mismatch(known)
+        mismatch = self._label_mismatch(known) or self._background_mismatch(known)
         if not shared or (ids is not None and mismatch is None):
             return self._with_single_objects(known)
         if all(len(known[video]) == 1 for video in shared) and (ids is None or len(ids) == 1):
@@ -154,6 +155,24 @@ class TreeMasks:
         """Return `label_mismatch` of the videos whose values are ids."""
         labels = {video: keys for video, keys in self.keys_by_video().items() if self._meaning_of((video,)).ids}
         return label_mismatch(labels, known)
+
+    def _background_mismatch(self, known: Mapping[str, frozenset[str]]) -> str | None:
+        """Return the video whose background is not 0: most of it is void, or of no object and no pixel is 0."""
+        found = self.keys_by_video()
+        for path, frames in self.frames.items():
+            meaning, video = self._meaning_of(path), path[0]
+            area = sum(frame.height * frame.width for frame in frames)
+            if not meaning.ids or not known.get(video):
+                continue
+            pixels = sum((Counter(frame.pixels) for frame in frames), Counter[int]())
+            if meaning.void and pixels[VOID_ID] > MOST_SHOWN * area:
+                share = pixels[VOID_ID] / area
+                return f"255 (void) covers {share:.0%} of the masks of {video}; save the background as 0"
+            others = sum(count for value, count in pixels.items() if meaning.ids.get(value, "") not in known[video])
+            if others > MOST_SHOWN * area and pixels.total() == area:
+                sides = f"in {video}: {shorten_list(found[video])}; its objects: {shorten_list(known[video])}"
+                return f"no pixel of the masks is 0, the background ({sides})"
+        return None
 
     def _with_single_objects(self, known: Mapping[str, frozenset[str]]) -> "TreeMasks":
         """Return the masks, with the ids of the objects of those videos that show one, unlike others of the tree."""
@@ -208,7 +227,10 @@ class TreeMasks:
         keys, rows, void = self.keys_by_video(), [], []
         for (video,), frames in self.frames.items():
             masks = [self._masks(video, frame) for frame in frames]
-            for object_id in sorted({*keys[video], *objects}, key=lambda object_id: (len(object_id), object_id)):
+            shown = {*keys[video], *objects}
+            if not shown and any(keys.values()):
+                shown = {NO_OBJECT}  # its frames are annotated, though without objects
+            for object_id in sorted(shown, key=lambda object_id: (len(object_id), object_id)):
                 rows += [
                     {"video_id": video, "object_id": object_id, **size_of(frame), "counts": of_frame.get(object_id)}
                     for frame, of_frame in zip(frames, masks, strict=True)

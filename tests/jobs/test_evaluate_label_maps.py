@@ -107,6 +107,12 @@ TWO = {"v/0.png": [[1, 2]], "v/1.png": [[1, 2]]}
         ),
         (ONE, {"w/0.png": [[1, 0]]}, "no requested pair is predicted; requested: video_id=v .*; predicted: video_id=w"),
         (TWO, {"v/0.png": [[7, 8]]}, r"no label of the masks is an object \(in v: 7, 8; its objects: 1, 2\).*--force"),
+        (
+            TWO,
+            {"v/0.png": [[2, 3, 3, 3, 1]]},
+            r"no pixel of the masks is 0, the background \(in v: 1, 2, 3; its obj.*: 1, 2\)",
+        ),
+        (TWO, {"v/0.png": [[1, 255, 255], [0, 255, 255]]}, r"255 \(void\) covers 67% of the masks of v; save the back"),
         (TWO, {"v/0.png": [[255, 0]]}, r"the masks show one object, but v has several \(1, 2\)"),
     ],
 )
@@ -116,6 +122,18 @@ def test_implausible_input_is_scored_only_by_force(tmp_path, truth, predictions,
         run(tmp_path, **inputs)
     assert not (tmp_path / "out" / "summary.json").exists()
     assert run(tmp_path, force=True, **inputs).summary["warnings"]
+
+
+def test_a_video_whose_label_maps_show_no_object_is_annotated(tmp_path):
+    """A sentence about nothing is scored there; a tree without any object is no truth."""
+    inputs = trees(tmp_path, {"v/0.png": [[1, 0]], "w/0.png": [[0, 0]]}, {"v/0.png": [[1, 0]], "w/0.png": [[0, 0]]})
+    inputs["manifest"] = manifest(tmp_path, [manifest_row("v", "e", ["1"]), manifest_row("w", "e", [])])
+    found = run(tmp_path, **inputs)
+    assert found.pairs["status"].tolist() == ["scored", "scored"]
+    assert found.summary["overall"]["N-acc"] == 1.0
+    inputs["annotations"] = tree(tmp_path / "empty", {"v/0.png": [[0, 0]], "w/0.png": [[0, 0]]})
+    with pytest.raises(InputError, match="none of the pairs is annotated"):
+        run(tmp_path, **inputs)
 
 
 def test_all_void_truth_is_implausible(tmp_path):

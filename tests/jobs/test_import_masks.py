@@ -205,6 +205,28 @@ def test_numbers_that_begin_elsewhere_are_refused(missing, exported, shapes, tmp
     assert code == (0 if missing == "empty" else 1)
 
 
+def test_masks_of_frames_that_a_folder_does_not_have(tmp_path):
+    """Rows without frame names: by position, of which a folder of frames has only so many."""
+    (tmp_path / "v").mkdir()
+    for number in range(3):
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "v" / f"{10 * number:03}.png")
+    row = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "it", "object_ids": ["1"]}
+    storage.write_table(str(tmp_path / "m.parquet"), pa.Table.from_pylist([row]))
+
+    def imported(out: str, *frames: int) -> import_masks.ImportMasksResult:
+        shared = {"video_id": "v", "expression_id": "0", "height": 4, "width": 6}
+        counts = rle.encode(np.ones((1, 4, 6), bool))[0]
+        rows = [shared | {"frame_index": frame, "counts": counts} for frame in frames]
+        storage.write_table(str(tmp_path / f"{out}.parquet"), pa.Table.from_pylist(rows))
+        return bring_in(tmp_path / f"{out}.parquet", str(tmp_path / "m.parquet"), tmp_path / out)
+
+    with pytest.raises(InputError, match=r"all frame numbers of its masks differ by \+1"):
+        imported("shifted", 1, 2, 3)
+    more = imported("more", 0, 1, 2, 7)
+    assert (more.exit_code, [left.count for left in more.skipped]) == (0, [1])
+    assert imported("gap", 0, 2, 7).failed == {"missing": 1}
+
+
 def test_masks_without_numbers_count_in_natural_order(exported, shapes, tmp_path):
     tree = renamed(exported / "tree", tmp_path / "tree", lambda number: f"mask_{number + 1}")
     result = bring_in(tree, shapes[0], tmp_path / "run")

@@ -8,7 +8,6 @@ from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource
 from pipeline.masks.predictions import open_predictions
 from pipeline.masks.row_groups import read_row_groups
-from pipeline.runs.commit import RECEIPT_KEY
 from pipeline.runs.compact import compact_run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -125,7 +124,7 @@ def test_a_compacted_set_that_lost_a_part_is_refused(labelled_run, tmp_path, mon
 
 
 @pytest.mark.parametrize("column", ["height", "width", "counts"])
-def test_a_frame_without_a_mask_is_named(shapes, tmp_path, column):
+def test_a_frame_without_a_mask_is_named(tmp_path, column):
     rows = [row | {column: None} if row["frame_index"] == 1 else row for row in rows_of("w", "0").to_pylist()]
     table = pa.concat_tables([rows_of("v", "0"), pa.Table.from_pylist(rows, schema=PREDICTIONS)])
     pq.write_table(table, tmp_path / "m.parquet")
@@ -135,16 +134,3 @@ def test_a_frame_without_a_mask_is_named(shapes, tmp_path, column):
     message = f"video_id=w expression_id=0: frame 00001: column '{column}' is null"
     with pytest.raises(InputError, match=message):
         read_row_groups(groups, {"w"})
-    run = run_of_truth(str(tmp_path / "run"), *shapes)
-    uri = run.masks_uri(run.units()[0].unit_id)
-    with storage.open_parquet(uri) as file:
-        first, *others = (file.read_row_group(number) for number in range(file.num_row_groups))
-        receipt = file.metadata.metadata[RECEIPT_KEY]
-    nulls = pa.array([None, *first[column].to_pylist()[1:]], first.schema.field(column).type)
-    first = first.set_column(first.column_names.index(column), first.schema.field(column), nulls)
-    with pq.ParquetWriter(uri, first.schema) as writer:
-        for group in (first, *others):
-            writer.write_table(group)
-        writer.add_key_value_metadata({RECEIPT_KEY: receipt})
-    with pytest.raises(InputError, match=f"frame 00000: column '{column}' is null"):
-        content(MaskSource.open(run.folder))

@@ -113,6 +113,24 @@ def test_a_palette_of_gray_is_gray(tmp_path):
         assert min(overlaps(masks)) == 1.0
 
 
+def test_a_palette_that_begins_with_white(tmp_path):
+    """The object is what a viewer shows as white, also in frames where it is absent or fills the picture."""
+    for colours in ([255, 0], [*range(255, -1, -1)]):
+        palette = np.repeat(np.array(colours, np.uint8), 3).tobytes()
+        folder = tmp_path / str(len(colours)) / "v" / "e"
+        folder.mkdir(parents=True)
+        drawn = [*LARGE[:2], np.zeros(SIZE, bool), np.ones(SIZE, bool)]
+        for number, mask in enumerate(drawn):
+            image = Image.fromarray(np.where(mask, 0, len(colours) - 1).astype(np.uint8), "P")
+            image.putpalette(palette)
+            image.save(folder / f"{number:05}.png")
+        masks = read_predictions(str(folder.parents[1]))
+        assert isinstance(masks, TreeMasks)
+        counts = masks.annotations()[0]["counts"].to_pylist()
+        read = [np.zeros(SIZE, bool) if one is None else rle.decode(one, *SIZE) for one in counts]
+        np.testing.assert_array_equal(read, drawn)
+
+
 LABELS = [np.where(large, 1, np.where(small, 2, 0)).astype(np.uint8) for large, small in zip(LARGE, SMALL, strict=True)]
 
 
