@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
-from jobs.segment import check_manifest, check_model
+from jobs.segment import check_manifest, check_model, say_which_model
 from jobs.segment_options import plan_options
 from jobs.segment_run import as_planned, find_run
 from jobs.sentences import sentence_note
@@ -61,6 +61,7 @@ def run(config: SegmentConfig) -> DryRunResult:
     """Raises InputError for whatever `rvos segment` rejects before it starts."""
     inputs, fingerprint, checkpoint = check_model(config)
     manifest = check_manifest(config, checkpoint)
+    say_which_model(config)
     the_run, exists = find_run(config, fingerprint, inputs)
     manifest = as_planned(config, the_run, manifest)
     rows = the_run.new_rows(manifest, config.manifest, plan_options(config), config.limit)

@@ -13,7 +13,7 @@ from jobs.config.plan import PlanConfig
 from jobs.config.refine import RefineConfig
 from jobs.config.run_options import RunOptions
 from jobs.config.segment import SegmentConfig
-from jobs.segment import check_manifest, check_model
+from jobs.segment import check_manifest, check_model, say_which_model
 from jobs.segment_options import memory_of_actor, plan_options
 from model.segmenter import CheckpointInfo, Refining
 from pipeline.io import storage
@@ -51,7 +51,9 @@ def planned_work(config: PlanConfig) -> PlannedWork:
         return _refinement(config)
     segment = config.segment()
     _, fingerprint, checkpoint = check_model(segment)
-    rows = limited_rows(check_manifest(segment, checkpoint), config.limit, None, plan_options(segment))
+    manifest = check_manifest(segment, checkpoint)
+    say_which_model(segment)
+    rows = limited_rows(manifest, config.limit, None, plan_options(segment))
     part = plan_part(rows, fingerprint, plan_options(segment))
     return PlannedWork(segment=segment, part=part, checkpoint=checkpoint, memory=memory_of_actor(segment, checkpoint))
 

@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs import check
+from jobs.config.run_options import NO_CHECKPOINT
 from jobs.config.segment import SegmentConfig
 from jobs.result import skipped_of
 from jobs.segment_family import require_supported
@@ -55,6 +57,8 @@ from pipeline.segment.turns import segment_units
 from schemas import access
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
+from schemas.shown import shown
+from schemas.uri import SCHEMES, scheme_of
 
 UNITS_OF_RUN = "those of RUN, set by 'rvos segment --unit-frames'"  # where masks are refined
 CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
@@ -148,6 +152,7 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
             )
         if exists or config.rebase:
             note_moved_videos(the_run.folder, the_run.planned_uris(), manifest)
+    say_which_model(config)
     memory = memory_of_actor(config, checkpoint)
     return the_run, *units_to_do(config, the_run, invocation), memory
 
@@ -192,8 +197,6 @@ def units_to_do(config: SegmentConfig, the_run: Run, invocation: str) -> tuple[l
 def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
     """Check the checkpoint. Returns the inputs of the fingerprint by name, the fingerprint, and the checkpoint's
     properties. Raises InputError."""
-    if config.checkpoint is None:
-        echo(NOTE, err=True)
     checkpoint = read_checkpoint_info(config.checkpoint or BUNDLED)
     require_supported(config, checkpoint)
     if checkpoint.lookahead is None:
@@ -206,9 +209,22 @@ def check_model(config: SegmentConfig) -> tuple[dict, str, CheckpointInfo]:
     return inputs, fingerprint, checkpoint
 
 
+def say_which_model(config: SegmentConfig) -> None:
+    """Say that the bundled checkpoint is used, if nobody asked for it."""
+    if config.checkpoint is None:
+        echo(NOTE, err=True)
+
+
 def check_manifest(config: SegmentConfig, checkpoint: CheckpointInfo) -> pa.Table:
-    """Read the manifest. Raises InputError; with --strict also for each row that would become an error row."""
+    """Read the manifest. Raises InputError; with --strict also for each row that would become an error row.
+
+    Without --checkpoint, remote videos raise it too.
+    """
     manifest = read_manifest(config.manifest, allow_local=config.allow_local)
+    if config.checkpoint is None:
+        videos = pc.unique(manifest["video_uri"]).to_pylist()
+        if remote := next((uri for uri in videos if uri and scheme_of(storage.origin(uri)) in SCHEMES), None):
+            raise InputError(f"{NO_CHECKPOINT}. Videos of the manifest are remote, such as {shown(remote)}")
     if config.published.exclusive:
         require_groups(manifest)
     if config.published.context:

@@ -55,7 +55,7 @@ class PlanConfig(RunOptions):
         "checkpoint",
         help="Checkpoint folder, local or s3://: from 'rvos convert' or 'rvos train', or facebook/sam3 as downloaded. "
         "'tiny' is the bundled checkpoint, which knows simple coloured shapes only. If MANIFEST is a run, a folder of "
-        "SAM 2 or SAM 3 is required.  [default: tiny if all paths are local, else required]",
+        "SAM 2 or SAM 3 is required.  [default: tiny if all paths and videos are local, else required]",
     )
     precision: str = option_of(RunOptions, "precision", help="Precision of matrix multiplications to measure with.")
     compile: bool = option_of(RunOptions, "compile", help="Measure the compiled model, after minutes of compiling.")

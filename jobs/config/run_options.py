@@ -32,7 +32,7 @@ class RunOptions(MediaOptions):
         heading="Model",
         help="Checkpoint folder, local or s3://: from 'rvos convert' or 'rvos train', or facebook/sam3 as downloaded. "
         "'tiny' is the bundled checkpoint, which knows simple coloured shapes only.  [default: tiny if all paths "
-        "are local and no cluster is used, else required]",
+        "and videos are local and no cluster is used, else required]",
     )
     precision: str = option(
         default="fp32",

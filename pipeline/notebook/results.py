@@ -17,6 +17,7 @@ from schemas import kinds, rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.shown import shown
 
 MASK_COLUMNS = ("height", "width", "counts")
 PAIRS = kinds.Role("a run or a manifest", kinds.RUN.kinds | kinds.MANIFEST.kinds, kinds.MANIFEST.way)
@@ -31,7 +32,8 @@ def read_masks(
 
     video_ids: one or several; None for all. A failed pair has one row, with null frame columns and an error.
 
-    Raises InputError if `run` holds no such masks or a column is unknown; StorageError if the storage does not answer.
+    Raises InputError if `run` holds no such masks, or no row of one of the videos, or a column is unknown; StorageError
+    if the storage does not answer.
     """
     names = None if video_ids is None else texts_of(video_ids, "video_ids", "an id")
     if isinstance(columns, str) or not (columns := texts_of(columns, "columns", "a name")):
@@ -43,7 +45,18 @@ def read_masks(
     if unknown := [name for name in columns if name not in PREDICTIONS.names]:
         raise InputError(f"unknown column {unknown[0]!r}; choose from {', '.join(PREDICTIONS.names)}")
     wanted = None if names is None else set(names)
-    groups = [group for group, pairs in found.row_groups() if wanted is None or wanted & {key[0] for key in pairs}]
+    groups, absent = [], set(wanted or ())
+    for group, pairs in found.row_groups():
+        videos = {key[0] for key in pairs}
+        if wanted is None or wanted & videos:
+            groups.append(group)
+            absent -= videos
+    if missing := [name for name in dict.fromkeys(names or ()) if name in absent]:
+        more = f" and {len(missing) - 1} more of video_ids" if missing[1:] else ""
+        raise InputError(
+            f"{shown(uri)} has no rows of video_id={shown(missing[0])}{more}; read_pairs returns the ids of a run, "
+            "'rvos status' says whether it is finished"
+        )
     needed = dict.fromkeys([*columns, "video_id", "expression_id", "frame_index", "frame_name", *MASK_COLUMNS])
     return read_row_groups(groups, wanted, tuple(needed)).select(list(columns))
 

@@ -1,6 +1,9 @@
 """Nobody runs the toy over a corpus by mistake."""
 
+from pathlib import Path
+
 import click
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -9,7 +12,9 @@ from jobs import segment
 from jobs.config.plan import PlanConfig
 from jobs.config.segment import SegmentConfig
 from jobs.terminal.command_line import canonical_command
+from pipeline.datasets.synthetic.shapes import write_rows
 from schemas.errors import InputError
+from schemas.manifest import MANIFEST
 
 MISSING = "--checkpoint is missing.*--checkpoint tiny"
 ELSEWHERE = [
@@ -31,6 +36,22 @@ def test_without_a_checkpoint_only_local_things_are_segmented(options):
 def test_a_plan_of_a_remote_manifest_needs_it_too():
     with pytest.raises(InputError, match=MISSING):
         PlanConfig(manifest="s3://b/m.parquet")
+
+
+@pytest.mark.parametrize("uri", ["s3://b/v.mp4", "https://host/v.mp4", "tar://v.mp4::gs://b/shard.tar"])
+def test_a_local_manifest_of_remote_videos_needs_it_too(uri, shapes, tmp_path):
+    rows = pq.read_table(shapes[0]).slice(0, 2).to_pylist()
+    rows[1] |= {"video_id": "far", "video_uri": uri}
+    rows[0]["video_uri"] = str(Path(shapes[0]).parent / rows[0]["video_uri"])
+    manifest, run = write_rows(str(tmp_path / "manifest.parquet"), rows, MANIFEST), str(tmp_path / "run")
+    for words in (["segment", manifest, run], ["segment", manifest, run, "--dry-run"], ["plan", manifest]):
+        answer = CliRunner().invoke(main, words)
+        assert (answer.exit_code, answer.output.count("\n")) == (2, 1), answer.output
+        assert answer.output.startswith("Error: --checkpoint is missing")
+        assert answer.output.endswith(f"are remote, such as {uri}\n")
+    assert not Path(run).exists()
+    dry = CliRunner().invoke(main, ["segment", manifest, run, "--dry-run", "--checkpoint", "tiny"])
+    assert dry.exit_code == 0, dry.output
 
 
 def test_a_job_without_it_is_not_sent():

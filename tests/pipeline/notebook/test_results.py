@@ -64,6 +64,18 @@ def test_what_is_not_there(read, tmp_path):
         read(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("ids", ["zz", ["zz"], ("shapes-0001", "zz"), {"zz", "shapes-0001"}, ["zz"] * 2])
+def test_a_video_that_is_not_there(labelled_run, ids):
+    with pytest.raises(refervos.RvosError, match=r"has no rows of video_id=zz; read_pairs"):
+        refervos.read_masks(labelled_run.folder, video_ids=ids)
+
+
+def test_several_videos_that_are_not_there(labelled_run):
+    with pytest.raises(refervos.RvosError, match=r"video_id=zz and 1 more of video_ids"):
+        refervos.read_masks(labelled_run.folder, video_ids=["zz", "yy"])
+    assert len(refervos.read_masks(labelled_run.folder, video_ids=[])) == 0
+
+
 def test_an_unknown_column(labelled_run):
     with pytest.raises(refervos.RvosError, match="unknown column 'mask'"):
         refervos.read_masks(labelled_run.folder, columns=["mask"])
