@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, plain_attributes, shorten_id
 from pipeline.datasets.common.expression_list import add_pairs
+from pipeline.datasets.common.plain_ids import kind_problem, plain_id
 from pipeline.datasets.uri_list import TEXTS
 from pipeline.io import storage
 from pipeline.io.archive import SmallReads, member_uri
@@ -33,6 +34,7 @@ NO_VIDEO = "samples without a video file; of images, extract a folder of frames"
 BAD_NAME = "members whose name no URI may have"
 SEVERAL = "further video files of a sample; one is taken"
 REPEATED = "members whose name comes again later in their shard; the last one counts, as in 'tar'"
+NO_SENTENCE = "entries of 'expressions' or a list of captions that are no sentence"
 OTHER = "members that are neither videos nor sentences"
 COMPRESSED = "compressed shards, whose members cannot be read alone; decompress them"
 NOT_SHARDS = "files that are not shards"
@@ -128,16 +130,19 @@ def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, ta
         return DatasetVideo("", skipped=[(NO_VIDEO, f"{key} of {uri}")])
     shard = storage.file_name(uri).rpartition(".")[0]
     label = _json(uri, tar, members.get(".json"))
-    given = label.get("video_id")
-    video_id = shorten_id(nfc(given if isinstance(given, str) and given else f"{shard}__{key}").replace("/", "__"))
+    given = "" if label.get("video_id") in (None, "") else str(plain_id(label["video_id"]))
+    video_id = shorten_id(nfc(given or f"{shard}__{key}").replace("/", "__"))
     video = DatasetVideo(video_id)
+    if given and (problem := kind_problem(label, "video_id")):
+        video.problems.append(f"{key} of {uri}: {problem}")
     if problem := id_problem(video_id):
         video.problems.append(f"{key} of {uri}: {problem}")
     try:
         video_uri = member_uri("tar", members[clips[0]].name, uri)
     except InputError as error:
         return DatasetVideo("", skipped=[(BAD_NAME, str(error))])
-    rows = list(_sentences(label)) or [{"expression": line} for line in _lines(uri, tar, members.get(".txt"))]
+    rows = list(_sentences(label, video, f"{key} of {uri}"))
+    rows = rows or [{"expression": line} for line in _lines(uri, tar, members.get(".txt"))]
     common = {"video_id": video_id, "video_uri": video_uri} | plain_attributes(label, KNOWN)
     add_pairs(video, common, [(f"sentence {number}", row) for number, row in enumerate(rows, 1)], OWN)
     video.skipped += [(SEVERAL, members[suffix].name) for suffix in clips[1:]]
@@ -171,15 +176,19 @@ def _content(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> 
     return file.read() if file else b""
 
 
-def _sentences(label: dict[str, Any]) -> Iterator[dict]:
-    """Yield the expressions of a label, with their ids and plain attributes."""
+def _sentences(label: dict[str, Any], video: DatasetVideo, place: str) -> Iterator[dict]:
+    """Yield the expressions of a label, with their ids and plain attributes; note entries that are none."""
     found = next((label[name] for name in ("expressions", *TEXTS) if label.get(name)), [])
-    for entry in found if isinstance(found, list) else [found]:
-        if isinstance(entry, str):
-            yield {"expression": entry}
-        elif isinstance(entry, dict):
-            text = next((entry[name] for name in TEXTS if isinstance(entry.get(name), str)), None)
-            if text is not None:
-                given = entry.get("expression_id")
-                own_id = {"expression_id": str(given)} if isinstance(given, str | int) and given != "" else {}
-                yield plain_attributes(entry, ("video_id", *TEXTS)) | own_id | {"expression": text}
+    for number, entry in enumerate(found if isinstance(found, list) else [found], 1):
+        row = {"expression": entry} if isinstance(entry, str) else entry if isinstance(entry, dict) else {}
+        text = next((row[name] for name in TEXTS if isinstance(row.get(name), str)), None)
+        if text is None:
+            video.skipped.append((NO_SENTENCE, f"entry {number} of {place}"))
+            continue
+        own_id = {}
+        if row.get("expression_id") not in (None, ""):
+            own_id = {"expression_id": plain_id(row["expression_id"])}
+            if problem := kind_problem(row, "expression_id"):
+                video.problems.append(f"entry {number} of {place}: {problem}")
+                continue
+        yield plain_attributes(row, ("video_id", *TEXTS)) | own_id | {"expression": text}

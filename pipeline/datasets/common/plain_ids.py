@@ -37,7 +37,7 @@ def plain_column(
     given = [(place, row) for place, row in rows if column in row]
     are_whole = all(_WHOLE.fullmatch(str(plain_id(row[column]))) for _, row in given)
     for place, row in given:
-        if problem := _problem(row, column, are_whole):
+        if problem := kind_problem(row, column, are_whole):
             del row[column]
             yield place, problem
             continue
@@ -48,7 +48,8 @@ def plain_column(
             row[column] = found[1]
 
 
-def _problem(row: Mapping[str, Any], column: str, are_whole: bool) -> str | None:
+def kind_problem(row: Mapping[str, Any], column: str, are_whole: bool = False) -> str | None:
+    """Explain why the value of a column is of a kind that is no id; `are_whole` if all of its texts are numbers."""
     value = row[column]
     if isinstance(value, bool):
         return f"{column} is {value}; write a text or a whole number"

@@ -139,3 +139,25 @@ def test_a_member_that_comes_again_is_said(tmp_path):
     result = run(ImportConfig(dataset="webdataset", root=str(path), out=str(tmp_path / "out")))
     assert [row["expression"] for row in read_manifest(str(result.manifest)).to_pylist()] == ["new"]
     assert {one.reason: one.count for one in result.skipped} == {webdataset.REPEATED: 1}
+
+
+def test_ids_of_labels_follow_the_rule_of_ids_and_no_entry_vanishes(tmp_path):
+    entries = [{"text": "a", "expression_id": 7.0}, {"text": "b", "expression_id": "7.0"}, {"x": 1}, None, "c", 5]
+    label = json.dumps({"video_id": 3, "expressions": entries})
+    (video,) = webdataset.read(shard(tmp_path / "a.tar", {"a.mp4": "", "a.json": label}))
+    assert (video.video_id, video.problems) == ("3", [])
+    pairs = [(pair["expression_id"], pair["expression"]) for pair in video.pairs]
+    assert pairs == [("7", "a"), ("7.0", "b"), ("0", "c")]
+    assert [place[:7] for reason, place in video.skipped if reason == webdataset.NO_SENTENCE] == [
+        "entry 3", "entry 4", "entry 6",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("id_", [1.5, True, False, {"a": 1}, ["x"]])
+def test_labels_with_ids_of_other_kinds_are_refused(tmp_path, id_):
+    for name in ("video_id", "expression_id"):
+        sentence = {"text": "x"} | ({name: id_} if name == "expression_id" else {})
+        label = {"expressions": [sentence]} | ({name: id_} if name == "video_id" else {})
+        path = shard(tmp_path / f"{name}.tar", {"a.mp4": "", "a.json": json.dumps(label)})
+        with pytest.raises(InputError, match=rf"a of .*: {name} is .*write a text or a whole number"):
+            run(ImportConfig(dataset="webdataset", root=path, out=str(tmp_path / "out")))
