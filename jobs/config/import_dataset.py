@@ -73,8 +73,8 @@ class ImportConfig(MediaOptions):
     )
     force: bool = option(
         default=False,
-        help="Import masks as they are, even if their RLE seems to be in row order (COCO's is in column order) "
-        "or all frame numbers are shifted.",
+        help="Import masks as they are, even if their RLE seems to be in row order (COCO's is in column order), "
+        "if all frame numbers are shifted, or if label maps do not fit the object_ids of the manifest.",
     )
     manifest: str | None = option(
         default=None,
@@ -87,8 +87,8 @@ class ImportConfig(MediaOptions):
         choices=("error", "empty"),
         heading="Masks of other tools",
         help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
-        "these frames get empty masks. A pair without any mask fails in any case; label maps without its object count "
-        "as empty masks.",
+        "these frames get empty masks. A pair without any mask fails in any case; with "
+        "empty, a pair whose object is in no label map has empty masks.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 

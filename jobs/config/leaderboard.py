@@ -30,9 +30,9 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Tests every two entries of STORE, over videos. The column p shows the test against the entry on top: the probability
-    of a difference at least this large if both are equally good. p is corrected (Holm), since there are several tests.
-    Entries that share a letter under 'group' do not differ significantly.
+    Tests each two entries of STORE for a difference, with videos as the samples. The column p shows the test against
+    the entry on top: the probability of a difference at least this large if both are equally good. p is corrected
+    (Holm), since there are several tests. Entries that share a letter under 'group' do not differ significantly.
 
         rvos leaderboard show boards/davis
         rvos leaderboard show boards/davis --format latex > board.tex

@@ -37,8 +37,8 @@ class RefineConfig(MediaOptions):
     fuse: bool = option(
         default=False,
         heading="Model",
-        help="For sentences that mean several objects. If most refined masks among N frames (--window) have a much "
-        "smaller box than the masks of RUN, write the union of the refined mask and the mask of RUN in these N frames.",
+        help="For sentences that mean several objects. The video is cut into parts of N frames (--window). If most "
+        "refined masks of a part have a much smaller box than those of RUN, the union of both is written in that part.",
     )
     precision: str = option(
         default="fp32",

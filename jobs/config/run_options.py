@@ -40,7 +40,7 @@ class RunOptions(MediaOptions):
         heading="Model",
         help="Precision of matrix multiplications. In bf16 or fp16, each process also computes its first "
         "unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in the "
-        "first unit of the run. Later processes only look for broken devices: their limit is 20 %.",
+        "first unit of the run. For other processes the limit is 20 %, which finds broken devices.",
     )
     compile: bool = option(
         default=False,
@@ -70,8 +70,8 @@ class RunOptions(MediaOptions):
         least=0,
         heading="Frames",
         help="Number of frames that consecutive windows share, fewer than --window. The object is tracked from "
-        "window to window. In shared frames, the mask logits of both windows are averaged; the later window counts "
-        "more, the better its masks agree with the earlier ones.",
+        "window to window. In shared frames, the mask logits of both windows are averaged. The better the masks of "
+        "the later window agree with the earlier ones, the more it counts.",
     )
     short_side: int | None = option(
         default=None,
