@@ -16,6 +16,7 @@
 set -uo pipefail
 source "${RVOS_ENV:-/shared/refervos/.venv}/bin/activate"  # EDIT: on a file system that all nodes mount
 
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK  # srun does not take it over by itself (Slurm 22.05 and newer)
 manifest=$1 run=$2
 shift 2
 

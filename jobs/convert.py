@@ -1,6 +1,7 @@
 """`rvos convert`: convert a published `.pth` checkpoint to a checkpoint folder, without running code from it."""
 
 import contextlib
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def run(config: ConvertConfig) -> ConvertResult:
     with contextlib.ExitStack() as stack:
         output_folder.require_empty(out)
         try:
+            if not storage.is_remote(config.checkpoint) and not storage.exists(config.checkpoint):
+                raise FileNotFoundError(errno.ENOENT, "", config.checkpoint)  # before a remote tokenizer is asked for
             source = stack.enter_context(_local_file(config.checkpoint))
             tokenizer = stack.enter_context(storage.local_folder(config.tokenizer))
         except FileNotFoundError as error:

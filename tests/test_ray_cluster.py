@@ -95,6 +95,20 @@ def test_the_job_server_is_not_open_to_the_network(config):
     assert any("--dashboard-host=127.0.0.1" in command for command in config["head_start_ray_commands"])
 
 
+def test_every_value_of_a_user_is_marked():
+    """Paths, names, accounts and images of the RayJob; a folded command is marked where it begins."""
+    lines = (ROOT / "docs" / "rayjob.yaml").read_text().splitlines()
+    own = re.compile(
+        r"s3://|--actors|serviceAccountName:|rvos-run: first|ACCOUNT|name: refervos-first|maxReplicas: [1-9]"
+    )
+    values = [number for number, line in enumerate(lines) if own.search(line) and not line.lstrip().startswith("#")]
+    assert len(values) >= 10
+    command = next(line for line in lines if "entrypoint:" in line)
+    for number in values:
+        line = lines[number] if ": " in lines[number] else command
+        assert "# EDIT" in line, line
+
+
 def test_the_rayjob_runs_a_command_that_exists(rayjob):
     assert (rayjob["apiVersion"], rayjob["kind"]) == ("ray.io/v1", "RayJob")
     program, command, *words = shlex.split(rayjob["spec"]["entrypoint"])

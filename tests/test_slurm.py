@@ -99,10 +99,10 @@ def test_two_symmetric_nodes(job, manifest, checkpoint, tmp_path):
 
 
 def test_an_array_of_shards(job, manifest, tmp_path):
-    srun = '#!/bin/bash\necho "step $@"\n'
+    srun = '#!/bin/bash\necho "step of $SRUN_CPUS_PER_TASK $@"\n'
     process = job(srun, [manifest, "runs/a b", "--limit", "3"], SLURM_ARRAY_TASK_ID="2", SLURM_ARRAY_TASK_COUNT="8")
     output, _ = process.communicate(timeout=60)
-    assert (process.returncode, output) == (0, f"step rvos segment {manifest} runs/a b --shard 2/8 --limit 3\n")
+    assert (process.returncode, output) == (0, f"step of 1 rvos segment {manifest} runs/a b --shard 2/8 --limit 3\n")
 
 
 def test_the_exit_code_of_a_shard(job, manifest, tmp_path):

@@ -14,6 +14,7 @@ from schemas import kinds
 from schemas.errors import InputError
 from schemas.kinds import Kind, Role
 from schemas.shown import shown
+from schemas.uri import ARCHIVES, HTTP, scheme_of
 
 # Where the right thing often is: beside the given path, or in it.
 USUAL = (
@@ -101,7 +102,7 @@ def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> No
 
     command: its words after `rvos`. given: its options as typed, for the command with two paths swapped.
     """
-    places = list(_places(config))
+    places = _places(config)
     _refuse_nested(places)
     wrong = next((place for place in places if place.may_be_wrong), None)
     if wrong is None:
@@ -114,7 +115,29 @@ def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> No
     raise InputError(f"{wrong.label} {path} is {wrong.kind}, not {wrong.role.noun}; {_way(wrong)}")
 
 
-def _places(config: Any) -> Iterator[Place]:
+def _places(config: Any) -> list[Place]:
+    """Return the paths of a config with what they hold.
+
+    Local ones come first: if one of them is wrong or not there, a storage is only asked where the two may be swapped.
+    One that does not answer would hide the mistake.
+    """
+    named = list(_named(config))
+    found = {place: place._replace(kind=recognise(place.path)) for place in named if _costs_nothing(place.path)}
+    remote = [place for place in named if place not in found]
+    wrong = [place for place in found.values() if not place.fits]
+    if wrong and not any(one.kind in SURE & other.role.kinds for one in wrong for other in remote):
+        return list(found.values())
+    found |= {place: place._replace(kind=recognise(place.path)) for place in remote}
+    return [found[place] for place in named]
+
+
+def _costs_nothing(uri: str) -> bool:
+    """Return True for what is local, and for addresses that `recognise` does not open."""
+    return storage.is_local(uri) or scheme_of(uri) in (*HTTP, *ARCHIVES)
+
+
+def _named(config: Any) -> Iterator[Place]:
+    """Yield the paths of a config as ABSENT: nobody has looked yet."""
     for field in fields(config):
         option: Option = field.metadata[KEY]
         values = getattr(config, field.name)
@@ -123,7 +146,7 @@ def _places(config: Any) -> Iterator[Place]:
             continue
         for number, path in enumerate(values if isinstance(values, tuple) else (values,)):
             if path is not None and path not in option.names:
-                yield Place(field.name, number, label_of(field.name, option), path, role, recognise(path))
+                yield Place(field.name, number, label_of(field.name, option), path, role, Kind.ABSENT)
 
 
 def _refuse_nested(places: list[Place]) -> None:

@@ -216,6 +216,26 @@ def test_swapped_paths_are_told_apart(words, typed):
     assert f"'rvos {typed}'" in result.output, result.output
 
 
+DEAD = "s3://bucket"  # no storage answers at its endpoint
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"convert videos --tokenizer {DEAD}/tok --out new", "Error: CHECKPOINT videos is a folder of videos"),
+        (f"convert absent.pth --tokenizer {DEAD}/tok --out new", "Error: absent.pth: no such file"),
+        (f"segment clip.mp4 {DEAD}/run --checkpoint {DEAD}/ckpt", "Error: MANIFEST clip.mp4 is a video"),
+        (f"segment {DEAD}/manifest.parquet run --checkpoint clip.mp4", "Error: --checkpoint clip.mp4 is a video"),
+        (f"compare {DEAD}/scores clips.csv", "Error: SCORES clips.csv is a CSV file"),
+    ],
+)
+def test_local_things_are_looked_at_before_a_storage_that_may_be_dead(words, said, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    result = CliRunner().invoke(main, words.split())
+    assert (result.exit_code, result.output.count("\n")) == (2, 1), result.output
+    assert result.output.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("words", "way"),
     [
