@@ -11,6 +11,7 @@ USUAL_FORMATS = {PALETTE, GRAY, "1-bit gray"}
 MOST_LABELS = 100  # of gray label maps; more values up to 255 are those of soft masks
 LISTED = 8  # values in a sentence
 LEAST_INNER = 0.1  # share of the pixels of an object that are surrounded by others of it; edges and noise have less
+MOST_OF_SPECK = 0.1  # share of all pixels; more are an object, though of stripes
 FEWEST_LABELS = 4  # in maps that are refused because most are specks; fewer may be small objects
 _MIDDLE = range(16, 240)  # 8-bit values of soft edges: far from both ends
 # Gray that Pillow makes of the palette's colours: a label map that lost its palette.
@@ -155,7 +156,12 @@ def _is_noise_at_ends(counts: ValueCounts) -> bool:
 def _specks(counts: ValueCounts, fewest: int) -> list[int]:
     """Return the values that have hardly a pixel surrounded by others, if they are the most of `fewest` or more."""
     labels = [value for value in counts.above if value != VOID_ID and counts.measured[value]]
-    specks = [value for value in labels if counts.inner[value] < LEAST_INNER * counts.measured[value]]
+    most = MOST_OF_SPECK * counts.pixels.total()
+    specks = [
+        value
+        for value in labels
+        if counts.inner[value] < LEAST_INNER * counts.measured[value] and counts.pixels[value] <= most
+    ]
     return specks if len(labels) >= fewest and 2 * len(specks) > len(labels) else []
 
 
