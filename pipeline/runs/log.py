@@ -21,8 +21,7 @@ READERS = 32  # of records in parallel
 @contextlib.contextmanager
 def invocation_log(run: Run, name: str, document: dict) -> Iterator[dict]:
     """Write `document` to the log, and again at the end: with the entries that were added, or with the error."""
-    at_work = {"state": "running", "began": _now(), "host": socket.gethostname(), "pid": os.getpid()}
-    document = {**at_work, "plan": run.parts(), **document}
+    document = {"state": "running", "began": _now(), **_here(), "pid": os.getpid(), "plan": run.parts(), **document}
     run.write_log(name, document)
     try:
         yield document
@@ -33,6 +32,11 @@ def invocation_log(run: Run, name: str, document: dict) -> Iterator[dict]:
             run.write_log(name, document)
         raise
     run.write_log(name, document | {"state": "done", "ended": _now()})
+
+
+def _here() -> dict[str, str]:
+    """Return where a process id is valid: containers may share the name of their host, but not its processes."""
+    return {"host": socket.gethostname(), "pid_namespace": os.readlink("/proc/self/ns/pid")}
 
 
 def _now() -> str:
@@ -74,7 +78,7 @@ def latest_state(run: Run) -> str | None:
 
 def _was_killed(record: dict) -> bool:
     """Return True if a record of a start is of this host, where its process has gone."""
-    return record.get("host") == socket.gethostname() and not os.path.exists(f"/proc/{record.get('pid')}")
+    return _here().items() <= record.items() and not os.path.exists(f"/proc/{record.get('pid')}")
 
 
 def _records(run: Run) -> Iterator[dict]:

@@ -193,13 +193,16 @@ def test_each_invocation_leaves_a_log(run, error, state, reason):
 
 def test_the_latest_state_is_that_of_the_last_end_unless_one_may_be_at_work(run):
     assert latest_state(run) is None
-    here = {"host": socket.gethostname(), "pid": 2**22 + 1}  # no process has such an id
+    here = {"host": socket.gethostname(), "pid_namespace": os.readlink("/proc/self/ns/pid")}
+    here |= {"pid": 2**22 + 1}  # no process has such an id
     run.write_log("20260101T000000-a", {"state": "running", "began": "2026-01-01T00:00:00.000+00:00", **here})
     assert latest_state(run) == "stopped"
     run.write_log("20260102T000000-b", {"state": "done", "began": "2026-01-02", "ended": "2026-01-05"})
     run.write_log("20260103T000000-c", {"state": "interrupted", "began": "2026-01-03", "ended": "2026-01-04"})
     assert latest_state(run) == "done"
     run.write_log("20260106T000000-d", {"state": "running", "began": "2026-01-06", "host": "another", "pid": 1})
+    assert latest_state(run) == "running"
+    run.write_log("20260106T000000-d", {"state": "running", **here, "pid_namespace": "of a container on this host"})
     assert latest_state(run) == "running"
     run.write_log("20260106T000000-d", {"state": "running", "began": "2026-01-06", **here, "pid": os.getpid()})
     assert latest_state(run) == "running"
