@@ -16,14 +16,14 @@
 set -uo pipefail
 source "${RVOS_ENV:-/shared/refervos/.venv}/bin/activate"  # EDIT: on a file system that all nodes mount
 
-export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK  # srun does not take it over by itself (Slurm 22.05 and newer)
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}  # srun does not take it over by itself (Slurm 22.05 and newer)
 manifest=$1 run=$2
 shift 2
 
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     srun rvos segment "$manifest" "$run" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" "$@" &
 else
-    cpus=$SLURM_CPUS_PER_TASK gpus=${SLURM_GPUS_PER_TASK:-0}
+    cpus=$SRUN_CPUS_PER_TASK gpus=${SLURM_GPUS_PER_TASK:-0}
     gpus=${gpus##*:}  # of "a100:4"
     head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
     # Whoever reaches a port of Ray runs code as you, unless Ray asks for a token.
