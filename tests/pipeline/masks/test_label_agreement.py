@@ -1,4 +1,4 @@
-"""Whether labels of label maps are the objects that the other side knows."""
+"""Labels of label maps against the objects of the annotations or of the manifest."""
 
 import pytest
 
