@@ -146,22 +146,19 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
         kind, position = path
         if isinstance(position, str):
             raise InputError(f"{uri}: {kind!r} must be a list, as in YouTube-VIS")
+        place = f"[{position}]"
         if isinstance(value, dict):
             value |= {key: plain_id(value[key]) for key in ID_KEYS if key in value}
         if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-            problems.append(Problem(f"{uri} {kind}", f"[{position}]", "'id' is missing"))
+            problems.append(Problem(f"{uri} {kind}", place, "'id' is missing"))
         elif _flag(value.get("iscrowd")) not in FLAGS:
-            problems.append(
-                Problem(f"{uri} {kind}", f"[{position}]", f"'iscrowd' must be 0 or 1, got {value['iscrowd']!r}")
-            )
+            problems.append(Problem(f"{uri} {kind}", place, f"'iscrowd' must be 0 or 1, got {value['iscrowd']!r}"))
         elif not all(_is_text(value.get(key)) for key in ("expressions", "expression")):
-            problems.append(
-                Problem(f"{uri} {kind}", f"[{position}]", "its sentences must be a text or a list of texts")
-            )
+            problems.append(Problem(f"{uri} {kind}", place, "its sentences must be a text or a list of texts"))
         elif kind == "categories":
             categories[value["id"]] = str(value.get("name", value["id"]))
         elif kind == "videos":
-            problems += [Problem(f"{uri} videos", f"[{position}]", text) for text in _video_problems(value, entries)]
+            problems += [Problem(f"{uri} videos", place, text) for text in _video_problems(value, entries)]
             entries[value["id"]] = value
         else:
             segmentations = value.pop("segmentations", None)

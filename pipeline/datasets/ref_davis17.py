@@ -103,12 +103,11 @@ def _read_texts(root: str) -> tuple[Texts, list[tuple[str, str]]]:
     problems = []
     for number, file in enumerate(FILES):
         uri = storage.join(folder, file)
-        for row, line in enumerate(_read_lines(uri)):
+        for line_number, line in enumerate(_read_lines(uri), 1):
             match = re.fullmatch(r"(\S+)\s+([0-9]{1,3})\s+(\S.*)", line.strip())
             if match is None:
-                problems.append(
-                    Problem(uri, f"line {row + 1}", f'{line.strip()[:60]!r} must have the form VIDEO OBJECT "SENTENCE"')
-                )
+                text = f'{line.strip()[:60]!r} must have the form VIDEO OBJECT "SENTENCE"'
+                problems.append(Problem(uri, f"line {line_number}", text))
                 continue
             video, object_id, sentence = match.groups()
             video = MISSPELT.get(video, video)
@@ -117,7 +116,7 @@ def _read_texts(root: str) -> tuple[Texts, list[tuple[str, str]]]:
                 words = words[1:-1].strip()
             of_object = texts.setdefault(video, {}).setdefault(object_id, {})
             if number in of_object:
-                duplicates.append((video, f"{uri} line {row + 1}"))
+                duplicates.append((video, f"{uri} line {line_number}"))
             of_object.setdefault(number, words)
     if problems:
         raise SchemaError(problems)

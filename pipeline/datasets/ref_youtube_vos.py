@@ -105,11 +105,7 @@ def add_masks(uri: str, listed: ListedVideo) -> None:
         video.problems.append(str(error))
         return
     files = {file[: -len(".png")]: storage.join(uri, file) for file in masks}
-    found = found.cut_anew(
-        lambda cuts: {
-            key: [read_frame(files[frame.name], frame.index, binary=False, cut=cuts[key]) for frame in sorted(frames)]
-        }
-    )
+    found = found.cut_files_anew(key, files)
     if found.meaning.ids is None or min(found.meaning.ids, default=0) > MOST_SMALL_IDS:  # not the ids of other objects
         try:
             found = found.with_objects({video.video_id: frozenset(objects)})

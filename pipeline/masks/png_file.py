@@ -38,11 +38,11 @@ class ColourError(MediaError):
 def read_png(uri: str, content: bytes | None = None, *, binary: bool = False) -> PngMask:
     """Read a mask from `uri`, or from the PNG file `content` that `uri` names in errors.
 
-    Palette images keep their indices, gray images their values, with 1, 2, 4, 8 or 16 bits. A palette of gray values
-    in their order is gray; with `binary`, so is any palette of gray. An image in colours is gray
-    if its planes are equal; the colours of the DAVIS palette are its indices; with `binary`, 255 stands for any colour
-    but black. Raises MediaError if the file is damaged, ColourError for other colours and for transparent pixels, and
-    StorageError if the storage fails.
+    Palette images keep their indices, gray images their values, with 1, 2, 4, 8 or 16 bits. A palette of gray values in
+    their order is gray; with `binary`, so is any palette of gray. An image in colours is gray if its planes are equal;
+    the colours of the DAVIS palette are its indices; with `binary`, 255 stands for any colour but black. Raises
+    MediaError if the file is damaged, ColourError for other colours and for transparent pixels, and StorageError if the
+    storage fails.
     """
     if content is None:
         try:

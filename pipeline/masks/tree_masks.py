@@ -19,7 +19,7 @@ from pipeline.masks.mask_values import (
     meaning_of_labels,
 )
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
-from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame
+from pipeline.masks.png_trees import PngReading, PngTree, TreeFrame, read_frame
 from pipeline.masks.row_groups import RowGroup
 from pipeline.masks.value_groups import VOID_ID
 from schemas import rle
@@ -97,6 +97,15 @@ class TreeMasks:
             if any(len(frame.pixels) > 1 and frame.cut != threshold for frame in self.frames[path])
         }
         return replace(self, frames={**self.frames, **read(cuts)}) if cuts else self
+
+    def cut_files_anew(self, path: tuple[str, ...], uri_of: Mapping[str, str]) -> "TreeMasks":
+        """As `cut_anew`, of one folder whose files are given by frame name. Raises MediaError if one cannot be read."""
+
+        def read(cuts: Mapping[tuple[str, ...], int]) -> dict[tuple[str, ...], list[TreeFrame]]:
+            form = {"binary": not self.are_objects, "cut": cuts[path]}
+            return {path: [read_frame(uri_of[one.name], one.index, **form) for one in self.frames[path]]}
+
+        return self.cut_anew(read)
 
     def with_doubts(self) -> "TreeMasks":
         """Return the masks; the meaning says so if each shows one object, and that most of the pictures."""

@@ -93,11 +93,7 @@ class ObjectMasks:
             self.video.problems.append(f"object {object_id}: {error}")
             return
         uri_of = {storage.file_name(uri)[: -len(SUFFIX)]: uri for uri in files.values()}
-        masks = masks.cut_anew(
-            lambda cuts: {
-                key: [read_frame(uri_of[frame.name], frame.index, binary=True, cut=cuts[key]) for frame in frames]
-            }
-        )
+        masks = masks.cut_files_anew(key, uri_of)
         if not masks.meaning.usual:
             self.video.warnings.append((f"{UNUSUAL_MASKS} {masks.meaning.text}", f"{self.video.video_id} {object_id}"))
         for frame, counts in masks.binary_masks(key):
