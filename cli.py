@@ -18,7 +18,7 @@ from jobs.config.compare import CompareConfig
 from jobs.config.convert import ConvertConfig
 from jobs.config.demo import DemoConfig
 from jobs.config.evaluate import EvaluateConfig
-from jobs.config.export import FORMATS, ValidateConfig
+from jobs.config.export import FORMATS, ExportConfig, ValidateConfig
 from jobs.config.import_dataset import MASKS, ImportConfig
 from jobs.config.leaderboard import AddConfig, LeaderboardExportConfig, ShowConfig
 from jobs.config.plan import PlanConfig
@@ -41,6 +41,7 @@ from schemas.version import __version__
 
 RETRY = "--retry-errors"
 RESUMED = SegmentConfig, RefineConfig, BenchmarkConfig, TrainConfig  # their jobs go on where they were interrupted
+WRITERS = ExportConfig, SelectConfig  # theirs begin again
 
 
 class Failure(click.ClickException):
@@ -102,6 +103,8 @@ def _run_job(config_class: type, options: dict[str, Any], module: str, call: Cal
         raise Failure(InfrastructureError(f"{error.strerror or error}{where}")) from None
     except KeyboardInterrupt as interrupt:
         kept = "Finished work is kept; repeat the command to resume." if config_class in RESUMED else ""
+        if issubclass(config_class, WRITERS):
+            kept = "OUT is not complete; repeat the command to write it."
         echo(f"Interrupted. {kept}".rstrip(), err=True)
         sys.exit(128 + (interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT))
     finally:

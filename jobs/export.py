@@ -75,15 +75,16 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
         if storage.is_folder(out):
             raise InputError(f"{out} is a folder; give the path of a file")
         output_folder.require_folder(storage.parent(out))
-        written = write(source, out, **options)
+        with output_folder.without_new_folders(storage.parent(out)):
+            written = write(source, out, **options)
     else:
         made_of = {"form": form.name, **asdict(config), "run": source.uri}
         for name in ("out", "allow_private", "allow_local"):  # the folder may be moved; access does not change files
             del made_of[name]
-        made_of.pop("missing", None)  # a refused export wrote the same files, so it may be repeated with another choice
-        output_folder.claim(out, made_of)
-        written = write(source, out, **options)
-        output_folder.finish(out, made_of, written.counts)
+        made_of.pop("missing", None)  # an interrupted export wrote the same files either way
+        with output_folder.filling(out, made_of) as counts:
+            written = write(source, out, **options)
+            counts |= written.counts
     return ExportResult(form=form.name, out=out, counts=written.counts, notes=written.notes)
 
 

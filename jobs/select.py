@@ -80,9 +80,16 @@ def run(config: SelectConfig) -> SelectResult:
     del made_of["svg"]  # decides nothing else in the folder
     if len(config.against) < 2:  # as folders say that were made when there could be one
         made_of["against"] = next(iter(config.against), None)
-    output_folder.claim(out, made_of)
-    measure = functools.partial(measure_task, with_manifest=source.manifest is not None)
-    pairs = collect_pairs(run_tasks(measure, tasks, address=config.address, large=masks > LOCAL_MASKS))
+    with output_folder.filling(out, made_of) as counts:
+        measure = functools.partial(measure_task, with_manifest=source.manifest is not None)
+        pairs = collect_pairs(run_tasks(measure, tasks, address=config.address, large=masks > LOCAL_MASKS))
+        result = _write(config, source, pairs, rules, out)
+        counts |= {"pairs": result.pairs, "kept": result.kept}
+    return result
+
+
+def _write(config: SelectConfig, source: MaskSource, pairs: pa.Table, rules: list[Rule], out: str) -> SelectResult:
+    """Decide which of `pairs`, a row for each with its signals, are kept, and write the folder `out`."""
     calibration, notes = None, []
     if config.calibrate is not None:
         pairs, calibration, notes = _calibrate(config, pairs, storage.join(out, "calibration"))
@@ -112,7 +119,6 @@ def run(config: SelectConfig) -> SelectResult:
         write_plots([precision_curve(pairs.to_pandas(), calibration)], storage.join(out, "plots"))
     document = shown_json(result.to_json(), allow_nan=False) + "\n"
     storage.write_bytes(storage.join(out, "summary.json"), document.encode())
-    output_folder.finish(out, made_of, {"pairs": result.pairs, "kept": result.kept})
     return result
 
 

@@ -226,6 +226,18 @@ def test_interrupt_exits_with_130(monkeypatch):
     assert CliRunner().invoke(main, ["check", "m.parquet"]).exit_code == 130
 
 
+def test_an_interrupted_export_is_not_complete(monkeypatch):
+    import jobs.export
+
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs.export, "run", interrupt)
+    result = CliRunner().invoke(main, ["export", "davis", "run", "--out", "out"])
+    text = "Interrupted. OUT is not complete; repeat the command to write it.\n"
+    assert (result.exit_code, result.output) == (130, text)
+
+
 def test_input_errors_keep_their_text(monkeypatch):
     import jobs.check
 

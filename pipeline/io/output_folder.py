@@ -3,12 +3,15 @@
 A command may fill a new or empty folder, or one that it made before from the same inputs. A marker file in the folder
 identifies the command: run.json of a run, train.json of a training, and so on. Exports, selections and benchmarks have
 DOCUMENT, which records their inputs and becomes `complete` once every file is written. Hidden files, such as `.git`,
-count too.
+count too. An export or a selection that fails leaves nothing; one that is interrupted or killed leaves an incomplete
+folder, which the same command fills again.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 
 from pipeline.io import storage
@@ -18,7 +21,7 @@ from schemas.shown import shown_json
 
 DOCUMENT = "_export.json"
 HASH = re.compile("[0-9a-f]{32,64}")
-PROGRESS = ("complete", "counts")  # keys of DOCUMENT that are not inputs
+PROGRESS = ("complete", "counts", "attempt")  # keys of DOCUMENT that are not inputs
 
 
 def require_folder(folder: str) -> None:
@@ -73,29 +76,87 @@ def _short(value: object) -> str:
     return f"{value[:8]}..." if isinstance(value, str) and HASH.fullmatch(value) else repr(value)
 
 
+@contextlib.contextmanager
+def filling(out: str, inputs: dict) -> Iterator[dict]:
+    """Fill `out` in this block; see `claim` and `finish`. Yields a dict, to which the block adds the counts.
+
+    If the block fails, `out` is as empty as before, or not there. If `out` had files of an earlier export before, or
+    another process has claimed it since, the files stay and `out` is incomplete.
+    """
+    attempt, counts = uuid.uuid4().hex, {}
+    with without_new_folders(out):
+        was_empty = _claim(out, inputs, {"attempt": attempt})
+        try:
+            yield counts
+            finish(out, inputs, counts)
+        except Exception:  # not an interruption, after which the same command goes on
+            if was_empty and _document(out).get("attempt") == attempt:
+                _clear(out)
+            raise
+
+
+@contextlib.contextmanager
+def without_new_folders(folder: str) -> Iterator[None]:
+    """If this block fails, remove `folder` and those above it that did not exist before, as far as they are empty."""
+    new: list[str] = []
+    while not storage.is_remote(folder) and not storage.exists(folder):
+        new.append(folder)
+        folder = storage.parent(folder)
+    try:
+        yield
+    except Exception:
+        for each in new:
+            storage.remove_if_empty(each)
+        raise
+
+
 def claim(out: str, inputs: dict) -> None:
     """Start to fill `out`. `inputs` decide the content of its files, and are recorded in DOCUMENT.
 
     A folder that holds nothing but the DOCUMENT of an export that failed counts as empty. Raises InputError if `out`
     is a file, holds files of others, or was made from other inputs.
     """
-    inputs = json.loads(shown_json(inputs))
-    if has_marker(out, DOCUMENT):
-        try:
-            document = dict(parse_object(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000)))
-        except (ValueError, TypeError):
-            raise InputError(f"{storage.join(out, DOCUMENT)} is damaged; choose a new folder") from None
-        failed = document.get("complete") is False and storage.names(out, hidden=True) == [DOCUMENT]
-        before = {name: value for name, value in document.items() if name not in PROGRESS}
-        if not failed and before != inputs:
-            reason = differences(before, inputs)
-            raise InputError(f"{out} was made with different options ({reason}); choose a new folder")
-    _write(out, inputs | {"complete": False})
+    _claim(out, inputs, {})
 
 
 def finish(out: str, inputs: dict, counts: dict) -> None:
     """Record that every file of `out` is written."""
     _write(out, inputs | {"complete": True, "counts": counts})
+
+
+def _claim(out: str, inputs: dict, attempt: dict) -> bool:
+    """Claim `out` as `claim`. Returns True if it was new or empty."""
+    inputs, is_empty = json.loads(shown_json(inputs)), True
+    if has_marker(out, DOCUMENT):
+        try:
+            document = _document(out)
+        except (ValueError, TypeError):
+            raise InputError(f"{storage.join(out, DOCUMENT)} is damaged; choose a new folder") from None
+        is_empty = document.get("complete") is False and storage.names(out, hidden=True) == [DOCUMENT]
+        before = {name: value for name, value in document.items() if name not in PROGRESS}
+        if not is_empty and before != inputs:
+            reason = differences(before, inputs)
+            raise InputError(f"{out} was made with different options ({reason}); choose a new folder")
+    _write(out, inputs | attempt | {"complete": False})
+    return is_empty
+
+
+def _document(out: str) -> dict:
+    """Return DOCUMENT, or an empty dict if another process removed it."""
+    try:
+        return dict(parse_object(storage.read_bytes(storage.join(out, DOCUMENT), limit=1_000_000)))
+    except FileNotFoundError:
+        return {}
+
+
+def _clear(out: str) -> None:
+    """Remove all that `out` holds, DOCUMENT last."""
+    for name in storage.names(out, hidden=True):
+        if name != DOCUMENT:
+            path = storage.join(out, name)
+            (storage.remove_folder if storage.is_folder(path) else storage.remove)(path)
+    storage.remove(storage.join(out, DOCUMENT))
+    storage.remove_parts(out)
 
 
 def _write(out: str, document: dict) -> None:

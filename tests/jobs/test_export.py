@@ -9,11 +9,12 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs import evaluate, export, import_dataset
+from jobs.config.export import FORMATS
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
-from tests.handmade import counted_from_one, error_of, run_of_truth
+from tests.handmade import counted_from_one, error_of, run_of_truth, write
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,22 @@ def test_a_refused_command_leaves_its_folder_to_the_corrected_one(run_with_failu
     assert (code, "give its manifest with --manifest" in text, out.exists()) == (2, True, False)
     assert typed("davis", loose, "--out", out)[0] == 2
     assert typed("davis", loose, "--out", out, "--missing", "empty")[0] == 0
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_a_refused_export_leaves_nothing(shapes, tmp_path, form):
+    """The masks of the last video are damaged: those of the others have been written."""
+    made = run_of_truth(str(tmp_path / "run"), *counted_from_one(str(tmp_path), *shapes))
+    for unit in made.units():
+        rows = storage.read_table(made.masks_uri(unit.unit_id)).to_pylist()
+        if rows[0]["video_id"] == "shapes-0002":
+            tables = [[row | {"counts": b"\xff"} for row in rows if row["expression_id"] == one] for one in "012"]
+            write(made, unit.unit_id, [pa.Table.from_pylist(each, schema=PREDICTIONS) for each in tables if each])
+    before = {path.name for path in tmp_path.iterdir()}
+    words = ["--for", "mevis"] if form.name == "submission" else []
+    code, text = typed(form.name, made.folder, *words, "--out", tmp_path / "new/folder/out")
+    assert (code, "video_id=shapes-0002" in text) == (2, True), text
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 @pytest.fixture

@@ -35,6 +35,46 @@ def test_an_export_that_failed_leaves_the_folder_free(tmp_path):
         output_folder.claim(out, {"form": "davis"})
 
 
+def test_a_block_that_fails_leaves_nothing(tmp_path):
+    for out in (tmp_path / "a/b", tmp_path / "mine"):
+        with pytest.raises(InputError, match="broken"), output_folder.filling(str(out), {"form": "davis"}):
+            (out / "x").mkdir()
+            (out / "x/1.png").touch()
+            assert not json.loads((out / output_folder.DOCUMENT).read_text())["complete"]
+            raise InputError("broken")
+        assert list(tmp_path.iterdir()) == ([tmp_path / "mine"] if out.name == "mine" else [])
+        (tmp_path / "mine").mkdir(exist_ok=True)
+    with output_folder.filling(str(tmp_path / "mine"), {"form": "davis"}) as counts:
+        counts |= {"files": 1}
+    document = json.loads((tmp_path / "mine" / output_folder.DOCUMENT).read_text())
+    assert document == {"form": "davis", "complete": True, "counts": {"files": 1}}
+
+
+def test_a_block_that_is_interrupted_leaves_an_incomplete_folder_which_the_next_one_may_fill(tmp_path):
+    out, document = tmp_path / "out", tmp_path / "out" / output_folder.DOCUMENT
+    with pytest.raises(KeyboardInterrupt), output_folder.filling(str(out), {"form": "davis"}):
+        (out / "1.png").touch()
+        raise KeyboardInterrupt
+    assert not json.loads(document.read_text())["complete"]
+    with pytest.raises(InputError, match="broken"), output_folder.filling(str(out), {"form": "davis"}):
+        raise InputError("broken")
+    assert not json.loads(document.read_text())["complete"]
+    assert (out / "1.png").exists()  # it was there before
+    with output_folder.filling(str(out), {"form": "davis"}):
+        pass
+    assert json.loads(document.read_text())["complete"]
+
+
+def test_a_block_that_fails_leaves_what_another_process_fills(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="broken"), output_folder.filling(str(out), {"form": "davis"}):
+        with output_folder.filling(str(out), {"form": "davis"}):
+            (out / "1.png").touch()
+        raise InputError("broken")
+    assert json.loads((out / output_folder.DOCUMENT).read_text())["complete"]
+    assert (out / "1.png").exists()
+
+
 def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "out").touch()
     for name in ("out", "out/below"):
