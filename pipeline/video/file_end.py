@@ -10,18 +10,21 @@ import re
 from collections.abc import Callable
 from typing import BinaryIO
 
+from pipeline.video import transport_stream
+
 _TAIL = 65_536 + 307  # bytes; longer than any Ogg page and any packet of MPEG-PS
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _EBML_FOLDERS = (b"\x18S\x80g", b"\x1fC\xb6u")  # segment, cluster
+_EBML_BLOCKS = (b"\xa0", b"\xa1", b"\xa3")  # group of a block, block, simple block; their content begins as parts do
 _PS_PACKET = re.compile(b"\0\0\x01[\xbd\xc0-\xef]..", re.DOTALL)
-_TS_SIZES = {188: 0, 192: 4, 204: 0}  # bytes of a packet: position of its sync byte 0x47
 _CHROMA = {"420": (2, 2), "422": (2, 1), "444": (1, 1)}  # luma pixels for one of chroma, across and down
 
 
 def damage(file: BinaryIO) -> str | None:
     """Return where the parts of a Matroska file do not follow each other; FFmpeg drops the frames there. None: nowhere.
 
-    Every part begins with its id and its length, neither of which begins with a zero byte.
+    Every part begins with its id and its length, and a block with the number of its track; none of these begins with a
+    zero byte.
     """
     file.seek(0)
     if file.read(4) != b"\x1aE\xdf\xa3":
@@ -35,7 +38,7 @@ def damage(file: BinaryIO) -> str | None:
         start = file.tell()
         if kind in _EBML_FOLDERS:  # their parts follow; length None: not known
             at = start
-        elif length is None or start + length > size:
+        elif length is None or start + length > size or (kind in _EBML_BLOCKS and file.read(1) == b"\0"):
             return f"the file is damaged at byte {at} of {size}"
         else:
             at = start + length
@@ -151,7 +154,7 @@ def _ps_end(file: BinaryIO, start: bytes, size: int) -> int:
 
 
 def _ts_end(file: BinaryIO, start: bytes, size: int) -> int:
-    for length, sync in _TS_SIZES.items():
+    for length, sync in transport_stream.SIZES.items():
         if len(start) > sync + 3 * length and all(start[sync + n * length] == 0x47 for n in range(4)):
             return -(-size // length) * length
     return 0

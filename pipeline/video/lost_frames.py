@@ -11,6 +11,8 @@ from fractions import Fraction
 
 import av
 
+from pipeline.video.transport_stream import PacketCounter
+
 # Their packets become one frame each. Others have packets that show nothing: hidden references, repeated pictures.
 ONE_FRAME_EACH = {"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "av1", "prores", "dnxhd", "theora"}
 GAP = 1.5  # times the usual distance between frames
@@ -20,16 +22,21 @@ ENOUGH = 8  # distances to know the usual one
 
 
 class LostFrames:
-    """Compares the times of packets with those of the frames that are shown. Times are in ticks of the stream."""
+    """Compares the times of packets with those of the frames that are shown. Times are in ticks of the stream.
 
-    def __init__(self, stream: av.VideoStream):
+    `packets` counts those of a transport stream.
+    """
+
+    def __init__(self, stream: av.VideoStream, packets: PacketCounter | None = None):
         codec = stream.codec_context
         self._one_each = codec is not None and codec.name.removeprefix("lib") in ONE_FRAME_EACH
         rate, tick = stream.guessed_rate, stream.time_base
         self._nominal = 1 / (rate * tick) if rate and tick else None
+        self._packets = packets
         self._distances: Counter[int] = Counter()
         self._waiting: set[int] = set()  # times of packets later than the last frame
         self._marked = False  # whether a packet was marked since the last jump of the times
+        self._damaged = False
         self._last: int | None = None
         self._frames = 0
 
@@ -38,29 +45,43 @@ class LostFrames:
         if not packet.size or packet.is_discard:
             return
         self._marked |= packet.is_corrupt
+        if self._packets is not None and packet.pos is not None:
+            breaks = self._packets.breaks_until(packet.pos)
+            self._marked |= bool(breaks)
+            self._damaged |= any(one.within_frame for one in breaks)
         if packet.pts is not None and (self._last is None or packet.pts > self._last):
             self._waiting.add(packet.pts)
 
     def before_frame(self, time: int | None) -> str | None:
         """Return what was lost before the frame with this time, None if nothing was."""
-        last, self._last = self._last, time
+        if self._damaged:
+            return "a frame is not complete"
+        last = self._last
+        if time is None and last is not None and (usual := self._usual()):
+            time = last + int(usual)
+        self._last = time
         self._frames += 1
         if time is None or last is None or time <= last:  # nothing to compare with, or another stream begins
+            earlier = {one for one in self._waiting if time is not None and one < time}
             self._waiting = {one for one in self._waiting if time is not None and one > time}
+            if last is None and self._marked and earlier:
+                return "the frames before the first one are lost"
             self._marked &= last is None
             return None
         distance = time - last
-        skipped = self._one_each and any(last < one < time for one in self._waiting)
+        skipped = sum(last < one < time for one in self._waiting) if self._one_each else 0
         self._waiting = {one for one in self._waiting if one > time}
-        lost = (self._marked or skipped) and self._is_gap(distance)
+        lost = skipped > 1 or ((self._marked or skipped) and self._is_gap(distance))
         self._distances[distance] += 1
         return f"frames before frame {self._frames - 1} are lost" if lost else None
 
     def at_end(self) -> str | None:
         """Return what was lost after the last frame, or somewhere in a video of variable rate."""
-        last = self._last
-        if last is not None and self._one_each and any(self._is_gap(2 * (one - last)) for one in self._waiting):
+        after = [one - self._last for one in self._waiting] if self._last is not None and self._one_each else []
+        if len(after) > 1 or any(self._is_gap(2 * distance) for distance in after):  # one may be the second field
             return "the frames after them cannot be decoded"
+        if self._damaged or (self._packets is not None and self._packets.breaks_until(None)):
+            return "the last of them is not complete"
         if self._marked and self._usual() is None:
             return "some packets are not complete, and their rate is too variable to tell which frames are lost"
         return None
@@ -72,7 +93,7 @@ class LostFrames:
             return self._nominal
         middle = sorted(self._distances.elements())[count // 2]
         near = sum(n for distance, n in self._distances.items() if abs(distance - middle) <= 1 + TOLERANCE * middle)
-        return middle if near >= CONSTANT * count else None
+        return middle if near + 1 >= CONSTANT * count else None  # 1: the gap that is looked for
 
     def _is_gap(self, distance: int) -> bool:
         usual = self._usual()

@@ -17,6 +17,7 @@ from pipeline.video.colours import RgbConverter
 from pipeline.video.lost_frames import LostFrames
 from pipeline.video.memory import is_short_of_memory
 from pipeline.video.select_frames import Damage, Picture
+from pipeline.video.transport_stream import PacketCounter
 from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
 from schemas.errors import MediaError
 
@@ -74,7 +75,12 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             raise
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        decoded, is_cut, lost = 0, False, LostFrames(self._stream)
+        path = self._source if isinstance(self._source, str) and self.format == "mpegts" else None
+        with PacketCounter(path, self._stream.id) if path else contextlib.nullcontext() as packets:
+            yield from self._decoded_with(LostFrames(self._stream, packets))
+
+    def _decoded_with(self, lost: LostFrames) -> Iterator[av.VideoFrame]:
+        decoded, is_cut = 0, False
         try:
             for packet in self._container.demux(self._stream):
                 is_cut = packet.is_corrupt if packet.size else is_cut  # the empty packet at the end flushes the decoder
