@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import transformers
-from transformers import Sam3VideoModel
 
 from model.device import find_device
 from model.sam.concepts import ConceptSegmenter, lookahead_of
-from model.sam.folder import TRACKERS, folder_digest, load_model, read_config, read_pixels, require_model
+from model.sam.folder import TRACKERS, ConceptModel, folder_digest, load_model, read_config, read_pixels, require_model
 from model.sam.instances import ANSWERS
 from model.sam.phrases import FILES, OPTIONAL_FILES, load_phrases
 from model.sam.propagator import Propagator
@@ -35,7 +34,7 @@ def load_segmenter(
     folder = Path(folder)
     config = read_config(folder)
     return ConceptSegmenter(
-        load_model(folder, config, Sam3VideoModel),
+        load_model(folder, config, ConceptModel),
         load_phrases(folder, config),
         read_pixels(folder, config),
         device=find_device(device),
@@ -50,7 +49,7 @@ def check_checkpoint(folder: str | Path) -> CheckpointInfo:
     folder = Path(folder)
     config = read_config(folder)
     pixels, phrases = read_pixels(folder, config), load_phrases(folder, config)
-    require_model(folder, config, pixels.side, Sam3VideoModel)
+    require_model(folder, config, pixels.side, ConceptModel)
     return CheckpointInfo(
         family=config.model_type,
         digest=folder_digest(folder, (*FILES, *OPTIONAL_FILES)),

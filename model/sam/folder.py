@@ -11,6 +11,7 @@ Other files, such as pickled weights beside them, are neither read nor part of t
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,9 +36,20 @@ from model.sam.pixels import Pixels
 from model.sam.session import Sam2Session, Sam3Session
 from model.sam.trial import require_consistent
 from model.sam.untrusted_config import require_harmless, require_weights
+from model.sam.usable_config import require_usable
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PROCESSORS = ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json")
+# Steps of a processor -> values that describe what `Pixels` does. None: the processor's own default.
+STEPS = {
+    "do_resize": (None, True),
+    "do_rescale": (None, True),
+    "do_normalize": (None, True),
+    "do_center_crop": (None, False),
+    "do_pad": (None, False),
+    "resample": (None, 2, "bilinear"),
+    "rescale_factor": (None, 1 / 255),
+}
 ADAPTER = "adapter_config.json"  # transformers would load it on top, from wherever it says
 LISTED = 5  # names of tensors in a message
 MAX_INDEX_BYTES = 2**24
@@ -54,6 +66,15 @@ class Tracker:
     std: tuple[float, ...]
 
 
+class ConceptModel(Sam3VideoModel):
+    """`Sam3VideoModel` that reports unexpected tensors, of which each of its parts ignores those of the others."""
+
+    def post_init(self) -> None:
+        """Set nothing to be ignored."""
+        super().post_init()
+        self._keys_to_ignore_on_load_unexpected = set()
+
+
 TRACKERS = {
     "sam2_video": Tracker(Sam2VideoModel, Sam2Session, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "sam3_video": Tracker(Sam3TrackerVideoModel, Sam3Session, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -67,6 +88,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
         if values["model_type"] not in TRACKERS:
             raise ValueError(f"its model_type is none of {', '.join(TRACKERS)}")
         require_harmless(values)
+        require_usable(values)
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers checks values by many kinds of exceptions
         reason = one_line(error)
@@ -118,14 +140,22 @@ def read_pixels(folder: Path, config: PreTrainedConfig) -> Pixels:
     try:
         height, width = size if isinstance(size, list | tuple) else (size, size)
         found = values.get("size") or {"height": height, "width": width}
-        mean = tuple(float(number) for number in values.get("image_mean", tracker.mean))
-        std = tuple(float(number) for number in values.get("image_std", tracker.std))
+        mean, std = _numbers(values.get("image_mean", tracker.mean)), _numbers(values.get("image_std", tracker.std))
         sizes = {height, width, found["height"], found["width"]}
-        if len(sizes) > 1 or len(mean) != 3 or len(std) != 3 or 0.0 in std:
+        if len(sizes) > 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"size {found}, image_mean {mean} and image_std {std} do not fit a model of {size} pixels")
+        if odd := [f"{name} {values[name]!a}" for name, usual in STEPS.items() if values.get(name) not in usual]:
+            raise ValueError(f"{', '.join(odd)}: frames are resized bilinearly, scaled to 0..1 and normalised")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: not the processor of this model: {error}") from None
     return Pixels(height, mean, std)
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    """Return a list of finite numbers as a tuple. Raises ValueError or TypeError."""
+    if not isinstance(values, list | tuple) or not all(math.isfinite(number) for number in values):
+        raise ValueError(f"{values!a} is not a list of numbers")
+    return tuple(map(float, values))
 
 
 def _processor(folder: Path) -> tuple[Path, dict]:
@@ -163,7 +193,7 @@ def require_model(folder: Path, config: PreTrainedConfig, side: int, kind: Any =
     kind = kind or TRACKERS[config.model_type].model
     _load(folder, config, kind, _without_values(folder))
     try:
-        require_consistent(kind, config if kind is Sam3VideoModel else tracker_config(config), side)
+        require_consistent(kind, config if kind is ConceptModel else tracker_config(config), side)
     except ValueError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
 

@@ -48,7 +48,7 @@ def _try_frames(kind: Any, config: _Config, side: int) -> None:
     try:
         with torch.inference_mode(), META:
             model = kind(config.config).eval()
-            (_follow_phrase if kind is Sam3VideoModel else _follow_masks)(model, side)
+            (_follow_phrase if issubclass(kind, Sam3VideoModel) else _follow_masks)(model, side)
     except Exception as error:  # any kind: it depends on the operation that cannot work with these sizes
         if NEEDS_VALUES in str(error):  # another version of transformers may look at values; sizes are not to blame
             return

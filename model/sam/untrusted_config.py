@@ -17,7 +17,7 @@ SLACK = 2**26  # numbers, such as those of positions, that a model makes itself
 FAMILIES = re.compile(r"(sam2|sam3)[a-z0-9_]*|clip_text_model|")
 ATTENTION = ("eager", "sdpa", None)
 _CODE = ("auto_map", "quantization_config", "compression_config", "custom_pipelines", "adapter_config")
-_LAYERS = re.compile(r".*num_(\w+_)?(layers|stages|blocks)|blocks_per_stage|depths?")
+_LAYERS = re.compile(r".*num_(\w+_)?(layers|stages|blocks|levels|outputs)|blocks_per_stage|(\w+_)?depths?")
 
 
 def require_harmless(values: Any, name: str = "") -> None:
@@ -35,8 +35,8 @@ def require_harmless(values: Any, name: str = "") -> None:
             require_harmless(value, name)
     elif isinstance(values, int | float):
         most = MAX_SIDE if "image_size" in name else MAX_LAYERS if _LAYERS.fullmatch(name) else MAX_NUMBER
-        if abs(values) > most:
-            raise ValueError(f"{name} is {values}, more than {most}")
+        if not abs(values) <= most:  # neither is NaN, which JSON has not, but Python reads
+            raise ValueError(f"{name} is {values}, not a number up to {most}")
 
 
 def require_weights(kind: Any, config: Any, file_bytes: int) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Sam2VideoConfig, Sam3VideoConfig
 
 from model.errors import CheckpointError
-from model.families import check_checkpoint, check_refiner, load_refiner
+from model.families import check_checkpoint, check_refiner, load_refiner, load_segmenter
 from model.sam.folder import folder_digest, read_config, read_pixels
 from model.sam.pixels import Pixels
 from model.sam.untrusted_config import require_harmless
@@ -243,6 +243,89 @@ def test_a_model_that_is_larger_than_its_weights_takes_no_memory(folder, place, 
     for use in (check_refiner, load_refiner):
         with pytest.raises(CheckpointError, match="describes a model of [0-9]+ numbers, its weights have"):
             use(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "reason"),
+    [
+        ("sam2", "max_object_pointers_in_encoder", 1, "every mask would be NaN; the published value is 16"),
+        ("sam2", "max_object_pointers_in_encoder", True, "every mask would be NaN"),
+        ("sam2", "max_object_pointers_in_encoder", 100_000, "must be from 0 to 256"),
+        (
+            "sam2",
+            "rope_parameters",
+            {"rope_type": "axial", "rope_theta": 0.0},
+            "rope_theta is 0.0; it must be from 1 to",
+        ),
+        ("sam2", "prompt_encoder_config.layer_norm_eps", float("nan"), "layer_norm_eps is nan, not a number"),
+        ("sam2", "prompt_encoder_config.layer_norm_eps", -1.0, "layer_norm_eps is -1.0; it must be from 1e-12 to 1"),
+        ("sam2", "sigmoid_scale_for_mem_enc", float("nan"), "is nan, not a number"),
+        ("sam2", "sigmoid_bias_for_mem_enc", float("-inf"), "is -inf, not a number"),
+        ("sam2", "mask_decoder_config.iou_head_depth", 10**6, "iou_head_depth is 1000000, not a number up to 512"),
+        ("sam2", "mask_decoder_config.num_multimask_outputs", 10**6, "not a number up to 512"),
+        ("sam3", "tracker_config.max_object_pointers_in_encoder", 1, "every mask would be NaN"),
+        ("sam3", "hotstart_delay", 10**6, "must be from 0 to 256"),
+        ("sam3", "hotstart_unmatch_thresh", 0, "must be from 1 to 256"),
+        ("sam3", "max_num_objects", 0, "must be from 1 to"),
+        ("sam3", "new_det_thresh", 1.5, "new_det_thresh is 1.5; it must be from 0 to 1"),
+        ("sam3", "score_threshold_detection", -1.0, "must be from 0 to 1"),
+    ],
+)
+def test_a_value_with_which_a_run_has_no_masks_is_refused(made, tmp_path, name, place, value, reason):
+    """All of these load: masks were NaN, or empty, or the check built a million layers."""
+    folder = shutil.copytree(made[name], tmp_path / "model")
+    changed(folder, place, value)
+    check = check_refiner if name == "sam2" else check_checkpoint
+    with pytest.raises(CheckpointError, match=f"not the config of a SAM model: .*{reason}"):
+        check(folder)
+
+
+def test_a_tracker_without_the_age_of_pointers_may_have_one(folder):
+    changed(folder, "max_object_pointers_in_encoder", 1)
+    changed(folder, "enable_temporal_pos_encoding_for_object_pointers", False)
+    read_config(folder)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "tracker_config.mask_decoder_config.iou_head_depth",
+        "tracker_config.memory_attention_num_layers",
+        "detector_config.detr_encoder_config.num_layers",
+        f"detector_config.{BACKBONE}.num_hidden_layers",
+    ],
+)
+def test_a_layer_that_the_config_leaves_out_is_named(made, tmp_path, place):
+    """transformers lets the parts of SAM 3 ignore each other's tensors, and so the whole ignores any."""
+    folder = shutil.copytree(made["sam3"], tmp_path / "model")
+    changed(folder, place, 0 if place.endswith("layers") else 2)
+    with pytest.raises(CheckpointError, match="tensors? unexpected|contradict"):
+        check_checkpoint(folder)
+    with pytest.raises(CheckpointError, match="tensors? unexpected|cannot be loaded"):
+        load_segmenter(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"do_normalize": False}, "do_normalize False: frames are resized"),
+        ({"resample": 3, "rescale_factor": 0.5}, "resample 3, rescale_factor 0.5"),
+        ({"do_center_crop": True}, "do_center_crop True"),
+        ({"image_mean": "123"}, "'123' is not a list of numbers"),
+        ({"image_mean": [0.5, float("nan"), 0.5]}, "is not a list of numbers"),
+        ({"image_std": [1, 1, -1]}, "do not fit a model"),
+        ({"image_std": [1, 1]}, "do not fit a model"),
+        ({"image_std": [1, 1, None]}, "not the processor of this model"),
+    ],
+)
+def test_a_processor_with_other_steps_is_refused(folder, values, reason):
+    usual = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_resize": True, "resample": 2, "do_center_crop": None}
+    usual |= {"rescale_factor": 0.00392156862745098, "do_pad": None}
+    (folder / "preprocessor_config.json").write_text(json.dumps(usual))
+    check_refiner(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(usual | values))
+    with pytest.raises(CheckpointError, match=reason):
+        check_refiner(folder)
 
 
 def test_an_adapter_is_refused(folder):
