@@ -98,7 +98,7 @@ def run(config: ImportConfig) -> ImportMasksResult:
                 notes.add(receipts[-1])
             earlier = [*receipts_of(the_run, (unit.unit_id for unit in units if unit.unit_id in committed))]
             result = _sum_up(the_run, source, receipts, earlier, importer.filled, extra_pairs(source, manifest))
-            storage.remove_parts(storage.join(the_run.folder, "masks"))
+            the_run.sweep()
             log |= result.to_json()
     return result
 

@@ -120,7 +120,7 @@ def execute(
         unit_frames = UNITS_OF_RUN if refining else "--unit-frames"
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started, unit_frames)
         result = result if refining else replace(result, note=note_of(the_run))
-        storage.remove_parts(storage.join(the_run.folder, "masks"))
+        the_run.sweep()
         starts = set() if result.shard and result.shard.left_units else {STARTING}  # other shards may start now
         sweep(storage.join(the_run.folder, "attempts"), starts | {unit.unit_id for unit in units})
         log |= result.to_json()
@@ -142,16 +142,22 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
             the_run.folder, the_run.fingerprint, inputs, record_of(config), unsafe=config.unsafe_storage
         )
         the_run = replace(started, otherwise=the_run.otherwise)
-        planned = as_planned(config, the_run, manifest)
-        the_run.extend_plan(planned, config.manifest, plan_options(config), limit=config.limit, manifest_digest=digest)
+        planned, in_plan = as_planned(config, the_run, manifest), the_run.planned_uris()
+        note_moved = partial(note_moved_videos, the_run.folder, in_plan, planned, manifest)
+        the_run.extend_plan(
+            planned,
+            config.manifest,
+            plan_options(config),
+            limit=config.limit,
+            manifest_digest=digest,
+            accepted=note_moved if exists or config.rebase else lambda: None,
+        )
         if exists and (names := ignored_columns(the_run, manifest)):
             echo(
                 f"{', '.join(names)}: planned rows have other values in {config.manifest}, and the run keeps those of "
                 "its plan; give the manifest to 'rvos evaluate --manifest'",
                 err=True,
             )
-        if exists or config.rebase:
-            note_moved_videos(the_run.folder, the_run.planned_uris(), manifest)
     say_which_model(config)
     memory = memory_of_actor(config, checkpoint)
     return the_run, *units_to_do(config, the_run, invocation), memory

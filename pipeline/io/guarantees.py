@@ -7,7 +7,6 @@ listed at once. Some clones of S3 accept the conditions and ignore them; some fi
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  
 
 def missing_guarantees(folder: str) -> list[str]:
     """Try the storage under `folder` and clean up. Returns what it does not keep; raises OSError if it fails."""
-    probe = storage.join(folder, f"{storage.PROBE_PREFIX}{uuid.uuid4().hex[:12]}")
+    probe = storage.probe_folder(folder)
     try:
         return [problem for name, check in _checks(folder) if (problem := _run(name, check, storage.join(probe, name)))]
     finally:

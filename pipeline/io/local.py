@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.io import process
 from schemas.errors import NotAFileError, StorageError
 
 # Errors that concern one path. All others concern the machine or its mounts: another file would fail likewise.
@@ -22,7 +24,7 @@ PATH_ERRNOS = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL,
     errno.EFBIG, errno.EILSEQ, errno.EEXIST, errno.ENXIO, errno.ENODEV, errno.EOVERFLOW,
 }  # fmt: skip
-PART = re.compile(r"\.(?:(.+)-(\d+)-)?[0-9a-f]{32}\.part")  # host and process; earlier versions wrote neither
+PART = re.compile(r"\.(?:(.+)-)?[0-9a-f]{32}\.part")  # the writer; earlier versions wrote less of it, or nothing
 OLD_SECONDS = 7 * 86400.0  # without a write, after which the process of a hidden file on another host is taken for dead
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
@@ -40,6 +42,7 @@ def nameless_file(folder: str) -> Iterator[str]:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise
+        _remove_parts_once(folder)
         path = os.path.join(folder, part_name())
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as any other file
         try:
@@ -57,18 +60,24 @@ def nameless_file(folder: str) -> Iterator[str]:
 
 def part_name() -> str:
     """Return a hidden name for a file of this process, see `remove_parts`."""
-    return f".{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.part"
+    return f".{process.writer_name()}-{uuid.uuid4().hex}.part"
 
 
 def remove_parts(folder: str) -> None:
-    """Remove files of `nameless_file` in `folder` that killed processes left: of this host, or not written for long."""
-    for entry in os.scandir(folder):
-        if name := PART.fullmatch(entry.name):
-            with contextlib.suppress(FileNotFoundError):
-                is_old = time.time() - entry.stat().st_mtime > OLD_SECONDS
-                is_here = name[1] == socket.gethostname()
-                if is_old or (is_here and not os.path.exists(f"/proc/{name[2]}")):
-                    os.unlink(entry.path)
+    """Remove hidden files in `folder` that killed processes left: of this host, or not written for long."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if name := PART.fullmatch(entry.name):
+                with contextlib.suppress(OSError):  # another process has removed it, or it is another user's
+                    is_old = time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD_SECONDS
+                    if is_old or process.has_ended(name[1] or ""):
+                        os.unlink(entry.path)
+
+
+@functools.cache
+def _remove_parts_once(folder: str) -> None:
+    """Before this process writes the first such file to `folder`: a listing may be long."""
+    remove_parts(folder)
 
 
 class TooLargeError(OSError):
@@ -189,6 +198,7 @@ def link(path: str, uri: str, *, replace: bool) -> bool:
             if not replace and not _rename_new(hidden, uri):
                 return False
         if replace:
+            _remove_parts_once(folder)
             stack.callback(Path(hidden).unlink, missing_ok=True)  # left if both names were one file already
             os.replace(hidden, uri)
         with contextlib.suppress(OSError):  # the file is visible: where folders cannot be synced, nothing is left to do

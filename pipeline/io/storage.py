@@ -10,7 +10,10 @@ import errno
 import fcntl
 import itertools
 import os
+import re
 import shutil
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -18,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.io import checksum, local, remote
+from pipeline.io import checksum, local, process, remote
 from pipeline.io.filesystem import filesystem
 from pipeline.io.plain_parquet import PlainParquetFile, is_damage
 from pipeline.io.private_folder import private_folder
@@ -29,7 +32,9 @@ from schemas.uri import ARCHIVES, parse, scheme_of
 
 MAX_NAME_BYTES = 255  # of a file name, on all usual file systems
 SWAP_LOCK = ".swap.lock"
-PROBE_PREFIX = ".probe-"  # of the folder in which a storage is probed
+PROBE = re.compile(
+    r"\.probe-(?:(.+)-(\d{1,12})-)?[0-9a-f]{12}"
+)  # in it a storage is probed: writer, seconds since 1970
 MAX_BYTES = 2**30  # of a file that is read into memory
 READ_TRIES = 5  # of a file that is replaced while it is read
 
@@ -144,7 +149,7 @@ def first_names(folder: str, limit: int) -> list[str]:
 
 def _is_ours(name: str) -> bool:
     """Return True for a hidden file that a killed `commit` or a `swap` leaves behind."""
-    return name.endswith(".part") or name == SWAP_LOCK or name.startswith(PROBE_PREFIX)
+    return name.endswith(".part") or name == SWAP_LOCK or bool(PROBE.fullmatch(name))
 
 
 def walk(folder: str, leaving: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
@@ -343,10 +348,24 @@ def remove(uri: str) -> None:
             fs.rm_file(uri)
 
 
+def probe_folder(folder: str) -> str:
+    """Return the URI of a new hidden folder in `folder`, to probe its storage."""
+    return join(folder, f".probe-{process.writer_name()}-{time.time():.0f}-{uuid.uuid4().hex[:12]}")
+
+
 def remove_parts(folder: str) -> None:
     """Remove the hidden files that killed writers left in `folder`; on object stores there are none."""
-    if not is_remote(folder) and os.path.isdir(folder):
+    if not is_remote(folder):
         local.remove_parts(folder)
+
+
+def remove_probes(folder: str) -> None:
+    """Remove the probe folders that killed processes of this host left in `folder`, and those of long ago."""
+    for name in remote.names(folder) if is_remote(folder) else os.listdir(folder):
+        if found := PROBE.fullmatch(name):
+            is_old = time.time() - int(found[2] or 0) > local.OLD_SECONDS
+            if is_old or process.has_ended(found[1] or ""):
+                remove_folder(join(folder, name))
 
 
 def remove_if_empty(folder: str) -> None:

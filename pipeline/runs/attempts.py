@@ -32,7 +32,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import NamedTuple
 
-from pipeline.io import storage
+from pipeline.io import process, storage
 from schemas.json_text import parse_object
 from schemas.pair import PairKey
 
@@ -67,6 +67,7 @@ class Marker:
     gpu: str = ""  # as in `Place`
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
+    pid_namespace: str = field(default_factory=process.pid_namespace)
     pair: PairKey | None = None
     started: float = field(default_factory=time.time)
     timeout: float | None = None  # seconds
@@ -81,7 +82,12 @@ class Marker:
     @property
     def runs_here(self) -> bool:
         """True if its process runs on this host."""
-        return self.host == socket.gethostname() and os.path.exists(f"/proc/{self.pid}")
+        return process.is_here(self.host, self.pid_namespace) and process.runs(self.pid)
+
+    @property
+    def has_ended(self) -> bool:
+        """True if it is known that its process does not run any more."""
+        return process.is_here(self.host, self.pid_namespace) and not process.runs(self.pid)
 
     @classmethod
     def read(cls, uri: str) -> "Marker":
@@ -311,4 +317,5 @@ def sweep(folder: str, done: Collection[str]) -> None:
                 is_live = Marker.read(uri).runs_here
             if not is_live:
                 storage.remove(uri)
+        storage.remove_parts(storage.join(folder, unit_id))
         storage.remove_if_empty(storage.join(folder, unit_id))

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from pipeline.io import storage
+from pipeline.io import process, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.run import Run
 from schemas.json_text import parse_object
@@ -36,7 +36,7 @@ def invocation_log(run: Run, name: str, document: dict) -> Iterator[dict]:
 
 def _here() -> dict[str, str]:
     """Return where a process id is valid: containers may share the name of their host, but not its processes."""
-    return {"host": socket.gethostname(), "pid_namespace": os.readlink("/proc/self/ns/pid")}
+    return {"host": socket.gethostname(), "pid_namespace": process.pid_namespace()}
 
 
 def _now() -> str:
@@ -78,7 +78,8 @@ def latest_state(run: Run) -> str | None:
 
 def _was_killed(record: dict) -> bool:
     """Return True if a record of a start is of this host, where its process has gone."""
-    return _here().items() <= record.items() and not os.path.exists(f"/proc/{record.get('pid')}")
+    pid = record.get("pid")
+    return _here().items() <= record.items() and isinstance(pid, int) and not process.runs(pid)
 
 
 def _records(run: Run) -> Iterator[dict]:

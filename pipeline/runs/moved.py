@@ -29,10 +29,15 @@ def moved_videos(run_folder: str) -> dict[str, str]:
         return {}
 
 
-def note_moved_videos(run_folder: str, planned: pa.Table, manifest: pa.Table) -> None:
-    """Write the URIs of `manifest` that differ from those in `planned`, a table of COLUMNS, if any do or did."""
-    now = manifest.select(COLUMNS).group_by(COLUMNS).aggregate([])
-    both = planned.join(now, "video_id", join_type="inner", left_suffix="_planned")
+def note_moved_videos(run_folder: str, in_plan: pa.Table, planned: pa.Table, manifest: pa.Table) -> None:
+    """Write the URIs of `manifest` that differ from the planned ones, if any do or did.
+
+    in_plan: COLUMNS of the plan. planned: the rows of `manifest` with the URIs with which new videos will be planned.
+    """
+    now = _distinct(manifest)
+    new = _distinct(planned).join(in_plan, "video_id", join_type="left anti").select(COLUMNS)
+    both = pa.concat_tables([in_plan, new.cast(in_plan.schema)])
+    both = both.join(now, "video_id", join_type="inner", left_suffix="_planned")
     moved = both.filter(pc.not_equal(both["video_uri"], both["video_uri_planned"])).select(COLUMNS)
     uri = storage.join(run_folder, MOVED)
     if moved.num_rows:
@@ -68,6 +73,10 @@ def with_planned_uris(manifest: pa.Table, run_folder: str, planned: pa.Table) ->
         return manifest
     there = _uris(manifest)
     return _replaced(manifest, {v: uri for v, uri in _uris(planned).items() if v in moved and moved[v] == there.get(v)})
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    return table.select(COLUMNS).group_by(COLUMNS).aggregate([])
 
 
 def _uris(table: pa.Table) -> dict[str, str]:

@@ -38,7 +38,8 @@ class RefinedRun(Run):
             storage.remove(self.success_uri)
             table = _refined_part(source.read_part(part), self.fingerprint)
             table = with_absolute_uris(table, source.folder, allow_local=allow_local)
-            storage.write_table(self.part_uri(part), table, replace=False, row_group_size=PLAN_ROW_GROUP)
+            if not storage.write_table(self.part_uri(part), table, replace=False, row_group_size=PLAN_ROW_GROUP):
+                self._require_part(part, source)  # another command was faster
             storage.remove(self.success_uri)  # again: an audit of the shorter plan may have written it meanwhile
 
     def _require_part(self, part: int, source: Run) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,14 +145,17 @@ class Run:
         *,
         limit: int | None = None,
         manifest_digest: str = "",
+        accepted: Callable[[], None] = lambda: None,
     ) -> None:
         """Add a part to the plan with the pairs of `manifest` (its first `limit` rows) that are not planned yet.
 
-        `manifest_digest` identifies the manifest's content and limit, for `is_planned_from`. Raises InputError if a
-        planned row was changed in, or removed from, the manifest.
+        `manifest_digest` identifies the manifest's content and limit, for `is_planned_from`. `accepted` is called when
+        the manifest is found to fit the plan, before that has the digest. Raises InputError if a planned row was
+        changed in, or removed from, the manifest.
         """
         parts = self.parts()
         new = self.new_rows(manifest, source, options, limit)
+        accepted()
         if not new.num_rows:
             return
         storage.remove(self.success_uri)
@@ -162,7 +165,7 @@ class Run:
         written = storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP)
         storage.remove(self.success_uri)  # again: an audit of the shorter plan may have written it meanwhile
         if not written:
-            self.extend_plan(manifest, source, options, limit=limit, manifest_digest=manifest_digest)
+            self.extend_plan(manifest, source, options, limit=limit, manifest_digest=manifest_digest, accepted=accepted)
 
     def is_planned_from(self, manifest_digest: str) -> bool:
         """Return True if the latest part was planned from `manifest_digest`: no rows need to be compared."""
@@ -252,6 +255,13 @@ class Run:
         with storage.open_parquet(self.part_uri(self.parts()[-1])) as file:
             limit = _manifest_digest(file).rpartition(" ")[2]
         return None if limit in ("", "None") else limit
+
+    def sweep(self) -> None:
+        """Remove hidden files and folders that killed commands left."""
+        for name in ("plan", "masks", "log", "receipts"):
+            storage.remove_parts(storage.join(self.folder, name))
+        storage.remove_parts(self.folder)
+        storage.remove_probes(self.folder)
 
     def write_log(self, invocation: str, document: dict) -> None:
         """Write log/<invocation>.json, the record of one invocation."""

@@ -84,6 +84,5 @@ def _attempts(run: Run, invocation: str, alive: Mapping) -> Iterator[tuple[str, 
         for name in storage.names(storage.join(folder, unit_id), missing_ok=True):
             with contextlib.suppress(FileNotFoundError, ValueError):  # it has just ended, or is damaged
                 marker = Marker.read(storage.join(folder, unit_id, name))
-                is_gone = marker.host == socket.gethostname() and not marker.runs_here
-                if marker.invocation == invocation and marker.node in alive and not is_gone:
+                if marker.invocation == invocation and marker.node in alive and not marker.has_ended:
                     yield unit_id, marker

@@ -2,12 +2,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from pipeline.io import s3, storage
+from pipeline.io import process, s3, storage
 from schemas.errors import InputError
 
 
@@ -103,22 +104,40 @@ def test_a_killed_writer_leaves_nothing(tmp_path):
 def test_hidden_files_of_dead_processes_are_removed(tmp_path, monkeypatch):
     """They stay on file systems without nameless files."""
     monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
-    number = "0" * 32
-    dead, elsewhere, earlier = (
-        f".{socket.gethostname()}-4194305-{number}.part",
-        f".far-1-{number}.part",
-        f".{number}.part",
-    )
-    for name in (dead, elsewhere, earlier, "u.part", ".hidden"):
+    number, here = "0" * 32, process.writer_name().removesuffix(str(os.getpid()))
+    writers = {
+        "dead": f"{here}4194305-",
+        "live": f"{here}{os.getppid()}-",
+        "container": f"{socket.gethostname()}-1-4194305-",
+        "elsewhere": "far-1-1-",
+        "earlier": f"{socket.gethostname()}-4194305-",
+        "first": "",
+    }
+    names = {who: f".{writer}{number}.part" for who, writer in writers.items()}
+    kept = [*(name for who, name in names.items() if who != "dead"), "u.part", ".hidden"]
+    for name in (names["dead"], *kept):
         (tmp_path / name).touch()
-    with storage.spool(str(tmp_path / "u")) as path:
-        storage.remove_parts(str(tmp_path))
-        assert set(os.listdir(tmp_path)) == {elsewhere, earlier, "u.part", ".hidden", Path(path).name}
-        for name in (elsewhere, earlier, "u.part", ".hidden"):
+    with storage.spool(str(tmp_path / "u")) as path:  # which removes what is left in its folder
+        assert set(os.listdir(tmp_path)) == {*kept, Path(path).name}
+        for name in kept:
             os.utime(tmp_path / name, (0, 0))
         storage.remove_parts(str(tmp_path))
         assert set(os.listdir(tmp_path)) == {"u.part", ".hidden", Path(path).name}
     storage.remove_parts(str(tmp_path / "absent"))
+
+
+def test_a_probe_of_a_dead_process_is_removed(folder):
+    """On S3 too, where it would stay for ever."""
+    here = process.writer_name().removesuffix(str(os.getpid()))
+    now, digits = f"{time.time():.0f}", "0" * 12
+    gone = [f".probe-{here}4194305-{now}-{digits}", f".probe-far-1-1-1000-{digits}", f".probe-{digits}"]
+    kept = [f".probe-{here}{os.getpid()}-{now}-{digits}", f".probe-far-1-1-{now}-{digits}", f".probe-{digits}0"]
+    for name in (*gone, *kept):
+        storage.write_bytes(storage.join(folder, name, "create"), b"1")
+    assert storage.names(folder, hidden=True) == [f".probe-{digits}0"]
+    storage.remove_probes(folder)
+    left = {path.partition("/")[0] for path, files in storage.walk(folder) if files}
+    assert left == set(kept)
 
 
 def test_what_is_not_committed_leaves_nothing(folder):

@@ -236,16 +236,20 @@ def at(uri: str) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def note_moved(run: Run, rows: pa.Table) -> None:
+    note_moved_videos(run.folder, run.planned_uris(), rows, rows)
+
+
 def test_fresh_signatures_are_no_change_and_are_used(run):
     options = PlanOptions()
     run.extend_plan(at("https://h/{}.mp4?sig=1"), "m", options)
     run.extend_plan(at("https://h/{}.mp4?sig=2"), "m", options)
-    note_moved_videos(run.folder, run.planned_uris(), at("https://h/{}.mp4?sig=2"))
+    note_moved(run, at("https://h/{}.mp4?sig=2"))
     assert run.parts() == [0]
     assert run.manifest()["video_uri"].to_pylist() == ["https://h/a.mp4?sig=2", "https://h/b.mp4?sig=2"]
     with pytest.raises(InputError, match="2 planned rows changed"):
         run.extend_plan(at("https://other/{}.mp4?sig=2"), "m", options)
-    note_moved_videos(run.folder, run.planned_uris(), at("https://h/{}.mp4?sig=1"))
+    note_moved(run, at("https://h/{}.mp4?sig=1"))
     assert moved_videos(run.folder) == {}
 
 
@@ -257,7 +261,7 @@ def test_a_corpus_on_another_mount(run):
     with pytest.raises(InputError, match="--rebase OLD=NEW"):
         run.extend_plan(moved, "m", PlanOptions())
     run.extend_plan(rebased(moved, "/new/", "/old/"), "m", PlanOptions())
-    note_moved_videos(run.folder, run.planned_uris(), moved)
+    note_moved(run, moved)
     assert run.manifest()["video_uri"].to_pylist() == ["/new/a?.mp4", "/new/b?.mp4"]
     assert with_planned_uris(moved, run.folder, run.planned_uris())["video_uri"].to_pylist() == [
         "/old/a?.mp4",
@@ -266,6 +270,25 @@ def test_a_corpus_on_another_mount(run):
     audit = Audit()
     compare_with_manifest(audit, run, moved)
     assert audit.clean
+
+
+def test_uris_are_noted_before_the_plan_grows(run):
+    """A command that is killed between the two would not compare the same manifest again."""
+    run.extend_plan(at("https://h/{}.mp4?sig=1"), "m", PlanOptions())
+    more = pa.concat_tables([at("https://h/{}.mp4?sig=2"), at("https://h/more-{}.mp4")])
+    more = more.set_column(0, "video_id", pa.array(["a", "b", "c", "d"]))
+    seen = []
+
+    def accepted() -> None:
+        note_moved(run, more)
+        seen.append(run.parts())
+
+    run.extend_plan(more, "m", PlanOptions(), manifest_digest="more", accepted=accepted)
+    assert (seen, run.parts()) == ([[0]], [0, 1])
+    assert moved_videos(run.folder) == {name: f"https://h/{name}.mp4?sig=2" for name in "ab"}
+    with pytest.raises(InputError, match="planned rows changed"):
+        run.extend_plan(at("https://other/{}.mp4"), "m", PlanOptions(), accepted=accepted)
+    assert len(seen) == 1
 
 
 def damage_plan(run: Run, change) -> None:
