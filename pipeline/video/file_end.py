@@ -1,4 +1,4 @@
-"""Detect files that are cut off, or damaged, where FFmpeg does not notice: between two frames, without a firm index.
+"""Detect files that are cut off where FFmpeg does not notice: between two frames, without a firm index.
 
 Each form tells its length in another way: Matroska (EBML, RFC 8794), RIFF (AVI) and fragmented MP4 (ISO 14496-12) by
 the lengths of their outermost parts, MXF (SMPTE 377) by the place of its footer, ASF by a size in its header, Ogg (RFC
@@ -10,44 +10,12 @@ import re
 from collections.abc import Callable
 from typing import BinaryIO
 
-from pipeline.video import transport_stream
+from pipeline.video import file_parts, transport_stream
 
 _TAIL = 65_536 + 307  # bytes; longer than any Ogg page and any packet of MPEG-PS
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-_EBML_FOLDERS = (b"\x18S\x80g", b"\x1fC\xb6u")  # segment, cluster
-_EBML_BLOCKS = (b"\xa0", b"\xa1", b"\xa3")  # group of a block, block, simple block; their content begins as parts do
 _PS_PACKET = re.compile(b"\0\0\x01[\xbd\xc0-\xef]..", re.DOTALL)
 _CHROMA = {"420": (2, 2), "422": (2, 1), "444": (1, 1)}  # luma pixels for one of chroma, across and down
-
-
-def damage(file: BinaryIO) -> str | None:
-    """Return where the parts of a Matroska file do not follow each other; FFmpeg drops the frames there. None: nowhere.
-
-    Every part begins with its id and its length, and a block with the number of its track; none of these begins with a
-    zero byte.
-    """
-    file.seek(0)
-    if file.read(4) != b"\x1aE\xdf\xa3":
-        return None
-    size = file.seek(0, os.SEEK_END)
-    at = 0
-    while at < size:
-        file.seek(at)
-        kind = _ebml_id(file)
-        length = _ebml_length(file) if kind is not None else None
-        start = file.tell()
-        if kind in _EBML_FOLDERS:  # their parts follow; length None: not known
-            at = start
-        elif length is None or start + length > size or (kind in _EBML_BLOCKS and file.read(1) == b"\0"):
-            return f"the file is damaged at byte {at} of {size}"
-        else:
-            at = start + length
-    return None
-
-
-def _ebml_id(file: BinaryIO) -> bytes | None:
-    first = file.read(1)
-    return first + file.read(8 - first[0].bit_length()) if first and first[0] & 0xF0 else None
 
 
 def cut_off(file: BinaryIO) -> str | None:
@@ -66,22 +34,12 @@ def _ebml_end(file: BinaryIO, start: bytes, size: int) -> int:
     A length of all ones means unknown (live recordings).
     """
     file.seek(4)
-    if (header := _ebml_length(file)) is None:
+    if (header := file_parts.ebml_length(file)) is None:
         return 0
     file.seek(header, os.SEEK_CUR)
-    if file.read(4) != b"\x18S\x80g" or (segment := _ebml_length(file)) is None:
+    if file.read(4) != b"\x18S\x80g" or (segment := file_parts.ebml_length(file)) is None:
         return 0
     return file.tell() + segment
-
-
-def _ebml_length(file: BinaryIO) -> int | None:
-    first = file.read(1)
-    if not first or not first[0]:
-        return None
-    size = 9 - first[0].bit_length()
-    bits = 7 * size
-    value = int.from_bytes(first + file.read(size - 1), "big") & ((1 << bits) - 1)
-    return None if value == (1 << bits) - 1 else value
 
 
 def _riff_end(file: BinaryIO, start: bytes, size: int) -> int:
@@ -175,21 +133,10 @@ def _y4m_end(file: BinaryIO, start: bytes, size: int) -> int:
 
 def _gif_end(file: BinaryIO, start: bytes, size: int) -> int:
     """Blocks until the end mark 0x3B: extensions (0x21) and images (0x2C), both with chains of sub-blocks."""
-    file.seek(13 + _colours(start.ljust(11, b"\0")[10]))
+    file.seek(13 + file_parts.gif_colours(start.ljust(11, b"\0")[10]))
     while (kind := file.read(1)) in (b"\x21", b"\x2c"):
-        if kind == b"\x21":
-            file.seek(1, os.SEEK_CUR)
-        else:
-            head = file.read(9).ljust(9, b"\0")
-            file.seek(_colours(head[8]) + 1, os.SEEK_CUR)
-        while (length := file.read(1)) and length[0]:
-            file.seek(length[0], os.SEEK_CUR)
+        file_parts.skip_gif_block(file, kind)
     return size if kind else file.tell() + 1
-
-
-def _colours(flags: int) -> int:
-    """Return the bytes of the colour table that the flags of a GIF announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 _FORMS: tuple[tuple[int, bytes, Callable[[BinaryIO, bytes, int], int]], ...] = (

@@ -24,12 +24,14 @@ ENOUGH = 8  # distances to know the usual one
 class LostFrames:
     """Compares the times of packets with those of the frames that are shown. Times are in ticks of the stream.
 
-    `packets` counts those of a transport stream.
+    `packets` counts those of a transport stream. AVI, ASF and MXF have times of decoding only, which always ascend.
     """
 
     def __init__(self, stream: av.VideoStream, packets: PacketCounter | None = None):
         codec = stream.codec_context
         self._one_each = codec is not None and codec.name.removeprefix("lib") in ONE_FRAME_EACH
+        self._reorders = codec is not None and codec.has_b_frames
+        self._latest: int | None = None  # time of the latest packet
         rate, tick = stream.guessed_rate, stream.time_base
         self._nominal = 1 / (rate * tick) if rate and tick else None
         self._packets = packets
@@ -51,6 +53,9 @@ class LostFrames:
             self._damaged |= any(one.within_frame for one in breaks)
         if packet.pts is not None and (self._last is None or packet.pts > self._last):
             self._waiting.add(packet.pts)
+        if packet.pts is not None:
+            self._reorders &= self._latest is None or packet.pts > self._latest
+            self._latest = packet.pts
 
     def before_frame(self, time: int | None) -> str | None:
         """Return what was lost before the frame with this time, None if nothing was."""
@@ -63,20 +68,30 @@ class LostFrames:
         self._frames += 1
         if time is None or last is None or time <= last:  # nothing to compare with, or another stream begins
             earlier = {one for one in self._waiting if time is not None and one < time}
-            self._waiting = {one for one in self._waiting if time is not None and one > time}
+            self._drop_waiting(time, first=last is None)
             if last is None and self._marked and earlier:
                 return "the frames before the first one are lost"
             self._marked &= last is None
             return None
         distance = time - last
-        skipped = sum(last < one < time for one in self._waiting) if self._one_each else 0
-        self._waiting = {one for one in self._waiting if one > time}
+        is_known = self._one_each and not self._reorders
+        skipped = sum(last < one < time for one in self._waiting) if is_known else 0
+        self._drop_waiting(time)
         lost = skipped > 1 or ((self._marked or skipped) and self._is_gap(distance))
         self._distances[distance] += 1
         return f"frames before frame {self._frames - 1} are lost" if lost else None
 
+    def _drop_waiting(self, time: int | None, first: bool = False) -> None:
+        """Drop the packet of a frame that is shown and, unless its time is that of its decoding, those before it."""
+        if self._reorders and not first:
+            self._waiting.discard(time)
+        else:
+            self._waiting = {one for one in self._waiting if time is not None and one > time}
+
     def at_end(self) -> str | None:
         """Return what was lost after the last frame, or somewhere in a video of variable rate."""
+        if self._reorders and self._one_each and self._waiting:
+            return f"{len(self._waiting)} frames cannot be decoded"
         after = [one - self._last for one in self._waiting] if self._last is not None and self._one_each else []
         if len(after) > 1 or any(self._is_gap(2 * distance) for distance in after):  # one may be the second field
             return "the frames after them cannot be decoded"

@@ -12,7 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from pipeline.video import file_end, mp4_index, orientation
+from pipeline.video import file_end, file_parts, mp4_index, orientation
 from pipeline.video.colours import RgbConverter
 from pipeline.video.lost_frames import LostFrames
 from pipeline.video.memory import is_short_of_memory
@@ -124,7 +124,7 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
         with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
             if reason := file_end.cut_off(file):
                 raise Damage(f"then the file is truncated, {reason}")
-            if reason := file_end.damage(file):
+            if reason := file_parts.damage(file):
                 raise Damage(reason)
 
 

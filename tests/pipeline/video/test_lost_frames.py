@@ -1,5 +1,6 @@
 """Frames that damaged files lost, although FFmpeg decodes the rest without an error; sound files that look alike."""
 
+import io
 import random
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from cli import main
 from jobs import check
 from jobs.config.check import CheckConfig
-from pipeline.video import Selection, read_frames
+from pipeline.video import Selection, file_parts, read_frames
 from schemas.errors import MediaError
 from tests.pipeline.video.conftest import picture
 
@@ -41,8 +42,8 @@ def video_parts(packets: bytes) -> int:
     return sum((head[1] & 0x1F) << 8 | head[2] == 256 and bool(head[3] & 0x10) for head in heads)
 
 
-def encode(path: Path, codec="libx264", times=range(FRAMES), options=None) -> bytes:
-    with av.open(str(path), "w") as output:
+def encode(path: Path, codec="libx264", times=range(FRAMES), options=None, container=None) -> bytes:
+    with av.open(str(path), "w", options=container or {}) as output:
         stream = output.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = 96, 80, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for index, time in enumerate(times):
@@ -133,17 +134,51 @@ def test_two_transport_streams_in_one_file(tmp_path):
     assert read(path) == (2 * FRAMES, "ok")
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"), [("clip.mkv", "mjpeg"), ("clip.mkv", "libx264"), ("clip.webm", "libvpx-vp9")]
-)
-def test_damage_within_matroska(tmp_path, name, codec):
+@pytest.mark.parametrize("name", ["clip.avi", "clip.wmv", "clip.mxf", "clip.flv", "clip.mkv"])
+@pytest.mark.parametrize("options", [{}, {"bf": "1"}, {"bf": "0"}])
+def test_files_without_times_of_showing_are_sound(tmp_path, name, options):
+    """AVI, ASF and MXF have times of decoding only; with B-frames, frames are shown in another order."""
     path = tmp_path / name
-    whole = encode(path, codec)
+    encode(path, options=options)
     assert read(path) == (FRAMES, "ok")
-    for seed in range(8):
+
+
+def test_a_frame_that_cannot_be_decoded_in_avi(tmp_path):
+    path = tmp_path / "clip.avi"
+    whole = encode(path, "libx264", options={"g": "20"})
+    with av.open(str(path)) as container:
+        key = [packet for packet in container.demux(video=0) if packet.is_keyframe][1]
+    path.write_bytes(whole[: key.pos + 8] + bytes(key.size) + whole[key.pos + 8 + key.size :])
+    assert read(path)[1] in ("short_read", "corrupt")
+
+
+CONTAINERS = {  # file: encoder, options of the container
+    "clip.mkv": ("libx264", {}),
+    "pictures.mkv": ("mjpeg", {}),
+    "clip.webm": ("libvpx-vp9", {}),
+    "clip.avi": ("mpeg4", {}),
+    "pictures.avi": ("mjpeg", {}),
+    "clip.flv": ("flv", {}),
+    "clip.mpg": ("mpeg2video", {}),
+    "clip.mxf": ("mpeg2video", {}),
+    "clip.ogv": ("libvpx", {}),
+    "clip.ivf": ("libvpx-vp9", {}),
+    "fragments.mp4": ("libx264", {"movflags": "frag_keyframe+empty_moov"}),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_damage_within_a_file(tmp_path, name):
+    path = tmp_path / name
+    codec, container = CONTAINERS[name]
+    whole = encode(path, codec, container=container)
+    assert read(path) == (FRAMES, "ok")
+    assert file_parts.damage(io.BytesIO(whole)) is None
+    for seed in range(12):
         rng = random.Random(seed)
-        length = rng.choice([200, 1500])
+        length = rng.choice([60, 200, 1500])
         at = rng.randrange(len(whole) // 6, len(whole) * 4 // 5)
-        path.write_bytes(whole[:at] + bytes(length) + whole[at + length :])
+        middle = rng.choice([b"", bytes(length), rng.randbytes(length)])
+        path.write_bytes(whole[:at] + middle + whole[at + length :])
         frames, status = read(path)
         assert status in ("short_read", "corrupt") or frames == FRAMES, f"{length} bytes from {at} on: {frames}"
