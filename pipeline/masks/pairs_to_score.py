@@ -55,6 +55,7 @@ class RequestedPair:
     object_ids: tuple[str, ...]  # of its target, which label maps show
     annotator: str | None
     frames: RequestedFrames
+    says_no_target: bool = False  # its object_ids are an empty list
     is_gap: bool = False  # its object is in no annotated frame, and counts all the same
 
     @classmethod
@@ -152,6 +153,7 @@ def requested_pairs(requested: pa.Table, annotation_key: str, frame_step: int) -
             object_ids=tuple(objects),
             annotator=row["annotator"],
             frames=RequestedFrames(step=frame_step, **listed),
+            says_no_target=row["object_ids"] == [],
         )
         pairs.append(pair)
     return pairs

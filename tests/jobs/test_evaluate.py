@@ -72,6 +72,34 @@ def three_pairs(tmp_path):
     return manifest(tmp_path, rows, kinds=pa.list_(pa.string()), size=pa.float64())
 
 
+@pytest.mark.parametrize("own_rows", [True, False])
+def test_no_target_with_annotations_by_expression(tmp_path, own_rows):
+    listed = manifest(tmp_path, [manifest_row("a", "left", ["1"]), manifest_row("a", "none", [])])
+    truth = [mask_row("a", frame, LEFT, expression_id="left") for frame in range(4)]
+    truth += [mask_row("a", frame, None, expression_id="none") for frame in range(4 * own_rows)]
+    options = {
+        "manifest": listed,
+        "annotations": annotations(tmp_path, truth, PREDICTIONS),
+        "predictions": str(tmp_path / "predictions.parquet"),
+    }
+    left = predicted("a", "left", [LEFT] * 4)
+    for none, accuracy in ((EMPTY, 1.0), (RIGHT, 0.0)):
+        write(tmp_path / "predictions.parquet", left + predicted("a", "none", [none] * 4), PREDICTIONS)
+        overall = run(tmp_path, **options).summary["overall"]
+        assert (overall["n"], overall["N-acc"], overall["T-acc"]) == (2, accuracy, 1.0)
+        assert overall["J"] == (1 + accuracy) / 2
+
+
+def test_annotations_that_show_a_target_win(tmp_path):
+    listed = manifest(tmp_path, [manifest_row("a", "left", [])])
+    truth = [mask_row("a", frame, LEFT, expression_id="left") for frame in range(4)]
+    options = {"annotations": annotations(tmp_path, truth, PREDICTIONS), "manifest": listed}
+    masks = write(tmp_path / "predictions.parquet", predicted("a", "left", [LEFT] * 4), PREDICTIONS)
+    overall = run(tmp_path, predictions=masks, **options).summary["overall"]
+    assert overall["J&F"] == 1.0
+    assert "N-acc" not in overall
+
+
 def test_unions_absent_objects_and_no_target(tmp_path, three_pairs):
     truth = annotations(tmp_path, two_objects())
     predictions = [

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +70,7 @@ def score_pairs(
         )
     )
     masks = MaskTable(predictions, truth, annotations.key, void, foreground)
+    pairs = [_without_target(pair, masks) if pair.says_no_target else pair for pair in pairs]
     objects = first_frame_objects(truth) if protocol.first_frame_objects and annotations.key == "object_id" else None
     problems: list[str] = []
     matches = [
@@ -94,6 +95,12 @@ def score_pairs(
     return [
         _outcome(chosen[pair.row], by_pair[pair.row], errors.get(pair.key), masks, protocol, missing) for pair in pairs
     ], masks
+
+
+def _without_target(pair: RequestedPair, masks: MaskTable) -> RequestedPair:
+    """Return a pair without a target as such, although annotations are by expression, unless these show one."""
+    own = [row for key in pair.annotation_keys for row in masks.truth.get((pair.video_id, key), [])]
+    return pair if any(_area(row, masks) > 0 for row in own) else replace(pair, annotation_keys=())
 
 
 def _prediction_keys(pairs: Sequence[RequestedPair], masks: MaskTable, protocol: Protocol) -> list[list[MaskKey]]:
