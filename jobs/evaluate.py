@@ -27,7 +27,7 @@ from pipeline.evaluation.summary.grouping import Grouping, spell_out
 from pipeline.evaluation.summary.inference import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.evaluation.summary.score_folder import NOT_METRICS, require_own_scores
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.masks.label_agreement import shorten_list
 from pipeline.masks.png_trees import PngReading
 from pipeline.masks.predictions import manifest_of
@@ -142,7 +142,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
         scorer.source, requested, whole_videos=protocol.assigned or protocol.first_frame_objects
     )
     frame_scores = storage.join(out, "frame_scores.parquet")
-    with storage.spool(frame_scores) as path:
+    with output_folder.without_new_folders(out), storage.spool(frame_scores) as path:
         large = config.address is None and scorer.source.size > LOCAL_BYTES
         results = run_tasks(scorer, tasks, address=config.address, large=large)
         plausibility = Plausibility(has_void=protocol.void and scorer.truth.void is not None)

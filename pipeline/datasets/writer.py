@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, once, pair_name
 from pipeline.evaluation.protocols import RESERVED
-from pipeline.io import output_folder, storage
+from pipeline.io import checksum, output_folder, storage
 from pipeline.masks.run_order import RunOrder
 from schemas.check import Problem
 from schemas.errors import InputError
@@ -231,6 +231,7 @@ class _MaskFile:
         self._writer.close()
         if not self.rows:
             return None
+        checksum.seal(self._path)
         storage.commit(self._path, self.uri, replace=True)
         return self.uri
 

@@ -17,6 +17,7 @@ from schemas.plain import plain_schema, plain_table, unreadable_columns
 MAX_BYTES = 2**28
 MAX_RATIO = 200
 HUGE = 2**62  # bytes, more than any file has
+WRITE_AGAIN = "write it again, of a run by its command with --repair"
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}
 
 
@@ -101,7 +102,7 @@ class PlainParquetFile(pq.ParquetFile):
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not is_damage(error):
                 raise
-            raise InputError(f"{self._name} cannot be read as Parquet: {error}") from None
+            raise InputError(f"{self._name} cannot be read as Parquet: {error}; {WRITE_AGAIN}") from None
 
     def _refuse_bomb(self, groups: Iterable[int], columns: list[str] | None) -> None:
         chunks = [

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import checksum, local, process, remote
 from pipeline.io.filesystem import filesystem
-from pipeline.io.plain_parquet import PlainParquetFile, is_damage
+from pipeline.io.plain_parquet import WRITE_AGAIN, PlainParquetFile, is_damage
 from pipeline.io.private_folder import private_folder
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
@@ -320,11 +320,25 @@ def open_parquet(uri: str, *, in_one_request: bool = False, any_text: bool = Fal
             yield file
 
 
+def verify(uri: str) -> None:
+    """Raise InputError if the content of a local Parquet file does not match the checksum in it.
+
+    Readers of Parquet compare checksums of pages, without their headers. Object stores have checksums of their own.
+    """
+    if is_local(uri) and os.path.isfile(uri):
+        try:
+            checksum.is_sealed(uri)
+        except InputError as error:
+            raise InputError(f"{uri} is damaged: {error}; {WRITE_AGAIN}") from None
+
+
 def read_table(uri: str, columns: list[str] | None = None, *, any_text: bool = False) -> pa.Table:
-    """Read a Parquet file. Raises as `open_parquet`."""
+    """Read a Parquet file. Raises as `open_parquet`, and InputError for the whole of a damaged file; see `verify`."""
 
     def read() -> pa.Table:
         with open_parquet(uri, any_text=any_text) as file:
+            if columns is None:
+                verify(uri)
             return file.read(columns)
 
     return read_again(read)

@@ -72,6 +72,7 @@ class Annotations:
         key = ""
         for table_uri in uris:
             with storage.open_parquet(table_uri) as file:
+                storage.verify(table_uri)
                 columns = file.schema_arrow
             if not key:
                 by_expression = "object_id" not in columns.names and "expression_id" in columns.names

@@ -113,6 +113,7 @@ def list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
 def _list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
     found = []
     with storage.open_parquet(uri) as file:
+        storage.verify(uri)
         problems = column_problems(file.schema_arrow, PREDICTIONS, uri)
         if problems:
             raise SchemaError(problems)

@@ -27,6 +27,7 @@ RECEIPT_KEY = b"refervos.receipt"
 SECONDS = ("decode", "model", "encode", "write")  # in three threads; encode and write share one
 WAITS = ("waiting", "blocked")  # of the model's thread: for windows, and until its masks are taken
 ERRORS_IN_RECEIPT = 3  # texts in a receipt
+REPAIR = "repeat the command of the run with --repair, which replaces the unit"
 
 
 @dataclass(slots=True)
@@ -219,7 +220,7 @@ def read_receipt(uri: str) -> Receipt:
     try:
         return storage.read_again(read)
     except InputError as error:
-        raise InputError(f"{error}; replace the damaged unit by repeating 'rvos segment' with --repair") from None
+        raise InputError(f"{error}; {REPAIR}") from None
 
 
 def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:

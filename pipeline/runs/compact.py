@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.io import checksum, output_folder, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.io.plain_parquet import PlainParquetFile
-from pipeline.runs.commit import fault_of, pair_key, receipt_of
+from pipeline.runs.commit import REPAIR, fault_of, pair_key, receipt_of
 from pipeline.runs.plan import run_starts
 from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run
@@ -203,7 +203,7 @@ def _damage_named(uri: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, InputError) as error:
         text = str(error).partition("\n")[0]
-        raise InputError(f"{uri} is damaged ({text}); repeat 'rvos segment' with --repair, which replaces it") from None
+        raise InputError(f"{uri} is damaged ({text}); {REPAIR}") from None
 
 
 def compacted_rows(out: str, parts: Sequence[CompactedFile]) -> Iterator[pa.Table]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.runs.commit import Receipt, parse_receipt, read_receipt
+from pipeline.runs.commit import REPAIR, Receipt, parse_receipt, read_receipt
 from pipeline.runs.run import Run
 from schemas.errors import InputError
 
@@ -41,8 +41,7 @@ def receipts_of(run: Run, unit_ids: Iterable[str]) -> Iterator[Receipt]:
     def read(unit_id: str) -> Receipt:
         receipt = read_receipt(run.masks_uri(unit_id))
         if receipt.unit_id != unit_id:
-            way_out = "replace it by repeating 'rvos segment' with --repair"
-            raise InputError(f"{run.masks_uri(unit_id)} is a copy of unit {receipt.unit_id}; {way_out}")
+            raise InputError(f"{run.masks_uri(unit_id)} is a copy of unit {receipt.unit_id}; {REPAIR}")
         return replace(receipt, version=versions.get(f"{unit_id}.parquet", ""))
 
     others = bounded_map(read, (unit_id for unit_id in unit_ids if unit_id not in noted), READERS)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.evaluation.scoring.digest import combine
 from pipeline.evaluation.scoring.object_attributes import MASK_ATTRIBUTES
+from pipeline.io import checksum
 from schemas.scores import FRAME_SCORES
 
 SCORE_IDS = ("video_id", "expression_id", "object_id", "annotator")
@@ -49,6 +50,7 @@ def collect(results: Iterable[pa.Table], metrics: Sequence[str], frame_scores: s
             if len(frames):
                 writer.write_table(frames)
             samples |= _samples(table)
+    checksum.seal(frame_scores)
     pairs = pd.concat(tables, ignore_index=True)
     value, weight = np.concatenate(values), np.concatenate(weights)
     value[weight == 0] = np.nan

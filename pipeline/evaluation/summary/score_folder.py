@@ -107,6 +107,7 @@ class ScoreFolder:
         uri = storage.join(self.folder, "frame_scores.parquet")
         try:
             with storage.open_parquet(uri) as file:
+                storage.verify(uri)
                 for group in range(file.num_row_groups):
                     yield conform_scores(file.read_row_group(group), FRAME_SCORES, uri)
         except FileNotFoundError:
