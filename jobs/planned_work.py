@@ -50,12 +50,23 @@ def planned_work(config: PlanConfig) -> PlannedWork:
     if is_run(config.manifest):
         return _refinement(config)
     segment = config.segment()
-    _, fingerprint, checkpoint = check_model(segment)
+    try:
+        _, fingerprint, checkpoint = check_model(segment)
+    except InputError:
+        _require_present(config.manifest)  # a folder of SAM 2 is right for a run, which may have another name
+        raise
     manifest = check_manifest(segment, checkpoint)
     say_which_model(segment)
     rows = limited_rows(manifest, config.limit, None, plan_options(segment))
     part = plan_part(rows, fingerprint, plan_options(segment))
     return PlannedWork(segment=segment, part=part, checkpoint=checkpoint, memory=memory_of_actor(segment, checkpoint))
+
+
+def _require_present(manifest: str) -> None:
+    """Raise InputError if there is neither a manifest nor a run."""
+    uri = storage.absolute(manifest)
+    if not storage.exists(uri) and not storage.is_folder(uri):
+        raise InputError(f"no manifest and no run at {uri}; correct the path")
 
 
 def _refinement(config: PlanConfig) -> PlannedWork:

@@ -158,6 +158,12 @@ def test_a_run_is_to_be_refined(labelled_run, sam2):
     assert any("this is 'rvos refine'" in note for note in result.notes)
 
 
+def test_a_run_with_another_name_is_missing(sam2, tmp_path):
+    """Without a look at the path, a folder of SAM 2 would be refused: it takes no sentences."""
+    with pytest.raises(InputError, match=f"no manifest and no run at {tmp_path}/nothing; correct the path"):
+        plan.run(plan.PlanConfig(manifest=str(tmp_path / "nothing"), checkpoint=sam2, device="cpu"))
+
+
 def test_a_model_that_follows_objects_takes_longer_later(labelled_run, sam2, monkeypatch):
     monkeypatch.setattr("pipeline.segment.probe.MODEL_SECONDS", 0)
     result = plan.run(plan.PlanConfig(manifest=labelled_run.folder, checkpoint=sam2, device="cpu"))
