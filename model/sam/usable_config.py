@@ -27,14 +27,18 @@ RANGES = {
     re.compile(r"max_num_objects"): Range(1, 2**20),  # at 0, none is followed
     re.compile(r"\w*thresh(old)?(_\w+)?"): Range(0, 1),  # of probabilities and IoU
 }
+# Height and width: a convolution takes other lists when the model is built, and refuses them when a frame comes.
+PLANE = re.compile(r"patch_(kernel_size|stride|padding)|query_stride|image_size|\w+_background_size|\w+_feat_sizes")
 POINTERS, TEMPORAL = "max_object_pointers_in_encoder", "enable_temporal_pos_encoding_for_object_pointers"
 
 
 def require_usable(values: Any) -> None:
-    """Raise ValueError for a number in a config that is out of its range, with the key and the range."""
+    """Raise ValueError for a number in a config that is out of its range, or a list of more than height and width."""
     for key, value in values.items() if isinstance(values, dict) else ():
         if isinstance(value, dict):
             require_usable(value)
+        elif isinstance(value, list) and PLANE.fullmatch(key) and len(value) > 2:
+            raise ValueError(f"{key} is {value}; it must be one number, or those of height and width")
         elif isinstance(value, int | float):
             allowed = next((allowed for name, allowed in RANGES.items() if name.fullmatch(key)), None)
             if allowed and not allowed.least <= value <= allowed.most:

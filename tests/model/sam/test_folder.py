@@ -263,6 +263,7 @@ def test_a_model_that_is_larger_than_its_weights_takes_no_memory(folder, place, 
         ("sam2", "sigmoid_bias_for_mem_enc", float("-inf"), "is -inf, not a number"),
         ("sam2", "mask_decoder_config.iou_head_depth", 10**6, "iou_head_depth is 1000000, not a number up to 512"),
         ("sam2", "mask_decoder_config.num_multimask_outputs", 10**6, "not a number up to 512"),
+        ("sam2", f"{BACKBONE}.patch_padding", [3, 3, 3], "must be one number, or those of height and width"),
         ("sam3", "tracker_config.max_object_pointers_in_encoder", 1, "every mask would be NaN"),
         ("sam3", "hotstart_delay", 10**6, "must be from 0 to 256"),
         ("sam3", "hotstart_unmatch_thresh", 0, "must be from 1 to 256"),
@@ -272,7 +273,7 @@ def test_a_model_that_is_larger_than_its_weights_takes_no_memory(folder, place, 
     ],
 )
 def test_a_value_with_which_a_run_has_no_masks_is_refused(made, tmp_path, name, place, value, reason):
-    """All of these load: masks were NaN, or empty, or the check built a million layers."""
+    """All of these load: masks were NaN or empty, no frame passed, or the check built a million layers."""
     folder = shutil.copytree(made[name], tmp_path / "model")
     changed(folder, place, value)
     check = check_refiner if name == "sam2" else check_checkpoint
