@@ -14,6 +14,8 @@ import numpy as np
 from pipeline.video.types import MAX_PIXELS
 
 MAX_BYTES = 2**28  # of all variables of a file, unpacked
+MAX_FRAMES = 2**16  # of one sequence; those of JHMDB have 40
+MAX_DIMENSIONS, MAX_NAME_BYTES = 32, 255  # of a variable; MATLAB allows names of 63
 _HEADER, _TAG = 128, 8  # bytes
 _MATRIX, _PACKED = 14, 15  # types of elements
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}  # by type
@@ -52,13 +54,13 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[bytes, int, tuple[in
         element = data[at : at + _TAG + size]
         at += _TAG + size
         if kind == _PACKED:
-            unpacker = zlib.decompressobj()
-            tag = unpacker.decompress(element[_TAG:], _TAG)
+            tag = zlib.decompressobj().decompress(element[_TAG:], _TAG)
             kind, size = struct.unpack_from(f"{order}II", tag)
             total += size
             if total > MAX_BYTES:
                 raise ValueError(f"its variables have more than {MAX_BYTES} bytes")
-            element = memoryview(tag + unpacker.decompress(unpacker.unconsumed_tail, max(1, size)))
+            unpacker = zlib.decompressobj()
+            element = memoryview(unpacker.decompress(element[_TAG:], _TAG + size))
             if unpacker.decompress(unpacker.unconsumed_tail, 1):
                 raise ValueError(f"damaged: a variable has more than the {size} bytes that it states")
         if kind != _MATRIX:
@@ -67,6 +69,8 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[bytes, int, tuple[in
         (_, flags), inside = _split(inside, order)
         (_, shape), inside = _split(inside, order)
         (_, name), inside = _split(inside, order)
+        if len(shape) > 4 * MAX_DIMENSIONS or len(name) > MAX_NAME_BYTES:
+            raise ValueError("damaged: a variable has too many dimensions, or too long a name")
         (flag,) = struct.unpack_from(f"{order}I", flags)
         yield bytes(name), flag, struct.unpack(f"{order}{len(shape) // 4}i", shape[: len(shape) // 4 * 4]), inside
 
@@ -88,6 +92,8 @@ def _array(name: bytes, flags: int, shape: tuple[int, ...], data: memoryview, or
     size = math.prod(shape) * np.dtype(_CLASSES[kind]).itemsize
     if len(shape) != 3 or min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS or size > MAX_BYTES:
         raise ValueError(f"{text} of shape {shape} is not a sequence of masks")
+    if shape[2] > MAX_FRAMES:
+        raise ValueError(f"{text} has {shape[2]} frames; at most {MAX_FRAMES} are read")
     (stored, values), _ = _split(data, order)
     if stored not in _STORED:
         raise ValueError(f"damaged: {text} has values of the unknown type {stored}")
@@ -95,4 +101,4 @@ def _array(name: bytes, flags: int, shape: tuple[int, ...], data: memoryview, or
     if len(values) != math.prod(shape) * wanted.itemsize:
         raise ValueError(f"damaged: {text} of shape {shape} has {len(values)} bytes of values")
     numbers = np.frombuffer(values, wanted).reshape(shape, order="F")
-    return numbers.astype(bool if flags & _LOGICAL else _CLASSES[kind])
+    return numbers.astype(bool if flags & _LOGICAL else _CLASSES[kind], copy=False)

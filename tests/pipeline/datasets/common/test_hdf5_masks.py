@@ -1,7 +1,9 @@
 """HDF5 files that reach into other files, or are far larger than they look: only plain numbers in the file are read."""
 
 import io
+import resource
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -83,3 +85,48 @@ def test_odd_data_sets_are_refused_before_they_take_memory(name):
         masks(content)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def packed_chunk(raw: bytes, prepare):
+    """Add a data set of one chunk of 64 x 64 bytes, stored as `raw`."""
+
+    def add(file):
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk((64, 64))
+        prepare(made)
+        space = h5py.h5s.create_simple((64, 64))
+        stored = h5py.h5d.create(file.id, b"reMask", h5py.h5t.NATIVE_UINT8, space, made)
+        stored.write_direct_chunk((0, 0), raw)
+
+    return add
+
+
+def deflated(times):
+    return lambda made: [made.set_deflate(9) for _ in range(times)]
+
+
+BOMB = zlib.compress(bytes(2**29), 9)
+BOMBS = {
+    "a chunk that is larger than stated": packed_chunk(BOMB, deflated(1)),
+    "a chunk that is packed twice": packed_chunk(zlib.compress(BOMB, 9), deflated(2)),
+    "millions of chunks": lambda f: f.create_dataset("reMask", (4096, 4096), np.uint8, chunks=(1, 1)),
+    "a filter with a size of its own": lambda f: f.create_dataset("reMask", (64, 64), np.uint8, scaleoffset=0),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_chunks_that_unpack_to_any_size_are_refused_before_they_take_memory(name):
+    content = file_with(BOMBS[name])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"chunk of reMask has more|reMask has (the filters|16777216 chunks)"):
+        masks(content)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 2**16  # KiB
+
+
+def test_a_chunk_that_was_not_worth_packing_is_read():
+    noise = np.random.default_rng(0).integers(0, 2**32, (2, 64, 64), dtype=np.uint32)
+    found = file_with(lambda f: f.create_dataset("reMask", data=noise, chunks=(1, 64, 64), compression="gzip"))
+    with pytest.raises(ValueError, match="do not fit 1 instances"):
+        masks(found)
+    one = file_with(lambda f: f.create_dataset("reMask", data=noise[0], chunks=(8, 8), compression="gzip"))
+    assert (masks(one)["1"] == (noise[0].T != 0)).all()

@@ -79,3 +79,27 @@ def test_a_large_claim_in_a_small_file_takes_no_memory():
     content[at : at + 12] = struct.pack("<iii", 60_000, 60_000, 60_000)
     with pytest.raises(ValueError, match="not a sequence of masks"):
         matlab_masks.read(bytes(content), "part_mask")
+
+
+def test_a_long_sequence_of_single_pixels_is_refused():
+    content = saved(np.zeros((1, 1, matlab_masks.MAX_FRAMES + 1), np.uint8), do_compression=True)
+    assert len(content) < 1000
+    with pytest.raises(ValueError, match="at most 65536 are read"):
+        matlab_masks.read(content, "part_mask")
+
+
+def element(kind: int, data: bytes) -> bytes:
+    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+@pytest.mark.parametrize(("dimensions", "name"), [(2**22, b"part_mask"), (3, b"n" * 2**24)], ids=["dimensions", "name"])
+def test_a_header_of_any_length_is_refused_before_it_takes_memory(dimensions, name):
+    header = element(6, struct.pack("<II", 9, 0)) + element(5, b"\1\2\3\4" * dimensions) + element(1, name)
+    packed = zlib.compress(element(14, header + element(2, b"")), 9)
+    content = saved(1)[:128] + element(15, packed)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="too many dimensions, or too long a name") as raised:
+        matlab_masks.read(content, "part_mask")
+    assert len(str(raised.value)) < 200
+    assert tracemalloc.get_traced_memory()[1] < 4 * len(header)
+    tracemalloc.stop()
