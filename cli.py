@@ -1,6 +1,7 @@
 """The command `rvos`: its commands with the options of `jobs.config`. Heavy modules are imported when a job runs."""
 
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -40,6 +41,7 @@ from schemas.shown import shown_json, without_secrets
 from schemas.version import __version__
 
 RETRY = "--retry-errors"
+WRONG_PATH = (errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR)  # no repetition helps
 RESUMED = SegmentConfig, RefineConfig, BenchmarkConfig, TrainConfig  # their jobs go on where they were interrupted
 WRITERS = ExportConfig, SelectConfig  # theirs begin again
 
@@ -100,7 +102,8 @@ def _run_job(config_class: type, options: dict[str, Any], module: str, call: Cal
         raise Failure(error) from None
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise Failure(InfrastructureError(f"{error.strerror or error}{where}")) from None
+        kind = InputError if error.errno in WRONG_PATH else InfrastructureError
+        raise Failure(kind(f"{error.strerror or error}{where}")) from None
     except KeyboardInterrupt as interrupt:
         kept = "Finished work is kept; repeat the command to resume." if config_class in RESUMED else ""
         if issubclass(config_class, WRITERS):

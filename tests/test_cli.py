@@ -216,6 +216,13 @@ def test_operating_system_errors_are_said_plainly(monkeypatch, tmp_path):
     assert result.output == f"Error: Permission denied ({tmp_path / 'm.parquet'})\n"
 
 
+def test_a_path_that_leads_nowhere_is_wrong_use(tmp_path):
+    (tmp_path / "l.csv").symlink_to(tmp_path / "l.csv")
+    result = CliRunner().invoke(main, ["import", "list", str(tmp_path / "l.csv"), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert result.output == f"Error: Too many levels of symbolic links ({tmp_path / 'l.csv'})\n"
+
+
 def test_interrupt_exits_with_130(monkeypatch):
     import jobs.check
 

@@ -27,8 +27,10 @@ from model.referformer.config import ReferFormerConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.pth import read_pth
 from model.referformer.tokenizer import load_tokenizer, tokenizer_files
+from model.safetensors_header import require_small_header
 
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+MAX_LISTED = 1000  # problems in a message
 PUBLISHED_SHORT_SIDE, MAX_SHORT_SIDE = 360, 4096
 
 # The published names are the model's own. The box heads are stored under two names; the first one is dropped.
@@ -54,7 +56,7 @@ def fit_published(found: Mapping[str, Tensor], config: ReferFormerConfig, path: 
     """Return the tensors of a published file, as far as the model of `config` needs them. `path` is for messages.
 
     Tolerates integer tables equal to the model's own (`relative_position_index`; they may be absent too), the second
-    names of the box heads, and names that nothing reads. Raises CheckpointError with a list of all names that are
+    names of the box heads, and names that nothing reads. Raises CheckpointError with a list of the names that are
     missing, unknown, of another shape or not floating-point.
     """
     model = model_without_values(config)
@@ -180,6 +182,7 @@ def require_weights(folder: str | Path, model: nn.Module) -> dict[str, Tensor]:
     path = Path(folder) / WEIGHTS
     require_checkpoint_file(path)
     try:
+        require_small_header(path)
         found = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged or incomplete; convert the checkpoint again ({error})") from None
@@ -244,7 +247,8 @@ def _require_fit(found: Mapping[str, Tensor], model: nn.Module, source: str | Pa
         elif not tensor.is_floating_point():
             problems.append(f"type: {name} is {tensor.dtype}, not floating-point")
     if problems:
-        listing = "\n  ".join(problems)
+        more = [f"and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
+        listing = "\n  ".join([*problems[:MAX_LISTED], *more])
         raise CheckpointError(
             f"{source} does not hold this model:\n  {listing}\n{len(problems)} names do not fit; "
             "check that the backbone is the one that it was trained with"

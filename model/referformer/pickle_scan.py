@@ -60,11 +60,12 @@ def _take(opcode: pickletools.OpcodeInfo, stack: list[_Value]) -> list[_Value]:
     before = opcode.stack_before
     if pickletools.markobject not in before:
         return _pop(stack, len(before))
-    marks = [place for place, value in enumerate(stack) if value is MARK][-1:]
-    if not marks:
+    # From the end: what is passed over is removed, so that all searches together take linear time.
+    mark = next((place for place in reversed(range(len(stack))) if stack[place] is MARK), None)
+    if mark is None:
         raise ValueError("no mark on the stack")
-    sliced = stack[marks[0] + 1 :]
-    del stack[marks[0] :]
+    sliced = stack[mark + 1 :]
+    del stack[mark:]
     return _pop(stack, before.index(pickletools.markobject)) + sliced
 
 

@@ -19,7 +19,8 @@ from model.referformer.pickle_scan import scan
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
-MAX_PICKLE_BYTES = 2**24
+MAX_PICKLE_BYTES = 2**24  # also of the directory of a zip file
+LISTED = 30  # names in a message
 LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; the raw storages follow
 
 STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -59,7 +60,7 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
     unsafe = sorted((_names_in_zip(path) if mapped else _names_in_legacy(path)) - HARMLESS)
     if unsafe:
         raise CheckpointError(
-            f"{path}: not read, and none of its code was run. Reading it would call or build: {', '.join(unsafe)}. "
+            f"{path}: not read, and none of its code was run. Reading it would call or build: {_listed(unsafe)}. "
             "If you trust its author, extract the weights on a machine without valuable data: "
             "torch.save({'model': torch.load(OLD, weights_only=False)['model']}, NEW)"
         )
@@ -79,11 +80,26 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no weights under 'model' or 'state_dict'; its keys: {holds or 'none'}")
     strange = [repr(name) for name, value in state.items() if not (type(name) is str and isinstance(value, Tensor))]
     if strange:
-        raise CheckpointError(f"{path}: entries that are not a name with a tensor: {', '.join(strange)}")
+        raise CheckpointError(f"{path}: entries that are not a name with a tensor: {_listed(strange)}")
     most = path.stat().st_size
     if large := [repr(name) for name, value in state.items() if value.numel() * value.element_size() > most]:
-        raise CheckpointError(f"{path}: tensors that claim more bytes than the file has: {', '.join(large[:10])}")
+        raise CheckpointError(f"{path}: tensors that claim more bytes than the file has: {_listed(large)}")
     return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def _listed(names: list[str]) -> str:
+    """Return the first names, each as far as it fits on a line; how many more there are, after them."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(f"{name:.200}" for name in names[:LISTED]) + more
+
+
+class _SmallReads(io.FileIO):
+    """A file that refuses to read too much at once: zipfile reads a directory as a whole, and takes ten times that."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_PICKLE_BYTES:
+            raise zipfile.BadZipFile(f"its directory alone takes {size} bytes")
+        return super().read(size)
 
 
 def _starts_with(path: Path, start: bytes) -> bool:
@@ -94,7 +110,7 @@ def _starts_with(path: Path, start: bytes) -> bool:
 def _names_in_zip(path: Path) -> set[str]:
     """List the names that the pickles of a zip file look up. Raises CheckpointError if it is damaged or compressed."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:

@@ -32,6 +32,7 @@ from transformers import (
 from transformers.utils import logging
 
 from model.errors import CheckpointError, WeightsError, one_line, read_document, require_checkpoint_file
+from model.safetensors_header import require_small_header
 from model.sam.pixels import Pixels
 from model.sam.session import Sam2Session, Sam3Session
 from model.sam.trial import require_consistent
@@ -115,6 +116,7 @@ def weight_files(folder: Path) -> list[Path]:
         require_checkpoint_file(path)
         try:
             if path.suffix == ".safetensors":
+                require_small_header(path)
                 with safe_open(path, "pt"):
                     pass
         except (SafetensorError, OSError) as error:

@@ -17,8 +17,9 @@ from pipeline.datasets.common.expression_list import add_pairs
 from pipeline.datasets.common.plain_ids import kind_problem, plain_id
 from pipeline.datasets.uri_list import TEXTS
 from pipeline.io import storage
-from pipeline.io.archive import SmallReads, member_uri
+from pipeline.io.archive import member_uri
 from pipeline.io.parallel import bounded_map
+from pipeline.io.tar_headers import regular_members
 from pipeline.video import FILE_SUFFIXES
 from schemas.errors import InputError
 from schemas.json_text import parse
@@ -77,16 +78,15 @@ def _read_shard(uri: str) -> list[DatasetVideo]:
     samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)  # by key and suffix
     repeated: list[str] = []
     try:
-        with storage.open_input(uri) as file, _open_tar(file) as tar:
-            for member in tar:
+        with storage.open_input(uri) as file:
+            for member in regular_members(file):
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
-                if member.isreg() and not member.issparse():
-                    of_sample = samples[f"{folder}{slash}{stem}"]
-                    repeated += [member.name] if f".{suffix.lower()}" in of_sample else []
-                    of_sample[f".{suffix.lower()}"] = member
+                of_sample = samples[f"{folder}{slash}{stem}"]
+                repeated += [member.name] if f".{suffix.lower()}" in of_sample else []
+                of_sample[f".{suffix.lower()}"] = member
             samples = dict(_split_at_last_dot(samples))
-            videos = [_read_sample(uri, tar, key, members) for key, members in sorted(samples.items())]
+            videos = [_read_sample(uri, file, key, members) for key, members in sorted(samples.items())]
     except FileNotFoundError:
         raise InputError(f"{uri} does not exist") from None
     except tarfile.TarError as error:
@@ -119,17 +119,13 @@ def _split_at_last_dot(
             yield key, rest
 
 
-def _open_tar(file: BinaryIO) -> tarfile.TarFile:
-    return tarfile.open(fileobj=SmallReads(file, MAX_LABEL_BYTES), mode="r:")  # pyright: ignore[reportCallIssue,reportArgumentType]
-
-
-def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, tarfile.TarInfo]) -> DatasetVideo:
+def _read_sample(uri: str, file: BinaryIO, key: str, members: dict[str, tarfile.TarInfo]) -> DatasetVideo:
     """Read a sample; the id is empty if it has no video."""
     clips = sorted(suffix for suffix in members if suffix.endswith(FILE_SUFFIXES))
     if not clips:
         return DatasetVideo("", skipped=[(NO_VIDEO, f"{key} of {uri}")])
     shard = storage.file_name(uri).rpartition(".")[0]
-    label = _json(uri, tar, members.get(".json"))
+    label = _json(uri, file, members.get(".json"))
     given = "" if label.get("video_id") in (None, "") else str(plain_id(label["video_id"]))
     video_id = shorten_id(nfc(given or f"{shard}__{key}").replace("/", "__"))
     video = DatasetVideo(video_id)
@@ -142,7 +138,7 @@ def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, ta
     except InputError as error:
         return DatasetVideo("", skipped=[(BAD_NAME, str(error))])
     rows = list(_sentences(label, video, f"{key} of {uri}"))
-    rows = rows or [{"expression": line} for line in _lines(uri, tar, members.get(".txt"))]
+    rows = rows or [{"expression": line} for line in _lines(uri, file, members.get(".txt"))]
     common = {"video_id": video_id, "video_uri": video_uri} | plain_attributes(label, KNOWN)
     add_pairs(video, common, [(f"sentence {number}", row) for number, row in enumerate(rows, 1)], OWN)
     video.skipped += [(SEVERAL, members[suffix].name) for suffix in clips[1:]]
@@ -151,29 +147,32 @@ def _read_sample(uri: str, tar: tarfile.TarFile, key: str, members: dict[str, ta
     return video
 
 
-def _json(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[str, Any]:
+def _json(uri: str, file: BinaryIO, member: tarfile.TarInfo | None) -> dict[str, Any]:
     try:
-        content = parse(_content(uri, tar, member) or "{}")
+        content = parse(_content(uri, file, member) or "{}")
     except ValueError as error:
         raise InputError(f"{member.name if member else ''} of {uri} is not valid JSON: {error}") from None
     return content if isinstance(content, dict) else {"expressions": content}
 
 
-def _lines(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> list[str]:
+def _lines(uri: str, file: BinaryIO, member: tarfile.TarInfo | None) -> list[str]:
     try:
-        text = _content(uri, tar, member).decode("utf-8-sig")
+        text = _content(uri, file, member).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{member.name if member else ''} of {uri} is not UTF-8: {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _content(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes:
+def _content(uri: str, file: BinaryIO, member: tarfile.TarInfo | None) -> bytes:
     if member is None:
         return b""
     if member.size > MAX_LABEL_BYTES:
         raise InputError(f"{member.name} of {uri} has more than {MAX_LABEL_BYTES >> 20} MiB")
-    file = tar.extractfile(member)
-    return file.read() if file else b""
+    file.seek(member.offset_data)
+    content = file.read(member.size)
+    if len(content) < member.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return content
 
 
 def _sentences(label: dict[str, Any], video: DatasetVideo, place: str) -> Iterator[dict]:

@@ -4,7 +4,6 @@ The directory of the zip, each file and the pixels of each image are bounded bef
 unpacked to disk.
 """
 
-import lzma
 import struct
 import zipfile
 import zlib
@@ -12,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from pipeline.io.zip_directory import open_zip
+from pipeline.io.zip_directory import open_zip, require_streamed
 from pipeline.masks.png_file import GRAY, PALETTE, ColourError, read_png
 from schemas.errors import InputError, MediaError, StorageError
 
@@ -20,10 +19,9 @@ DIRECTORY_BYTES = 2**27  # of the directory of the zip
 MAX_FILES = 1_400_000
 MASK_BYTES = 2**26  # of one PNG, unpacked
 TOTAL_BYTES = 2**38  # of all files, unpacked
-DAMAGED = (  # raised by unpacking, whatever the compression
+DAMAGED = (  # raised by unpacking
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     struct.error,
     EOFError,
     NotImplementedError,
@@ -67,6 +65,7 @@ def read_stored_mask(archive: zipfile.ZipFile, file: zipfile.ZipInfo) -> StoredM
     if file.file_size > MASK_BYTES:
         return MaskFault("unreadable", f"it would unpack to {file.file_size} bytes, too much for a mask")
     try:
+        require_streamed(file)
         with archive.open(file) as opened:
             content = opened.read(file.file_size + 1)  # bounded, even if it would unpack to more than it declares
         mask, pixel_format = read_png("", content)

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
-from pipeline.io.zip_directory import open_zip
+from pipeline.io.tar_headers import regular_members
+from pipeline.io.zip_directory import open_zip, require_streamed
 from schemas.errors import MediaError
 from schemas.shown import shown
 from schemas.uri import parse
 
 NO_MEMBER = "no such member"
 ARCHIVE = ("tar://", "zip://")
-MAX_MEMBERS = 500_000
-MAX_HEADER_BYTES = 2**20
+MAX_MEMBERS = 500_000  # of a zip file
 MAX_DIRECTORY_BYTES = 2**26  # of a zip file
 MAX_RATIO = 200  # of a packed member of a zip file: videos hardly shrink, bombs do
 INDEXES = 16  # of tar files, kept per process
@@ -118,6 +118,7 @@ def _open_zipped(zipped: zipfile.ZipFile, names: tuple[str, ...], uri: str) -> I
         raise FileNotFoundError(2, NO_MEMBER, uri)
     if found.flag_bits & 1:
         raise zipfile.BadZipFile("the member is encrypted")
+    require_streamed(found)
     if found.file_size > MAX_RATIO * found.compress_size + 2**20:
         raise zipfile.BadZipFile(f"{found.file_size} bytes are packed into {found.compress_size}")
     with zipped.open(found) as content:
@@ -126,35 +127,16 @@ def _open_zipped(zipped: zipfile.ZipFile, names: tuple[str, ...], uri: str) -> I
 
 def _tar_members(archive: str, file: BinaryIO) -> dict[str, _Member]:
     members: dict[str, _Member] = {}
-    file.seek(0)
     try:
-        with tarfile.open(fileobj=SmallReads(file, MAX_HEADER_BYTES), mode="r:") as tar:  # pyright: ignore[reportCallIssue,reportArgumentType]
-            count = 0
-            while entry := tar.next():
-                tar.members.clear()  # tarfile keeps all
-                count += 1
-                if count > MAX_MEMBERS:
-                    raise tarfile.ReadError(f"more than {MAX_MEMBERS} members")
-                if entry.isreg() and not entry.issparse():
-                    file.seek(entry.offset_data - tarfile.BLOCKSIZE)
-                    header = file.read(tarfile.BLOCKSIZE)
-                    members[entry.name.removeprefix("./")] = _Member(header, entry.offset_data, entry.size)
-    except (ValueError, OverflowError, UnicodeError) as error:
+        for entry in regular_members(file):
+            at = file.tell()
+            file.seek(entry.offset_data - tarfile.BLOCKSIZE)
+            header = file.read(tarfile.BLOCKSIZE)
+            file.seek(at)
+            members[entry.name.removeprefix("./")] = _Member(header, entry.offset_data, entry.size)
+    except tarfile.TarError as error:
         raise tarfile.ReadError(f"{shown(archive)}: {error}") from None
     return members
-
-
-class SmallReads:
-    """A file of which only headers and labels are read: one that claims to have more than `most` bytes is damaged."""
-
-    def __init__(self, file: BinaryIO, most: int):
-        self._file, self._most = file, most
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= self._most:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._file.read(size)
 
 
 class _Part(io.RawIOBase):

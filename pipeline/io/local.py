@@ -98,6 +98,14 @@ def open_regular(path: str) -> BinaryIO:
     return file
 
 
+def open_own(path: str, flags: int) -> int:
+    """Open a file that this program makes and changes, as an opener of `open`: no link is followed, no pipe waited for.
+
+    Others may write into the folder too.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
 def blocks(path: str) -> tuple[int, Generator[bytes, None, None]]:
     """Return the size of a regular file, and its content block by block: as a rule, one block."""
     file = open_regular(path)

@@ -289,7 +289,7 @@ def swap(path: str, uri: str, replaced: str) -> str:
     """
     if is_remote(uri):
         return remote.put(path, uri, {"IfMatch": replaced})
-    with open(join(parent(uri), SWAP_LOCK), "ab") as lock:
+    with open(join(parent(uri), SWAP_LOCK), "ab", opener=local.open_own) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return commit(path, uri, replace=True) if os.path.exists(uri) and version(uri) == replaced else ""
 

@@ -124,7 +124,7 @@ def _what_is(content: bytes) -> str:
     with contextlib.suppress(UnicodeDecodeError):
         if content[:256].decode("ascii").isprintable() or b"\n" in content[:256]:
             return "is not an image, but text"
-    return f"is not an image (its first bytes are {content[:4].hex(' ')})"
+    return "is not an image, but data of another kind"
 
 
 def _count(image: Image.Image) -> int:

@@ -32,3 +32,9 @@ def test_more_values_than_fit_are_refused_before_they_take_memory():
     for text in (b"[" + b"{}," * 2**22 + b"{}]", "[" + "[]," * 2**22 + "[]]", b'{"a":[' + b"1," * 2**23 + b"1]}"):
         with pytest.raises(ValueError, match=f"more than {json_text.MAX_VALUES} values"):
             parse(text)
+
+
+def test_doubled_keys_take_linear_time():
+    keys = ",".join(f'"{number}":0' for number in range(300_000))
+    with pytest.raises(ValueError, match="duplicate key '299999'"):
+        parse("{" + keys + ',"299999":1}', unique_keys=True)  # quadratic: an hour

@@ -16,6 +16,7 @@ from torch import Tensor
 from model.errors import CheckpointError, read_document
 from model.referformer.backbone_of import backbone_of
 from model.referformer.pth import read_pth
+from model.safetensors_header import require_small_header
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHOWN = 3  # names in one message
@@ -44,6 +45,7 @@ class PretrainedSource:
         if not isinstance(config, dict):
             raise CheckpointError(f"{path / CONFIG}: it must hold an object")
         try:
+            require_small_header(path / WEIGHTS)
             return cls(path, load_file(path / WEIGHTS), config)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path / WEIGHTS}: damaged or incomplete, fetch it again ({error})") from None

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from model.errors import CheckpointError
-from model.referformer import pickle_scan
+from model.referformer import pickle_scan, pth
 from model.referformer.pth import read_pth
 
 ZIP_AND_LEGACY = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -212,6 +212,30 @@ def test_a_bomb_takes_no_memory(tmp_path, name, zipped, monkeypatch):
         read_pth(path)
     assert tracemalloc.get_traced_memory()[1] < 100_000_000
     tracemalloc.stop()
+
+
+def test_marks_are_found_in_linear_time():
+    full = pickle.BININT1 + b"\1"
+    content = pickle.PROTO + b"\2" + full * 200_000 + (pickle.MARK + pickle.POP_MARK) * 150_000 + pickle.STOP
+    assert pickle_scan.scan(io.BytesIO(content), 10) == set()  # quadratic: an hour
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_many_and_long_names_make_a_short_message(tmp_path, zipped):
+    names = b"".join(pickle.GLOBAL + b"os\n" + b"x" * 5000 + b"%d\n" % number for number in range(1000))
+    content = pickle.PROTO + b"\2" + names + pickle.STOP
+    path = tmp_path / "a.pth"
+    write_zip(path, content) if zipped else path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="and 970 more") as raised:
+        read_pth(path)
+    assert len(str(raised.value)) < 10_000
+
+
+def test_a_directory_of_a_zip_is_bounded_before_it_takes_memory(tmp_path, monkeypatch):
+    path = save({"model": {"a": torch.ones(3)}}, tmp_path / "a.pth", True)
+    monkeypatch.setattr(pth, "MAX_PICKLE_BYTES", 100)
+    with pytest.raises(CheckpointError, match="its directory alone takes"):
+        read_pth(path)
 
 
 def test_a_storage_larger_than_its_file_is_not_made(tmp_path):

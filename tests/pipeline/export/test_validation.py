@@ -256,14 +256,20 @@ def test_damaged_zips_are_findings_or_refused(tmp_path):
     assert 0 < refused < 300
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_damaged_file_is_a_finding_whatever_its_compression(tmp_path, compression):
-    path = packed(tmp_path, SOUND, compression)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packings_that_servers_may_not_read_are_findings(tmp_path, compression):
+    found = validate_submission(packed(tmp_path, SOUND, compression), SERVER)
+    assert found.counts == {"unreadable": len(SOUND)}
+    assert "only stored and deflate are read" in found.examples["unreadable"][0]
+
+
+def test_a_damaged_file_is_a_finding(tmp_path):
+    path = packed(tmp_path, SOUND, zipfile.ZIP_DEFLATED)
     first = next(iter(SOUND))
     with zipfile.ZipFile(path) as archive:
         start, size = 30 + len(first), archive.getinfo(first).compress_size
     damaged = bytearray(Path(path).read_bytes())
-    for at in range(start + 4, start + size):  # in LZMA the properties, then the data
+    for at in range(start + 4, start + size):
         damaged[at] ^= 0x5A
     Path(path).write_bytes(damaged)
     found = validate_submission(path, SERVER)

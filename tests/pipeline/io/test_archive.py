@@ -2,12 +2,14 @@
 
 import io
 import os
+import resource
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from pipeline.export.untrusted_zip import MaskFault, open_untrusted_zip, read_stored_mask
 from pipeline.io import archive, storage
 from pipeline.video import Selection, read_frames
 from schemas.errors import MediaError
@@ -96,6 +98,21 @@ def test_hostile_and_damaged_archives_cost_one_row(tmp_path):
     assert status_of(f"tar://x::{tmp_path}/pax.tar") == "corrupt"
     bomb = zipped(tmp_path / "bomb.zip", {"v.mp4": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
     assert status_of(f"zip://v.mp4::{bomb}") == "corrupt"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packings_without_a_bound_are_refused_before_they_take_memory(tmp_path, method):
+    """zipfile unpacks them to whatever they hold, whatever size the directory states."""
+    path = Path(zipped(tmp_path / "bomb.zip", {"v.mp4": bytes(2**28)}, method))
+    content = bytearray(path.read_bytes())
+    content[(at := content.rindex(b"PK\1\2") + 24) : at + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(content)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert status_of(f"zip://v.mp4::{path}") == "corrupt"
+    with path.open("rb") as file, open_untrusted_zip(file, "bomb.zip") as opened:
+        fault = read_stored_mask(opened, opened.infolist()[0])
+    assert fault == MaskFault("unreadable", f"it is packed by method {method}; only stored and deflate are read")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 2**16  # KiB
 
 
 def test_a_directory_of_a_zip_is_bounded_before_it_takes_memory(tmp_path, monkeypatch):

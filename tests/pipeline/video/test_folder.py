@@ -207,14 +207,14 @@ def test_pictures_that_are_cut_in_their_header_are_told_as_such(form, length):
         (b"", "is not an image (the file is empty)"),
         (b"\0\0\0\x18ftypheic" + bytes(20), "is not an image, but a video or an image of a form that cannot be read"),
         (b"secret: 0123456789abcdef\n", "is not an image, but text;"),
-        (b"\x93NUMPY\x01\0 secret " + bytes(90), "is not an image (its first bytes are 93 4e 55 4d);"),
+        (b"\x93NUMPY\x01\0 secret " + bytes(90), "is not an image, but data of another kind;"),
     ],
 )
-def test_no_more_than_four_bytes_of_a_file_are_shown(content, text):
+def test_no_byte_of_a_file_is_shown(content, text):
     with pytest.raises(MediaError) as told:
         decode(content, "a.jpg", "a")
     assert text in str(told.value)
-    assert "secret" not in str(told.value)
+    assert not any(shown in str(told.value) for shown in ("secret", "NUMPY", content[:4].hex(" ") or "0x"))
 
 
 def write_turned(path, pixels, tag: int) -> None:
