@@ -37,7 +37,7 @@ from jobs.terminal.progress import live_line
 from pipeline.evaluation.protocols import PROTOCOLS
 from schemas.errors import STATUSES, InfrastructureError, InputError, RvosError
 from schemas.printable import printable
-from schemas.shown import shown_json, without_secrets
+from schemas.shown import bounded, shown_json, without_secrets
 from schemas.version import __version__
 
 RETRY = "--retry-errors"
@@ -119,7 +119,7 @@ def _run_job(config_class: type, options: dict[str, Any], module: str, call: Cal
         tables = importlib.import_module("pipeline.report.score_tables")
         echo(without_secrets(tables.TABLE_FORMATS[form](result.table())))
     else:
-        echo(without_secrets(result.text()))
+        echo(bounded(without_secrets(result.text())))
     sys.exit(result.exit_code)
 
 

@@ -8,7 +8,7 @@ import pyarrow.types as pat
 
 from schemas.errors import InputError
 from schemas.plain import plain_table, plain_type
-from schemas.shown import without_secrets
+from schemas.shown import bounded, without_secrets
 
 VERSION_KEY = b"refervos.version"
 SHOWN = 20  # lines of an error
@@ -56,7 +56,7 @@ class SchemaError(InputError):
         if len(shown) > SHOWN:
             left = sum(map(len, [*alike.values()][SHOWN:]))
             shown[SHOWN:] = [f"... and {left} more"]
-        return without_secrets("\n".join(shown))
+        return bounded(without_secrets("\n".join(shown)))
 
 
 def _in_one_line(problems: list[Problem]) -> str:

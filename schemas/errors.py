@@ -4,7 +4,7 @@
 concerns one video and becomes one error row for each of its pairs.
 """
 
-from schemas.shown import without_secrets
+from schemas.shown import bounded, without_secrets
 
 # How a pair ends: with masks, or in one of the ways to fail.
 FAILURES = ("missing", "corrupt", "short_read", "bad_row", "oom", "timeout", "crash", "nan")
@@ -12,12 +12,12 @@ STATUSES = ("ok", *FAILURES)
 
 
 class RvosError(Exception):
-    """Base of the errors that are printed without a traceback and without the secrets of a URI."""
+    """Base of the errors that are printed without a traceback, the secrets of a URI, and words without an end."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return without_secrets(super().__str__())
+        return bounded(without_secrets(super().__str__()))
 
 
 class InputError(RvosError):
@@ -70,4 +70,4 @@ class MediaError(RvosError):
         self.frame = frame
 
     def __str__(self) -> str:
-        return without_secrets(self.reason if self.frame is None else f"frame {self.frame}: {self.reason}")
+        return bounded(without_secrets(self.reason if self.frame is None else f"frame {self.frame}: {self.reason}"))

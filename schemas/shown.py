@@ -15,6 +15,8 @@ _QUERY = re.compile(r"\?[\w.~%-]{1,64}=[^\s\"]*")
 _SECRET = re.compile(
     r"(?i)\b(x-amz-[a-z-]{1,32}|signature|sig|awsaccesskeyid|access_?token|key-pair-id)=(?!\*)[^\s&\"]+"
 )
+_LONG_WORD = re.compile(rf"(\S{{100}})\S{{{SHOWN_CHARACTERS},}}")
+_LONG_LINE = re.compile(r"([^\n]{16384})[^\n]+")
 _HOST = re.compile(r"[^@:\[\]]*(:\d{0,5})?|\[[0-9A-Fa-f:.]*\](:\d{0,5})?")
 
 
@@ -37,6 +39,13 @@ def without_secrets(text: str) -> str:
     """Return `text` with each URI in it as `shown`."""
     text = _URI.sub(_shown_in_text, text)
     return _SECRET.sub(rf"\1={HIDDEN}", _QUERY.sub(f"?{HIDDEN}", text))
+
+
+def bounded(text: str) -> str:
+    """Return a text for people with its long words and lines cut: names of a megabyte would fill the terminal."""
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return _LONG_LINE.sub(r"\1...", _LONG_WORD.sub(r"\1...", text))
 
 
 def shown_json(document: Any, **options: Any) -> str:
