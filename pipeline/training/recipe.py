@@ -4,12 +4,14 @@
 """
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from model.referformer.checkpoint import MAX_SHORT_SIDE
 from model.referformer.config import QualityConfig, ReferFormerConfig
 from model.referformer.inference.segmenter import PRECISIONS
 from model.referformer.training.matcher import Coefficients
@@ -21,6 +23,9 @@ from pipeline.training.sampling import clip_frames, consecutive_frames
 from schemas.errors import InputError, StorageError
 
 MAX_BYTES = 2**20
+MAX_DOTS = 200  # of a line: a key with many takes memory by the square of their number
+MAX_NUMBER = 2**31
+MOST = {"clips": 4096, "frames": 4096, "short_side": MAX_SHORT_SIDE, "max_size": 4 * MAX_SHORT_SIDE}
 SCHEDULES = ("steps", "cosine")
 SAMPLINGS = {"published": clip_frames, "consecutive": consecutive_frames}
 
@@ -79,6 +84,9 @@ class Recipe:
         for name in ("epochs", "clips", "frames", "checkpoint_steps", "log_steps", "short_side", "max_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most}, got {getattr(self, name)}")
         for name in ("weight_decay", "heldout_steps"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
@@ -119,7 +127,10 @@ def read_recipe(name: str | None) -> Recipe:
         return Recipe()
     uri = str(FOLDER / f"{name}.toml") if name in RECIPES else name
     try:
-        values = tomllib.loads(storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8"))
+        text = storage.read_bytes(uri, limit=MAX_BYTES).decode("utf-8")
+        if any(line.count(".") > MAX_DOTS for line in re.split(r"[\r\n]", text)):
+            raise InputError(f"--config {name}: a line has more than {MAX_DOTS} dots; divide it")
+        values = tomllib.loads(text)
     except StorageError:
         raise
     except OSError as error:
@@ -161,6 +172,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be a list, got {value!r}")
         kind = get_args(hint)[0]
         return tuple(_convert(kind, item, where) for item in value)
+    if isinstance(value, int) and abs(value) > MAX_NUMBER:
+        raise ValueError(f"{where} must be at most {MAX_NUMBER}, got a number of {value.bit_length()} bits")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

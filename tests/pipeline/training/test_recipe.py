@@ -1,5 +1,6 @@
 """Recipes: the published ones, and what is wrong in others."""
 
+import tracemalloc
 from dataclasses import fields
 
 import pytest
@@ -77,6 +78,28 @@ def test_what_is_wrong_is_said(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_recipe(str(path))
+
+
+HOSTILE = {
+    "a key of many parts": ".".join("a" * 10_000) + " = 1",
+    "a key of many parts in quotes": " . ".join(['"a"'] * 8000) + " = 1",
+    "a number of many digits": f"epochs = 0x{'f' * 100_000}",
+    "a float of many digits": f"weight_decay = 0x{'f' * 100_000}",
+    "absurd clips": "clips = 1_000_000_000",
+    "absurd frames": "short_side = 100_000_000",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_refused_before_they_take_memory(tmp_path, name):
+    path = tmp_path / "recipe.toml"
+    path.write_text(HOSTILE[name])
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"more than 200 dots|must be at most \d+, got") as raised:
+        read_recipe(str(path))
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+    assert len(str(raised.value)) < 500
 
 
 def test_an_absent_file_is_refused_with_the_names_there_are():
