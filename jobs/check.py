@@ -1,6 +1,7 @@
 """`rvos check`: validate a manifest and its videos before you pay for a cluster."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,12 +19,13 @@ from pipeline.io.manifest import length_problem, load_manifest, row_problems, ta
 from pipeline.io.parallel import bounded_map
 from pipeline.video import LeftOut, Selection, VideoHeader, probe, read_frames
 from schemas.advice import before_a_run
-from schemas.errors import InputError, MediaError
+from schemas.errors import InputError, MediaError, ServerError
 from schemas.manifest import MANIFEST
 from schemas.pair import short_id
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened in parallel, which is mostly waiting for storage
 REFUSED, STALE = "refused", "stale"
+SERVER_TRIES = 10  # videos of a server that fails, after which the check ends; each takes a minute
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,9 +127,11 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         WORKERS,
     )
     left_out: dict[str, tuple[int, str]] = {}
+    servers = _Servers()
     show = count("videos checked")
-    for done, (rows, (length, problems, found)) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
+    for done, (rows, (length, problems, found, failure)) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
         show(done, len(rows_by_uri))
+        servers.note(columns["video_uri"][int(rows[0])].as_py(), failure)
         findings += problems
         for reason, number, place in found:
             before, first = left_out.get(reason, (0, place))
@@ -136,6 +140,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         without_length += length is None and not problems
         if length is not None:
             num_frames[rows] = length
+    servers.require_one()
     written = _write_num_frames(uri, num_frames) if config.write else None
     return CheckResult(
         manifest=uri,
@@ -151,14 +156,38 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
     )
 
 
+class _Servers:
+    """Tells a server that fails, which costs its own rows, from a network that is down."""
+
+    def __init__(self) -> None:
+        self._failures: Counter[str] = Counter()
+        self._first: ServerError | None = None
+        self._reached = False
+
+    def note(self, uri: str, failure: ServerError | None) -> None:
+        """Note how a video was opened. Raises ServerError if its server has failed SERVER_TRIES times."""
+        if failure is None:
+            self._reached = True
+            return
+        self._first = self._first or failure
+        self._failures[storage.origin(uri)] += 1
+        if self._failures[storage.origin(uri)] >= SERVER_TRIES:
+            raise failure
+
+    def require_one(self) -> None:
+        """Raise ServerError if no video of any server could be opened."""
+        if self._first is not None and not self._reached:
+            raise self._first
+
+
 def _check_video(
     rows: list[dict], numbers: np.ndarray, checkpoint: CheckpointInfo | None, *, lengths_matter: bool, decode: bool
-) -> tuple[int | None, list[Finding], tuple[LeftOut, ...]]:
+) -> tuple[int | None, list[Finding], tuple[LeftOut, ...], ServerError | None]:
     """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers.
 
-    Returns the frame count of the video, None if unknown, the findings, and what is left out.
+    Returns the frame count of the video, None if unknown, the findings, what is left out, and how its server failed.
     """
-    header = None
+    header = failure = None
     problems: dict[tuple[str, str], list[int]] = {}  # (status, text) -> indices into rows
     uri = rows[0]["video_uri"]
     try:
@@ -167,6 +196,9 @@ def _check_video(
             header = replace(header, num_frames=sum(1 for _ in read_frames(uri, Selection())))
     except MediaError as error:
         problems[error.status, before_a_run(str(error))] = list(range(len(rows)))
+    except ServerError as error:
+        failure = error
+        problems["missing", str(error)] = list(range(len(rows)))
     for index, row in enumerate(rows):
         for status, text in _row_findings(row, header, checkpoint, lengths_matter):
             problems.setdefault((status, text), []).append(index)
@@ -174,7 +206,7 @@ def _check_video(
         Finding(row=int(numbers[at[0]]), video_id=rows[at[0]]["video_id"], rows=len(at), status=status, problem=text)
         for (status, text), at in problems.items()
     ]
-    return header.num_frames if header else None, findings, header.left_out if header else ()
+    return header.num_frames if header else None, findings, header.left_out if header else (), failure
 
 
 def _row_findings(

@@ -4,12 +4,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.check import CheckConfig, run
-from pipeline.io import storage
+from jobs.check import SERVER_TRIES, CheckConfig, run
+from pipeline.io import http, storage
 from pipeline.io.manifest import read_manifest, row_problems
 from pipeline.segment.clips import FrameOptions, split_rows
 from pipeline.video import Selection, read_frames
-from schemas.errors import MediaError
+from schemas.errors import MediaError, ServerError
 
 TEXTS = {
     "scheme": "dir://a/b.mp4",
@@ -58,6 +58,22 @@ def test_hostile_uris(shapes, tmp_path, monkeypatch):
     assert len(shown) < 20_000
     clips, bad = split_rows(read_manifest(path).to_pylist(), FrameOptions())
     assert (len(clips), len(bad)) == (2, count - 2)  # what is private shows when it is opened
+
+
+def test_a_server_that_fails_costs_its_own_rows(shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "TRIES", 1)
+    path, dead = str(tmp_path / "m.parquet"), "https://no-such-host.invalid/"
+    write(path, shapes, video_uri=[f"{dead}a.mp4", f"{dead}b.mp4?sig=SECRET"])
+    result = run(CheckConfig(manifest=path))
+    assert result.exit_code == 1
+    assert [(finding.row, finding.status) for finding in result.findings] == [(1, "missing"), (2, "missing")]
+    assert "SECRET" not in result.text()
+    write(path, shapes, video_uri=[f"{dead}{number}.mp4" for number in range(SERVER_TRIES)])
+    with pytest.raises(ServerError, match="the server failed"):  # each would take a minute
+        run(CheckConfig(manifest=path))
+    storage.write_table(path, read_manifest(path).slice(1, 2))
+    with pytest.raises(ServerError, match="the server failed"):  # nothing can be reached: it is the network
+        run(CheckConfig(manifest=path))
 
 
 def test_hostile_ids_and_sentences(shapes, tmp_path):
