@@ -85,6 +85,8 @@ TRACKERS = {
 def read_config(folder: Path) -> PreTrainedConfig:
     """Read config.json. Raises CheckpointError if it is not that of one of TRACKERS."""
     values = read_document(folder / CONFIG)
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what does not fit is an error here, with the names
     try:
         if values["model_type"] not in TRACKERS:
             raise ValueError(f"its model_type is none of {', '.join(TRACKERS)}")
@@ -218,8 +220,6 @@ def _load(folder: Path, config: PreTrainedConfig, kind: Any, weights: dict[str, 
         raise CheckpointError(
             f"{folder / ADAPTER}: adapters are not supported; merge it into the weights, or remove it"
         )
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # what does not fit is an error here, with the names
     try:
         require_weights(TRACKERS[config.model_type].model, tracker_config(config), size)
         model, found = kind.from_pretrained(

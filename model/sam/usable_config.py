@@ -42,7 +42,7 @@ def require_usable(values: Any) -> None:
         elif isinstance(value, int | float):
             allowed = next((allowed for name, allowed in RANGES.items() if name.fullmatch(key)), None)
             if allowed and not allowed.least <= value <= allowed.most:
-                raise ValueError(f"{key} is {value}; it must be from {allowed.least:g} to {allowed.most:g}")
+                raise ValueError(f"{key} is {value}; it must be from {allowed.least} to {allowed.most:,}")
             # The tracker scales the age of pointers by this number less 1.
             if key == POINTERS and value == 1 and values.get(TEMPORAL, True):
                 raise ValueError(f"{key} is 1, at which every mask would be NaN; the published value is 16")
