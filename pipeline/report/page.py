@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
+from schemas.printable import printable
 from schemas.shown import without_secrets
 from schemas.version import __version__
 
@@ -27,7 +28,7 @@ def render(template: str, **content: object) -> bytes:
 
 def made_of_line(text: str) -> str:
     """Return the line of a page that was rendered with this `made_of`: what its content was made of."""
-    return f'<meta name="made-of" content="{markupsafe.escape(without_secrets(text))}">'
+    return f'<meta name="made-of" content="{markupsafe.escape(_shown(text))}">'
 
 
 def number(value: float | None) -> str:
@@ -66,12 +67,15 @@ def short_path(uri: str) -> str:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Return the templates of this folder; they escape all text, and hide the secrets of URIs in it."""
+    """Return the templates of this folder; they escape all text, and hide the secrets of URIs in it.
+
+    Characters that turn the direction of text, or control a terminal that prints the page, are shown as escapes.
+    """
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_without_secrets,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -79,6 +83,10 @@ def environment() -> jinja2.Environment:
     return found
 
 
-def _without_secrets(value: object) -> object:
+def _finalize(value: object) -> object:
     """Return what a template shows of `value`. Markup is a part of the page that is finished."""
-    return without_secrets(value) if type(value) is str else value
+    return _shown(value) if type(value) is str else value
+
+
+def _shown(text: str) -> str:
+    return printable(without_secrets(text))
