@@ -20,6 +20,8 @@ MAX_BYTES = 2**30
 FORMS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 NO_NAME = re.compile(r"|unnamed: [0-9]+|__index_level_[0-9]+__")  # pandas names the numbers of its rows so
 AROUND = "\ufeff\u200b\u2060"  # byte order mark, zero width space and word joiner: blanks that `strip` keeps
+BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + AROUND  # those of Unicode end at U+3000
+MAX_COLUMNS = 1000  # of a text table; each row has a value for every column, however short its line is
 
 # Notes on a file, with their places.
 PADDED = "values with blanks around them, which were removed"
@@ -70,9 +72,7 @@ def read_rows(
 
 def without_blanks(text: str) -> str:
     """Return a text without blanks of any kind at its ends."""
-    while (shorter := text.strip().strip(AROUND)) != text:
-        text = shorter
-    return text
+    return text.strip(BLANKS)
 
 
 def _plain(name: Any) -> str:
@@ -114,6 +114,8 @@ def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: s
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
         reader.fieldnames = names = [*map(without_blanks, reader.fieldnames or ())]
+        if len(names) > MAX_COLUMNS:
+            raise InputError(f"{uri} has {len(names)} columns; at most {MAX_COLUMNS} are read")
         if duplicates := sorted({name for name in names if name and names.count(name) > 1}):
             raise InputError(f"{uri}: duplicate column {duplicates[0]!r}; rename or remove one")
         _require_columns(uri, names, needed, f", and {'tabs' if delimiter != ',' else 'commas'} between columns")

@@ -41,3 +41,17 @@ def test_labels_in_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(webdataset, "MAX_LABEL_BYTES", 1024)
     with pytest.raises(InputError, match="a.json of .* has more than"):
         list(webdataset.read(str(tmp_path)))
+
+
+def test_columns_by_the_thousand_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "video_uri,expression," + ",".join(map(str, range(200_000))) + "\n" + "a,b\n" * 1000
+    )
+    with pytest.raises(InputError, match="has 200002 columns; at most 1000 are read"):
+        list(row_file.read_rows(str(tmp_path / "a.csv"), ()))
+
+
+def test_blanks_are_removed_in_linear_time(tmp_path):
+    around = " \u200b\u3000\ufeff" * 200_000  # quadratic: hours
+    assert row_file.without_blanks(f"{around}a b{around}") == "a b"
+    assert all(row_file.without_blanks(f"{chr(code)}a") == "a" for code in range(0x110000) if chr(code).isspace())
