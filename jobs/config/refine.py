@@ -31,14 +31,16 @@ class RefineConfig(MediaOptions):
         default="mask",
         choices=("mask", "box"),
         heading="Model",
-        help="What the model is given in the frame with the highest score. mask: prompt with the mask, and keep it "
-        "unchanged in that frame. box: prompt with the box around it, and let the model draw the mask.",
+        help="What the model is given in the frame with the highest score. mask: the mask, which is also the answer in "
+        "that frame, resampled through the grid on which the model draws (256 x 256 for SAM 2.1). box: the box around "
+        "it, in which the model draws the mask.",
     )
     fuse: bool = option(
         default=False,
         heading="Model",
         help="For sentences that mean several objects. The video is cut into parts of N frames (--window). If most "
-        "refined masks of a part have a much smaller box than those of RUN, the union of both is written in that part.",
+        "refined masks of a part have a much smaller box than those of RUN, the union of both is written in that part. "
+        "Frames in which either mask is empty do not count.",
     )
     precision: str = option(
         default="fp32",

@@ -2,7 +2,9 @@
 
 The surest frame of a pair's masks prompts the model, which follows the object forward from there, and then backward to
 the start of the window. Later windows only go forward, with the memory that the last one left. In the first window
-this equals transformers' loop over the whole video (`propagate_in_video_iterator`, then `reverse=True`) bit for bit.
+this equals transformers' loop over the whole video (`propagate_in_video_iterator`, then `reverse=True`) bit for bit. In
+the frame of a mask prompt that loop returns the mask at a quarter of the input's side; where nothing of it is left, it
+is written as it was given.
 Each pair has a session of its own, since objects in one session share limits; pairs share the image features.
 """
 
@@ -47,6 +49,7 @@ class Following:
     anchor: int = -1  # position of the first prompt in this window; -1: the object comes from the window before
     logits: dict[int, Tensor] = field(default_factory=dict)  # position -> [1, 1, h, w]
     scores: dict[int, float] = field(default_factory=dict)
+    given: list[int] = field(default_factory=list)  # positions whose mask prompted the model, as it was
     finite: list[Tensor] = field(default_factory=list)
 
     def is_sure(self, position: int) -> bool:
@@ -167,13 +170,14 @@ class Propagator:
             self._prompt(session, frame, pair.source.mask(position))
             track.score, track.margin = float(pair.source.scores[position]), pair.source.margins[position]
         out = self.model(inference_session=session, frame_idx=frame, reverse=back)
-        logit = float(out.object_score_logits)
+        logit, is_given = float(out.object_score_logits), is_prompt and self.refining.prompt == "mask"
         if pair.anchor < 0:
             is_lost = logit < 0 and not is_prompt and pair.is_sure(position)
             track.lost = track.lost + 1 if is_lost else 0
         if position in pair.kept:
             pair.logits[position] = out.pred_masks
-            pair.scores[position] = track.score if is_prompt else track.score / (1 + np.exp(-logit))
+            pair.scores[position] = track.score if is_given else track.score / (1 + np.exp(-logit))
+            pair.given += [position] * is_given
         read = (out.pred_masks, out.object_score_logits, session.outputs(frame)["object_pointer"])
         pair.finite += [tensor.isfinite().all() for tensor in read]
         end, anchor, reach = session.total, start + pair.anchor, self.memory
@@ -196,8 +200,11 @@ class Propagator:
             if position in pair.logits:
                 displayed = F.interpolate(pair.logits[position].float(), size, mode="bilinear")[0, 0] > 0
                 masks[number] = displayed.T.contiguous().cpu().numpy()
+            if position in pair.given and not masks[number].any():  # thinner than the model draws
+                masks[number] = pair.source.mask(position).T
         if self.refining.fuse:
             _fuse(masks, pair)
+        scores[~masks.any((1, 2))] = 0
         found = masks.transpose(0, 2, 1)
         return Segmentation(
             found,

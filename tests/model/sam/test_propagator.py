@@ -88,11 +88,48 @@ def test_masks_are_those_of_the_published_loop(folders, name, seed, prompt):
     for at, source, found, score, (answer,) in zip(anchors, sources, masks, scores, answers, strict=True):
         wanted, presence = published(folders(name, seed), name, frames, at, source.mask(at), prompt)
         assert np.array_equal(found, wanted)
-        assert score[at] == np.float32(0.9)
-        others = np.arange(FRAMES) != at
-        assert score[others] == pytest.approx(0.9 * presence[others], abs=1e-6)
+        drawn = (np.arange(FRAMES) != at) | (prompt == "box")  # the frames of which the model says something
+        assert score[drawn] == pytest.approx((0.9 * presence * wanted.any((1, 2)))[drawn], abs=1e-6)
+        assert prompt == "box" or score[at] == np.float32(0.9)
         assert (answer.query, answer.margin, answer.finite, answer.follows) == (None, 0.5, True, True)
     assert prompt == "box" or masks[0].any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "vanishes"), [((30, 31, 40, 41), True), ((0, 72, 50, 51), True), ((30, 50, 40, 60), False)]
+)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_mask_too_thin_for_the_model_is_written_as_it_was_given(folders, name, mask, vanishes):
+    top, bottom, left, right = mask
+    masks = np.zeros((4, *SIZE), bool)
+    masks[:, top:bottom, left:right] = True
+    source = SourceMasks(masks.sum((1, 2)), np.float32(peak(2, 4)), [None] * 4, masks.__getitem__)
+    (found,), (scores,), ((answer,),) = refine(folders(name, 0), video(0, 4), [source])
+    wanted, _ = published(folders(name, 0), name, video(0, 4), 2, masks[2], "mask")
+    assert wanted[2].any() != vanishes
+    assert np.array_equal(found[2], masks[2] if vanishes else wanted[2])
+    assert scores[2] == np.float32(0.9)
+    assert list(answer.boxes[2]) == list(extent(found[2]))
+
+
+@pytest.mark.parametrize("prompt", ["mask", "box"])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_frame_without_mask_has_no_score(folders, name, prompt, monkeypatch):
+    """Also the frame of a box prompt, in which the model sees no object."""
+    model = KINDS[name][1]
+    forward = model.forward
+
+    def empty(self, inference_session, frame_idx, **options):
+        out = forward(self, inference_session, frame_idx, **options)
+        if inference_session.point_inputs_per_obj[0] or frame_idx != 2:
+            out.pred_masks = out.pred_masks * 0 - 1
+        return out
+
+    monkeypatch.setattr(model, "forward", empty)
+    (found,), (scores,), _ = refine(folders(name, 0), video(0, 4), [given(peak(2, 4), 4)], prompt=prompt)
+    shown = [prompt == "mask" and t == 2 for t in range(4)]
+    assert found.any((1, 2)).tolist() == shown
+    assert scores.tolist() == [np.float32(0.9) if each else 0 for each in shown]
 
 
 @pytest.mark.parametrize("name", KINDS)
