@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -61,7 +61,11 @@ from schemas.shown import shown
 from schemas.uri import SCHEMES, scheme_of
 
 UNITS_OF_RUN = "those of RUN, set by 'rvos segment --unit-frames'"  # where masks are refined
-CRASHES_AT_START = 10  # pairs that may become crash rows before any pair is segmented
+MOST_FAILURES_AT_START = 10  # pairs that may fail so before any pair is segmented
+FAILURES_AT_START = {  # status -> what happened to the pairs, and what may be the cause
+    "crash": ("ended their process", "the machine or the program"),
+    "nan": ("had output that is not finite", "the device"),
+}
 
 
 def run(config: SegmentConfig, progress: Callable[[RunProgress], None] = show_run) -> SegmentResult:
@@ -115,7 +119,9 @@ def execute(
                 over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
                 update("loading the model")
                 with closing(segment_units(todo, the_run, model, frames, pool, invocation, report)) as receipts:
-                    _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress)
+                    retried = config.retry_statuses  # as often as not for the same reason again
+                    fatal = ["crash"] if "nan" in retried else [*FAILURES_AT_START]
+                    _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress, fatal)
         _add_earlier(the_run, units, todo, totals, notes)
         unit_frames = UNITS_OF_RUN if refining else "--unit-frames"
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started, unit_frames)
@@ -251,8 +257,12 @@ def _follow(
     totals: RunTotals,
     notes: ReceiptNotes,
     progress: Callable[[RunProgress], None],
+    fatal: Collection[str],
 ) -> None:
-    """Add up receipts and report progress. Raises the error that stopped a worker, without Ray's wrapping."""
+    """Add up receipts and report progress. Raises the error that stopped a worker, without Ray's wrapping.
+
+    fatal: statuses that end the command if all of the first pairs fail with them.
+    """
     planned = {unit.unit_id: unit.pair_frames for unit in todo}
     total_pairs, total_work = sum(unit.stop - unit.start for unit in todo), sum(planned.values())
     units = pairs = work = 0
@@ -260,12 +270,7 @@ def _follow(
         for receipt in receipts:
             totals.add(receipt)
             notes.add(receipt)
-            if totals.failed["crash"] >= CRASHES_AT_START and not totals.frames:
-                raise InfrastructureError(
-                    f"the first {totals.failed['crash']} pairs ended their process, and none was segmented: "
-                    f"{totals.errors[0]}. If the machine or the program is the cause, mend it and repeat the command "
-                    "with --retry-errors=crash; otherwise repeat it as it was"
-                )
+            _require_success(totals, fatal)
             units, pairs, work = units + 1, pairs + receipt.pairs, work + planned[receipt.unit_id]
             progress(
                 RunProgress(
@@ -286,6 +291,18 @@ def _follow(
             f"the cluster gave up after {units} of {len(todo)} units: {describe_cause(error)}\n"
             "Committed units are kept; repeat the command to resume."
         ) from error
+
+
+def _require_success(totals: RunTotals, fatal: Collection[str]) -> None:
+    """Raise InfrastructureError if the first pairs all failed in a way of which the machine may be the cause."""
+    for status in fatal:
+        if totals.failed_now[status] >= MOST_FAILURES_AT_START and not totals.frames:
+            event, cause = FAILURES_AT_START[status]
+            raise InfrastructureError(
+                f"the first {totals.failed_now[status]} pairs {event}, and none was segmented: {totals.errors[0]}. If "
+                f"{cause} is the cause, mend it and repeat the command with --retry-errors={status}; otherwise repeat "
+                "it as it was"
+            )
 
 
 def _say_what_is_waited_for(the_run: Run, invocation: str, pool: Resources, address: str, waited: float) -> None:

@@ -10,6 +10,7 @@ FOLDERS = (
     "a checkpoint is a folder with config.json and model.safetensors: 'rvos convert' writes those of ReferFormer, "
     "'hf download' those of SAM (docs/models.md)"
 )
+AGAIN = "download the folder again, or undo what was changed in it"
 MAX_REASON = 400  # characters of an error of another library
 
 

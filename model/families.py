@@ -18,7 +18,12 @@ REFINERS = {"sam2_video": "model.sam.family", "sam3_video": "model.sam.family"} 
 REFUSED = {
     "sam2": "it is a model of images, or a folder from before transformers had SAM 2; download "
     "facebook/sam2.1-hiera-large or another folder with model_type sam2_video",
+    "sam3_tracker": "it is the part of SAM 3 for prompts in images; take the whole folder of facebook/sam3, with "
+    "model_type sam3_video",
     "sam3": "it is the part for images; take the whole folder of facebook/sam3, with model_type sam3_video",
+    "sam3_tracker_video": "it is the part of SAM 3 that follows masks; take the whole folder of facebook/sam3, with "
+    "model_type sam3_video",
+    "sam3_lite_text": "it is a model of images; take the whole folder of facebook/sam3, with model_type sam3_video",
     "edgetam_video": "it needs the library timm, which refervos does not use",
     "edgetam": "it needs the library timm, which refervos does not use",
 }

@@ -58,9 +58,9 @@ FOLLOWER_MEMORY = Advice(  # of a model whose input and windows are what they ar
     "use 'rvos segment' with a higher --gpus-per-actor (on CPUs: fewer --actors)",
 )
 FOLLOWER_NOT_FINITE = Advice(
-    "check the checkpoint; after changing the device, use --retry-errors",
-    "check the checkpoint",
-    "check the checkpoint",
+    "use --retry-errors --device cpu; if that does not help, take another checkpoint",
+    'load the model with device="cpu"; if that does not help, take another checkpoint',
+    "use --device cpu; if that does not help, take another checkpoint",
 )
 NOT_FINITE = Advice(
     "check the checkpoint, or use --retry-errors with another --window",

@@ -29,7 +29,7 @@ FLOORS = {
     ],
     "model": [
         ["errors", "memory", "device", "bundled", "boxes", "referformer.checks", "referformer.pickle_scan"],
-        ["segmenter", "safetensors_header", "referformer.network.backbones"],
+        ["segmenter", "safetensors_header", "finite_weights", "referformer.network.backbones"],
         ["referformer.config"],
         ["referformer.network", "referformer.pth"],
         ["referformer.tokenizer", "referformer.backbone_of"],

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from model.finite_weights import require_finite
 from model.referformer.checkpoint import (
+    WEIGHTS,
     load_model,
     model_without_values,
     read_config,
@@ -36,9 +38,10 @@ def load_segmenter(
 
 
 def check_checkpoint(folder: str | Path) -> CheckpointInfo:
-    """Refuse every folder that `load_segmenter` refuses, in a fraction of its time and memory."""
+    """Refuse every folder that `load_segmenter` refuses, in a fraction of its time and memory, and broken weights."""
     config = read_config(folder)
     require_weights(folder, model_without_values(config))
+    require_finite([Path(folder) / WEIGHTS])
     return CheckpointInfo(
         family="referformer",
         digest=weights_digest(folder),

@@ -31,7 +31,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from model.errors import CheckpointError, WeightsError, one_line, read_document, require_checkpoint_file
+from model.errors import AGAIN, CheckpointError, WeightsError, one_line, read_document, require_checkpoint_file
+from model.finite_weights import require_finite
 from model.safetensors_header import require_small_header
 from model.sam.pixels import Pixels
 from model.sam.session import Sam2Session, Sam3Session
@@ -53,6 +54,7 @@ STEPS = {
 }
 ADAPTER = "adapter_config.json"  # transformers would load it on top, from wherever it says
 LISTED = 5  # names of tensors in a message
+DTYPES = ("F64", "F32", "F16", "BF16")  # of weights, as safetensors names them
 MAX_INDEX_BYTES = 2**24
 _SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 
@@ -92,10 +94,13 @@ def read_config(folder: Path) -> PreTrainedConfig:
             raise ValueError(f"its model_type is none of {', '.join(TRACKERS)}")
         require_harmless(values)
         require_usable(values)
+    except Exception as error:
+        raise CheckpointError(f"{folder / CONFIG}: not the config of a SAM model: {one_line(error)}") from None
+    try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers checks values by many kinds of exceptions
-        reason = one_line(error)
-        raise CheckpointError(f"{folder / CONFIG}: not the config of a SAM model: {reason}") from None
+        reason = f"{AGAIN} ({one_line(error)})"
+        raise CheckpointError(f"{folder / CONFIG}: not the config of a SAM model; {reason}") from None
 
 
 def tracker_config(config: PreTrainedConfig) -> Any:
@@ -193,13 +198,17 @@ def load_model(folder: Path, config: PreTrainedConfig, kind: Any = None) -> PreT
 
 
 def require_model(folder: Path, config: PreTrainedConfig, side: int, kind: Any = None) -> None:
-    """Check by shapes that `load_model` works, and its model for frames of `side` pixels. Raises CheckpointError."""
+    """Check that `load_model` works, its model for frames of `side` pixels, and all weights are finite.
+
+    Nothing but single tensors is read into memory. Raises CheckpointError.
+    """
     kind = kind or TRACKERS[config.model_type].model
     _load(folder, config, kind, _without_values(folder))
     try:
         require_consistent(kind, config if kind is ConceptModel else tracker_config(config), side)
     except ValueError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    require_finite(path for path in weight_files(folder) if path.suffix == ".safetensors")
 
 
 def _without_values(folder: Path) -> dict[str, Tensor]:
@@ -208,8 +217,11 @@ def _without_values(folder: Path) -> dict[str, Tensor]:
     for path in weight_files(folder):
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
-                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
-            found |= {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            for name, part in slices.items():
+                if (kind := part.get_dtype()) not in DTYPES:
+                    raise WeightsError(f"{path}: weights must be {', '.join(DTYPES)}, but {name} is {kind}; {AGAIN}")
+            found |= {name: torch.zeros(()).expand(part.get_shape()) for name, part in slices.items()}
     return found
 
 
@@ -235,7 +247,10 @@ def _load(folder: Path, config: PreTrainedConfig, kind: Any, weights: dict[str, 
         )
     except Exception as error:  # of transformers, of many kinds
         reason = one_line(error)
-        raise CheckpointError(f"{folder}: cannot be loaded: {type(error).__name__}: {reason}") from None
+        raise CheckpointError(
+            f"{folder}: {CONFIG} describes a model that cannot be built with these weights; {AGAIN} "
+            f"({type(error).__name__}: {reason})"
+        ) from None
     faults = []
     for fault in ("missing", "unexpected", "mismatched"):
         if names := sorted(map(_tensor, found[f"{fault}_keys"])):
@@ -243,7 +258,7 @@ def _load(folder: Path, config: PreTrainedConfig, kind: Any, weights: dict[str, 
             tensors = "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
             faults.append(f"{tensors} {fault} ({', '.join(names[:LISTED])}{more})")
     if faults:
-        raise WeightsError(f"{folder}: the weights do not fit the config: {'; '.join(faults)}")
+        raise WeightsError(f"{folder}: the weights do not fit the config: {'; '.join(faults)}; {AGAIN}")
     return model
 
 

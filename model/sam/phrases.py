@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from model.errors import CheckpointError, one_line
+from model.errors import AGAIN, CheckpointError, one_line
 
 FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 OPTIONAL_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -50,11 +50,13 @@ def load_phrases(folder: Path, config: PreTrainedConfig) -> Phrases:
         layout = tokenizer("").input_ids
     except Exception as error:  # of transformers, of many kinds
         reason = one_line(error)
-        raise CheckpointError(f"{folder}: the tokenizer cannot be read: {reason}") from None
+        raise CheckpointError(
+            f"{folder}: the tokenizer cannot be read; {AGAIN} ({type(error).__name__}: {reason})"
+        ) from None
     if len(tokenizer) > text.vocab_size:
         raise CheckpointError(
-            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model's vocabulary is {text.vocab_size}"
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model's vocabulary is {text.vocab_size}; {AGAIN}"
         )
     if len(layout) != 2 or layout != [tokenizer.bos_token_id, tokenizer.eos_token_id]:
-        raise CheckpointError(f"{folder}: an empty sentence becomes the ids {layout}, not start and end")
+        raise CheckpointError(f"{folder}: an empty sentence becomes the ids {layout}, not start and end; {AGAIN}")
     return Phrases(tokenizer, text.max_position_embeddings)

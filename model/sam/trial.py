@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, Sam3VideoModel
 
-from model.errors import one_line
+from model.errors import AGAIN, one_line
 from model.sam.concept_session import ConceptSession
 from model.sam.session import OBJECT, Sam2Session, Sam3Session
 
@@ -54,7 +54,9 @@ def _try_frames(kind: Any, config: _Config, side: int) -> None:
             return
         reason = one_line(error)
         place = _place_of(error, model)
-        raise ValueError(f"its sizes contradict each other{place}: {type(error).__name__}: {reason}") from None
+        raise ValueError(
+            f"numbers in it contradict each other{place}; {AGAIN} ({type(error).__name__}: {reason})"
+        ) from None
 
 
 def _follow_masks(model: Any, side: int) -> None:

@@ -39,6 +39,7 @@ class Receipt:
     pairs: int = 0
     frames: int = 0  # rows with a mask, i.e. pair-frames
     failed: dict[str, int] = field(default_factory=dict)  # status -> pairs
+    failed_before: dict[str, int] = field(default_factory=dict)  # of `failed`: in the run that is refined
     errors: list[str] = field(default_factory=list)  # the first ERRORS_IN_RECEIPT texts
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
     started: float = field(default_factory=time.time)  # seconds since the epoch, for people

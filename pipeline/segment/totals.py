@@ -15,6 +15,7 @@ class RunTotals:
     """Sums over receipts, added as they come; memory hardly grows with their number."""
 
     failed: Counter[str] = field(default_factory=Counter)  # status -> pairs
+    failed_now: Counter[str] = field(default_factory=Counter)  # of `failed`: not in the run that is refined
     errors: list[str] = field(default_factory=list)
     made_with: Counter[str] = field(default_factory=Counter)  # `Receipt.made_with` -> units
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)  # reason -> how many, and the first place
@@ -29,6 +30,8 @@ class RunTotals:
 
     def add(self, receipt: Receipt) -> None:
         self.failed.update(receipt.failed)
+        self.failed_now.update(receipt.failed)
+        self.failed_now.subtract(receipt.failed_before)
         self.made_with[receipt.made_with or "unknown"] += 1
         self.errors = (self.errors + receipt.errors)[:ERRORS_SHOWN]
         for reason, count, place in receipt.left_out:

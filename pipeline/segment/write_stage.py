@@ -1,6 +1,7 @@
 """Third thread of the chain: encode the masks of each unit, spool them on local disk, commit the unit's object."""
 
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -44,6 +45,7 @@ def write_unit(
     """
     job, statuses = start.job, set[str]()
     receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id, made_with=job.made_with)
+    receipt.failed_before = dict(Counter(status for _, status, _ in job.refused))
     with UnitWriter(job.uri, receipt, job.replaced, job.otherwise) as writer:
         for row, status, error in start.failed:
             writer.write(error_row(row, status, error))

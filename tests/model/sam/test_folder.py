@@ -127,8 +127,25 @@ def test_damage_is_named(folder):
     with pytest.raises(CheckpointError, match="damaged or incomplete; download it again"):
         check_refiner(folder)
     (folder / "config.json").write_text('{"model_type": "sam2_video", "image_size": "large"}')
-    with pytest.raises(CheckpointError, match="not the config of a SAM model: .*image_size.* int.*'large'"):
+    with pytest.raises(CheckpointError, match="not the config of a SAM model; download .*image_size.* int.*'large'"):
         check_refiner(folder)
+
+
+def test_weights_of_whole_numbers_are_refused(folder):
+    """They load, cut to whole numbers."""
+    weights = load_file(folder / "model.safetensors")
+    weights["no_memory_embedding"] = weights["no_memory_embedding"].int()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="must be F64, F32, F16, BF16, but no_memory_embedding is I32"):
+        check_refiner(folder)
+
+
+@pytest.mark.parametrize("kind", ["sam3_tracker_video", "sam3_tracker", "sam3_lite_text"])
+def test_parts_of_sam3_name_the_whole(folder, kind):
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    for check in (check_refiner, check_checkpoint):
+        with pytest.raises(CheckpointError, match="take the whole folder of facebook/sam3"):
+            check(folder)
 
 
 @pytest.mark.parametrize("fault", ["missing", "unexpected", "mismatched"])
@@ -188,7 +205,7 @@ def test_a_config_that_contradicts_itself_is_refused(made, tmp_path, name, place
     folder = shutil.copytree(made[name], tmp_path / "model")
     changed(folder, place, value)
     check = check_refiner if name == "sam2" else check_checkpoint
-    with pytest.raises(CheckpointError, match=f"its sizes contradict each other.*{reason}"):
+    with pytest.raises(CheckpointError, match=f"numbers in it contradict each other.*{reason}"):
         check(folder)
 
 
@@ -302,7 +319,7 @@ def test_a_layer_that_the_config_leaves_out_is_named(made, tmp_path, place):
     changed(folder, place, 0 if place.endswith("layers") else 2)
     with pytest.raises(CheckpointError, match="tensors? unexpected|contradict"):
         check_checkpoint(folder)
-    with pytest.raises(CheckpointError, match="tensors? unexpected|cannot be loaded"):
+    with pytest.raises(CheckpointError, match="tensors? unexpected|cannot be built"):
         load_segmenter(folder, device="cpu")
 
 
