@@ -102,7 +102,7 @@ class OverlayConfig(ExportConfig):
     )
     form: Literal["mp4", "gif"] = option(default="mp4", flag="--as", help="File format of the videos.")
     fps: int | None = option(
-        default=None, least=1, most=100, help="Frames per second.  [default: as fast as the video; 10 for folders]"
+        default=None, least=1, most=100, help="Frames per second.  [default: those of the video; 10 for folders]"
     )
     max_size: int = option(default=640, least=32, help="Shrink videos so that the longer side has at most N pixels.")
     limit: int | None = option(default=None, least=1, help="Draw only the first N pairs that have masks.")

@@ -30,7 +30,7 @@ class AddConfig:
 class ShowConfig:
     """Show a leaderboard with intervals and significance.
 
-    Tests each two entries of STORE for a difference, with videos as the samples. The column p shows the test against
+    Compares every entry of STORE with every other, video by video. The column p shows the test against
     the entry on top: the probability of a difference at least this large if both are equally good. p is corrected
     (Holm), since there are several tests. Entries that share a letter under 'group' do not differ significantly.
 

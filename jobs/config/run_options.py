@@ -70,8 +70,8 @@ class RunOptions(MediaOptions):
         least=0,
         heading="Frames",
         help="Number of frames that consecutive windows share, fewer than --window. The object is tracked from "
-        "window to window. In shared frames, the mask logits of both windows are averaged. The better the masks of "
-        "the later window agree with the earlier ones, the more it counts.",
+        "window to window. In a shared frame, the mask logits of all windows that contain it are averaged. The better "
+        "the masks of the later window agree with the earlier ones, the more it counts.",
     )
     short_side: int | None = option(
         default=None,

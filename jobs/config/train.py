@@ -16,7 +16,7 @@ class TrainConfig(MediaOptions):
     saved state, with the same data in the same order. Rows without a target (object_ids empty) are trained as "no
     object".
 
-        rvos train --data ytvos/manifest.parquet --annotations ytvos/ --init pretrained/ --out training/
+        rvos train --data ytvos/manifest.parquet --annotations ytvos/ --init pretrained/checkpoint --out training/
         rvos train --data m.parquet --annotations runs/teacher --min-score 0.6 --init checkpoint/ --out student/
         rvos train --data coco.parquet --annotations coco/ --backbone-weights swin/ --text-weights roberta-base/
             --backbone swin_t_p4w7 --config images --out pretrained/

@@ -78,7 +78,7 @@ class Protocol:
 
     def parts(self) -> list[tuple[str, str]]:
         """Describe the protocol, as pairs of a label and a text."""
-        frames = "the annotated frames that the pair lists in the manifest; all annotated frames if it lists none"
+        frames = "the annotated frames among those that the pair has"
         if self.inner_frames:
             frames += "; the first and the last of them are left out"
         elif self.present_frames:
@@ -87,8 +87,8 @@ class Protocol:
         if self.assigned:
             matching = (
                 "the predictions for one video and annotator are assigned to its objects such that the total of "
-                "(mean J + mean F) / 2 is highest; empty predictions are added for label numbers that the predictions "
-                "skip, and more until there are as many predictions as objects"
+                "(mean J + mean F) / 2 is highest; each number below the highest one that has no "
+                "prediction gets an empty one, and more are added until there are as many predictions as objects"
             )
         if self.first_frame_objects:
             matching += (

@@ -31,7 +31,7 @@ def write_overlays(
 ) -> Exported:
     """Draw the pairs (the first `limit` that have masks) as videos whose longer side has at most `max_size` pixels.
 
-    `fps`: frames per second; None: as fast as the video.
+    `fps`: frames per second; None: those of the video.
     Frames pass one by one. `source` must have a manifest. Raises InputError for broken masks, masks of another size
     than the video, and ids that cannot be file names.
     """

@@ -23,7 +23,7 @@ METHOD = (
     "1999) and after Hall's transformation against skewness (1992)"
 )
 OF_MEANS, OF_DIFFERENCES = (1.0,), (1.0, 1.5)  # multiples of the observed skewness; the least certain counts
-METHOD_IN_SHORT = "by video: jackknife, the wider of logit t and Hall's t (1992)"
+METHOD_IN_SHORT = "by video: jackknife, logit t and Hall's t (1992) together"
 LEAST_VIDEOS = 5  # with fewer, neither intervals nor tests hold what they say
 LEVEL = 0.05
 POWER = 0.8
