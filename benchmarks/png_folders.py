@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.masks.label_maps import palette_png
+from pipeline.masks.write_png import palette_png
 
 VIDEOS, FRAMES, HEIGHT, WIDTH = 50, 35, 480, 854
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.summary.inference import OF_DIFFERENCES, Inference
+from pipeline.evaluation.summary.intervals import OF_DIFFERENCES, Inference
 from pipeline.evaluation.summary.protocol_mean import VideoSums
 from pipeline.evaluation.summary.ranking import pairwise_p
 from pipeline.selection.calibration import calibrate

@@ -9,8 +9,8 @@ from jobs.result import JobResult
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.audit import KINDS, Audit, audit_run
+from pipeline.runs.audit_against import compare_with_compacted, compare_with_manifest
 from pipeline.runs.commit import mixed_text
-from pipeline.runs.compare import compare_with_compacted, compare_with_manifest
 from pipeline.runs.run import Run, read_run_json
 
 SHOWN = 10  # findings of each kind that are printed

@@ -13,7 +13,7 @@ from jobs.result import JobResult
 from pipeline.evaluation.protocols import MEAN_WEIGHT, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.grouping import Grouping, group_rows, spell_out, value_label
-from pipeline.evaluation.summary.inference import LEAST_VIDEOS, LEVEL, METHOD, caution
+from pipeline.evaluation.summary.intervals import LEAST_VIDEOS, LEVEL, METHOD, caution
 from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weights_of
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import difference_of, holm

@@ -24,7 +24,7 @@ from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
 from pipeline.evaluation.summary.counted_pairs import check_groupings, count_pairs, known_attributes
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
-from pipeline.evaluation.summary.inference import METHOD_IN_SHORT
+from pipeline.evaluation.summary.intervals import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.evaluation.summary.score_folder import NOT_METRICS, require_own_scores
 from pipeline.io import output_folder, storage

@@ -49,7 +49,7 @@ from pipeline.runs.run import Run, Unit
 from pipeline.segment.actor import Invocation
 from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import require_context
-from pipeline.segment.exclusive import require_groups
+from pipeline.segment.exclusive_masks import require_groups
 from pipeline.segment.patience import what_is_waited_for, with_patience
 from pipeline.segment.resources import Resources, choose_resources
 from pipeline.segment.totals import RunTotals

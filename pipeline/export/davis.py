@@ -20,8 +20,8 @@ from pipeline.export.exported import Exported
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
-from pipeline.masks.label_maps import palette_png
 from pipeline.masks.label_numbers import are_labels
+from pipeline.masks.write_png import palette_png
 from schemas.errors import InputError
 
 ANNOTATORS = 4  # expressions of one object, in the published numbering

@@ -11,7 +11,7 @@ from pipeline.drawing.write_video import source_rate, write_gif, write_mp4
 from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
-from pipeline.masks.label_maps import png_bytes
+from pipeline.masks.write_png import png_bytes
 from pipeline.video import Selection, read_frames
 from schemas.errors import InputError, MediaError
 

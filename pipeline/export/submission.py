@@ -8,7 +8,7 @@ from pipeline.export.servers import Server, find_server
 from pipeline.io import output_file, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
-from pipeline.masks.label_maps import binary_png
+from pipeline.masks.write_png import binary_png
 
 ENCODERS = 2  # threads that decode RLE and make PNGs
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can store: the same bytes each time

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.masks.compile import call, compiled, compiled_entry_point
+from pipeline.masks.compile_numba import call, compiled, compiled_entry_point
 
 MAX_STRETCHES = 2**23  # of equal pixels, column by column, in one image
 _NUMBER_BYTES = 7  # most that one number of an RLE string takes

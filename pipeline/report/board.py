@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
-from pipeline.evaluation.summary.inference import METHOD, caution
+from pipeline.evaluation.summary.intervals import METHOD, caution
 from pipeline.evaluation.summary.leaderboard import RULE, Leaderboard
 from pipeline.evaluation.summary.ranking import RANKING_METHOD
 from pipeline.report.page import interval, interval_of, render

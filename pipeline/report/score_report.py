@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
-from pipeline.evaluation.summary.inference import METHOD
+from pipeline.evaluation.summary.intervals import METHOD
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.masks.pairs_to_score import MaskKey
 from pipeline.report import difference, heat_map, pair_plots

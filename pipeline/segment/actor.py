@@ -39,7 +39,7 @@ from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.metrics import ActorMetrics
-from pipeline.segment.sources import read_sources
+from pipeline.segment.source_masks import read_sources
 from pipeline.segment.write_stage import Postponed
 from schemas import access
 from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError

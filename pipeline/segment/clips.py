@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from model.segmenter import Segmenter
 from pipeline.io.manifest import row_problems
-from pipeline.segment.exclusive import group_of, spread_problems
+from pipeline.segment.exclusive_masks import group_of, spread_problems
 from pipeline.video import Frame, LastFile, LeftOut, Selection, read_frames
 from schemas import advice
 from schemas.errors import InputError, MediaError, ServerError

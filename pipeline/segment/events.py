@@ -12,8 +12,8 @@ from model.segmenter import Segmentation, SegmenterStats
 from pipeline.runs.attempts import Attempt, RetryStep
 from pipeline.runs.commit import ReplacedObject
 from pipeline.segment.clips import ClipEnd, Window
-from pipeline.segment.exclusive import with_cause
-from pipeline.segment.sources import SourcePair
+from pipeline.segment.exclusive_masks import with_cause
+from pipeline.segment.source_masks import SourcePair
 from pipeline.video import LeftOut
 from schemas.pair import PairKey
 

@@ -34,8 +34,8 @@ from pipeline.segment.events import (
     UnitTimings,
     share_failures,
 )
-from pipeline.segment.exclusive import group_of
-from pipeline.segment.sources import SourcePair
+from pipeline.segment.exclusive_masks import group_of
+from pipeline.segment.source_masks import SourcePair
 from schemas import advice
 from schemas.errors import InfrastructureError, InputError
 from schemas.pair import PairKey

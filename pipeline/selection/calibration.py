@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from pipeline.evaluation.summary.inference import Inference
+from pipeline.evaluation.summary.intervals import Inference
 from pipeline.evaluation.summary.statistics import clustered_means
 from pipeline.selection.precision_bound import CONFIDENCE, effective_pairs, likeness, lower_bound, times_as_many
 from pipeline.selection.quality_signals import QUALITY_SIGNALS

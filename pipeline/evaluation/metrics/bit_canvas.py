@@ -13,7 +13,7 @@ changes of the file of the called function only.
 import numpy as np
 
 from pipeline.evaluation.metrics import count_columns
-from pipeline.masks.compile import compiled, compiled_entry_point, popcount
+from pipeline.masks.compile_numba import compiled, compiled_entry_point, popcount
 
 BOUND = 0.008  # radius of the disk, as a share of the frame's diagonal
 _MAX_GROUPS = 7  # as in schemas.rle

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.evaluation.metrics import bit_canvas
 from pipeline.evaluation.metrics.count_columns import COUNT_COLUMNS
-from pipeline.masks.compile import call
+from pipeline.masks.compile_numba import call
 
 
 def score_frames(

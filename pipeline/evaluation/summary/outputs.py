@@ -14,7 +14,7 @@ from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.summary.counted_pairs import CountedPairs, missing_text
 from pipeline.evaluation.summary.grouping import Grouping, spell_out
-from pipeline.evaluation.summary.inference import LEAST_VIDEOS, METHOD
+from pipeline.evaluation.summary.intervals import LEAST_VIDEOS, METHOD
 from pipeline.evaluation.summary.protocol_mean import strata_of
 from pipeline.masks.pairs_to_score import MaskKey
 from schemas.scores import SCORES

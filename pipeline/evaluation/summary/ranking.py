@@ -4,7 +4,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from pipeline.evaluation.summary.inference import LEVEL
+from pipeline.evaluation.summary.intervals import LEVEL
 from pipeline.evaluation.summary.protocol_mean import VideoSums
 from pipeline.evaluation.summary.statistics import holm, infer_differences
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.summary.inference import OF_DIFFERENCES, Inference
+from pipeline.evaluation.summary.intervals import OF_DIFFERENCES, Inference
 from pipeline.evaluation.summary.protocol_mean import VideoSums
 
 

@@ -19,7 +19,7 @@ from pipeline.export.submission import write_submission
 from pipeline.export.validation import validate_submission
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
-from pipeline.masks.label_maps import binary_png, palette_png
+from pipeline.masks.write_png import binary_png, palette_png
 from schemas.errors import InputError, StorageError
 
 SERVER = SERVERS["ref-youtube-vos"]

@@ -9,12 +9,12 @@ from PIL import Image
 from pipeline.io import storage
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.encode_values import encode_values
-from pipeline.masks.label_maps import palette_png
 from pipeline.masks.mask_values import LUMA_IDS
 from pipeline.masks.png_file import DAVIS_PALETTE, ColourError, read_png
 from pipeline.masks.png_trees import DEFAULT_READING, PngTree, list_pngs
 from pipeline.masks.predictions import read_predictions
 from pipeline.masks.tree_masks import TreeMasks
+from pipeline.masks.write_png import palette_png
 from schemas import rle
 from schemas.errors import ImplausibleError, InputError, MediaError, StorageError
 

@@ -12,8 +12,8 @@ from cli import Interrupted
 from pipeline.io import storage
 from pipeline.runs import commit
 from pipeline.runs.audit import Audit
+from pipeline.runs.audit_against import compare_with_manifest
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter, read_receipt, unit_pairs
-from pipeline.runs.compare import compare_with_manifest
 from pipeline.runs.log import invocation_log, latest_state, logged_parts
 from pipeline.runs.moved import moved_videos, note_moved_videos, rebased, with_planned_uris
 from pipeline.runs.plan import PlanOptions

@@ -13,7 +13,7 @@ from pipeline.runs.plan import SOURCE_UNIT
 from pipeline.runs.run import Run
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
-from pipeline.segment.sources import read_sources
+from pipeline.segment.source_masks import read_sources
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import PairState, share_failures
-from pipeline.segment.exclusive import by_group, group_of, require_groups
+from pipeline.segment.exclusive_masks import by_group, group_of, require_groups
 from schemas.errors import InputError
 from tests.one_unit import segment_unit
 from tests.pipeline.segment.fake import FakeSegmenter, unit_job
