@@ -16,7 +16,7 @@ from pipeline.io import storage
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = ROOT / "tests" / "chaos" / "hooks"
-OPTIONS = ["--short-side", "32", "--window", "4", "--unit-frames", "12"]  # a unit is a video
+OPTIONS = ("--short-side", "32", "--window", "4", "--unit-frames", "12")  # a unit is a video
 ORDER = [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]
 VIDEOS = 16
 WAIT = 600.0  # seconds to wait for an event, on a very busy machine
@@ -40,22 +40,28 @@ def environment(**more: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A run to disturb. `address`: of its Ray cluster; `extra`: environment variables of its drivers."""
+    """A run to disturb. `address`: of its Ray cluster; `extra`: environment variables of its drivers.
+
+    words: the command and its input, instead of "segment MANIFEST".
+    """
 
     manifest: str
     checkpoint: str
     run: str
     address: str = "local"
     extra: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    options: tuple[str, ...] = OPTIONS
 
     def but(self, **changes) -> "Case":
         return replace(self, **changes)
 
     def start(self, *options: str) -> subprocess.Popen:
         """Start a driver in its own process."""
-        command = [sys.executable, "-m", "cli", "segment", self.manifest, self.run, "--checkpoint", self.checkpoint]
+        words = self.words or ("segment", self.manifest)
+        command = [sys.executable, "-m", "cli", *words, self.run, "--checkpoint", self.checkpoint]
         return subprocess.Popen(
-            [*command, "--address", self.address, *OPTIONS, *options],
+            [*command, "--address", self.address, *self.options, *options],
             env=environment(**self.extra),
             cwd=ROOT,
             stdout=subprocess.PIPE,
