@@ -27,7 +27,7 @@ from schemas.pair import PairKey
 
 ROWS_AT_ONCE = 1024
 LARGE_BYTES = 2 * 2**20  # of the file of a unit
-LARGE_UNITS = threading.Semaphore(2)  # read at once: the footer alone of a unit of 20,000 masks takes 20 MB
+LARGE_UNITS = threading.Semaphore(1)  # checked at once: one of 20,000 masks takes 80 MB, its footer alone 20
 OF_MASKS = ("frame_index", "height", "width", "counts")  # set in the row of a mask, null in an error row
 
 
