@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from jobs.config.import_dataset import ImportConfig
 from jobs.result import JobResult, Skipped, skipped_of
 from jobs.segment_record import record_with
@@ -84,7 +86,7 @@ def run(config: ImportConfig) -> ImportMasksResult:
         the_run = _start(config, folder, source)
         digest = f"{manifest_digest(config.manifest)} None"
         if not the_run.is_planned_from(digest):
-            the_run.extend_plan(manifest, config.manifest, PlanOptions(), manifest_digest=digest)
+            _extend_plan(the_run, manifest, config.manifest, digest)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         units, committed = the_run.units(), the_run.committed()
         todo = [unit for unit in units if unit.unit_id not in committed]
@@ -121,6 +123,14 @@ def _start(config: ImportConfig, folder: str, source: Source) -> Run:
     except OtherRunError as error:
         reason = str(error).partition("; ")[0]
         raise InputError(f"{reason}; import into another folder, or remove this run") from None
+
+
+def _extend_plan(the_run: Run, manifest: pa.Table, name: str, digest: str) -> None:
+    try:
+        the_run.extend_plan(manifest, name, PlanOptions(), manifest_digest=digest)
+    except InputError as error:
+        reason = str(error).partition("; restore")[0]  # what `rvos segment` can do has other options
+        raise InputError(f"{reason}; restore these rows, or import into another folder") from None
 
 
 def _sum_up(

@@ -28,7 +28,7 @@ from jobs.segment_options import (
 )
 from jobs.segment_record import record_of
 from jobs.segment_result import SegmentResult, ShardResult
-from jobs.segment_run import as_planned, find_run, ignored_columns
+from jobs.segment_run import as_moved, as_planned, find_run, ignored_columns
 from jobs.sentences import note_of
 from jobs.terminal.output import echo
 from jobs.terminal.progress import RunProgress, clock, show_run, update
@@ -143,7 +143,7 @@ def prepare(config: SegmentConfig, invocation: str = "") -> tuple[Run, list[Unit
     inputs, fingerprint, checkpoint = check_model(config)
     the_run, exists = find_run(config, fingerprint, inputs)
     if config.strict or config.rebase or not exists or not the_run.is_planned_from(digest):
-        manifest = check_manifest(config, checkpoint)
+        manifest = as_moved(config, check_manifest(config, checkpoint))
         started = Run.start(
             the_run.folder, the_run.fingerprint, inputs, record_of(config), unsafe=config.unsafe_storage
         )

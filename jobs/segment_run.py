@@ -17,7 +17,7 @@ from schemas.pair import PAIR_COLUMNS
 
 def as_planned(config: SegmentConfig, the_run: Run, manifest: pa.Table) -> pa.Table:
     """Return the manifest with the planned URIs of videos that have moved, or whose URI was corrected for a retry."""
-    for old, new in config.moves:
+    for old, new in reversed(config.moves):
         manifest = rebased(manifest, new, old)
     if not the_run.parts():
         return manifest
@@ -27,6 +27,13 @@ def as_planned(config: SegmentConfig, the_run: Run, manifest: pa.Table) -> pa.Ta
         return manifest
     corrected = without_masks(the_run, with_other_uris(manifest, planned), config.retry_statuses)
     return with_corrected_uris(manifest, the_run.folder, planned, corrected)
+
+
+def as_moved(config: SegmentConfig, manifest: pa.Table) -> pa.Table:
+    """Return the manifest with the URIs that --rebase gives. It may have them already."""
+    for old, new in config.moves:
+        manifest = rebased(manifest, old, new)
+    return manifest
 
 
 def run_folder(config: SegmentConfig, fingerprint: str, inputs: dict) -> tuple[str, bool]:

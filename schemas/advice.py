@@ -19,6 +19,7 @@ MISSING = Advice(
     "copy the file there, or correct video_uri, and use --retry-errors",
     "copy the file there, or correct the path",
     "copy the file there, or correct its path",
+    "copy the file there, or repeat 'rvos segment' for RUN with --rebase OLD=NEW, and use --retry-errors",
 )
 SHORT = Advice(
     "replace the file, or take the decoded frames with --retry-errors --allow-short",

@@ -119,6 +119,7 @@ def test_what_segment_and_refine_share_names_options_of_both():
 
 @pytest.mark.parametrize("way", advice.ALL)
 def test_error_rows_of_a_refined_run_name_its_options(way):
-    row = f"v.mp4: something is wrong; {way.run}"
-    assert named(advice.for_refined(row)) <= options_of_commands()["refine"]
+    row = advice.for_refined(f"v.mp4: something is wrong; {way.run}")
+    assert named(row) <= options_of_commands()["refine"] | {"--rebase"} & others(row)
+    assert "video_uri" not in row  # refine takes no manifest
     assert named(way.run) <= options_of_commands()["segment"]

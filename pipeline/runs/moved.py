@@ -46,6 +46,15 @@ def note_moved_videos(run_folder: str, in_plan: pa.Table, planned: pa.Table, man
         storage.remove(uri)
 
 
+def take_moved_videos(run_folder: str, source: str) -> None:
+    """Make the present URIs in the run `source` those of a run that refines it."""
+    uri = storage.join(run_folder, MOVED)
+    try:
+        storage.write_table(uri, storage.read_table(storage.join(source, MOVED)))
+    except FileNotFoundError:
+        storage.remove(uri)
+
+
 def with_present_uris(planned: pa.Table, run_folder: str) -> pa.Table:
     """Return rows of the plan with the present URIs of their videos."""
     moved = moved_videos(run_folder)

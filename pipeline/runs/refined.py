@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.io import storage
 from pipeline.io.manifest import with_absolute_uris
+from pipeline.runs.moved import take_moved_videos
 from pipeline.runs.plan import SOURCE_UNIT
 from pipeline.runs.run import PLAN_ROW_GROUP, Run
 from schemas.errors import InputError
@@ -26,7 +27,7 @@ class RefinedRun(Run):
         return cls(run.folder, run.fingerprint, run.run_id, source=source.folder)
 
     def copy_plan(self, source: Run, *, allow_local: bool) -> None:
-        """Add the parts of the plan of `source` that are not here yet.
+        """Add the parts of the plan of `source` that are not here yet, and take the present URIs of its videos.
 
         allow_local: keep local paths of a remote source. Raises InputError if the parts that are here differ.
         """
@@ -41,6 +42,7 @@ class RefinedRun(Run):
             if not storage.write_table(self.part_uri(part), table, replace=False, row_group_size=PLAN_ROW_GROUP):
                 self._require_part(part, source)  # another command was faster
             storage.remove(self.success_uri)  # again: an audit of the shorter plan may have written it meanwhile
+        take_moved_videos(self.folder, source.folder)
 
     def _require_part(self, part: int, source: Run) -> None:
         names = self.read_part(part, [SOURCE_UNIT])[SOURCE_UNIT]

@@ -337,3 +337,16 @@ def test_odd_ids_come_back_from_every_export(video, tmp_path):
     for form in ("c.json", "s", "table"):
         bring_in(tmp_path / form, tmp_path / "m.parquet", tmp_path / f"back-{form}")
         assert columns(tmp_path / f"back-{form}", ("expression_id", *SCORED)) == expected
+
+
+def test_other_rows_are_refused_with_a_way_out_that_this_command_has(exported, shapes, tmp_path):
+    table = pq.read_table(shapes[0])
+    uris = [storage.absolute(uri, storage.parent(shapes[0])) for uri in table["video_uri"].to_pylist()]
+    place = table.column_names.index("video_uri")
+    for name, suffix in (("first", ""), ("moved", ".moved")):
+        changed = table.set_column(place, "video_uri", pa.array([f"{uri}{suffix}" for uri in uris]))
+        pq.write_table(changed, tmp_path / f"{name}.parquet")
+    bring_in(exported / "table", tmp_path / "first.parquet", tmp_path / "run")
+    with pytest.raises(InputError, match="restore these rows, or import into another folder") as found:
+        bring_in(exported / "table", tmp_path / "moved.parquet", tmp_path / "run")
+    assert "--rebase" not in str(found.value)

@@ -13,6 +13,8 @@ from jobs import audit, refine, segment, select, status
 from jobs.config.refine import RefineConfig
 from model.bundled import FOLDER
 from pipeline.io import storage
+from pipeline.io.manifest import read_manifest
+from pipeline.runs.moved import note_moved_videos
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
@@ -96,6 +98,27 @@ def test_a_pair_that_failed_in_the_source_fails_and_is_retried_when_that_is_mend
     mended = run(run_with_failure, out, sam2, retry_errors="missing")
     assert (mended.failed, mended.frames) == ({}, 12)
     assert audit.run(audit.AuditConfig(run=str(out))).exit_code == 0
+
+
+def test_videos_that_moved_since_are_read_from_where_run_finds_them(shapes, sam2, tmp_path):
+    """And from there in a run that refines the refined one. The error row names ways out that refine has."""
+    old, new, first = tmp_path / "old", tmp_path / "new", str(tmp_path / "first")
+    shutil.copytree(Path(shapes[0]).parent, old)
+    name = Path(shapes[0]).name
+    source = run_of_truth(first, str(old / name), shapes[1])
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    old.rename(new)
+    gone = run(source, once, sam2)
+    assert gone.failed == {"missing": 9}
+    assert "'rvos segment' for RUN with --rebase OLD=NEW" in gone.errors[0]
+    assert "correct video_uri" not in gone.errors[0]
+    manifest = read_manifest(str(new / name))
+    planned = source.planned_uris()
+    note_moved_videos(first, planned, planned, manifest)  # as `rvos segment --rebase`
+    assert (again := run(source, once, sam2, retry_errors="all")).failed == {}
+    assert again.frames == 108
+    assert Run.open(str(once)).manifest()["video_uri"].to_pylist() == manifest["video_uri"].to_pylist()
+    assert run(once, twice, sam2).failed == {}
 
 
 def test_nothing_is_written_by_a_dry_run(labelled_run, sam2, tmp_path):

@@ -174,6 +174,21 @@ def test_a_corpus_that_moved_is_read_from_where_it_is_now(shapes, checkpoint, tm
     assert run(new / manifest, folder, checkpoint, rebase=(f"{old}={new}",)).there_before == 9
 
 
+def test_a_manifest_may_still_say_where_the_videos_were(shapes, checkpoint, tmp_path):
+    table = pq.read_table(shapes[0])
+    videos, new, folder, manifest = tmp_path / "old", tmp_path / "new", tmp_path / "run", tmp_path / "m.parquet"
+    shutil.copytree(Path(shapes[0]).parent, videos)
+    uris = pa.array([str(videos / uri) for uri in table["video_uri"].to_pylist()])
+    pq.write_table(table.set_column(table.column_names.index("video_uri"), "video_uri", uris), manifest)
+    videos.rename(new)
+    assert run(manifest, folder, checkpoint).failed == {"missing": 9}
+    again = {"retry_errors": "all", "rebase": (f"{videos}={new}",)}
+    assert run(manifest, folder, checkpoint, **again).failed == {}
+    assert run(manifest, folder, checkpoint).there_before == 9
+    planned = Run.open(str(folder)).manifest()["video_uri"].to_pylist()
+    assert all(uri.startswith(str(new)) for uri in planned)
+
+
 def test_an_unchanged_manifest_is_not_compared_again(shapes, checkpoint, tmp_path, monkeypatch):
     run(shapes[0], tmp_path / "run", checkpoint)
     monkeypatch.setattr(segment, "read_manifest", None)
