@@ -215,7 +215,7 @@ def test_the_error_of_a_worker_keeps_its_kind():
         yield
 
     with pytest.raises(StorageError, match="^s3://b: no answer$"):
-        segment._follow(receipts(), [], RunTotals(), ReceiptNotes(Run("", ""), ""), lambda _: None)
+        segment._follow(receipts(), [], RunTotals(), ReceiptNotes(Run("", ""), ""), lambda _: None, [])
 
 
 def test_an_actor_that_cannot_start_gives_one_line(shapes, checkpoint, tmp_path, monkeypatch):

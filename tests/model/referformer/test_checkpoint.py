@@ -251,7 +251,7 @@ BROKEN = {
     ),
     "weights of something else": (
         lambda folder: (folder / "model.safetensors").write_bytes(b"hello" * 100),
-        "damaged or incomplete",
+        "damaged, or not a model",
     ),
     "a tensor missing": (drop_tensor, r"missing: query_embed\.weight \[5, 16\]"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
