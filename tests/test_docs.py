@@ -72,6 +72,16 @@ def test_paths_named_by_the_pages_exist():
         assert [path for path in paths if "mine" not in path and not (ROOT / path).exists()] == [], page
 
 
+def test_sections_named_by_links_exist():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md"), ROOT / "model/tiny/MODEL_CARD.md"]
+    for page in pages:
+        for file, section in re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", page.read_text()):
+            named = (page.parent / file).resolve() if file else page
+            titles = re.findall(r"^#+ (.*)$", named.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert section in anchors, f"{page.name}: {file}#{section}"
+
+
 def test_every_command_of_the_pages_is_accepted():
     """Parsed only: names, options and choices of each command, and of those that are submitted."""
     lines = [line for page in [ROOT / "README.md", *DOCS.glob("*.md")] for line in commands(page, continued=True)]

@@ -51,9 +51,9 @@ class EvaluateConfig:
     )
     force: bool = option(
         default=False,
-        help="Score even if the input looks wrong: label maps whose values are not the ids of the objects, or whose "
-        "background is not 0, only empty masks, RLE in row order, annotations of void pixels only, shifted frame "
-        "numbers, or no frame name in common with the annotations. Without it, such input fails.",
+        help="Score even if the input looks wrong: label maps whose values are not the object ids, or whose background "
+        "is not 0; only empty masks; RLE in row order; annotations of void pixels only; shifted frame numbers; no "
+        "frame name in common with the annotations. Without it, such input fails.",
     )
     workers: int | None = option(
         default=None, least=1, help="Threads that read PNG masks.  [default: number of CPU cores]"

@@ -87,8 +87,8 @@ class ImportConfig(MediaOptions):
         choices=("error", "empty"),
         heading="Masks of other tools",
         help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
-        "these frames get empty masks. A pair fails in any case if none of its frames has a mask. If its "
-        "video has label maps and none shows its object, 'empty' gives it empty masks.",
+        "these frames get empty masks. Also with 'empty', a pair fails if there is no mask for any of its frames. "
+        "Label maps that do not show its object count as masks: with 'empty', they become empty masks.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 
