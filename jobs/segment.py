@@ -119,8 +119,8 @@ def execute(
                 over = partial(_say_what_is_waited_for, the_run, invocation.name, pool, config.address)
                 update("loading the model")
                 with closing(segment_units(todo, the_run, model, frames, pool, invocation, report)) as receipts:
-                    retried = config.retry_statuses  # as often as not for the same reason again
-                    fatal = ["crash"] if "nan" in retried else [*FAILURES_AT_START]
+                    # Pairs that are retried for `nan` fail so again where the video is at fault, which ends nothing.
+                    fatal = ["crash"] if "nan" in config.retry_statuses else [*FAILURES_AT_START]
                     _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress, fatal)
         _add_earlier(the_run, units, todo, totals, notes)
         unit_frames = UNITS_OF_RUN if refining else "--unit-frames"

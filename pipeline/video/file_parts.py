@@ -175,7 +175,7 @@ def _mpeg_ps(file: BinaryIO, size: int) -> int | None:
             zeros = len(head) - len(head.lstrip(b"\0"))
             rest = head[zeros:]
             if zeros < 2 or not rest.startswith(b"\x01"):
-                return None if not rest and not file.read().strip(b"\0") else at
+                return None if not rest and _only_zeros_follow(file) else at
             at += zeros - 2
             continue
         head = head.ljust(14, b"\0")
@@ -189,6 +189,13 @@ def _mpeg_ps(file: BinaryIO, size: int) -> int | None:
         else:
             return at
     return None
+
+
+def _only_zeros_follow(file: BinaryIO) -> bool:
+    while block := file.read(2**20):
+        if block.strip(b"\0"):
+            return False
+    return True
 
 
 def _gif(file: BinaryIO, size: int) -> int | None:

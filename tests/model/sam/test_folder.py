@@ -29,6 +29,15 @@ def changed(folder: Path, place: str, value: object) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def refused(made: dict[str, Path], tmp_path: Path, name: str, place: str, value: object, message: str) -> None:
+    """Change one value of a config, and expect the message of the check."""
+    folder = shutil.copytree(made[name], tmp_path / "model")
+    changed(folder, place, value)
+    check = check_refiner if name == "sam2" else check_checkpoint
+    with pytest.raises(CheckpointError, match=message):
+        check(folder)
+
+
 BACKBONE = "vision_config.backbone_config"
 
 
@@ -202,11 +211,7 @@ def test_every_tensor_of_sam3_must_fit(made, tmp_path):
 )
 def test_a_config_that_contradicts_itself_is_refused(made, tmp_path, name, place, value, reason):
     """All of these load: the contradiction shows when a frame goes through the model."""
-    folder = shutil.copytree(made[name], tmp_path / "model")
-    changed(folder, place, value)
-    check = check_refiner if name == "sam2" else check_checkpoint
-    with pytest.raises(CheckpointError, match=f"numbers in it contradict each other.*{reason}"):
-        check(folder)
+    refused(made, tmp_path, name, place, value, f"numbers in it contradict each other.*{reason}")
 
 
 def test_the_tracker_of_sam3_is_checked_on_its_own(made, tmp_path):
@@ -291,11 +296,7 @@ def test_a_model_that_is_larger_than_its_weights_takes_no_memory(folder, place, 
 )
 def test_a_value_with_which_a_run_has_no_masks_is_refused(made, tmp_path, name, place, value, reason):
     """All of these load: masks were NaN or empty, no frame passed, or the check built a million layers."""
-    folder = shutil.copytree(made[name], tmp_path / "model")
-    changed(folder, place, value)
-    check = check_refiner if name == "sam2" else check_checkpoint
-    with pytest.raises(CheckpointError, match=f"not the config of a SAM model: .*{reason}"):
-        check(folder)
+    refused(made, tmp_path, name, place, value, f"not the config of a SAM model: .*{reason}")
 
 
 def test_a_tracker_without_the_age_of_pointers_may_have_one(folder):

@@ -1,4 +1,4 @@
-"""What a template shows is text, whatever it holds."""
+"""Templates escape every value that they show."""
 
 import pytest
 
