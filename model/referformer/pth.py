@@ -8,6 +8,7 @@ the file has.
 
 import argparse
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -94,7 +95,15 @@ def _listed(names: list[str]) -> str:
 
 
 class _SmallReads(io.FileIO):
-    """A file that refuses to read too much at once: zipfile reads a directory as a whole, and takes ten times that."""
+    """A file that refuses to read too much at once: zipfile reads a directory as a whole, and takes ten times that.
+
+    It also refuses positions outside the file, which a damaged directory may name.
+    """
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and not 0 <= offset <= os.fstat(self.fileno()).st_size:
+            raise zipfile.BadZipFile("its directory points outside the file")
+        return super().seek(offset, whence)
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > MAX_PICKLE_BYTES:

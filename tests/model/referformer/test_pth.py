@@ -131,6 +131,16 @@ def test_a_flipped_bit_in_the_weights_is_found(tmp_path):
         read_pth(path)
 
 
+@pytest.mark.parametrize("offset", [2**20, 2**40, 2**63 + 1])
+def test_a_directory_that_points_outside_the_file_is_refused(tmp_path, offset):
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        archive.filelist[0].header_offset = offset
+    with pytest.raises(CheckpointError, match=r"a\.pth: damaged at archive/data.pkl"):
+        read_pth(path)
+
+
 def test_a_compressed_bomb_is_refused_unopened(tmp_path):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
