@@ -22,7 +22,6 @@ from pipeline.datasets.common.split_folder import choose_split
 from pipeline.datasets.ref_youtube_vos import add_masks
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.png_trees import is_png
 from pipeline.video.picture import SUFFIXES
 from schemas.errors import InputError
 
@@ -46,7 +45,7 @@ class DavisSplit:
         video = DatasetVideo(video_id)
         uri = storage.join(self.frames, video_id)
         names = video.list_frames(uri)
-        return ListedVideo(video, uri, names, names or list(self._mask_files(video_id)), bool(names))
+        return ListedVideo(video, uri, names, names or list(self._mask_files(video)), bool(names))
 
     def add_annotations(self, listed: ListedVideo) -> None:
         """Add the masks. Needs the pairs."""
@@ -57,18 +56,14 @@ class DavisSplit:
         if not self.one_object:
             add_masks(uri, listed)
             return
-        masks = ObjectMasks(video, listed.sequence, frame_size=listed.frame_size())
-        masks.add_pngs("1", self._mask_files(video.video_id))
+        masks, files = ObjectMasks(video, listed.sequence, frame_size=listed.frame_size()), self._mask_files(video)
+        masks.add_pngs("1", files)
+        video.note_gaps(listed.names, files)
         video.annotations = masks.annotations()
 
-    def _mask_files(self, video_id: str) -> dict[str, str]:
+    def _mask_files(self, video: DatasetVideo) -> dict[str, str]:
         """Return the URI of each mask of a video, by frame name."""
-        folder = storage.join(self.annotations or "", video_id)
-        try:
-            names = storage.names(folder) if self.annotations else []
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        return {name[: -len(".png")]: storage.join(folder, name) for name in names if is_png(name)}
+        return video.mask_files(storage.join(self.annotations, video.video_id)) if self.annotations else {}
 
 
 def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:

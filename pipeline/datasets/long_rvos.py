@@ -16,7 +16,6 @@ from pipeline.datasets.common.object_masks import ObjectMasks
 from pipeline.datasets.common.split_folder import find_file
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.masks.png_trees import is_png
 
 
 def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
@@ -40,10 +39,7 @@ def _add_masks(uri: str, listed: ListedVideo) -> None:
     masks = ObjectMasks(video, listed.sequence, frame_size=listed.frame_size() if objects else None)
     for object_id in objects:
         folder = storage.join(uri, object_id)
-        try:
-            files = {file[: -len(".png")]: storage.join(folder, file) for file in storage.names(folder) if is_png(file)}
-        except (FileNotFoundError, NotADirectoryError):
-            files = {}
+        files = video.mask_files(folder)
         for name in listed.names:
             if name not in files:
                 masks.add(object_id, name, None)

@@ -31,6 +31,8 @@ def read(root: str, split: str | None = None, *, names: tuple[str, ...] = V1) ->
     entries = meta_expressions.load(uri, "anno_id")
     objects_known = any(e.get("anno_id") is not None for _, entry in entries for e in entry["expressions"].values())
     mask_dict = MaskDict(masks) if objects_known and storage.exists(masks) else None
+    if mask_dict:
+        mask_dict.require_common(entries)
 
     def read_video(item: tuple[str, dict]) -> DatasetVideo:
         listed = meta_expressions.list_video(frames, split, "anno_id", *item)

@@ -10,10 +10,12 @@ The pixel values of the masks are the `obj_id` of the sentences. `meta.json` is 
 file exists, they are left out of `valid`, as in the published inference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from pipeline.datasets.common import json_file, meta_expressions
-from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo
+from pipeline.datasets.common.dataset_video import NO_MASKS, VIDEOS_AT_ONCE, DatasetVideo
 from pipeline.datasets.common.meta_expressions import ListedVideo
 from pipeline.datasets.common.object_masks import UNUSUAL_MASKS
 from pipeline.datasets.common.split_folder import choose_split
@@ -28,6 +30,13 @@ from schemas.masks import VOID
 FILE = "meta_expressions.json"
 
 
+class MetaVideo(NamedTuple):
+    """What `meta.json` says of a video: the category of each object, and the frames that show one."""
+
+    categories: Mapping[str, str] = MappingProxyType({})
+    frames: frozenset[str] = frozenset()
+
+
 def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     """Read the data set in the folder `root`, sorted by id.
 
@@ -39,15 +48,16 @@ def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     if test_file:
         test_videos = {name for name, _ in meta_expressions.load(test_file)}
         entries = [item for item in entries if item[0] not in test_videos]
-    categories = _read_categories(meta) if storage.exists(meta) else {}
+    meta_of = _read_meta(meta) if storage.exists(meta) else {}
 
     def read_video(item: tuple[str, dict]) -> DatasetVideo:
         listed = meta_expressions.list_video(frames, split, "obj_id", *item)
-        known = categories.get(item[0], {})
+        known = meta_of.get(item[0], MetaVideo())
         for pair in listed.video.pairs:
-            if names := {known[object_id] for object_id in pair["object_ids"] or () if object_id in known}:
+            objects = pair["object_ids"] or ()
+            if names := {known.categories[object_id] for object_id in objects if object_id in known.categories}:
                 pair["category"] = "+".join(sorted(names))
-        add_masks(storage.join(annotations, item[0]), listed)
+        add_masks(storage.join(annotations, item[0]), listed, known.frames)
         return listed.video
 
     return bounded_map(read_video, entries, VIDEOS_AT_ONCE)
@@ -72,29 +82,31 @@ def _find(root: str, split: str | None) -> tuple[str, str, str | None, str | Non
     return splits[split], storage.join(root, split), split, splits.get("test") if split == "valid" else None
 
 
-def add_masks(uri: str, listed: ListedVideo) -> None:
-    """Fill in annotations and void from the folder `uri` of palette masks, if it exists."""
-    video = listed.video
-    try:
-        masks = [name for name in storage.names(uri) if name.lower().endswith(".png")]
-    except (FileNotFoundError, NotADirectoryError):
+def add_masks(uri: str, listed: ListedVideo, promised: Collection[str] = ()) -> None:
+    """Fill in annotations and void from the folder `uri` of palette masks, if it exists.
+
+    promised: names of the frames that another file says to have masks.
+    """
+    video, files = listed.video, listed.video.mask_files(uri)
+    if not files:
+        if listed.has_frames and storage.exists(storage.parent(uri)):
+            video.warnings.append((NO_MASKS, video.video_id))
         return
     index_of = {name: index for index, name in enumerate(listed.sequence)}
     frames: list[TreeFrame] = []
-    size = listed.frame_size() if masks else None
-    for file in masks:
-        name = file[: -len(".png")]
+    size = listed.frame_size()
+    for name, file in files.items():
         try:
-            frame = read_frame(storage.join(uri, file), index_of.get(name, -1), binary=False)
+            frame = read_frame(file, index_of.get(name, -1), binary=False)
         except MediaError as error:
             video.problems.append(str(error))
             continue
         size = size or (frame.height, frame.width)
         if name not in index_of:
-            video.problems.append(f"{uri}/{file}: the video has no frame {name}")
+            video.problems.append(f"{file}: the video has no frame {name}")
         elif (frame.height, frame.width) != size:
             sizes = f"the mask is {frame.width}x{frame.height}, the frames are {size[1]}x{size[0]}"
-            video.problems.append(f"{uri}/{file}: {sizes}")
+            video.problems.append(f"{file}: {sizes}")
         else:
             frames.append(frame)
     objects = video.object_ids()
@@ -104,7 +116,6 @@ def add_masks(uri: str, listed: ListedVideo) -> None:
     except InputError as error:
         video.problems.append(str(error))
         return
-    files = {file[: -len(".png")]: storage.join(uri, file) for file in masks}
     found = found.cut_files_anew(key, files)
     if found.meaning.ids is None or min(found.meaning.ids, default=0) > MOST_SMALL_IDS:  # not the ids of other objects
         try:
@@ -113,19 +124,21 @@ def add_masks(uri: str, listed: ListedVideo) -> None:
             video.problems.append(str(error))
     if not found.meaning.usual:
         video.warnings.append((f"{UNUSUAL_MASKS} {found.meaning.text}", video.video_id))
-    if masks:
-        video.check_objects(set(found.keys_by_video().get(video.video_id, ())))
+    video.note_gaps([name for name in listed.names if name in index_of], files, promised)
+    video.check_objects(set(found.keys_by_video().get(video.video_id, ())))
     annotations, void = found.annotations(objects)
     video.annotations, video.void = annotations, VOID.empty_table() if void is None else void
 
 
-def _read_categories(uri: str) -> dict[str, dict[str, str]]:
-    """Category of each object by video, from `meta.json`."""
+def _read_meta(uri: str) -> dict[str, MetaVideo]:
+    """What `meta.json` says, by video. Raises InputError if it has another form."""
+    found = {}
     try:
-        return {
-            video_id: {object_id: str(entry["category"]) for object_id, entry in video["objects"].items()}
-            for video_id, video in json_file.load(uri)["videos"].items()
-        }
+        for video_id, video in json_file.load(uri)["videos"].items():
+            categories = {object_id: str(entry["category"]) for object_id, entry in video["objects"].items()}
+            frames = {str(name) for entry in video["objects"].values() for name in entry.get("frames") or ()}
+            found[video_id] = MetaVideo(categories, frozenset(frames))
     except (KeyError, TypeError, AttributeError) as error:
         form = "{'videos': {VIDEO: {'objects': {ID: {'category': NAME}}}}}"
         raise InputError(f"{uri} must have the form {form} ({error!r}); correct or remove it") from None
+    return found

@@ -35,6 +35,8 @@ def read(root: str, split: str | None = None) -> Iterator[DatasetVideo]:
     )
     entries = meta_expressions.load(storage.join(root, f"{PREFIX}{split}{SUFFIX}"), "anno_id")
     mask_dict = MaskDict(masks) if storage.exists(masks) else None
+    if mask_dict:
+        mask_dict.require_common(entries)
     foreground = json_file.SpooledEntries()
     if mask_dict and storage.exists(foreground_uri):
         for path, regions in json_file.entries(foreground_uri, depth=2):

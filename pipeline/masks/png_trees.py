@@ -18,10 +18,11 @@ from pipeline.masks.mask_values import MOST_LABELS, is_soft
 from pipeline.masks.png_file import DAVIS_COLOURS, PALETTE, SAVE_AS_PNG, read_png
 from pipeline.masks.value_groups import MOST_SMALL_IDS, full_scale, half_of
 from pipeline.video.folder import is_cover, natural_order
-from pipeline.video.picture import SUFFIXES
+from pipeline.video.picture import SUFFIXES, UNREADABLE_SUFFIXES
 from schemas.errors import InputError, MediaError
 
 SUFFIX = ".png"
+NOT_READ = (*SUFFIXES, *UNREADABLE_SUFFIXES, ".gif", ".npy", ".npz")  # masks of other forms, unless they are PNGs
 FLAT = 20  # parts of the full scale by which neighbours in noise differ at most; those across edges differ by more
 LEAST_SIDE = 16  # pixels; in smaller label maps, hardly a pixel is surrounded by others
 NO_CUTS: Mapping[tuple[str, ...], int] = MappingProxyType({})
@@ -205,7 +206,7 @@ def list_pngs(folder: str) -> list[tuple[int, str]]:
     """
     files = sorted(filter(is_png, storage.names(folder)), key=lambda file: natural_order(file[: -len(SUFFIX)]))
     stems = [file[: -len(SUFFIX)] for file in files]
-    others = [name for name in storage.names(folder) if name.lower().endswith(SUFFIXES) and not is_png(name)]
+    others = [name for name in storage.names(folder) if name.lower().endswith(NOT_READ) and not is_png(name)]
     if left_out := [name for name in others if name.rpartition(".")[0] not in stems and not is_cover(name)]:
         raise InputError(f"{folder} has masks that are not PNGs, such as {left_out[0]}; {SAVE_AS_PNG}")
     for stem, count in Counter(stems).items():
@@ -215,3 +216,12 @@ def list_pngs(folder: str) -> list[tuple[int, str]]:
             )
     numbered = all(map(is_number, stems))
     return sorted((int(stem) if numbered else n, file) for n, (stem, file) in enumerate(zip(stems, files, strict=True)))
+
+
+def masks_by_name(folder: str) -> dict[str, str]:
+    """Return the URI of each PNG of a folder by its stem; none if there is no such folder. Raises as `list_pngs`."""
+    try:
+        files = list_pngs(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {file[: -len(SUFFIX)]: storage.join(folder, file) for _, file in files}

@@ -3,12 +3,13 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from pipeline.io import storage
+from pipeline.masks.png_trees import masks_by_name
 from pipeline.masks.run_order import RunOrder
 from pipeline.video import folder
 from schemas.errors import InputError, MediaError
@@ -27,6 +28,9 @@ NO_TEXT = "empty expressions; their pairs will fail"
 MISSING_VALUE = "expressions that are the text of a missing value, such as nan; remove their rows"
 NO_EXPRESSIONS = "videos without expressions; they are not in the manifest"
 NO_MASK_OF_OBJECT = "expressions about an object without any mask; they are scored as absent throughout"
+
+NO_MASK_OF_FRAME = "videos with frames that should have a mask and have none; these frames are not annotated"
+NO_MASKS = "videos without masks, in a data set with a folder of masks; they are not annotated"
 
 
 @dataclass(slots=True)
@@ -66,6 +70,25 @@ class DatasetVideo:
         """The objects that the pairs mean."""
         return {object_id for pair in self.pairs for object_id in pair["object_ids"] or ()}
 
+    def mask_files(self, uri: str) -> dict[str, str]:
+        """URIs of the PNG masks in the folder `uri`, by frame name; a problem if there are masks of another form."""
+        try:
+            return masks_by_name(uri)
+        except InputError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return {}
+
+    def note_gaps(self, names: Sequence[str], masks: Collection[str], promised: Collection[str] = ()) -> None:
+        """Warn about frames without a mask, if another file promises one, or if most frames of the video have one.
+
+        names: of the frames that exist. masks: names of those with a mask.
+        """
+        expected = set(names) if 2 * len(set(names) & set(masks)) > len(names) else set(promised)
+        if absent := [name for name in names if name in expected and name not in masks]:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            self.warnings.append((NO_MASK_OF_FRAME, f"{self.video_id} {absent[0]}{more}"))
+
     def list_frames(self, uri: str) -> list[str]:
         """Names of the frames in the folder `uri`, in order; empty, with a warning, if there are none."""
         try:
@@ -98,7 +121,8 @@ class DatasetVideo:
             reason = f"lists frame {first} where the folder has {other}; rename the files so that both have one order"
             self.problems.append(f"video {self.video_id}: the file {reason}")
         if absent := [frame for frame in listed if names and frame not in known]:
-            self.warnings.append((SOME_FRAMES, f"{self.video_id} {absent[0]} and {len(absent) - 1} more"))
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            self.warnings.append((SOME_FRAMES, f"{self.video_id} {absent[0]}{more}"))
 
 
 def flat_id(path: str) -> str:

@@ -1,10 +1,14 @@
 """`mask_dict.json` of MeViS and ReVOS: {ANNOTATION: [RLE or null for each frame that the video lists]}."""
 
+from collections.abc import Iterable
+
 from pipeline.datasets.common import json_file
+from pipeline.datasets.common.dataset_video import pair_name
 from pipeline.datasets.common.meta_expressions import ListedVideo
 from pipeline.datasets.common.object_masks import ObjectMasks
 from schemas.errors import InputError
 
+NOT_IN_FILE = "expressions about an annotation that mask_dict.json lacks; download it again"
 NOTHING = "none"  # id of a stand-in where no sentence has a target, so that the frames count as annotated
 
 
@@ -22,16 +26,42 @@ class MaskDict:
         if not self._masks:
             raise InputError(f"{uri} holds no annotations; download it again")
 
+    def require_common(self, entries: Iterable[tuple[str, dict]]) -> None:
+        """Raise InputError if the file lacks every annotation that these videos of `meta_expressions` mean."""
+        expressions = (one for _, entry in entries for one in entry["expressions"].values())
+        first = None
+        for expression in expressions:
+            ids = expression.get("anno_id")
+            for object_id in map(str, ids if isinstance(ids, list) else () if ids is None else (ids,)):
+                if object_id in self._masks:
+                    return
+                first = first or object_id
+        if first is not None:
+            text = (
+                f"has no mask of any annotation that the sentences mean, such as {first}; is it that of another split?"
+            )
+            raise InputError(f"{self.uri} {text}")
+
     def add_to(self, listed: ListedVideo) -> None:
-        """Fill in the annotations of the objects that the pairs mean; objects missing from the file are absent."""
+        """Fill in the annotations of the objects that the pairs mean. Pairs with an object that the file lacks are left
+        out: nobody knows where it is.
+        """
         video = listed.video
+        lost = {pair["expression_id"]: self._lost(pair["object_ids"] or ()) for pair in video.pairs}
+        gone = [(pair_name(pair), lost[pair["expression_id"]]) for pair in video.pairs]
+        video.skipped += [(NOT_IN_FILE, f"{place} annotation {ids[0]}") for place, ids in gone if ids]
+        video.pairs = [pair for pair in video.pairs if not lost[pair["expression_id"]]]
         objects = video.object_ids()
         if not objects and any(pair["object_ids"] == [] for pair in video.pairs):
             objects = {NOTHING}
         object_masks = ObjectMasks(video, listed.sequence, frame_size=listed.frame_size() if objects else None)
         for object_id in sorted(objects, key=lambda object_id: (len(object_id), object_id)):
-            masks = self._masks[object_id] if object_id in self._masks else [None] * len(listed.names)
+            masks = [None] * len(listed.names) if object_id == NOTHING else self._masks[object_id]
             place = f"{self.uri} annotation {object_id}"
             object_masks.add_list(object_id, listed.names, masks, place)
         video.check_objects(object_masks.seen)
         video.annotations = object_masks.annotations()
+
+    def _lost(self, object_ids: Iterable[str]) -> list[str]:
+        """Return the objects that the file lacks."""
+        return [object_id for object_id in object_ids if object_id not in self._masks]

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import davis
+from pipeline.masks.png_file import SAVE_AS_PNG
 from schemas import rle
 from schemas.errors import InputError
 
@@ -63,6 +64,14 @@ def test_first_release(root, write_masks, half):
     assert found.video_id == "bear"
     assert [rle.decode(row["counts"], 6, 8).sum() for row in found.annotations.to_pylist()] == [24, 24]
     assert not found.void.num_rows
+
+
+@pytest.mark.parametrize("split", ["2017/val", "2016/val"])
+def test_a_jpeg_among_the_masks_is_refused(root, split):
+    mask = root / "DAVIS/Annotations/480p/dogs/00001.png"
+    mask.rename(mask.with_suffix(".jpg"))
+    found = list(davis.read(str(root), split))[-1]
+    assert found.problems == [f"{mask.parent} has masks that are not PNGs, such as 00001.jpg; {SAVE_AS_PNG}"]
 
 
 def test_masks_without_images(root):

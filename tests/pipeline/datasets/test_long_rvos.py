@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.datasets import long_rvos
 from pipeline.datasets.common import dataset_video
+from pipeline.masks.png_file import SAVE_AS_PNG
 from schemas import rle
 from schemas.errors import InputError
 
@@ -53,6 +54,14 @@ def test_without_truth_and_broken(root, write_masks):
     (found,) = long_rvos.read(str(root))
     assert not found.annotations.num_rows
     assert not found.warnings
+
+
+def test_a_jpeg_among_the_masks_is_refused(root):
+    """Its frame would count as one without the object."""
+    mask = root / "valid/Annotations/a/1/00000.png"
+    mask.rename(mask.with_suffix(".jpg"))
+    (found,) = long_rvos.read(str(root))
+    assert found.problems == [f"{mask.parent} has masks that are not PNGs, such as 00000.jpg; {SAVE_AS_PNG}"]
 
 
 def test_errors(root, tmp_path):

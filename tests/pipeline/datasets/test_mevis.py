@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import mevis
-from pipeline.datasets.common import dataset_video, json_file
+from pipeline.datasets.common import dataset_video, json_file, mask_dict
 from schemas import rle
 from schemas.errors import InputError
 
@@ -100,7 +100,8 @@ def test_errors(root, tmp_path):
     first, second = mevis.read(str(root))
     assert "object 7 frame 00000: runs total 0" in first.problems[0]
     assert "annotation 12: 2 masks for 3 frames" in first.problems[1]
-    assert [what for what, _ in second.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
+    assert second.skipped == [(mask_dict.NOT_IN_FILE, "b expression 0 annotation 3")]
+    assert not second.pairs
     with pytest.raises(InputError, match="has the splits valid_u; choose one"):
         mevis.read(str(root), "train")
     with pytest.raises(InputError, match="no data set in"):
@@ -116,14 +117,19 @@ def test_scored_by_its_protocol(root, score_itself):
     assert {row["value"]: row["n"] for row in summary["by"]["num_targets"]} == {0: 1, 1: 2, 2: 1}
 
 
-def test_objects_that_the_masks_lack_are_absent(root, score_itself):
+def test_pairs_with_an_annotation_that_the_masks_lack_are_left_out(root):
+    """No annotation is better than a wrong one: the object is not absent, nobody knows where it is."""
     uri = root / "valid_u/mask_dict.json"
     masks = json.loads(uri.read_text())
     del masks["12"]
     uri.write_text(json.dumps(masks))
     first, _ = mevis.read(str(root))
-    assert [row["counts"] for row in first.annotations.to_pylist() if row["object_id"] == "12"] == [None] * 3
-    assert [what for what, _ in first.warnings] == [dataset_video.NO_MASK_OF_OBJECT]
+    assert [pair["expression_id"] for pair in first.pairs] == ["0", "2"]
+    assert set(first.annotations["object_id"].to_pylist()) == {"7"}
+    assert first.skipped == [(mask_dict.NOT_IN_FILE, "a expression 1 annotation 12")]
+    uri.write_text(json.dumps({"99": masks["7"]}))
+    with pytest.raises(InputError, match="no mask of any annotation that the sentences mean, such as 7"):
+        list(mevis.read(str(root)))
     for content, message in (("{}", "holds no annotations"), ("[1, 2]", "must be an object")):
         uri.write_text(content)
         with pytest.raises(InputError, match=message):

@@ -1,6 +1,7 @@
 """The layout, what is read of it, and what is said about folders that are not quite it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from pipeline.datasets import ref_youtube_vos
 from pipeline.datasets.common import dataset_video
+from pipeline.masks.png_file import SAVE_AS_PNG
 from schemas.errors import InputError
 
 EXPRESSION = {"exp": "a cat", "obj_id": "1"}
@@ -130,6 +132,41 @@ def test_problems_of_masks(tmp_path):
     assert "the mask is 9x6, the frames are 8x6" in first.problems[0]
     assert "the video has no frame 00099" in first.problems[1]
     assert "00000.png: the mask cannot be read" in second.problems[0]
+
+
+@pytest.mark.parametrize("name", ["00005.jpg", "00005.JPEG", "00005.webp", "00005.tga", "00005.gif", "00005.npy"])
+def test_masks_that_are_no_pngs_are_refused(tmp_path, name):
+    """As the same folder is by 'rvos evaluate': the frame would count as not annotated."""
+    write_data_set(tmp_path, {"a": video(), "b": video()})
+    (tmp_path / "Annotations/a/00005.png").rename(tmp_path / "Annotations/a" / name)
+    first, second = read(tmp_path)
+    assert first.problems == [f"{tmp_path}/Annotations/a has masks that are not PNGs, such as {name}; {SAVE_AS_PNG}"]
+    assert not second.problems
+
+
+def test_other_files_next_to_masks_are_none(tmp_path):
+    write_data_set(tmp_path, {"a": video()})
+    for name in ("00005.jpg", "cover.jpg", "Thumbs.db", ".00007.png", "notes.txt"):
+        (tmp_path / "Annotations/a" / name).write_bytes(b"x")
+    (found,) = read(tmp_path)
+    assert (found.problems, found.warnings, len(found.annotations)) == ([], [], 2)
+
+
+def test_frames_and_videos_without_masks_are_counted(tmp_path):
+    names = ("00000", "00005", "00010", "00015")
+    write_data_set(tmp_path, {"a": video(frames=names), "b": video(frames=names)}, frames=names)
+    for name in ("00005", "00010", "00015"):
+        (tmp_path / "Annotations/a" / f"{name}.png").unlink()
+    first, _ = read(tmp_path)
+    assert not first.warnings  # only the first frame is annotated, as in the files of a challenge
+    objects = {"1": {"category": "cat", "frames": ["00000", "00005", "00010", "00020"]}}
+    (tmp_path / "meta.json").write_text(json.dumps({"videos": {"a": {"objects": objects}}}))
+    (tmp_path / "Annotations/b/00015.png").unlink()
+    first, second = read(tmp_path)
+    assert first.warnings == [(dataset_video.NO_MASK_OF_FRAME, "a 00005 and 1 more")]
+    assert second.warnings == [(dataset_video.NO_MASK_OF_FRAME, "b 00015")]
+    shutil.rmtree(tmp_path / "Annotations/b")
+    assert read(tmp_path)[1].warnings == [(dataset_video.NO_MASKS, "b")]
 
 
 BAD_JSON = {
