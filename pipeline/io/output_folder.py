@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 
 from pipeline.io import storage
+from pipeline.io.own_file import is_foreign
 from schemas.errors import InputError
 from schemas.json_text import parse_object
 from schemas.shown import shown_json
@@ -51,14 +52,18 @@ def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
     """Return True if the folder `out` holds the file `marker`, False if it is new or empty.
 
     `leftovers` are file name patterns such as `*.parquet`: a folder that holds only such files counts as empty, since
-    an interrupted command of the same kind left them. Raises InputError if `out` is a file or holds other files.
+    an interrupted command of the same kind left them. Raises InputError if `out` is a file or holds other files, such
+    as one of another program with the name of the marker.
     """
     require_folder(out)
-    if storage.exists(storage.join(out, marker)):  # a listing of a large folder takes longer
+    uri = storage.join(out, marker)
+    if storage.exists(uri):  # a listing of a large folder takes longer
+        if is_foreign(uri):
+            raise InputError(f"{uri} is of another program; choose a new or empty folder")
         return True
     found = storage.names(out, missing_ok=True, hidden=True)
     for name in found if marker not in found else ():
-        if storage.exists(storage.join(out, marker)):  # another process was faster
+        if storage.exists(uri):  # another process was faster
             return True
         if not any(fnmatch(name, pattern) for pattern in leftovers):
             raise InputError(f"{out} is not empty and has no {marker} (it holds {name}); choose a new or empty folder")

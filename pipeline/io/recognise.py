@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from pipeline.io import storage
+from pipeline.io.own_file import is_foreign
 from pipeline.io.table_files import SUFFIXES
 from schemas.errors import InputError, StorageError
 from schemas.json_text import loads
@@ -14,7 +15,7 @@ HEAD_BYTES = 2**16  # read of a file
 MOST_NAMES = 1000  # read of a folder
 LOOKED_INTO = 3  # files or folders of a folder, and of one folder in it
 
-# A folder is of the first kind whose names it has all of.
+# A folder is of the first kind whose names it has all of, unless the files of these names are of another program.
 MARKERS: list[tuple[Kind, Sequence[str]]] = [
     (Kind.RUN, ["run.json"]),
     (Kind.COMPACTED, ["_compact.json"]),
@@ -132,7 +133,7 @@ def _folder_kind(folder: str) -> Kind:
     has_more = len(names) > MOST_NAMES // 2  # hidden ones are among those that were read
     seen = {*names, *(name for name in ALL_MARKS if has_more and storage.exists(storage.join(folder, name)))}
     for kind, marks in MARKERS:
-        if seen.issuperset(marks):
+        if seen.issuperset(marks) and not any(is_foreign(storage.join(folder, name)) for name in marks):
             return kind
     if any(name.lower().endswith(SUFFIXES) for name in names):
         return Kind.PARQUETS

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import output_folder, storage
 from pipeline.io.guarantees import missing_guarantees
+from pipeline.io.own_file import is_foreign
 from pipeline.runs import moved, plan
 from pipeline.runs.run_document import document_problem
 from schemas.errors import InputError, StorageError
@@ -330,7 +331,8 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
 
 def is_run(folder: str) -> bool:
     """Return True if `folder` holds a run. Servers of HTTP and archives have no folders."""
-    return scheme_of(folder) not in (*HTTP, *ARCHIVES) and storage.exists(storage.join(folder, RUN_JSON))
+    uri = storage.join(folder, RUN_JSON)
+    return scheme_of(folder) not in (*HTTP, *ARCHIVES) and storage.exists(uri) and not is_foreign(uri)
 
 
 def read_run_json(folder: str) -> dict:

@@ -19,9 +19,11 @@ from cli import main
 from jobs.config.options import KEY, label_of
 from jobs.terminal import wrong_object
 from pipeline.datasets.registry import DATASETS
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
 from pipeline.io.recognise import recognise
+from pipeline.runs.run import is_run
 from schemas import kinds
+from schemas.errors import InputError
 from schemas.kinds import Kind
 from tests.test_cli import COMMANDS
 
@@ -293,6 +295,29 @@ def test_what_may_be_right_is_left_to_the_command(tmp_path):
     assert recognise(str(tmp_path / "tree")) is Kind.PNG_TREE
     assert recognise(str(tmp_path / "recipe.toml")) in kinds.RECIPE.kinds
     assert recognise(str(tmp_path / "both.parquet")) in kinds.PREDICTIONS.kinds & kinds.ANNOTATIONS.kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.json", '{"videos": [], "annotations": []}'),
+        ("train.json", '[{"video": "a"}]'),
+        ("run.json", '{\n "command": "python train.py"}'),
+        ("leaderboard.json", '{"first": "me"}'),
+        ("_compact.json", '{"a": 1}'),
+        ("tokenizer.json", '{"a": ["x"]}'),
+        ("demo.txt", "the dog"),
+    ],
+)
+def test_files_of_others_with_the_names_of_ours(tmp_path, name, text):
+    """A split of COCO is named train.json: its folder is no training, and nothing in it is removed."""
+    (tmp_path / name).write_text(text)
+    shutil.copy("clip.mp4", tmp_path / "a.mp4")
+    assert recognise(str(tmp_path)) is Kind.VIDEOS
+    assert not is_run(str(tmp_path))
+    if name != "tokenizer.json":
+        with pytest.raises(InputError, match=rf"{name} is of another program; choose a new or empty folder"):
+            output_folder.has_marker(str(tmp_path), name)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("run.json", Kind.RUN), ("x", Kind.FOLDER), ("x.parquet", Kind.FOLDER)])
