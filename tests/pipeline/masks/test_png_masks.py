@@ -10,7 +10,7 @@ from pipeline.io import storage
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.encode_values import encode_values
 from pipeline.masks.mask_values import LUMA_IDS
-from pipeline.masks.png_file import DAVIS_PALETTE, ColourError, read_png
+from pipeline.masks.png_file import DAVIS_COLOURS, DAVIS_PALETTE, ColourError, read_png
 from pipeline.masks.png_trees import DEFAULT_READING, PngTree, list_pngs
 from pipeline.masks.predictions import read_predictions
 from pipeline.masks.tree_masks import TreeMasks
@@ -91,6 +91,62 @@ def test_what_is_no_mask(tmp_path):
             read_png("a.png", content)
     with pytest.raises(MediaError, match=r"b\.png"):
         read_png(str(tmp_path / "b.png"))
+
+
+def in_palette(labels: np.ndarray, *colours: tuple[int, int, int]) -> bytes:
+    image = Image.fromarray(labels, "P")
+    image.putpalette(bytes(value for colour in colours for value in colour))
+    return as_png(image)
+
+
+BLACK, RED, GREEN, OLIVE, BLUE = (tuple(DAVIS_PALETTE[3 * i : 3 * i + 3]) for i in range(5))
+
+
+def test_palettes_in_the_order_of_another_program_are_read_by_colour():
+    """As the same masks in RGB: Pillow, pngquant and others sort the entries, and the background is not 0 then."""
+    labels = LABELS.repeat(8, 0).repeat(8, 1)
+    colours = palette(labels).convert("RGB")
+    forms = {
+        "quantize": as_png(colours.quantize(8)),
+        "adaptive": as_png(colours.convert("P", palette=Image.Palette.ADAPTIVE)),
+        "remap": as_png(palette(labels).remap_palette([2, 3, 0, 1])),
+    }
+    for name, content in forms.items():
+        values, pixel_format = read_png("a.png", content)
+        assert pixel_format == DAVIS_COLOURS, name
+        np.testing.assert_array_equal(values, labels, name)
+        np.testing.assert_array_equal(read_png("a.png", content, binary=True).values > 0, labels > 0, name)
+    empty = in_palette(np.full((4, 4), 2, np.uint8), RED, GREEN, BLACK)
+    assert not read_png("a.png", empty).values.any()
+    assert not read_png("a.png", empty, binary=True).values.any()
+
+
+def test_palettes_that_may_be_read_in_two_ways_are_refused():
+    """An optimiser drops the entries of objects that a picture does not show, and numbers the others anew."""
+    two = np.where(LABELS > 2, 0, LABELS)
+    for labels, colours, reason in (
+        (two, (BLACK, RED, OLIVE), "index 2 of its palette has the colour that DAVIS gives the id 3"),
+        (two.clip(0, 1), (BLACK, GREEN), "index 1 of its palette has the colour that DAVIS gives the id 2"),
+        (two, (RED, OLIVE, GREEN), "index 0 of its palette has the colour that DAVIS gives the id 1"),
+        (two, ((236, 95, 103), BLACK, (249, 145, 87)), "black, the background, is index 1 of its palette, not 0"),
+    ):
+        content = in_palette(labels.astype(np.uint8), *colours)
+        with pytest.raises(ColourError, match=rf"a\.png: {reason}.*save object ids as gray PNG"):
+            read_png("a.png", content)
+        black = colours.index(BLACK) if BLACK in colours else 0
+        np.testing.assert_array_equal(read_png("a.png", content, binary=True).values > 0, labels != black)
+
+
+def test_palettes_of_their_own_are_read_by_index():
+    two = np.where(LABELS > 2, 0, LABELS)
+    for colours in (
+        (BLACK, BLUE, GREEN, (0, 128, 128), RED),  # the palette of DAVIS with blue for red, as OpenCV writes it
+        (BLACK, (236, 95, 103), (249, 145, 87)),
+        (BLACK, RED, BLACK),  # an entry that nobody set
+    ):
+        values, pixel_format = read_png("a.png", in_palette(two.astype(np.uint8), *colours))
+        np.testing.assert_array_equal(values, two)
+        assert pixel_format == "palette images"
 
 
 def test_a_storage_that_fails_does_not_make_a_mask_corrupt(monkeypatch):
