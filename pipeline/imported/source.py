@@ -14,6 +14,7 @@ from pipeline.io import output_folder, storage
 from pipeline.io.private_folder import private_folder
 from pipeline.masks.by_video import sorted_pairs
 from pipeline.masks.frame_numbers import is_number
+from pipeline.masks.label_doubts import Ends
 from pipeline.masks.pairs_to_score import MaskKey, objects_of_videos, pairs_from_manifest, requested_pairs
 from pipeline.masks.png_trees import BrokenPng, PngReading, PngTree, TreeFrame
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
@@ -225,8 +226,9 @@ def _look_through(uri: str, tree: PngTree, manifest: pa.Table, reading: PngReadi
         upper = None if frame.upper is None else b"0"
         inner = frame.inner and Counter(frame.inner) + Counter(same.inner if same else None)
         flat = Counter(frame.flat) + Counter(same.flat if same else None)
+        ends = frame.ends + (same.ends if same else Ends())
         kept[path, sort] = frame._replace(
-            height=height, pixels=pixels, strings=strings, upper=upper, inner=inner, flat=flat
+            height=height, pixels=pixels, strings=strings, upper=upper, inner=inner, flat=flat, ends=ends
         )
     digest.update(repr([(png.path, png.name) for png in broken]).encode() if broken else b"")
     frames: dict[tuple[str, ...], list[TreeFrame]] = defaultdict(list)

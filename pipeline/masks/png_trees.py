@@ -14,9 +14,10 @@ from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.encode_values import encode_values
 from pipeline.masks.frame_numbers import is_number
+from pipeline.masks.label_doubts import Ends, ends_of
 from pipeline.masks.mask_values import MOST_LABELS, is_soft
 from pipeline.masks.png_file import DAVIS_COLOURS, PALETTE, SAVE_AS_PNG, read_png
-from pipeline.masks.value_groups import MOST_SMALL_IDS, full_scale, half_of
+from pipeline.masks.value_groups import MOST_SMALL_IDS, VOID_ID, full_scale, half_of
 from pipeline.video.folder import is_cover, natural_order
 from pipeline.video.picture import SUFFIXES, UNREADABLE_SUFFIXES
 from schemas.errors import InputError, MediaError
@@ -51,6 +52,7 @@ class TreeFrame(NamedTuple):
     inner: dict[int, int] | None  # by value, the pixels that all four neighbours equal; None for small images
     flat: dict[int, int]  # by gray value, the pixels that all four neighbours nearly equal; {} if the values are few
     pixel_format: str
+    ends: Ends  # of labels from 2 on, see `ends_of`; empty for masks of one object, and if there are too many values
 
 
 class BrokenPng(NamedTuple):
@@ -178,7 +180,9 @@ def read_frame(uri: str, index: int, *, binary: bool, cut: int | None = None) ->
     is_gray = len(found) > 1 and top > MOST_SMALL_IDS and pixel_format not in (PALETTE, DAVIS_COLOURS)
     flat = _inner(values, full_scale(top) // FLAT) if is_gray else {}
     name = storage.file_name(uri)[: -len(SUFFIX)]
-    return TreeFrame(index, name, height, width, pixels, strings, cut, upper, inner, flat, pixel_format)
+    are_labels = not binary and values.dtype == np.uint8 and len(found) <= MOST_LABELS
+    ends = ends_of(values) if are_labels and any(1 < value < VOID_ID for value in found) else Ends()
+    return TreeFrame(index, name, height, width, pixels, strings, cut, upper, inner, flat, pixel_format, ends)
 
 
 def _inner(values: np.ndarray, tolerance: int = 0) -> dict[int, int]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pycocotools import mask as coco
 
 from pipeline.masks.label_agreement import label_mismatch, shorten_list
+from pipeline.masks.label_doubts import Ends, ring_problem, void_problem
 from pipeline.masks.mask_values import (
     LUMA_IDS,
     MaskMeaning,
@@ -78,7 +79,24 @@ class TreeMasks:
             most = max(counts, key=lambda path: (len(counts[path].above), path))
             where = "/".join([folder, *most]) if len(counts) > 1 else folder
             raise InputError(f"{where}: {common.problem}. Found {common.text}")
-        return cls(folder, are_objects, frames, common, own=own)
+        masks = cls(folder, are_objects, frames, common, own=own)
+        if problem := masks._doubtful_labels() if are_objects else None:
+            raise InputError(f"{folder}: {problem}. Found {common.text}")
+        return masks
+
+    def _doubtful_labels(self) -> str | None:
+        """Return the first video whose values are hardly ids, although their number may be that of objects."""
+        for path, frames in self.frames.items():
+            if self._meaning_of(path).ids is None:
+                continue
+            ends, inner = Ends(), Counter[int]()
+            for frame in frames:
+                ends.update(frame.ends)
+                inner.update(frame.inner or {})
+            of_frames = ((frame.name, frame.height * frame.width, frame.pixels) for frame in frames)
+            if problem := ring_problem(ends, inner) or void_problem(of_frames):
+                return f"in {'/'.join(path)}, {problem}"
+        return None
 
     def thresholds(self, paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         """Return the least value of the object in those folders whose masks are soft."""
