@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.config.check import CheckConfig
-from jobs.result import JobResult, Skipped, skipped_of
+from jobs.result import JobResult, Skipped, counted, skipped_of, with_count
 from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
 from model.segmenter import CheckpointInfo
@@ -17,7 +17,7 @@ from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems, uri_problem
 from pipeline.io.parallel import bounded_map
-from pipeline.video import LeftOut, Selection, VideoHeader, probe, read_frames
+from pipeline.video import LeftOut, Selection, VideoHeader, folder, probe, read_frames
 from schemas.advice import before_a_run
 from schemas.errors import InputError, MediaError, ServerError
 from schemas.manifest import MANIFEST
@@ -44,12 +44,23 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Assumed:
+    """What was assumed about some folders of frames."""
+
+    text: str
+    folders: tuple[str, ...]
+
+    def line(self) -> str:
+        return f"warning: {with_count(self.text, len(self.folders), self.folders[0])}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckResult(JobResult):
     """The size of the manifest, and every problem, sorted by row.
 
     `without_length` counts videos without problems whose header has no frame count; `written` is the number of rows
-    whose num_frames changed, None without `--write`. `skipped` lists
-    what is not decoded: other files in folders of frames, further video streams.
+    whose num_frames changed, None without `--write`. `skipped` lists what is not decoded: other files in folders of
+    frames, further video streams. `assumed` lists all folders whose order of frames had to be assumed.
     """
 
     manifest: str
@@ -61,6 +72,7 @@ class CheckResult(JobResult):
     findings: tuple[Finding, ...]
     written: int | None
     skipped: tuple[Skipped, ...]
+    assumed: tuple[Assumed, ...] = ()
     note: str | None = None  # on sentences that the model may not take in
 
     @property
@@ -71,14 +83,16 @@ class CheckResult(JobResult):
         return 1 if self.findings else 0
 
     def text(self) -> str:
-        lines = [f"{self.manifest}: {self.pairs} pairs in {self.videos} videos, {self.frames} frames"]
+        counts = [counted(self.pairs, "pair"), counted(self.videos, "video"), counted(self.frames, "frame")]
+        lines = [f"{self.manifest}: {counts[0]} in {counts[1]}, {counts[2]}"]
         if not self.decoded:
             lines.append("only headers and first frames were read; --decode finds damage after them")
         if self.without_length:
-            lines.append(f"{self.without_length} videos have no length in their header; only decoding them gives it")
-        lines += [one.line() for one in self.skipped]
+            text = "without a length in the header; only decoding gives it"
+            lines.append(f"{counted(self.without_length, 'video')} {text}")
+        lines += [one.line() for one in (*self.assumed, *self.skipped)]
         if self.written is not None:
-            lines.append(f"num_frames written to {self.written} rows")
+            lines.append(f"num_frames written to {counted(self.written, 'row')}")
         if self.note:
             lines.append(self.note)
         if not self.findings:
@@ -88,7 +102,7 @@ class CheckResult(JobResult):
         widths = [max(len(line[column]) for line in table) for column in range(4)]
         for line in table:
             lines.append("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]))
-        return "\n".join([*lines, f"{len(self.findings)} problems"])
+        return "\n".join([*lines, counted(len(self.findings), "problem")])
 
 
 def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckResult:
@@ -127,33 +141,47 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         WORKERS,
     )
     left_out: dict[str, tuple[int, str]] = {}
+    assumed: dict[str, list[str]] = {}
     servers = _Servers()
     show = count("videos checked")
-    for done, (rows, (length, problems, found, failure)) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
+    for done, (rows, video) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
         show(done, len(rows_by_uri))
-        servers.note(columns["video_uri"][int(rows[0])].as_py(), failure)
-        findings += problems
-        for reason, number, place in found:
+        servers.note(columns["video_uri"][int(rows[0])].as_py(), video.failure)
+        findings += video.findings
+        for reason, number, place in video.left_out:
             before, first = left_out.get(reason, (0, place))
             left_out[reason] = before + number, first
-        frames += length or 0
-        without_length += length is None and not problems
-        if length is not None:
-            num_frames[rows] = length
+        for text, place in video.assumed:
+            assumed.setdefault(text, []).append(place)
+        frames += video.num_frames or 0
+        without_length += video.num_frames is None and not video.findings
+        if video.num_frames is not None:
+            num_frames[rows] = video.num_frames
     servers.require_one()
     written = _write_num_frames(uri, num_frames) if config.write else None
     return CheckResult(
         manifest=uri,
         pairs=table.num_rows,
-        videos=len(rows_by_uri),
+        videos=len(table["video_id"].unique()),
         frames=frames,
         without_length=without_length,
         decoded=config.decode,
         findings=tuple(sorted(findings, key=lambda finding: finding.row)),
         written=written,
         skipped=skipped_of(left_out),
+        assumed=tuple(Assumed(text=text, folders=tuple(places)) for text, places in assumed.items()),
         note=sentence_note(checkpoint.family, table["expression"]) if checkpoint else None,
     )
+
+
+class _Checked(NamedTuple):
+    """What one video holds."""
+
+    num_frames: int | None  # None: unknown
+    findings: list[Finding]
+    left_out: tuple[LeftOut, ...]
+    assumed: list[tuple[str, str]]  # what, and the folder or file
+    failure: ServerError | None  # of the server that has the video
 
 
 class _Servers:
@@ -182,16 +210,22 @@ class _Servers:
 
 def _check_video(
     rows: list[dict], numbers: np.ndarray, checkpoint: CheckpointInfo | None, *, lengths_matter: bool, decode: bool
-) -> tuple[int | None, list[Finding], tuple[LeftOut, ...], ServerError | None]:
-    """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers.
-
-    Returns the frame count of the video, None if unknown, the findings, what is left out, and how its server failed.
-    """
+) -> _Checked:
+    """Open the video that `rows` share, and check each row against it. `numbers` are their row numbers."""
     header = failure = None
+    assumed: list[tuple[str, str]] = []
     problems: dict[tuple[str, str], list[int]] = {}  # (status, text) -> indices into rows
     uri = rows[0]["video_uri"]
     try:
         header = probe(uri) if uri_problem(uri) is None else None
+        if header and header.names is not None and storage.is_folder(uri):
+            files = [*folder.list_frames(uri).values()]
+            if moving := folder.animation_among(uri, files):
+                reason = f"{storage.join(uri, moving)} {folder.IS_AMONG_FRAMES}"
+                raise MediaError("bad_row", reason, moving.rpartition(".")[0])
+            differs, odd = folder.order_notes(files)
+            assumed += [(folder.NATURAL, uri)] if differs else []
+            assumed += [(folder.ODD_NAMES, storage.join(uri, name)) for name in odd]
         if header and decode:
             header = replace(header, num_frames=sum(1 for _ in read_frames(uri, Selection())))
     except MediaError as error:
@@ -206,7 +240,8 @@ def _check_video(
         Finding(row=int(numbers[at[0]]), video_id=rows[at[0]]["video_id"], rows=len(at), status=status, problem=text)
         for (status, text), at in problems.items()
     ]
-    return header.num_frames if header else None, findings, header.left_out if header else (), failure
+    left_out = header.left_out if header else ()
+    return _Checked(header.num_frames if header else None, findings, left_out, assumed, failure)
 
 
 def _row_findings(

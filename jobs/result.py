@@ -42,6 +42,11 @@ def skipped_of(notes: Mapping[str, tuple[int, str]]) -> tuple[Skipped, ...]:
     return tuple(Skipped(reason=text, count=count, first=first) for text, (count, first) in notes.items())
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 pair", "2 pairs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def with_count(text: str, count: int, first: str) -> str:
     """Put a count, and the first place, before the semicolon of a warning or a reason."""
     subject, mark, advice = text.partition("; ")

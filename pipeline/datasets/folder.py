@@ -34,6 +34,8 @@ def read(root: str, *, expressions: str | None = None, follow_links: bool = Fals
         tree = find_videos(root, follow_links=follow_links)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{root} is not a folder") from None
+    if tree.problems:
+        raise SchemaError([Problem(root, None, text) for text in tree.problems])
     if not tree.files and not tree.folders:
         found = "".join(f"; left out: {path}, {reason.partition('; ')[0]}" for reason, path in tree.skipped[:3])
         raise InputError(f"no videos in {root}: neither video files nor folders of images{found}")

@@ -18,7 +18,7 @@ from pipeline.masks.label_doubts import Ends, ends_of
 from pipeline.masks.mask_values import MOST_LABELS, is_soft
 from pipeline.masks.png_file import DAVIS_COLOURS, PALETTE, SAVE_AS_PNG, read_png
 from pipeline.masks.value_groups import MOST_SMALL_IDS, VOID_ID, full_scale, half_of
-from pipeline.video.folder import is_cover, natural_order
+from pipeline.video.folder import in_order, is_cover
 from pipeline.video.picture import SUFFIXES, UNREADABLE_SUFFIXES
 from schemas.errors import InputError, MediaError
 
@@ -204,11 +204,13 @@ def is_png(name: str) -> bool:
 def list_pngs(folder: str) -> list[tuple[int, str]]:
     """Return the PNGs of a folder, by index: the number in the name, or the position if a name is not a number.
 
-    Positions are those of the natural order (2 before 10), as of the frames of a video.
+    Positions are those of the frames of a video (2 before 10).
 
     Raises InputError if two files have the same stem, or if there are masks of another form.
     """
-    files = sorted(filter(is_png, storage.names(folder)), key=lambda file: natural_order(file[: -len(SUFFIX)]))
+    files = list(filter(is_png, storage.names(folder)))
+    place = {stem: n for n, stem in enumerate(in_order({file[: -len(SUFFIX)] for file in files}))}
+    files.sort(key=lambda file: (place[file[: -len(SUFFIX)]], file))
     stems = [file[: -len(SUFFIX)] for file in files]
     others = [name for name in storage.names(folder) if name.lower().endswith(NOT_READ) and not is_png(name)]
     if left_out := [name for name in others if name.rpartition(".")[0] not in stems and not is_cover(name)]:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from decimal import Decimal
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -16,11 +17,18 @@ NO_IMAGES = "files in folders of frames that are not images"
 THUMBNAILS = "thumbnails next to clips or frames (names such as cover and preview)"
 COVERS = {"cover", "folder", "poster", "fanart", "thumb", "thumbnail", "banner", "backdrop", "albumart", "preview"}
 COVER_END = re.compile(rf"[-_. ](?:{'|'.join(COVERS)})[0-9]*$")
+# Assumed; after the semicolon: the way out.
+NATURAL = "folders of images in natural order (2 before 10), which is not the order of letters; check it"
+ODD_NAMES = "images whose names do not count like the others in their folder; they are taken as frames too"
+ANIMATIONS_AMONG = 100  # images of a folder that are opened to find animations; more are frames
+IS_AMONG_FRAMES = "is an animation among the frames of its folder; give it a folder of its own, or extract its images"
+_DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
+_HEXADECIMAL = re.compile("[0-9a-f]+"), re.compile("[0-9A-F]+")
 _NUMBER = re.compile(r"([0-9]+)")
 
 
 def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, str]:
-    """Return the file name of each frame name (file stem), in the order of the video: natural order (2 before 10).
+    """Return the file name of each frame name (file stem), in the order of the video, see `in_order`.
 
     Thumbnails and other files are noted in `left_out`. Raises MediaError if the folder has no images, if two have the
     same frame name, if one has a form that cannot be read, or if a name is not UTF-8, which no table can hold.
@@ -48,7 +56,7 @@ def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, st
     for reason, names in ((NO_IMAGES, others), (THUMBNAILS, small)):
         if names and left_out is not None:
             left_out.append(LeftOut(reason, len(names), storage.join(uri, min(names))))
-    return {stem: stems[stem] for stem in sorted(stems, key=natural_order)}
+    return {stem: stems[stem] for stem in in_order(stems)}
 
 
 def thumbnails(names: Collection[str]) -> set[str]:
@@ -83,6 +91,52 @@ def belongs_to(name: str, clips: Collection[str]) -> bool:
 def name_form(name: str) -> str:
     """Return the stem of a file name in lower case, with # for each number."""
     return _NUMBER.sub("#", name.rpartition(".")[0].casefold())
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Return frame names in the order of the video: natural order, unless all names are decimals or hexadecimal.
+
+    Decimals are in the order of numbers (1.25, 1.5, 2.0), unless they count a scene and its frames (1.9, 1.10).
+    Hexadecimal numbers of one length are in the order of letters.
+    """
+    letters = sorted(names)
+    if len(letters) > 1 and all(map(_DECIMAL.fullmatch, letters)):
+        fractions = [name.partition(".")[2] for name in letters]
+        counts_up = any(len(part) > 1 and part.endswith("0") for part in fractions)
+        if len({*map(len, fractions)}) > 1 and not counts_up and len({*map(Decimal, letters)}) == len(letters):
+            return sorted(letters, key=Decimal)
+    ends = [name[_shared(letters[0], letters[-1]) :] for name in letters] if letters else []
+    if len({*map(len, letters)}) == 1 and any(all(map(form.fullmatch, ends)) for form in _HEXADECIMAL):
+        return letters
+    return sorted(letters, key=natural_order)
+
+
+def _shared(first: str, last: str) -> int:
+    """Return the length of the beginning that two names share, and with them all in between."""
+    return next((at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+
+
+def order_notes(files: Collection[str]) -> tuple[bool, list[str]]:
+    """Return whether the order of the frames of a folder is another than that of letters, and the odd files among them.
+
+    Odd names do not count like most others: `cover.jpg` among `1.jpg`, `2.jpg`.
+    """
+    stems = [name.rpartition(".")[0] for name in files]
+    return in_order(stems) != sorted(stems), odd_names(files)
+
+
+def odd_names(files: Collection[str]) -> list[str]:
+    """Return the file names that do not count like most others."""
+    form = {name: name_form(name) for name in files}
+    usual, _ = Counter(form.values()).most_common(1)[0]
+    return [name for name in form if form[name] != usual or "#" not in usual]
+
+
+def animation_among(folder: str, files: Collection[str]) -> str | None:
+    """Return the first file of a folder of frames that is an animation; of many files, none is opened."""
+    if len(files) > ANIMATIONS_AMONG:
+        return None
+    return next((name for name in files if picture.is_animation(storage.join(folder, name))), None)
 
 
 def natural_order(name: str) -> tuple:

@@ -16,6 +16,7 @@ from jobs.import_dataset import run as import_dataset
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from pipeline.video import Selection, read_frames
+from pipeline.video.folder import NATURAL, ODD_NAMES
 from schemas.errors import InputError
 
 
@@ -57,6 +58,41 @@ def test_other_files_among_frames_are_counted(write_manifest, tmp_path):
     assert [(one.count, one.first) for one in result.skipped] == [(2, str(tmp_path / "frames/Thumbs.db"))]
     assert "left out: files in folders of frames that are not images: 2 (first: " in result.text()
     assert result.to_json()["skipped"][0]["count"] == 2
+
+
+def test_orders_that_are_assumed_are_said_of_every_folder(write_manifest, tmp_path):
+    """As at the import, whose words a manifest of one's own has never seen."""
+    for folder in ("one", "two", "decimals"):
+        (tmp_path / folder).mkdir()
+        for name in ("1.25", "1.5", "2.0") if folder == "decimals" else ("f2", "f10", "cover2x"):
+            Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / folder / f"{name}.png")
+    result = check(write_manifest([{"video_id": name, "video_uri": name} for name in ("one", "decimals", "two")]))
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    assert [(found.text, found.folders) for found in result.assumed] == [
+        (NATURAL, (one, two)), (ODD_NAMES, (f"{one}/cover2x.png", f"{two}/cover2x.png")),
+    ]  # fmt: skip
+    assert result.exit_code == 0
+    assert (
+        f"warning: folders of images in natural order (2 before 10), which is not the order of letters: 2 (first: {one}"
+        in (result.text())
+    )
+    assert result.to_json()["assumed"][0]["folders"] == (one, two)
+
+
+def test_an_animation_among_frames_is_a_problem_without_decoding(write_manifest, tmp_path):
+    stills = [Image.fromarray(np.full((6, 8, 3), value, np.uint8)) for value in (1, 90, 200)]
+    stills[0].save(tmp_path / "frames/00001.png", save_all=True, append_images=stills[1:])
+    path = write_manifest([{}])
+    for decode in (False, True):
+        (found,) = check(path, decode=decode).findings
+        assert found.status == "bad_row"
+        assert "00001.png is an animation among the frames of its folder; give it a folder of its own" in found.problem
+
+
+def test_counts_are_of_videos_and_in_good_grammar(write_manifest):
+    text = check(write_manifest([{}])).text()
+    assert "1 pair in 1 video, 3 frames\n" in text
+    assert "2 pairs in 2 videos, 3 frames\n" in check(write_manifest([{}, {"video_id": "b"}])).text()
 
 
 def test_problems_come_all_at_once(write_manifest, tmp_path):

@@ -4,13 +4,22 @@ A video is a video file, an animation, or a folder of images. Suffixes decide; w
 file do. Thumbnails next to clips, files of the operating system, and sidecar files are left out and counted.
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.io import storage
 from pipeline.video import FILE_SUFFIXES, picture
-from pipeline.video.folder import THUMBNAILS, belongs_to, is_cover, name_form, natural_order, thumbnails
+from pipeline.video.folder import (
+    ANIMATIONS_AMONG,
+    IS_AMONG_FRAMES,
+    NATURAL,
+    ODD_NAMES,
+    THUMBNAILS,
+    belongs_to,
+    is_cover,
+    odd_names,
+    order_notes,
+    thumbnails,
+)
 
 SYSTEM = {  # folders and files of NAS systems, file managers and tools, in lower case
     "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot", "$recycle.bin", "$extend",
@@ -25,7 +34,6 @@ NO_MEDIA = (
     ".pkl", ".h5", ".hdf5", ".mat", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".py", ".sh", ".js", ".db", ".xmp",
     ".thm", ".lrv", ".ifo", ".bup", ".torrent",
 )  # fmt: skip
-ANIMATIONS_AMONG = 100  # images of a folder that are opened to find animations; more are frames
 SNIFFED = 400  # bytes
 SIGNATURES = (
     b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"OggS",
@@ -43,8 +51,6 @@ NOT_TEXT = "names that are not UTF-8; rename them"
 # Assumed.
 ONE_IMAGE = "folders with one image; each is taken as a video of one frame"
 ONE_PICTURE_GIFS = "GIF files of one picture, next to others; each is taken for a video; convert frames to PNG"
-NATURAL = "folders of images in natural order (2 before 10), which is not the order of letters; check it"
-ODD_NAMES = "images whose names do not count like the others in their folder; they are taken as frames too"
 
 
 @dataclass(slots=True)
@@ -56,6 +62,7 @@ class VideoTree:
     folders: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)  # reason and path
     assumed: list[tuple[str, str]] = field(default_factory=list)  # text and path
+    problems: list[str] = field(default_factory=list)
 
 
 def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
@@ -81,7 +88,7 @@ def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
         small = {name for name in images if _is_thumbnail(name, near, alone=len(images) == 1)}
         frames = [name for name in images if name not in small]
         has_clips = clips or any(belongs_to(name, near) for name in small)
-        if not frames or (has_clips and (len(frames) == 1 or _odd_names(frames))):
+        if not frames or (has_clips and (len(frames) == 1 or odd_names(frames))):
             tree.skipped += [(IS_BESIDE, _join(folder, name)) for name in frames]
         else:  # a video of images: what counts as a frame is decided as where it is read
             small = thumbnails(names)
@@ -90,6 +97,8 @@ def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
                 single.append((folder, frames[0]))
             else:
                 tree.folders.append(folder)
+                moving = [name for name in clips if name.lower().endswith(picture.SUFFIXES)]
+                tree.problems += [f"{_join(folder, name)} {IS_AMONG_FRAMES}" for name in moving]
                 _note_order(tree, folder, frames)
         tree.skipped += [(THUMBNAILS, _join(folder, name)) for name in images if name in small]
         tree.files += [_join(folder, clip) for clip in clips]
@@ -169,18 +178,10 @@ def _still_gifs(tree: VideoTree, folder: str, clips: list[str]) -> list[str]:
     return gifs
 
 
-def _odd_names(names: Iterable[str]) -> list[str]:
-    """Return the names that do not count like most others: `cover.jpg` among `1.jpg`, `2.jpg`."""
-    form = {name: name_form(name) for name in names}
-    usual, _ = Counter(form.values()).most_common(1)[0]
-    return [name for name in form if form[name] != usual or "#" not in usual]
-
-
 def _note_order(tree: VideoTree, folder: str, frames: list[str]) -> None:
-    stems = [name.rpartition(".")[0] for name in frames]
-    if sorted(stems, key=natural_order) != sorted(stems):
-        tree.assumed.append((NATURAL, folder or tree.root))
-    tree.assumed += [(ODD_NAMES, _join(folder, name)) for name in _odd_names(frames)]
+    differs, odd = order_notes(frames)
+    tree.assumed += [(NATURAL, folder or tree.root)] if differs else []
+    tree.assumed += [(ODD_NAMES, _join(folder, name)) for name in odd]
 
 
 def _join(folder: str, name: str) -> str:

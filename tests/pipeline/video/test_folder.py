@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.video import Selection, probe, read_frames
-from pipeline.video.folder import list_frames
+from pipeline.video.folder import in_order, list_frames
 from pipeline.video.picture import decode
 from schemas.errors import MediaError
 
@@ -20,6 +20,26 @@ def error_of(folder) -> MediaError:
     with pytest.raises(MediaError) as caught:
         list(read_frames(str(folder), Selection()))
     return caught.value
+
+
+ORDERS = {
+    "decimals": ["1.25", "1.5", "1.75", "2.0", "2.25", "10.5"],
+    "decimals below one": ["0.05", "0.5", "0.75"],
+    "whole numbers and decimals": ["1", "1.5", "2", "10"],
+    "time stamps": ["1403636579.5", "1403636579.763", "1403636580.25"],
+    "scene and frame": ["1.8", "1.9", "1.10", "1.11", "2.1"],
+    "scene and frame, from one": ["1.1", "1.2", "1.10", "1.20"],
+    "hexadecimal": ["f008", "f009", "f00a", "f00b", "f010"],
+    "hexadecimal in capitals": ["0008", "0009", "000A", "0010"],
+    "whole numbers": ["1", "2", "10"],
+    "padded": ["0001", "0002", "0010"],
+    "words": ["a2", "a10", "b1"],
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_names_are_in_the_order_that_they_count(name):
+    assert in_order({*ORDERS[name]}) == ORDERS[name]
 
 
 def test_order_and_what_does_not_count(make_folder):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.datasets.common import video_tree
 from pipeline.datasets.common.video_tree import find_videos
-from pipeline.video.folder import THUMBNAILS, list_frames
+from pipeline.video.folder import IS_AMONG_FRAMES, THUMBNAILS, list_frames
 
 
 def image(path: Path, **options) -> None:
@@ -178,3 +178,19 @@ def test_folders_of_gif_frames_are_said(tmp_path):
     tree = find_videos(str(tmp_path))
     assert len(tree.files) == 6
     assert tree.assumed == [(video_tree.ONE_PICTURE_GIFS, f"frames/{number}.gif") for number in range(3)]
+
+
+def test_an_animation_among_frames_is_a_problem(tmp_path):
+    """The reader refuses the folder, so the import may not make two videos of it."""
+    stills = [Image.new("RGB", (8, 6), (value, 0, 0)) for value in (1, 90, 200)]
+    for folder in ("frames", "clips"):
+        (tmp_path / folder).mkdir()
+        stills[0].save(tmp_path / folder / "0003.png", save_all=True, append_images=stills[1:])
+        stills[0].save(tmp_path / folder / "0004.webp", save_all=True, append_images=stills[1:], lossless=True)
+    for name in ("0001.png", "0002.png"):
+        stills[0].save(tmp_path / "frames" / name)
+    tree = find_videos(str(tmp_path))
+    assert tree.problems == [f"frames/{name} {IS_AMONG_FRAMES}" for name in ("0003.png", "0004.webp")]
+    (tmp_path / "frames").rename(tmp_path.parent / "gone")
+    tree = find_videos(str(tmp_path))
+    assert (tree.files, tree.folders, tree.problems) == (["clips/0003.png", "clips/0004.webp"], [], [])
