@@ -48,6 +48,9 @@ PREDICTIONS = pa.schema(
 )
 
 
+NOT_CHOSEN = "all rows of the pair have chosen = false: they are candidates; set it to true for the masks that count"
+
+
 def chosen_rows(predictions: pa.Table) -> pa.Table:
     """Return the rows (PREDICTIONS) without the candidates that were not chosen."""
     if "chosen" not in predictions.column_names:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pipeline.masks.by_video import PairMasks
 from pipeline.masks.row_groups import frame_name
 from schemas.errors import FAILURES, MediaError
-from schemas.masks import chosen_rows, failed_rows
+from schemas.masks import NOT_CHOSEN, chosen_rows, failed_rows
 from schemas.pair import PairKey
 
 SIZED = ("height", "width", "counts")
@@ -35,6 +35,8 @@ class ImportedPair:
             text = said if known else f"its status is {row['status']!r}: {said}"
             raise MediaError(row["status"] if known else "bad_row", text, frame)
         frames = chosen_rows(table.filter(pc.is_valid(table["frame_index"]))).sort_by("frame_index")
+        if not frames.num_rows and pc.any(pc.is_valid(table["frame_index"])).as_py():
+            raise MediaError("missing", NOT_CHOSEN)
         if not frames.num_rows:
             raise MediaError("missing", "no row of the pair has a frame_index")
         PairMasks(key._asdict(), frames).require_one_mask_a_frame()

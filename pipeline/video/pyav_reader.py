@@ -42,7 +42,7 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
         self._source, self._uri, self._colours = source, uri, RgbConverter()
         self._container = _open(source, uri)
         try:
-            self._stream = _video_stream(self._container, uri)
+            self._stream = _video_stream(self._container, source, uri)
             self.num_frames = _indexed_frames(self._stream)
             self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
             others = sum(not stream.disposition & Disposition.attached_pic for stream in self._container.streams.video)
@@ -148,8 +148,15 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
         if error.errno == errno.EINVAL:  # the format is not on the list
             wanted = "use a video file, an image, or a folder of images"
             raise MediaError("corrupt", f"{uri} is not a video file; {wanted}") from error
+        if reason := _cut_off(source):
+            raise MediaError("corrupt", f"{uri} is cut off: {reason}; replace it with a complete video file") from error
         reason = f"cannot open {uri} as a video ({error.strerror}); replace it with a complete video file"
         raise MediaError("corrupt", reason) from error
+
+
+def _cut_off(source: str | BinaryIO) -> str | None:
+    with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
+        return file_end.cut_off(file)
 
 
 def _require_readable(source: str | BinaryIO) -> None:
@@ -160,9 +167,12 @@ def _require_readable(source: str | BinaryIO) -> None:
                 pass
 
 
-def _video_stream(container: av.container.InputContainer, uri: str) -> av.VideoStream:
+def _video_stream(container: av.container.InputContainer, source: str | BinaryIO, uri: str) -> av.VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
+        if not container.streams:  # the index of an MP4 is at the end of the file
+            reason = _cut_off(source) or "it has neither streams nor an index of them"
+            raise MediaError("corrupt", f"{uri} is cut off: {reason}; replace it with a complete video file")
         raise MediaError("corrupt", f"{uri} has no video stream; use another file")
     codec = stream.codec_context
     if codec is None:

@@ -69,6 +69,22 @@ def test_predictions_that_do_not_fit(tmp_path, change, message):
         )
 
 
+def test_candidates_of_which_none_is_chosen_are_told(tmp_path):
+    """They count as not predicted, and the reason is said."""
+    rows = predicted("a", "e", [LEFT] * 4)
+    options = {
+        "annotations": annotations(tmp_path, two_objects()),
+        "manifest": manifest(tmp_path, [manifest_row("a", name, ["1"]) for name in ("e", "f")]),
+    }
+    candidates = [row | {"chosen": False} for row in rows]
+    with pytest.raises(InputError, match="no requested pair is predicted.*all rows of the pair have chosen = false"):
+        run(tmp_path, predictions=write(tmp_path / "p.parquet", candidates, PREDICTIONS), **options)
+    both = [*candidates, *predicted("a", "f", [LEFT] * 4)]
+    found = run(tmp_path, predictions=write(tmp_path / "p.parquet", both, PREDICTIONS), **options)
+    assert found.exit_code == 1
+    assert found.summary["missing_pairs"][0]["error"].startswith("all rows of the pair have chosen = false")
+
+
 def test_a_pair_in_two_tables_is_refused(tmp_path):
     for name in ("1.parquet", "2.parquet"):
         folder = write(tmp_path / "p" / name, predicted("a", "e", [LEFT] * 4), PREDICTIONS)

@@ -119,7 +119,7 @@ class DatasetVideo:
         if present != in_folder:
             first, other = next(pair for pair in zip(present, in_folder, strict=True) if pair[0] != pair[1])
             reason = f"lists frame {first} where the folder has {other}; rename the files so that both have one order"
-            self.problems.append(f"video {self.video_id}: the file {reason}")
+            self.problems.append(f"the file {reason}")
         if absent := [frame for frame in listed if names and frame not in known]:
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             self.warnings.append((SOME_FRAMES, f"{self.video_id} {absent[0]}{more}"))

@@ -26,6 +26,7 @@ MAX_COLUMNS = 1000  # of a text table; each row has a value for every column, ho
 # Notes on a file, with their places.
 PADDED = "values with blanks around them, which were removed"
 INDEX = "columns without a name, as pandas writes its row numbers; they are left out"
+NO_VALUE = "rows without any value, as spreadsheets append them; they are left out"
 
 Notes = list[tuple[str, str]]
 
@@ -40,8 +41,8 @@ def read_rows(
     """Yield place and dict of each row, or anything else for a line that is not an object: a text is the reason.
 
     The place is that which an editor shows: the line of a text file, or the row of a table. Blanks around names and
-    texts are removed, NaN is None, decimal numbers are int or float, and columns without a name are left out; `notes`
-    says so of the first and last.
+    texts are removed, NaN is None, decimal numbers are int or float, and columns without a name are left out, as are
+    rows without any value; `notes` says so of all but the second and third.
     needed: groups of names; a table must have a column of each group. known: names that are also found in capitals.
     Raises InputError if the file is missing, of another form than `forms` (by its suffix), or damaged.
     """
@@ -64,6 +65,9 @@ def read_rows(
                 value = int(value) if value == value.to_integral_value() else float(value)
             if name not in row:
                 row[name] = value
+        if all(value is None or value == "" for value in row.values()):
+            notes.append((NO_VALUE, place))
+            continue
         for name in [name for name in row if name not in known and name.lower() in known]:
             row.setdefault(name.lower(), row.pop(name))
         yield place, row
@@ -121,7 +125,10 @@ def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: s
         _require_columns(uri, names, needed, f", and {'tabs' if delimiter != ',' else 'commas'} between columns")
         for row in reader:
             place = f"line {before + reader.line_num - _line_breaks(row)}"
-            yield place, "more values than columns" if None in row else _swallowed(row, delimiter) or row
+            if not any(map(without_blanks, row.pop(None, []))):
+                yield place, _swallowed(row, delimiter) or row
+            else:
+                yield place, "more values than columns"
     except csv.Error as error:
         raise InputError(f"{uri} after line {before + reader.line_num}: {error}") from None
 

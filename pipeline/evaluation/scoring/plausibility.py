@@ -19,6 +19,7 @@ FACTS = (  # columns of RESULT
     "truth_pixels",
     "predicted_pixels",
     "frame_mismatch",
+    "error",
 )
 LEAST_PIXELS = 100  # of all objects together; smaller ones may well be missed
 FORCE = "correct it, or score it as it is with --force"
@@ -32,6 +33,7 @@ class Plausibility:
     pairs: int = 0  # with an annotated frame
     missing: int = 0  # those that are not predicted
     first_pair: str = ""
+    error: str = ""  # why the first pair that is not predicted is not
     with_target: int = 0  # pairs that are about an object and have a scored frame
     with_truth: int = 0  # those whose object is in a scored frame
     predicted: int = 0  # those that have a prediction of a scored frame
@@ -55,6 +57,7 @@ class Plausibility:
             self.first_pair = self.first_pair or pair
             self.pairs += 1
             self.missing += row["status"] == "missing"
+            self.error = self.error or (row["error"] or "" if row["status"] == "missing" else "")
         if not row["frames"] or not row["has_target"]:
             return
         self.example = self.example or pair
@@ -68,7 +71,7 @@ class Plausibility:
         """Return what is hardly meant. `predicted`: an example of what is predicted but not requested, or empty."""
         found = []
         if self.pairs and self.missing == self.pairs:
-            other = f"predicted: {predicted}" if predicted else "the predictions hold no masks"
+            other = self.error or (f"predicted: {predicted}" if predicted else "the predictions hold no masks")
             found.append(f"no requested pair is predicted; requested: {self.first_pair}; {other}")
         if self.no_common_frame:
             found.append(self.no_common_frame)

@@ -12,11 +12,11 @@ from pipeline.evaluation.scoring.match_frames import MaskTable
 from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES, object_size, shape_attributes
 from pipeline.evaluation.scoring.score_pairs import PairOutcome, score_pairs
 from pipeline.masks.annotations import Annotations
-from pipeline.masks.pairs_to_score import RequestedPair, requested_pairs
+from pipeline.masks.pairs_to_score import MaskKey, RequestedPair, requested_pairs
 from pipeline.masks.predictions import Predictions
 from pipeline.masks.task_planning import row_groups_of
 from schemas.errors import InputError
-from schemas.masks import chosen_rows
+from schemas.masks import NOT_CHOSEN, chosen_rows
 
 CANDIDATE = pa.struct(
     [
@@ -79,9 +79,15 @@ class Scorer:
         by_object = all(pair.expression_id is None for pair in pairs)
         all_labels = self.protocol.assigned and by_object  # label maps: all labels compete, annotated or not
         predictions = self.source.read_rows(row_groups_of(task), pairs, all_labels=all_labels)
-        if "mAP" not in self.protocol.metrics:
-            predictions = chosen_rows(predictions)
-        return score_pairs(pairs, predictions, truth, self.truth, self.protocol, self.missing)
+        if "mAP" in self.protocol.metrics:
+            return score_pairs(pairs, predictions, truth, self.truth, self.protocol, self.missing)
+        chosen = chosen_rows(predictions)
+        outcomes, masks = score_pairs(pairs, chosen, truth, self.truth, self.protocol, self.missing)
+        others = _keys(predictions) if len(chosen) < len(predictions) else set[MaskKey]()
+        return [
+            replace(one, error=NOT_CHOSEN) if one.status == "missing" and one.pair.key in others else one
+            for one in outcomes
+        ], masks
 
     def __call__(self, task: pa.Table) -> pa.Table:
         """Return the RESULT of a task. Raises as `outcomes`."""
@@ -117,6 +123,11 @@ class Scorer:
         if "J" in self.metrics:
             return row | {"J": track.j, "F": track.f}
         return row | {"IoU": iou32(track), "truth_areas": track.truth_area, "candidates": outcome.candidates}
+
+
+def _keys(predictions: pa.Table) -> set[MaskKey]:
+    pairs = predictions.select(["video_id", "expression_id"]).group_by(["video_id", "expression_id"]).aggregate([])
+    return set(zip(*(column.to_pylist() for column in pairs.columns), strict=True))
 
 
 def _with_annotator(pair: RequestedPair) -> RequestedPair:

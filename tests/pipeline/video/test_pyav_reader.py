@@ -47,6 +47,20 @@ def test_damaged_pictures_end_the_reading(make_video):
     assert 0 < len(images(path, allow_short=True)) < 40
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_an_mp4_without_its_end_is_cut_off(make_video, share):
+    """Its index is at the end, so that FFmpeg finds no stream at all."""
+    path = make_video("clip.mp4", 20)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(content.index(b"moov") * share)])
+    with pytest.raises(MediaError, match=r"clip\.mp4 is cut off: .*; replace it with a complete video file") as caught:
+        images(path)
+    assert caught.value.status == "corrupt"
+    path.write_bytes(content[: content.index(b"moov") - 4])  # between two boxes
+    with pytest.raises(MediaError, match="replace it with a complete video file"):
+        images(path)
+
+
 def test_audio_alone_is_no_video(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as output:

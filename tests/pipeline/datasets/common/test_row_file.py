@@ -51,6 +51,37 @@ def test_a_name_in_capitals_is_not_an_attribute(tmp_path):
     assert (pair["video_uri"], pair["expression"]) == ("https://host/v.mp4", "a man")
 
 
+EMPTY = {
+    "comma": ("csv", ","),
+    "several": ("csv", ",,\n , "),
+    "quotes": ("csv", '"",""'),
+    "semicolons": ("csv", ";;"),
+    "tabs": ("tsv", "\t"),
+    "nulls": ("jsonl", '{"video": null, "expression": ""}'),
+}
+
+
+@pytest.mark.parametrize("form", EMPTY)
+def test_rows_without_any_value_are_left_out_and_counted(tmp_path, form):
+    """Excel appends them. They were sentences without text, about every video."""
+    suffix, empty = EMPTY[form]
+    mark = {"csv": ";" if ";" in empty else ",", "tsv": "\t"}.get(suffix)
+    lines = (
+        [f"video{mark}expression", f"a{mark}the red square"]
+        if mark
+        else ['{"video": "a", "expression": "the red square"}']
+    )
+    path = tmp_path / f"a.{suffix}"
+    path.write_text("\n".join([*lines, empty, ""]))
+    notes: row_file.Notes = []
+    assert [row for _, row in expression_list.read(str(path), notes)] == WANTED
+    assert {text for text, _ in notes} == {row_file.NO_VALUE}
+    assert len(notes) == len(empty.splitlines())
+    path.write_text(path.read_text().replace("video", "video_uri").replace('"a"', '"a.mp4"'))
+    (video,) = uri_list.read(str(path))
+    assert row_file.NO_VALUE in dict(video.warnings)
+
+
 def test_other_encodings_are_named(tmp_path):
     (tmp_path / "a.csv").write_bytes("video,expression\na,le carr\u00e9 rouge\n".encode("latin-1"))
     assert recognise(str(tmp_path / "a.csv")) in SENTENCES.kinds
