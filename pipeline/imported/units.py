@@ -11,7 +11,7 @@ from pipeline.export.all_frames import frame_names_at
 from pipeline.imported.pair import ImportedPair, require_mask
 from pipeline.imported.source import Source, TreeSource
 from pipeline.io.manifest import row_problems
-from pipeline.masks.frame_numbers import is_number, shift_of
+from pipeline.masks.frame_numbers import are_renamed, is_number, shift_of
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run, Unit
@@ -84,16 +84,19 @@ class UnitImporter:
         absent = [index for index in wanted if index not in masks]
         if isinstance(self.source, TreeSource) and header.names is None:
             _require_places([one["frame_name"] for one in pair.rows], header.num_frames or row.get("num_frames"))
+        others = sorted(masks.keys() - set(wanted), key=str)
         if not self.force:
             _require_unshifted(pair, masks, wanted, header)
+            _require_named(pair, len(wanted), frame_names_at(absent, header), others)
         if absent and (self.missing == "error" or len(absent) == len(wanted)):
             name = frame_names_at(absent[:1], header)[0]
             text = f"{len(absent)} of {len(wanted)} frames have no mask in {self.source.uri}, the first is {name}"
+            more = f"; {len(others)} other masks lie there, the first is {others[0]}" if others else ""
             advice = "" if len(absent) == len(wanted) else "; write an empty mask for each, or use --missing empty"
-            raise MediaError("missing", f"{text}{advice}")
+            raise MediaError("missing", f"{text}{more or advice}")
         self.filled += len(absent)
-        if more := sorted(masks.keys() - set(wanted), key=str):
-            receipt.note_left_out([(NOT_REQUESTED, len(more), f"{pair.key} frame {more[0]}")])
+        if others:
+            receipt.note_left_out([(NOT_REQUESTED, len(others), f"{pair.key} frame {others[0]}")])
         places = zip(wanted, frame_names_at(wanted, header), strict=True)
         rows = [_row(masks.get(index), index, name, header, self.source.is_json) for index, name in places]
         is_seen = any(one["box"][2] for one in rows)
@@ -154,6 +157,18 @@ def _require_unshifted(pair: ImportedPair, masks: dict[Any, dict], wanted: Seque
         if shift := shift_of(expected, found):
             text = f"all frame numbers of its masks differ by {shift:+} from those of the video; renumber them"
             raise ImplausibleError(f"{pair.key}: {text}, or import them as they are with --force")
+
+
+def _require_named(pair: ImportedPair, wanted: int, absent: Sequence[str], others: Sequence[Any]) -> None:
+    """Raise ImplausibleError if most frames have no mask, and as many masks have other names than the frames."""
+    if absent and len(absent) < wanted and are_renamed(wanted, len(absent), len(others)):
+        text = (
+            f"{len(absent)} of {wanted} frames have no mask, and {len(others)} masks are of no frame that is asked for"
+        )
+        sides = f"masks: {others[0]} ..., frames: {absent[0]} ..."
+        raise ImplausibleError(
+            f"{pair.key}: {text} ({sides}); name each mask as its frame, or import them as they are with --force"
+        )
 
 
 def _wanted(row: dict, header: VideoHeader, masks: dict[Any, dict]) -> list[int]:

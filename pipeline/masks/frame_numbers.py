@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+RENAMED_WITHIN = 0.1  # of the absent frames, by which the number of other masks may differ
 MOST_DIGITS = 9  # a longer name is a time stamp or a code
 
 
@@ -18,3 +19,11 @@ def shift_of(expected: Iterable[str | int], found: Iterable[str | int]) -> int:
     first, second = (sorted(map(int, side)) for side in sides)
     differences = {two - one for one, two in zip(first, second, strict=False)}
     return differences.pop() if len(first) == len(second) > 1 and len(differences) == 1 else 0
+
+
+def are_renamed(wanted: int, absent: int, others: int) -> bool:
+    """Return True if most wanted frames have no mask, and about as many masks have names of no frame.
+
+    They are numbered in another way, such as 0, 1, 2 for the frames 0, 5, 10.
+    """
+    return 2 * absent > wanted and others > 1 and abs(others - absent) <= absent * RENAMED_WITHIN

@@ -126,6 +126,42 @@ def test_nothing_in_common(tmp_path):
         )
 
 
+@pytest.mark.parametrize("missing", [None, "empty", "skip"])
+@pytest.mark.parametrize("count", [20, 19, 21])
+def test_frames_that_are_numbered_anew_are_refused(tmp_path, count, missing):
+    """Predictions 0, 1, 2 for the frames 0, 5, 10 have some names in common, and would score low without a word."""
+    truth = [row | {"frame_name": f"{5 * row['frame_index']:05}"} for row in two_objects(20, ["a"])]
+    options = {"annotations": annotations(tmp_path, truth), "missing": missing}
+    options["manifest"] = manifest(tmp_path, [manifest_row("a", "e", ["1"])])
+    predictions = write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * count), PREDICTIONS)
+    reason = (
+        r"expression_id=e: 1[56] of 20 annotated frames are not predicted, and 1[567] predicted ones are not annotated"
+    )
+    with pytest.raises(
+        InputError, match=rf"{reason} \(predicted 00001, annotated 0002[05]\); name each mask as its frame"
+    ):
+        run(tmp_path, predictions=predictions, **options)
+    assert run(tmp_path, predictions=predictions, force=True, **options).summary["frames"]["missing"] in (15, 16)
+
+
+def test_predictions_of_some_frames_are_no_other_names(tmp_path):
+    """Of the first half of a video, in all its frames, of which every fifth is annotated."""
+    truth = [row | {"frame_name": f"{5 * row['frame_index']:05}"} for row in two_objects(20, ["a"])]
+    options = {
+        "annotations": annotations(tmp_path, truth),
+        "manifest": manifest(tmp_path, [manifest_row("a", "e", ["1"])]),
+    }
+    for count in (50, 36, 5):
+        predictions = write(tmp_path / "p.parquet", predicted("a", "e", [LEFT] * count), PREDICTIONS)
+        if count == 5:
+            predictions = write(
+                tmp_path / "p.parquet",
+                [row for row in predicted("a", "e", [LEFT] * 30) if row["frame_index"] % 5 == 0],
+                PREDICTIONS,
+            )
+        assert run(tmp_path, predictions=predictions, **options).summary["frames"]["missing"]
+
+
 @pytest.mark.parametrize("kind", [int, float])
 def test_ids_that_are_whole_numbers(tmp_path, kind):
     """As pandas writes them: 1.0 where a column had gaps."""

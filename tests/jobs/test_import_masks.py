@@ -165,6 +165,20 @@ def test_numbers_that_begin_elsewhere_are_refused(missing, exported, shapes, tmp
     assert code == (0 if missing == "empty" else 1)
 
 
+@pytest.mark.parametrize("missing", ["error", "empty"])
+def test_frames_that_are_numbered_anew_are_refused(missing, exported, shapes, tmp_path):
+    """With --missing empty, most masks would be empty, and the others those of other frames."""
+    tree = renamed(exported / "tree", tmp_path / "tree", lambda number: f"{5 * number:05d}")
+    ours = ["--manifest", shapes[0], "--missing", missing]
+    code, text = typed("import", "masks", tree, *ours, "--out", tmp_path / "run")
+    assert code == 2
+    assert "are of no frame that is asked for (masks: " in text
+    assert "name each mask as its frame, or import them as they are with --force" in text
+    code, text = typed("import", "masks", tree, *ours, "--out", tmp_path / "forced", "--force")
+    assert code == (0 if missing == "empty" else 1)
+    assert missing == "empty" or " other masks lie there, the first is " in text
+
+
 def test_masks_of_frames_that_a_folder_does_not_have(tmp_path):
     """Rows without frame names: by position, of which a folder of frames has only so many."""
     (tmp_path / "v").mkdir()

@@ -17,6 +17,7 @@ from pipeline.evaluation.scoring.digest import prediction_digest, truth_digest
 from pipeline.evaluation.scoring.gap_objects import first_frame_objects
 from pipeline.evaluation.scoring.match_frames import MaskTable, MatchedFrame, match_frames
 from pipeline.masks.annotations import Annotations, rows_of_videos
+from pipeline.masks.frame_numbers import are_renamed
 from pipeline.masks.label_numbers import are_labels
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from schemas import rle
@@ -222,10 +223,17 @@ def _outcome(
 
 
 def _frame_mismatch(match: PairMatch) -> str | None:
-    """Return an error text with a frame of each side if no predicted frame is annotated, or all are shifted."""
+    """Return an error text with a frame of each side if no or hardly any predicted frame is annotated, or all are
+    shifted.
+    """
     if match.shift and match.in_common:
         text = f"all numbers of the predicted frames differ by {match.shift:+} from those of the annotated ones"
         return f"{text} ({match.only_predicted[0]} is not annotated); name each mask as its frame"
+    lost = [frame.label for frame in match.frames if frame.prediction < 0]
+    if match.in_common and are_renamed(len(match.frames), len(lost), len(match.only_predicted)):
+        text = f"{len(lost)} of {len(match.frames)} annotated frames are not predicted, and {len(match.only_predicted)}"
+        sides = f"predicted {match.only_predicted[0]}, annotated {lost[0]}"
+        return f"{text} predicted ones are not annotated ({sides}); name each mask as its frame"
     if match.in_common or not match.only_predicted:
         return None
     sides = f"predicted {match.only_predicted[0]}, annotated {match.frames[0].label}"
