@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.config.import_dataset import ImportConfig
-from jobs.result import JobResult, Skipped, skipped_of, with_count
+from jobs.result import JobResult, Skipped, counted, skipped_of, with_count
 from pipeline.datasets.registry import DATASETS
 from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
@@ -32,13 +32,16 @@ class ImportResult(JobResult):
 
     def text(self) -> str:
         lines = [
-            f"{self.manifest}: {self.pairs} pairs in {self.videos} videos"
+            f"{self.manifest}: {counted(self.pairs, 'pair')} in {counted(self.videos, 'video')}"
             if self.manifest
-            else f"no expressions, no manifest: {self.videos} videos"
+            else f"no expressions, no manifest: {counted(self.videos, 'video')}"
         ]
         lines += [f"published, {counts}" for counts in self.published]
         lines += (
-            [f"{self.annotations}: {self.objects} objects; {self.mask_rows} rows, one for each and annotated frame"]
+            [
+                f"{self.annotations}: {counted(self.objects, 'object')}; {counted(self.mask_rows, 'row')}, one for "
+                "each and annotated frame"
+            ]
             if self.annotations
             else ["no masks, no annotations"]
         )

@@ -175,7 +175,7 @@ def test_published_counts_stand_beside_those_found(data_set, tmp_path, shared):
     shutil.copy(data_set / "meta_expressions.json", tmp_path / "meta_expressions/valid/meta_expressions.json")
     result = import_(tmp_path, tmp_path / "out")
     assert [counts.partition(" (")[0] for counts in result.published] == ["valid: 834 expressions in 202 videos"]
-    assert "1 pairs in 1 videos\npublished, valid: 834 expressions in 202 videos" in result.text()
+    assert "1 pair in 1 video\npublished, valid: 834 expressions in 202 videos" in result.text()
     flat = import_(data_set, tmp_path / "flat")
     assert len(flat.published) == 3  # of which split it is, nobody knows
     real = run(ImportConfig(dataset="ref-davis17", root=str(shared / "data/real"), out=str(tmp_path / "davis")))
