@@ -64,14 +64,29 @@ def part_name() -> str:
 
 
 def remove_parts(folder: str) -> None:
-    """Remove hidden files in `folder` that killed processes left: of this host, or not written for long."""
+    """Remove hidden files in `folder` that killed processes left: of this host, or not written for long.
+
+    What a living process of this host writes stays, whatever the clocks say.
+    """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if name := PART.fullmatch(entry.name):
                 with contextlib.suppress(OSError):  # another process has removed it, or it is another user's
-                    is_old = time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD_SECONDS
-                    if is_old or process.has_ended(name[1] or ""):
+                    has_ended = process.has_ended(name[1] or "")
+                    if _is_old(entry, folder) if has_ended is None else has_ended:
                         os.unlink(entry.path)
+
+
+def _is_old(entry: os.DirEntry[str], folder: str) -> bool:
+    """Compare a file with one that is made now: a server's clock gives both times, and clocks of hosts may jump."""
+    path = os.path.join(folder, part_name())
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        now = min(os.fstat(handle).st_mtime, time.time())  # either may be wrong: what is kept for longer does no harm
+    finally:
+        os.close(handle)
+        os.unlink(path)
+    return now - entry.stat(follow_symlinks=False).st_mtime > OLD_SECONDS
 
 
 @functools.cache

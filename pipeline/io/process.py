@@ -35,10 +35,10 @@ def writer_name() -> str:
     return f"{_here()}{os.getpid()}"
 
 
-def has_ended(writer: str) -> bool:
-    """Return True if the process with this `writer_name` has ended; False if it runs, or if that cannot be known."""
+def has_ended(writer: str) -> bool | None:
+    """Return True if the process with this `writer_name` has ended, False if it runs, None if that cannot be known."""
     pid = writer.removeprefix(_here())
-    return pid != writer and pid.isdecimal() and not runs(int(pid))
+    return not runs(int(pid)) if pid != writer and pid.isdecimal() else None
 
 
 def _here() -> str:

@@ -377,8 +377,9 @@ def remove_probes(folder: str) -> None:
     """Remove the probe folders that killed processes of this host left in `folder`, and those of long ago."""
     for name in remote.names(folder) if is_remote(folder) else os.listdir(folder):
         if found := PROBE.fullmatch(name):
+            has_ended = process.has_ended(found[1] or "")
             is_old = time.time() - int(found[2] or 0) > local.OLD_SECONDS
-            if is_old or process.has_ended(found[1] or ""):
+            if is_old if has_ended is None else has_ended:  # the clock of this host may have jumped
                 remove_folder(join(folder, name))
 
 

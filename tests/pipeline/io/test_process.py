@@ -16,9 +16,9 @@ def test_processes_that_run_and_that_have_ended():
     assert not process.runs(2**70)
     here = process.writer_name().removesuffix(str(os.getpid()))
     assert process.has_ended(f"{here}4194305")
-    assert not process.has_ended(process.writer_name())
+    assert process.has_ended(process.writer_name()) is False
     for unknown in ("", "elsewhere-1-4194305", f"{here}x", here):
-        assert not process.has_ended(unknown)
+        assert process.has_ended(unknown) is None
 
 
 def test_a_container_with_the_same_host_name_tells_nothing_about_ours():
@@ -28,5 +28,5 @@ def test_a_container_with_the_same_host_name_tells_nothing_about_ours():
     if inside.returncode:
         pytest.skip(f"NO PID NAMESPACE HERE: {inside.stderr}; run this test as root")
     name, ours_has_ended = inside.stdout.split()
-    assert ours_has_ended == "False"
-    assert not process.has_ended(name)
+    assert ours_has_ended == "None"
+    assert process.has_ended(name) is None

@@ -122,8 +122,25 @@ def test_hidden_files_of_dead_processes_are_removed(tmp_path, monkeypatch):
         for name in kept:
             os.utime(tmp_path / name, (0, 0))
         storage.remove_parts(str(tmp_path))
-        assert set(os.listdir(tmp_path)) == {"u.part", ".hidden", Path(path).name}
+        assert set(os.listdir(tmp_path)) == {names["live"], "u.part", ".hidden", Path(path).name}
     storage.remove_parts(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+def test_a_clock_that_jumps_removes_no_file_of_a_living_writer(folder, monkeypatch, jump):
+    """Of this host or of another one, whose clock or that of the server is right."""
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
+    here = process.writer_name()
+    names = [f".{writer}-{'0' * 32}.part" for writer in (here, "far-1-1")] if storage.is_local(folder) else []
+    names += [f".probe-{here}-{time.time():.0f}-{'0' * 12}/create"]
+    for name in names:
+        storage.write_bytes(storage.join(folder, *name.split("/")), b"1")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + jump)
+    storage.remove_parts(folder)
+    storage.remove_probes(folder)
+    assert all(storage.exists(storage.join(folder, *name.split("/"))) for name in names)
+    assert not storage.is_local(folder) or len(os.listdir(folder)) == len(names)
 
 
 def test_a_probe_of_a_dead_process_is_removed(folder):
