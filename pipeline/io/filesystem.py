@@ -8,6 +8,7 @@ import contextlib
 import errno
 import functools
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ RETRIES = {"retries": {"mode": "standard", "total_max_attempts": 8}, "connect_ti
 # Error codes of S3 that concern the access as a whole: another file would fail in the same way.
 ACCESS_CODES = {
     "AccessDenied", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
-    "InvalidToken", "NoSuchBucket", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+    "InvalidToken", "NoSuchBucket", "SignatureDoesNotMatch", "TokenRefreshRequired",
 }  # fmt: skip
 ERRNOS = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, FileExistsError: errno.EEXIST}
 
@@ -105,6 +106,11 @@ def _translated(error: Exception, uri: str) -> OSError:
     (code, status), name = answer_of(error), type(error).__name__
     if isinstance(error, NoBucketError) or code == "NoSuchBucket":
         return ServerError(f"{shown(uri)}: the bucket does not exist; correct the name, or create the bucket")
+    if code == "RequestTimeTooSkewed":  # no other server will answer this host either
+        return StorageError(
+            f"{shown(uri)}: the clock of host {socket.gethostname()} is wrong: {reason} Set it (NTP), then repeat the "
+            "command"
+        )
     archived = code == "InvalidObjectState"  # answered with 403, but concerns this object only
     denied = isinstance(error, PermissionError) and uri.startswith(S3) and not archived
     if denied or code in ACCESS_CODES or name in ("NoCredentialsError", "PartialCredentialsError"):

@@ -202,6 +202,15 @@ class AttemptTracker:
             self._in_flight.remove(attempt)
             self._changed.notify_all()
 
+    def fail(self, unit_id: str, reason: str) -> bool:
+        """Note the error that will end this process in the attempts at a unit. Returns False if none is in flight."""
+        folder = storage.join(self.folder, unit_id)
+        with self._changed:
+            found = [attempt for attempt in self._in_flight if storage.parent(attempt.uri) == folder]
+        for attempt in found:
+            attempt.fail(reason)
+        return bool(found)
+
     def close(self) -> None:
         """End all attempts in flight, and let no other begin."""
         with self._changed:

@@ -1,6 +1,7 @@
 """A run folder: its identity in run.json, the parts of its plan, and its committed units."""
 
 import re
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import output_folder, storage
+from pipeline.io import local, output_folder, storage
 from pipeline.io.guarantees import missing_guarantees
 from pipeline.io.own_file import is_foreign
 from pipeline.runs import moved, plan
@@ -112,8 +113,20 @@ class Run:
         document = read_run_json(folder)
         return cls(folder, document["fingerprint"], document.get("run_id", ""))
 
+    def require_there(self) -> None:
+        """Raise StorageError if the local folder is not there: what is written would go to the disk below the mount.
+
+        Asks nothing of remote storages, which have no mounts.
+        """
+        if storage.is_local(self.folder) and not storage.exists(storage.join(self.folder, RUN_JSON)):
+            raise StorageError(
+                f"{self.folder} has no {RUN_JSON} on host {socket.gethostname()}: the run was removed, or its mount is "
+                "missing there; mount it, then repeat the command"
+            )
+
     def require_same(self) -> None:
-        """Raise InputError if the folder holds another run by now."""
+        """Raise InputError if the folder holds another run by now, StorageError if it is not there on this host."""
+        self.require_there()
         if read_run_json(self.folder).get("run_id", "") != self.run_id:
             raise InputError(f"{self.folder} was removed and begun again by another command; this one stops")
 
@@ -345,6 +358,8 @@ def read_run_json(folder: str) -> dict:
     except StorageError:
         raise
     except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
+            raise failure from None
         raise InputError(f"cannot read {uri}: {error}") from None
     if problem := document_problem(document):
         raise InputError(f"{uri} is damaged ({problem}); restore it, or segment into a new folder")

@@ -42,7 +42,7 @@ from pipeline.segment.metrics import ActorMetrics
 from pipeline.segment.source_masks import read_sources
 from pipeline.segment.write_stage import Postponed
 from schemas import access
-from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError
+from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError, StorageError
 from schemas.pair import PairKey
 from schemas.shown import shown
 
@@ -140,6 +140,7 @@ class UnitAnswer:
     reason: str = ""  # why the unit is refused, or the place cannot work; "": the unit waits for a later turn
     failed: bool = False  # the place cannot work
     moves: bool = False  # a pair of the unit failed in this place, and another place can try it
+    absent: bool = False  # a local video does not exist on the node, and another node can look
     blind: bool = False  # the node finds none of the unit's videos, and has not read any
     exit_code: int = 0  # of the error
 
@@ -180,13 +181,13 @@ class UnitSegmenter:
         )
         self.metrics = ActorMetrics(storage.file_name(run.folder))
         self.source = run.source if isinstance(run, RefinedRun) else ""
-        self.moved = moved_videos(self.source or run.folder)
         self.jobs: SimpleQueue[UnitJob] = SimpleQueue()
         self.receipts: SimpleQueue[Future[Receipt | Postponed]] = SimpleQueue()  # of `jobs`, in the same order
         self.queueing = threading.Lock()
         try:
             if self.place in left_out:
                 raise InfrastructureError(f"{self._here()} was left out before")
+            self.moved = self._moved_videos()
             segmenter = self._load(model)
             self.made_with = model.made_with()
         except RvosError as error:
@@ -200,6 +201,22 @@ class UnitSegmenter:
         units = iter(self.jobs.get, None)
         chain = segment_jobs(units, segmenter, frames, self.tracker, self._video_uris, model.reference())
         threading.Thread(target=self._work, args=[chain], name="units", daemon=True).start()
+
+    def _moved_videos(self) -> dict[str, str]:
+        """Raise RvosError if the run cannot be used on this host, before anything is written to it."""
+        try:
+            self.run.require_same()
+            return moved_videos(self.source or self.run.folder)
+        except RvosError:
+            raise
+        except OSError as error:
+            raise self._storage_error(error) from None
+
+    def _storage_error(self, error: OSError) -> StorageError:
+        """Of this host: on another one the same file may be well."""
+        return StorageError(
+            f"{self._here()} cannot use {shown(self.run.folder)}: {error}; check its mounts, then repeat the command"
+        )
 
     def _load(self, model: ModelOptions) -> Segmenter:
         """Load the model. Raises InfrastructureError if processes keep dying of that: Ray restarts them for ever."""
@@ -236,6 +253,9 @@ class UnitSegmenter:
             if not (self.error or isinstance(error, InfrastructureError)):
                 raise
             answer = self._answer(unit, reason=str(error), failed=True, exit_code=error.exit_code)
+        except OSError as error:
+            failure = self._storage_error(error)
+            answer = self._answer(unit, reason=str(failure), failed=True, exit_code=failure.exit_code)
         return pa.Table.from_pylist([asdict(answer)])
 
     def _answer(self, unit: Unit, **values) -> UnitAnswer:
@@ -250,6 +270,7 @@ class UnitSegmenter:
 
     def _segment(self, unit: Unit) -> UnitAnswer:
         since = time.perf_counter()
+        self.run.require_there()
         uri = self.run.masks_uri(unit.unit_id)
         receipt, replaced = self._committed(unit, uri)
         while receipt is None or replaced:
@@ -261,8 +282,10 @@ class UnitSegmenter:
                 return self._answer(unit, moves=True)
             rows = self.plan.rows(unit).to_pylist()
             rows = [row | {"video_uri": self.moved.get(row["video_id"], row["video_uri"])} for row in rows]
-            if unit.turn == 0 and self._is_blind(rows):
-                return self._answer(unit, reason=f"{shown(rows[0]['video_uri'])} does not exist there", blind=True)
+            if unit.turn == 0 and (absent := self._absent_videos(rows)):
+                reason = f"{shown(absent[0])} does not exist there"
+                is_blind = not self.has_read and set(absent) == {row["video_uri"] for row in rows}
+                return self._answer(unit, reason=reason, absent=True, blind=is_blind)
             if receipt and replaced:
                 rows = [row for row in rows if PairKey.of(row) in replaced.retried_pairs]
             sources, refused = {}, []
@@ -307,12 +330,11 @@ class UnitSegmenter:
         """The URIs of all videos of the run."""
         return [self.moved.get(row["video_id"]) or row["video_uri"] for row in self.run.planned_uris().to_pylist()]
 
-    def _is_blind(self, rows: list[dict]) -> bool:
-        """Return True if other nodes may find the videos: this one finds none, and no process of it has read one."""
-        uris = {row["video_uri"] for row in rows}
-        if self.has_read or any(not storage.is_local(uri) or storage.exists(uri) for uri in uris):
-            return False
-        return _has_other_nodes()
+    def _absent_videos(self, rows: list[dict]) -> list[str]:
+        """Return the local videos that do not exist here, if other nodes may find them."""
+        uris = sorted({row["video_uri"] for row in rows})
+        absent = [uri for uri in uris if storage.is_local(uri) and not storage.exists(uri)]
+        return absent if absent and _has_other_nodes() else []
 
     def _note_postponed(self, done: Postponed) -> None:
         """Count units whose output is not finite. Raise InfrastructureError after many, if nothing else was made."""

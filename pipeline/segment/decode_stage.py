@@ -13,7 +13,7 @@ from pipeline.segment.channel import Closed, Put
 from pipeline.segment.clips import Clip, ClipEnd, FrameOptions, Window, read_windows, split_rows
 from pipeline.segment.events import AttemptEnd, AttemptStart, Control, UnitEnd, UnitJob, UnitStart
 from pipeline.segment.reachable import Reachable
-from schemas.errors import ProcessError, RvosError, without_secrets
+from schemas.errors import InfrastructureError, ProcessError, RvosError, without_secrets
 from schemas.pair import PairKey
 
 
@@ -34,34 +34,45 @@ def decode_units(
     """
     reachable, options = Reachable(elsewhere), options.of(segmenter)
     for job in jobs:
-        clips, bad = split_rows(job.rows, options)
-        failed = [*job.refused, *((row, "bad_row", problem) for row, problem in bad)]
-        attempts: list[tuple[PairKey | None, list[Clip]]] = [(None, clips)] if clips else []
-        if job.step.pair_by_pair:
-            groups = [(PairKey.of(rows[0]), rows, clip) for clip in clips for rows in clip.groups]
-            failed_pairs = job.step.failed_pairs
-            failed += [(row, *failed_pairs[pair]) for pair, rows, _ in groups if pair in failed_pairs for row in rows]
-            attempts = [(pair, [replace(clip, pairs=rows)]) for pair, rows, clip in groups if pair not in failed_pairs]
-        put(UnitStart(job, failed))
-        for pair, together in attempts:
-            if pair in job.step.after_control:
-                time.sleep(job.step.pause_seconds)
-                control = tracker.begin(job.unit_id, pair, exclusive=True, is_control=True)
-                put(Control(control, job.step.control_seconds))
-            attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)
-            put(AttemptStart(attempt))
-            with noted_by(attempt, lambda: f"unit {job.unit_id}"):  # noqa: B023 - called at once
-                for event in read_windows(together, options, segmenter.prepare):
-                    if isinstance(event, ClipEnd):
-                        reachable.check(event.clip.uri, event.error)
-                    put(event, sum(frame.nbytes for frame in event.frames) if isinstance(event, Window) else 0)
-            put(AttemptEnd(attempt))
-        put(UnitEnd())
+        with noted_by(None, lambda: f"unit {job.unit_id}"):  # noqa: B023 - called at once
+            _decode_unit(job, segmenter, options, tracker, put, reachable)
+
+
+def _decode_unit(
+    job: UnitJob, segmenter: Segmenter, options: FrameOptions, tracker: AttemptTracker, put: Put, reachable: Reachable
+) -> None:
+    clips, bad = split_rows(job.rows, options)
+    failed = [*job.refused, *((row, "bad_row", problem) for row, problem in bad)]
+    attempts: list[tuple[PairKey | None, list[Clip]]] = [(None, clips)] if clips else []
+    if job.step.pair_by_pair:
+        groups = [(PairKey.of(rows[0]), rows, clip) for clip in clips for rows in clip.groups]
+        failed_pairs = job.step.failed_pairs
+        failed += [(row, *failed_pairs[pair]) for pair, rows, _ in groups if pair in failed_pairs for row in rows]
+        attempts = [(pair, [replace(clip, pairs=rows)]) for pair, rows, clip in groups if pair not in failed_pairs]
+    put(UnitStart(job, failed))
+    for pair, together in attempts:
+        if pair in job.step.after_control:
+            time.sleep(job.step.pause_seconds)
+            control = tracker.begin(job.unit_id, pair, exclusive=True, is_control=True)
+            put(Control(control, job.step.control_seconds))
+        attempt = tracker.begin(job.unit_id, pair, exclusive=job.step.exclusive)
+        put(AttemptStart(attempt))
+        with noted_by(attempt, lambda: f"unit {job.unit_id}"):
+            for event in read_windows(together, options, segmenter.prepare):
+                if isinstance(event, ClipEnd):
+                    reachable.check(event.clip.uri, event.error)
+                put(event, sum(frame.nbytes for frame in event.frames) if isinstance(event, Window) else 0)
+        put(AttemptEnd(attempt))
+    put(UnitEnd())
 
 
 @contextlib.contextmanager
 def noted_by(attempt: Attempt | None, where: Callable[[], str]) -> Iterator[None]:
-    """Turn an unexpected error into ProcessError, and note it in the marker of the attempt, which then counts."""
+    """Turn an unexpected error into ProcessError, and note it in the marker of the attempt, which then counts.
+
+    Without an attempt nothing would count, and the next process would fail likewise: into InfrastructureError, except
+    OSError, such as of the storage of the run.
+    """
     try:
         yield
     except (RvosError, FastModeError, TrackerClosedError, Closed):
@@ -70,4 +81,7 @@ def noted_by(attempt: Attempt | None, where: Callable[[], str]) -> Iterator[None
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         if attempt:
             attempt.fail(without_secrets(reason))
-        raise ProcessError(f"{where()} on host {socket.gethostname()}: {reason}") from error
+        elif isinstance(error, OSError):
+            raise
+        kind = ProcessError if attempt else InfrastructureError
+        raise kind(f"{where()} on host {socket.gethostname()}: {reason}") from error

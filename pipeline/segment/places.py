@@ -1,6 +1,7 @@
 """Where the units of a command can be segmented: which nodes and GPUs cannot work, and which others can."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import ray
@@ -23,7 +24,7 @@ class Places:
     gpus_per_actor: float = 0.0
     bad: dict[Place, UnitAnswer] = field(default_factory=dict)  # why they cannot work
     _suspects: dict[str, UnitAnswer] = field(default_factory=dict)  # nodes that found no video of a unit
-    _failed_in: dict[str, Place] = field(default_factory=dict)  # unit -> the last place where a pair of it failed
+    _failed_in: dict[str, Place] = field(default_factory=dict)  # unit -> the last place, or node, where a pair failed
     _seen: set[Place] = field(default_factory=set)  # that have answered
     _readers: set[Place] = field(default_factory=set)  # that have segmented something
 
@@ -34,6 +35,8 @@ class Places:
             self._readers.add(answer.place)
         if answer.moves:
             self._failed_in[answer.unit_id] = answer.place
+        if answer.absent and not answer.blind:
+            self._failed_in[answer.unit_id] = Place(answer.node)  # all its GPUs see the same files
         if answer.blind:
             self._suspects.setdefault(answer.node, answer)
         if answer.failed and answer.place not in self.bad:
@@ -59,17 +62,24 @@ class Places:
         """
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         doubtful = set(self._failed_in.values())
-        able = {place for place in self._seen if place.node in alive and not self._is_bad(place)}
-        if not doubtful or (able & self._readers) - doubtful:
+        able = {place for place in self._seen if place.node in alive and not _is_among(place, self.bad)}
+        trusted = {place for place in able if not _is_among(place, doubtful)}
+        if not doubtful or trusted & self._readers:
             return [(doubtful, units)]
-        if not able - doubtful and self._others_are_free(doubtful):
+        if not trusted and self._others_are_free(doubtful):
             return [(doubtful, units)]
         if len(able) < 2:
             return [(set(), units)]
-        half = set(sorted(able)[::2])
-        from_half = [unit for unit in units if self._failed_in.get(unit.unit_id) in half]
-        others = [unit for unit in units if self._failed_in.get(unit.unit_id) not in half]
-        return [(places, part) for places, part in ((half, from_half), (able - half, others)) if part]
+        nodes = sorted({place.node for place in able})
+        chosen = {place for place in able if place.node in nodes[::2]} if len(nodes) > 1 else set(sorted(able)[::2])
+        here = {unit.unit_id for unit in units if self._failed_among(unit, chosen)}
+        from_chosen = [unit for unit in units if unit.unit_id in here]
+        others = [unit for unit in units if unit.unit_id not in here]
+        return [(places, part) for places, part in ((chosen, from_chosen), (able - chosen, others)) if part]
+
+    def _failed_among(self, unit: Unit, places: set[Place]) -> bool:
+        failed_in = self._failed_in.get(unit.unit_id)
+        return failed_in is not None and any(_is_among(place, {failed_in}) for place in places)
 
     def label_selector(self, avoided: set[Place]) -> dict[str, str] | None:
         """Ray's condition for the nodes of actors: none that is bad or avoided as a whole."""
@@ -81,9 +91,6 @@ class Places:
         """Return the GPUs that are bad or avoided, of nodes with other GPUs."""
         left_out = self.bad.keys() | avoided
         return {place for place in left_out if place.gpu and self._room_on(place.node, left_out)}
-
-    def _is_bad(self, place: Place) -> bool:
-        return place in self.bad or Place(place.node) in self.bad
 
     def _room_on(self, node: str, left_out: set[Place]) -> float:
         """GPUs, or CPUs, of a living node for actors; 0 if not even one fits."""
@@ -116,3 +123,8 @@ class Places:
                 return False
             time.sleep(0.2)
         return True
+
+
+def _is_among(place: Place, places: Collection[Place]) -> bool:
+    """Return True if `places` has this place or the whole of its node."""
+    return place in places or Place(place.node) in places

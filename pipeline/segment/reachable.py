@@ -1,6 +1,7 @@
 """Tell a video that does not exist from a machine that cannot reach the videos."""
 
 import contextlib
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ MISSING_AT_START = 10  # videos in a row that a process may find missing before 
 class Reachable:
     """Watches what one process reads. A mount that is missing on its node must not become error rows.
 
-    One wrong row costs one row: only many missing videos in a row before any was read, or a folder that is gone after
+    One wrong row costs one row: only many missing videos in a row before any was read, or a mount that is gone after
     it was read from, tell of the machine. So does a server that fails, unless it was never read from and others were.
     Before the first video is read, other servers of the run are asked.
 
@@ -26,7 +27,7 @@ class Reachable:
     def __init__(self, elsewhere: Callable[[], Iterable[str]] = tuple) -> None:
         self._elsewhere = elsewhere
         self._missing: int | None = 0  # so far; None once a video was read
-        self._read_from: str | None = None  # the local folder that was read from last
+        self._read: dict[int, str] = {}  # the video that was read last from each local mount, by its device number
         self._servers: Counter[str] = Counter()  # failures of each server or bucket; negative once it was read from
 
     def check(self, uri: str, error: MediaError | None) -> None:
@@ -41,14 +42,16 @@ class Reachable:
             return
         if error is None or error.status not in ("missing", "bad_row") or error.frame is not None:
             self._missing, self._servers[server] = None, -(2**62)
-            self._read_from = storage.parent(uri) if storage.is_local(uri) else self._read_from
+            with contextlib.suppress(OSError):
+                if storage.is_local(uri):
+                    self._read[os.stat(storage.parent(uri)).st_dev] = uri
             return
         if error.status == "bad_row":  # tells nothing about the machine
             return
-        if self._read_from is not None and storage.is_local(uri) and not storage.exists(self._read_from):
+        if storage.is_local(uri) and (gone := self._gone()):
             raise StorageError(
-                f"{shown(uri)} and the folder {self._read_from}, from which videos were read before, are gone on host "
-                f"{host}; mount it again and repeat the command"
+                f"{shown(uri)} and {shown(gone)}, which was read before, are gone on host {host}; mount their folder "
+                "there again, then repeat the command"
             )
         if self._missing is None:
             return
@@ -59,6 +62,21 @@ class Reachable:
                 "their folder there, then repeat the command with --retry-errors=missing. If they do not exist, repeat "
                 "it as it was"
             )
+
+    def _gone(self) -> str | None:
+        """Return a video whose mount is gone since it was read: its folder too, or what lies below the mount is seen.
+
+        A video alone that is gone was removed.
+        """
+        for device, uri in self._read.items():
+            if not storage.exists(uri):
+                try:
+                    is_there = os.stat(storage.parent(uri)).st_dev == device
+                except OSError:
+                    is_there = False
+                if not is_there:
+                    return uri
+        return None
 
     def _others_answer(self, server: str) -> bool:
         """Return True if a video of the run that is on another server, in another bucket or on this machine exists."""

@@ -57,7 +57,7 @@ def segment_units(
                         yield Receipt(**json.loads(answer.receipt))
                     elif answer.failed:
                         elsewhere.append(by_id[answer.unit_id])
-                    elif answer.reason and not answer.blind:
+                    elif answer.reason and not answer.absent:
                         refused[answer.unit_id] = answer.reason
                     else:
                         postponed.append(by_id[answer.unit_id])

@@ -1,8 +1,10 @@
 """Third thread of the chain: encode the masks of each unit, spool them on local disk, commit the unit's object."""
 
+import contextlib
+import socket
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from pipeline.segment.events import (
 from pipeline.segment.spool import FrameSpool
 from schemas import rle
 from schemas.advice import for_refined
+from schemas.errors import InfrastructureError, ProcessError, RvosError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
 from schemas.shown import without_secrets
@@ -41,12 +44,13 @@ def write_unit(
 ) -> Receipt | Postponed:
     """Write and commit one unit from its events up to UnitDone. Returns the receipt of the object at its URI.
 
-    A unit with a pair that fails with one of `job.moves_with` is not committed.
+    A unit with a pair that fails with one of `job.moves_with` is not committed. Raises ProcessError for an unexpected
+    error, which then counts against the unit.
     """
     job, statuses = start.job, set[str]()
     receipt = Receipt(job.unit_id, job.fingerprint, run_id=job.run_id, made_with=job.made_with)
     receipt.failed_before = dict(Counter(status for _, status, _ in job.refused))
-    with UnitWriter(job.uri, receipt, job.replaced, job.otherwise) as writer:
+    with _counted(job.unit_id, tracker), UnitWriter(job.uri, receipt, job.replaced, job.otherwise) as writer:
         for row, status, error in start.failed:
             writer.write(error_row(row, status, error))
         for event in events:
@@ -66,6 +70,19 @@ def write_unit(
         written = writer.commit()
         written.seconds["write"] += time.perf_counter() - started
         return written
+
+
+@contextlib.contextmanager
+def _counted(unit_id: str, tracker: AttemptTracker) -> Iterator[None]:
+    """Name the unit and the host in unexpected errors. They count while an attempt is under way: of its rows."""
+    try:
+        yield
+    except (RvosError, OSError):
+        raise
+    except Exception as error:
+        reason = without_secrets(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        kind = ProcessError if tracker.fail(unit_id, reason) else InfrastructureError
+        raise kind(f"unit {unit_id} on host {socket.gethostname()}: cannot write it: {reason}") from error
 
 
 def _write_clip(

@@ -24,7 +24,7 @@ from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
 from pipeline.segment.clips import FrameOptions, Window, read_windows, split_rows
 from pipeline.video import Selection, read_frames
-from schemas.errors import InputError, MediaError, ReplacedError, StorageError
+from schemas.errors import InputError, MediaError, ReplacedError, ServerError, StorageError
 from schemas.masks import PREDICTIONS
 from tests import proxy, s3_server
 
@@ -197,15 +197,21 @@ def test_a_failing_storage_is_told_through_parquet_too(disturbed, impatient, s3,
 
 @pytest.mark.s3
 @pytest.mark.parametrize(
-    ("fault", "error"),
-    [("expired", StorageError), ("skewed", StorageError), ("slow_down", StorageError), ("denied", StorageError)],
+    ("fault", "kind", "reason"),
+    [
+        ("expired", ServerError, "denies access"),
+        ("skewed", StorageError, "the clock of host .* is wrong: .* Set it"),
+        ("slow_down", ServerError, "failed after all retries"),
+        ("denied", ServerError, "denies access"),
+    ],
 )
-def test_what_is_the_fault_of_a_video_and_what_is_not(disturbed, impatient, s3, tmp_path, fault, error):
+def test_what_is_the_fault_of_a_video_and_what_is_not(disturbed, impatient, s3, tmp_path, fault, kind, reason):
     """Keys that expired or a clock that is off must not turn a corpus into error rows."""
     disturbed.choose = lambda _: fault
     for name in ("v.mp4", "folder"):
-        with pytest.raises(error):
+        with pytest.raises(StorageError, match=reason) as told:
             next(read_frames(f"{s3}/{tmp_path.name}/{name}", Selection()))
+        assert type(told.value) is kind
 
 
 @pytest.mark.s3

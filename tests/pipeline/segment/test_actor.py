@@ -1,5 +1,6 @@
 """An actor without Ray: units in, receipts out, each unit made once."""
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from model.bundled import BUNDLED
-from pipeline.io import storage
+from pipeline.io import local, storage
 from pipeline.runs import attempts
 from pipeline.runs.attempts import LAST_TURN, MAX_CONTROL_DEATHS, STARTING, Marker, sweep
 from pipeline.runs.audit import audit_run
@@ -88,6 +89,38 @@ def test_a_run_that_was_begun_again_takes_no_units_of_the_old_command(run, segme
     with pytest.raises(InputError, match="was removed and begun again"):
         call(made, unit)
     assert again.committed() == set()
+
+
+def test_a_host_without_the_mount_of_the_run_is_left_out_and_gets_nothing_written(run, segmenter, tmp_path):
+    """From the start, or from the middle of the run on; below the mount is an empty folder."""
+    (unit,) = run.units()
+    for made in (None, unit_segmenter(run)):
+        Path(run.folder).rename(tmp_path / "mounted")
+        Path(run.folder).mkdir()
+        answer = ask(made or unit_segmenter(run), unit)
+        assert (answer.failed, answer.exit_code) == (True, 3)
+        assert re.search("has no run.json on host .*: the run was removed, or its mount is missing", answer.reason)
+        assert os.listdir(run.folder) == []
+        os.rmdir(run.folder)
+        (tmp_path / "mounted").rename(run.folder)
+    assert call(unit_segmenter(run), unit)["frames"] == 10
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EROFS])
+def test_a_host_that_cannot_write_to_the_run_is_left_out(run, segmenter, monkeypatch, number):
+    (unit,) = run.units()
+    made = unit_segmenter(run)
+
+    def fail(*_, **__) -> None:
+        raise OSError(number, os.strerror(number), run.folder)
+
+    monkeypatch.setattr(local, "link", fail)
+    answer = ask(made, unit)
+    assert (answer.failed, answer.exit_code) == (True, 3)
+    assert os.strerror(number) in answer.reason
+    assert re.search("host .* cannot use .*; check its mounts, then repeat the command", answer.reason)
+    assert run.committed() == set()
+    assert ask(made, unit).failed  # a process whose chain has ended
 
 
 @pytest.mark.parametrize("damage", [b"", b"half of a file", None])
@@ -255,10 +288,25 @@ def test_a_host_that_has_read_nothing_leaves_videos_that_it_does_not_find_to_oth
     Path(video).rename(video + "-elsewhere")
     monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
     answer = ask(unit_segmenter(run), unit)
-    assert (answer.receipt, answer.blind, answer.failed) == ("", True, False)
+    assert (answer.receipt, answer.absent, answer.blind, answer.failed) == ("", True, True, False)
     assert video in answer.reason
     assert run.committed() == set()
     assert call(unit_segmenter(run), replace(unit, turn=1))["failed"] == {"missing": 2}
+
+
+def test_a_video_that_one_host_does_not_find_is_left_to_another_one(run, segmenter, monkeypatch, video):
+    """Also if it has read others: these may be on another mount."""
+    rows = [{"video_id": "w", "video_uri": f"{video}-elsewhere", "expression_id": "0", "expression": "a"}]
+    run.extend_plan(pa.concat_tables([run.manifest(), pa.Table.from_pylist(rows)]), "m", PlanOptions())
+    first, second = run.units()
+    monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
+    made = unit_segmenter(run)
+    assert call(made, first)["frames"] == 10
+    answer = ask(made, second)
+    assert (answer.receipt, answer.absent, answer.blind, answer.failed) == ("", True, False, False)
+    assert "-elsewhere does not exist there" in answer.reason
+    assert run.committed() == {first.unit_id}
+    assert call(made, replace(second, turn=1))["failed"] == {"missing": 1}
 
 
 def test_a_pair_that_does_not_fit_waits_for_a_host_with_more_memory(run, segmenter, monkeypatch, video):

@@ -8,9 +8,10 @@ import pytest
 
 from model.errors import FastModeError
 from model.segmenter import SegmenterStats
-from pipeline.io import storage
+from pipeline.io import checksum, storage
 from pipeline.runs.attempts import AttemptTracker, RetryStep
 from pipeline.runs.commit import read_receipt
+from pipeline.segment import decode_stage, write_stage
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
@@ -176,6 +177,43 @@ def test_a_defect_of_the_decoder_counts_against_its_unit(tmp_path, video):
     with pytest.raises(ProcessError, match="unit w on host .*: KeyError: 'x'"):
         list(chain.run(chain.job("w"), segmenter=segmenter))
     assert [death.reason for death in chain.tracker.history("w").deaths] == ["KeyError: 'x'"]
+
+
+@pytest.mark.parametrize("step", [RetryStep(), RetryStep(pair_by_pair=True, exclusive=True)])
+def test_a_defect_of_the_writer_counts_against_its_unit_or_pair(tmp_path, video, monkeypatch, step):
+    """So that the ladder of attempts finds the pair. Nothing is committed."""
+    whole = write_stage.pair_rows
+
+    def pair_rows(rows, row, *values):
+        return whole(rows, row, *values) if row["expression_id"] != "bad" else {}["x"]
+
+    monkeypatch.setattr(write_stage, "pair_rows", pair_rows)
+    chain = Chain(tmp_path, video)
+    receipts = chain.run(chain.job("v"), chain.job("w", ["good", "bad"], step), chain.job("x"))
+    assert next(receipts).unit_id == "v"
+    with pytest.raises(ProcessError, match="unit w on host .*: cannot write it: KeyError: 'x'"):
+        next(receipts)
+    (death,) = chain.tracker.history("w").deaths
+    assert (death.reason, death.pair) == ("KeyError: 'x'", ("w", "bad") if step.pair_by_pair else None)
+    assert not chain.tracker.history("x").deaths
+    assert sorted(path.name for path in tmp_path.glob("*.parquet")) == ["v.parquet"]
+
+
+@pytest.mark.parametrize("where", ["split_rows", "stats", "seal"])
+def test_a_defect_outside_of_attempts_names_the_unit_and_restarts_no_process(tmp_path, video, monkeypatch, where):
+    chain, segmenter = Chain(tmp_path, video), FakeSegmenter()
+
+    def fail(*_):
+        raise ValueError("a defect")
+
+    if where == "stats":
+        segmenter.stats = fail
+    else:
+        monkeypatch.setattr(decode_stage if where == "split_rows" else checksum, where, fail)
+    with pytest.raises(InfrastructureError, match="unit w.* on host .*: ValueError: a defect") as told:
+        list(chain.run(chain.job("w"), segmenter=segmenter))
+    assert not isinstance(told.value, ProcessError)
+    assert chain.tracker.history("w").deaths == []
 
 
 def test_a_defect_ends_all_attempts_and_the_units_before_it_are_committed(tmp_path, video):

@@ -10,7 +10,7 @@ from pipeline.segment.places import Places
 from schemas.errors import InfrastructureError, InputError
 
 BAD = {"failed": True, "reason": "the disk is full", "exit_code": 3}
-BLIND = {"blind": True, "reason": "/mnt/v.mp4 does not exist there"}
+BLIND = {"absent": True, "blind": True, "reason": "/mnt/v.mp4 does not exist there"}
 A, B = Place("a"), Place("b")
 DONE = {"receipt": "{}", "frames": 5}
 
@@ -159,3 +159,22 @@ def test_a_host_with_gpus_that_finds_no_videos_is_left_out_as_a_whole(gpus, monk
     assert set(gpus.bad) == {A}
     assert gpus.label_selector(set()) == {"ray.io/node-id": "!in(a)"}
     assert gpus.gpus_to_hold(set()) == set()
+
+
+def test_a_video_that_one_host_does_not_find_is_looked_for_on_another_host(gpus, monkeypatch):
+    """Not on another GPU of the same one."""
+    nodes = [{"NodeID": name, "Alive": True, "Resources": {"GPU": 2.0}} for name in "ab"]
+    on_cluster(monkeypatch, nodes, {})
+    for node in "ab":
+        for gpu in "01":
+            note(gpus, node, f"{node}{gpu}", gpu=gpu, **DONE)
+    note(gpus, "a", "u", gpu="0", absent=True, reason="/mnt/v.mp4 does not exist there")
+    gpus.end_turn()
+    assert passes(gpus, "u") == {"u": {A}}
+    assert gpus.label_selector({A}) == {"ray.io/node-id": "!in(a)"}
+    note(gpus, "b", "v", gpu="1", absent=True, reason="/mnt/w.mp4 does not exist there")
+    gpus.end_turn()
+    avoided = passes(gpus, "u", "v")
+    assert {unit: {place.node for place in found} for unit, found in avoided.items()} == {"u": {"a"}, "v": {"b"}}
+    assert gpus.label_selector(avoided["u"]) == {"ray.io/node-id": "!in(a)"}
+    assert not gpus.bad

@@ -1,7 +1,11 @@
 """Machines that cannot reach the videos end the command; videos that do not exist become error rows."""
 
+import contextlib
 import errno
 import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,15 +53,45 @@ def test_a_row_whose_folder_does_not_exist_costs_one_row(tmp_path):
     assert receipt.failed == {"missing": 1}
 
 
-def test_a_mount_that_vanishes_ends_the_command(tmp_path):
-    reachable, mount = Reachable(), tmp_path / "mount"
-    mount.mkdir()
-    reachable.check(str(mount / "v.mp4"), None)
-    reachable.check(str(mount / "w.mp4"), MISSING)
+@pytest.fixture
+def mounts(tmp_path) -> Iterator[list[Path]]:
+    """Two mounts, each with a video that can be read."""
+    folders = [tmp_path / name for name in ("first", "second")]
+    with contextlib.ExitStack() as stack:
+        for folder in folders:
+            folder.mkdir()
+            mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+            if subprocess.run(mount, capture_output=True, check=False).returncode:
+                pytest.skip("NO MOUNTS HERE: run this test as root")
+            stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], capture_output=True, check=False)
+            (folder / "v.mp4").touch()
+        yield folders
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_mount_that_vanishes_ends_the_command(mounts, which, tmp_path):
+    """Also if its empty folder stays, and if videos of another one were read since."""
+    reachable = Reachable()
+    for folder in mounts:
+        reachable.check(str(folder / "v.mp4"), None)
+        reachable.check(str(folder / "w.mp4"), MISSING)
     reachable.check(str(tmp_path / "other" / "w.mp4"), MISSING)  # a wrong row
-    mount.rmdir()
-    with pytest.raises(StorageError, match=f"the folder {mount}, from which videos were read before, are gone"):
-        reachable.check(str(mount / "x.mp4"), MISSING)
+    subprocess.run(["umount", str(mounts[which])], check=True)
+    assert mounts[which].is_dir()
+    with pytest.raises(StorageError, match=f"{mounts[which]}/v.mp4, which was read before, are gone on host"):
+        reachable.check(str(mounts[which] / "x.mp4"), MISSING)
+
+
+def test_a_folder_that_is_gone_ends_the_command_and_a_video_does_not(tmp_path):
+    reachable, folder = Reachable(), tmp_path / "videos"
+    folder.mkdir()
+    (folder / "v.mp4").touch()
+    reachable.check(str(folder / "v.mp4"), None)
+    (folder / "v.mp4").unlink()
+    reachable.check(str(folder / "w.mp4"), MISSING)
+    folder.rmdir()
+    with pytest.raises(StorageError, match="read before, are gone"):
+        reachable.check(str(folder / "x.mp4"), MISSING)
 
 
 def test_many_missing_videos_before_any_was_read_end_the_command(tmp_path):
