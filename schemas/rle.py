@@ -53,14 +53,22 @@ def empty(height: int, width: int) -> bytes:
     return bytes(groups)
 
 
-def from_runs(runs: Sequence[int], height: int, width: int) -> bytes:
+def whole(number: object) -> int | None:
+    """Return a whole number of JSON, which some programs write as 60.0; None for anything else."""
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    return number if type(number) is int else None
+
+
+def from_runs(runs: Sequence[object], height: int, width: int) -> bytes:
     """Return the string of a mask from its runs, background first (COCO's uncompressed form). Raises RleError."""
     _check_size(height, width)
-    if not all(type(run) is int and 0 <= run <= height * width for run in runs):
+    counted = [run for run in map(whole, runs) if run is not None and 0 <= run <= height * width]
+    if len(counted) < len(runs):
         raise RleError("the runs must be whole numbers, at most the pixels of the frame")
-    if sum(runs) != height * width:
-        raise RleError(f"runs total {sum(runs)}, frame of {height}x{width} has {height * width} pixels")
-    uncompressed: Any = {"size": [height, width], "counts": list(runs)}
+    if sum(counted) != height * width:
+        raise RleError(f"runs total {sum(counted)}, frame of {height}x{width} has {height * width} pixels")
+    uncompressed: Any = {"size": [height, width], "counts": counted}
     encoded: Any = coco.frPyObjects(uncompressed, height, width)
     return encoded["counts"]
 

@@ -35,6 +35,7 @@ FILE_NAMES = (
     *("{}.json", "{}/instances.json", "{}/annotations.json"),
     *("annotations_{}.json", "instances_{}.json", "annotations/{}.json"),
 )
+SIDES = ("height", "width")
 ID_KEYS = ("id", "video_id", "category_id")
 MAX_OUTLINE = 2**21  # pixels of all outlines of a mask, of which COCO makes 160 bytes each
 CROWDS = "crowd annotations"
@@ -149,6 +150,7 @@ def _read_file(uri: str) -> tuple[list[CocoVideo], json_file.SpooledEntries]:
         place = f"[{position}]"
         if isinstance(value, dict):
             value |= {key: plain_id(value[key]) for key in ID_KEYS if key in value}
+            value |= {key: rle.whole(value[key]) for key in SIDES if isinstance(value.get(key), float)}
         if not isinstance(value, dict) or not isinstance(value.get("id"), str):
             problems.append(Problem(f"{uri} {kind}", place, "'id' is missing"))
         elif _flag(value.get("iscrowd")) not in FLAGS:
@@ -210,7 +212,7 @@ def _video_problems(entry: dict, others: dict) -> Iterator[str]:
     name = f"video {entry['id']!r}"
     if entry["id"] in others:
         yield f"duplicate {name}"
-    if not all(type(entry.get(side)) is int and 0 < entry[side] <= rle.MAX_SIDE for side in ("height", "width")):
+    if not all(type(entry.get(side)) is int and 0 < entry[side] <= rle.MAX_SIDE for side in SIDES):
         yield f"{name}: height and width must be 1 to {rle.MAX_SIDE} pixels"
     if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
         yield f"{name}: 'file_names' must be a list of names"

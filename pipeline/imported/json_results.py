@@ -83,11 +83,12 @@ def _videos(uri: str, known: Mapping[str, object]) -> dict[str, ListedVideo]:
         if not isinstance(entry, dict) or "id" not in entry:
             raise InputError(f"{uri} video {position}: 'id' is missing")
         files = entry.get("file_names")
-        names = folder = None
+        names, folders = None, list[str]()
         if isinstance(files, list) and files and all(isinstance(file, str) for file in files):
             names = [file.rpartition("/")[2].rpartition(".")[0] or file for file in files]
-            folder = flat_id(files[0].rpartition("/")[0]) if "/" in files[0] else None
-        candidates = [_id(one) for one in (entry.get("name"), folder, entry["id"]) if one is not None]
+            folders = [folder for folder in files[0].split("/")[:-1] if folder]
+        parts = [flat_id("/".join(folders[start:])) for start in range(len(folders))]  # JPEGImages/v1, v1
+        candidates = [_id(one) for one in (entry.get("name"), *parts, entry["id"]) if one is not None]
         video_id = next((one for one in candidates if one in known), candidates[0])
         found[_id(entry["id"])] = ListedVideo(video_id, names)
     return found
@@ -104,7 +105,7 @@ def _expression(entry: dict, video: ListedVideo, expressions: Mapping[str, list[
 
 
 def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[dict]:
-    """Yield a row for each mask; one that is null has neither size nor counts. A broken mask is an error row."""
+    """Yield a row for each mask; null, or no polygons, has neither size nor counts. A broken mask is an error row."""
     masks = entry["segmentations"]
     if len(masks) > MAX_FRAMES:
         raise InputError(f"{place}: {len(masks)} masks, more than {MAX_FRAMES} frames of a video")
@@ -116,7 +117,7 @@ def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[d
         name = None if video.names is None else video.names[number]
         row = pair | {"frame_index": number, "frame_name": name, "score": score, "status": "ok"}
         try:
-            counts, (row["height"], row["width"]) = (None, (None, None)) if mask is None else _from_json(mask)
+            counts, (row["height"], row["width"]) = (None, (None, None)) if mask in (None, []) else _from_json(mask)
             yield row | {"counts": counts}
         except rle.RleError as error:
             yield row | {"status": "corrupt", "error": str(error)}

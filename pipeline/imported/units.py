@@ -161,7 +161,7 @@ def _require_unshifted(pair: ImportedPair, masks: dict[Any, dict], wanted: Seque
 
 def _require_named(pair: ImportedPair, wanted: int, absent: Sequence[str], others: Sequence[Any]) -> None:
     """Raise ImplausibleError if most frames have no mask, and as many masks have other names than the frames."""
-    if absent and len(absent) < wanted and are_renamed(wanted, len(absent), len(others)):
+    if absent and are_renamed(wanted, len(absent), len(others)):
         text = (
             f"{len(absent)} of {wanted} frames have no mask, and {len(others)} masks are of no frame that is asked for"
         )

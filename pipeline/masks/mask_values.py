@@ -1,7 +1,7 @@
 """Decide what the values of a set of PNG masks mean, once for all of them: object ids, one object, or soft masks."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.masks.png_file import DAVIS_COLOURS, GRAY, PALETTE, PALETTE_COLOURS
@@ -13,6 +13,8 @@ LISTED = 8  # values in a sentence
 LEAST_INNER = 0.1  # share of the pixels of an object that are surrounded by others of it; edges and noise have less
 MOST_OF_SPECK = 0.1  # share of all pixels; more are an object, though of stripes
 FEWEST_LABELS = 4  # in maps that are refused because most are specks; fewer may be small objects
+LEAST_NOISE, MOST_NOISE = 0.005, 0.1  # times the pixels of objects; fewer may be a slip of the annotator
+LEAST_INNER_OF_OBJECT = 1 / 3  # of the smallest discs, which have five inner pixels of 13
 _MIDDLE = range(16, 240)  # 8-bit values of soft edges: far from both ends
 # Gray that Pillow makes of the palette's colours: a label map that lost its palette.
 _LUMA = (PALETTE_COLOURS[: MOST_SMALL_IDS + 1] @ [19595, 38470, 7471] + 0x8000) >> 16
@@ -163,6 +165,17 @@ def _specks(counts: ValueCounts, fewest: int) -> list[int]:
         if counts.inner[value] < LEAST_INNER * counts.measured[value] and counts.pixels[value] <= most
     ]
     return specks if len(labels) >= fewest and 2 * len(specks) > len(labels) else []
+
+
+def are_noise(counts: ValueCounts, values: Collection[int]) -> bool:
+    """Return True if these labels, of no objects, are thin, and neither hardly there nor as large as objects are.
+
+    A stray stroke of a person is far smaller than the objects of the same video.
+    """
+    total = sum(counts.pixels[value] for value in values)
+    rest = sum(counts.pixels[value] for value in counts.above if value != VOID_ID) - total
+    inner, measured = (sum(of[value] for value in values) for of in (counts.inner, counts.measured))
+    return inner < LEAST_INNER_OF_OBJECT * measured and LEAST_NOISE * rest <= total <= MOST_NOISE * rest
 
 
 def differs(own: MaskMeaning, common: MaskMeaning, counts: ValueCounts) -> bool:

@@ -13,8 +13,10 @@ from pipeline.masks.label_agreement import label_mismatch, shorten_list
 from pipeline.masks.label_doubts import Ends, ring_problem, void_problem
 from pipeline.masks.mask_values import (
     LUMA_IDS,
+    SAVE_LABELS,
     MaskMeaning,
     ValueCounts,
+    are_noise,
     differs,
     meaning_of_binary,
     meaning_of_labels,
@@ -159,7 +161,7 @@ class TreeMasks:
         found = self.keys_by_video()
         shared = [video for video in sorted(found) if found[video] and known.get(video)]
         ids = self.meaning.ids
-        mismatch = self._label_mismatch(known) or self._background_mismatch(known)
+        mismatch = self._label_mismatch(known) or self._background_mismatch(known) or self._noise_mismatch(known)
         if not shared or (ids is not None and mismatch is None):
             return self._with_single_objects(known)
         if all(len(known[video]) == 1 for video in shared) and (ids is None or len(ids) == 1):
@@ -200,6 +202,22 @@ class TreeMasks:
                 sides = f"in {video}: {shorten_list(found[video])}; its objects: {shorten_list(known[video])}"
                 return f"no pixel of the masks is 0, the background ({sides})"
         return None
+
+    def _noise_mismatch(self, known: Mapping[str, frozenset[str]]) -> str | None:
+        """Return the first video whose unknown labels are specks and edges, if most videos have such."""
+        shown, noisy = 0, list[str]()
+        for path, frames in self.frames.items():
+            ids, objects = self._meaning_of(path).ids, known.get(path[0])
+            if not ids or not objects:
+                continue
+            counts = count_values(frames)
+            shown += any(ids.get(value) in objects for value in counts.above)
+            others = [value for value in counts.above if value in ids and ids[value] not in objects]
+            if others and are_noise(counts, others):
+                noisy.append(f"label {others[0]} of {path[0]}, which is no object, is only specks and edges")
+        if not noisy or 2 * len(noisy) < shown:
+            return None
+        return f"{noisy[0]}, as a lossy codec leaves them ({len(noisy)} of {shown} videos have such); {SAVE_LABELS}"
 
     def _with_single_objects(self, known: Mapping[str, frozenset[str]]) -> "TreeMasks":
         """Return the masks, with the ids of the objects of those videos that show one, unlike others of the tree."""

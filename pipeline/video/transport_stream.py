@@ -37,6 +37,7 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
         self._last = np.full(_IDS, -1, np.int16)  # number of the latest packet of each stream
         self._video = video
         self._frame = -1  # where the latest frame of the video begins
+        self._is_last_filled = False  # whether the latest packet of the video ends with stuffing, as a frame does
         self._breaks: list[Break] = []
 
     def __exit__(self, *_: object) -> None:
@@ -50,6 +51,13 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
         found = [one for one in self._breaks if one.place <= position]
         self._breaks = [one for one in self._breaks if one.place > position]
         return found
+
+    def ends_within_frame(self) -> bool:
+        """Return True if the last packet of the video, once all are read, is one that a frame goes on after.
+
+        A frame ends with stuffing, unless its length happens to fill its packets (one in 184).
+        """
+        return self._frame >= 0 and not self._is_last_filled
 
     def _read_block(self) -> None:
         self._file.seek(self._at)
@@ -86,6 +94,8 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
         """Note frames and breaks in packets, uint8 [N, size]."""
         ids = (packets[:, 1] & 0x1F).astype(int) << 8 | packets[:, 2]
         is_start = (ids == self._video) & (packets[:, 1] & 0x40 > 0)
+        if (ids == self._video).any():
+            self._is_last_filled = _has_stuffing(packets[np.flatnonzero(ids == self._video)[-1]])
         is_break = np.zeros(len(ids), bool)
         for stream in np.unique(ids[ids != _EMPTY]):
             rows = np.flatnonzero(ids == stream)
@@ -107,3 +117,13 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
         lost = (number != before + has_content & 15) & (before >= 0) & ~may_jump
         lost[1:] &= (packets[1:] != packets[:-1]).any(axis=1)  # a packet may be sent twice
         return lost
+
+
+def _has_stuffing(packet: np.ndarray) -> bool:
+    """Return True if the adaptation field of a packet, uint8 [size], is longer than what it says."""
+    if not packet[3] & 0x20:
+        return False
+    length, flags = int(packet[4]), int(packet[5])
+    if not length or flags & 3:  # private data, whose length is not looked up, may fill it
+        return True
+    return length > 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 8) + bool(flags & 4)

@@ -179,6 +179,33 @@ def test_frames_that_are_numbered_anew_are_refused(missing, exported, shapes, tm
     assert missing == "empty" or " other masks lie there, the first is " in text
 
 
+@pytest.mark.parametrize("name", ["{:d}", "{:05d}.png", "frame{:05d}"])
+def test_frame_names_that_no_frame_has_are_refused(name, tmp_path):
+    """No name meets; one of each side is shown."""
+    (tmp_path / "v").mkdir()
+    for number in range(3):
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "v" / f"{number:05d}.png")
+    row = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "it", "object_ids": ["1"]}
+    storage.write_table(str(tmp_path / "m.parquet"), pa.Table.from_pylist([row]))
+    shared = {"video_id": "v", "expression_id": "0", "height": 4, "width": 6, "counts": rle.empty(4, 6)}
+    rows = [shared | {"frame_index": frame, "frame_name": name.format(frame)} for frame in range(3)]
+    storage.write_table(str(tmp_path / "t.parquet"), pa.Table.from_pylist(rows))
+    ours = ["--manifest", tmp_path / "m.parquet"]
+    code, text = typed("import", "masks", tmp_path / "t.parquet", *ours, "--out", tmp_path / "run")
+    assert (code, f"(masks: {name.format(0)} ..., frames: 00000 ...)" in text) == (2, True)
+    assert typed("import", "masks", tmp_path / "t.parquet", *ours, "--out", tmp_path / "forced", "--force")[0] == 1
+
+
+def test_results_whose_files_lie_in_deeper_folders(exported, shapes, tmp_path):
+    document = json.loads((exported / "results.json").read_text())
+    for video in document["videos"]:
+        folder = f"/data/JPEGImages/{video.pop('name')}"
+        video["file_names"] = [f"{folder}/{number:05d}.jpg" for number in range(12)]
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    assert bring_in(tmp_path / "r.json", shapes[0], tmp_path / "run").failed == {}
+    assert columns(tmp_path / "run") == columns(bring_in(exported / "results.json", shapes[0], tmp_path / "a").run)
+
+
 def test_masks_of_frames_that_a_folder_does_not_have(tmp_path):
     """Rows without frame names: by position, of which a folder of frames has only so many."""
     (tmp_path / "v").mkdir()
@@ -241,7 +268,9 @@ def test_values_that_other_programs_write_in_results(exported, shapes, tmp_path)
     assert bring_in(tmp_path / "a.json", shapes[0], tmp_path / "run").failed == {}
     mask = entries[0]["segmentations"][0]
     entries[0]["segmentations"][0] = mask | {"counts": str(mask["counts"].encode())}
-    entries[1]["segmentations"] = [None] * 12
+    entries[1]["segmentations"] = [None, []] * 6  # an empty list is that of no polygons
+    for mask in entries[2]["segmentations"]:
+        mask["size"] = [float(side) for side in mask["size"]]
     (tmp_path / "c.json").write_text(json.dumps(entries))
     result = bring_in(tmp_path / "c.json", shapes[0], tmp_path / "other")
     assert (result.failed, result.exit_code) == ({"corrupt": 1}, 1)

@@ -102,6 +102,7 @@ def test_any_bytes_are_refused_or_are_a_mask(counts, height, width):
 def test_from_runs():
     assert rle.from_runs([0, 2, 4], 2, 3) == rle.encode(np.array([[[1, 0, 0], [1, 0, 0]]], bool))[0]
     assert rle.from_runs([6], 2, 3) == rle.empty(2, 3)
-    for runs in ([], [5], [7], [-1, 7], [3.0, 3.0], [True, 5], [2**70]):
+    assert rle.from_runs([3.0, 3.0], 2, 3) == rle.from_runs([3, 3], 2, 3)
+    for runs in ([], [5], [7], [-1, 7], [3.5, 2.5], [True, 5], [2**70], [2.0**70], [float("nan")], ["6"]):
         with pytest.raises(rle.RleError):
             rle.from_runs(runs, 2, 3)

@@ -33,7 +33,8 @@ def from_coco(value: Any) -> tuple[bytes, Size]:
             text = "polygons must have at least three corners each, all near the frame, and not fill it with lines"
             raise rle.RleError(text) from None
         raise rle.RleError("not an RLE of the form {'size': [HEIGHT, WIDTH], 'counts': ...}") from None
-    if not all(type(side) is int for side in (height, width)):
+    height, width = rle.whole(height), rle.whole(width)
+    if height is None or width is None:
         raise rle.RleError(f"size must be two whole numbers, got {value['size']!r}")
     if isinstance(counts, list):
         return rle.from_runs(counts, height, width), (height, width)

@@ -179,7 +179,7 @@ def test_ids_that_pandas_wrote_as_floats(tmp_path, write_frames, half):
     mask = {"size": [6, 8], "counts": rle.encode(half[None])[0].decode()}
     entry = {"id": 3.0, "video_id": 1.0, "category_id": 2.0, "iscrowd": 0, "segmentations": [mask]}
     document = {
-        "videos": [{"id": 1.0, "width": 8, "height": 6, "length": 1, "file_names": ["v/00000.jpg"]}],
+        "videos": [{"id": 1.0, "width": 8.0, "height": 6.0, "length": 1, "file_names": ["v/00000.jpg"]}],
         "categories": [{"id": 2.0, "name": "dog"}],
         "annotations": [entry],
     }

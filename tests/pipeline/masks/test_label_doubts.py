@@ -1,5 +1,6 @@
 """Label maps whose few values look like ids and are not: rings of interpolation, objects saved as void."""
 
+import io
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from pipeline.masks.png_trees import DEFAULT_READING, PngTree
 from pipeline.masks.tree_masks import TreeMasks
-from schemas.errors import InputError
+from schemas.errors import ImplausibleError, InputError
 
 HEIGHT, WIDTH = 120, 180
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
@@ -70,3 +71,35 @@ def test_void_next_to_objects_stays_void(tmp_path):
         found = read(tmp_path, *maps)
         assert found.meaning.void
         assert found.keys_by_video()["v"] == {"1", "2"}
+
+
+def as_jpeg(values, quality=75) -> Image.Image:
+    """The map after a JPEG file, in the quality that Pillow has by default."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(values, np.uint8)).save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+ELLIPSES = np.where(((X - 60) / 36) ** 2 + ((Y - 50) / 28) ** 2 < 1, 2, ((abs(X - 140) < 18) & (abs(Y - 80) < 30)) * 1)
+
+
+@pytest.mark.parametrize("quality", [95, 90, 75])
+def test_label_maps_that_went_through_jpeg_are_refused(tmp_path, quality):
+    with pytest.raises(InputError, match="save the masks as PNG from the beginning"):
+        read(tmp_path, as_jpeg(ELLIPSES, quality), as_jpeg(np.roll(ELLIPSES, 3, 1), quality)).with_objects(TWO)
+
+
+TWO = {"v": frozenset({"1", "2"})}
+NOISE = (X % 9 == 4) & (Y % 5 < 2) & (abs(X - 60) < 45) & (Y < 90)  # specks of two pixels
+
+
+def test_unknown_labels_that_are_specks_only_are_refused(tmp_path):
+    noisy = np.where(NOISE & (CRISP == 0), 3, CRISP)
+    with pytest.raises(ImplausibleError, match="label 3 of v, which is no object, is only specks .*1 of 1 videos"):
+        read(tmp_path, noisy, noisy).with_objects(TWO)
+
+
+@pytest.mark.parametrize("extra", [(Y > 100) & (X < 40), (Y == 3) & (X < 4)], ids=["an object", "a slip"])
+def test_unknown_labels_of_other_objects_are_left_out(tmp_path, extra):
+    found = read(tmp_path, np.where(extra, 3, CRISP), CRISP).with_objects(TWO)
+    assert found.keys_by_video()["v"] == {"1", "2", "3"}

@@ -86,6 +86,20 @@ def test_lost_packets_of_a_transport_stream(tmp_path, codec, options):
     assert "short_read" in found
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_transport_stream_that_ends_within_a_frame(tmp_path, codec):
+    """FFmpeg shows the rest of an HEVC frame as it likes, without an error."""
+    path = tmp_path / "clip.ts"
+    whole = encode(path, codec, options=QUIET if codec == "libx265" else {})
+    heads = [(whole[at + 1] & 0x40, whole[at + 1] & 0x1F, whole[at + 2]) for at in range(0, len(whole), PACKET)]
+    found = set()
+    for end in range(len(heads) // 2, len(heads), 3):
+        is_frame, *_ = next((head for head in heads[end:] if head[1:] == (1, 0)), (True,))
+        path.write_bytes(whole[: end * PACKET])
+        found.add((bool(is_frame), read(path)[1]))
+    assert found == {(True, "ok"), (False, "short_read")}
+
+
 def test_check_finds_lost_packets(tmp_path):
     path = tmp_path / "clip.ts"
     whole = encode(path, "libx265")

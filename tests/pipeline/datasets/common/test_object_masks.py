@@ -13,7 +13,8 @@ from schemas.masks import ANNOTATIONS
 def test_both_forms_of_coco(half):
     compressed = coco.encode(np.asfortranarray(half.astype(np.uint8)))
     runs = {"size": [6, 8], "counts": [0, 24, 24]}
-    for value in ({"size": [6, 8], "counts": compressed["counts"].decode()}, runs):
+    floats = {"size": [6.0, 8.0], "counts": [0.0, 24.0, 24.0]}  # as pandas, MATLAB and JavaScript write whole numbers
+    for value in ({"size": [6, 8], "counts": compressed["counts"].decode()}, runs, floats):
         counts, size = from_coco(value)
         assert size == (6, 8)
         assert counts == compressed["counts"]
@@ -29,7 +30,9 @@ BAD = [
     {"size": [6, 8], "counts": None},
     {"size": [6, 10**9], "counts": [6 * 10**9]},
     {"size": [6], "counts": [48]},
-    {"size": [6.0, 8], "counts": [48]},
+    {"size": [6.5, 8], "counts": [52]},
+    {"size": ["6", 8], "counts": [48]},
+    {"size": [float("inf"), 8], "counts": [48]},
     {"counts": [48]},
     [1, 2, 3],
     "x",
