@@ -12,6 +12,7 @@ split `a2d_sentences_test_annotations_in_coco_format.json` in ROOT, as published
 `target_frames` are the annotated frames that show the instance; the other frames of the clip are context.
 """
 
+import codecs
 import importlib
 import re
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ def read(root: str, split: str | None = None, *, context: int | None = None) -> 
     sentences = group_by_video(annotation, instances, COLUMNS)  # rows [instance, sentence]
     with suppress(FileNotFoundError):
         missed = storage.read_bytes(storage.join(texts, "a2d_missed_videos.txt"), limit=MAX_TEXT_BYTES)
-        for video in missed.decode("latin-1").split():
+        for video in missed.removeprefix(codecs.BOM_UTF8).decode("latin-1").split():
             sentences.pop(video, None)
     videoset = _first([at("Release", "videoset.csv"), at("videoset.csv")])
     rows = _read_required(videoset) if split is not None or storage.exists(videoset) else []

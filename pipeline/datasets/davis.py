@@ -11,6 +11,7 @@ it exists. In the splits of 2016 all marked pixels are object 1. With `davis_sem
 whose sentence is its category; without, there are annotations only.
 """
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -141,8 +142,9 @@ def _list_videos(base: str, split: str | None) -> tuple[str | None, list[str] | 
         matching = [name for name in splits if name.endswith(f"/{split}")]
         split = f"2017/{split}" if f"2017/{split}" in splits else matching[0] if len(matching) == 1 else split
     split = choose_split(base, split, splits, sets)
-    lines = storage.read_bytes(storage.join(sets, f"{split}.txt"), limit=MAX_LIST_BYTES).decode("latin-1")
-    entries = [line.split()[0] for line in lines.splitlines() if line.strip()]
+    content = storage.read_bytes(storage.join(sets, f"{split}.txt"), limit=MAX_LIST_BYTES)
+    lines = content.removeprefix(codecs.BOM_UTF8).decode("latin-1").splitlines()
+    entries = [line.split()[0] for line in lines if line.strip()]
     videos = [entry.rstrip("/").split("/")[-2] if entry.count("/") > 1 else entry for entry in entries]
     if problem := next((problem for name in videos if (problem := id_problem(name))), None):
         raise InputError(f"ImageSets/{split}.txt: {problem}")

@@ -5,6 +5,7 @@ Unicode form NFC; a long one is shortened. Sentences name a video by that path, 
 its file name if that is unique; see `expression_list` for the file.
 """
 
+import contextlib
 import os.path
 from collections import Counter
 from collections.abc import Iterator
@@ -89,6 +90,16 @@ def _stem(path: str, tree: VideoTree) -> str:
     return path if path in tree.folders else os.path.splitext(path)[0]
 
 
+def _below(root: str, video: str) -> str:
+    """Return a path below `root`; an absolute one, or a URI, that leads there becomes relative."""
+    if video.startswith("/") or "://" in video:
+        with contextlib.suppress(InputError):
+            place = storage.absolute(video)
+            if place.startswith(f"{root.rstrip('/')}/"):
+                return place.removeprefix(f"{root.rstrip('/')}/").rstrip("/")
+    return video.removeprefix("./").strip("/")
+
+
 def _by_video(source: str, rows: list[PlacedRow], paths: dict[str, str], tree: VideoTree) -> dict[str, list[PlacedRow]]:
     """Group sentences by video id. Raises InputError that lists sentences with an unknown or ambiguous video."""
     names: dict[str, set[str]] = {}
@@ -108,7 +119,7 @@ def _by_video(source: str, rows: list[PlacedRow], paths: dict[str, str], tree: V
     groups: dict[str, list[PlacedRow]] = {}
     problems = []
     for place, row in rows:
-        video = str(row["video"]).removeprefix("./").strip("/")
+        video = _below(tree.root, str(row["video"]))
         matching = sorted(names.get(nfc(video), ()) or padded.get(nfc(video), ()))
         if len(matching) == 1:
             groups.setdefault(matching[0], []).append((place, row))
@@ -117,7 +128,7 @@ def _by_video(source: str, rows: list[PlacedRow], paths: dict[str, str], tree: V
             problems.append(Problem(source, place, text))
         else:
             why = f", which was left out: {left_out[nfc(video)]}" if nfc(video) in left_out else ""
-            problems.append(Problem(source, place, f"unknown video {video!r}{why}"))
+            problems.append(Problem(source, place, f"unknown video {str(row['video'])!r}{why}"))
     if problems:
         raise SchemaError(problems)
     return groups

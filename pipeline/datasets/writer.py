@@ -184,6 +184,8 @@ def manifest_table(pairs: list[dict], out: str) -> pa.Table:
             columns.append(_text(values))
         elif name in MANIFEST.names:
             columns.append(pa.array(values, MANIFEST.field(name).type))
+        elif len({isinstance(value, bool) for value in values if value is not None}) > 1:
+            columns.append(_text(values))  # Arrow would make true the number 1
         else:
             try:
                 columns.append(pa.array(values))

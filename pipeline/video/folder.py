@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import pairwise
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -50,6 +51,9 @@ def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, st
             reason = f"{uri} has two images for this frame, {stems[stem]} and {name}; remove one"
             raise MediaError("bad_row", reason, stem)
         stems[stem] = name
+    if gif := next((name for name in others if name.lower().endswith(".gif") and _counts_like(name, stems)), None):
+        reason = f"{uri}: {gif} counts like the frames, and GIF files are not read as frames; convert it to PNG"
+        raise MediaError("bad_row", reason, gif.rpartition(".")[0])
     if not stems:
         found = f" ({len(others)} other files, such as {others[0]!a})" if others else ""
         raise MediaError("missing", f"{uri} is a folder without images{found}; add JPEG or PNG files")
@@ -57,6 +61,12 @@ def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, st
         if names and left_out is not None:
             left_out.append(LeftOut(reason, len(names), storage.join(uri, min(names))))
     return {stem: stems[stem] for stem in in_order(stems)}
+
+
+def _counts_like(name: str, frames: Collection[str]) -> bool:
+    """Return True if a file, which is no frame, has a number like most of `frames`, and is named like none of them."""
+    form, *_ = Counter(name_form(f"{stem}.") for stem in frames).most_common(1) or [("", 0)]
+    return name_form(name) == form[0] and "#" in form[0] and name.rpartition(".")[0] not in frames
 
 
 def thumbnails(names: Collection[str]) -> set[str]:
@@ -96,19 +106,48 @@ def name_form(name: str) -> str:
 def in_order(names: Collection[str]) -> list[str]:
     """Return frame names in the order of the video: natural order, unless all names are decimals or hexadecimal.
 
-    Decimals are in the order of numbers (1.25, 1.5, 2.0), unless they count a scene and its frames (1.9, 1.10).
-    Hexadecimal numbers of one length are in the order of letters.
+    Decimals are in the order of numbers (1.25, 1.5, 2.0; also t1.25s), unless they count a scene and its frames (1.9,
+    1.10). Hexadecimal numbers of one length are in the order of letters.
     """
     letters = sorted(names)
-    if len(letters) > 1 and all(map(_DECIMAL.fullmatch, letters)):
-        fractions = [name.partition(".")[2] for name in letters]
-        counts_up = any(len(part) > 1 and part.endswith("0") for part in fractions)
-        if len({*map(len, fractions)}) > 1 and not counts_up and len({*map(Decimal, letters)}) == len(letters):
-            return sorted(letters, key=Decimal)
+    if numbers := _decimals(letters):
+        return sorted(letters, key=numbers.__getitem__)
     ends = [name[_shared(letters[0], letters[-1]) :] for name in letters] if letters else []
     if len({*map(len, letters)}) == 1 and any(all(map(form.fullmatch, ends)) for form in _HEXADECIMAL):
         return letters
     return sorted(letters, key=natural_order)
+
+
+def _decimals(names: Sequence[str]) -> dict[str, Decimal] | None:
+    """Return the numbers in sorted names that differ in one decimal number; None if they count scenes and frames."""
+    if len(names) < 2:
+        return None
+    start = _before_numbers(names)
+    end = _before_numbers(sorted(name[start:][::-1] for name in names))
+    numbers = {name: name[start : len(name) - end] for name in names}
+    if not all(map(_DECIMAL.fullmatch, numbers.values())):
+        return None
+    parts = [number.partition(".") for number in numbers.values()]
+    fractions = [fraction for _, _, fraction in parts]
+    values = {name: Decimal(number) for name, number in numbers.items()}
+    if len({*map(len, fractions)}) == 1 or len({*values.values()}) < len(names):
+        return None
+    has_tens = any(len(fraction) > 1 and fraction.endswith("0") for fraction in fractions)
+    return None if has_tens or _count_evenly((whole, int(fraction or 0)) for whole, _, fraction in parts) else values
+
+
+def _before_numbers(names: Sequence[str]) -> int:
+    """Return the length of what sorted names share, without a number at its end."""
+    return len(names[0][: _shared(names[0], names[-1])].rstrip("0123456789."))
+
+
+def _count_evenly(places: Iterable[tuple[str, int]]) -> bool:
+    """Return True if scenes have frames in steps of one size, such as 1.1, 1.3 ... 1.9, 1.11."""
+    scenes: dict[str, list[int]] = {}
+    for scene, frame in places:
+        scenes.setdefault(scene, []).append(frame)
+    steps = [after - before for frames in scenes.values() for before, after in pairwise(sorted(frames))]
+    return len(steps) > 1 and len({*steps}) == 1
 
 
 def _shared(first: str, last: str) -> int:

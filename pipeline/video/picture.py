@@ -30,6 +30,7 @@ _SIGNATURES = (  # name, offset, bytes
     ("TIFF", 0, b"II*\0"), ("TIFF", 0, b"MM\0*"), ("BMP", 0, b"BM"), ("AVIF", 4, b"ftypavif"),
     ("JPEG 2000", 0, b"\0\0\0\x0cjP"),
 )  # fmt: skip
+_PHOTOMETRIC = 262  # tag of TIFF
 _ANIMATED = ("PNG", "WEBP", "AVIF", "GIF", "TIFF")
 
 
@@ -140,10 +141,15 @@ def _count(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
+    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0  # which Pillow heeds with 8 bits only
     image.load()  # PNG may have its EXIF data at the end; of TIFF, Pillow applies and removes it here
     turned = orientation.of_image(image)
-    if image.mode.startswith("I;16"):
-        pixels = np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    is_deep_pgm = image.format == "PPM" and image.mode == "I"  # more than 8 bits, which Pillow scales to 16
+    if image.mode.startswith("I;16") or is_deep_pgm:
+        gray = (np.asarray(image) >> 8).astype(np.uint8)
+        if white_is_zero:
+            gray = 255 - gray
+        pixels = np.repeat(gray[..., None], 3, axis=2)
     elif image.mode in ("I", "F"):
         raise ValueError("its values are numbers of 32 bits, not colours; convert it to 8 bits")
     else:

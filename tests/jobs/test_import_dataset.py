@@ -151,12 +151,13 @@ def test_masks_of_an_earlier_import_are_pointed_out(data_set, tmp_path):
 def test_attribute_types():
     base = {"video_id": "a", "video_uri": "/a", "expression": "x"}
     rows = [
-        {**base, "expression_id": "0", "n": 1, "mixed": 1},
-        {**base, "expression_id": "1", "mixed": "x", "none": None},
+        {**base, "expression_id": "0", "n": 1, "mixed": 1, "flag": True},
+        {**base, "expression_id": "1", "mixed": "x", "none": None, "flag": 1.5},
     ]
     table = manifest_table(rows, "/out")
     assert table["n"].to_pylist() == [1, None]
     assert table["mixed"].to_pylist() == ["1", "x"]
+    assert table["flag"].to_pylist() == ["True", "1.5"]
     assert "none" not in table.column_names
 
 

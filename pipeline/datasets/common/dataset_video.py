@@ -18,14 +18,16 @@ from schemas.masks import ANNOTATIONS, VOID
 
 VIDEOS_AT_ONCE = 8
 MAX_ID_BYTES = 240  # of an id that is made of a path, so that exports may append a suffix
-MISSING_VALUES = {"nan", "none", "null", "<na>", "n/a", "#n/a"}
+MISSING_VALUES = {
+    "nan", "none", "null", "<na>", "n/a", "#n/a", "#name?", "#ref!", "#value!", "#num!", "#div/0!", "#null!",
+}  # fmt: skip
 ATTRIBUTES_WITH_A_COLUMN = ("annotator", "split")
 
 # Warnings; the import counts their places. After the semicolon: the consequence, or the way out.
 NO_FRAMES = "videos without frames; copy their images or clips to the data set before 'rvos segment'"
 SOME_FRAMES = "videos with images for only some of the frames in the JSON file; their pairs will fail"
 NO_TEXT = "empty expressions; their pairs will fail"
-MISSING_VALUE = "expressions that are the text of a missing value, such as nan; remove their rows"
+MISSING_VALUE = "expressions that are the text of a missing value, such as nan or #NAME?; correct or remove their rows"
 NO_EXPRESSIONS = "videos without expressions; they are not in the manifest"
 NO_MASK_OF_OBJECT = "expressions about an object without any mask; they are scored as absent throughout"
 

@@ -26,6 +26,10 @@ SYSTEM = {  # folders and files of NAS systems, file managers and tools, in lowe
     "lost+found", "system volume information", "network trash folder", "temporary items", "__macosx", "__pycache__",
     "recycler", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "folder.htt", "autorun.inf",
 }  # fmt: skip
+MASK_FOLDERS = {
+    "annotations", "annotation", "mask", "masks", "segmentation", "segmentations", "segmentationclass",
+    "segmentationobject", "gt", "groundtruth", "ground_truth", "gt_masks", "puppet_mask",
+}  # fmt: skip
 UNFINISHED = (".part", ".crdownload", ".download", ".partial", ".tmp", ".!qb", ".!ut", ".aria2", ".ytdl", ".filepart")
 NO_MEDIA = (
     ".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log", ".md",
@@ -49,6 +53,7 @@ IS_OTHER = "files that are neither videos nor images"
 LEAVES = "links that leave ROOT; give --follow-links to follow them"
 NOT_TEXT = "names that are not UTF-8; rename them"
 # Assumed.
+MASKS = "folders named like those of masks (Annotations, masks ...); each is taken as a video, too"
 ONE_IMAGE = "folders with one image; each is taken as a video of one frame"
 ONE_PICTURE_GIFS = "GIF files of one picture, next to others; each is taken for a video; convert frames to PNG"
 
@@ -114,6 +119,8 @@ def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
         else:
             tree.folders.append(folder)
             tree.assumed.append((ONE_IMAGE, _join(folder, name)))
+    of_masks = [folder for folder in tree.folders if not MASK_FOLDERS.isdisjoint(folder.casefold().split("/"))]
+    tree.assumed += [(MASKS, folder) for folder in of_masks]
     return tree
 
 

@@ -40,7 +40,7 @@ def root(tmp_path):
     texts.mkdir()
     (release / "clips320H").mkdir(parents=True)
     (texts / "a2d_annotation.txt").write_text(SENTENCES)
-    (texts / "a2d_missed_videos.txt").write_bytes(b"missed\r\ncaf\xe9\n")
+    (texts / "a2d_missed_videos.txt").write_bytes(b"\xef\xbb\xbfmissed\r\ncaf\xe9\n")
     (release / "videoset.csv").write_text(VIDEOSET)
     write_mp4(str(release / "clips320H/-a.mp4"), tuple(np.zeros((12, H, W, 3), np.uint8)), fps=12)
     write_mp4(str(release / "clips320H/-b.mp4"), tuple(np.zeros((9, H, W, 3), np.uint8)), fps=12)

@@ -46,6 +46,12 @@ def test_2017(root, half):
     assert not dogs.problems
 
 
+def test_a_list_that_begins_with_a_byte_order_mark(root):
+    """Editors on Windows write one, and CRLF."""
+    (root / "DAVIS/ImageSets/2017/val.txt").write_bytes(b"\xef\xbb\xbfbear\r\ndogs \r\n\r\n")
+    assert [(video.video_id, video.warnings) for video in davis.read(str(root), "val")] == [("bear", []), ("dogs", [])]
+
+
 def test_2016_is_one_object(root):
     (root / "DAVIS/davis_semantics.json").write_text(json.dumps({"dogs": {"1": "dog", "2": "leash"}}))
     (found,) = davis.read(str(root / "DAVIS"), "2016/val")

@@ -61,6 +61,18 @@ def test_csv(root, tmp_path):
     assert [pair["expression"] for pair in found["night__two"].pairs] == ["é", "for all"]
 
 
+def test_absolute_paths_and_uris_of_videos(root, tmp_path):
+    """Lists are made by `find /data/clips` or by `Path.as_uri()`."""
+    lines = [f"{root}/day/one.mp4,a", f"{(root / 'night/one.MOV').as_uri()},b", f"{root}/three/,c"]
+    found = folder.read(str(root), expressions=write(tmp_path, "a.csv", "\n".join(["video,expression", *lines])))
+    assert {video.video_id: [pair["expression"] for pair in video.pairs] for video in found} == {
+        "day__one": ["a"], "night__one": ["b"], "three": ["c"], "night__two": [],
+    }  # fmt: skip
+    other = write(tmp_path, "b.csv", "video,expression\n/elsewhere/one.mp4,a\n")
+    with pytest.raises(InputError, match="unknown video '/elsewhere/one.mp4'"):
+        list(folder.read(str(root), expressions=other))
+
+
 def test_jsonl(root, tmp_path):
     rows = [
         {"video": "day__one", "expression": "x", "annotator": "me", "level": 2},

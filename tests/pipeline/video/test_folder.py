@@ -29,6 +29,12 @@ ORDERS = {
     "time stamps": ["1403636579.5", "1403636579.763", "1403636580.25"],
     "scene and frame": ["1.8", "1.9", "1.10", "1.11", "2.1"],
     "scene and frame, from one": ["1.1", "1.2", "1.10", "1.20"],
+    "decimals in words": ["t0.25s", "t0.5s", "t0.75s", "t1.0s", "t10.25s"],
+    "decimals after a number": ["cam2_0.5", "cam2_1.25", "cam2_1.5"],
+    "every second frame of a scene": ["1.1", "1.3", "1.5", "1.7", "1.9", "1.11", "1.13"],
+    "every second frame of scenes": ["shot_1.7", "shot_1.9", "shot_1.11", "shot_2.9", "shot_2.11"],
+    "quarters": ["0.0", "0.25", "0.5", "0.75", "1.0", "1.25"],
+    "twentieths": ["0.05", "0.1", "0.15", "0.2", "0.25"],
     "hexadecimal": ["f008", "f009", "f00a", "f00b", "f010"],
     "hexadecimal in capitals": ["0008", "0009", "000A", "0010"],
     "whole numbers": ["1", "2", "10"],
@@ -99,6 +105,15 @@ def test_nothing_is_left_out_of_a_folder_without_a_word(make_folder):
     assert (error.status, error.frame) == ("bad_row", "1")
     assert ".heic files cannot be read; convert them" in str(error)
     (folder / "1.heic").unlink()
+    Image.fromarray(GRAY).save(folder / "1.gif")
+    error = error_of(folder)
+    assert (error.status, error.frame) == ("bad_row", "1")
+    assert "1.gif counts like the frames, and GIF files are not read as frames; convert it to PNG" in str(error)
+    (folder / "1.gif").rename(folder / "preview.gif")
+    assert list(list_frames(str(folder))) == ["0"]
+    (folder / "preview.gif").rename(folder / "0.gif")
+    assert list(list_frames(str(folder))) == ["0"]
+    (folder / "0.gif").unlink()
     Image.fromarray(GRAY).save(folder / "1.png", save_all=True, append_images=[Image.fromarray(GRAY + 1)])
     assert "an animation of 2 images" in str(error_of(folder))
     (folder / "0.png").rename(folder / "0.png.part")
@@ -175,6 +190,7 @@ def test_modes_become_rgb(tmp_path):
         "lossless.webp": (rgb, COLOUR),
         "two.bmp": (rgb, COLOUR),
         "deep.tiff": (Image.fromarray(GRAY.astype(np.uint16) * 257), np.repeat(GRAY[..., None], 3, 2)),
+        "deep.pgm": (Image.fromarray(GRAY.astype(np.uint16) * 257), np.repeat(GRAY[..., None], 3, 2)),
         "bit.png": (Image.fromarray(GRAY > 20), np.repeat(((GRAY > 20) * np.uint8(255))[..., None], 3, 2)),
     }
     for name, (image, wanted) in cases.items():
@@ -182,6 +198,9 @@ def test_modes_become_rgb(tmp_path):
         found = decode((tmp_path / name).read_bytes(), "clip", name)
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, wanted, err_msg=name)
+    deep = Image.fromarray(GRAY.astype(np.uint16) * 257)
+    deep.save(tmp_path / "negative.tiff", tiffinfo={262: 0})  # white is zero, as scanners write it
+    assert (decode((tmp_path / "negative.tiff").read_bytes(), "clip", "negative")[..., 0] == 255 - GRAY).all()
     Image.fromarray(GRAY.astype(np.float32)).save(tmp_path / "float.tiff")
     with pytest.raises(MediaError, match="convert it to 8 bits"):
         decode((tmp_path / "float.tiff").read_bytes(), "clip", "float")

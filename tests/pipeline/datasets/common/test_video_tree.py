@@ -108,6 +108,15 @@ def test_what_is_assumed_is_said(tmp_path):
     )
 
 
+def test_folders_of_masks_are_said(tmp_path):
+    for name in ("JPEGImages/v", "Annotations/v", "w/GT"):
+        image(tmp_path / name / "0.png")
+        image(tmp_path / name / "1.png")
+    tree = find_videos(str(tmp_path))
+    assert sorted(tree.folders) == ["Annotations/v", "JPEGImages/v", "w/GT"]
+    assert sorted(tree.assumed) == [(video_tree.MASKS, "Annotations/v"), (video_tree.MASKS, "w/GT")]
+
+
 def test_one_image_above_other_videos_is_none(tmp_path):
     image(tmp_path / "logo.jpg")
     touch(tmp_path, "clips/a.mp4", "clips/b.heic")
