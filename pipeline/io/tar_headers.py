@@ -13,7 +13,8 @@ MAX_MEMBERS = 500_000
 MAX_HEADER_BYTES = 2**20  # of one member, with its long names and records
 MAX_NAME = 8192  # characters, as of a URI
 MAX_RECORDS = 1000  # of one header, and of those that are for all members
-_RECORDS = (b"x", b"g", b"X")  # types of headers that are made of records, LENGTH KEY=VALUE
+_RECORDS = (b"x", b"g", b"X")  # types of headers that are followed by records, LENGTH KEY=VALUE
+_NAMES = (b"L", b"K")  # and by a long name, as GNU tar writes it
 
 
 def regular_members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -52,7 +53,8 @@ class _Headers:
 
     def __init__(self, file: BinaryIO):
         self._file, self.tell = file, file.tell
-        self.size, self._has_records = 0, False
+        self.size = 0
+        self._type = b""  # of the header before, if content follows it
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if offset < 0:
@@ -64,10 +66,10 @@ class _Headers:
         if size < 0 or self.size > MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {max(size, self.size)} bytes")
         content = self._file.read(size)
-        if self._has_records:
+        if self._type in _RECORDS:
             _check_records(content)
-        is_header = size == tarfile.BLOCKSIZE and not self._has_records
-        self._has_records = is_header and content[156:157] in _RECORDS
+        is_header = size == tarfile.BLOCKSIZE and not self._type
+        self._type = content[156:157] if is_header and content[156:157] in (*_RECORDS, *_NAMES) else b""
         return content
 
 

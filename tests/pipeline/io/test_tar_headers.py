@@ -88,3 +88,17 @@ def test_usual_tar_files_of_every_form_are_read(tmp_path, form):
     content = Path(tmp_path / "s.tar").read_bytes()
     found = {entry.name: content[entry.offset_data :][: entry.size] for entry in regular_members(io.BytesIO(content))}
     assert found == {name: name.encode().ljust(600) for name in names}
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("letter", "xgXLKé")
+def test_long_names_are_no_headers(letter, form):
+    """The 157th byte of a header is its type; that of a long name, which has a block of its own, may be any letter."""
+    names = [letter * 180 + ".mp4", "folder/" * 30 + "b.mp4", "c.mp4"]
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            tar.addfile(info, io.BytesIO(b"abc"))
+    assert [member.name for member in regular_members(file)] == names
