@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from pipeline.datasets.common.dataset_video import DatasetVideo, id_problem, nfc, plain_attributes, shorten_id
 from pipeline.datasets.common.expression_list import add_pairs
 from pipeline.datasets.common.plain_ids import kind_problem, plain_id
+from pipeline.datasets.common.video_tree import IS_SYSTEM, is_system
 from pipeline.datasets.uri_list import TEXTS
 from pipeline.io import storage
 from pipeline.io.archive import member_uri
@@ -76,10 +77,13 @@ def _in_order(shards: list[str], skipped: list[tuple[str, str]]) -> Iterator[Dat
 def _read_shard(uri: str) -> list[DatasetVideo]:
     """Read the headers of a shard and its labels, not its videos."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)  # by key and suffix
-    repeated: list[str] = []
+    repeated, hidden = list[str](), list[str]()
     try:
         with storage.open_input(uri) as file:
             for member in regular_members(file):
+                if any(is_system(part) for part in member.name.split("/") if part not in (".", "..")):
+                    hidden.append(member.name)  # macOS stores attributes of a.mp4 as ._a.mp4
+                    continue
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
                 of_sample = samples[f"{folder}{slash}{stem}"]
@@ -95,6 +99,7 @@ def _read_shard(uri: str) -> list[DatasetVideo]:
     left_out = [note for video in videos for note in video.skipped if not video.video_id]
     if kept:
         kept[0].skipped += left_out + [(REPEATED, f"{name} of {uri}") for name in repeated]
+        kept[0].skipped += [(IS_SYSTEM, f"{name} of {uri}") for name in hidden]
     elif videos:
         raise InputError(f"{uri} has no sample with a video file; its first one is {min(samples)}")
     return kept

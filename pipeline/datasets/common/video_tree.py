@@ -81,7 +81,7 @@ def find_videos(root: str, *, follow_links: bool = False) -> VideoTree:
     single: list[tuple[str, str]] = []  # folders with one image, and its name
     clips_of: dict[str, set[str]] = {}
     for folder, names in storage.walk(root, leaving):
-        if any(_is_system(part) for part in folder.split("/") if part):
+        if any(is_system(part) for part in folder.split("/") if part):
             tree.skipped.append((IS_SYSTEM, folder))
             continue
         if not storage.is_text(folder):
@@ -129,7 +129,7 @@ def _sort_files(tree: VideoTree, folder: str, names: list[str]) -> tuple[list[st
     clips, images = [], []
     for name in names:
         path, lower = _join(folder, name), name.lower()
-        if _is_system(name):
+        if is_system(name):
             tree.skipped.append((IS_SYSTEM, path))
         elif not storage.is_text(name):
             tree.skipped.append((NOT_TEXT, ascii(path)))
@@ -149,7 +149,8 @@ def _sort_files(tree: VideoTree, folder: str, names: list[str]) -> tuple[list[st
     return clips, images
 
 
-def _is_system(name: str) -> bool:
+def is_system(name: str) -> bool:
+    """Return True if a file or folder is hidden, or made by a system for itself."""
     return name.startswith((".", "~$")) or name.lower() in SYSTEM
 
 

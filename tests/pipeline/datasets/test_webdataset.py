@@ -10,6 +10,7 @@ from jobs.check import CheckConfig
 from jobs.check import run as check
 from jobs.import_dataset import ImportConfig, run
 from pipeline.datasets import webdataset
+from pipeline.datasets.common.video_tree import IS_SYSTEM
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
 from schemas.errors import InputError
@@ -161,3 +162,11 @@ def test_labels_with_ids_of_other_kinds_are_refused(tmp_path, id_):
         path = shard(tmp_path / f"{name}.tar", {"a.mp4": "", "a.json": json.dumps(label)})
         with pytest.raises(InputError, match=rf"a of .*: {name} is .*write a text or a whole number"):
             run(ImportConfig(dataset="webdataset", root=path, out=str(tmp_path / "out")))
+
+
+def test_files_of_the_system_are_left_out(tmp_path):
+    """The tar of macOS stores the attributes of a file as another one."""
+    members = {"./._a.mp4": "\0\5\x16\7", "./a.mp4": "", "./._a.txt": "\0\5\x16\7", "./a.txt": "a dog"}
+    (video,) = webdataset.read(shard(tmp_path / "0.tar", members | {"__MACOSX/a.mp4": "", "sub/.hidden/b.mp4": ""}))
+    assert (video.video_id, [pair["expression"] for pair in video.pairs]) == ("0__.__a", ["a dog"])
+    assert [reason for reason, _ in video.skipped] == [IS_SYSTEM] * 4
