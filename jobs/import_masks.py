@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -18,10 +19,11 @@ from jobs.terminal.progress import count
 from pipeline.imported.source import Source, extra_pairs, open_source
 from pipeline.imported.units import UnitImporter
 from pipeline.io import storage
-from pipeline.io.manifest import manifest_digest, read_manifest
+from pipeline.io.manifest import read_manifest
 from pipeline.masks.png_trees import PngReading
 from pipeline.runs.commit import Receipt
 from pipeline.runs.log import invocation_log
+from pipeline.runs.moved import note_moved_videos, with_corrected_uris, with_other_uris
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.receipts import ReceiptNotes, receipts_of
 from pipeline.runs.run import OtherRunError, Run
@@ -84,9 +86,7 @@ def run(config: ImportConfig) -> ImportMasksResult:
         raise InputError(f"{config.out} holds the masks; write the run to another folder")
     with open_source(config.root, manifest, reading, force=config.force) as source:
         the_run = _start(config, folder, source)
-        digest = f"{manifest_digest(config.manifest)} None"
-        if not the_run.is_planned_from(digest):
-            _extend_plan(the_run, manifest, config.manifest, digest)
+        _extend_plan(the_run, manifest, config.manifest)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         units, committed = the_run.units(), the_run.committed()
         todo = [unit for unit in units if unit.unit_id not in committed]
@@ -125,9 +125,13 @@ def _start(config: ImportConfig, folder: str, source: Source) -> Run:
         raise InputError(f"{reason}; import into another folder, or remove this run") from None
 
 
-def _extend_plan(the_run: Run, manifest: pa.Table, name: str, digest: str) -> None:
+def _extend_plan(the_run: Run, manifest: pa.Table, name: str) -> None:
+    """Plan new rows. Planned ones may have another `video_uri` by now, since masks do not depend on it."""
+    in_plan = the_run.planned_uris()
+    planned = with_corrected_uris(manifest, the_run.folder, in_plan, with_other_uris(manifest, in_plan))
+    accepted = partial(note_moved_videos, the_run.folder, in_plan, planned, manifest)
     try:
-        the_run.extend_plan(manifest, name, PlanOptions(), manifest_digest=digest)
+        the_run.extend_plan(planned, name, PlanOptions(), accepted=accepted)
     except InputError as error:
         reason = str(error).partition("; restore")[0]  # what `rvos segment` can do has other options
         raise InputError(f"{reason}; restore these rows, or import into another folder") from None

@@ -19,7 +19,8 @@ MISSING = Advice(
     "copy the file there, or correct video_uri, and use --retry-errors",
     "copy the file there, or correct the path",
     "copy the file there, or correct its path",
-    "copy the file there, or repeat 'rvos segment' for RUN with --rebase OLD=NEW, and use --retry-errors",
+    "copy the file there, or give the command that made RUN its present place ('rvos segment --rebase OLD=NEW', or "
+    "'rvos import masks' with a corrected manifest), and use --retry-errors",
 )
 SHORT = Advice(
     "replace the file, or take the decoded frames with --retry-errors --allow-short",

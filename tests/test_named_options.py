@@ -122,4 +122,5 @@ def test_error_rows_of_a_refined_run_name_its_options(way):
     row = advice.for_refined(f"v.mp4: something is wrong; {way.run}")
     assert named(row) <= options_of_commands()["refine"] | {"--rebase"} & others(row)
     assert "video_uri" not in row  # refine takes no manifest
+    assert "manifest" not in row or "'rvos import masks'" in row
     assert named(way.run) <= options_of_commands()["segment"]

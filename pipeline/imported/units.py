@@ -13,6 +13,7 @@ from pipeline.imported.source import Source, TreeSource
 from pipeline.io.manifest import row_problems
 from pipeline.masks.frame_numbers import are_renamed, is_number, shift_of
 from pipeline.runs.commit import Receipt, UnitWriter
+from pipeline.runs.moved import with_present_uris
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.write_stage import error_row
@@ -43,7 +44,7 @@ class UnitImporter:
 
     def write(self, unit: Unit) -> Receipt:
         """Write and commit one unit. Raises InputError for a pair with two masks of a frame or shifted numbers."""
-        rows = self.reader.rows(unit)
+        rows = with_present_uris(self.reader.rows(unit), self.run.folder)
         found = self.source.read(rows)
         receipt = Receipt(unit.unit_id, self.run.fingerprint, run_id=self.run.run_id)
         headers: dict[str, VideoHeader | MediaError] = {}

@@ -110,7 +110,7 @@ def test_videos_that_moved_since_are_read_from_where_run_finds_them(shapes, sam2
     old.rename(new)
     gone = run(source, once, sam2)
     assert gone.failed == {"missing": 9}
-    assert "'rvos segment' for RUN with --rebase OLD=NEW" in gone.errors[0]
+    assert "'rvos segment --rebase OLD=NEW'" in gone.errors[0]
     assert "correct video_uri" not in gone.errors[0]
     manifest = read_manifest(str(new / name))
     planned = source.planned_uris()
