@@ -13,6 +13,8 @@ from typing import BinaryIO
 from pipeline.video import file_parts, transport_stream
 
 _TAIL = 65_536 + 307  # bytes; longer than any Ogg page and any packet of MPEG-PS
+_HOLE = 4096  # bytes; streams without a container may have some zeros at their end
+_MAY_HAVE_A_HOLE = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"  # ASF, where FFmpeg passes over damage
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _PS_PACKET = re.compile(b"\0\0\x01[\xbd\xc0-\xef]..", re.DOTALL)
 _CHROMA = {"420": (2, 2), "422": (2, 1), "444": (1, 1)}  # luma pixels for one of chroma, across and down
@@ -23,6 +25,10 @@ def cut_off(file: BinaryIO) -> str | None:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(4096)
+    if start.startswith(_MAY_HAVE_A_HOLE) or not any(start[at : at + len(mark)] == mark for at, mark, _ in _FORMS):
+        file.seek(max(0, size - _HOLE))
+        if size > _HOLE and not file.read().strip(b"\0"):
+            return f"its last {_HOLE} bytes are zeros, as of a download that did not finish"
     end_of = next((end for at, mark, end in _FORMS if start[at : at + len(mark)] == mark), _ts_end)
     missing = end_of(file, start, size) - size
     return f"{missing} bytes are missing" if missing > 0 else None

@@ -47,6 +47,17 @@ def fault(file: BinaryIO) -> str | None:
     return _Claims(max(file.seek(0, os.SEEK_END), LEAST_SAMPLES)).fault(file)
 
 
+def count_movies(file: BinaryIO) -> int:
+    """Return the number of indexes (`moov`) at the top of an MP4 file; FFmpeg shows the first movie only."""
+    at, count, size = 0, 0, file.seek(0, os.SEEK_END)
+    for _ in range(MAX_BOXES):
+        if (box := _box(file, at, size, size)) is None:
+            break
+        count += box.kind == b"moov"
+        at = box.end
+    return count
+
+
 class _Claims:
     """Samples, edits and chunks that tables claim: of all tracks so far, and of the latest track."""
 

@@ -29,6 +29,7 @@ FORMATS = (
     "wtv", "mjpeg",
 )  # fmt: skip
 OTHER_STREAMS = "video streams next to the best one of their file; to use one, extract it to a file of its own"
+APPENDED = "videos appended to another one in its MP4 file; players show the first only; join them with a video program"
 
 
 class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
@@ -47,6 +48,8 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
             others = sum(not stream.disposition & Disposition.attached_pic for stream in self._container.streams.video)
             self.left_out = [LeftOut(OTHER_STREAMS, others - 1, uri)] if others > 1 else []
+            movies = _count_movies(source) if self.format.startswith("mov,") else 1
+            self.left_out += [LeftOut(APPENDED, movies - 1, uri)] if movies > 1 else []
         except BaseException:
             self._container.close()
             raise
@@ -157,6 +160,17 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
 def _cut_off(source: str | BinaryIO) -> str | None:
     with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
         return file_end.cut_off(file)
+
+
+def _count_movies(source: str | BinaryIO) -> int:
+    if isinstance(source, str):
+        with open(source, "rb") as file:
+            return mp4_index.count_movies(file)
+    place = source.tell()
+    try:
+        return mp4_index.count_movies(source)
+    finally:
+        source.seek(place)
 
 
 def _require_readable(source: str | BinaryIO) -> None:

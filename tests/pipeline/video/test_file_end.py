@@ -4,10 +4,12 @@ import io
 import random
 
 import av
+import numpy as np
 import pytest
 
-from pipeline.video import Selection, read_frames
+from pipeline.video import LeftOut, Selection, probe, read_frames
 from pipeline.video.file_end import cut_off
+from pipeline.video.pyav_reader import APPENDED
 from schemas.errors import MediaError
 from tests.pipeline.video.conftest import picture
 
@@ -90,3 +92,37 @@ def test_what_does_not_say(content):
 @pytest.mark.parametrize("content", [b"", b"no video", b"RIFF\0\0\0\0AVI ", b"\0\0\0\0ftyp\0\0\0\0"])
 def test_unknown_lengths_are_no_cut(content):
     assert cut_off(io.BytesIO(content)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [("clip.wmv", "wmv2"), ("clip.mjpeg", "mjpeg"), ("clip.hevc", "libx265"), ("clip.ts", "libx264")],
+)
+def test_zeros_of_a_download_that_did_not_finish(tmp_path, name, encoder):
+    """Programs take the room of the whole file first. FFmpeg passes over zeros between two frames."""
+    path = tmp_path / name
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(encoder, rate=25, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuvj420p" if encoder == "mjpeg" else "yuv420p"
+        for index in range(60):
+            noise = np.random.default_rng(index).integers(0, 256, (80, 96, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=stream.pix_fmt)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    whole = path.read_bytes()
+    for end in range(len(whole) // 4, len(whole) - 5000, len(whole) // 9):
+        path.write_bytes(whole[:end] + bytes(len(whole) - end))
+        with pytest.raises(MediaError) as caught:
+            list(read_frames(str(path), Selection()))
+        assert caught.value.status == "short_read"
+
+
+def test_appended_videos_are_said(make_video, tmp_path):
+    """As `cat 1.mp4 2.mp4` makes them: every player shows the first only."""
+    path = tmp_path / "both.mp4"
+    path.write_bytes(make_video("a.mp4").read_bytes() * 3)
+    left_out = []
+    assert len(list(read_frames(str(path), Selection(), left_out=left_out))) == 12
+    assert left_out == [LeftOut(APPENDED, 2, str(path))]
+    assert probe(str(path)).left_out == tuple(left_out)
+    assert probe(str(make_video("b.mp4", container_options={"movflags": "frag_keyframe+empty_moov"}))).left_out == ()
