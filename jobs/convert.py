@@ -53,7 +53,7 @@ def run(config: ConvertConfig) -> ConvertResult:
     """
     out = storage.absolute(config.out)
     with contextlib.ExitStack() as stack:
-        output_folder.require_empty(out)
+        stack.enter_context(output_folder.new(out))
         try:
             if not storage.is_remote(config.checkpoint) and not storage.exists(config.checkpoint):
                 raise FileNotFoundError(errno.ENOENT, "", config.checkpoint)  # before a remote tokenizer is asked for

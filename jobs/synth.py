@@ -30,9 +30,8 @@ class SynthResult(JobResult):
 
 
 def run(config: SynthConfig) -> SynthResult:
-    """Write the data set to `config.out`. Raises InputError if that folder is not empty."""
+    """Write the data set to `config.out`. Raises InputError if that folder is not empty; a failure leaves it so."""
     out = storage.absolute(config.out)
-    output_folder.require_empty(out)
     data_set = SyntheticVideos(
         videos=config.videos,
         split=config.split,
@@ -45,7 +44,8 @@ def run(config: SynthConfig) -> SynthResult:
         no_target=config.no_target,
         seed=config.seed,
     )
-    manifest, annotations, kinds = data_set.write(out)
+    with output_folder.new(out):
+        manifest, annotations, kinds = data_set.write(out)
     return SynthResult(
         manifest=manifest, annotations=annotations, videos=config.videos, pairs=kinds.total(), kinds=dict(kinds)
     )

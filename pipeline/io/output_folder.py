@@ -48,6 +48,19 @@ def require_empty(out: str) -> None:
         raise InputError(f"{out} is not empty (it holds {found[0]}); choose a new or empty folder")
 
 
+@contextlib.contextmanager
+def new(out: str) -> Iterator[None]:
+    """Fill the folder `out`, which must be new or empty, in this block. If the block fails, it is so again."""
+    require_empty(out)
+    with without_new_folders(out):
+        try:
+            yield
+        except Exception:
+            if storage.names(out, missing_ok=True, hidden=True):
+                _clear(out)
+            raise
+
+
 def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
     """Return True if the folder `out` holds the file `marker`, False if it is new or empty.
 

@@ -77,7 +77,7 @@ class ReceiptNotes(contextlib.AbstractContextManager["ReceiptNotes"]):
     """Note receipts for later commands, also if this one fails."""
 
     def __init__(self, run: Run, invocation: str) -> None:
-        self._prefix = storage.join(run.folder, FOLDER, invocation)
+        self._run, self._prefix = run, storage.join(run.folder, FOLDER, invocation)
         self._numbers = itertools.count()
         self._rows: list[dict[str, str]] = []
 
@@ -91,6 +91,7 @@ class ReceiptNotes(contextlib.AbstractContextManager["ReceiptNotes"]):
     def _write(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
+            self._run.require_there()
             uri = f"{self._prefix}-{next(self._numbers)}.parquet"
             storage.write_table(uri, pa.Table.from_pylist(rows, NOTES))
 

@@ -278,7 +278,8 @@ class Run:
         storage.remove_probes(self.folder)
 
     def write_log(self, invocation: str, document: dict) -> None:
-        """Write log/<invocation>.json, the record of one invocation."""
+        """Write log/<invocation>.json, the record of one invocation. Raises StorageError as `require_there`."""
+        self.require_there()
         uri = storage.join(self.folder, "log", f"{invocation}.json")
         storage.write_bytes(uri, f"{shown_json(document)}\n".encode())
 

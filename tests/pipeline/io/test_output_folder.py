@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.io import output_folder
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 
 def test_a_folder_belongs_to_one_export(tmp_path):
@@ -48,6 +48,20 @@ def test_a_block_that_fails_leaves_nothing(tmp_path):
         counts |= {"files": 1}
     document = json.loads((tmp_path / "mine" / output_folder.DOCUMENT).read_text())
     assert document == {"form": "davis", "complete": True, "counts": {"files": 1}}
+
+
+def test_a_new_folder_that_cannot_be_filled_is_as_before(tmp_path):
+    for out in (tmp_path / "a/b", tmp_path / "mine"):
+        with pytest.raises(StorageError, match="full"), output_folder.new(str(out)):
+            (out / "videos").mkdir(parents=True)
+            (out / "videos/1.mp4").touch()
+            raise StorageError("the disk is full")
+        assert list(tmp_path.rglob("*")) == ([out] if out.name == "mine" else [])
+        (tmp_path / "mine").mkdir(exist_ok=True)
+    (tmp_path / "mine/x").touch()
+    with pytest.raises(InputError, match="is not empty"), output_folder.new(str(tmp_path / "mine")):
+        pass
+    assert (tmp_path / "mine/x").exists()
 
 
 def test_a_block_that_is_interrupted_leaves_an_incomplete_folder_which_the_next_one_may_fill(tmp_path):

@@ -18,6 +18,7 @@ from pipeline.runs.log import invocation_log, latest_state, logged_parts
 from pipeline.runs.moved import moved_videos, note_moved_videos, rebased, with_planned_uris
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.plan_reader import PlanReader
+from pipeline.runs.receipts import ReceiptNotes
 from pipeline.runs.run import Run
 from schemas.errors import InfrastructureError, InputError, StorageError
 from schemas.masks import PREDICTIONS
@@ -354,3 +355,19 @@ def test_a_disk_that_is_full_before_the_first_row_is_named(tmp_path, monkeypatch
     ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["u.parquet"]
+
+
+def test_nothing_is_written_below_a_missing_mount(tmp_path):
+    """Neither the log nor receipts: of a driver whose host loses the mount."""
+    run = Run.start(str(tmp_path / "run"), "f", {}, {})
+    (tmp_path / "run").rename(tmp_path / "mounted")
+    (tmp_path / "run").mkdir()
+    receipt = Receipt("0" * 20, "f", version="1")
+    with pytest.raises(StorageError, match="has no run.json on host .* its mount is missing"):
+        run.write_log("1", {})
+    with pytest.raises(StorageError, match="its mount is missing"), ReceiptNotes(run, "1") as notes:
+        notes.add(receipt)
+    with pytest.raises(KeyError), ReceiptNotes(run, "1") as notes:  # the first error is told
+        notes.add(receipt)
+        raise KeyError
+    assert list((tmp_path / "run").iterdir()) == []
