@@ -11,10 +11,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from PIL import Image
-
 from pipeline.io import local, storage
-from pipeline.video import picture, select_frames
+from pipeline.video import picture, picture_parts, select_frames
 from pipeline.video.folder import list_frames
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Selection
@@ -75,13 +73,13 @@ def _pictures(uri: str, frames: Collection[str]) -> Iterator[tuple[str | None, s
 
 def _spool_picture(uri: str, frame: str | None, file: BinaryIO) -> Medium:
     """Append a picture to `file`, if it can be decoded."""
-    content = storage.read_bytes(uri, limit=picture.MAX_BYTES)
+    content = storage.read_bytes(uri, limit=picture_parts.MAX_BYTES)
     if picture.is_animation(uri):
         with picture.Animation(content, uri) as animation:
             next(select_frames.read(animation, uri, Selection(indices=(0,)), allow_short=False))
     else:
         picture.decode(content, uri, frame or storage.file_name(uri))
-    found = Image.open(io.BytesIO(content), formats=picture.FORMATS).format or ""
+    found = picture.open_image(io.BytesIO(content)).format or ""
     start = file.seek(0, os.SEEK_END)
     with local.report_full_disk(uri, local.temp_folder()):
         file.write(content)

@@ -8,7 +8,8 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.io import storage
 from pipeline.masks.value_groups import MOST_SMALL_IDS, VOID_ID
-from pipeline.video.picture import MAX_BYTES as MAX_IMAGE_BYTES
+from pipeline.video.picture import open_image
+from pipeline.video.picture_parts import MAX_BYTES as MAX_IMAGE_BYTES
 from pipeline.video.types import check_size
 from schemas.errors import MediaError, StorageError
 
@@ -71,7 +72,7 @@ def read_png(uri: str, content: bytes | None = None, *, binary: bool = False) ->
 
 def _load(uri: str, content: bytes) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(content), formats=("PNG",))
+        image = open_image(io.BytesIO(content), ("PNG",))
         check_size(image.width, image.height, uri)
         image.load()
         if (count := getattr(image, "n_frames", 1)) > 1:

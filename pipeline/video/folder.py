@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
-from pipeline.video import picture
+from pipeline.video import picture, picture_parts
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader, check_same_size
 from schemas.errors import MediaError
 
@@ -193,7 +193,7 @@ def _by_size(digits: str) -> tuple[int, str]:
 def probe(uri: str, images: dict[str, str]) -> VideoHeader:
     """Return the header of the folder `uri` with `images` (frame name -> URI), from its first image."""
     name, path = next(iter(images.items()))
-    image = picture.decode(storage.read_bytes(path, limit=picture.MAX_BYTES), path, name)
+    image = picture.decode(storage.read_bytes(path, limit=picture_parts.MAX_BYTES), path, name)
     return VideoHeader(len(images), image.shape[0], image.shape[1], tuple(images))
 
 
@@ -201,7 +201,7 @@ def _as_exif(error: MediaError, content: bytes, size: Size, found: Size, first: 
     """Return the error of a frame of another size; if only its EXIF data turns it, unlike the first, say that."""
     if found != (size[1], size[0]):
         return error
-    tags = [picture.orientation_tag(one) for one in (content, storage.read_bytes(first, limit=picture.MAX_BYTES))]
+    tags = [picture.orientation_tag(one) for one in (content, storage.read_bytes(first, limit=picture_parts.MAX_BYTES))]
     if (tags[0] > 4) == (tags[1] > 4):  # 5 to 8 exchange width and height
         return error
     text = f"its EXIF orientation is {tags[0]}, that of {storage.file_name(first)} is {tags[1]}"
@@ -216,7 +216,7 @@ def read(uri: str, images: dict[str, str], selection: Selection) -> Iterator[Fra
     indices = selection.resolve(uri, len(names), names) or range(0, len(names), selection.step)
     workers = REMOTE_READERS if storage.is_remote(uri) else 1
     paths = [images[names[index]] for index in indices]
-    contents = bounded_map(lambda path: storage.read_bytes(path, limit=picture.MAX_BYTES), paths, workers)
+    contents = bounded_map(lambda path: storage.read_bytes(path, limit=picture_parts.MAX_BYTES), paths, workers)
     size = None
     for index, path, content in zip(indices, paths, contents, strict=True):
         image = picture.decode(content, path, names[index])

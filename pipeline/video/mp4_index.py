@@ -39,12 +39,12 @@ class _Box(NamedTuple):
     end: int
 
 
-def fault(file: BinaryIO) -> str | None:
+def fault(file: BinaryIO, most_boxes: int | None = None) -> str | None:
     """Return why FFmpeg should not read the index of an MP4 file: it would take too much memory. Else None.
 
-    A sample has one byte at least, in a file of LEAST_SAMPLES and more.
+    A sample has one byte at least, in a file of LEAST_SAMPLES and more. most_boxes: other than MAX_BOXES.
     """
-    return _Claims(max(file.seek(0, os.SEEK_END), LEAST_SAMPLES)).fault(file)
+    return _Claims(max(file.seek(0, os.SEEK_END), LEAST_SAMPLES), most_boxes or MAX_BOXES).fault(file)
 
 
 def count_movies(file: BinaryIO) -> int:
@@ -61,8 +61,8 @@ def count_movies(file: BinaryIO) -> int:
 class _Claims:
     """Samples, edits and chunks that tables claim: of all tracks so far, and of the latest track."""
 
-    def __init__(self, limit: int):
-        self._limit = limit
+    def __init__(self, limit: int, most_boxes: int):
+        self._limit, self._most_boxes = limit, most_boxes
         self._boxes = self._properties_end = 0
         self._samples: Counter[bytes] = Counter()  # by kind of table
         self._begin_track()
@@ -74,8 +74,8 @@ class _Claims:
         """Count the claims of a file, or of the packed index of one."""
         for box in _boxes(file, file.seek(0, os.SEEK_END)):
             self._boxes += 1
-            if self._boxes > MAX_BOXES:
-                return f"its index has more than {MAX_BOXES} boxes"
+            if self._boxes > self._most_boxes:
+                return f"its index has more than {self._most_boxes} boxes"
             if box.kind == b"cmvd":
                 content = _unpacked(file, box)
                 if content is None or packed == MAX_PACKED or self.fault(io.BytesIO(content), packed + 1):

@@ -6,16 +6,18 @@ dropped, CMYK and gray converted); 16-bit gray keeps its high byte. EXIF orienta
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from pipeline.io import storage
-from pipeline.video import orientation
+from pipeline.video import orientation, picture_parts
+from pipeline.video.picture_parts import PartsError, PictureFile
 from pipeline.video.select_frames import Damage, Picture
-from pipeline.video.types import LeftOut, check_size
+from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
 from schemas.errors import MediaError
 
 SUFFIXES = (
@@ -24,13 +26,13 @@ SUFFIXES = (
 )  # fmt: skip
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "GIF")
 UNREADABLE_SUFFIXES = (".heic", ".heif", ".exr", ".dpx", ".tga", ".jxl", ".psd", ".dng", ".hdr")  # and yet pictures
-MAX_BYTES = 2**28
 _SIGNATURES = (  # name, offset, bytes
     ("JPEG", 0, b"\xff\xd8\xff"), ("PNG", 0, b"\x89PNG\r\n\x1a\n"), ("GIF", 0, b"GIF8"), ("WebP", 8, b"WEBP"),
     ("TIFF", 0, b"II*\0"), ("TIFF", 0, b"MM\0*"), ("BMP", 0, b"BM"), ("AVIF", 4, b"ftypavif"),
     ("JPEG 2000", 0, b"\0\0\0\x0cjP"),
 )  # fmt: skip
 _PHOTOMETRIC = 262  # tag of TIFF
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF; libtiff takes memory for a whole tile, however small the image is
 _ANIMATED = ("PNG", "WEBP", "AVIF", "GIF", "TIFF")
 
 
@@ -59,7 +61,7 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
     """An animated PNG, WebP or AVIF, or a stack of TIFF pages, as a video: a `VideoReader`."""
 
     def __init__(self, content: bytes, uri: str):
-        self._image = _open(content, uri, None)
+        self._uri, self._image = uri, _open(content, uri, None)
         self.num_frames: int | None = _count(self._image)  # raises nothing, as `is_animation` was true
         self.rate: Fraction | None = None
         self.left_out: list[LeftOut] = []
@@ -69,10 +71,13 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
 
     def __iter__(self) -> Iterator[Picture]:
         for number in range(self.num_frames or 0):
+            if isinstance(file := self._image.fp, PictureFile):
+                file.reads = 0
             try:
                 self._image.seek(number)
+                check_size(self._image.width, self._image.height, self._uri, number)
                 shown = _rgb(self._image)
-            except MemoryError:
+            except (MemoryError, MediaError):
                 raise
             except Exception as error:
                 raise Damage(f"frame {number}: {error}") from error
@@ -89,13 +94,20 @@ def is_animation(uri: str) -> bool:
 def has_several_images(uri: str) -> bool:
     """Return True if the image at `uri`, whatever its name, holds several. False for a damaged or missing one."""
     with contextlib.suppress(Exception), storage.open_input(uri) as file:
-        return _count(Image.open(file, formats=_ANIMATED)) > 1
+        return _count(open_image(file, _ANIMATED)) > 1
     return False
+
+
+def open_image(file: BinaryIO, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Open an image of one of these formats of Pillow. Raises PartsError if it has too many parts, and as Pillow."""
+    return Image.open(picture_parts.bounded(file), formats=formats)  # pyright: ignore[reportArgumentType]
 
 
 def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = open_image(io.BytesIO(content))
+    except PartsError as error:
+        raise MediaError("corrupt", f"{uri}: the image is not usable: {error}; save it again", name) from None
     except Image.DecompressionBombError:
         raise MediaError("bad_row", f"{uri}: the image is too large; scale it down", name) from None
     except Exception as error:
@@ -106,7 +118,7 @@ def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
 
 def orientation_tag(content: bytes) -> int:
     """Return the EXIF orientation of a picture, 1 to 8; 1 (upright) without one."""
-    with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with contextlib.suppress(Exception), open_image(io.BytesIO(content)) as image:
         return orientation.tag_of(image)
     return 1
 
@@ -141,7 +153,10 @@ def _count(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0  # which Pillow heeds with 8 bits only
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0) > MAX_PIXELS:
+        raise PartsError("its tiles are larger than any image")
+    white_is_zero = tags.get(_PHOTOMETRIC) == 0  # which Pillow heeds with 8 bits only
     image.load()  # PNG may have its EXIF data at the end; of TIFF, Pillow applies and removes it here
     turned = orientation.of_image(image)
     is_deep_pgm = image.format == "PPM" and image.mode == "I"  # more than 8 bits, which Pillow scales to 16

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.io import archive, local, storage
-from pipeline.video import folder, picture, select_frames
+from pipeline.video import folder, picture, picture_parts, select_frames
 from pipeline.video.memory import is_short_of_memory
 from pipeline.video.pyav_reader import PyavReader
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader
@@ -51,7 +51,7 @@ def _header(video: select_frames.VideoReader, uri: str) -> VideoHeader:
 
 
 def _content(uri: str) -> bytes:
-    return storage.read_bytes(uri, limit=picture.MAX_BYTES)
+    return storage.read_bytes(uri, limit=picture_parts.MAX_BYTES)
 
 
 class LastFile(contextlib.AbstractContextManager["LastFile"]):
