@@ -268,8 +268,8 @@ main = SectionedGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="""Segment objects that are described in words, in large video corpora.
 
-    Segments every pair (a video and a sentence) that a manifest lists, writes one RLE mask per frame (Parquet), and
-    scores the masks by J&F.
+    Segments every pair (a video and a sentence) that a manifest (a table) lists, writes one RLE mask per frame,
+    and scores the masks by J&F.
 
         rvos import ref-davis17 /data/ref-davis17 --split valid --out data/
         rvos convert ytvos_resnet50.pth --tokenizer roberta-base/ --out checkpoint/

@@ -88,7 +88,8 @@ class ImportConfig(MediaOptions):
         heading="Masks of other tools",
         help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
         "these frames get empty masks. Also with 'empty', a pair fails if there is no mask for any of its frames. "
-        "Label maps that do not show its object count as masks: with 'empty', they become empty masks.",
+        "A label map that does not show the pair's object is an empty mask. If no label map of the video shows it, the "
+        "pair fails with 'error', and all its masks are empty with 'empty'.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 

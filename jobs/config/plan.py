@@ -12,9 +12,10 @@ from schemas import kinds
 class PlanConfig(RunOptions):
     """Estimate time, size and cost of a run.
 
-    Estimates the units, masks, bytes and hours of a run that segments every pair (a video and a sentence) of MANIFEST.
-    Segments a few videos on this machine to measure its speed; with --frames-per-second, only decodes them. Writes
-    nothing. If MANIFEST is a run, estimates 'rvos refine' with the folder of SAM 2 or SAM 3 in --checkpoint.
+    Estimates the masks, bytes and hours of a run that segments every pair (a video and a sentence) of MANIFEST, and its
+    units (files of masks). Segments a few videos on this machine to measure its speed; with --frames-per-second, only
+    decodes them. Writes nothing. If MANIFEST is a run, estimates what 'rvos refine' of this run takes; --checkpoint is
+    then the folder of SAM 2 or SAM 3.
 
         rvos plan data/manifest.parquet --checkpoint checkpoint/
         rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0
@@ -57,7 +58,7 @@ class PlanConfig(RunOptions):
         "'tiny' is the bundled checkpoint, which knows simple coloured shapes only. If MANIFEST is a run, a folder of "
         "SAM 2 or SAM 3 is required.  [default: tiny if all paths and videos are local, else required]",
     )
-    precision: str = option_of(RunOptions, "precision", help="Precision of matrix multiplications to measure with.")
+    precision: str = option_of(RunOptions, "precision", help="Precision to measure with.")
     compile: bool = option_of(RunOptions, "compile", help="Measure the compiled model, after minutes of compiling.")
     device: str = option_of(
         RunOptions, "device", help="Device to measure on; auto takes a GPU if this machine has one, else the CPU."

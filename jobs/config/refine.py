@@ -31,9 +31,9 @@ class RefineConfig(MediaOptions):
         default="mask",
         choices=("mask", "box"),
         heading="Model",
-        help="What the model is given in the frame with the highest score. mask: the mask, which is also the answer in "
-        "that frame, resampled through the grid on which the model draws (256 x 256 for SAM 2.1). box: the box around "
-        "it, in which the model draws the mask.",
+        help="What the model is given in the frame with the highest score. mask: the mask. The answer in that "
+        "frame is the same mask, but scaled to the grid of the model and back (256 x 256 for SAM 2.1). box: the box "
+        "around it, in which the model draws the mask.",
     )
     fuse: bool = option(
         default=False,
@@ -46,7 +46,8 @@ class RefineConfig(MediaOptions):
         default="fp32",
         choices=("fp32", "bf16"),
         heading="Model",
-        help="Precision of matrix multiplications. Masks in bf16 differ from those in fp32, more with every frame.",
+        help="Precision of matrix multiplications and convolutions. Masks in bf16 differ from those in fp32, more with "
+        "every frame.",
     )
     window: int = option(
         default=128,

@@ -38,9 +38,10 @@ class RunOptions(MediaOptions):
         default="fp32",
         choices=("fp32", "bf16", "fp16"),
         heading="Model",
-        help="Precision of matrix multiplications. In bf16 or fp16, each process also computes its first "
-        "unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in the "
-        "first unit of the run. For other processes the limit is 20 %, which finds broken devices.",
+        help="Precision of matrix multiplications and convolutions. In bf16 or fp16, each process also computes its "
+        "first unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in "
+        "the first unit of the run, or more than 20 % in the first unit of another process: its device is then "
+        "probably broken.",
     )
     compile: bool = option(
         default=False,
@@ -70,8 +71,8 @@ class RunOptions(MediaOptions):
         least=0,
         heading="Frames",
         help="Number of frames that consecutive windows share, fewer than --window. The object is tracked from "
-        "window to window. In a shared frame, the mask logits of all windows that contain it are averaged. The better "
-        "the masks of the later window agree with the earlier ones, the more it counts.",
+        "window to window. In a shared frame, the mask logits of all windows that contain it are averaged. A later "
+        "window counts more, the better its masks agree with those of the earlier windows.",
     )
     short_side: int | None = option(
         default=None,

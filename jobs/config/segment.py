@@ -89,8 +89,8 @@ class SegmentConfig(RunOptions):
         default=None,
         above=0,
         heading="Resources",
-        help="Seconds that the model may spend on a unit. If it takes longer, the process is killed and the unit "
-        "is tried again, finally pair by pair. A pair that exceeds the limit twice on its own becomes an "
+        help="Seconds that the model may spend on a unit (the pairs of one file). If it takes longer, the process is "
+        "killed and the unit is tried again, finally pair by pair. A pair that exceeds the limit twice on its own becomes an "
         "error row.  [default: none]",
     )
     address: str = option(
@@ -123,7 +123,7 @@ class SegmentConfig(RunOptions):
     repair: bool = option(
         default=False,
         heading="Retrying",
-        help="Read all committed units, and segment again those with a damaged file.",
+        help="Read all files of masks that are written, and segment the pairs of damaged ones again.",
     )
     unsafe_storage: bool = option(
         default=False,
@@ -135,8 +135,8 @@ class SegmentConfig(RunOptions):
         default=(),
         metavar="OLD=NEW",
         heading="Retrying",
-        help="If the planned URI of a video begins with OLD, read the video from NEW instead: NEW replaces OLD in "
-        "the URI. Repeatable.",
+        help="If the URI of a video, as the run first read it from the manifest, begins with OLD, read the video from "
+        "NEW instead: NEW replaces OLD in the URI. Repeatable.",
     )
     new_run: str | None = option(
         default=None,

@@ -104,8 +104,8 @@ class TrainConfig(MediaOptions):
         default="auto",
         choices=("auto", "cpu", "cuda"),
         heading="Resources",
-        help="Device to train on; auto takes all GPUs of the cluster or, without any, the CPU. With --device cuda and "
-        "--workers, the cluster may start without GPUs: the command requests them and waits.",
+        help="Device to train on; auto takes all GPUs of the cluster or, without any, the CPU. On a cluster "
+        "that has no GPU yet (--address), give --device cuda and --workers N: the command requests N GPUs and waits.",
     )
     workers: int | None = option(
         default=None, least=1, heading="Resources", help="Number of processes.  [default: one per GPU, else 1]"

@@ -39,7 +39,7 @@ class Protocol:
     first_frame_objects: bool = False  # exclude labels above the highest one in the first annotated frame
     assigned: bool = False  # assign the predictions of a video and annotator to its objects, for the best total
     missing: MissingRule = "zero"  # default of --missing
-    missing_pair_scores_zero: bool = False  # whatever --missing is, if no frame of a pair is predicted
+    missing_pair_scores_zero: bool = False  # also with --missing empty, if no frame of a pair is predicted
     mean_over: str | None = None  # a column: average within each of its values, then over them
     mean_of: tuple[int, ...] = ()  # the values to average over; empty: all
     per_frame: bool = False  # all frames weigh the same, otherwise all pairs
@@ -87,13 +87,14 @@ class Protocol:
         if self.assigned:
             matching = (
                 "the predictions for one video and annotator are assigned to its objects such that the total of "
-                "(mean J + mean F) / 2 is highest; each number below the highest one that has no "
-                "prediction gets an empty one, and more are added until there are as many predictions as objects"
+                "(mean J + mean F) / 2 is highest; predictions are numbered like the objects: for each number that is "
+                "missing below the highest one, and for each further object, an empty prediction takes part"
             )
         if self.first_frame_objects:
             matching += (
-                "; all ids up to the highest one in the first annotated frame are scored, even one that no frame "
-                "shows; objects with higher ids are left out (they appear later)"
+                "; the ids from 1 to the highest one in the first annotated frame are scored; if one between is in no "
+                "frame, it counts as an object that is absent throughout; objects with higher ids appear later and are "
+                "left out"
             )
         averaging = "mean over the frames of a pair, then over "
         if self.per_frame:
@@ -104,7 +105,7 @@ class Protocol:
             averaging += "all pairs"
         missing = f"{MISSING[self.missing]}; --missing changes it"
         if self.missing_pair_scores_zero:
-            missing += "; a pair without any predicted frame scores zero in any case"
+            missing += "; with empty, a pair without any predicted frame scores zero"
         void = "void pixels are set to background in prediction and ground truth"
         definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
         if self.rules and not self.unconfirmed:
@@ -199,8 +200,8 @@ _ALL = (
             "the assignment gives full scores to predictions that swap two objects; ref-davis17-strict does not",
             "the annotator is the manifest column annotator or, without it, the expression_id modulo four, as "
             "published",
-            "masks of one annotator may overlap; label maps of the published code cannot, and those of rvos segment "
-            "--rules ref-davis17 do not",
+            "masks of one annotator may overlap here, unlike in the label maps of the published code; with rvos "
+            "segment --rules ref-davis17 they do not overlap",
         ),
         rules=Rules(source="ReferFormer, inference_davis.py", window="36", exclusive=True),
     ),
@@ -226,7 +227,8 @@ _ALL = (
         name="mevis",
         title="MeViS",
         source="MeViS, tools/eval_mevis.py",
-        unconfirmed="N-acc and T-acc, which rvos computes by expression, as GRES does for images; J and F are checked",
+        unconfirmed="N-acc and T-acc, which rvos computes by expression, as GRES (Liu et al., 2023) does for images; "
+        "J and F are checked",
         notes=(
             *_NO_TARGET_NOTES,
             "if a frame of an expression is not predicted, the published script leaves the expression out without a "
