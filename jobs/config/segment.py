@@ -90,8 +90,8 @@ class SegmentConfig(RunOptions):
         above=0,
         heading="Resources",
         help="Seconds that the model may spend on a unit (the pairs of one file). If it takes longer, the process is "
-        "killed and the unit is tried again, finally pair by pair. A pair that exceeds the limit twice on its own becomes an "
-        "error row.  [default: none]",
+        "killed and the unit is tried again, finally pair by pair. A pair that exceeds the limit twice on its own "
+        "becomes an error row.  [default: none]",
     )
     address: str = option(
         default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to run on. {ADDRESS_HELP}"
