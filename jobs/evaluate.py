@@ -207,6 +207,8 @@ def _provenance(config: EvaluateConfig, made_of: dict, scorer: Scorer) -> dict:
 
 
 def _nothing_to_score(pairs: Any, videos: list[str], annotated: Mapping[str, frozenset[str]]) -> str:
+    if not any(annotated.values()):
+        return "nothing to score: the annotations show no object in any frame; check that these are the annotations"
     counts = pairs["status"].value_counts().drop("unannotated", errors="ignore")
     if len(counts):
         text = ", ".join(f"{count} {status}" for status, count in counts.items())

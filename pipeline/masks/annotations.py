@@ -1,7 +1,7 @@
 """Annotated masks: Parquet tables or a tree of PNGs, read by video."""
 
 import bisect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -40,11 +40,14 @@ class Annotations:
     meaning: str | None = None
 
     @classmethod
-    def open(cls, uri: str, reading: PngReading = DEFAULT_READING) -> "Annotations":
+    def open(
+        cls, uri: str, reading: PngReading = DEFAULT_READING, objects: Mapping[str, frozenset[str]] | None = None
+    ) -> "Annotations":
         """Open a Parquet file, a folder of Parquet files such as `rvos import` writes, a run, or a tree of PNGs.
 
         Includes `void.parquet` and `foreground.parquet` of the same folder. Reads only the footers of tables; reads all
-        PNGs. Raises InputError if `uri` has no such table, or one lacks columns.
+        PNGs. Raises InputError if `uri` has no such table, or one lacks columns; ImplausibleError if label maps do not
+        show the `objects` of each video, where these are known.
         """
         uri = storage.absolute(uri)
         if scheme_of(uri) in HTTP and "?" in uri:
@@ -56,6 +59,7 @@ class Annotations:
         tree = PngTree.find(uri) if storage.is_folder(uri) else None
         if tree is not None:
             masks = TreeMasks.read(tree, reading)
+            masks = masks.with_objects(objects) if tree.are_objects and objects else masks
             table, void = masks.annotations()
             key = "object_id" if tree.are_objects else "expression_id"
             return cls(key, (table,), void, meaning=masks.meaning.text)

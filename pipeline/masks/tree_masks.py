@@ -186,7 +186,9 @@ class TreeMasks:
         return label_mismatch(labels, known)
 
     def _background_mismatch(self, known: Mapping[str, frozenset[str]]) -> str | None:
-        """Return the video whose background is not 0: most of it is void, or of no object and no pixel is 0."""
+        """Return the video whose background is not 0: most of it is void; or no pixel is 0, some labels are no objects,
+        and these, or one label alone, cover most of it.
+        """
         found = self.keys_by_video()
         for path, frames in self.frames.items():
             meaning, video = self._meaning_of(path), path[0]
@@ -197,8 +199,9 @@ class TreeMasks:
             if meaning.void and pixels[VOID_ID] > MOST_SHOWN * area:
                 share = pixels[VOID_ID] / area
                 return f"255 (void) covers {share:.0%} of the masks of {video}; save the background as 0"
-            others = sum(count for value, count in pixels.items() if meaning.ids.get(value, "") not in known[video])
-            if others > MOST_SHOWN * area and pixels.total() == area:
+            unknown = [value for value in pixels if value in meaning.ids and meaning.ids[value] not in known[video]]
+            most = max(sum(pixels[value] for value in unknown), *pixels.values(), 0)
+            if unknown and most > MOST_SHOWN * area and pixels.total() == area:
                 sides = f"in {video}: {shorten_list(found[video])}; its objects: {shorten_list(known[video])}"
                 return f"no pixel of the masks is 0, the background ({sides})"
         return None

@@ -132,8 +132,31 @@ def test_a_video_whose_label_maps_show_no_object_is_annotated(tmp_path):
     assert found.pairs["status"].tolist() == ["scored", "scored"]
     assert found.summary["overall"]["N-acc"] == 1.0
     inputs["annotations"] = tree(tmp_path / "empty", {"v/0.png": [[0, 0]], "w/0.png": [[0, 0]]})
-    with pytest.raises(InputError, match="none of the pairs is annotated"):
+    with pytest.raises(InputError, match="the annotations show no object in any frame"):
         run(tmp_path, **inputs)
+
+
+TRUTHS = {
+    "255 for both objects": ([[255, 255, 0]], "the masks show one object, but v has several .1, 2."),
+    "the background is 1": ([[2, 3, 1, 1, 1, 1]], "no pixel of the masks is 0, the background"),
+    "other ids": ([[40, 80, 1, 1, 0, 0]], "most labels of the masks are no objects .in v: 1, 40, 80; its objects: "),
+}
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_truth_whose_labels_are_not_the_objects_of_the_manifest_is_implausible(tmp_path, name):
+    values, reason = TRUTHS[name]
+    inputs = trees(tmp_path, {"v/0.png": values}, {"v/0.png": [[1, 2] + [0] * (len(values[0]) - 2)]})
+    rows = [manifest_row("v", name, [name]) for name in ("1", "2", "3")[: 3 if name == "other ids" else 2]]
+    inputs["manifest"] = manifest(tmp_path, rows)
+    with pytest.raises(ImplausibleError, match=f"gt: {reason}"):
+        run(tmp_path, **inputs)
+    assert run(tmp_path, **inputs, force=True).summary["warnings"]
+
+
+def test_truth_of_void_alone_is_refused(tmp_path):
+    with pytest.raises(InputError, match="every pixel is 255; save the background as 0 and each object as its id"):
+        run(tmp_path, **trees(tmp_path, {"v/0.png": [[255, 255]]}, {"v/0.png": [[1, 0]]}))
 
 
 def test_all_void_truth_is_implausible(tmp_path):

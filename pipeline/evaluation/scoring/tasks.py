@@ -47,15 +47,22 @@ class Scoring:
     ) -> "Scoring":
         """Open the inputs of an evaluation; read those that are trees of PNGs.
 
-        Raises InputError if one is not valid, ImplausibleError if predicted labels are no objects, or the runs of
+        Raises InputError if one is not valid, ImplausibleError if labels are no objects, or the runs of
         masks look as if counted along rows (unless `force`).
         """
         source = read_predictions(predictions, reading)
-        truth = Annotations.open(annotations, reading)
+        notes = list[str]()
+        try:
+            truth = Annotations.open(annotations, reading, objects_of_videos(manifest))
+        except ImplausibleError as error:
+            if not force:
+                raise ImplausibleError(f"{error}\n{FORCE}") from None
+            notes.append(str(error))
+            truth = Annotations.open(annotations, reading)
         annotated = truth.keys_by_video()
         tables = () if isinstance(source, TreeMasks) else source.uris
         try:
-            notes = require_column_order(predictions, tables, force=force)
+            notes += require_column_order(predictions, tables, force=force)
             notes += require_column_order(annotations, truth.tables, force=force)
         except ImplausibleError as error:
             raise ImplausibleError(f"{error}\n{FORCE}") from None

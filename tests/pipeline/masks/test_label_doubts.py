@@ -103,3 +103,13 @@ def test_unknown_labels_that_are_specks_only_are_refused(tmp_path):
 def test_unknown_labels_of_other_objects_are_left_out(tmp_path, extra):
     found = read(tmp_path, np.where(extra, 3, CRISP), CRISP).with_objects(TWO)
     assert found.keys_by_video()["v"] == {"1", "2", "3"}
+
+
+def test_labels_that_begin_with_the_background_are_refused(tmp_path):
+    """All labels are one too high: the background is 1, the second object 3."""
+    with pytest.raises(ImplausibleError, match="no pixel of the masks is 0, the background .in v: 1, 2, 3; .* 1, 2"):
+        read(tmp_path, CRISP + 1, CRISP + 1).with_objects(TWO)
+    full = np.where(X > 60, 2, 1)
+    edge = np.where(abs(X - 60) < 3, 255, full)
+    for values in (full, edge):  # objects may fill the picture
+        assert read(tmp_path, values, values).with_objects(TWO).keys_by_video()["v"] == {"1", "2"}
