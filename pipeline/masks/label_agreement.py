@@ -22,9 +22,16 @@ def label_mismatch(labels: ObjectsByVideo, objects: ObjectsByVideo) -> str | Non
         common = len(of_masks & of_video)
         if len(of_masks - of_video) > common and len(of_video - of_masks) > common:
             return f"most labels of the masks are no objects ({_sides(video, of_masks, of_video)})"
-    shifts = {_shift(*sides) for sides in known.values()}
+    return shifted_labels(labels, objects)
+
+
+def shifted_labels(labels: ObjectsByVideo, objects: ObjectsByVideo) -> str | None:
+    """Return by how much all labels differ from the objects, with an example of both sides; None if they do not."""
+    shared = [video for video in sorted(labels) if labels[video] and objects.get(video)]
+    shifts = {_shift(set(labels[video]), set(objects[video])) for video in shared}
     if len(shifts) == 1 and (shift := shifts.pop()):
-        return f"all labels of the masks differ by {shift:+} from the objects ({_sides(shared[0], *known[shared[0]])})"
+        sides = _sides(shared[0], labels[shared[0]], objects[shared[0]])
+        return f"all labels of the masks differ by {shift:+} from the objects ({sides})"
     return None
 
 

@@ -154,6 +154,19 @@ def test_truth_whose_labels_are_not_the_objects_of_the_manifest_is_implausible(t
     assert run(tmp_path, **inputs, force=True).summary["warnings"]
 
 
+def test_truth_in_a_table_whose_ids_are_shifted_is_implausible(tmp_path):
+    """Ids from 2 on, where the manifest counts from 1: each sentence would be compared with the next object."""
+    rows = [{**row, "object_id": str(int(row["object_id"]) + 1)} for row in two_objects(videos="ab")]
+    inputs = {"annotations": annotations(tmp_path, rows)}
+    masks = [*predicted("a", "1", [LEFT] * 4), *predicted("b", "1", [LEFT] * 4)]
+    inputs["predictions"] = write(tmp_path / "p.parquet", masks, PREDICTIONS)
+    pairs = [manifest_row(video, name, [name]) for video in "ab" for name in ("1", "2")]
+    inputs["manifest"] = manifest(tmp_path, pairs)
+    with pytest.raises(ImplausibleError, match=r"differ by \+1 from the objects .in a: 2, 3; its objects: 1, 2"):
+        run(tmp_path, **inputs)
+    assert run(tmp_path, **inputs, force=True).summary["warnings"]
+
+
 def test_truth_of_void_alone_is_refused(tmp_path):
     with pytest.raises(InputError, match="every pixel is 255; save the background as 0 and each object as its id"):
         run(tmp_path, **trees(tmp_path, {"v/0.png": [[255, 255]]}, {"v/0.png": [[1, 0]]}))

@@ -10,6 +10,7 @@ from pipeline.evaluation.protocols import MissingRule, Protocol
 from pipeline.evaluation.scoring.plausibility import FORCE
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.masks.annotations import Annotations
+from pipeline.masks.label_agreement import shifted_labels
 from pipeline.masks.pairs_to_score import MaskKey, objects_of_videos, pairs_from_annotations, pairs_from_manifest
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading
 from pipeline.masks.predictions import Predictions, frame_step, read_predictions
@@ -60,6 +61,10 @@ class Scoring:
             notes.append(str(error))
             truth = Annotations.open(annotations, reading)
         annotated = truth.keys_by_video()
+        shifted = shifted_labels(annotated, objects_of_videos(manifest)) if truth.key == "object_id" else None
+        if shifted and not force:
+            raise ImplausibleError(f"{annotations}: {shifted}\n{FORCE}")
+        notes += [f"{annotations}: {shifted}"] if shifted else []
         tables = () if isinstance(source, TreeMasks) else source.uris
         try:
             notes += require_column_order(predictions, tables, force=force)
