@@ -31,6 +31,9 @@ AT_FDCWD, RENAME_NOREPLACE = -100, 1
 BLOCK_BYTES = 2**20
 MAX_UNTOLD_BYTES = 2**34  # that a server may send to the disk if it does not tell the size
 NOT_A_FILE = "not a regular file, but a pipe, device or socket; copy its content to a file first"
+DISK_FAILURES = (
+    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ESHUTDOWN, errno.ETIMEDOUT,
+)  # fmt: skip
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -156,6 +159,18 @@ def machine_failure(error: OSError, uri: str) -> StorageError | None:
         f"{uri}: cannot read on host {socket.gethostname()}: {reason}; check this machine and its mounts, then repeat "
         "the command"
     )
+
+
+@contextlib.contextmanager
+def report_failing_disk(uri: str) -> Iterator[None]:
+    """While `uri` is read: raise StorageError that names it if its disk or mount fails, which a read does not tell."""
+    try:
+        yield
+    except OSError as error:
+        is_of_this = error.filename == uri or (error.filename is None and error.errno in DISK_FAILURES)
+        if is_of_this and (failure := machine_failure(error, uri)):
+            raise failure from None
+        raise
 
 
 def temp_folder() -> str:

@@ -178,8 +178,11 @@ def read_bytes(uri: str, limit: int = MAX_BYTES) -> bytes:
 
 
 def _read_bytes(uri: str, limit: int) -> bytes:
-    total, blocks = remote.download(uri) if is_remote(uri) else local.blocks(uri)
-    with contextlib.closing(blocks):
+    with contextlib.ExitStack() as stack:
+        if not is_remote(uri):
+            stack.enter_context(local.report_failing_disk(uri))
+        total, blocks = remote.download(uri) if is_remote(uri) else local.blocks(uri)
+        stack.enter_context(contextlib.closing(blocks))
         if total > limit:
             raise OSError(errno.EFBIG, f"larger than {limit} bytes", uri)
         return b"".join(local.bounded(blocks, limit, uri))
@@ -189,10 +192,15 @@ def _read_bytes(uri: str, limit: int) -> bytes:
 def open_input(uri: str, *, read_ahead: bool = True) -> Iterator[BinaryIO]:
     """Open a file for reading, seekable. Of remote files, little more is fetched than is read.
 
-    Without `read_ahead`, each read of an object on S3 is one request for exactly these bytes.
+    Without `read_ahead`, each read of an object on S3 is one request for exactly these bytes. Raises StorageError if
+    the machine or its mounts fail.
     """
-    with remote.open_input(uri, read_ahead=read_ahead) if is_remote(uri) else local.open_regular(uri) as file:
-        yield file
+    if is_remote(uri):
+        with remote.open_input(uri, read_ahead=read_ahead) as file:
+            yield file
+    else:
+        with local.report_failing_disk(uri), local.open_regular(uri) as file:
+            yield file
 
 
 @contextlib.contextmanager
@@ -327,7 +335,8 @@ def verify(uri: str) -> None:
     """
     if is_local(uri) and os.path.isfile(uri):
         try:
-            checksum.is_sealed(uri)
+            with local.report_failing_disk(uri):
+                checksum.is_sealed(uri)
         except InputError as error:
             raise InputError(f"{uri} is damaged: {error}; {WRITE_AGAIN}") from None
 

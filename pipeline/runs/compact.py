@@ -201,6 +201,8 @@ def _damage_named(uri: str) -> Iterator[None]:
     """Raise InputError with the way out if the content of a unit cannot be read."""
     try:
         yield
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, InputError) as error:
         text = str(error).partition("\n")[0]
         raise InputError(f"{uri} is damaged ({text}); {REPAIR}") from None

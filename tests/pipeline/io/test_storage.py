@@ -1,15 +1,18 @@
+import errno
+import io
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pytest
 
-from pipeline.io import process, s3, storage
-from schemas.errors import InputError
+from pipeline.io import local, process, s3, storage
+from schemas.errors import InputError, StorageError
 
 
 def test_absolute_counts_from_base_and_keeps_uris(tmp_path, monkeypatch):
@@ -181,6 +184,34 @@ def test_sizes_are_bounded_before_reading(folder):
     assert storage.read_bytes(uri, limit=5) == b"12345"
     with pytest.raises(OSError, match="larger than 4 bytes"):
         storage.read_bytes(uri, limit=4)
+
+
+class Failing(io.BytesIO):
+    """A file on a mount that fails while it is read, which the error does not name."""
+
+    def read(self, *_) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def stale(path: str, *_) -> NoReturn:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "fail", "reason"),
+    [
+        ("open_regular", stale, "Stale file handle"),
+        ("open_regular", lambda _: Failing(b"x" * 1000), "Input/output error"),
+        ("blocks", stale, "Stale file handle"),
+        ("blocks", lambda _: (1, (Failing().read() for _ in "x")), "Input/output error"),
+    ],
+)
+def test_a_failing_disk_is_named_with_file_and_host(tmp_path, monkeypatch, name, fail, reason):
+    uri = str(tmp_path / "u.parquet")
+    storage.write_table(uri, pa.table({"a": [1]}))
+    monkeypatch.setattr(local, name, fail)
+    with pytest.raises(StorageError, match=f"{uri}: cannot read on host .*: {reason}; check this machine"):
+        (storage.read_table if name == "open_regular" else storage.read_bytes)(uri)
 
 
 def test_missing_files(folder):
