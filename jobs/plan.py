@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
 from jobs.planned_work import PlannedWork, planned_work
-from jobs.result import JobResult
+from jobs.result import JobResult, counted
 from jobs.segment_options import frame_options, model_options
 from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
@@ -18,6 +18,7 @@ from pipeline.runs.plan import PlanSize
 from pipeline.segment.probe import ProbeTotals, has_gpu, probe_videos
 from pipeline.segment.resources import choose_resources, this_machine
 
+NOT_INCLUDED = "start-up, other storage and longer windows are not included"
 FIRST_FRAMES = 16  # of a video: until then the memories of a model that follows objects grow
 
 
@@ -155,17 +156,13 @@ def _notes(
         yield "this is 'rvos refine'; pairs of one video with different surest frames take up to twice the features"
     elif sentences := sentence_note(work.checkpoint.family, work.part["expression"]):
         yield sentences
-    if work.follows and 0 < probe.model_frames < FIRST_FRAMES * probe.videos:
-        yield (
-            f"the model follows objects and is faster in the first {FIRST_FRAMES} frames of a video; "
-            f"{probe.model_frames} frames of {probe.videos} videos were measured, so it may take several times as long"
-        )
-    probed = f"{probe.frames} frames of {probe.videos} videos"
+    probed = f"{probe.frames} frames of {counted(probe.videos, 'video')}"
     if config.frames_per_second:
         yield f"{config.frames_per_second:g} masks/s are as stated; decoding was measured here on {probed}"
         yield "the output was not measured; leave out --frames-per-second to measure it"
     else:
-        yield f"measured here on {probed} and multiplied; start-up, other storage and longer windows are not included"
+        part = "" if probe.model_frames == probe.frames else f" ({probe.model_frames} of them by the model)"
+        yield f"measured here on {probed}{part} and multiplied; {NOT_INCLUDED}{_early(work, probe)}"
     if config.overlap:
         included = "the stated speed must include that" if config.frames_per_second else "the estimate includes that"
         yield (f"--overlap makes the model see a frame of a long video {config.segment().passes:.2f} times; {included}")
@@ -175,6 +172,16 @@ def _notes(
         yield assumption(size.assumed_pairs, config.assume_frames)
     if probe.failures:
         yield f"{len(probe.failures)} probed videos could not be read, the first: {probe.failures[0]}"
+
+
+def _early(work: PlannedWork, probe: ProbeTotals) -> str:
+    """Warn of a model that was only measured while it is fast."""
+    if not work.follows or probe.model_frames >= FIRST_FRAMES * probe.videos:
+        return ""
+    return (
+        f". The model follows objects and is faster in the first {FIRST_FRAMES} frames of a video, so longer videos "
+        "may take several times as long"
+    )
 
 
 def _hours(hours: float) -> str:

@@ -125,7 +125,10 @@ def execute(
         _add_earlier(the_run, units, todo, totals, notes)
         unit_frames = UNITS_OF_RUN if refining else "--unit-frames"
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started, unit_frames)
-        result = result if refining else replace(result, note=note_of(the_run))
+        if refining:
+            result = replace(result, thin=totals.thin, first_thin=totals.first_thin)
+        else:
+            result = replace(result, note=note_of(the_run))
         the_run.sweep()
         starts = set() if result.shard and result.shard.left_units else {STARTING}  # other shards may start now
         sweep(storage.join(the_run.folder, "attempts"), starts | {unit.unit_id for unit in units})

@@ -48,5 +48,7 @@ def _of_followers(config: SegmentConfig, checkpoint: CheckpointInfo, lookahead: 
         yield "--overlap", "carries its objects from window to window by itself; leave it out"
     if config.compile:
         yield "--compile", "cannot be compiled here, since the number of its objects changes; leave it out"
+    if config.no_target_below is not None:
+        yield "--no-target-below", "does not predict whether a sentence describes something; leave it out"
     if config.precision == "fp16":
         yield "--precision fp16", "keeps its memories in bf16, which fp16 cannot join; use fp32 or bf16"

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from jobs.result import JobResult, Skipped
+from jobs.result import JobResult, Skipped, counted
 from jobs.terminal.progress import clock
 from pipeline.runs.commit import SECONDS, mixed_text
 from pipeline.runs.run import Run
@@ -56,6 +56,8 @@ class SegmentResult(JobResult):
     bound: Bottleneck | None = None  # None if no unit was made
     parity: float | None = None  # largest share of mask pixels of a first unit that differ from plain float32
     halvings: int = 0  # how often memory was full, so that the model took half as much at once
+    thin: int | None = None  # refined pairs whose prompt vanished at the model's resolution; None: nothing is refined
+    first_thin: str = ""
     note: str | None = None  # on sentences that the model may not take in
     shard: ShardResult | None = None  # with --shard; then all counts are those of the shard
 
@@ -66,7 +68,8 @@ class SegmentResult(JobResult):
     def to_json(self) -> dict:
         values = {**asdict(self), "ok": self.pairs - sum(self.failed.values())}
         absent = {"rules", "differences"} if not self.rules else set[str]()
-        absent |= {name for name in ("note", "shard") if values[name] is None}
+        absent |= {name for name in ("note", "shard", "thin") if values[name] is None}
+        absent |= set() if self.thin else {"first_thin"}
         return {name: value for name, value in values.items() if name not in absent}
 
     def text(self) -> str:
@@ -94,6 +97,11 @@ class SegmentResult(JobResult):
             lines.append(f"parity  {self.parity:.2%} of the masks' pixels differ from plain fp32 in a first unit")
         if self.halvings:
             lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
+        if self.thin:
+            lines.append(
+                f"thin    {counted(self.thin, 'pair')}: the mask that prompts vanishes at the model's resolution "
+                f"(first: {self.first_thin}); its frame is as in RUN, others may be empty"
+            )
         if self.note:
             lines.append(f"note    {self.note}")
         if len(self.made_with) > 1:

@@ -70,6 +70,7 @@ class Segmentation:
     track: object | None = None  # with an `Overlap`: state of the family for the next window, opaque to the pipeline
     others: tuple["Segmentation", ...] = ()  # with `InferenceRules.all_candidates`: those that were not chosen
     follows: bool = False  # True: earlier windows took part in the answer, not only this one
+    thin: bool = False  # True: a mask to refine vanished at the model's resolution, and is the answer of its frame
     presence: float | None = None  # probability that the sentence means something in the window; None: not predicted
     quality: float | None = None  # predicted mean IoU of the window's masks, 0 if nothing is meant; None as `presence`
 

@@ -38,10 +38,10 @@ class RunOptions(MediaOptions):
         default="fp32",
         choices=("fp32", "bf16", "fp16"),
         heading="Model",
-        help="Precision of matrix multiplications and convolutions. In bf16 or fp16, each process also computes its "
-        "first unit in fp32 and compares the masks. The command fails if more than 2 % of the mask pixels differ in "
-        "the first unit of the run, or more than 20 % in the first unit of another process: its device is then "
-        "probably broken.",
+        help="Precision of matrix multiplications and convolutions. In bf16 or fp16, each process with ReferFormer "
+        "also computes its first unit in fp32 and compares the masks. The command fails if more than 2 % of the mask "
+        "pixels differ in the first unit of the run, or more than 20 % in the first unit of another process: its "
+        "device is then probably broken. With SAM, bf16 is not compared, and there is no fp16.",
     )
     compile: bool = option(
         default=False,

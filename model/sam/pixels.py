@@ -35,14 +35,18 @@ class Pixels:
         pixels = torch.from_numpy(prepared).to(device).permute(2, 0, 1).float()
         return (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
-    def mask_prompt(self, mask: np.ndarray, device: torch.device) -> Tensor:
-        """Return a displayed mask, bool [H, W], as float32 [1, 1, side, side] of zeros and ones."""
+    def mask_prompt(self, mask: np.ndarray, device: torch.device) -> tuple[Tensor, bool]:
+        """Return a displayed mask, bool [H, W], as float32 [1, 1, side, side] of zeros and ones.
+
+        And True if no pixel would be left: then it is every pixel that the mask touches.
+        """
         full = torch.tensor(mask, device=device).float()[None, None]
         if full.shape[-2:] == (self.side, self.side):
-            return full
+            return full, False
         small = F.interpolate(full, (self.side, self.side), mode="bilinear", antialias=True)
         inside = small >= 0.5
-        return (inside if inside.any() else small > 0).float()  # an object that is thinner than a pixel here
+        vanishes = not inside.any()
+        return (small > 0 if vanishes else inside).float(), vanishes
 
     def box_prompt(self, mask: np.ndarray, device: torch.device) -> dict[str, Tensor]:
         """Return the box of a displayed mask, bool [H, W], as the two labelled points that SAM takes."""

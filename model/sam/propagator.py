@@ -3,8 +3,8 @@
 The surest frame of a pair's masks prompts the model, which follows the object forward from there, and then backward to
 the start of the window. Later windows only go forward, with the memory that the last one left. In the first window
 this equals transformers' loop over the whole video (`propagate_in_video_iterator`, then `reverse=True`) bit for bit. In
-the frame of a mask prompt that loop returns the mask at a quarter of the input's side; where nothing of it is left, it
-is written as it was given.
+the frame of a mask prompt that loop returns the mask at a quarter of the input's side; where nothing of it is left, or
+nothing at the input's side, it is written as it was given.
 Each pair has a session of its own, since objects in one session share limits; pairs share the image features.
 """
 
@@ -49,7 +49,8 @@ class Following:
     anchor: int = -1  # position of the first prompt in this window; -1: the object comes from the window before
     logits: dict[int, Tensor] = field(default_factory=dict)  # position -> [1, 1, h, w]
     scores: dict[int, float] = field(default_factory=dict)
-    given: list[int] = field(default_factory=list)  # positions whose mask prompted the model, as it was
+    given: list[int] = field(default_factory=list)  # kept positions whose mask prompted the model, as it was
+    thin: set[int] = field(default_factory=set)  # positions whose mask vanished as a prompt
     finite: list[Tensor] = field(default_factory=list)
 
     def is_sure(self, position: int) -> bool:
@@ -167,7 +168,7 @@ class Propagator:
             pair.anchor < 0 and track.lost >= LOST_FRAMES and pair.is_sure(position)
         )
         if is_prompt:
-            self._prompt(session, frame, pair.source.mask(position))
+            self._prompt(pair, session, position, frame)
             track.score, track.margin = float(pair.source.scores[position]), pair.source.margins[position]
         out = self.model(inference_session=session, frame_idx=frame, reverse=back)
         logit, is_given = float(out.object_score_logits), is_prompt and self.refining.prompt == "mask"
@@ -186,22 +187,26 @@ class Propagator:
         else:
             session.forget(lambda other: other > frame - reach or anchor <= other <= anchor + reach, frame)
 
-    def _prompt(self, session: StreamedFrames, frame: int, mask: np.ndarray) -> None:
+    def _prompt(self, pair: Following, session: StreamedFrames, position: int, frame: int) -> None:
+        mask = pair.source.mask(position)
         if self.refining.prompt == "box":
             session.add_point_inputs(0, frame, self.pixels.box_prompt(mask, self.device))
         else:
-            session.add_mask_inputs(0, frame, self.pixels.mask_prompt(mask, self.device))
+            prompt, vanishes = self.pixels.mask_prompt(mask, self.device)
+            session.add_mask_inputs(0, frame, prompt)
+            pair.thin |= {position} if vanishes else set()
         session.obj_with_new_inputs = [OBJECT]
 
     def _answer(self, pair: Following, size: tuple[int, int]) -> Segmentation:
         masks = np.zeros((len(pair.kept), size[1], size[0]), bool)  # column by column, as run lengths are counted
         scores = np.array([pair.scores.get(position, 0.0) for position in pair.kept], np.float32)
+        is_thin = False
         for number, position in enumerate(pair.kept):
             if position in pair.logits:
                 displayed = F.interpolate(pair.logits[position].float(), size, mode="bilinear")[0, 0] > 0
                 masks[number] = displayed.T.contiguous().cpu().numpy()
-            if position in pair.given and not masks[number].any():  # thinner than the model draws
-                masks[number] = pair.source.mask(position).T
+            if position in pair.given and (position in pair.thin or not masks[number].any()):
+                masks[number], is_thin = pair.source.mask(position).T, True  # thinner than the model draws
         if self.refining.fuse:
             _fuse(masks, pair)
         scores[~masks.any((1, 2))] = 0
@@ -215,6 +220,7 @@ class Propagator:
             finite=bool(torch.stack(pair.finite).all()) if pair.finite else True,
             track=pair.track,
             follows=True,
+            thin=is_thin,
         )
 
 

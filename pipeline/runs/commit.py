@@ -54,6 +54,8 @@ class Receipt:
     made_with: str = ""  # versions and device that may change pixels; empty in older units
     sealed: bool = False  # True: the file has a checksum, see `pipeline.io.checksum`
     left_out: list[list] = field(default_factory=list)  # of its videos: reason, count and place
+    thin: int = 0  # refined pairs with a mask that prompted, and is too thin for the model
+    first_thin: str = ""  # the first of them
     otherwise: dict[str, list[list[str]]] = field(default_factory=dict)  # other options than the run's -> their pairs
     version: str = ""  # of the object, as of `storage.version`; unknown in its own footer
 
@@ -149,6 +151,7 @@ class UnitWriter:
         if not replaced.receipt:
             return
         self.receipt.left_out += replaced.receipt.left_out
+        self.receipt.thin, self.receipt.first_thin = replaced.receipt.thin, replaced.receipt.first_thin
         try:
             with storage.open_parquet(replaced.uri) as file:
                 for number in range(file.num_row_groups):  # each holds rows of one pair

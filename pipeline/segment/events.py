@@ -57,6 +57,7 @@ class PairState:
     track: object | None = None  # where windows overlap: the state that the last one left for the next
     group: str | None = None  # the masks of one group exclude each other, so its pairs fail together
     source: SourcePair | None = None  # masks to refine
+    thin: bool = False  # a mask of them is too thin for the model
 
     @property
     def pair_score(self) -> float:

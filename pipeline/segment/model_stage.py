@@ -254,7 +254,7 @@ class ModelStage:
             if found.presence is not None and found.quality is not None:
                 pair.presence = max(pair.presence or 0.0, found.presence)
                 pair.quality_sum = (pair.quality_sum or 0.0) + found.quality * len(ready)
-        pair.track = found.track
+        pair.track, pair.thin = found.track, pair.thin or found.thin
 
 
 def is_control_finite(segmenter: Segmenter) -> bool:

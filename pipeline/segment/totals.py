@@ -20,6 +20,8 @@ class RunTotals:
     made_with: Counter[str] = field(default_factory=Counter)  # `Receipt.made_with` -> units
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)  # reason -> how many, and the first place
     noted: set[int] = field(default_factory=set)  # hashes of them: units may share a video
+    thin: int = 0  # refined pairs with a mask that is too thin to prompt the model
+    first_thin: str = ""
     fresh_pairs: int = 0  # this and all below: of this invocation only
     frames: int = 0
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS + WAITS, 0.0))
@@ -39,6 +41,9 @@ class RunTotals:
                 self.noted.add(entry)
                 before, first = self.left_out.get(reason, (0, place))
                 self.left_out[reason] = before + count, min(first, place)
+        if receipt.thin:
+            self.thin += receipt.thin
+            self.first_thin = min(self.first_thin or receipt.first_thin, receipt.first_thin)
         if receipt.fresh:
             self.fresh_pairs += receipt.pairs - receipt.kept_pairs
             self.frames += receipt.frames - receipt.kept_frames

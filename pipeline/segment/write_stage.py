@@ -122,6 +122,9 @@ def _write_clip(
                     if pair.means_nothing:
                         rows = pa.table(without_masks(rows.to_pydict()), schema=rows.schema)
                     writer.write(pair_rows(rows, pair.row, pair.pair_score, pair.presence, pair.quality))
+                if pair.thin:
+                    writer.receipt.thin += 1
+                    writer.receipt.first_thin = writer.receipt.first_thin or str(PairKey.of(pair.row))
         seconds["write"] += time.perf_counter() - started
         return {pair.failure[0] for pair in event.pairs if pair.failure}
 

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
@@ -18,8 +21,10 @@ from pipeline.runs.moved import note_moved_videos
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run
+from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
+from schemas.pair import PairKey
 from tests.handmade import error_of, run_of_truth, unit_of, write
 from tests.segmented import keys, masks
 from tests.tiny_sam import write_sam2
@@ -119,6 +124,34 @@ def test_videos_that_moved_since_are_read_from_where_run_finds_them(shapes, sam2
     assert again.frames == 108
     assert Run.open(str(once)).manifest()["video_uri"].to_pylist() == manifest["video_uri"].to_pylist()
     assert run(once, twice, sam2).failed == {}
+
+
+def test_pairs_with_too_thin_masks_are_counted_once(shapes, sam2, tmp_path):
+    """Also in the summary of a command that did nothing, and after a retry of other pairs."""
+    source = run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "1"),))
+    for unit in source.units():
+        rows = storage.read_table(source.masks_uri(unit.unit_id)).to_pylist()
+        for row in rows:
+            if row["video_id"] == "shapes-0000" and row["status"] == "ok":
+                mask = np.zeros((row["width"], row["height"]), bool)
+                mask[5, 5] = True
+                row["counts"] = rle.encode(mask.T[None])[0]
+        tables = [pa.Table.from_pylist([*group], schema=PREDICTIONS) for _, group in groupby(rows, PairKey.of)]
+        write(source, unit.unit_id, tables)
+    thin = len({pair for pair in PairKey.of_all(masks(source.folder)) if pair.video_id == "shapes-0000"}) - 1
+    assert thin == 2
+    out = tmp_path / "out"
+    first = run(source, out, sam2)
+    line = "thin    2 pairs: the mask that prompts vanishes at the model's resolution (first: "
+    for result in (first, run(source, out, sam2), run(source, out, sam2, retry_errors="all")):
+        assert result.failed == {"missing": 1}
+        assert (result.to_json()["thin"], result.to_json()["first_thin"]) == (thin, first.first_thin)
+        assert first.first_thin.startswith("video_id=shapes-0000 expression_id=")
+        assert f"{line}{first.first_thin})" in result.text()
+    wide = run(run_of_truth(str(tmp_path / "wide"), *shapes), tmp_path / "other", sam2)
+    assert wide.to_json()["thin"] == 0
+    assert "first_thin" not in wide.to_json()
+    assert "thin " not in wide.text()
 
 
 def test_nothing_is_written_by_a_dry_run(labelled_run, sam2, tmp_path):

@@ -134,6 +134,7 @@ def test_what_the_run_says_of_itself(done):
         (["--max-size", "640"], "--max-size: a sam3_video model has one input size"),
         (["--overlap", "4"], "--overlap: a sam3_video model carries its objects from window to window"),
         (["--compile"], "--compile: a sam3_video model cannot be compiled"),
+        (["--no-target-below", "0.4"], "--no-target-below: a sam3_video model does not predict whether"),
         (["--precision", "fp16"], "--precision fp16: a sam3_video model keeps its memories in bf16"),
         (["--candidates", "all"], "shows its object queries: a sam3_video model has neither"),
         (

@@ -110,6 +110,22 @@ def test_a_mask_too_thin_for_the_model_is_written_as_it_was_given(folders, name,
     assert np.array_equal(found[2], masks[2] if vanishes else wanted[2])
     assert scores[2] == np.float32(0.9)
     assert list(answer.boxes[2]) == list(extent(found[2]))
+    assert answer.thin == vanishes
+    assert not refine(folders(name, 0), video(0, 4), [source], prompt="box")[2][0][0].thin
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_mask_of_which_no_pixel_is_left_is_written_as_it_was_given(folders, name):
+    """Every third dot of a large picture: as a prompt it is the whole area, which is not the answer."""
+    size = (432, 480)
+    masks = np.zeros((2, *size), bool)
+    masks[:, 100:400:3, 100:400:3] = True
+    source = SourceMasks(masks.sum((1, 2)), np.float32(peak(1, 2)), [None] * 2, masks.__getitem__)
+    model = load_refiner(folders(name, 0), device="cpu", refining=Refining())
+    frames = [model.prepare(np.zeros((*size, 3), np.uint8))] * 2
+    (answer,) = model.segment(frames, size, [""], None, Overlap(0, 2, [None], [source]))
+    assert np.array_equal(answer.masks[1], masks[1])
+    assert answer.thin
 
 
 @pytest.mark.parametrize("prompt", ["mask", "box"])
