@@ -1,7 +1,6 @@
 """Rows of a CSV, TSV, JSONL or Parquet file, or the lines of a text file."""
 
 import csv
-import io
 import json
 import math
 import re
@@ -14,14 +13,18 @@ import pyarrow as pa
 from pipeline.io import storage
 from schemas.check import row_place
 from schemas.errors import InputError
-from schemas.json_text import parse
+from schemas.json_text import most_values, parse
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**29
+MAX_LINES = 2**23
+MAX_VALUES = 2**24  # of all rows of a text table; each row has one for every column, however short its line is
+MAX_LINE = 2**24  # characters
 FORMS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
+LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")  # as csv splits lines
 NO_NAME = re.compile(r"|unnamed: [0-9]+|__index_level_[0-9]+__")  # pandas names the numbers of its rows so
 AROUND = "\ufeff\u200b\u2060"  # byte order mark, zero width space and word joiner: blanks that `strip` keeps
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + AROUND  # those of Unicode end at U+3000
-MAX_COLUMNS = 1000  # of a text table; each row has a value for every column, however short its line is
+MAX_COLUMNS = 1000  # of a text table
 
 # Notes on a file, with their places.
 PADDED = "values with blanks around them, which were removed"
@@ -96,18 +99,21 @@ def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> It
         content = storage.read_bytes(uri, limit=MAX_BYTES)
         # Spreadsheets write UTF-16 as "Unicode text". The zeros of the first four bytes tell it, and UTF-32, too.
         text = content.decode(json.detect_encoding(content))
+        del content
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{uri} does not exist; give a file of sentences") from None
     except IsADirectoryError:
         raise InputError(f"{uri} is a folder; give a file of sentences") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{uri} is not UTF-8 text: {error}; save it as UTF-8 ('CSV UTF-8' in spreadsheets)") from None
+    if (lines := text.count("\n")) > MAX_LINES:
+        raise InputError(f"{uri} has {lines} lines; at most {MAX_LINES} are read: give several files")
     if form in ("csv", "tsv"):
         yield from _csv_rows(text, uri, needed, "\t" if form == "tsv" else ",")
     elif form == "txt":
         yield from ((place, {"expression": line.strip()}) for place, line in _lines(text))
     else:
-        yield from _jsonl_rows(text)
+        yield from _jsonl_rows(text, uri)
 
 
 def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: str) -> Iterator[tuple[str, Any]]:
@@ -115,11 +121,13 @@ def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: s
     delimiter, text = _delimiter(text, needed, delimiter)
     before = whole.count("\n") - text.count("\n")  # lines that name the delimiter
     # strict: else an open quote swallows what follows
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, skipinitialspace=True)
+    reader = csv.DictReader(_csv_lines(text, uri), strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
         reader.fieldnames = names = [*map(without_blanks, reader.fieldnames or ())]
         if len(names) > MAX_COLUMNS:
             raise InputError(f"{uri} has {len(names)} columns; at most {MAX_COLUMNS} are read")
+        if (values := len(names) * (text.count("\n") + text.count("\r"))) > MAX_VALUES:
+            raise InputError(f"{uri} has {values} values; at most {MAX_VALUES} are read: give several files")
         if duplicates := sorted({name for name in names if name and names.count(name) > 1}):
             raise InputError(f"{uri}: duplicate column {duplicates[0]!r}; rename or remove one")
         _require_columns(uri, names, needed, f", and {'tabs' if delimiter != ',' else 'commas'} between columns")
@@ -131,6 +139,14 @@ def _csv_rows(text: str, uri: str, needed: Sequence[Sequence[str]], delimiter: s
                 yield place, "more values than columns"
     except csv.Error as error:
         raise InputError(f"{uri} after line {before + reader.line_num}: {error}") from None
+
+
+def _csv_lines(text: str, uri: str) -> Iterator[str]:
+    """Yield each line with its end. The text is not copied: a copy would take four bytes a character."""
+    for number, found in enumerate(LINE.finditer(text), 1):
+        if found.end() - found.start() > MAX_LINE:
+            raise InputError(f"{uri}: line {number} has more than {MAX_LINE} characters; correct the file")
+        yield found[0]
 
 
 def _swallowed(row: dict[str, str | None], delimiter: str) -> str:
@@ -152,9 +168,10 @@ def _delimiter(text: str, needed: Sequence[Sequence[str]], usual: str) -> tuple[
 
     Spreadsheets write semicolons where commas are decimal, and may name the character in a first line `sep=;`.
     """
-    first, _, rest = text.partition("\n")
+    end = text.find("\n", 0, MAX_LINE)
+    first = text[: end if end >= 0 else MAX_LINE]
     if first.lower().startswith("sep=") and len(first.rstrip("\r")) == len("sep=;"):
-        return first[4], rest
+        return first[4], text[len(first) + 1 :]
     for delimiter in (usual, ",", ";", "\t"):
         names = {_plain(_plain(name).strip('"')) for name in first.split(delimiter)}
         if all(names & {*group} for group in needed):
@@ -169,10 +186,19 @@ def _line_breaks(row: dict) -> int:
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:
     """Yield place and text of each line that is not blank."""
-    yield from ((f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    at, number = 0, 0
+    while at <= len(text):
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        number += 1
+        if line := text[at:end].strip():
+            yield f"line {number}", line
+        at = end + 1
 
 
-def _jsonl_rows(text: str) -> Iterator[tuple[str, Any]]:
+def _jsonl_rows(text: str, uri: str) -> Iterator[tuple[str, Any]]:
+    if (values := most_values(text)) > MAX_VALUES:
+        raise InputError(f"{uri} has {values} values; at most {MAX_VALUES} are read: give several files")
     for place, line in _lines(text):
         try:
             yield place, parse(line, unique_keys=True)

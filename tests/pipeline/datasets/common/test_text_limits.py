@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -49,6 +50,53 @@ def test_columns_by_the_thousand_are_refused(tmp_path):
     )
     with pytest.raises(InputError, match="has 200002 columns; at most 1000 are read"):
         list(row_file.read_rows(str(tmp_path / "a.csv"), ()))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "txt"])
+def test_lines_by_the_million_are_refused_before_they_take_memory(tmp_path, suffix):
+    (tmp_path / f"a.{suffix}").write_bytes(b"expression\n" + b"12\n" * 2**23)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="has 8388609 lines"):
+        list(row_file.read_rows(str(tmp_path / f"a.{suffix}"), (), ("csv", "jsonl", "txt")))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100_000_000
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_short_lines_of_many_columns_are_refused_before_they_take_memory(tmp_path, end):
+    (tmp_path / "a.csv").write_text("expression," + ",".join(map(str, range(500))) + end + f"a{end}" * 100_000)
+    with pytest.raises(InputError, match=r"has 501\d+ values; at most 16777216 are read"):
+        list(row_file.read_rows(str(tmp_path / "a.csv"), ()))
+
+
+def test_many_values_in_lines_of_json_are_refused_before_they_take_memory(tmp_path):
+    (tmp_path / "a.jsonl").write_text(("[" + "1," * 2**20 + "1]\n") * 17)
+    with pytest.raises(InputError, match="has 17825809 values"):
+        list(row_file.read_rows(str(tmp_path / "a.jsonl"), ()))
+
+
+def test_a_line_without_an_end_takes_no_copy(tmp_path):
+    (tmp_path / "a.csv").write_text("expression\n" + "x" * (2**24 + 1))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="line 2 has more than 16777216 characters"):
+        list(row_file.read_rows(str(tmp_path / "a.csv"), ()))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2.5 * (tmp_path / "a.csv").stat().st_size
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_every_system(tmp_path, end):
+    text = end.join(["expression,video", "the cat,a", "", '"a,' + end + 'dog",b', "last,c"])
+    (tmp_path / "a.csv").write_text(text, newline="")
+    rows = list(row_file.read_rows(str(tmp_path / "a.csv"), ()))
+    assert [row for _, row in rows] == [
+        {"expression": "the cat", "video": "a"},
+        {"expression": f"a,{end}dog", "video": "b"},
+        {"expression": "last", "video": "c"},
+    ]
+    assert [place for place, _ in rows][::2] == ["line 2", "line 6"]
 
 
 def test_blanks_are_removed_in_linear_time(tmp_path):
