@@ -4,11 +4,13 @@ Arrow takes as much memory for a page as the page's own header states, up to 2 G
 (Format: parquet.thrift, `PageHeader`, in Thrift's compact encoding.)
 """
 
+import bisect
 import io
 from typing import BinaryIO
 
 from schemas.errors import InputError
 
+MAX_FOOTER_BYTES = 2**26  # Arrow takes some twenty times as much memory
 SLACK_BYTES = 2**16  # of a chunk of a column: some writers do not count headers
 MAX_DEPTH = 8
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
@@ -22,10 +24,13 @@ class CheckedPages(io.RawIOBase):
         """name: of the file in messages."""
         self._file, self._name = file, name
         self._expected: dict[int, tuple[int, int]] = {}
+        self._starts: list[int] | None = None  # of what is expected, in order
+        self.most: int | None = MAX_FOOTER_BYTES  # that are read at once, until the footer is known
 
     def expect(self, start: int, length: int, unpacked: int) -> None:
         """Let the chunk of a column at `start`, `length` bytes, have pages of `unpacked` bytes together."""
         self._expected[start] = (length, unpacked)
+        self._starts = None
 
     def readable(self) -> bool:
         return True
@@ -40,11 +45,17 @@ class CheckedPages(io.RawIOBase):
         return self._file.tell()
 
     def read(self, size: int = -1) -> bytes:
+        if self.most is not None and size > self.most:
+            raise InputError(f"{self._name} has a footer of {size} bytes; write it again, in larger row groups")
         at = self._file.tell()
         content = self._file.read(size)
-        for start in [start for start in self._expected if at <= start < at + len(content)]:
-            length, unpacked = self._expected.pop(start)
-            _require_sizes(content, start - at, min(start - at + length, len(content)), unpacked, self._name)
+        if self._starts is None:
+            self._starts = sorted(self._expected)
+        first, last = bisect.bisect_left(self._starts, at), bisect.bisect_left(self._starts, at + len(content))
+        for start in self._starts[first:last]:
+            if start in self._expected:
+                length, unpacked = self._expected.pop(start)
+                _require_sizes(content, start - at, min(start - at + length, len(content)), unpacked, self._name)
         return content
 
 

@@ -16,6 +16,7 @@ from schemas.plain import plain_schema, plain_table, unreadable_columns
 # A table of a bomb has both more bytes than MAX_BYTES and more than MAX_RATIO times those of its file.
 MAX_BYTES = 2**28
 MAX_RATIO = 200
+MAX_CHUNKS = 2**19  # of columns, in all row groups; each takes some ten microseconds
 HUGE = 2**62  # bytes, more than any file has
 WRITE_AGAIN = "write it again, of a run by its command with --repair"
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}
@@ -37,11 +38,15 @@ class PlainParquetFile(pq.ParquetFile):
         """name: of the file in messages."""
         self._file, self._name, self._any_text = CheckedPages(source, name), name, any_text
         super().__init__(self._file, **options)
+        self._file.most = None
 
     @functools.cached_property
     def metadata(self) -> pq.FileMetaData:
         """The footer, checked: Arrow ends the process when it shows a chunk of columns whose sizes contradict."""
         found = super().metadata
+        if found.num_row_groups * (found.num_columns + 1) > MAX_CHUNKS:
+            text = f"{found.num_row_groups} row groups of {found.num_columns} columns"
+            raise InputError(f"{self._name} has {text}, too many to read; write it again, in larger row groups")
         options: dict[str, Any] = {"metadata": found, "buffer_size": 4096, "pre_buffer": False}
         with pq.ParquetFile(pa.PythonFile(_FooterOnly(), mode="r"), **options) as file:
             for group in range(found.num_row_groups):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import parquet_pages, plain_parquet, storage
 from pipeline.io.plain_parquet import PlainParquetFile
 from schemas.errors import InputError
 
@@ -43,6 +43,27 @@ def test_bombs(tmp_path, name):
     with storage.open_parquet(path) as file, pytest.raises(InputError, match="unpacks to"):
         file.read_row_group(0)
     assert pa.default_memory_pool().max_memory() <= max(before, 2**28)
+
+
+def test_many_row_groups_take_linear_time_and_absurdly_many_are_refused(tmp_path, monkeypatch):
+    path = str(tmp_path / "t.parquet")
+    table = pa.table({f"c{number}": pa.array(range(3000), pa.int16()) for number in range(30)})
+    pq.write_table(table, path, row_group_size=1, write_statistics=False)
+    assert storage.read_table(path).num_rows == 3000  # 90,000 chunks of columns; quadratic: minutes
+    monkeypatch.setattr(plain_parquet, "MAX_CHUNKS", 50_000)
+    with pytest.raises(InputError, match="3000 row groups of 30 columns, too many"):
+        storage.read_table(path)
+
+
+def test_a_footer_that_would_take_memory_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "t.parquet"
+    length = parquet_pages.MAX_FOOTER_BYTES + 1
+    with path.open("wb") as file:
+        file.write(b"PAR1")
+        file.seek(length + 4)
+        file.write(length.to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(InputError, match=f"a footer of {length} bytes"):
+        storage.read_table(str(path))
 
 
 def varint(value: int, length: int = 0) -> bytes:
