@@ -2,7 +2,8 @@
 
 import os
 import textwrap
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.evaluation.protocols import MISSING, PROTOCOLS, MissingRule, Proto
 from pipeline.evaluation.scoring.collect import collect
 from pipeline.evaluation.scoring.object_attributes import SHAPE_ATTRIBUTES
 from pipeline.evaluation.scoring.one_sided import one_sided_lines, only_on_one_side
-from pipeline.evaluation.scoring.plausibility import Plausibility
+from pipeline.evaluation.scoring.plausibility import FORCE, Plausibility
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.scoring.score_task import Scorer
 from pipeline.evaluation.scoring.tasks import Scoring, plan_scoring
@@ -28,13 +29,14 @@ from pipeline.evaluation.summary.intervals import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.evaluation.summary.score_folder import NOT_METRICS, require_own_scores
 from pipeline.io import output_folder, storage
-from pipeline.masks.label_agreement import shorten_list
+from pipeline.masks.label_agreement import shifted_labels, shorten_list
+from pipeline.masks.pairs_to_score import MaskKey
 from pipeline.masks.png_trees import PngReading
 from pipeline.masks.predictions import manifest_of
 from pipeline.masks.tree_masks import TreeMasks
 from pipeline.report.score_tables import Measured, ScoreTable
 from pipeline.runs.run import is_run, read_run_json
-from schemas.errors import InputError
+from schemas.errors import ImplausibleError, InputError
 from schemas.pair import PairKey
 from schemas.printable import one_line
 from schemas.shown import shown_json
@@ -153,7 +155,10 @@ def run(config: EvaluateConfig) -> EvaluateResult:
             raise InputError(_nothing_to_score(collected.pairs, sorted(videos), scoring.annotated))
         predicted = str(PairKey(*extra[0])) if extra else f"video_id={min(predicted_videos, default='')}"
         predicted = predicted if predicted_videos else ""
-        notes = [*scoring.notes, *plausibility.require(predicted, force=config.force)]
+        shifted = None if scorer.source.are_objects or manifest is None else _shifted(counted.pairs, extra)
+        if shifted and not config.force:
+            raise ImplausibleError(f"{config.predictions}: {shifted}\n{FORCE}")
+        notes = [*scoring.notes, *plausibility.require(predicted, force=config.force), *([shifted] if shifted else [])]
         summary = _provenance(config, made_of, scorer) | summarise(counted, collected, scorer, groupings, extra)
         if "mAP" in protocol.metrics and all(len(candidates) < 2 for _, candidates in collected.samples):
             notes = [*notes, ONE_CANDIDATE]
@@ -204,6 +209,20 @@ def _provenance(config: EvaluateConfig, made_of: dict, scorer: Scorer) -> dict:
         "out": storage.absolute(config.out),
         "masks": {side: text for side, text in meanings.items() if text},
     }
+
+
+def _shifted(pairs: Any, extra: Sequence[MaskKey]) -> str | None:
+    """Return by how much all predicted expression ids differ from those of the manifest, None if they do not."""
+    rows = pairs[pairs["expression_id"].notna()]
+    asked, predicted = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    columns = (rows[name] for name in ("video_id", "expression_id", "status"))
+    for video, expression, status in zip(*columns, strict=True):
+        asked[video].add(expression)
+        if status != "missing":
+            predicted[video].add(expression)
+    for video, expression in extra:
+        predicted[video].add(expression)
+    return shifted_labels(predicted, asked, "expression ids", "expressions in the manifest")
 
 
 def _nothing_to_score(pairs: Any, videos: list[str], annotated: Mapping[str, frozenset[str]]) -> str:

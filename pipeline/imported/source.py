@@ -14,6 +14,7 @@ from pipeline.io import output_folder, storage
 from pipeline.io.private_folder import private_folder
 from pipeline.masks.by_video import sorted_pairs
 from pipeline.masks.frame_numbers import is_number
+from pipeline.masks.label_agreement import shifted_labels
 from pipeline.masks.label_doubts import Ends
 from pipeline.masks.pairs_to_score import MaskKey, objects_of_videos, pairs_from_manifest, requested_pairs
 from pipeline.masks.png_trees import BrokenPng, PngReading, PngTree, TreeFrame
@@ -144,7 +145,7 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading, *, force: boo
             _require_order(uri, [path], force=force)
             located = locate(ParquetPredictions((path,)))
             source = TableSource(uri=uri, digest=_digest([uri]), located=located, is_json=True)
-            _require_common(source, expressions, manifest)
+            _require_common(source, expressions, manifest, force=force)
             yield source
         return
     found = open_predictions(uri)
@@ -155,7 +156,7 @@ def open_source(uri: str, manifest: pa.Table, reading: PngReading, *, force: boo
             _require_scores(table)
     else:
         source = _look_through(uri, found, manifest, reading, force=force)
-    _require_common(source, expressions, manifest)
+    _require_common(source, expressions, manifest, force=force)
     yield source
 
 
@@ -262,12 +263,19 @@ def _require_objects(manifest: pa.Table, tree: PngTree) -> None:
             raise InputError(f"{PairKey.of(row)}: {text} to the manifest")
 
 
-def _require_common(source: Source, expressions: Mapping[str, list[str]], manifest: pa.Table) -> None:
+def _require_common(source: Source, expressions: Mapping[str, list[str]], manifest: pa.Table, *, force: bool) -> None:
+    """Raise InputError if no pair is in common, ImplausibleError (unless `force`) if all expression ids are shifted."""
     found = source.pairs()
     if isinstance(source, TreeSource) and source.are_objects:
         if expressions.keys() & source.tree.videos.keys():
             return
     elif any(key in found for key in PairKey.of_all(manifest.select(["video_id", "expression_id"]))):
+        of_video: dict[str, set[str]] = defaultdict(set)
+        for video, expression in found:
+            of_video[video].add(expression)
+        shifted = shifted_labels(of_video, expressions, "expression ids", "expressions in the manifest")
+        if shifted and not force:
+            raise ImplausibleError(f"{source.uri}: {shifted}\n{FORCE}")
         return
     if not found:
         raise InputError(f"{source.uri} holds no masks")

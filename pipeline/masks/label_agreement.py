@@ -25,13 +25,18 @@ def label_mismatch(labels: ObjectsByVideo, objects: ObjectsByVideo) -> str | Non
     return shifted_labels(labels, objects)
 
 
-def shifted_labels(labels: ObjectsByVideo, objects: ObjectsByVideo) -> str | None:
-    """Return by how much all labels differ from the objects, with an example of both sides; None if they do not."""
+def shifted_labels(
+    labels: ObjectsByVideo, objects: ObjectsByVideo, what: str = "labels", of: str = "objects"
+) -> str | None:
+    """Return by how much all labels differ from the objects, with an example of both sides; None if they do not.
+
+    what, of: the words for both.
+    """
     shared = [video for video in sorted(labels) if labels[video] and objects.get(video)]
     shifts = {_shift(set(labels[video]), set(objects[video])) for video in shared}
     if len(shifts) == 1 and (shift := shifts.pop()):
-        sides = _sides(shared[0], labels[shared[0]], objects[shared[0]])
-        return f"all labels of the masks differ by {shift:+} from the objects ({sides})"
+        sides = _sides(shared[0], labels[shared[0]], objects[shared[0]], of)
+        return f"all {what} of the masks differ by {shift:+} from the {of} ({sides})"
     return None
 
 
@@ -44,8 +49,8 @@ def _shift(labels: set[str], objects: set[str]) -> int:
     return differences.pop() if len(differences) == 1 else 0
 
 
-def _sides(video: str, labels: Iterable[str], objects: Iterable[str]) -> str:
-    return f"in {video}: {shorten_list(labels)}; its objects: {shorten_list(objects)}"
+def _sides(video: str, labels: Iterable[str], objects: Iterable[str], of: str = "objects") -> str:
+    return f"in {video}: {shorten_list(labels)}; its {of}: {shorten_list(objects)}"
 
 
 def shorten_list(ids: Iterable[str]) -> str:

@@ -197,6 +197,20 @@ def test_frame_names_that_no_frame_has_are_refused(name, tmp_path):
     assert typed("import", "masks", tmp_path / "t.parquet", *ours, "--out", tmp_path / "forced", "--force")[0] == 1
 
 
+def test_expressions_that_are_numbered_from_one_are_refused(exported, shapes, tmp_path):
+    """Each sentence would get the masks of the one before."""
+    for video in (exported / "tree").iterdir():
+        for expression in video.iterdir():
+            shutil.copytree(expression, tmp_path / "tree" / video.name / str(int(expression.name) + 1))
+    ours = ["--manifest", shapes[0]]
+    code, text = typed("import", "masks", tmp_path / "tree", *ours, "--out", tmp_path / "run")
+    assert (code, "all expression ids of the masks differ by +1 from the expressions" in text) == (2, True)
+    assert typed("import", "masks", tmp_path / "tree", *ours, "--out", tmp_path / "forced", "--force")[0] == 1
+    code, text = typed("evaluate", tmp_path / "tree", shapes[1], *ours, "--out", tmp_path / "scores")
+    assert (code, "all expression ids of the masks differ by +1 from the expressions" in text) == (2, True)
+    assert typed("evaluate", tmp_path / "tree", shapes[1], *ours, "--out", tmp_path / "scores", "--force")[0] == 1
+
+
 def test_results_whose_files_lie_in_deeper_folders(exported, shapes, tmp_path):
     document = json.loads((exported / "results.json").read_text())
     for video in document["videos"]:

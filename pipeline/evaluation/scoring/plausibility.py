@@ -77,10 +77,11 @@ class Plausibility:
             found.append(self.no_common_frame)
         if self.with_target and not self.with_truth and self.has_void:
             text = "the annotations show no object in any scored frame, only background and void"
-            found.append(f"{text}; {self.with_target} pairs should have one, the first is {self.example}")
+            found.append(f"{text}; pairs that should have one: {self.with_target}, the first is {self.example}")
         elif self.truth_pixels >= LEAST_PIXELS and self.predicted and not self.with_prediction:
-            text = "the predictions are empty in every frame"
-            found.append(f"{text}, although {self.with_truth} pairs have an object; the first is {self.example}")
+            those = "1 pair has" if self.with_truth == 1 else f"{self.with_truth} pairs have"
+            text = f"the predictions are empty in every frame, although {those} an object"
+            found.append(f"{text}; the first is {self.example}")
         return found
 
     def require(self, predicted: str, *, force: bool) -> list[str]:
