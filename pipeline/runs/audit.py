@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipeline.io import checksum, storage
+from pipeline.io import checksum, local, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.log import logged_parts
 from pipeline.runs.plan import SOURCE_UNIT, run_starts, unit_id_of
@@ -170,5 +170,7 @@ def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dic
     except StorageError:
         raise
     except Exception as error:  # damaged Parquet makes pyarrow raise many kinds
+        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
+            raise failure from None
         text = str(error).partition("\n")[0] or type(error).__name__
-        audit.find("unreadable", f"part {part} of the plan: {text}; choose another run folder")
+        audit.find("unreadable", f"part {part} of the plan: {text}; {run.way_out(part)}")

@@ -1,5 +1,6 @@
 """A run folder: its identity in run.json, the parts of its plan, and its committed units."""
 
+import contextlib
 import re
 import socket
 import uuid
@@ -36,6 +37,10 @@ PLAN = pa.schema(  # columns of every plan part, beside others of its manifest
         *((name, pa.string()) for name in (*PAIR_COLUMNS, "video_uri", "expression")),
     ]
 )
+
+
+class DamagedPlanError(InputError):
+    """The plan of a run cannot be read."""
 
 
 class OtherRunError(InputError):
@@ -221,7 +226,7 @@ class Run:
         """
         found: dict[str, Unit] = {}
         for part in self.parts():
-            with storage.open_parquet(self.part_uri(part)) as file:
+            with self._part_named(part), storage.open_parquet(self.part_uri(part)) as file:
                 self._require_plan(part, file.schema_arrow)
                 for unit in _units_of(part, file):
                     other = found.setdefault(unit.unit_id, unit)
@@ -298,7 +303,8 @@ class Run:
 
         Raises InputError if the plan is damaged.
         """
-        table = storage.read_table(self.part_uri(part), columns)
+        with self._part_named(part):
+            table = storage.read_table(self.part_uri(part), columns)
         self._require_plan(part, table.schema, columns)
         return table
 
@@ -310,8 +316,29 @@ class Run:
             if name in PLAN.names and schema.field(name).type != PLAN.field(name).type:
                 raise self._damaged(f"column {name} of part {part} has the type {schema.field(name).type}")
 
+    @contextlib.contextmanager
+    def _part_named(self, part: int) -> Iterator[None]:
+        """Say what to do about a plan part that cannot be read."""
+        try:
+            yield
+        except DamagedPlanError:
+            raise
+        except InputError as error:
+            raise DamagedPlanError(f"{error}; {self.way_out(part)}") from None
+
+    def way_out(self, part: int) -> str:
+        """Return what to do about a plan part that is damaged: only the last one can be planned again."""
+        if part != self.parts()[-1]:
+            return "restore it, or choose another run folder"
+        return (
+            f"restore {self.part_uri(part)}; or remove it and repeat the command of the run with the same manifest and "
+            "options, which plans it again and keeps all committed units"
+        )
+
     def _damaged(self, reason: str) -> InputError:
-        return InputError(f"the plan of {self.folder} is damaged: {reason}; restore it, or choose another run folder")
+        return DamagedPlanError(
+            f"the plan of {self.folder} is damaged: {reason}; restore it, or choose another run folder"
+        )
 
 
 def _manifest_digest(file: pq.ParquetFile) -> str:
@@ -361,7 +388,7 @@ def read_run_json(folder: str) -> dict:
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
             raise failure from None
-        raise InputError(f"cannot read {uri}: {error}") from None
+        raise InputError(f"cannot read {uri}: {error}; restore it, or segment into a new folder") from None
     if problem := document_problem(document):
         raise InputError(f"{uri} is damaged ({problem}); restore it, or segment into a new folder")
     return document

@@ -66,16 +66,21 @@ class Reachable:
     def _gone(self) -> str | None:
         """Return a video whose mount is gone since it was read: its folder too, or what lies below the mount is seen.
 
-        A video alone that is gone was removed.
+        So is one that may not be read any more, such as where the ticket of a mount has expired. A video alone that is
+        gone was removed.
         """
         for device, uri in self._read.items():
-            if not storage.exists(uri):
+            try:
+                os.close(os.open(uri, os.O_RDONLY | os.O_NONBLOCK))
+            except FileNotFoundError:
                 try:
                     is_there = os.stat(storage.parent(uri)).st_dev == device
                 except OSError:
                     is_there = False
                 if not is_there:
                     return uri
+            except OSError:
+                return uri
         return None
 
     def _others_answer(self, server: str) -> bool:

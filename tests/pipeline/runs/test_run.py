@@ -4,14 +4,15 @@ import json
 import os
 import signal
 import socket
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from cli import Interrupted
 from pipeline.io import storage
-from pipeline.runs import commit
-from pipeline.runs.audit import Audit
+from pipeline.runs import audit, commit
+from pipeline.runs.audit import Audit, audit_run
 from pipeline.runs.audit_against import compare_with_manifest
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter, read_receipt, unit_pairs
 from pipeline.runs.log import invocation_log, latest_state, logged_parts
@@ -371,3 +372,42 @@ def test_nothing_is_written_below_a_missing_mount(tmp_path):
         notes.add(receipt)
         raise KeyError
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 cut off"])
+def test_what_to_do_about_a_damaged_plan_part_is_said_and_helps(tmp_path, content):
+    """The last part is planned again from the same manifest, with the same units."""
+    run, first = Run.start(str(tmp_path / "run"), "f", {}, {}), manifest([("v", "0"), ("v", "1"), ("w", "0")])
+    whole = manifest([("v", "0"), ("v", "1"), ("w", "0"), ("x", "0")])
+    run.extend_plan(first, "m", PlanOptions(unit_frames=10))
+    run.extend_plan(whole, "m", PlanOptions(unit_frames=10))
+    units, parts = run.units(), [Path(run.part_uri(part)) for part in range(2)]
+    for part, advice in ((0, "restore it, or choose another run folder"), (1, "or remove it and repeat the command")):
+        kept = parts[part].read_bytes()
+        parts[part].write_bytes(content)
+        for read in (run.units, run.manifest):
+            with pytest.raises(InputError, match=f"{part}.parquet is not a Parquet file: .*{advice}"):
+                read()
+        assert any(advice in text for text in audit_run(run).listed["unreadable"])
+        if part:
+            parts[part].unlink()
+            run.extend_plan(whole, "m", PlanOptions(unit_frames=10))
+        else:
+            parts[part].write_bytes(kept)
+    assert run.units() == units
+    parts[0].unlink()
+    Path(run.folder, "run.json").write_bytes(b"{")
+    with pytest.raises(InputError, match="run.json: .*; restore it, or segment into a new folder"):
+        Run.open(run.folder)
+
+
+def test_a_mount_that_fails_under_an_audit_is_no_damage_of_the_plan(tmp_path, monkeypatch):
+    run = Run.start(str(tmp_path / "run"), "f", {}, {})
+    run.extend_plan(manifest([("v", "0")]), "m", PlanOptions())
+
+    def fail(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(audit.checksum, "is_sealed", fail)
+    with pytest.raises(StorageError, match="plan/0.parquet: cannot read on host .*: Input/output error"):
+        audit_run(run)

@@ -94,6 +94,21 @@ def test_a_folder_that_is_gone_ends_the_command_and_a_video_does_not(tmp_path):
         reachable.check(str(folder / "x.mp4"), MISSING)
 
 
+def test_a_mount_whose_ticket_expires_ends_the_command(tmp_path, monkeypatch):
+    """Permission is denied for one video, which costs its row, or for all of them, also those that were read before."""
+    reachable = Reachable()
+    (tmp_path / "v.mp4").touch()
+    reachable.check(str(tmp_path / "v.mp4"), None)
+    reachable.check(str(tmp_path / "w.mp4"), MISSING)
+
+    def deny(*_) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", deny)
+    with pytest.raises(StorageError, match="read before, are gone"):
+        reachable.check(str(tmp_path / "x.mp4"), MISSING)
+
+
 def test_many_missing_videos_before_any_was_read_end_the_command(tmp_path):
     reachable, uri = Reachable(), str(tmp_path / "v.mp4")
     for _ in range(MISSING_AT_START - 1):
