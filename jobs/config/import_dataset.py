@@ -87,9 +87,9 @@ class ImportConfig(MediaOptions):
         choices=("error", "empty"),
         heading="Masks of other tools",
         help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
-        "these frames get empty masks. Also with 'empty', a pair fails if there is no mask for any of its frames. "
-        "A label map that does not show the pair's object is an empty mask. If no label map of the video shows it, the "
-        "pair fails with 'error', and all its masks are empty with 'empty'.",
+        "these frames get empty masks. A pair that has no mask at all fails in both cases. A label map that does "
+        "not show the pair's object is an empty mask. If no label map of the video shows the object, '--missing error' "
+        "makes the pair fail, and '--missing empty' makes all its masks empty.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 

@@ -33,7 +33,7 @@ class SelectConfig(MediaOptions):
         metavar="OTHER",
         takes=kinds.MASKS,
         heading="Pairs",
-        help="Compare with the run OTHER, which has the same pairs: adds the signal other_run (mean IoU of the masks "
+        help="Compare with the run OTHER, which has some of the same pairs: adds the signal other_run (mean IoU of the masks "
         "of both runs) and, for several OTHERs, least_other_run (the lowest of these IoUs). Repeatable.",
     )
     rule: tuple[str, ...] = option(
