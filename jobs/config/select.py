@@ -33,8 +33,8 @@ class SelectConfig(MediaOptions):
         metavar="OTHER",
         takes=kinds.MASKS,
         heading="Pairs",
-        help="Compare with the run OTHER, which has some of the same pairs: adds the signal other_run (mean IoU of the masks "
-        "of both runs) and, for several OTHERs, least_other_run (the lowest of these IoUs). Repeatable.",
+        help="Compare with the run OTHER, which has some of the same pairs: adds the signal other_run (mean IoU of the "
+        "masks of both runs) and, for several OTHERs, least_other_run (the lowest of these IoUs). Repeatable.",
     )
     rule: tuple[str, ...] = option(
         default=(), metavar="RULE", heading="Rules", help="Rule for pairs to keep, as 'mean_score >= 0.6'. Repeatable."
