@@ -15,7 +15,6 @@ from pipeline.video.transport_stream import PacketCounter
 
 # Their packets become one frame each. Others have packets that show nothing: hidden references, repeated pictures.
 ONE_FRAME_EACH = {"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "av1", "prores", "dnxhd", "theora"}
-CONCEALED = {"hevc", "vvc"}  # whose decoders show a frame that is cut off without an error
 GAP = 1.5  # times the usual distance between frames
 TOLERANCE = 0.1  # of distances at a constant rate: times are rounded to ticks
 CONSTANT = 0.9  # share of the distances that are the usual one
@@ -30,7 +29,6 @@ class LostFrames:
 
     def __init__(self, stream: av.VideoStream, packets: PacketCounter | None = None):
         codec = stream.codec_context
-        self._name = codec.name if codec is not None else ""
         self._one_each = codec is not None and codec.name.removeprefix("lib") in ONE_FRAME_EACH
         self._reorders = codec is not None and codec.has_b_frames
         self._latest: int | None = None  # time of the latest packet
@@ -99,8 +97,6 @@ class LostFrames:
             return "the frames after them cannot be decoded"
         if self._damaged or (self._packets is not None and self._packets.breaks_until(None)):
             return "the last of them is not complete"
-        if self._name in CONCEALED and self._packets is not None and self._packets.ends_within_frame():
-            return "the last of them is cut off"
         if self._marked and self._usual() is None:
             return "some packets are not complete, and their rate is too variable to tell which frames are lost"
         return None

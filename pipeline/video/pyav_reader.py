@@ -12,7 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from pipeline.video import file_end, file_parts, mp4_index, orientation
+from pipeline.video import file_end, file_parts, last_picture, mp4_index, orientation
 from pipeline.video.colours import RgbConverter
 from pipeline.video.lost_frames import LostFrames
 from pipeline.video.memory import is_short_of_memory
@@ -80,9 +80,9 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
     def _decoded(self) -> Iterator[av.VideoFrame]:
         path = self._source if isinstance(self._source, str) and self.format == "mpegts" else None
         with PacketCounter(path, self._stream.id) if path else contextlib.nullcontext() as packets:
-            yield from self._decoded_with(LostFrames(self._stream, packets))
+            yield from self._decoded_with(LostFrames(self._stream, packets), packets)
 
-    def _decoded_with(self, lost: LostFrames) -> Iterator[av.VideoFrame]:
+    def _decoded_with(self, lost: LostFrames, packets: PacketCounter | None) -> Iterator[av.VideoFrame]:
         decoded, is_cut = 0, False
         try:
             for packet in self._container.demux(self._stream):
@@ -103,7 +103,22 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             raise Damage("the last of them is cut off")
         if gap := lost.at_end():
             raise Damage(gap)
+        if self._may_end_within_picture(packets) and self._is_last_picture_cut():
+            raise Damage("the last of them is cut off")
         self._check_end(decoded)
+
+    def _may_end_within_picture(self, packets: PacketCounter | None) -> bool:
+        """Return True if a picture that is cut off is shown without an error, and the file does not end as if whole."""
+        if self._stream.codec_context.name not in last_picture.CONCEALED:
+            return False
+        return self.format in last_picture.CONCEALED if packets is None else packets.ends_within_frame()
+
+    def _is_last_picture_cut(self) -> bool:
+        if not isinstance(self._source, str):
+            return False
+        with _open(self._source, self._uri) as container:
+            stream = container.streams[self._stream.index]
+            return isinstance(stream, av.VideoStream) and last_picture.is_cut_off(container, stream)
 
     def show(self, image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
         """Turn a stored picture as players show it. Raises MediaError for another angle than a right one."""

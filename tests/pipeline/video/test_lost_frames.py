@@ -100,6 +100,36 @@ def test_a_transport_stream_that_ends_within_a_frame(tmp_path, codec):
     assert found == {(True, "ok"), (False, "short_read")}
 
 
+def test_a_raw_stream_of_hevc_that_ends_within_a_picture(tmp_path):
+    path = tmp_path / "clip.hevc"
+    whole = encode(path, "libx265", options=QUIET)
+    assert read(path) == (FRAMES, "ok")
+    with av.open(str(path)) as container:
+        sizes = [packet.size for packet in container.demux(video=0) if packet.size]
+    for end in range(3):
+        path.write_bytes(whole[: len(whole) - sum(sizes[len(sizes) - end :]) - sizes[-1 - end] // 3])
+        assert read(path)[1] == "short_read"
+
+
+def test_a_last_frame_that_fills_its_packets_is_whole(tmp_path):
+    """One of 184 ends without stuffing: seeds are tried until one does."""
+    path = tmp_path / "clip.ts"
+    for crf in range(10, 50):
+        whole = encode(path, "libx265", times=range(3), options={"crf": str(crf), **QUIET})
+        found = [whole[at : at + PACKET] for at in range(0, len(whole), PACKET)]
+        last = [packet for packet in found if (packet[1] & 0x1F, packet[2]) == (1, 0)][-1]
+        stuffing = last[4] + 1 if last[3] & 0x20 else 0  # bytes of the adaptation field
+        # The stream gets as many bytes more in a message that decoders skip as there is stuffing.
+        if 9 < stuffing < 180:
+            message = b"\0\0\1\x50\1\5" + bytes([stuffing - 8]) + b"\x55" * (stuffing - 8) + b"\x80"
+            filled = last[:3] + bytes([last[3] & 0xDF]) + last[4 + stuffing :] + message
+            assert len(filled) == PACKET
+            path.write_bytes(whole.replace(last, filled))
+            assert read(path) == (3, "ok")
+            return
+    pytest.fail("no encode had room")
+
+
 def test_check_finds_lost_packets(tmp_path):
     path = tmp_path / "clip.ts"
     whole = encode(path, "libx265")
