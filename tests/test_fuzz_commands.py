@@ -1,14 +1,13 @@
 """Whole commands on damaged inputs: a result or a sentence, never a traceback, and memory within a bound.
 
-Seeds are fixed. RVOS_FUZZ_SECONDS is the time for each command; a longer one goes further along the same sequence, and
-RVOS_FUZZ_SEED begins another.
+Each command gets MUTATIONS inputs of a fixed sequence or, with RVOS_FUZZ_SECONDS, as many as this time allows; see
+`tests/test_fuzz.py`.
 """
 
 import io
 import json
 import random
 import shutil
-import time
 import zipfile
 from pathlib import Path
 
@@ -18,9 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from tests.test_fuzz import MOST_BYTES, ODD_BYTES, ODD_TEXTS, SECONDS, SEED, _memory, mutated, value_mutated
+from tests.test_fuzz import MOST_BYTES, ODD_BYTES, ODD_TEXTS, SEED, memory, mutated, turns, value_mutated
 
 pytestmark = pytest.mark.slow
+
+MUTATIONS = 3  # of the input of each command, if no time is set
 
 COMMANDS = {  # name -> the file that is damaged, and the words
     "check": ("manifest.parquet", "check manifest.parquet"),
@@ -137,9 +138,8 @@ def test_damaged_inputs_are_used_or_refused(inputs, tmp_path, monkeypatch, name)
     file = next(iter(sorted(folder.glob(pattern))))
     sound, dice = file.read_bytes(), random.Random(name + SEED)
     run_rvos(words.split())
-    before, end, count = _memory(), time.monotonic() + SECONDS, 0
-    while time.monotonic() < end or not count:
-        count += 1
+    before = memory(begin=True)
+    for count in turns(MUTATIONS):
         for path in folder.glob("new*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         file.write_bytes(damaged(sound, file.name, as_rows, dice))
@@ -148,7 +148,7 @@ def test_damaged_inputs_are_used_or_refused(inputs, tmp_path, monkeypatch, name)
         except AssertionError as error:
             (tmp_path / "found").write_bytes(file.read_bytes())
             raise AssertionError(f"{name}, number {count}: {error}; see {tmp_path / 'found'}") from error
-        assert _memory() - before < MOST_BYTES, f"{name}, number {count} takes memory"
+        assert memory() - before < MOST_BYTES, f"{name}, number {count} takes memory"
 
 
 TABLES = {name: pair for name, pair in COMMANDS.items() if pair[0].removesuffix(" rows").endswith(".parquet")}
