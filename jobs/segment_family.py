@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jobs.config.segment import SegmentConfig
+from jobs.config.segment import NO_RULES, SegmentConfig
 from model.segmenter import CheckpointInfo
 from schemas.errors import InputError
 
@@ -36,9 +36,10 @@ def _of_followers(config: SegmentConfig, checkpoint: CheckpointInfo, lookahead: 
     if window is None:
         yield "--window whole", "goes through a video of any length in windows, with the same masks; leave it out"
     elif window <= lookahead:
+        default = ", or leave it out" if config.window and lookahead < int(NO_RULES.window) else ""
         yield (
             f"--window {window}",
-            f"answers a frame after seeing {lookahead} more; give more than {lookahead}, or leave it out",
+            f"answers a frame after seeing {lookahead} more; give more than {lookahead}{default}",
         )
     if config.short_side:
         yield "--short-side", f"has one input size, {side} x {side} pixels; leave it out"

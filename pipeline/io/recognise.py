@@ -26,6 +26,7 @@ MARKERS: list[tuple[Kind, Sequence[str]]] = [
     (Kind.SCORES, ["scores.parquet", "summary.json"]),
     (Kind.CHECKPOINT, ["config.json", "model.safetensors"]),
     (Kind.CHECKPOINT, ["config.json", "model.safetensors.index.json"]),
+    *((Kind.FOLDER, [name]) for name in ("model.safetensors", "model.safetensors.index.json")),  # it lacks config.json
     (Kind.TOKENIZER, ["tokenizer.json"]),
     (Kind.TOKENIZER, ["vocab.json", "merges.txt"]),
     (Kind.IMPORTED, ["annotations.parquet", "manifest.parquet"]),

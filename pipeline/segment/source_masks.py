@@ -20,7 +20,7 @@ from schemas.errors import InputError
 from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PairKey
 
-REPAIR = "segment the pair again, into a new folder"
+REPAIR = "make RUN again from the present video, in a new folder"
 
 
 @dataclass(slots=True)

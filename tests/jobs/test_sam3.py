@@ -173,10 +173,28 @@ def test_folders_that_are_not_whole_are_refused(manifest, sam3, tmp_path):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"1 tensor missing \(detector_model.text_projection.weight\)"):
         run(manifest, tmp_path / "run", str(folder))
+    (folder / "config.json").rename(tmp_path / "config.json")
+    found = rvos("segment", manifest, str(tmp_path / "run"), "--checkpoint", str(folder))
+    assert found.exit_code == 2
+    assert "config.json: file not found" in found.output
+    (tmp_path / "config.json").rename(folder / "config.json")
     (folder / "model.safetensors").rename(folder / "sam3.1_multiplex.pt")
     found = rvos("segment", manifest, str(tmp_path / "run"), "--checkpoint", str(folder))
     assert found.exit_code == 2
     assert "facebook/sam3.1 has no such weights" in found.output
+
+
+def test_a_window_that_nobody_gave_is_not_to_be_left_out(manifest, sam3, tmp_path):
+    """The default is too short for a model with a late start."""
+    folder = tmp_path / "sam3"
+    shutil.copytree(sam3, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"hotstart_delay": 40}
+    (folder / "config.json").write_text(json.dumps(config))
+    for window in (None, "30"):
+        with pytest.raises(InputError, match=r"answers a frame after seeing 39 more; give more than 39$"):
+            run(manifest, tmp_path / "run", str(folder), window=window)
+    with pytest.raises(InputError, match=r"15 more; give more than 15, or leave it out$"):
+        run(manifest, tmp_path / "run", sam3, window="9")
 
 
 def test_a_plan_knows_the_family(manifest, sam3):
