@@ -12,6 +12,7 @@ from pipeline.runs.audit import KINDS, Audit, audit_run
 from pipeline.runs.audit_against import compare_with_compacted, compare_with_manifest
 from pipeline.runs.commit import mixed_text
 from pipeline.runs.run import Run, read_run_json
+from schemas.printable import one_line
 
 SHOWN = 10  # findings of each kind that are printed
 
@@ -55,7 +56,7 @@ class AuditResult(JobResult):
             "found   " + ", ".join(f"{audit.counts[kind]} {kind}" for kind in KINDS),
         ]
         for kind in KINDS:
-            lines += [f"{kind:<11}{text}" for text in audit.listed[kind][:SHOWN]]
+            lines += [f"{kind:<11}{one_line(text)}" for text in audit.listed[kind][:SHOWN]]
             if audit.counts[kind] > SHOWN:
                 lines.append(f"{kind:<11}... and {audit.counts[kind] - SHOWN} more")
         lines += [f"against {uri}" for uri in self.compared]

@@ -61,7 +61,8 @@ class CompareResult(JobResult):
             for name in ("risen", "fallen"):
                 for pair in comparison[name][:PRINTED_PAIRS]:
                     change = f"{pair['baseline']:.4f} -> {pair['value']:.4f}"
-                    lines.append(f"{name:<8}{change}  {pair['video_id']} {pair.get('expression_id') or ''}".rstrip())
+                    words = one_line(f"{pair['video_id']} {pair.get('expression_id') or ''}")
+                    lines.append(f"{name:<8}{change}  {words}".rstrip())
         for text in self.warnings:
             lines += textwrap.wrap(text, 80, initial_indent=f"{'note':<10}", subsequent_indent=" " * 10)
         return "\n".join(lines)

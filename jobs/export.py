@@ -10,6 +10,7 @@ from pipeline.io import output_folder, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
+from schemas.printable import one_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +29,7 @@ class ExportResult(JobResult):
     def text(self) -> str:
         lines = [f"{'out':<12}{self.out}", f"{'form':<12}{self.form}"]
         lines += [f"{name:<12}{count:,}" for name, count in self.counts.items()]
-        return "\n".join([*lines, *(f"{'note':<12}{note}" for note in self.notes)])
+        return "\n".join([*lines, *(f"{'note':<12}{one_line(note)}" for note in self.notes)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +54,8 @@ class ValidateResult(JobResult):
         for kind, meaning in FAULT_KINDS.items():
             if kind in found.counts:
                 lines.append(f"{kind:<12}{found.counts[kind]:,} {meaning}")
-                lines += [f"            {text}" for text in found.examples[kind]]
-        lines += [f"note        {note}" for note in found.notes]
+                lines += [f"            {one_line(text)}" for text in found.examples[kind]]
+        lines += [f"note        {one_line(note)}" for note in found.notes]
         return "\n".join([*lines, f"result      {'mistakes found' if self.exit_code else 'no mistake found'}"])
 
 

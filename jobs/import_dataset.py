@@ -9,6 +9,7 @@ from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
 from schemas.check import SchemaError
 from schemas.errors import ImplausibleError, InputError
+from schemas.printable import one_line
 from schemas.shown import without_secrets
 
 MAX_PROBLEMS = 1000  # reading stops after so many
@@ -48,7 +49,7 @@ class ImportResult(JobResult):
         lines += [f"{self.void}: pixels that are not scored"] if self.void else []
         lines += [f"{self.foreground}: pixels of any object"] if self.foreground else []
         lines += [one.line() for one in self.skipped]
-        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+        return "\n".join([*lines, *(f"warning: {one_line(warning)}" for warning in self.warnings)])
 
 
 def run(config: ImportConfig) -> ImportResult:

@@ -28,6 +28,7 @@ from pipeline.runs.plan import PlanOptions
 from pipeline.runs.receipts import ReceiptNotes, receipts_of
 from pipeline.runs.run import OtherRunError, Run
 from schemas.errors import InputError
+from schemas.printable import one_line
 from schemas.shown import without_secrets
 
 FORM = "imported masks"
@@ -68,8 +69,8 @@ class ImportMasksResult(JobResult):
         lines += [one.line() for one in self.skipped]
         if self.extra:
             more = " ..." if self.extra > len(self.first_extra) else ""
-            lines.append(f"left out: {self.extra} not in the manifest: {', '.join(self.first_extra)}{more}")
-        return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
+            lines.append(f"left out: {self.extra} not in the manifest: {one_line(', '.join(self.first_extra))}{more}")
+        return "\n".join([*lines, *(f"error   {one_line(text)}" for text in self.errors)])
 
 
 def run(config: ImportConfig) -> ImportMasksResult:

@@ -9,6 +9,7 @@ from jobs.terminal.progress import clock
 from pipeline.runs.commit import SECONDS, mixed_text
 from pipeline.runs.run import Run
 from pipeline.segment.bottleneck import Bottleneck
+from schemas.printable import one_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,4 +108,4 @@ class SegmentResult(JobResult):
         if len(self.made_with) > 1:
             lines.append(f"mixed   {mixed_text(self.made_with)}")
         lines += [one.line() for one in self.skipped]
-        return "\n".join([*lines, *(f"error   {text}" for text in self.errors)])
+        return "\n".join([*lines, *(f"error   {one_line(text)}" for text in self.errors)])

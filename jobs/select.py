@@ -30,6 +30,7 @@ from pipeline.selection.rules import Rule, read_rules
 from pipeline.selection.signal_tasks import measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
 from schemas.pair import PairKey
+from schemas.printable import one_line
 from schemas.shown import shown_json
 
 LOCAL_MASKS = 20_000  # with more masks a local Ray cluster is started, unless --address is given
@@ -56,7 +57,7 @@ class SelectResult(JobResult):
             lines.append(f"{'dropped':<12}{count:,}  {rule if rule == WITHOUT_MASKS else f'not {rule}'}")
         if self.calibration:
             lines += _calibration_lines(self.calibration)
-        return "\n".join([*lines, *(f"{'note':<12}{note}" for note in self.notes)])
+        return "\n".join([*lines, *(f"{'note':<12}{one_line(note)}" for note in self.notes)])
 
 
 def run(config: SelectConfig) -> SelectResult:

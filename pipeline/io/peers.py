@@ -60,7 +60,7 @@ def require_public(host: str, port: int | None, addresses: list[str]) -> None:
         if not is_public(address):
             raise PrivatePeerError(
                 f"{host} is at {address}, a loopback, link-local or private address; give --allow-private to read from "
-                "there"
+                "there, or that URL itself to a command without this option"
             )
 
 

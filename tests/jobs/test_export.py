@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -39,6 +40,17 @@ def test_a_submission_and_its_validation(run, shapes, tmp_path):
     code, text = typed("validate", out, "--for", "ref-youtube-vos")
     assert "the server reads masks in 'Annotations/'" in text
     assert text.endswith("result      mistakes found\n")
+
+
+def test_no_name_adds_a_line_to_a_result(run, shapes, tmp_path):
+    rows = pq.read_table(shapes[0]).to_pylist()
+    rows[0]["video_id"] = "v\nresult      no mistake found"
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as made:
+        made.writestr("a\nresult      no mistake found/0/00000.png", b"")
+    code, text = typed("validate", tmp_path / "s.zip", "--for", "mevis", "--manifest", tmp_path / "m.parquet")
+    assert code == 1
+    assert [line for line in text.splitlines() if line.startswith("result")] == ["result      mistakes found"]
 
 
 @pytest.mark.parametrize("form", ["coco-video", "review", "webdataset", "overlay"])
