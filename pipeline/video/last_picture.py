@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import av
 from av.error import FFmpegError
 
-CONCEALED = {"hevc", "vvc"}
+CONCEALED = {"h264", "hevc", "vvc"}
 _JUNK = b"\x5a\xc3\x96\xe7" * 64  # no start code, whose first bytes are zeros
 
 

@@ -86,11 +86,10 @@ def test_lost_packets_of_a_transport_stream(tmp_path, codec, options):
     assert "short_read" in found
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_a_transport_stream_that_ends_within_a_frame(tmp_path, codec):
+def test_a_transport_stream_that_ends_within_a_frame(tmp_path):
     """FFmpeg shows the rest of an HEVC frame as it likes, without an error."""
     path = tmp_path / "clip.ts"
-    whole = encode(path, codec, options=QUIET if codec == "libx265" else {})
+    whole = encode(path, "libx265", options=QUIET)
     heads = [(whole[at + 1] & 0x40, whole[at + 1] & 0x1F, whole[at + 2]) for at in range(0, len(whole), PACKET)]
     found = set()
     for end in range(len(heads) // 2, len(heads), 3):
