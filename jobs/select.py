@@ -76,6 +76,8 @@ def run(config: SelectConfig) -> SelectResult:
             raise InputError(f"{name} is the agreement with {runs} with --against")
     if len({other.uri for other in against}) < len(against):
         raise InputError("the same run is given twice by --against; name each once")
+    if source.uri in (other.uri for other in against):
+        raise InputError(f"--against {source.uri} is RUN itself, with which it agrees wholly; name another run")
     tasks, masks = plan_signal_tasks(source, against)
     made_of = json.loads(json.dumps({"form": "select", **asdict(config), "out": None, "address": None}))
     del made_of["svg"]  # decides nothing else in the folder

@@ -1,6 +1,7 @@
 """`rvos select` on synthetic labels of known quality: kept pairs are better, and no pair is lost."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,8 +113,16 @@ def test_rules_say_why_and_the_manifest_holds_the_kept(world, tmp_path):
     assert run(config) == result
 
 
+def test_a_run_does_not_agree_with_itself(world, tmp_path):
+    for same in (world[0], f"{world[0]}/"):
+        with pytest.raises(InputError, match="is RUN itself, with which it agrees wholly; name another run"):
+            run(SelectConfig(run=world[0], out=str(tmp_path / "out"), against=(same,), rule=("other_run >= 1",)))
+    assert not (tmp_path / "out").exists()
+
+
 def test_agreement_with_another_run(world, tmp_path):
-    run(SelectConfig(run=world[0], out=str(tmp_path / "out"), against=(world[0],), rule=("other_run >= 1",)))
+    other = shutil.copytree(world[0], tmp_path / "other")
+    run(SelectConfig(run=world[0], out=str(tmp_path / "out"), against=(str(other),), rule=("other_run >= 1",)))
     rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
     assert [row["other_run"] for row in rows] == [1.0, None, *[1.0] * 118]
     assert sum(row["keep"] for row in rows) == 119
@@ -273,7 +282,8 @@ def test_the_docs_name_every_signal():
 @pytest.mark.usefixtures("ray_session")
 def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.masks.task_planning.TASK_ROWS", 40)  # so that there are many tasks
-    options = {"run": world[0], "against": (world[0],), "rule": ("temporal_iou >= 0.5",)}
+    other = shutil.copytree(world[0], tmp_path / "other")
+    options = {"run": world[0], "against": (str(other),), "rule": ("temporal_iou >= 0.5",)}
     here = run(SelectConfig(out=str(tmp_path / "here"), **options))
     there = run(SelectConfig(out=str(tmp_path / "there"), address="local", **options))
     assert there == replace(here, out=there.out, report=there.report)
