@@ -74,7 +74,8 @@ class ImportConfig(MediaOptions):
     force: bool = option(
         default=False,
         help="Import masks as they are, even if their RLE seems to be in row order (COCO's is in column order), "
-        "if all frame numbers are shifted, or if label maps do not fit the object_ids of the manifest.",
+        "if all frame numbers or expression ids are shifted, if most masks are of frames that are not asked for, or if "
+        "label maps do not fit the object_ids of the manifest.",
     )
     manifest: str | None = option(
         default=None,
@@ -87,9 +88,9 @@ class ImportConfig(MediaOptions):
         choices=("error", "empty"),
         heading="Masks of other tools",
         help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
-        "these frames get empty masks. A pair that has no mask at all fails in both cases. A label map that does "
-        "not show the pair's object is an empty mask. If no label map of the video shows the object, '--missing error' "
-        "makes the pair fail, and '--missing empty' makes all its masks empty.",
+        "these frames get empty masks. A pair without a file or row for any of its frames fails in both cases. A "
+        "label map that does not show the object is an empty mask. If none of the label maps shows it, the pair fails "
+        "with 'error', and has only empty masks with 'empty'.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 

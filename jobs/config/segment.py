@@ -117,13 +117,13 @@ class SegmentConfig(RunOptions):
         metavar="[STATUS,...]",
         heading="Retrying",
         help="Segment failed pairs again. To retry only some statuses, list them: --retry-errors=oom,timeout. "
-        "For these pairs, --allow-short, --decoder, --window, --overlap, --max-whole-frames, --short-side and "
-        "--max-size may differ from the run.",
+        "When all units are committed, these options may differ for these pairs: --allow-short, --decoder, "
+        "--window, --overlap, --max-whole-frames, --short-side and --max-size.",
     )
     repair: bool = option(
         default=False,
         heading="Retrying",
-        help="Read all files of masks that are written, and segment the pairs of damaged ones again.",
+        help="Read every file of masks in RUN. If one is damaged, segment its pairs again.",
     )
     unsafe_storage: bool = option(
         default=False,

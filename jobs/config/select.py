@@ -51,9 +51,9 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). Takes the "
-        "loosest bound that, with 90 % confidence, reaches --precision on new videos, and applies it together with the "
-        "other rules.",
+        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). Tests "
+        "bounds from a strict one to looser ones, takes the last before one fails to reach --precision on other videos "
+        "(with 90 % confidence), and applies it together with the other rules.",
     )
     measure: str | None = option(
         default=None,

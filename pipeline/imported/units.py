@@ -98,8 +98,13 @@ class UnitImporter:
         self.filled += len(absent)
         if others:
             receipt.note_left_out([(NOT_REQUESTED, len(others), f"{pair.key} frame {others[0]}")])
+        is_scored = any(mask["score"] is not None for mask in masks.values())
+        filled = {"counts": None, "score": 0.0 if is_scored else None, "margin": None}
         places = zip(wanted, frame_names_at(wanted, header), strict=True)
-        rows = [_row(masks.get(index), index, name, header, self.source.is_json) for index, name in places]
+        rows = [
+            _row(masks.get(index, filled), index, name, header, self.source.is_json or index not in masks)
+            for index, name in places
+        ]
         is_seen = any(one["box"][2] for one in rows)
         if self.source.are_objects and self.missing == "error" and row["object_ids"] and not is_seen:
             ids = ", ".join(row["object_ids"][:3])
@@ -185,22 +190,20 @@ def _wanted(row: dict, header: VideoHeader, masks: dict[Any, dict]) -> list[int]
     return list(range(known or 1 + max((index for index in masks if isinstance(index, int)), default=0)))
 
 
-def _row(mask: dict | None, index: int, name: str, header: VideoHeader, null_is_empty: bool) -> dict:
-    """Return the columns of one frame; without a mask, those of an empty one. Raises MediaError if it does not fit.
+def _row(mask: dict, index: int, name: str, header: VideoHeader, null_is_empty: bool) -> dict:
+    """Return the columns of one frame. Raises MediaError if its mask does not fit.
 
     null_is_empty: a row without size and mask is one of an empty mask.
     """
     height, width = header.height, header.width
-    if mask is None:
-        counts, score, margin = rle.empty(height, width), 0.0, None
-    elif null_is_empty and mask["counts"] is None:
-        counts, score, margin = rle.empty(height, width), mask["score"], mask["margin"]
+    if null_is_empty and mask["counts"] is None:
+        counts = rle.empty(height, width)
     else:
         require_mask(mask)
         if (mask["height"], mask["width"]) != (height, width):
             text = f"its mask is {mask['width']}x{mask['height']}, the video {width}x{height}; scale the masks"
             raise MediaError("bad_row", text, name)
-        counts, score, margin = mask["counts"], mask["score"], mask["margin"]
+        counts = mask["counts"]
     try:
         rle.check(counts, height, width)
     except rle.RleError as error:
@@ -212,7 +215,7 @@ def _row(mask: dict | None, index: int, name: str, header: VideoHeader, null_is_
         "height": height,
         "width": width,
         "counts": counts,
-        "score": score,
+        "score": mask["score"],
         "box": box.tolist(),
-        "margin": margin,
+        "margin": mask["margin"],
     }

@@ -83,6 +83,8 @@ def test_a_tree_with_gaps_says_so(exported, shapes, tmp_path):
     assert audit.run(audit.AuditConfig(run=str(tmp_path / "run"))).exit_code == 0
     result = bring_in(tree, shapes[0], tmp_path / "filled", missing="empty")
     assert (result.failed, result.filled) == ({"missing": 1, "bad_row": 1}, 1)
+    filled = masks(tmp_path / "filled")
+    assert set(filled["score"].to_pylist()) == set(filled["pair_score"].to_pylist()) == {None}  # as without gaps
 
 
 def test_an_import_that_was_killed_goes_on_and_is_never_doubled(exported, shapes, tmp_path):
