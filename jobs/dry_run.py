@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.config.segment import SegmentConfig
-from jobs.result import JobResult
+from jobs.result import JobResult, counted
 from jobs.segment import check_manifest, check_model, say_which_model
 from jobs.segment_options import plan_options
 from jobs.segment_run import as_planned, find_run
@@ -37,14 +37,15 @@ class DryRunResult(JobResult):
     not_opened: ClassVar[str] = "Only --strict opens the videos."
 
     def text(self) -> str:
+        work = f"{counted(self.pairs, 'pair')} in {counted(self.units, 'unit')}"
         lines = [
             f"run     {self.run} ({'resumes' if self.exists else 'would be new'})",
-            f"to do   {self.pairs} pairs in {self.units} units, about {self.frames} masks",
+            f"to do   {work}, about {counted(self.frames, 'mask')}",
         ]
         if self.committed_units:
-            lines.append(f"done    {self.committed_units} units are committed")
+            lines.append(f"done    {counted(self.committed_units, 'committed unit')}")
         if self.retried_units:
-            lines.append(f"again   {self.retried_pairs} failed pairs in {self.retried_units} of these units")
+            lines.append(f"again   {counted(self.retried_pairs, 'failed pair')} in {self.retried_units} of these units")
         if self.assumed_pairs:
             lines.append(f"note    {assumption(self.assumed_pairs, self.assumed_frames)}")
         if self.note:

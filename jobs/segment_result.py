@@ -32,7 +32,8 @@ class ShardResult:
     def line(self, run: str, pairs: int) -> str:
         part = f"shard   {self.name}: {pairs} of the {self.run_pairs} pairs of the run"
         if self.left_units:
-            return f"{part}; open in other shards: {self.left_pairs} pairs in {self.left_units} units"
+            left = f"{counted(self.left_pairs, 'pair')} in {counted(self.left_units, 'unit')}"
+            return f"{part}; open in other shards: {left}"
         return f"{part}; the run is complete: 'rvos audit {run}' checks it"
 
 

@@ -59,8 +59,8 @@ def require_public(host: str, port: int | None, addresses: list[str]) -> None:
     for address in addresses:
         if not is_public(address):
             raise PrivatePeerError(
-                f"{host} is at {address}, a loopback, link-local or private address; give --allow-private to read from "
-                "there, or that URL itself to a command without this option"
+                f"{host} {'is' if host == address else f'is at {address},'} a loopback, link-local or private address; "
+                "give --allow-private to read from there, or that URL itself to a command without this option"
             )
 
 
