@@ -65,7 +65,7 @@ leaderboard add B/board B/scores --name one
 leaderboard show B/board
 leaderboard export B/board B/board.html
 report B/scores --out B/report --against B/scores --media B/data/videos
-select B/truth --out B/kept --rules B/rules.txt --manifest B/labels/manifest.parquet --against B/truth
+select B/truth --out B/kept --rules B/rules.txt --manifest B/labels/manifest.parquet --against B/compacted
 export submission B/truth --for mevis --out B/mevis.zip
 export validate B/mevis.zip --for mevis --manifest B/data/manifest.parquet
 export davis B/truth --out B/davis
