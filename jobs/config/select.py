@@ -51,9 +51,10 @@ class SelectConfig(MediaOptions):
         metavar="ANNOTATIONS",
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
-        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). Tests "
-        "bounds from a strict one to looser ones, takes the last before one fails to reach --precision on other videos "
-        "(with 90 % confidence), and applies it together with the other rules.",
+        help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). A "
+        "third of their videos gives the bound to start from. Bounds are tested on the other videos, from strict to "
+        "loose, until one misses --precision (with 90 % confidence). The last bound that passed is applied with the "
+        "other rules.",
     )
     measure: str | None = option(
         default=None,
