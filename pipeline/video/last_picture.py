@@ -1,6 +1,7 @@
 """Tell whether the last picture of a stream is cut off, for decoders that show such a picture without an error.
 
 A decoder stops at the end of a picture. In one that is cut off it reads on, so that bytes after it change its pixels.
+The packets from the last key frame on are kept in memory; where they are too many, nothing is told.
 """
 
 import contextlib
@@ -11,16 +12,20 @@ import av
 from av.error import FFmpegError
 
 CONCEALED = {"h264", "hevc", "vvc"}
+MAX_BYTES = 2**28  # of packets that are kept
 _JUNK = b"\x5a\xc3\x96\xe7" * 64  # no start code, whose first bytes are zeros
 
 
 def is_cut_off(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
     """Return True if the last picture of a newly opened file is cut off. Reads all of it, and decodes its end twice."""
-    packets: list[bytes] = []  # from the last key frame on
+    packets, size = list[bytes](), 0  # from the last key frame on
     for packet in container.demux(stream):
-        packets = [] if packet.is_keyframe else packets
-        packets += [bytes(packet)] if packet.size else []
-    if not packets:
+        if packet.is_keyframe:
+            packets, size = [], 0
+        size += packet.size
+        if packet.size and size <= MAX_BYTES:
+            packets.append(bytes(packet))
+    if not packets or size > MAX_BYTES:
         return False
     codec = stream.codec_context
     return _pictures(codec, packets) != _pictures(codec, [*packets[:-1], packets[-1] + _JUNK])

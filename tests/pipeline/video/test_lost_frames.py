@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cli import main
 from jobs import check
 from jobs.config.check import CheckConfig
-from pipeline.video import Selection, file_parts, read_frames
+from pipeline.video import Selection, file_parts, last_picture, read_frames
 from schemas.errors import MediaError
 from tests.pipeline.video.conftest import picture
 
@@ -108,6 +108,15 @@ def test_a_raw_stream_of_hevc_that_ends_within_a_picture(tmp_path):
     for end in range(3):
         path.write_bytes(whole[: len(whole) - sum(sizes[len(sizes) - end :]) - sizes[-1 - end] // 3])
         assert read(path)[1] == "short_read"
+
+
+def test_the_end_of_a_stream_without_key_frames_takes_bounded_memory(tmp_path, monkeypatch):
+    path = tmp_path / "clip.hevc"
+    whole = encode(path, "libx265", options={"x265-params": "log-level=none:keyint=-1"})
+    path.write_bytes(whole[:-40])
+    assert read(path)[1] == "short_read"
+    monkeypatch.setattr(last_picture, "MAX_BYTES", len(whole) // 2)
+    assert read(path)[1] == "ok"  # nothing is told, as docs/videos.md says
 
 
 def test_a_last_frame_that_fills_its_packets_is_whole(tmp_path):
