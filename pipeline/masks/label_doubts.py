@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from pipeline.masks.mask_values import SAVE_LABELS
 from pipeline.masks.value_groups import VOID_ID
 
 # How a label of 2 or more ends along a row or column: at the background; at a lower label with the background right
@@ -19,7 +20,6 @@ _REACH = 3  # pixels
 LEAST_STEPS = 24  # neighbours; fewer may be a detail of two objects
 LEAST_OF_DIRECT, LEAST_SHARE = 1 / 2, 2 / 5  # times the direct ends, and all; crisp objects hardly have so many steps
 LEAST_OF_OBJECT = 0.1  # share of the mean area of an object; smaller void areas may be void
-SAVE_AGAIN = "save the masks as PNG from the beginning, and resize them with the nearest neighbour only"
 
 Ends = Counter[tuple[int, int]]  # by label and kind of end
 
@@ -49,7 +49,7 @@ def ring_problem(ends: Ends, inner: Mapping[int, int]) -> str | None:
         direct, stepped, wide = (ends[label, kind] for kind in (DIRECT, STEPPED, WIDE))
         is_likely = stepped >= max(LEAST_STEPS, direct * LEAST_OF_DIRECT, (direct + stepped + wide) * LEAST_SHARE)
         if is_likely and any(inner.get(lower, 0) >= LEAST_STEPS for lower in range(1, label)):
-            return f"label {label} has a thin ring of lower labels around it, as interpolation makes it; {SAVE_AGAIN}"
+            return f"label {label} has a thin ring of lower labels around it, as interpolation makes it; {SAVE_LABELS}"
     return None
 
 

@@ -20,7 +20,7 @@ _MIDDLE = range(16, 240)  # 8-bit values of soft edges: far from both ends
 _LUMA = (PALETTE_COLOURS[: MOST_SMALL_IDS + 1] @ [19595, 38470, 7471] + 0x8000) >> 16
 LUMA_IDS = {int(gray): i for i, gray in reversed([*enumerate(_LUMA)]) if i}
 SAVE_CRISP = "save the object as 255 and all else as 0, as PNG from the beginning"
-SAVE_IDS = "save the background as 0 and each object as its id"
+SAVE_BACKGROUND = "save the background as 0 and each object as its id"
 SAVE_LABELS = "save the masks as PNG from the beginning, and resize them with the nearest neighbour only"
 
 
@@ -118,7 +118,9 @@ def meaning_of_labels(counts: ValueCounts) -> MaskMeaning:
     above, formats = counts.above, counts.formats
     top = above[-1] if above else 0
     if above in ([VOID_ID], [65535]) and not counts.pixels[0]:
-        return MaskMeaning(_sentence(formats, _listed(above)), usual=False, problem=f"every pixel is {top}; {SAVE_IDS}")
+        return MaskMeaning(
+            _sentence(formats, _listed(above)), usual=False, problem=f"every pixel is {top}; {SAVE_BACKGROUND}"
+        )
     if above in ([VOID_ID], [65535]):
         return MaskMeaning(_sentence(formats, f"only 0 and {top}, one object"), usual=False)
     specks = _specks(counts, FEWEST_LABELS)
