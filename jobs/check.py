@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assumed:
-    """What was assumed about some folders of frames."""
+    """An assumption about some folders of frames."""
 
     text: str
     folders: tuple[str, ...]
@@ -176,7 +176,7 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
 
 
 class _Checked(NamedTuple):
-    """What one video holds."""
+    """The result of checking one video."""
 
     num_frames: int | None  # None: unknown
     findings: list[Finding]

@@ -41,7 +41,7 @@ class ImportResult(JobResult):
         lines += (
             [
                 f"{self.annotations}: {counted(self.objects, 'object')}; {counted(self.mask_rows, 'row')}, one for "
-                "each and annotated frame"
+                "each object and annotated frame"
             ]
             if self.annotations
             else ["no masks, no annotations"]

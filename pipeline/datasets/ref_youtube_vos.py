@@ -31,7 +31,7 @@ FILE = "meta_expressions.json"
 
 
 class MetaVideo(NamedTuple):
-    """What `meta.json` says of a video: the category of each object, and the frames that show one."""
+    """A video in `meta.json`: the category of each object, and the names of the frames that show one."""
 
     categories: Mapping[str, str] = MappingProxyType({})
     frames: frozenset[str] = frozenset()
@@ -131,7 +131,7 @@ def add_masks(uri: str, listed: ListedVideo, promised: Collection[str] = ()) -> 
 
 
 def _read_meta(uri: str) -> dict[str, MetaVideo]:
-    """What `meta.json` says, by video. Raises InputError if it has another form."""
+    """Return the videos of `meta.json` by id. Raises InputError if it has another form."""
     found = {}
     try:
         for video_id, video in json_file.load(uri)["videos"].items():
