@@ -50,7 +50,7 @@ class PlanResult(JobResult):
 
     def text(self) -> str:
         size = self.extent
-        rate = f"{size.pair_frames / (3600 * self.hours):,.1f} masks/s"
+        rate = f"{size.pair_frames / (3600 * self.hours):,.1f} frames/s"
         output = "not measured" if self.output_bytes is None else f"about {_bytes(self.output_bytes)}"
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
         return "\n".join(
@@ -158,7 +158,7 @@ def _notes(
         yield sentences
     probed = f"{probe.frames} frames of {counted(probe.videos, 'video')}"
     if config.frames_per_second:
-        yield f"{config.frames_per_second:g} masks/s are as stated; decoding was measured here on {probed}"
+        yield f"{config.frames_per_second:g} frames/s are as stated; decoding was measured here on {probed}"
         yield "the output was not measured; leave out --frames-per-second to measure it"
     else:
         part = "" if probe.model_frames == probe.frames else f" ({probe.model_frames} of them by the model)"

@@ -8,10 +8,10 @@ from schemas import kinds
 class AuditConfig:
     """Verify that every pair of a run was written exactly once.
 
-    Lists pairs that are missing, duplicate, orphan (written, but not planned), changed (the manifest differs from the
-    plan), incomplete (frames or rows are absent) or invalid, and units that are stale (a copy of another unit, or
-    written by an earlier run or with other weights or options) or unreadable. If nothing is found, writes
-    RUN/_SUCCESS. Otherwise the exit code is 1.
+    Lists pairs that are missing, duplicate, orphan (written, but not planned), changed (the plan was altered or, with
+    --manifest, the manifest differs from it), incomplete (frames or rows are absent) or invalid, and units that are
+    stale (a copy of another unit, or written by an earlier run or with other weights or options) or unreadable. If
+    nothing is found, writes RUN/_SUCCESS. Otherwise the exit code is 1.
 
         rvos audit runs/first --manifest data/manifest.parquet
     """

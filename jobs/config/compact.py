@@ -15,4 +15,4 @@ class CompactConfig:
     """
 
     run: str = argument(takes=kinds.RUN)
-    out: str = option(takes=kinds.NEW_FOLDER, help="New folder to write to, local or s3://.")
+    out: str = option(takes=kinds.NEW_FOLDER, help="Folder to write to, new or from the same command; local or s3://.")

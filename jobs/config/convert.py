@@ -26,4 +26,6 @@ class ConvertConfig:
         takes=kinds.TOKENIZER,
         help="Folder with the tokenizer of roberta-base: tokenizer.json, or vocab.json and merges.txt.",
     )
-    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for config.json, model.safetensors and the tokenizer.")
+    out: str = option(
+        takes=kinds.NEW_FOLDER, help="New or empty folder for config.json, model.safetensors and the tokenizer."
+    )

@@ -58,7 +58,10 @@ class DavisConfig(ExportConfig):
         rvos export davis runs/davis --out results/
     """
 
-    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for anno_0/ and so on, local or s3://.")
+    out: str = option(
+        takes=kinds.NEW_FOLDER,
+        help="Folder for anno_0/ and so on, new or from the same command; local or s3://.",
+    )
     missing: Literal["error", "empty"] = option(default="error", help=MISSING_HELP)
 
 
@@ -83,7 +86,9 @@ class ReviewConfig(ExportConfig):
         rvos export review runs/first --out review/
     """
 
-    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for VIDEO.json, local or s3://.")
+    out: str = option(
+        takes=kinds.NEW_FOLDER, help="Folder for VIDEO.json, new or from the same command; local or s3://."
+    )
 
 
 @command_config
@@ -98,7 +103,7 @@ class OverlayConfig(ExportConfig):
 
     out: str = option(
         takes=kinds.NEW_FOLDER,
-        help="New folder for VIDEO/EXPRESSION.mp4 and VIDEO/sheet.png, local or s3://.",
+        help="Folder for VIDEO/EXPRESSION.mp4 and VIDEO/sheet.png, new or from the same command; local or s3://.",
     )
     form: Literal["mp4", "gif"] = option(default="mp4", flag="--as", help="File format of the videos.")
     fps: int | None = option(
@@ -120,7 +125,7 @@ class WebDatasetConfig(ExportConfig):
 
     out: str = option(
         takes=kinds.NEW_FOLDER,
-        help="New folder for shard-00000.tar, index.json and manifest.parquet, local or s3://.",
+        help="Folder for shard-00000.tar, index.json and manifest.parquet, new or from the same command; local or s3://.",
     )
     shard_mb: int = option(default=256, least=1, help="Close a shard when it has this size, in MB.")
 

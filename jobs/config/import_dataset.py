@@ -89,8 +89,8 @@ class ImportConfig(MediaOptions):
         heading="Masks of other tools",
         help="For 'masks': what becomes of a pair that lacks masks of some frames. error: the pair fails; empty: "
         "these frames get empty masks. If none of the frames of a pair has a file or row, the pair fails in both "
-        "cases. A label map that does not show the object is an empty mask. If none of the label maps shows it, the "
-        "pair fails with 'error', and has only empty masks with 'empty'.",
+        "cases. A label map that does not show the object is an empty mask. If no label map of the video shows "
+        "it, the pair fails; with '--missing empty' all its masks are empty.",
     )
     unsafe_storage: bool = option_of(SegmentConfig, "unsafe_storage")
 

@@ -14,8 +14,8 @@ class PlanConfig(RunOptions):
 
     Estimates the masks, bytes and hours of a run that segments every pair (a video and a sentence) of MANIFEST, and its
     units (files of masks). Segments a few videos on this machine to measure its speed; with --frames-per-second, only
-    decodes them. Writes nothing. If MANIFEST is a run, estimates what 'rvos refine' of this run takes; --checkpoint is
-    then the folder of SAM 2 or SAM 3.
+    decodes them and estimates no bytes. Writes nothing. If MANIFEST is a run, estimates what 'rvos refine' of this run
+    takes; --checkpoint is then the folder of SAM 2 or SAM 3.
 
         rvos plan data/manifest.parquet --checkpoint checkpoint/
         rvos plan s3://b/manifest.parquet --checkpoint s3://b/ckpt --gpu A10G --frames-per-second 110 --price 1.0

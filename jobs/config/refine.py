@@ -38,9 +38,9 @@ class RefineConfig(MediaOptions):
     fuse: bool = option(
         default=False,
         heading="Model",
-        help="For sentences that mean several objects. The video is cut into parts of N frames (--window). If most "
-        "refined masks of a part have a much smaller box than those of RUN, the union of both is written in that part. "
-        "Frames in which either mask is empty do not count.",
+        help="For sentences that mean several objects. The video is cut into parts of N frames (--window). Looks in "
+        "each part at the frames in which neither the mask of RUN nor the refined mask is empty. If the box of RUN's "
+        "mask has more than 1.5 times the area in most of them, writes the union of both masks in the whole part.",
     )
     precision: str = option(
         default="fp32",

@@ -40,8 +40,8 @@ class RunOptions(MediaOptions):
         heading="Model",
         help="Precision of matrix multiplications and convolutions. In bf16 or fp16, each process with ReferFormer "
         "also computes its first unit in fp32 and compares the masks. The command fails if more than 2 % of the mask "
-        "pixels differ in the first unit of the run, or more than 20 % in the first unit of another process: its "
-        "device is then probably broken. With SAM, bf16 is not compared, and there is no fp16.",
+        "pixels differ in the first unit of the run. In the first units of all other processes, the limit is 20 %: "
+        "above it, the device is probably broken. With SAM, bf16 is not compared, and there is no fp16.",
     )
     compile: bool = option(
         default=False,
@@ -71,8 +71,8 @@ class RunOptions(MediaOptions):
         least=0,
         heading="Frames",
         help="Number of frames that consecutive windows share, fewer than --window. The object is tracked from "
-        "window to window. In a shared frame, the mask logits of all windows that contain it are averaged. A later "
-        "window counts more, the better its masks agree with those of the earlier windows.",
+        "window to window. In a shared frame, the mask logits of all windows that contain it are averaged. The "
+        "weight of a later window is the IoU of its masks with those of the earlier windows.",
     )
     short_side: int | None = option(
         default=None,

@@ -117,8 +117,8 @@ class SegmentConfig(RunOptions):
         metavar="[STATUS,...]",
         heading="Retrying",
         help="Segment failed pairs again. To retry only some statuses, list them: --retry-errors=oom,timeout. "
-        "When all units are committed, these options may differ for these pairs: --allow-short, --decoder, "
-        "--window, --overlap, --max-whole-frames, --short-side and --max-size.",
+        "Once no unit is left to segment, the failed pairs may be retried with other values of --allow-short, "
+        "--decoder, --window, --overlap, --max-whole-frames, --short-side and --max-size.",
     )
     repair: bool = option(
         default=False,
@@ -135,8 +135,8 @@ class SegmentConfig(RunOptions):
         default=(),
         metavar="OLD=NEW",
         heading="Retrying",
-        help="If the URI of a video, as the run first read it from the manifest, begins with OLD, read the video from "
-        "NEW instead: NEW replaces OLD in the URI. Repeatable.",
+        help="For videos that were moved: replace OLD by NEW where a URI begins with OLD. OLD is what the manifest "
+        "said when the run was planned. Repeatable.",
     )
     new_run: str | None = option(
         default=None,

@@ -52,9 +52,9 @@ class SelectConfig(MediaOptions):
         takes=kinds.ANNOTATIONS,
         heading="Calibration",
         help="Annotations of some pairs. Use these pairs to choose a bound for one signal (--measure). A "
-        "third of their videos gives the bound to start from. Bounds are tested on the other videos, from strict to "
-        "loose, until one misses --precision (with 90 % confidence). The last bound that passed is applied with the "
-        "other rules.",
+        "third of their videos gives the bound to start from. On the other videos, looser and looser bounds are tried, "
+        "as long as the precision is at least --precision with 90 % confidence. The loosest of these bounds is applied "
+        "with the other rules.",
     )
     measure: str | None = option(
         default=None,
@@ -83,7 +83,7 @@ class SelectConfig(MediaOptions):
     out: str = option(
         takes=kinds.NEW_FOLDER,
         heading="Output",
-        help="New folder for pairs.parquet, manifest.parquet, summary.json and report.html.",
+        help="Folder for pairs.parquet, manifest.parquet, summary.json and report.html, new or from the same command.",
     )
     svg: bool = option(
         default=False,

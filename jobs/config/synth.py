@@ -20,7 +20,9 @@ class SynthConfig:
         rvos synth --out shapes/test --videos 150 --split test --frames 12
     """
 
-    out: str = option(takes=kinds.NEW_FOLDER, help="New folder for videos/, manifest.parquet and annotations.parquet.")
+    out: str = option(
+        takes=kinds.NEW_FOLDER, help="New or empty folder for videos/, manifest.parquet and annotations.parquet."
+    )
     videos: int = option(default=100, least=1, help="Number of videos.")
     split: str = option(
         default="train",

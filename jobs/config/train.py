@@ -44,7 +44,8 @@ class TrainConfig(MediaOptions):
         metavar="MANIFEST",
         takes=kinds.MANIFEST,
         heading="Data",
-        help="Manifest of held-out pairs: scored after each epoch, not trained on.",
+        help="Manifest of held-out pairs, which are not trained on. They are scored after each epoch and, if the "
+        "recipe has heldout_steps, more often.",
     )
     heldout_annotations: str | None = option(
         default=None,

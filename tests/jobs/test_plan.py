@@ -81,7 +81,7 @@ def test_a_stated_speed_needs_no_model(small, monkeypatch):
     assert result.model_hours == pytest.approx(108 / 0.03 / 3600)
     assert result.cost == pytest.approx(1.5)
     assert result.output_bytes is None
-    assert "time    1.0 h on one A10G, 0.0 masks/s, cost 1.50" in result.text()
+    assert "time    1.0 h on one A10G, 0.0 frames/s, cost 1.50" in result.text()
     assert "as stated" in result.notes[0]
 
 
