@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from jobs.config.train import TrainConfig
@@ -22,11 +22,13 @@ from pipeline.training.examples import TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
 from pipeline.training.recipe import Recipe, read_recipe
 from schemas.errors import InputError
+from schemas.json_fields import known_fields
 from schemas.json_text import parse_object
 from schemas.shown import shown_json
 from schemas.version import __version__
 
 DOCUMENT = "train.json"
+MAX_BYTES = 2**24  # of DOCUMENT
 LOG_INTERVAL = 2.0  # seconds between two reads of the log
 SHOWN = 6  # names of unused tensors in the output; train.json has all
 
@@ -84,7 +86,7 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
     recipe = _recipe(config)
     out = storage.absolute(config.out)
     document = prepare(config, recipe, out)
-    fresh, unused = document.get("fresh", {}), document.get("unused", {})  # absent in trainings begun before
+    fresh, unused = document["fresh"], document["unused"]
     if not storage.exists(storage.join(out, loop.RESULT, WEIGHTS)):
         show("".join(f"{line}\n" for line in start_lines(fresh, unused)))
         with connect_to_ray(config.address) as resources, _following(out, show):
@@ -92,6 +94,8 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
     lines = read_log(out)
     steps = [line for line in lines if line["kind"] == "step"]
     scores = [line for line in lines if line["kind"] == "heldout"]
+    if not steps:
+        raise InputError(f"{out} has a result and no step in its {LOG}; restore it, or use another --out")
     return TrainResult(
         out=out,
         examples=document["examples"],
@@ -121,7 +125,7 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
         inputs = _fingerprint_inputs(config, recipe)
         uri = storage.join(out, DOCUMENT)
         if output_folder.has_marker(out, DOCUMENT, leftovers=(loop.EXAMPLES, loop.HELDOUT, loop.START)):
-            document = parse_object(storage.read_bytes(uri))
+            document = _read_document(uri)
             _refuse_other(document["decides"], inputs, out)
             return document
         sources, heldout_source = _sources(config)
@@ -145,6 +149,25 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
     document |= report.to_json()
     storage.write_bytes(uri, f"{shown_json(document)}\n".encode())
     return document
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Document:
+    """The fields of train.json that are used again. Trainings that began before the last two have none of these."""
+
+    decides: dict
+    examples: int
+    left_out: dict[str, int]
+    fresh: dict[str, int] = field(default_factory=dict)
+    unused: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _read_document(uri: str) -> dict:
+    """Read train.json. Raises InputError if it is damaged, or another program's."""
+    try:
+        return asdict(_Document(**known_fields(_Document, parse_object(storage.read_bytes(uri, limit=MAX_BYTES)))))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{uri} is damaged ({error}); restore it, or use another --out") from None
 
 
 def _sources(config: TrainConfig) -> tuple[list[TrainingSource], TrainingSource | None]:
@@ -187,7 +210,9 @@ def _fingerprint_inputs(config: TrainConfig, recipe: Recipe) -> dict:
 def _refuse_other(earlier: dict, inputs: dict, out: str) -> None:
     differing = [name for name in inputs if earlier.get(name) != inputs[name]]
     if "recipe" in differing:
-        names = [name for name, value in inputs["recipe"].items() if earlier.get("recipe", {}).get(name) != value]
+        before = earlier.get("recipe")
+        known = before if isinstance(before, dict) else {}
+        names = [name for name, value in inputs["recipe"].items() if known.get(name) != value]
         differing[differing.index("recipe")] = f"recipe ({', '.join(names)})"
     if differing:
         raise InputError(

@@ -34,6 +34,7 @@ NOT_A_FILE = "not a regular file, but a pipe, device or socket; copy its content
 DISK_FAILURES = (
     errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ESHUTDOWN, errno.ETIMEDOUT,
 )  # fmt: skip
+KERNEL = ("/proc/", "/sys/")  # files that it makes up; an error of theirs is no fault of a disk
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -153,6 +154,8 @@ def machine_failure(error: OSError, uri: str) -> StorageError | None:
     if isinstance(error, StorageError):
         return error
     if error.errno is None or error.errno in PATH_ERRNOS:
+        return None
+    if os.path.realpath(uri.rpartition("::")[2]).startswith(KERNEL):
         return None
     reason = error.strerror or os.strerror(error.errno)
     return StorageError(
@@ -274,6 +277,13 @@ def walk(folder: str, leaving: list[str] | None = None) -> Iterator[tuple[str, l
         below[:] = [name for name in below if real[name] not in passed]
         above |= {os.path.join(path, name): passed | {real[name]} for name in below}
         yield "" if path == folder else os.path.relpath(path, folder), files
+
+
+def links_out(folder: str) -> Iterator[str]:
+    """Yield the links below `folder` that lead to folders outside of it. No link is followed."""
+    root = os.path.realpath(folder)
+    for path, below, _ in os.walk(folder):
+        yield from (each for name in below if not _is_below(each := os.path.join(path, name), root))
 
 
 def _is_below(path: str, root: str) -> bool:

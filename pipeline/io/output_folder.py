@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 
-from pipeline.io import storage
+from pipeline.io import local, storage
 from pipeline.io.own_file import is_foreign
 from schemas.errors import InputError
 from schemas.json_text import parse_object
@@ -66,13 +66,14 @@ def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
 
     `leftovers` are file name patterns such as `*.parquet`: a folder that holds only such files counts as empty, since
     an interrupted command of the same kind left them. Raises InputError if `out` is a file or holds other files, such
-    as one of another program with the name of the marker.
+    as one of another program with the name of the marker, or links to folders elsewhere.
     """
     require_folder(out)
     uri = storage.join(out, marker)
     if storage.exists(uri):  # a listing of a large folder takes longer
         if is_foreign(uri):
             raise InputError(f"{uri} is of another program; choose a new or empty folder")
+        _require_inside(out)
         return True
     found = storage.names(out, missing_ok=True, hidden=True)
     for name in found if marker not in found else ():
@@ -81,6 +82,15 @@ def has_marker(out: str, marker: str, leftovers: Sequence[str] = ()) -> bool:
         if not any(fnmatch(name, pattern) for pattern in leftovers):
             raise InputError(f"{out} is not empty and has no {marker} (it holds {name}); choose a new or empty folder")
     return marker in found
+
+
+def _require_inside(out: str) -> None:
+    """Raise InputError if a link below `out`, which others may have made, leads to a folder outside of it."""
+    if not storage.is_remote(out) and (link := next(local.links_out(out), None)):
+        raise InputError(
+            f"{link} is a link to a folder outside of {out}, where nothing may be written; replace it by a folder, or "
+            "choose a new folder"
+        )
 
 
 def differences(before: dict, now: dict) -> str:

@@ -21,6 +21,8 @@ def is_here(host: str, namespace: str) -> bool:
 
 def runs(pid: int) -> bool:
     """Return True if there is a process with this id, of any user."""
+    if pid <= 0:  # a group of processes, or all
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

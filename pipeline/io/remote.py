@@ -5,7 +5,7 @@ import io
 from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
-from pipeline.io import archive, http, s3
+from pipeline.io import archive, http, local, s3
 from pipeline.io.filesystem import S3, filesystem
 from schemas.uri import scheme_of
 
@@ -96,7 +96,8 @@ def open_input(uri: str, *, read_ahead: bool = True) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _open_member(uri: str) -> Iterator[tuple[int, BinaryIO]]:
     outer = archive.split(uri)[2]
-    with open_input(outer) if is_remote(outer) else open(outer, "rb") as file, archive.open_member(uri, file) as found:
+    opened = open_input(outer) if is_remote(outer) else local.open_regular(outer)
+    with opened as file, archive.open_member(uri, file) as found:
         yield found
 
 

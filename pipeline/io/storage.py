@@ -400,10 +400,10 @@ def remove_if_empty(folder: str) -> None:
 
 
 def remove_folder(uri: str) -> None:
-    """Remove a folder with all its content if it exists."""
+    """Remove a folder with all its content if it exists; of a link to one, the link."""
     with contextlib.suppress(FileNotFoundError):
         if not is_remote(uri):
-            shutil.rmtree(uri)
+            (os.unlink if os.path.islink(uri) else shutil.rmtree)(uri)
             return
         with filesystem(uri) as fs:
             fs.rm(uri, recursive=True)

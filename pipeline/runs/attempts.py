@@ -23,17 +23,19 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import socket
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 from pipeline.io import process, storage
-from schemas.json_text import parse_object
+from pipeline.runs.hints import read_hint
+from schemas.json_fields import known_fields
 from schemas.pair import PairKey
 
 GRACE_SECONDS = 30.0  # to mark a timeout, before the process is killed without a mark
@@ -44,6 +46,7 @@ NEXT_CONTROL_SECONDS = 10.0  # in a unit that has a pair with a verdict
 PAUSE_SECONDS = 4.0  # before the second control; doubled after each death in one
 MAX_CONTROL_DEATHS = 5  # at one unit on one host
 LAST_TURN = 2  # of `RetryStep`
+NAME = re.compile(r"[0-9a-f]{1,32}\.json")  # of a marker
 BEGIN_TRIES = 5  # of a marker whose folder another process removes
 
 
@@ -91,12 +94,11 @@ class Marker:
 
     @classmethod
     def read(cls, uri: str) -> "Marker":
-        """Read the marker at `uri`. Raises ValueError if the file is not one; ignores fields of newer versions."""
+        """Read the marker at `uri`. Raises ValueError if it is not one; ignores fields of newer versions."""
         try:
-            found = parse_object(storage.read_bytes(uri, limit=100_000))
-            values = {each.name: found[each.name] for each in fields(cls) if each.name in found}
-            return replace(cls(**values), pair=PairKey(*found["pair"]) if found.get("pair") else None)
-        except (TypeError, AttributeError) as error:
+            found = cls(**known_fields(cls, read_hint(uri, limit=100_000)))
+            return replace(found, pair=PairKey(*found.pair) if found.pair else None)
+        except TypeError as error:
             raise ValueError(f"{uri} is not the marker of an attempt: {error}") from None
 
 
@@ -315,16 +317,17 @@ def _refusal(lost: list[Marker]) -> str | None:
 def sweep(folder: str, done: Collection[str]) -> None:
     """Remove what earlier attempts at the units `done` left in RUN/attempts, except of processes on this host.
 
-    STARTING stands for attempts at loading the model.
+    STARTING stands for attempts at loading the model. Files whose names are not those of markers stay.
     """
     for unit_id in storage.names(folder, missing_ok=True):
         if unit_id not in done:
             continue
-        for name in storage.names(storage.join(folder, unit_id), missing_ok=True):
+        for name in filter(NAME.fullmatch, storage.names(storage.join(folder, unit_id), missing_ok=True)):
             uri, is_live = storage.join(folder, unit_id, name), False
             with contextlib.suppress(FileNotFoundError, ValueError):
                 is_live = Marker.read(uri).runs_here
             if not is_live:
-                storage.remove(uri)
+                with contextlib.suppress(IsADirectoryError):  # not ours
+                    storage.remove(uri)
         storage.remove_parts(storage.join(folder, unit_id))
         storage.remove_if_empty(storage.join(folder, unit_id))

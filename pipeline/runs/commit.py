@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.io import checksum, local, storage
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, ReplacedError, StorageError
+from schemas.json_fields import known_fields
 from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PAIR_COLUMNS, PairKey
@@ -241,14 +242,13 @@ def receipt_of(file: pq.ParquetFile, uri: str) -> Receipt:
 def parse_receipt(text: str | bytes) -> Receipt:
     """Return the receipt that `Receipt.to_json` wrote, with `fresh` False.
 
-    Raises ValueError, TypeError or AttributeError.
+    Raises ValueError or TypeError.
     """
-    known = {each.name for each in fields(Receipt)}
-    values = parse_object(text)
-    values = {name: values[name] for name in known & values.keys()}  # newer versions have more
-    receipt = replace(Receipt(**values), fresh=False, version="")
-    if not all(isinstance(pairs, list) for pairs in receipt.otherwise.values()):
-        raise TypeError("otherwise")
+    receipt = replace(Receipt(**known_fields(Receipt, parse_object(text))), fresh=False, version="")
+    if not all(list(map(type, entry)) == [str, int, str] for entry in receipt.left_out):
+        raise TypeError("left_out has an entry of another form")
+    if not all(len(pair) == len(PAIR_COLUMNS) for pairs in receipt.otherwise.values() for pair in pairs):
+        raise TypeError("otherwise has a pair of another form")
     return receipt
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from pipeline.io import process, storage
 from pipeline.io.parallel import bounded_map
+from pipeline.runs.hints import read_hint
 from pipeline.runs.run import Run
-from schemas.json_text import parse_object
 from schemas.shown import without_secrets
 
 READERS = 32  # of records in parallel
@@ -86,6 +86,13 @@ def _records(run: Run) -> Iterator[dict]:
     """Yield the records of a run in the order of their starts, except damaged ones."""
     folder = storage.join(run.folder, "log")
     uris = [storage.join(folder, name) for name in sorted(storage.names(folder, missing_ok=True))]
-    for text in bounded_map(lambda uri: storage.read_bytes(uri, limit=10_000_000), uris, READERS):
-        with contextlib.suppress(ValueError):
-            yield parse_object(text)
+    for record in bounded_map(_record, uris, READERS):
+        if record is not None:
+            yield record
+
+
+def _record(uri: str) -> dict | None:
+    try:
+        return read_hint(uri, limit=10_000_000)
+    except ValueError:
+        return None

@@ -13,11 +13,11 @@ from typing import Self
 
 import pyarrow as pa
 
-from pipeline.io import storage
+from pipeline.io import local, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import REPAIR, Receipt, parse_receipt, read_receipt
 from pipeline.runs.run import Run
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 
 FOLDER = "receipts"
 READERS = 32  # footers read in parallel, which is mostly waiting for storage
@@ -68,7 +68,13 @@ def _read_notes(uri: str) -> list[list]:
         table = storage.read_table(uri, NOTES.names).cast(NOTES)
         for receipt in table["receipt"].to_pylist():
             parse_receipt(receipt)
-    except (FileNotFoundError, InputError, pa.ArrowInvalid, KeyError, ValueError, TypeError, AttributeError):
+    except StorageError:
+        raise
+    except OSError as error:
+        if failure := local.machine_failure(error, uri):
+            raise failure from None
+        return [[], [], []]
+    except (InputError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
         return [[], [], []]
     return [table[name].to_pylist() for name in NOTES.names]
 

@@ -17,6 +17,7 @@ from pipeline.io import local, output_folder, storage
 from pipeline.io.guarantees import missing_guarantees
 from pipeline.io.own_file import is_foreign
 from pipeline.runs import moved, plan
+from pipeline.runs.hints import read_hint
 from pipeline.runs.run_document import document_problem
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse_object
@@ -261,7 +262,7 @@ class Run:
     def is_sealed(self, generations: int) -> bool:
         """Return True if _SUCCESS is about the present plan and `generations`, the sum over the units."""
         try:
-            seal = parse_object(storage.read_bytes(self.success_uri, limit=1_000_000))
+            seal = read_hint(self.success_uri, limit=1_000_000)
             return seal["plan"] == self.parts() and seal["generations"] == generations
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return False

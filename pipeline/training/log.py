@@ -4,9 +4,17 @@ import json
 from typing import Any
 
 from pipeline.io import storage
-from schemas.json_text import parse
+from schemas.errors import InputError
+from schemas.json_text import parse_object
 
 LOG, PLOT = "log.jsonl", "log.png"
+MAX_BYTES = 2**28
+MAX_LINES = 2**18
+NUMBERS = {  # of each kind of entry, as commands and plots show them
+    "step": ("step", "epoch", "rate", "loss", "sentences_per_second"),
+    "heldout": ("step", "epoch", "J&F", "J", "F", "pairs"),
+}
+ANOTHER = "train again with another --out"
 
 
 class TrainingLog:
@@ -43,6 +51,24 @@ class TrainingLog:
 
 
 def read_log(folder: str) -> list[dict]:
-    """Read all entries so far."""
+    """Read all entries so far. Raises InputError if the log is damaged, or another program's."""
     uri = storage.join(folder, LOG)
-    return [parse(line) for line in storage.read_bytes(uri).splitlines()] if storage.exists(uri) else []
+    try:
+        content = storage.read_bytes(uri, limit=MAX_BYTES)
+    except FileNotFoundError:
+        return []
+    if content.count(b"\n") > MAX_LINES:
+        raise InputError(f"{uri} has more than {MAX_LINES} lines; {ANOTHER}")
+    return [_entry(line, f"{uri}, line {number}") for number, line in enumerate(content.splitlines(), 1)]
+
+
+def _entry(line: bytes, place: str) -> dict:
+    try:
+        entry = parse_object(line)
+    except ValueError as error:
+        raise InputError(f"{place} is damaged: {error}; {ANOTHER}") from None
+    kind = entry.get("kind")
+    for name in NUMBERS.get(kind, ("kind",)) if isinstance(kind, str) else ("kind",):
+        if type(entry.get(name)) not in (int, float):
+            raise InputError(f"{place} is damaged: its {name} is {entry.get(name)!r:.100}; {ANOTHER}")
+    return entry

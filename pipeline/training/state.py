@@ -7,16 +7,21 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.errors import CheckpointError
 from model.referformer.network.referformer import ReferFormer
+from model.safetensors_header import require_small_header
 from pipeline.io import storage
 from pipeline.io.private_folder import private_folder
 from schemas.errors import InputError
+from schemas.json_fields import known_fields
+from schemas.json_text import parse_object
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of each parameter in AdamW
 
@@ -56,9 +61,12 @@ def load_state(
     if not storage.exists(uri):
         return TrainingProgress()
     try:
-        with storage.local_file(uri) as path, safe_open(path, "pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            document = file.metadata()
+        with storage.local_file(uri) as path:
+            require_small_header(Path(path))
+            with safe_open(path, "pt") as file:
+                _require_same_tensors(file, model)
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                document = file.metadata()
         with torch.no_grad():
             for name, tensor in _weights(model).items():
                 tensor.copy_(found[f"model.{name}"])
@@ -68,10 +76,29 @@ def load_state(
                 optimizer.state[parameter] = {"step": moments.pop("step")} | {
                     kind: value.to(parameter.device) for kind, value in moments.items()
                 }
-        scaler.load_state_dict(json.loads(document["scaler"]))
-        return TrainingProgress(**json.loads(document["progress"]))
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        scales = parse_object(document["scaler"])
+        if not all(type(value) in (int, float) for value in scales.values()):
+            raise ValueError("its scale is not a number")
+        scaler.load_state_dict(scales)
+        progress = TrainingProgress(**known_fields(TrainingProgress, parse_object(document["progress"])))
+        if min(asdict(progress).values()) < 0:
+            raise ValueError("its progress is below 0")
+        return progress
+    except (SafetensorError, CheckpointError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{uri} is not the state of this training ({error}); train again with another --out") from None
+
+
+def _require_same_tensors(file: Any, model: ReferFormer) -> None:
+    """Raise ValueError unless the tensors of an open state have names and shapes of this model, before memory is taken.
+
+    Copying would spread a single number over a whole tensor.
+    """
+    wanted = {f"model.{name}": list(tensor.shape) for name, tensor in _weights(model).items()}
+    shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+    wanted |= {f"{kind}.{name}": [] if kind == "step" else shape for name, shape in shapes.items() for kind in MOMENTS}
+    for name in file.keys():  # noqa: SIM118 - not a mapping
+        if (shape := file.get_slice(name).get_shape()) != wanted.get(name):
+            raise ValueError(f"{name!r:.200} has the shape {shape!r:.100}")
 
 
 def put_file(path: str | Path, uri: str) -> None:

@@ -30,11 +30,14 @@ def cut_off(file: BinaryIO) -> str | None:
         if size > _HOLE and not file.read().strip(b"\0"):
             return f"its last {_HOLE} bytes are zeros, as of a download that did not finish"
     end_of = next((end for at, mark, end in _FORMS if start[at : at + len(mark)] == mark), _ts_end)
-    missing = end_of(file, start, size) - size
+    try:
+        missing = end_of(file_parts.CountedParts(file), start, size) - size
+    except file_parts.TooManyPartsError as error:
+        return str(error)
     return f"{missing} bytes are missing" if missing > 0 else None
 
 
-def _ebml_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _ebml_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """A header element and a segment element: an id, a length whose leading zeros tell its own size, and content.
 
     A length of all ones means unknown (live recordings).
@@ -48,7 +51,7 @@ def _ebml_end(file: BinaryIO, start: bytes, size: int) -> int:
     return file.tell() + segment
 
 
-def _riff_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _riff_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """Large AVI files have several RIFF parts. A length of 0 or all ones was never filled in (live recordings)."""
     end = 0
     while end + 8 <= size:
@@ -60,7 +63,7 @@ def _riff_end(file: BinaryIO, start: bytes, size: int) -> int:
     return end
 
 
-def _mp4_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _mp4_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """Boxes of a length and a kind; 1 means that a length of 64 bits follows, 0 that the box lasts to the end."""
     end = 0
     while end + 8 <= size:
@@ -75,7 +78,7 @@ def _mp4_end(file: BinaryIO, start: bytes, size: int) -> int:
     return end
 
 
-def _ogg_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _ogg_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """A page has a header of 27 bytes, the number of its segments last; their lengths; and the segments."""
     file.seek(max(0, size - _TAIL))
     tail = file.read()
@@ -86,7 +89,7 @@ def _ogg_end(file: BinaryIO, start: bytes, size: int) -> int:
     return size - len(tail) + at + 27 + count + sum(tail[at + 27 : at + 27 + count])
 
 
-def _flv_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _flv_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """Tags of a kind, a length of 24 bits, 7 more bytes and content; each is followed by its size, of 32 bits."""
     file.seek(max(0, size - 4))
     last = int.from_bytes(file.read(4), "big")
@@ -95,20 +98,20 @@ def _flv_end(file: BinaryIO, start: bytes, size: int) -> int:
     return size if last == 11 + length or last == 0 else size + 1  # 1: how many are missing is not known
 
 
-def _mxf_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _mxf_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """The first partition pack, after its key and length, holds 24 bytes and the place of the footer, 0 if unknown."""
     at = 17 + (start[16] & 0x7F if start[16] & 0x80 else 0) + 24
     footer = int.from_bytes(start[at : at + 8], "big")
     return footer + 17 if footer else 0
 
 
-def _asf_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _asf_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """The file properties: an id, a length of 64 bits, another id, and the size of the file, 0 if it is not known."""
     at = start.find(_ASF_PROPERTIES)
     return int.from_bytes(start[at + 40 : at + 48], "little") if at >= 0 else 0
 
 
-def _ps_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _ps_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """Packets with a length of 16 bits, 0 if it is not known."""
     first = file.seek(max(0, size - _TAIL))
     packets = list(_PS_PACKET.finditer(file.read()))
@@ -117,14 +120,14 @@ def _ps_end(file: BinaryIO, start: bytes, size: int) -> int:
     return first + last.end() + length if last and length else 0
 
 
-def _ts_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _ts_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     for length, sync in transport_stream.SIZES.items():
         if len(start) > sync + 3 * length and all(start[sync + n * length] == 0x47 for n in range(4)):
             return -(-size // length) * length
     return 0
 
 
-def _y4m_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _y4m_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """A line of parameters, then frames of a line FRAME and all pixels."""
     line, _, rest = start.partition(b"\n")
     values = {word[:1]: word[1:] for word in line.decode("ascii", "replace").split()[1:]}
@@ -137,7 +140,7 @@ def _y4m_end(file: BinaryIO, start: bytes, size: int) -> int:
     return len(line) + 1 + count * frame
 
 
-def _gif_end(file: BinaryIO, start: bytes, size: int) -> int:
+def _gif_end(file: file_parts.Readable, start: bytes, size: int) -> int:
     """Blocks until the end mark 0x3B: extensions (0x21) and images (0x2C), both with chains of sub-blocks."""
     file.seek(13 + file_parts.gif_colours(start.ljust(11, b"\0")[10]))
     while (kind := file.read(1)) in (b"\x21", b"\x2c"):
@@ -145,7 +148,7 @@ def _gif_end(file: BinaryIO, start: bytes, size: int) -> int:
     return size if kind else file.tell() + 1
 
 
-_FORMS: tuple[tuple[int, bytes, Callable[[BinaryIO, bytes, int], int]], ...] = (
+_FORMS: tuple[tuple[int, bytes, Callable[[file_parts.Readable, bytes, int], int]], ...] = (
     (0, b"\x1aE\xdf\xa3", _ebml_end),
     (0, b"RIFF", _riff_end),
     (4, b"ftyp", _mp4_end),

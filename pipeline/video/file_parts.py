@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 _EBML_FOLDERS = (b"\x18S\x80g", b"\x1fC\xb6u")  # segment, cluster
 _EBML_BLOCKS = (b"\xa0", b"\xa1", b"\xa3")  # group of a block, block, simple block; their content begins as parts do
@@ -17,7 +17,39 @@ _FLV_TAGS = (8, 9, 15, 18)  # sound, video, two forms of data
 _MP4_FOLDERS = (b"moof", b"traf")
 _NAME = re.compile(rb"[\x20-\x7e\xa9][\x20-\x7e]{3}")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+MAX_PARTS = 2**24  # of a file: frames and sound of two days; more of some bytes each would take minutes
 _SECTOR = 2048  # bytes; MPEG-PS may be filled with zeros up to the next one
+
+
+class Readable(Protocol):
+    """A file that can be read from any place."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def tell(self) -> int: ...
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int: ...
+
+
+class TooManyPartsError(Exception):
+    """A file has more than MAX_PARTS parts."""
+
+    def __str__(self) -> str:
+        return f"it has more than {MAX_PARTS} parts"
+
+
+class CountedParts:
+    """A file that is read part by part, one `seek` for each. Raises TooManyPartsError after MAX_PARTS of them."""
+
+    def __init__(self, file: Readable):
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+        self._left = MAX_PARTS
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyPartsError
+        return self._seek(offset, whence)
 
 
 def damage(file: BinaryIO) -> str | None:
@@ -26,11 +58,14 @@ def damage(file: BinaryIO) -> str | None:
     file.seek(0)
     start = file.read(16)
     find = next((find for at, mark, find in _FORMS if start[at : at + len(mark)] == mark), None)
-    place = find(file, size) if find is not None else None
+    try:
+        place = find(CountedParts(file), size) if find is not None else None
+    except TooManyPartsError as error:
+        return str(error)
     return None if place is None else f"the file is damaged at byte {place} of {size}"
 
 
-def _matroska(file: BinaryIO, size: int) -> int | None:
+def _matroska(file: Readable, size: int) -> int | None:
     """Elements begin with an id and a length, and blocks with the number of a track; none begins with a zero byte."""
     at = 0
     while at < size:
@@ -47,12 +82,12 @@ def _matroska(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _ebml_id(file: BinaryIO) -> bytes | None:
+def _ebml_id(file: Readable) -> bytes | None:
     first = file.read(1)
     return first + file.read(8 - first[0].bit_length()) if first and first[0] & 0xF0 else None
 
 
-def ebml_length(file: BinaryIO) -> int | None:
+def ebml_length(file: Readable) -> int | None:
     """Read a length: the leading zeros of its first byte tell its own size. All ones mean unknown (live recordings)."""
     first = file.read(1)
     if not first or not first[0]:
@@ -63,7 +98,7 @@ def ebml_length(file: BinaryIO) -> int | None:
     return None if value == (1 << bits) - 1 else value
 
 
-def _flv(file: BinaryIO, size: int) -> int | None:
+def _flv(file: Readable, size: int) -> int | None:
     """Tags of a kind, a length of 24 bits, 7 more bytes and content; each is followed by its size, of 32 bits."""
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
@@ -77,7 +112,7 @@ def _flv(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _ogg(file: BinaryIO, size: int) -> int | None:
+def _ogg(file: Readable, size: int) -> int | None:
     """Pages of a header of 27 bytes, the lengths of their segments, and these; each stream counts its pages.
 
     FFmpeg drops a page whose checksum is wrong.
@@ -107,7 +142,7 @@ def _ogg_checksum(page: bytes) -> bytes:
     return reverse.to_bytes(4, "big").translate(_REVERSED)
 
 
-def _riff(file: BinaryIO, size: int) -> int | None:
+def _riff(file: Readable, size: int) -> int | None:
     """Chunks of a name, a length and content of even size, which some writers do not fill up. Lists have chunks."""
     at = 0
     while at + 8 <= size:
@@ -126,7 +161,7 @@ def _riff(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _mp4(file: BinaryIO, size: int) -> int | None:
+def _mp4(file: Readable, size: int) -> int | None:
     """Boxes of a length and a name; 1 means that a length of 64 bits follows, 0 that the box lasts to the end."""
     at, ends = 0, [size]  # ends of the boxes around
     while ends:
@@ -150,7 +185,7 @@ def _mp4(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _mxf(file: BinaryIO, size: int) -> int | None:
+def _mxf(file: Readable, size: int) -> int | None:
     """Keys of 16 bytes, lengths of one byte or, above 0x80, of as many bytes as it states more, and values."""
     at = 0
     while at < size:
@@ -165,7 +200,7 @@ def _mxf(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _mpeg_ps(file: BinaryIO, size: int) -> int | None:
+def _mpeg_ps(file: Readable, size: int) -> int | None:
     """Packs of 12 bytes (MPEG-1), or of 14 and stuffing, and packets of a length of 16 bits; zeros up to a sector."""
     at = 0
     while at < size:
@@ -191,14 +226,14 @@ def _mpeg_ps(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _only_zeros_follow(file: BinaryIO) -> bool:
+def _only_zeros_follow(file: Readable) -> bool:
     while block := file.read(2**20):
         if block.strip(b"\0"):
             return False
     return True
 
 
-def _gif(file: BinaryIO, size: int) -> int | None:
+def _gif(file: Readable, size: int) -> int | None:
     """Blocks up to the end mark 0x3B: extensions (0x21) and images (0x2C), both with chains of sub-blocks."""
     file.seek(10)
     flags = file.read(3)[0]
@@ -208,7 +243,7 @@ def _gif(file: BinaryIO, size: int) -> int | None:
     return None if kind in (b"\x3b", b"") else file.tell() - 1
 
 
-def skip_gif_block(file: BinaryIO, kind: bytes) -> None:
+def skip_gif_block(file: Readable, kind: bytes) -> None:
     """Skip an extension or an image, after its kind."""
     if kind == b"\x21":
         file.seek(1, os.SEEK_CUR)
@@ -224,7 +259,7 @@ def gif_colours(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _ivf(file: BinaryIO, size: int) -> int | None:
+def _ivf(file: Readable, size: int) -> int | None:
     """A header of 32 bytes, then frames of a length of 32 bits and a time of 64."""
     at = 32
     while at < size:
@@ -236,7 +271,7 @@ def _ivf(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-_FORMS: tuple[tuple[int, bytes, Callable[[BinaryIO, int], int | None]], ...] = (
+_FORMS: tuple[tuple[int, bytes, Callable[[Readable, int], int | None]], ...] = (
     (0, b"\x1aE\xdf\xa3", _matroska),
     (0, b"FLV", _flv),
     (0, b"OggS", _ogg),

@@ -14,7 +14,9 @@ import numpy as np
 SIZES = {188: 0, 192: 4, 204: 0}  # bytes of a packet: position of its sync byte 0x47
 _SYNC = 0x47
 _FIRMLY = 5  # packets in a row whose sync bytes show where packets begin
-_BLOCK = 4096  # packets that are read at once
+_BLOCK = 4096  # packets that are read at once; after a break _SHORT, then twice as many each time
+_SHORT = 32
+MAX_BREAKS = 2**15  # in a file; more are damage, wherever they are
 _IDS = 0x2000
 _EMPTY = 0x1FFF  # id of packets that only fill
 
@@ -39,6 +41,7 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
         self._frame = -1  # where the latest frame of the video begins
         self._is_last_filled = False  # whether the latest packet of the video ends with stuffing, as a frame does
         self._breaks: list[Break] = []
+        self._breaks_so_far, self._block = 0, _BLOCK
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
@@ -61,7 +64,8 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
 
     def _read_block(self) -> None:
         self._file.seek(self._at)
-        content = np.frombuffer(self._file.read(_BLOCK * (self._size or max(SIZES))), np.uint8)
+        content = np.frombuffer(self._file.read(self._block * (self._size or max(SIZES))), np.uint8)
+        self._block = min(2 * self._block, _BLOCK)
         if not self._size:
             self._at += self._find_packets(content)
             return
@@ -76,10 +80,14 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
         self._at += good * self._size
         if len(wrong):
             self._breaks.append(Break(self._at, within_frame=False))
-            self._size = 0
+            self._size, self._block = 0, _SHORT
+            self._breaks_so_far += 1
+            if self._breaks_so_far > MAX_BREAKS:
+                self._breaks.append(Break(self._at, within_frame=True))
+                self._at = self._end
 
     def _find_packets(self, content: np.ndarray) -> int:
-        """Return where packets begin, and note their size; the end of the content if there are none."""
+        """Return where packets begin, and note their size; if there are none, where they may begin at the earliest."""
         is_sync = content == _SYNC
         for size in SIZES:
             starts = is_sync[: max(0, len(content) - (_FIRMLY - 1) * size)].copy()
@@ -88,7 +96,8 @@ class PacketCounter(contextlib.AbstractContextManager["PacketCounter"]):
             if starts.any():
                 self._size = size
                 return int(starts.argmax())
-        return len(content)
+        is_end = self._at + len(content) >= self._end
+        return len(content) if is_end else len(content) - (_FIRMLY - 1) * max(SIZES)
 
     def _count(self, packets: np.ndarray) -> None:
         """Note frames and breaks in packets, uint8 [N, size]."""

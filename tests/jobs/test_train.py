@@ -10,6 +10,7 @@ from jobs.segment import SegmentConfig
 from jobs.segment import run as segment
 from jobs.train import TrainConfig
 from model.families import check_checkpoint
+from pipeline.training.log import read_log
 from schemas.errors import InputError
 
 RECIPE = """
@@ -65,6 +66,50 @@ def test_another_training_in_the_same_folder_is_refused(config, shapes, tmp_path
     Path(config().config).write_text(RECIPE.replace("clips = 3", "clips = 2"))
     with pytest.raises(InputError, match=r"other weight, recipe \(clips\)"):
         train.run(config(weight=(1.0,)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decides": []}, {"decides": None}, {"decides": {"recipe": "x"}}, {"decides": {"recipe": [1]}},
+        {"examples": "3"}, {"left_out": []}, {"left_out": {"x": []}}, {"fresh": "x"}, {"fresh": {"x": None}},
+        {"unused": {"--x": "name"}},
+        '{"decides": ' + "[" * 100_000, "{", '{"decides": {}}', '{"decides": ' + "1" * 5000 + "}",
+    ],
+    ids=lambda changes: str(changes)[:40],
+)  # fmt: skip
+def test_the_document_of_a_training_that_others_made_is_one_line(config, tmp_path, changes):
+    train.prepare(config(), train.read_recipe(config().config), config().out)
+    path = tmp_path / "out" / train.DOCUMENT
+    text = changes if isinstance(changes, str) else json.dumps(json.loads(path.read_text()) | changes)
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"is damaged \(|with other "):
+        train.run(config())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 100_000, "{", "[]", "{}", '{"kind": "step"}', '{"kind": ["step"], "step": 1}',
+        '{"kind": "other", "step": 1}',
+        '{"kind": "step", "step": "1", "epoch": 0, "rate": 1, "loss": 1, "sentences_per_second": 1}', "\xff",
+        '{"kind": "step", "step": 1, "epoch": 0, "rate": 1, "loss": "\\u001b[31m", "sentences_per_second": 1}',
+    ],
+    ids=lambda line: line[:40],
+)  # fmt: skip
+def test_the_log_of_a_training_that_others_made_is_one_line(config, tmp_path, line):
+    train.prepare(config(), train.read_recipe(config().config), config().out)
+    (tmp_path / "out" / "log.jsonl").write_bytes(f"{line}\n".encode("latin-1"))
+    (tmp_path / "out" / "checkpoint").mkdir()
+    (tmp_path / "out" / "checkpoint/model.safetensors").touch()  # nothing is left to train
+    with pytest.raises(InputError, match=r"log.jsonl, line 1 is damaged"):
+        train.run(config())
+
+
+def test_a_log_of_millions_of_lines_is_refused(tmp_path):
+    (tmp_path / "log.jsonl").write_bytes(b"{}\n" * 300_000)
+    with pytest.raises(InputError, match="has more than 262144 lines"):
+        read_log(str(tmp_path))
 
 
 def test_a_folder_of_something_else_is_refused(config, tmp_path):

@@ -55,6 +55,23 @@ def test_only_regular_files_are_read(odd_file):
             pass
 
 
+@pytest.mark.parametrize("scheme", ["tar", "zip"])
+def test_only_regular_files_are_read_as_archives(odd_file, scheme):
+    member = f"{scheme}://a.mp4::{odd_file}"
+    for read in (storage.read_bytes, storage.size, lambda uri: next(read_frames(uri, Selection())), probe):
+        with pytest.raises((OSError, MediaError), match="not a regular file|No such device"):
+            read(member)
+
+
+@pytest.mark.parametrize("uri", ["tar://a.mp4::/proc/self/mem", "{}/v.png", "{}"])
+def test_an_error_of_the_kernels_own_files_costs_one_row(tmp_path, uri):
+    """It would be that of a failing disk, which ends the command."""
+    (tmp_path / "v.png").symlink_to("/proc/self/mem")
+    for read in (lambda uri: next(read_frames(uri, Selection())), probe):
+        with pytest.raises(MediaError, match="Input/output error"):
+            read(uri.format(tmp_path))
+
+
 def test_a_pipe_as_a_video_costs_one_row(tmp_path):
     os.mkfifo(tmp_path / "v.mp4")
     with pytest.raises(MediaError, match="not a regular file"):

@@ -6,7 +6,8 @@ import stat
 
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import output_folder, storage
+from schemas.errors import InputError
 
 
 @pytest.fixture(params=["hard links", "no hard links"])
@@ -57,3 +58,31 @@ def test_the_lock_of_a_swap_follows_no_link_and_waits_for_no_pipe(tmp_path):
         lock.unlink()
         assert storage.swap(path, str(own), storage.version(str(own)))
     assert stat.S_ISREG(lock.stat().st_mode)
+
+
+@pytest.mark.parametrize("place", ["masks", "attempts/0123456789abcdef0123", "a/b/c/d"])
+def test_a_folder_of_ours_with_a_link_to_a_folder_elsewhere_is_not_written_to(tmp_path, place):
+    """Whoever made it could have every file of that folder replaced or removed."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    link = out / place
+    elsewhere.mkdir()
+    output_folder.claim(str(out), {"form": "davis"})
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{link} is a link to a folder outside"):
+        output_folder.claim(str(out), {"form": "davis"})
+    with pytest.raises(InputError, match="is a link to a folder outside"):
+        output_folder.has_marker(str(out), output_folder.DOCUMENT)
+    link.unlink()
+    link.symlink_to(out)  # within it
+    (tmp_path / "mine").symlink_to(out)  # made by the user
+    output_folder.claim(str(tmp_path / "mine"), {"form": "davis"})
+
+
+def test_removing_a_folder_that_is_a_link_removes_the_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/key").write_text("secret")
+    (tmp_path / "data").symlink_to(tmp_path / "elsewhere")
+    storage.remove_folder(str(tmp_path / "data"))
+    assert not (tmp_path / "data").is_symlink()
+    assert (tmp_path / "elsewhere/key").read_text() == "secret"

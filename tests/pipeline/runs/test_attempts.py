@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from pipeline.runs.attempts import (
     Marker,
     TrackerClosedError,
     next_retry_step,
+    sweep,
 )
 
 UNIT = "u"
@@ -75,6 +77,38 @@ def test_a_damaged_marker_stops_nobody(attempts, content):
     die(attempts)
     storage.write_bytes(f"{attempts.folder}/{UNIT}/damaged.json", content)
     assert len(attempts.deaths(UNIT)) == 1
+
+
+ODD = [
+    {"pid": "1"}, {"pid": [1]}, {"pid": 1.5}, {"pid": True}, {"pid": -1}, {"pid": 0}, {"pid": 2**70},
+    {"pair": [["v"], ["0"]]}, {"pair": {"v": "0"}}, {"pair": ["v", "0", "1"]}, {"pair": [1, 2]},
+    {"timeout": "60"}, {"timeout": float("inf")}, {"node": ["n"]}, {"gpu": {}}, {"host": 1}, {"reason": ["x"]},
+    {"started": None}, {"timed_out": 1}, {"is_control": "no"}, {"invocation": {}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", ODD, ids=str)
+def test_a_marker_of_other_types_stops_nobody_and_is_swept(attempts, values):
+    folder = f"{attempts.folder}/{UNIT}"
+    here = asdict(Marker(invocation=attempts.invocation, node=attempts.node, pair=PAIR, timed_out=True, timeout=1.0))
+    for number in range(4):
+        storage.write_bytes(f"{folder}/{number:032x}.json", json.dumps(here | values).encode())
+    history = attempts.history(UNIT)
+    next_retry_step(history, others_can_try=True)
+    assert not history.is_busy
+    sweep(attempts.folder, {UNIT})
+    assert storage.names(attempts.folder) == []
+
+
+def test_a_sweep_removes_markers_only(attempts, tmp_path):
+    folder = Path(attempts.folder) / UNIT
+    (folder / f"{1:032x}.json").mkdir(parents=True)
+    (folder / f"{2:032x}.json").symlink_to(tmp_path)
+    os.mkfifo(folder / f"{3:032x}.json")
+    (folder / "thesis.json").write_text("{}")
+    assert attempts.history(UNIT).lost == []
+    sweep(attempts.folder, {UNIT})
+    assert markers(attempts) == [f"{1:032x}.json", "thesis.json"]
 
 
 def test_a_marker_of_a_newer_version_counts(attempts):

@@ -1,11 +1,16 @@
 """Receipts are noted, so that later commands need not open each unit; notes are hints."""
 
+import json
+import os
+from dataclasses import asdict
+
 import pyarrow as pa
 import pytest
 
 from pipeline.io import storage
 from pipeline.runs import receipts
-from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter
+from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter, parse_receipt
+from pipeline.runs.log import latest_state
 from pipeline.runs.receipts import NOTES, ReceiptNotes, receipts_of
 from pipeline.runs.run import Run
 from tests.handmade import error_of, rows_of
@@ -86,3 +91,35 @@ def test_damaged_notes_stop_nobody(run, opened, damage):
         storage.write_table(uri, pa.table(rows, NOTES))
     assert [receipt.unit_id for receipt in receipts_of(run, UNITS[:1])] == UNITS[:1]
     assert len(opened) == 1
+
+
+ODD = [
+    {"pairs": "1"}, {"pairs": 2.5}, {"pairs": True}, {"pairs": 10**400}, {"failed": {"missing": "1"}}, {"failed": []},
+    {"errors": "text"}, {"errors": [1]}, {"ended": float("nan")}, {"ended": None}, {"seconds": {"model": []}},
+    {"left_out": [["reason", 1]]}, {"left_out": [["reason", "1", "place"]]}, {"left_out": [[]]},
+    {"otherwise": {"window=3": [["v"]]}}, {"otherwise": {"window=3": {"v": 1}}}, {"unit_id": None}, {"made_with": 1},
+    {"generation": []}, {"parity": "0"}, {"fingerprint": {}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", ODD, ids=str)
+def test_a_receipt_of_other_types_is_damaged(values):
+    text = json.dumps(asdict(Receipt(UNITS[0], "f")) | values)
+    with pytest.raises((TypeError, ValueError)):
+        parse_receipt(text)
+
+
+def test_what_others_put_among_the_notes_and_records_stops_nobody(tmp_path):
+    run = Run.start(str(tmp_path / "run"), "f", {}, {})
+    commit(run, UNITS[0])
+    for folder in ("receipts", "log"):
+        place = tmp_path / "run" / folder
+        (place / "a.json").mkdir(parents=True)
+        (place / "b.parquet").symlink_to(place / "b.parquet")
+        os.mkfifo(place / "c.json")
+        (place / "d.json").write_text("[" * 10_000)
+        (place / "e.json").write_text('{"state": ["running"], "pid": -1, "began": {}, "plan": "abc"}')
+    (tmp_path / "run/_SUCCESS").mkdir()
+    assert [receipt.unit_id for receipt in receipts_of(run, UNITS[:1])] == UNITS[:1]
+    assert latest_state(run) == "['running']"
+    assert not run.is_sealed(0)

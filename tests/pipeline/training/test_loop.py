@@ -1,15 +1,16 @@
 """The training loop of one process: it learns, it goes on where it was killed, it stops on nonsense."""
 
+import json
 import multiprocessing
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from jobs.train import TrainConfig, prepare
 from model.referformer.checkpoint import load_model
@@ -17,6 +18,7 @@ from model.referformer.config import QualityConfig
 from model.referformer.training.optimizer import Rates
 from pipeline.training.log import read_log
 from pipeline.training.loop import START, Training, Worker, train
+from pipeline.training.state import TrainingProgress, load_state, save_state
 from schemas.errors import InputError
 from tests.second_device import second_device
 from tests.tiny_training import BACKBONE, FIXED, RECIPE, TINY
@@ -130,6 +132,41 @@ def test_a_state_of_another_training_is_refused(prepared):
     (Path(training.folder) / "state.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="is not the state of this training"):
         train(training)
+
+
+def test_a_state_that_others_made_is_refused_before_it_takes_memory(prepared):
+    training = prepared("run", epochs=1)
+    worker = Worker(training, str(Path(training.folder) / START), 0, 1, torch.device("cpu"))
+    path = Path(training.folder) / "state.safetensors"
+    save_state(str(path), worker.model, worker.optimizer, worker.scaler, TrainingProgress())
+    tensors, name = load_file(path), next(iter(dict(worker.model.named_parameters())))
+    good = {"progress": json.dumps(asdict(TrainingProgress(epoch=1))), "scaler": "{}"}
+
+    def load(changes: dict[str, torch.Tensor], **document: str) -> TrainingProgress:
+        save_file(tensors | changes, path, metadata=good | document)
+        return load_state(str(path), worker.model, worker.optimizer, worker.scaler)
+
+    assert load({}) == TrainingProgress(epoch=1)
+    before = {key: value.clone() for key, value in worker.model.state_dict().items()}
+    for changes in (
+        {f"model.{name}": torch.zeros(1)},  # would be spread over the whole tensor
+        {"model.more": torch.zeros(2)},
+        {f"exp_avg.{name}": torch.zeros(1)},
+        {f"step.{name}": torch.zeros(3)},
+    ):
+        with pytest.raises(InputError, match="is not the state of this training"):
+            load(changes)
+    documents = ("[" * 100_000, "[]", "{", '{"epoch": "1"}', '{"epoch": 1e400}', '{"step": -1}', '{"batches": true}')
+    for progress in documents:
+        with pytest.raises(InputError, match="is not the state of this training"):
+            load({}, progress=progress)
+    for scaler in ("[" * 100_000, '{"scale": "2"}', '{"scale": [1]}'):
+        with pytest.raises(InputError, match="is not the state of this training"):
+            load({}, scaler=scaler)
+    path.write_bytes((2**30).to_bytes(8, "little") + b"{")
+    with pytest.raises(InputError, match="its header alone has 1073741824 bytes"):
+        load_state(str(path), worker.model, worker.optimizer, worker.scaler)
+    assert all(value.equal(before[key]) for key, value in worker.model.state_dict().items())
 
 
 def train_as(rank: int, training: Training, meeting: str) -> None:
