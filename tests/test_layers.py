@@ -21,7 +21,7 @@ CLI_DATA = {"pipeline.evaluation.protocols", "schemas.errors", "schemas.printabl
 # The floors of each layer, lowest first. A room is a folder or a file; it imports from lower floors only.
 FLOORS = {
     "schemas": [
-        ["access", "advice", "json_text", "kinds", "pair", "plain", "printable", "rle", "version"],
+        ["access", "advice", "json_fields", "json_text", "kinds", "pair", "plain", "printable", "rle", "version"],
         ["shown"],
         ["errors"],
         ["check", "uri"],
