@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 from pipeline.io import local, peers
+from pipeline.io.answer import Pace, TooSlowError
 from schemas.errors import ServerError
 from schemas.shown import shown
 from schemas.uri import SAFE, parse
@@ -43,6 +44,8 @@ def repeat(uri: str, request: Callable[[], Result]) -> Result:
             return request()
         except (FileNotFoundError, peers.PrivatePeerError):
             raise
+        except TooSlowError as error:
+            raise _too_slow(uri, error) from None
         except (http.client.InvalidURL, ValueError) as error:
             raise OSError(errno.EINVAL, f"not a valid URL: {error}", shown(uri)) from None
         except Exception as error:
@@ -59,6 +62,10 @@ def repeat(uri: str, request: Callable[[], Result]) -> Result:
             time.sleep(random.random() * FIRST_PAUSE * 2**tries)
     hint = "renew the signature or the keys of the URL" if status in (401, 403) else "check the server and the network"
     raise ServerError(f"{shown(uri)}: the server failed {TRIES} times: {reason}; {hint}, then repeat the command")
+
+
+def _too_slow(uri: str, error: TooSlowError) -> ServerError:
+    return ServerError(f"{shown(uri)}: {error}; check the server and the network, then repeat the command")
 
 
 def size(uri: str) -> int:
@@ -91,7 +98,7 @@ def download(uri: str) -> tuple[int, Generator[bytes, None, None]]:
 
 def _blocks(uri: str, answer: Any) -> Generator[bytes, None, None]:
     """Yield the body. After an interruption, ask again for the bytes that are still to come."""
-    total, at, tries = _total(answer), 0, 0
+    total, at, tries, pace = _total(answer), 0, 0, Pace()
     while True:
         try:
             with contextlib.closing(answer):
@@ -99,18 +106,27 @@ def _blocks(uri: str, answer: Any) -> Generator[bytes, None, None]:
                 while skip and (block := answer.read(min(skip, BLOCK_BYTES))):
                     skip -= len(block)
                 while block := answer.read(BLOCK_BYTES):
+                    pace.add(len(block), 0.0)
                     at, tries = at + len(block), 0
                     yield block
             if at >= total:
                 return
             reason = f"the answer ends after {at} of {total} bytes"
+        except TooSlowError as error:
+            raise _too_slow(uri, error) from None
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
         tries += 1
         if tries == TRIES:
             raise ServerError(f"{shown(uri)}: {reason}; check the server and the network, then repeat the command")
+        began = time.monotonic()
         time.sleep(random.random() * FIRST_PAUSE * 2**tries)
         answer = repeat(uri, functools.partial(_get, uri, at))
+        try:
+            pace.add(0, time.monotonic() - began)  # a server may send a byte an answer
+        except TooSlowError as error:
+            answer.close()
+            raise _too_slow(uri, error) from None
 
 
 def _get(uri: str, start: int, stop: int | None = None) -> Any:
@@ -119,11 +135,20 @@ def _get(uri: str, start: int, stop: int | None = None) -> Any:
     wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
     request = urllib.request.Request(urllib.parse.quote(uri.partition("#")[0], safe=SAFE), headers=wanted)
     try:
-        return peers.opener().open(request, timeout=TIMEOUT)
+        answer = peers.opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # an empty file, or one that ends before `start`
             return io.BytesIO()
         raise
+    if answer.status == 206 and _first_byte(answer) != start:
+        answer.close()
+        raise http.client.HTTPException(f"the server sends other bytes than those from {start} on")
+    return answer
+
+
+def _first_byte(answer: Any) -> int:
+    found = re.match(r"bytes\s+([0-9]{1,18})-", answer.headers.get("Content-Range", ""), re.IGNORECASE)
+    return int(found[1]) if found else -1
 
 
 def _total(answer: Any) -> int:

@@ -155,13 +155,17 @@ def machine_failure(error: OSError, uri: str) -> StorageError | None:
         return error
     if error.errno is None or error.errno in PATH_ERRNOS:
         return None
-    if os.path.realpath(uri.rpartition("::")[2]).startswith(KERNEL):
+    if _is_of_kernel(uri):
         return None
     reason = error.strerror or os.strerror(error.errno)
     return StorageError(
         f"{uri}: cannot read on host {socket.gethostname()}: {reason}; check this machine and its mounts, then repeat "
         "the command"
     )
+
+
+def _is_of_kernel(uri: str) -> bool:
+    return os.path.realpath(uri.rpartition("::")[2]).startswith(KERNEL)
 
 
 @contextlib.contextmanager
@@ -173,6 +177,8 @@ def report_failing_disk(uri: str) -> Iterator[None]:
         is_of_this = error.filename == uri or (error.filename is None and error.errno in DISK_FAILURES)
         if is_of_this and (failure := machine_failure(error, uri)):
             raise failure from None
+        if error.errno in DISK_FAILURES and _is_of_kernel(uri):
+            raise OSError(errno.EINVAL, error.strerror, uri) from None
         raise
 
 

@@ -12,10 +12,12 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+from pipeline.io.answer import Answer
 from schemas import access
 from schemas.errors import InputError
 from schemas.uri import HTTP
 
+MOST_ADDRESSES = 8  # of a server that are tried; a name may have thousands, each of which may not answer
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Addresses that Python, or an older version of it, counts as global, and that no public web server has.
 _NOT_PUBLIC = tuple(
@@ -85,6 +87,7 @@ def _connect(target: tuple[str, int], timeout: Any = None, source: Any = None) -
     host, port = target
     addresses = _addresses(host, port)
     require_public(host, port, addresses)
+    addresses = addresses[:MOST_ADDRESSES]
     for address in addresses[:-1]:
         try:
             return socket.create_connection((address, port), timeout, source)
@@ -111,6 +114,7 @@ def _checked(connection: type[http.client.HTTPConnection], request: urllib.reque
 
     def make(host: str, **options: Any) -> http.client.HTTPConnection:
         made = connection(host, **options)
+        made.response_class = Answer
         if not proxied:
             made._create_connection = _connect  # pyright: ignore[reportAttributeAccessIssue]
         return made

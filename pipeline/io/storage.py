@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.io import checksum, local, process, remote
+from pipeline.io import checksum, http, local, process, remote
 from pipeline.io.filesystem import filesystem
 from pipeline.io.plain_parquet import WRITE_AGAIN, PlainParquetFile, is_damage
 from pipeline.io.private_folder import private_folder
@@ -36,6 +36,7 @@ PROBE = re.compile(
     r"\.probe-(?:(.+)-(\d{1,12})-)?[0-9a-f]{12}"
 )  # in it a storage is probed: writer, seconds since 1970
 MAX_BYTES = 2**30  # of a file that is read into memory
+FULL_BYTES = 2**30  # a disk with less free space counts as full
 READ_TRIES = 5  # of a file that is replaced while it is read
 
 Result = TypeVar("Result")
@@ -226,6 +227,9 @@ def local_file(uri: str) -> Iterator[str]:
             raise OSError(errno.EFBIG, reason, uri)
         with local.report_full_disk(uri, folder), contextlib.closing(blocks), open(path, "wb") as file:
             if total > disk.free:
+                if disk.free > FULL_BYTES and uri.startswith(http.HTTP):  # whose servers may state any size
+                    reason = f"{total} bytes to fetch, {disk.free} free in {folder}; set TMPDIR to a larger disk"
+                    raise local.TooLargeError(errno.EFBIG, reason, uri)
                 raise OSError(errno.ENOSPC, f"{total} bytes to fetch, {disk.free} free")
             for block in local.bounded(blocks, total or local.MAX_UNTOLD_BYTES, uri):
                 file.write(block)
