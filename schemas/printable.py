@@ -4,12 +4,14 @@ import unicodedata
 
 # Controls, invisible formats (such as those that turn the direction of text), halves of pairs, and line separators.
 _CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Letters and marks that show nothing: fillers of Hangul and Khmer, the joiner of graphemes, the blank of Braille.
+_INVISIBLE = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _KEPT = {"\u200c", "\u200d"}  # joiners: Persian, Indic scripts and emoji need them
 
 
 def is_printable(text: str) -> bool:
     """Return True if no character of `text` moves the cursor, is invisible, or changes what is around it."""
-    return text.isprintable() or not any(_is_odd(character) for character in text)
+    return (text.isascii() and text.isprintable()) or not any(_is_odd(character) for character in text)
 
 
 def printable(text: str) -> str:
@@ -26,4 +28,4 @@ def one_line(text: str) -> str:
 
 
 def _is_odd(character: str) -> bool:
-    return unicodedata.category(character) in _CATEGORIES and character not in _KEPT
+    return (unicodedata.category(character) in _CATEGORIES and character not in _KEPT) or character in _INVISIBLE

@@ -4,6 +4,7 @@ The directory of the zip, each file and the pixels of each image are bounded bef
 unpacked to disk.
 """
 
+import io
 import struct
 import zipfile
 import zlib
@@ -19,6 +20,8 @@ DIRECTORY_BYTES = 2**27  # of the directory of the zip
 MAX_FILES = 1_400_000
 MASK_BYTES = 2**26  # of one PNG, unpacked
 TOTAL_BYTES = 2**38  # of all files, unpacked
+SMALL_BYTES = 2**30  # that any zip may unpack to, and MAX_RATIO times its size more: PNG files hardly shrink
+MAX_RATIO = 100
 DAMAGED = (  # raised by unpacking
     zipfile.BadZipFile,
     zlib.error,
@@ -53,7 +56,7 @@ def open_untrusted_zip(file: BinaryIO, uri: str) -> zipfile.ZipFile:
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
         raise InputError(f"{uri} is not the zip of a submission: {error}") from None
     total = sum(file.file_size for file in archive.infolist())
-    if total > TOTAL_BYTES:
+    if total > min(TOTAL_BYTES, SMALL_BYTES + MAX_RATIO * file.seek(0, io.SEEK_END)):
         raise InputError(f"{uri} would unpack to {total / 2**30:,.0f} GiB; this is not a submission")
     return archive
 

@@ -9,8 +9,12 @@ _ENTRY = b"PK\x01\x02"  # the first bytes of an entry of a directory; each takes
 
 def open_zip(file: BinaryIO, *, most_bytes: int, most_members: int) -> zipfile.ZipFile:
     """Open a zip. Raises BadZipFile if its directory has more than `most_bytes` bytes or `most_members` entries, or
-    points outside the file."""
-    return zipfile.ZipFile(_BoundedFile(file, most_bytes, most_members))  # pyright: ignore[reportArgumentType]
+    points outside the file, or if members share bytes: many could be a single one."""
+    archive = zipfile.ZipFile(_BoundedFile(file, most_bytes, most_members))  # pyright: ignore[reportArgumentType]
+    if sum(entry.compress_size for entry in archive.filelist) > file.seek(0, io.SEEK_END):
+        archive.close()
+        raise zipfile.BadZipFile("its members are larger than the file, so they overlap")
+    return archive
 
 
 def require_streamed(entry: zipfile.ZipInfo) -> None:

@@ -12,6 +12,7 @@ ODD = {
     "colour": ("\x1b[31m", r"\x1b[31m"), "title": ("\x1b]0;x\a", r"\x1b]0;x\x07"), "8-bit": ("\x9b2J", r"\x9b2J"),
     "back": ("a\rb\b", r"a\rb\x08"), "turned": ("a\u202eb", r"a\u202eb"), "line": ("a\u2028b", r"a\u2028b"),
     "half": ("\ud800", r"\ud800"), "invisible": ("a\u200bb", r"a\u200bb"),
+    "filler": ("a\u3164b", r"a\u3164b"), "joiner": ("a\u034fb", r"a\u034fb"), "blank": ("\u2800", r"\u2800"),
     "zero": ("\0", r"\x00"), "delete": ("\x7f", r"\x7f"),
 }  # fmt: skip
 TEXTS = ["a b", "Ünï 🦢", "می\u200cخواهم", "👩\u200d🚀", "日本語\u3000文", "a\u00a0b", "é"]

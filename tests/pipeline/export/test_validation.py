@@ -234,6 +234,11 @@ def test_absurd_totals_and_directories_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(untrusted_zip, "TOTAL_BYTES", 100)
     with pytest.raises(InputError, match="would unpack to"):
         validate_submission(path, SERVER)
+    monkeypatch.undo()
+    monkeypatch.setattr(untrusted_zip, "SMALL_BYTES", 0)
+    blank = {name: bytes(2**20) for name in SOUND}  # 1000 times as large as its packed form
+    with pytest.raises(InputError, match="would unpack to"):
+        validate_submission(packed(tmp_path, blank, zipfile.ZIP_DEFLATED), SERVER)
     monkeypatch.setattr(untrusted_zip, "DIRECTORY_BYTES", 100)
     with pytest.raises(InputError, match="its directory alone takes"):
         validate_submission(path, SERVER)

@@ -1,5 +1,6 @@
 """Members of tar and zip archives, read by their range of bytes."""
 
+import copy
 import io
 import os
 import resource
@@ -129,4 +130,17 @@ def test_a_directory_of_a_zip_is_bounded_before_it_takes_memory(tmp_path, monkey
         storage.read_bytes(f"zip://0.mp4::{path}")
     monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 1000)
     with pytest.raises(MediaError, match="its directory alone takes"):
+        storage.read_bytes(f"zip://0.mp4::{path}")
+
+
+def test_members_of_a_zip_that_overlap_are_refused(tmp_path):
+    """Each could be the same large one: a small file would cost days."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("0.mp4", os.urandom(1000))
+        first = made.filelist[0]
+        made.filelist += [copy.copy(first) for _ in range(5)]
+        for number, entry in enumerate(made.filelist):
+            entry.filename = f"{number}.mp4"
+    with pytest.raises(MediaError, match="they overlap"):
         storage.read_bytes(f"zip://0.mp4::{path}")
