@@ -113,9 +113,9 @@ def _parse_member(scheme: str, rest: str, text: str) -> str:
 
 
 def require_plain_endpoint() -> None:
-    """Raise InputError if the endpoint of S3 contains a user name."""
+    """Raise InputError if the endpoint of S3 contains a user name or a query, with a scheme or without."""
     for name in ENDPOINTS:
-        if "@" in re.split("[/?#]", os.environ.get(name, "").partition("://")[2])[0]:
+        if not set("@?#").isdisjoint(os.environ.get(name, "")):
             raise InputError(
                 f"{name}: do not put user names and keys into a URI, where logs would show them; {KEYS_HINT}"
             )

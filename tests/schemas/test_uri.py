@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import InputError
 from schemas.shown import shown, without_secrets
-from schemas.uri import MAX_BYTES, parse, without_keys
+from schemas.uri import MAX_BYTES, parse, require_plain_endpoint, without_keys
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,19 @@ def test_secrets_in_texts():
     text = "'https://h/a?sig=1': s3://K:S/E@b/k, https://h/my clip.mp4?X-Amz-Signature=1&b=2 x (http://HOST:8265)."
     visible = "'https://h/a?***': s3://***@b/k, https://h/my clip.mp4?*** x (http://HOST:8265)."
     assert without_secrets(text) == visible
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://u:p@h:9", "u:p@h:9", "KEY@h", "http://KEY/SEC@h:9", "http://h:9/?token=p", "h:9?token=p", "http://h:9/#p"],
+)
+def test_endpoints_with_keys_are_refused(monkeypatch, endpoint):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    require_plain_endpoint()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    with pytest.raises(InputError, match="AWS_ENDPOINT_URL_S3: do not put user names and keys") as told:
+        require_plain_endpoint()
+    assert endpoint not in str(told.value)
 
 
 @pytest.mark.timeout(60)  # quadratic time takes hours
