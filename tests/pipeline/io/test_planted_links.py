@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_a_written_file_replaces_the_link_and_not_what_it_names(target):
     assert out.read_bytes() == b"page"
     assert not out.is_symlink()
     assert target.read_text() == "secret"
+
+
+def test_a_written_file_leaves_a_hard_link_and_its_other_name_alone(tmp_path):
+    key, out = tmp_path / "key", tmp_path / "page.html"
+    key.write_text("secret")
+    os.link(key, out)
+    assert not storage.write_bytes(str(out), b"page", replace=False)
+    with storage.spool(str(out)) as path:
+        Path(path).write_bytes(b"page")
+        assert storage.swap(path, str(out), storage.version(str(out)))
+    assert (out.read_bytes(), key.read_text()) == (b"page", "secret")
 
 
 def test_a_link_to_nowhere_makes_no_file_elsewhere(target):
