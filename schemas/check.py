@@ -157,17 +157,25 @@ def _converted(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     inner, inner_wanted = column.type, wanted
     while (pat.is_list(inner) or pat.is_fixed_size_list(inner)) and pat.is_nested(inner_wanted):
         inner, inner_wanted = inner.value_type, inner_wanted.value_type
-    if pat.is_floating(inner) and pat.is_string(inner_wanted):
-        _require_exact(column)
     if (pat.is_floating(inner) or pat.is_decimal(inner)) and pat.is_string(inner_wanted):
-        column = column.cast(pa.int64() if inner == column.type else pa.list_(pa.int64()))
+        _require_whole(column)
+        whole = pa.int64() if pat.is_floating(inner) else pa.decimal128(38, 0)
+        column = column.cast(whole if inner == column.type else pa.list_(whole))
     return column.cast(wanted)
 
 
-def _require_exact(column: pa.ChunkedArray) -> None:
-    """Raise ArrowInvalid for an id so large that a float cannot hold each whole number: it may have been rounded."""
+def _require_whole(column: pa.ChunkedArray) -> None:
+    """Raise ArrowInvalid for an id that is no whole number, or that may have been rounded.
+
+    A float cannot hold each whole number above a limit.
+    """
     while pat.is_list(column.type) or pat.is_fixed_size_list(column.type):
         column = pc.list_flatten(column)
+    broken = column.filter(pc.not_equal(column, pc.round(column)))
+    if len(broken):
+        raise pa.ArrowInvalid(f"{broken[0]} is no whole number; write such ids as texts")
+    if pat.is_decimal(column.type):
+        return
     most = 2**24 if pat.is_float32(column.type) else 2**53
     largest = pc.max(pc.abs(column)).as_py()
     if largest is not None and largest >= most:

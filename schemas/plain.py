@@ -14,7 +14,7 @@ import pyarrow.types as pat
 UNREADABLE = "\ufffd"  # stands for bytes that are not UTF-8
 _LISTS = (pat.is_list, pat.is_large_list, pat.is_list_view, pat.is_large_list_view)
 _TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
-_BYTES = (pat.is_binary, pat.is_large_binary, pat.is_binary_view)
+_BYTES = (pat.is_binary, pat.is_large_binary, pat.is_binary_view, pat.is_fixed_size_binary)
 
 
 def plain_table(table: pa.Table) -> pa.Table:

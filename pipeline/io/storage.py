@@ -324,6 +324,9 @@ def open_parquet(uri: str, *, in_one_request: bool = False, any_text: bool = Fal
         try:
             options: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": in_one_request}
             file = PlainParquetFile(handle, name=uri, any_text=any_text, **options)
+        except pa.ArrowNotImplementedError as error:
+            advice = "write the column of this type as another one, or leave it out"
+            raise InputError(f"{uri} has a type that cannot be read: {error}; {advice}") from None
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not is_damage(error):
                 raise

@@ -1,3 +1,4 @@
+import base64
 import errno
 import io
 import os
@@ -5,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +15,13 @@ import pytest
 
 from pipeline.io import local, process, s3, storage
 from schemas.errors import InputError, StorageError
+
+INT128 = (  # a Parquet file of polars with one number of 128 bits, which pyarrow has no type for
+    "eNptUU1PwkAQ3W5Mw8F4YjfdpIdeJBAahAVT6m0gBIlJbRvjx7FYFkiQEoqgnvw5/kxnFw+a+JKdr/feHHZiSDuMMJ/5PqNY2MwmhBJ8l"
+    "kX+gp2Jc2ILx1ozwimPeFSrEOHyCou4pqnwr0+2RbFjFLXMYxSlqBSucGv37r92/mmxKsGG1io8qhLc55xCmt4+XJXPi9lL5nxZFxrdJ0"
+    "CMdOjvsX9LfnozugEoYWhyAs0Y+cNBzycA8986EwLNf5i5CWMwFNrRPJjAwOSR3ocwewDiOzQ1j3VytA4TvW9+7Mc9IE4UF6tsW3r1zft"
+    "uUawb3n62LZfF2pOtTqvt1aevy1XuBSpsy2neVSqXgVJ9mXd6Muhn7TCT4aVSUgXZLA9lQ7gu/usj3iHGK30D2F1Zgg=="
+)
 
 
 def test_absolute_counts_from_base_and_keeps_uris(tmp_path, monkeypatch):
@@ -235,6 +244,12 @@ def test_tables_and_local_copies(folder):
 def test_not_parquet_is_said(tmp_path):
     (tmp_path / "m.parquet").write_text("video_id,video_uri")
     with pytest.raises(InputError, match="is not a Parquet file"):
+        storage.read_table(str(tmp_path / "m.parquet"))
+
+
+def test_a_type_that_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "m.parquet").write_bytes(zlib.decompress(base64.b64decode(INT128)))
+    with pytest.raises(InputError, match="more than 64 bits.*write the column of this type as another one"):
         storage.read_table(str(tmp_path / "m.parquet"))
 
 
