@@ -44,8 +44,8 @@ def read_png(uri: str, content: bytes | None = None, *, binary: bool = False) ->
     """Read a mask from `uri`, or from the PNG file `content` that `uri` names in errors.
 
     Palette images keep their indices (see `_from_colour_palette` for changed palettes), gray images their values, with
-    1, 2, 4, 8 or 16 bits. A palette of gray values in their order is gray; with `binary`, so is any palette of gray. An
-    image in colours is gray if its planes are equal; the colours of the DAVIS palette are its indices; with `binary`,
+    1, 2, 4, 8 or 16 bits. A palette of gray values in their order is gray; so is a palette that shows 0 as white and
+    255 as black, if there are no other values; with `binary`, so is any palette of gray. An image in colours is gray if its planes are equal; the colours of the DAVIS palette are its indices; with `binary`,
     255 stands for any colour but black. Raises MediaError if the file is damaged, ColourError for colours or palettes
     that say no ids and for transparent pixels, and StorageError if the storage fails.
     """
@@ -105,11 +105,12 @@ def _from_palette(uri: str, image: Image.Image, binary: bool) -> PngMask:
         return _from_colour_palette(uri, indices, palette, used, binary)
     gray = palette[:, 0]
     is_white_first = bool((palette[0] == gray[0]).all()) and gray[0] > (0 if used[-1] == 0 else gray[used].min())
-    if len(used) <= 2 and not (binary and is_white_first):
+    as_shown = binary or (used.tolist() == [0, VOID_ID] and gray[used].tolist() == [VOID_ID, 0])
+    if len(used) <= 2 and not (as_shown and is_white_first):
         return PngMask(indices, PALETTE)
     if (gray[used] == used).all():
         return PngMask(indices, "palette of gray values")
-    return PngMask(np.asarray(gray[indices]), "palette of gray values") if binary else PngMask(indices, PALETTE)
+    return PngMask(np.asarray(gray[indices]), "palette of gray values") if as_shown else PngMask(indices, PALETTE)
 
 
 def _from_colour_palette(uri: str, indices: np.ndarray, palette: np.ndarray, used: np.ndarray, binary: bool) -> PngMask:

@@ -1,6 +1,7 @@
 """Read a folder of image files, or one such file (RefCOCO as pseudo-clips), as a video."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -25,7 +26,9 @@ ANIMATIONS_AMONG = 100  # images of a folder that are opened to find animations;
 IS_AMONG_FRAMES = "is an animation among the frames of its folder; give it a folder of its own, or extract its images"
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _HEXADECIMAL = re.compile("[0-9a-f]+"), re.compile("[0-9A-F]+")
-_NUMBER = re.compile(r"([0-9]+)")
+_NUMBER = re.compile(r"(\d+)")  # in the digits of any script
+_PADDED = re.compile(r"\s*\d+")
+_SIGNED = re.compile(r"-?[0-9]+")
 
 
 def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, str]:
@@ -100,17 +103,18 @@ def belongs_to(name: str, clips: Collection[str]) -> bool:
 
 def name_form(name: str) -> str:
     """Return the stem of a file name in lower case, with # for each number."""
-    return _NUMBER.sub("#", name.rpartition(".")[0].casefold())
+    return _PADDED.sub("#", unicodedata.normalize("NFKC", name.rpartition(".")[0]).casefold())
 
 
 def in_order(names: Collection[str]) -> list[str]:
     """Return frame names in the order of the video: natural order, unless all names are decimals or hexadecimal.
 
     Decimals are in the order of numbers (1.25, 1.5, 2.0; also t1.25s), unless they count a scene and its frames (1.9,
-    1.10). Hexadecimal numbers of one length are in the order of letters.
+    1.10). So are whole numbers below and above zero (t-2, t-1, t0). Hexadecimal numbers of one length are in the order
+    of letters.
     """
     letters = sorted(names)
-    if numbers := _decimals(letters):
+    if numbers := _signed(letters) or _decimals(letters):
         return sorted(letters, key=numbers.__getitem__)
     ends = [name[_shared(letters[0], letters[-1]) :] for name in letters] if letters else []
     if len({*map(len, letters)}) == 1 and any(all(map(form.fullmatch, ends)) for form in _HEXADECIMAL):
@@ -134,6 +138,15 @@ def _decimals(names: Sequence[str]) -> dict[str, Decimal] | None:
         return None
     has_tens = any(len(fraction) > 1 and fraction.endswith("0") for fraction in fractions)
     return None if has_tens or _count_evenly((whole, int(fraction or 0)) for whole, _, fraction in parts) else values
+
+
+def _signed(names: Sequence[str]) -> dict[str, Decimal] | None:
+    """Return the numbers in sorted names that differ in one whole number, with and without a minus sign in front."""
+    shared = names[0][: _shared(names[0], names[-1])].rstrip("-0123456789") if names else ""
+    numbers = {name: name[len(shared) :] for name in names}
+    if not all(map(_SIGNED.fullmatch, numbers.values())) or len({name[0] == "-" for name in numbers.values()}) < 2:
+        return None
+    return {name: Decimal(number) for name, number in numbers.items()}
 
 
 def _before_numbers(names: Sequence[str]) -> int:
@@ -179,14 +192,17 @@ def animation_among(folder: str, files: Collection[str]) -> str | None:
 
 
 def natural_order(name: str) -> tuple:
-    """Return the sort key of a frame name: numbers in it count as numbers, whatever is around them."""
-    parts = _NUMBER.split(name)
-    return [_by_size(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], name
+    """Return the sort key of a frame name: numbers in it count as numbers, whatever is around them.
+
+    Forms of one letter or digit (composed, full width) are equal, and blanks pad a number as zeros do.
+    """
+    parts = _NUMBER.split(unicodedata.normalize("NFKC", name))
+    return [_by_size(part) if index % 2 else part.casefold().rstrip() for index, part in enumerate(parts)], name
 
 
 def _by_size(digits: str) -> tuple[int, str]:
-    """Return the sort key of a number of any length."""
-    digits = digits.lstrip("0")
+    """Return the sort key of a number of any length, in the digits of any script."""
+    digits = "".join(str(unicodedata.decimal(digit)) for digit in digits).lstrip("0")
     return len(digits), digits
 
 

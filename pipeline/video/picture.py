@@ -74,7 +74,7 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
             if isinstance(file := self._image.fp, PictureFile):
                 file.reads = 0
             try:
-                self._image.seek(number)
+                self._image.seek(number + _is_apart(self._image))
                 check_size(self._image.width, self._image.height, self._uri, number)
                 shown = _rgb(self._image)
             except (MemoryError, MediaError):
@@ -142,7 +142,7 @@ def _what_is(content: bytes) -> str:
 
 def _count(image: Image.Image) -> int:
     """Return the number of images to show one after the other; previews and smaller copies do not count."""
-    count = getattr(image, "n_frames", 1)
+    count = getattr(image, "n_frames", 1) - _is_apart(image)
     if image.format not in _ANIMATED or count == 1:
         return 1
     size = image.size
@@ -150,6 +150,11 @@ def _count(image: Image.Image) -> int:
     same = image.size == size
     image.seek(0)
     return count if same else 1
+
+
+def _is_apart(image: Image.Image) -> bool:
+    """Return True if the first image of an animated PNG is shown by programs that cannot animate only."""
+    return bool(getattr(image, "default_image", False))
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -99,6 +99,17 @@ def in_palette(labels: np.ndarray, *colours: tuple[int, int, int]) -> bytes:
     return as_png(image)
 
 
+def test_a_palette_from_white_to_black_is_read_as_shown():
+    """0 and 255 are no ids, so the colours decide: an inverted picture in palette form is not the background."""
+    is_object = LABELS > 0
+    inverted = [(255 - gray,) * 3 for gray in range(256)]
+    content = in_palette(np.where(is_object, 0, 255).astype(np.uint8), *inverted)
+    for binary in (False, True):
+        np.testing.assert_array_equal(read_png("a.png", content, binary=binary).values, is_object * 255)
+    ids = np.where(is_object, 1, 0).astype(np.uint8)
+    np.testing.assert_array_equal(read_png("a.png", in_palette(ids, *inverted)).values, ids)
+
+
 BLACK, RED, GREEN, OLIVE, BLUE = (tuple(DAVIS_PALETTE[3 * i : 3 * i + 3]) for i in range(5))
 
 

@@ -3,12 +3,13 @@ import os
 import struct
 import zlib
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.video import Selection, probe, read_frames
-from pipeline.video.folder import in_order, list_frames
+from pipeline.video.folder import in_order, list_frames, odd_names, order_notes
 from pipeline.video.picture import decode
 from schemas.errors import MediaError
 
@@ -40,6 +41,13 @@ ORDERS = {
     "whole numbers": ["1", "2", "10"],
     "padded": ["0001", "0002", "0010"],
     "words": ["a2", "a10", "b1"],
+    "full-width digits": ["f8", "f９", "f１０"],
+    "Arabic digits": ["f٨", "f٩", "f١٠"],
+    "two Unicode forms of one letter": ["e\u0301_1", "\u00e9_2", "e\u0301_10"],
+    "padded with blanks": ["img  8", "img  9", "img 10", "img 100"],
+    "below and above zero": ["t-10", "t-2", "t-1", "t0", "t1", "t10"],
+    "hyphens before numbers": ["t-1", "t-2", "t-10"],
+    "dates": ["2024-1-9", "2024-1-10", "2024-2-1"],
 }
 
 
@@ -135,6 +143,25 @@ def test_animations_are_videos(tmp_path, suffix):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with pytest.raises(MediaError):
         list(read_frames(str(path), Selection()))
+
+
+def test_the_still_picture_of_an_animation_is_no_frame(tmp_path):
+    """An APNG may begin with a picture for programs that cannot animate; players and FFmpeg leave it out."""
+    images = [Image.fromarray(np.full((16, 24, 3), 40 * index, np.uint8)) for index in range(5)]
+    path = tmp_path / "moving.png"
+    images[0].save(path, save_all=True, append_images=images[1:], default_image=True)
+    frames = list(read_frames(str(path), Selection()))
+    assert [(frame.name, int(frame.image[0, 0, 0])) for frame in frames] == [
+        (f"{i:05d}", 40 * (i + 1)) for i in range(4)
+    ]
+    assert probe(str(path)).num_frames == 4
+    with av.open(str(path), format="apng") as container:
+        assert [int(frame.to_rgb().to_ndarray()[0, 0, 0]) for frame in container.decode(video=0)] == [40, 80, 120, 160]
+
+
+def test_odd_names_are_told_in_any_script():
+    assert odd_names(["f８.png", "f９.png", "f１０.png", "img  1.png"]) == ["img  1.png"]
+    assert order_notes(["img  1.png", "img 10.png", "img  2.png"]) == (False, [])
 
 
 def test_gaps_in_names_are_no_gaps_in_the_sequence(make_folder):
