@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import urllib.response
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO, TypeVar
 
@@ -138,7 +139,7 @@ def _get(uri: str, start: int, stop: int | None = None) -> Any:
         answer = peers.opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # an empty file, or one that ends before `start`
-            return io.BytesIO()
+            return urllib.response.addinfourl(io.BytesIO(), http.client.HTTPMessage(), uri, error.code)
         raise
     if answer.status == 206 and _first_byte(answer) != start:
         answer.close()

@@ -45,9 +45,10 @@ def read_png(uri: str, content: bytes | None = None, *, binary: bool = False) ->
 
     Palette images keep their indices (see `_from_colour_palette` for changed palettes), gray images their values, with
     1, 2, 4, 8 or 16 bits. A palette of gray values in their order is gray; so is a palette that shows 0 as white and
-    255 as black, if there are no other values; with `binary`, so is any palette of gray. An image in colours is gray if its planes are equal; the colours of the DAVIS palette are its indices; with `binary`,
-    255 stands for any colour but black. Raises MediaError if the file is damaged, ColourError for colours or palettes
-    that say no ids and for transparent pixels, and StorageError if the storage fails.
+    255 as black, if there are no other values; with `binary`, so is any palette of gray. An image in colours is gray if
+    its planes are equal; the colours of the DAVIS palette are its indices; with `binary`, 255 stands for any colour but
+    black. Raises MediaError if the file is damaged, ColourError for colours or palettes that say no ids and for
+    transparent pixels, and StorageError if the storage fails.
     """
     if content is None:
         try:

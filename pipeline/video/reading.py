@@ -164,7 +164,7 @@ def _absent(uri: str, error: FileNotFoundError) -> str:
         return f"{shown(uri)} does not exist"
     _, member, whole = archive.split(uri)
     if error.strerror == archive.NO_MEMBER:
-        return f"{shown(uri)} does not exist: the archive has no member {member!r}"
+        return f"{shown(uri)} does not exist: the archive has no member {member!r} (links are not followed)"
     twice = " (if '::' is part of the member's name, write it as %3A%3A)" if "::" in whole else ""
     return f"{shown(uri)} does not exist: there is no archive {shown(whole)}{twice}"
 

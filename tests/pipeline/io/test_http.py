@@ -72,6 +72,17 @@ def server(monkeypatch) -> Iterator[Server]:
         running.shutdown()
 
 
+def test_an_empty_file_for_which_the_server_has_no_range(server):
+    """S3 answers 416 to a request for the bytes of an empty object."""
+    server.answers = [416] * 3
+    assert http.size(server.uri()) == 0
+    with storage.open_input(server.uri()) as file:
+        assert file.read() == b""
+    server.answers = [416] * 4
+    with pytest.raises(MediaError, match="is an empty file; replace it"):
+        list(read_frames(server.uri(), Selection()))
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_files_are_read_in_every_way(server, ranges):
     server.ranges = ranges
