@@ -10,7 +10,7 @@ help:
 	@echo "make check       lint, formatting and types; about a minute"
 	@echo "make fast        the tests that take seconds each, as a plain pytest run"
 	@echo "make test        make check, then all tests, with slow tests, chaos tests and the wheel in a clean environment"
-	@echo "make train-tiny  train the bundled checkpoint again, into TINY=tiny-training; about two hours on 2 cores"
+	@echo "make train-tiny  train the bundled checkpoint again, into TINY=tiny-training; almost three hours on 2 cores"
 	@echo "make lock        write the hashes of all packages of the image to requirements.lock; needs uv"
 	@echo "make clean       remove .venv, demo, dist and build"
 
@@ -54,15 +54,15 @@ clips = $(BIN)/rvos synth --out $(TINY)/$(1) --frames 8:12 --expressions 8
 
 $(TINY)/data.done: $(BIN)/rvos
 	rm -rf $(addprefix $(TINY)/,stills looks words kinds clips motion alike sizes absence quality val-stills val-clips)
-	$(BIN)/rvos synth --out $(TINY)/stills --videos 4000 --frames 1 --expressions 8
-	$(BIN)/rvos synth --out $(TINY)/looks --videos 2000 --frames 1 --expressions 8 --seed 3 --focus appearance
+	$(BIN)/rvos synth --out $(TINY)/stills --videos 8500 --frames 1 --expressions 8
+	$(BIN)/rvos synth --out $(TINY)/looks --videos 4500 --frames 1 --expressions 8 --seed 3 --focus appearance
 	$(call clips,words) --videos 400 --seed 16 --focus motion
 	$(call clips,kinds) --videos 130 --seed 17
-	$(call clips,clips) --videos 1400 --seed 11
-	$(call clips,motion) --videos 450 --seed 12 --focus motion
-	$(call clips,absence) --videos 300 --seed 13 --focus absence
-	$(call clips,alike) --videos 550 --seed 14 --focus appearance
-	$(call clips,sizes) --videos 450 --seed 15 --focus size
+	$(call clips,clips) --videos 3600 --seed 11
+	$(call clips,motion) --videos 1150 --seed 12 --focus motion
+	$(call clips,absence) --videos 800 --seed 13 --focus absence
+	$(call clips,alike) --videos 1450 --seed 14 --focus appearance
+	$(call clips,sizes) --videos 1200 --seed 15 --focus size
 	$(BIN)/rvos synth --out $(TINY)/quality --videos 1500 --frames 8:12 --no-target --seed 21
 	$(BIN)/rvos synth --out $(TINY)/val-stills --split val --videos 60 --frames 1 --expressions 2
 	$(BIN)/rvos synth --out $(TINY)/val-clips --split val --videos 60 --frames 8:12 --expressions 2
