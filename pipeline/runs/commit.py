@@ -187,7 +187,7 @@ class UnitWriter:
         else:
             self.receipt.failed[status] = self.receipt.failed.get(status, 0) + 1
             if len(self.receipt.errors) < ERRORS_IN_RECEIPT:
-                self.receipt.errors.append(rows["error"][0].as_py())
+                self.receipt.errors.append(rows["error"][0].as_py() or "")
         self._writer.write_table(rows)
 
     def commit(self) -> Receipt:

@@ -67,7 +67,7 @@ def _read_notes(uri: str) -> list[list]:
     try:
         table = storage.read_table(uri, NOTES.names).cast(NOTES)
         for receipt in table["receipt"].to_pylist():
-            parse_receipt(receipt)
+            parse_receipt(receipt or "")
     except StorageError:
         raise
     except OSError as error:

@@ -110,7 +110,7 @@ def test_attempts_of_other_shards_are_left_alone(with_missing_video, checkpoint,
     storage.remove(the_run.masks_uri(first.unit_id))
     for name in (first.unit_id, second.unit_id, "_start"):
         storage.write_bytes(
-            storage.join(str(folder), "attempts", name, "x.json"), b'{"invocation": "", "node": "", "host": "another"}'
+            storage.join(str(folder), "attempts", name, "a1.json"), b'{"invocation": "", "node": "", "host": "another"}'
         )
     run(with_missing_video, folder, checkpoint, shard="2/3")
     assert storage.names(storage.join(str(folder), "attempts")) == sorted([first.unit_id, "_start"])
