@@ -87,14 +87,14 @@ class Protocol:
         if self.assigned:
             matching = (
                 "the predictions for one video and annotator are assigned to its objects such that the total of "
-                "(mean J + mean F) / 2 is highest; predictions are numbered like the objects: for each number that is "
-                "missing below the highest one, and for each further object, an empty prediction takes part"
+                "(mean J + mean F) / 2 is highest; each prediction has the number of the object that its pair is "
+                "about, and empty predictions take part for the numbers that have none, up to the highest number or "
+                "the number of objects"
             )
         if self.first_frame_objects:
             matching += (
-                "; the ids from 1 to the highest one in the first annotated frame are scored; if one between is in no "
-                "frame, it counts as an object that is absent throughout; objects with higher ids appear later and are "
-                "left out"
+                "; only objects count whose id is at most the highest id in the first annotated frame of the video; a "
+                "lower id that no frame shows counts as an object that is absent throughout"
             )
         averaging = "mean over the frames of a pair, then over "
         if self.per_frame:
@@ -105,7 +105,7 @@ class Protocol:
             averaging += "all pairs"
         missing = f"{MISSING[self.missing]}; --missing changes it"
         if self.missing_pair_scores_zero:
-            missing += "; with empty, a pair without any predicted frame scores zero"
+            missing += "; a pair of which no frame is predicted scores zero also with --missing empty"
         void = "void pixels are set to background in prediction and ground truth"
         definition = f"not confirmed: {self.unconfirmed}" if self.unconfirmed else "checked against published code"
         if self.rules and not self.unconfirmed:
@@ -133,7 +133,7 @@ _FRAME_METRICS = "if an expression has a target, J and F equal the DAVIS 2017 ev
 _NO_TARGET_NOTES = (
     "for an expression without a target, a frame with an empty prediction has J = F = 1, any other frame 0; published "
     "code has F = 1 there also if the prediction fills the frame, since such a mask has no boundary",
-    "N-acc is the share of expressions without a target for which all predicted masks are empty; T-acc is the share of "
+    "N-acc is the share of expressions without a target whose masks are all empty; T-acc is the share of "
     "expressions with a target for which at least one predicted mask is not empty",
 )
 _IOU_NOTES = (
@@ -285,8 +285,8 @@ _ALL = (
         missing_pair_scores_zero=True,
         notes=(
             "tIoU = B / E: B is the number of frames in which both masks are non-empty, E the number of frames in "
-            "which at least one is; it is 1 if E = 0",
-            "vIoU = (sum of J over the B frames) / E; it is 1 if E = 0",
+            "which at least one is; if E = 0, it is 1, or 0 if a frame that is not predicted scores zero",
+            "vIoU = (sum of J over the B frames) / E; if E = 0, as tIoU",
             "the published table has separate rows for static, dynamic and hybrid expressions: use --by type",
         ),
     ),

@@ -54,8 +54,8 @@ class Rules:
             )
         elif self.exclusive:
             yield (
-                "mask logits are resized (bilinear); among the objects of one annotator, a pixel belongs to the most "
-                "probable one, of two equal ones to that with the lower number, and below 0.5 to none"
+                "mask logits are resized (bilinear); each pixel goes to the most probable object of the annotator (of "
+                "two equal ones, to that of the lower expression_id), or to none if no probability reaches 0.5"
             )
         else:
             yield "mask logits are resized (bilinear); pixels with a probability above 0.5 are the mask"
