@@ -9,9 +9,9 @@ class AuditConfig:
     """Verify that every pair of a run was written exactly once.
 
     Lists pairs that are missing, duplicate, orphan (written, but not planned), changed (the plan was altered or, with
-    --manifest, the manifest differs from it), incomplete (frames or rows are absent) or invalid, and units that are
-    stale (a copy of another unit, or written by an earlier run or with other weights or options) or unreadable. If
-    nothing is found, writes RUN/_SUCCESS. Otherwise the exit code is 1.
+    --manifest, the manifest differs from it), incomplete (frames or rows are absent) or invalid. Also lists units
+    (files of masks): unreadable ones, and stale ones, which are copies of another unit, are of an earlier run, or were
+    made with other weights or options. If nothing is found, writes RUN/_SUCCESS. Otherwise the exit code is 1.
 
         rvos audit runs/first --manifest data/manifest.parquet
     """

@@ -19,7 +19,7 @@ TABLE_FORMATS = ("csv", "latex", "markdown")  # see `pipeline.report.score_table
 ADDRESS = "local|auto|HOST:PORT"
 ADDRESS_HELP = (  # after a sentence about a Ray cluster
     "local: a new one on this machine; auto: the one that this machine belongs to; HOST:PORT: the one "
-    "with this head node."
+    "whose head node has this address."
 )
 
 

@@ -41,7 +41,8 @@ class PlanConfig(RunOptions):
         default=None,
         least=0,
         heading="Estimate",
-        help="Price per hour of one GPU, or of this machine if it has no GPU, in any currency.",
+        help="Price per hour of one GPU, in any currency. If the speed is measured here, on a CPU: price of this "
+        "machine.",
     )
     probe: int = option(
         default=3,

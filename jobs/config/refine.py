@@ -39,8 +39,9 @@ class RefineConfig(MediaOptions):
         default=False,
         heading="Model",
         help="For sentences that mean several objects. The video is cut into parts of N frames (--window). Looks in "
-        "each part at the frames in which neither the mask of RUN nor the refined mask is empty. If the box of RUN's "
-        "mask has more than 1.5 times the area in most of them, writes the union of both masks in the whole part.",
+        "each part at the frames in which neither the mask of RUN nor the refined mask is empty. If, in most "
+        "of them, the box around RUN's mask has more than 1.5 times the area of the box around the refined mask, "
+        "writes the union of both masks in the whole part.",
     )
     precision: str = option(
         default="fp32",
@@ -53,8 +54,8 @@ class RefineConfig(MediaOptions):
         default=128,
         least=16,
         heading="Model",
-        help="Follow the object forward and backward within the first N frames, from the frame with the highest "
-        "score. After frame N, follow it forward only.",
+        help="Read the video in parts of N frames. In the first part in which RUN shows the object, follow it forward "
+        "and backward from the frame with the highest score; in later parts, forward only.",
     )
     device: str = option_of(SegmentConfig, "device")
     actors: str | None = option_of(SegmentConfig, "actors")
