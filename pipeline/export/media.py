@@ -52,7 +52,7 @@ def open_media(uri: str, frames: Collection[str]) -> Iterator[list[Medium]]:
                 file = stack.enter_context(tempfile.TemporaryFile(prefix="rvos-"))
             yield [_spool_picture(image, name, file) for name, image in _pictures(uri, frames)]
             return
-        path = stack.enter_context(storage.local_file(uri))
+        path = stack.enter_context(storage.held_file(uri))
         with PyavReader(path, uri) as video:
             next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
             suffix = _suffix(uri, video.format)

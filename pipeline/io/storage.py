@@ -237,6 +237,20 @@ def local_file(uri: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def held_file(uri: str) -> Iterator[str]:
+    """Yield a path as `local_file` does, valid in this process only, that no change of names leads elsewhere.
+
+    Decoders open a path several times. Others may put a pipe or another file in its place meanwhile.
+    """
+    if is_remote(uri):
+        with local_file(uri) as path:
+            yield path
+        return
+    with local.open_regular(absolute(uri)) as file:
+        yield f"/proc/self/fd/{file.fileno()}"
+
+
+@contextlib.contextmanager
 def local_folder(uri: str) -> Iterator[str]:
     """Yield a local path with the files directly in the folder `uri`: itself, or links to copies as of `local_file`."""
     if not is_remote(uri):

@@ -39,7 +39,7 @@ def probe(uri: str) -> VideoHeader:
                     return _header(animation, uri)
             return replace(folder.probe(uri, images), left_out=tuple(left_out))
         # A remote file is not fetched as a whole.
-        opened = storage.open_input(uri) if storage.is_remote(uri) else storage.local_file(uri)
+        opened = storage.open_input(uri) if storage.is_remote(uri) else storage.held_file(uri)
         with opened as source, PyavReader(source, uri) as video:
             return _header(video, uri)
 
@@ -55,7 +55,7 @@ def _content(uri: str) -> bytes:
 
 
 class LastFile(contextlib.AbstractContextManager["LastFile"]):
-    """A context manager that keeps the local copy of the last remote file, for repeated reading."""
+    """A context manager that keeps the last file open, or the local copy of a remote one, for repeated reading."""
 
     def __init__(self) -> None:
         self._uri: str | None = None
@@ -69,11 +69,11 @@ class LastFile(contextlib.AbstractContextManager["LastFile"]):
     def path(self, uri: str) -> str:
         """Return a local path with the content of `uri`, valid until the next call with another URI.
 
-        Raises as `storage.local_file`.
+        Raises as `storage.held_file`.
         """
         if uri != self._uri:
             self.__exit__()
-            self._path = self._copy.enter_context(storage.local_file(uri))
+            self._path = self._copy.enter_context(storage.held_file(uri))
             self._uri = uri
         return self._path
 

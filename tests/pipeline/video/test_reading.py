@@ -220,3 +220,23 @@ def test_a_path_with_the_separators_of_windows(tmp_path):
     (tmp_path / "clips/a.mp4").write_bytes(b"x")
     text = str(error_of(f"{tmp_path}/clips\\a.mp4"))
     assert text.endswith(f"There is {tmp_path}/clips/a.mp4; write paths with /, not as on Windows")
+
+
+@pytest.mark.parametrize("other", ["pipe", "device", "folder", "link to a key", "nothing"])
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_a_file_that_others_replace_while_it_is_read_is_read_to_its_end(make_video, tmp_path, decoder, other):
+    """A decoder that opened a pipe by its name would wait for ever; Matroska is opened again at its end."""
+    path = make_video("v.mkv")
+    whole = [frame.image for frame in read_frames(str(path), Selection(), decoder=decoder)]
+    frames = read_frames(str(path), Selection(), decoder=decoder)
+    found = [next(frames).image]
+    path.unlink()
+    if other == "pipe":
+        os.mkfifo(path)
+    elif other == "folder":
+        path.mkdir()
+    elif other != "nothing":
+        (tmp_path / "key").write_text("secret")
+        path.symlink_to("/dev/zero" if other == "device" else tmp_path / "key")
+    found += [frame.image for frame in frames]
+    np.testing.assert_array_equal(found, whole)
