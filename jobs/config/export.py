@@ -95,7 +95,8 @@ class ReviewConfig(ExportConfig):
 class OverlayConfig(ExportConfig):
     """Draw the masks over the videos.
 
-    Writes a video for each pair and, for each input video, a sheet with one row of frames per pair.
+    Writes a video for each pair and, for each input video, a sheet with one row of frames per pair. After 40 pairs of
+    a video, further sheets follow (sheet-2.png and so on).
 
         rvos export overlay runs/first --out overlays/ --limit 20
         rvos export overlay runs/first --out overlays/ --as gif --fps 6

@@ -10,9 +10,10 @@ from schemas import kinds
 class RefineConfig(MediaOptions):
     """Refine the masks of a finished run with SAM 2 or SAM 3.
 
-    For each pair, takes the mask in RUN with the highest score in the first --window frames of the video, gives it to
-    the model as a prompt, and follows the object through the other frames. The masks go to the folder OUT, a run like
-    RUN with the same pairs. After an interruption, repeat the command: finished work is kept.
+    For each pair, finds the first part of the video (of --window frames) in which RUN shows the object. Gives the model
+    the mask with the highest score in this part as a prompt, and follows the object through this part and the later
+    ones. The masks go to the folder OUT, a run like RUN with the same pairs. After an interruption, repeat the command:
+    finished work is kept.
 
         rvos refine runs/first runs/refined --checkpoint sam2.1-hiera-large/
         rvos refine runs/first runs/boxes --checkpoint sam2.1-hiera-large/ --prompt box

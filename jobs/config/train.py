@@ -13,8 +13,8 @@ class TrainConfig(MediaOptions):
     """Train ReferFormer on annotations or pseudo-labels.
 
     Writes the checkpoint folder OUT/checkpoint. After an interruption, repeat the command: it resumes from the last
-    saved state, with the same data in the same order. Rows without a target (object_ids empty) are trained as "no
-    object".
+    saved state, with the same data in the same order. If the annotations are by object, rows with an empty object_ids
+    are trained as "no object".
 
         rvos train --data ytvos/manifest.parquet --annotations ytvos/ --init pretrained/checkpoint --out training/
         rvos train --data m.parquet --annotations runs/teacher --min-score 0.6 --init checkpoint/ --out student/
@@ -28,7 +28,7 @@ class TrainConfig(MediaOptions):
     annotations: tuple[str, ...] = option(
         takes=kinds.ANNOTATIONS,
         heading="Data",
-        help="Annotations of the manifest, or a run of 'rvos segment' as pseudo-labels. Give one for each --data.",
+        help="Annotations of the manifest, or a run, whose masks are pseudo-labels. Give one for each --data.",
     )
     weight: tuple[float, ...] = option(
         default=(),
@@ -37,7 +37,11 @@ class TrainConfig(MediaOptions):
         help="Relative weight of each --data in an epoch. Give one for each.  [default: its number of examples]",
     )
     min_score: float = option(
-        default=0.0, least=0, most=1, heading="Data", help="Leave out pseudo-labels whose pair_score is below X."
+        default=0.0,
+        least=0,
+        most=1,
+        heading="Data",
+        help="Leave out pseudo-labels whose pair_score is below X or null.",
     )
     heldout: str | None = option(
         default=None,
