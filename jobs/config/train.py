@@ -41,7 +41,7 @@ class TrainConfig(MediaOptions):
         least=0,
         most=1,
         heading="Data",
-        help="Leave out pseudo-labels whose pair_score is below X or null.",
+        help="Leave out pseudo-labels whose pair_score is below X; a null score counts as 1.",
     )
     heldout: str | None = option(
         default=None,

@@ -109,7 +109,7 @@ def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counte
 def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[MaskTracks, bool]:
     """Read the masks of these videos. Returns True as well if they are by object, False if by expression.
 
-    Reads a run as pseudo-labels: its masks with status ok and a pair_score of at least `min_score`.
+    Reads a run as pseudo-labels: its masks with status ok and a pair_score of at least `min_score`, or none.
     """
     uri = storage.absolute(source.annotations)
     if not is_run(uri):
@@ -123,8 +123,8 @@ def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[M
         part = storage.join(folder, name)
         table = storage.read_table(part, [*columns, "pair_score", "status", "chosen"])
         table = chosen_rows(conform(table, PREDICTIONS, part))
-        good = pc.and_(pc.equal(table["status"], "ok"), pc.greater_equal(table["pair_score"], source.min_score))
-        tables.append(table.filter(good).select(columns))
+        sure = pc.fill_null(pc.greater_equal(table["pair_score"], source.min_score), True)  # imported without scores
+        tables.append(table.filter(pc.and_(pc.equal(table["status"], "ok"), sure)).select(columns))
     if not any(table.num_rows for table in tables):
         raise InputError(
             f"{uri} has no masks with a pair_score of {source.min_score} or more; finish the run or lower --min-score"

@@ -91,12 +91,14 @@ def test_a_run_is_pseudo_labels_selected_by_score(folder):
     rows = [
         common | {"expression_id": "0", "frame_index": 0, "counts": box(3), "pair_score": 0.9},
         common | {"expression_id": "1", "frame_index": 0, "counts": box(9), "pair_score": 0.2},
+        common | {"expression_id": "3", "frame_index": 0, "counts": box(6), "pair_score": None},
         {"video_id": "v", "expression_id": "2", "status": "missing", "error": "gone"},
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), run / "masks" / "unit.parquet")
-    for least, expected in ((0.0, 2), (0.5, 1)):
+    for least, expected in ((0.0, 3), (0.5, 2)):
         examples, left_out = gather(folder, "run", min_score=least)
         assert (examples.num_rows, left_out["not annotated"]) == (expected, 5 - expected)
+    pq.write_table(pa.Table.from_pylist(rows[:2], schema=PREDICTIONS), run / "masks" / "unit.parquet")
     with pytest.raises(InputError, match="no masks with a pair_score"):
         gather(folder, "run", min_score=0.95)
 
