@@ -70,8 +70,8 @@ def make_manifest(uri: str, pairs: int) -> None:
             "num_frames": pa.repeat(pa.scalar(102, pa.int32()), pairs),
         }
     )
-    storage = importlib.import_module(_either("pipeline.io.storage", "pipeline.storage"))
-    storage.write_table(uri, table)
+    earlier = _either("pipeline.io.storage", "pipeline.storage")
+    importlib.import_module(_either("pipeline.io.parquet", earlier)).write_table(uri, table)
 
 
 def config(base: str, **options: Any) -> Any:

@@ -14,7 +14,7 @@ from jobs.result import JobResult, Skipped, counted, skipped_of, with_count
 from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
 from model.segmenter import CheckpointInfo
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems, uri_problem
 from pipeline.io.parallel import bounded_map
@@ -271,7 +271,7 @@ def _write_num_frames(uri: str, num_frames: np.ndarray) -> int:
     """Write known lengths (not -1) to the column num_frames of the manifest. Returns the number of changed rows."""
     if storage.is_folder(uri):
         raise InputError(f"--write cannot change the files of the folder {uri}; write the manifest as one file")
-    table = storage.read_table(uri)
+    table = parquet.read_table(uri)
     known = num_frames >= 0
     if "num_frames" in table.column_names:
         position = table.column_names.index("num_frames")
@@ -288,5 +288,5 @@ def _write_num_frames(uri: str, num_frames: np.ndarray) -> int:
             table = table.append_column(field, column)
         else:
             table = table.set_column(position, field, column)
-        storage.write_table(uri, table)
+        parquet.write_table(uri, table)
     return changed

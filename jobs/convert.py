@@ -17,6 +17,7 @@ from model.referformer.config import PUBLISHED, ReferFormerConfig
 from model.referformer.pth import read_pth
 from model.referformer.tokenizer import load_tokenizer
 from pipeline.io import output_folder, storage
+from pipeline.io.local_copy import local_file, local_folder
 from pipeline.io.private_folder import private_folder
 from pipeline.training.state import put_file
 from schemas.errors import InputError
@@ -58,7 +59,7 @@ def run(config: ConvertConfig) -> ConvertResult:
             if not storage.is_remote(config.checkpoint) and not storage.exists(config.checkpoint):
                 raise FileNotFoundError(errno.ENOENT, "", config.checkpoint)  # before a remote tokenizer is asked for
             source = stack.enter_context(_local_file(config.checkpoint))
-            tokenizer = stack.enter_context(storage.local_folder(config.tokenizer))
+            tokenizer = stack.enter_context(local_folder(config.tokenizer))
         except FileNotFoundError as error:
             raise InputError(f"{error.filename}: no such file or folder; correct the path") from None
         try:
@@ -92,7 +93,7 @@ def run(config: ConvertConfig) -> ConvertResult:
 
 def _local_file(uri: str) -> contextlib.AbstractContextManager[str]:
     """Yield a local path of a file; of one on this machine its own, so that its reader says what is wrong with it."""
-    return storage.local_file(uri) if storage.is_remote(uri) else contextlib.nullcontext(uri)
+    return local_file(uri) if storage.is_remote(uri) else contextlib.nullcontext(uri)
 
 
 def _backbone(config: ConvertConfig, tensors: Mapping[str, Tensor]) -> str:

@@ -15,7 +15,7 @@ from model.bundled import BUNDLED, NOTE
 from pipeline.datasets.synthetic.shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.run_pictures import draw_run
-from pipeline.io import output_folder, storage
+from pipeline.io import output_folder, parquet, storage
 from pipeline.io.private_folder import private_folder
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
@@ -118,7 +118,7 @@ def run(config: DemoConfig) -> DemoResult:
 
 def _own_video_command(manifest: str) -> str:
     """Return a command that can be pasted: the demo on the first video of `manifest`, with this `rvos`."""
-    row = storage.read_table(manifest, ["video_uri", "expression"]).slice(0, 1).to_pylist()[0]
+    row = parquet.read_table(manifest, ["video_uri", "expression"]).slice(0, 1).to_pylist()[0]
     video, program = storage.absolute(row["video_uri"], storage.parent(manifest)), "rvos"
     if shutil.which(program) != sys.argv[0] and Path(sys.argv[0]).name == program:
         program = sys.argv[0]

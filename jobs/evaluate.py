@@ -28,7 +28,7 @@ from pipeline.evaluation.summary.grouping import Grouping, spell_out
 from pipeline.evaluation.summary.intervals import METHOD_IN_SHORT
 from pipeline.evaluation.summary.outputs import score_rows, summarise
 from pipeline.evaluation.summary.score_folder import NOT_METRICS, require_own_scores
-from pipeline.io import output_folder, storage
+from pipeline.io import output_folder, parquet, storage
 from pipeline.masks.label_agreement import shifted_labels, shorten_list
 from pipeline.masks.pairs_to_score import MaskKey
 from pipeline.masks.png_trees import PngReading
@@ -171,7 +171,7 @@ def run(config: EvaluateConfig) -> EvaluateResult:
     attributes = [name for name in counted.pairs.columns if name in known_attributes(manifest)]
     metrics = [name for name in protocol.metrics if name in counted.pairs.columns]
     weights = dict(zip(counted.metrics, counted.weights.T, strict=True)) if protocol.per_frame else None
-    storage.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes, weights))
+    parquet.write_table(storage.join(out, "scores.parquet"), score_rows(counted.pairs, metrics, attributes, weights))
     storage.write_bytes(storage.join(out, "summary.json"), f"{shown_json(summary)}\n".encode())
     return EvaluateResult(summary=summary, pairs=counted.pairs)
 

@@ -16,7 +16,7 @@ from jobs.origin import origin_of
 from jobs.result import JobResult
 from pipeline.cluster.tasks import run_tasks
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
-from pipeline.io import output_folder, storage
+from pipeline.io import output_folder, parquet, storage
 from pipeline.io.manifest import as_named
 from pipeline.masks.by_video import PAIR_ORDER, MaskSource
 from pipeline.report.frame_strips import pair_strip
@@ -99,14 +99,14 @@ def _write(config: SelectConfig, source: MaskSource, pairs: pa.Table, rules: lis
         rules += [calibration.rule] if calibration.rule else []
     pairs, dropped = decide(pairs, rules)
     notes += missing_signal_notes(pairs, rules)
-    storage.write_table(storage.join(out, "pairs.parquet"), pairs)
+    parquet.write_table(storage.join(out, "pairs.parquet"), pairs)
     if source.manifest is None:
         notes.append("manifest.parquet was not written, since the manifest is unknown; give it with --manifest")
     else:
         ordered = source.manifest.sort_by(PAIR_ORDER)
         at = ordered.column_names.index("video_uri")
         ordered = ordered.set_column(at, "video_uri", as_named(ordered["video_uri"]))
-        storage.write_table(storage.join(out, "manifest.parquet"), ordered.filter(pairs["keep"].combine_chunks()))
+        parquet.write_table(storage.join(out, "manifest.parquet"), ordered.filter(pairs["keep"].combine_chunks()))
     result = SelectResult(
         out=out,
         report=storage.join(out, "report.html"),

@@ -15,7 +15,8 @@ from model.errors import CheckpointError
 from model.referformer.checkpoint import WEIGHTS, weights_digest
 from model.referformer.config import ReferFormerConfig
 from pipeline.cluster.session import connect_to_ray
-from pipeline.io import output_folder, storage
+from pipeline.io import output_folder, parquet, storage
+from pipeline.io.local_copy import local_folder
 from pipeline.io.private_folder import private_folder
 from pipeline.training import loop
 from pipeline.training.examples import TrainingSource, gather_examples
@@ -132,11 +133,11 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
         examples, left_out = gather_examples(sources)
         learned = examples["expression"].to_pylist()
         sentences = set(learned)
-        storage.write_table(storage.join(out, loop.EXAMPLES), examples)
+        parquet.write_table(storage.join(out, loop.EXAMPLES), examples)
         if heldout_source:
             heldout, _ = gather_examples([heldout_source])
             sentences |= set(heldout["expression"].to_pylist())
-            storage.write_table(storage.join(out, loop.HELDOUT), heldout)
+            parquet.write_table(storage.join(out, loop.HELDOUT), heldout)
         with private_folder() as folder:
             start = Path(folder) / loop.START
             report = write_start(config, recipe, learned, start)
@@ -191,7 +192,7 @@ def _fingerprint_inputs(config: TrainConfig, recipe: Recipe) -> dict:
     """Return everything that affects the result, in the form that JSON gives back."""
     digest = None
     if config.init is not None:
-        with storage.local_folder(config.init) as folder:
+        with local_folder(config.init) as folder:
             digest = weights_digest(folder)
     sources, heldout = _sources(config)
     inputs = {

@@ -16,6 +16,7 @@ from model.referformer.network.referformer import ReferFormer, class_heads, with
 from model.referformer.pretrained.parts import by_module, load_backbone, load_text, tensor_names
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.io import storage
+from pipeline.io.local_copy import local_file, local_folder
 from pipeline.io.private_folder import private_folder
 from pipeline.training.recipe import Recipe
 from schemas.errors import InputError
@@ -47,11 +48,11 @@ def write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folde
         with contextlib.ExitStack() as stack:
             options = (config.backbone_weights, config.text_weights)
             backbone, text = (uri and stack.enter_context(_local(uri)) for uri in options)
-            tokenizer = config.tokenizer and stack.enter_context(storage.local_folder(config.tokenizer))
+            tokenizer = config.tokenizer and stack.enter_context(local_folder(config.tokenizer))
             return write_fresh(
                 recipe.model, recipe.seed, tokenizer or text, sentences, folder, backbone=backbone, text=text
             )
-    with storage.local_folder(config.init) as init:
+    with local_folder(config.init) as init:
         model = load_model(init)
         if recipe.model is not None and recipe.model != model.config:
             raise InputError(f"the recipe's [model] differs from the model of {config.init}; omit one of them")
@@ -131,7 +132,7 @@ def _local(uri: str) -> Iterator[str]:
     """Yield a local path of a file or folder. Raises InputError if there is none."""
     with contextlib.ExitStack() as stack:
         try:
-            open_it = storage.local_folder if storage.is_folder(uri) else storage.local_file
+            open_it = local_folder if storage.is_folder(uri) else local_file
             path = stack.enter_context(open_it(uri))
         except FileNotFoundError:
             raise InputError(f"{uri}: no such file or folder of weights") from None

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
@@ -35,7 +35,7 @@ def write(run: Run, unit_id: str, tables: list[pa.Table], fingerprint: str = "f"
 
 def make_older(uri: str) -> None:
     """Rewrite a unit as it was written before there were margins."""
-    with storage.open_parquet(uri) as file:
+    with parquet.open_file(uri) as file:
         groups = [
             file.read_row_group(number).drop_columns(["margin", "presence", "quality"])
             for number in range(file.num_row_groups)
@@ -68,7 +68,7 @@ def run_of_truth(folder: str, manifest_uri: str, annotations_uri: str, failed: t
 
     The pairs in `failed` are error rows. Scores fall with the expression and rise with the frame.
     """
-    annotations = storage.read_table(annotations_uri).to_pylist()
+    annotations = parquet.read_table(annotations_uri).to_pylist()
     planned = read_manifest(manifest_uri)
     objects = {(row["video_id"], row["expression_id"]): row["object_ids"][0] for row in planned.to_pylist()}
     run = Run.start(folder, "f", {}, {})
@@ -86,14 +86,14 @@ def run_of_truth(folder: str, manifest_uri: str, annotations_uri: str, failed: t
 def counted_from_one(folder: str, manifest_uri: str, annotations_uri: str) -> tuple[str, str]:
     """Both tables as label maps need them: one annotator, objects from 1 on; videos by absolute URIs."""
     manifest, annotations = storage.join(folder, "manifest.parquet"), storage.join(folder, "annotations.parquet")
-    rows = storage.read_table(manifest_uri).to_pylist()
+    rows = parquet.read_table(manifest_uri).to_pylist()
     for row in rows:
         row |= {"annotator": "0", "object_ids": [str(int(row["object_ids"][0]) + 1)]}
         row["video_uri"] = storage.absolute(row["video_uri"], storage.parent(manifest_uri))
-    storage.write_table(manifest, pa.Table.from_pylist(rows))
-    truth = storage.read_table(annotations_uri)
+    parquet.write_table(manifest, pa.Table.from_pylist(rows))
+    truth = parquet.read_table(annotations_uri)
     shifted = [row | {"object_id": str(int(row["object_id"]) + 1)} for row in truth.to_pylist()]
-    storage.write_table(annotations, pa.Table.from_pylist(shifted, schema=truth.schema))
+    parquet.write_table(annotations, pa.Table.from_pylist(shifted, schema=truth.schema))
     return manifest, annotations
 
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from jobs import segment
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.runs.run import Run
 
 UNIT_FRAMES = 36  # one video of `shapes` a unit
@@ -17,7 +17,7 @@ def run(manifest, folder, checkpoint, progress=lambda _: None, **options):
 
 def masks(folder) -> pa.Table:
     tables = [
-        storage.read_table(Run.open(str(folder)).masks_uri(unit.unit_id)) for unit in Run.open(str(folder)).units()
+        parquet.read_table(Run.open(str(folder)).masks_uri(unit.unit_id)) for unit in Run.open(str(folder)).units()
     ]
     return pa.concat_tables(tables).sort_by(
         [("video_id", "ascending"), ("expression_id", "ascending"), ("frame_index", "ascending")]

@@ -37,7 +37,7 @@ from pipeline.datasets.common import hdf5_masks, json_file, matlab_masks, row_fi
 from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.export.untrusted_zip import open_untrusted_zip, read_stored_mask
 from pipeline.imported import json_results
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import load_manifest, row_problems
 from pipeline.masks.png_trees import read_frame
 from pipeline.runs.run import read_run_json
@@ -188,7 +188,7 @@ def as_folder(name: str, read: Callable[[str], object]) -> Callable[[str], objec
     return door
 
 
-def parquet(**columns: list) -> bytes:
+def parquet_bytes(**columns: list) -> bytes:
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
     return content.getvalue()
@@ -338,8 +338,8 @@ DOORS: dict[str, tuple[Callable[[], bytes], Callable[[str], object]]] = {
         lambda: saved(lambda file, state: torch.save(state, file, _use_new_zipfile_serialization=False), STATE),
         read_pth,
     ),
-    "table.parquet": (lambda: parquet(a=["x", "y"] * 50, b=[[1], [2]] * 50), storage.read_table),
-    "manifest.parquet": (lambda: parquet(**MANIFEST, num_frames=[3, None]), manifest),
+    "table.parquet": (lambda: parquet_bytes(a=["x", "y"] * 50, b=[[1], [2]] * 50), parquet.read_table),
+    "manifest.parquet": (lambda: parquet_bytes(**MANIFEST, num_frames=[3, None]), manifest),
     "frame.png": (lambda: picture("PNG"), video),
     "frame.jpg": (lambda: picture("JPEG"), video),
     "frame.webp": (lambda: picture("WEBP"), video),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.synthetic.shapes import COLOURS, KINDS
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest
 from schemas import rle
 from schemas.check import conform
@@ -22,7 +22,7 @@ def written(tmp_path_factory):
 
 def test_tables(written):
     manifest = read_manifest(written[0])
-    annotations = conform(storage.read_table(written[1]), ANNOTATIONS, written[1])
+    annotations = conform(parquet.read_table(written[1]), ANNOTATIONS, written[1])
     assert manifest.num_rows == 2 * SMALL.num_shapes
     assert annotations.num_rows == manifest.num_rows * SMALL.num_frames
     assert len(set(manifest["expression"].slice(0, SMALL.num_shapes).to_pylist())) == SMALL.num_shapes
@@ -36,7 +36,7 @@ def test_videos_show_the_shapes_under_their_masks(written):
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == SMALL.num_frames
     colours = {row["object_ids"][0]: row["colour"] for row in manifest if row["video_id"] == "shapes-0000"}
-    rows = [row for row in storage.read_table(written[1]).to_pylist() if row["video_id"] == "shapes-0000"]
+    rows = [row for row in parquet.read_table(written[1]).to_pylist() if row["video_id"] == "shapes-0000"]
     for row in rows:
         mask = row["counts"] and rle.decode(row["counts"], row["height"], row["width"])
         if mask is not None and mask.sum() > 60:

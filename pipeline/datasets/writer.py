@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.common.dataset_video import ATTRIBUTES_WITH_A_COLUMN, DatasetVideo, once, pair_name
 from pipeline.evaluation.protocols import RESERVED
-from pipeline.io import checksum, output_folder, storage
+from pipeline.io import checksum, output_folder, parquet, storage
 from pipeline.masks.run_order import RunOrder
 from schemas.check import Problem
 from schemas.errors import InputError
@@ -44,7 +44,7 @@ def _require_own(uri: str, made_of: dict) -> None:
     """Raise InputError if `uri` is a file that was not imported with the options `made_of`."""
     if not storage.exists(uri):
         return
-    with storage.open_parquet(uri) as file:
+    with parquet.open_file(uri) as file:
         text = (file.schema_arrow.metadata or {}).get(MADE_OF)
     try:
         before = None if text is None else parse_object(text)
@@ -114,7 +114,7 @@ class DatasetWriter:
         written = {name: file.commit() for name, file in self.masks.items()} | {"manifest": None}
         if manifest is not None:
             written["manifest"] = storage.join(self.out, "manifest.parquet")
-            storage.write_table(written["manifest"], manifest)
+            parquet.write_table(written["manifest"], manifest)
         return written
 
     def _find_problems(self, video: DatasetVideo) -> Iterator[str]:

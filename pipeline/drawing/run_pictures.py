@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipeline.drawing.captions import caption_of
 from pipeline.drawing.overlay import contact_sheet, overlay, shrunk
 from pipeline.drawing.write_video import source_rate, write_mp4
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames
 from schemas import rle
@@ -29,9 +29,9 @@ def draw_run(run: str, annotations: str | None, picture: str, film: str) -> bool
     returns False, if no pair has a mask.
     """
     folder = storage.join(run, "masks")
-    masks = pa.concat_tables(storage.read_table(storage.join(folder, name)) for name in storage.names(folder))
+    masks = pa.concat_tables(parquet.read_table(storage.join(folder, name)) for name in storage.names(folder))
     predicted = _by_frame(masks, "expression_id")
-    truth = {} if annotations is None else _by_frame(storage.read_table(annotations), "object_id")
+    truth = {} if annotations is None else _by_frame(parquet.read_table(annotations), "object_id")
     manifest = Run.open(run).manifest().to_pylist()
     kinds = [pair.get("kind") or (pair["video_id"], pair["expression_id"]) for pair in manifest]
     pairs = list(dict(zip(reversed(kinds), reversed(manifest), strict=True)).values())[::-1]

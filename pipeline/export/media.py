@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.io import local, storage
+from pipeline.io.local_copy import held_file
 from pipeline.video import picture, picture_parts, select_frames
 from pipeline.video.folder import list_frames
 from pipeline.video.pyav_reader import PyavReader
@@ -52,7 +53,7 @@ def open_media(uri: str, frames: Collection[str]) -> Iterator[list[Medium]]:
                 file = stack.enter_context(tempfile.TemporaryFile(prefix="rvos-"))
             yield [_spool_picture(image, name, file) for name, image in _pictures(uri, frames)]
             return
-        path = stack.enter_context(storage.held_file(uri))
+        path = stack.enter_context(held_file(uri))
         with PyavReader(path, uri) as video:
             next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
             suffix = _suffix(uri, video.format)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.imported import json_results
-from pipeline.io import output_folder, storage
+from pipeline.io import output_folder, parquet, storage
 from pipeline.io.private_folder import private_folder
 from pipeline.masks.by_video import sorted_pairs
 from pipeline.masks.frame_numbers import is_number
@@ -198,7 +198,7 @@ def _refuse_export(folder: str) -> None:
 
 def _require_scores(uri: str) -> None:
     """Raise InputError for a score that is NaN or out of its range, before a run is begun."""
-    with storage.open_parquet(uri) as file:
+    with parquet.open_file(uri) as file:
         names = file.schema_arrow.names
         columns = [name for name in (*PAIR_COLUMNS, "frame_index", *LEAST_SCORES) if name in names]
         for group in range(file.num_row_groups) if not LEAST_SCORES.keys().isdisjoint(columns) else ():

@@ -6,14 +6,14 @@ from model.bundled import BUNDLED, FOLDER
 from model.errors import CheckpointError
 from model.families import check_checkpoint, check_refiner
 from model.segmenter import CheckpointInfo
-from pipeline.io import storage
+from pipeline.io.local_copy import local_folder
 from schemas.errors import InputError
 from schemas.shown import shown
 
 
 def checkpoint_folder(checkpoint: str) -> AbstractContextManager[str]:
     """Yield a local path of a checkpoint: of a folder, of a copy of a remote folder, or of the bundled checkpoint."""
-    return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else storage.local_folder(checkpoint)
+    return nullcontext(str(FOLDER)) if checkpoint == BUNDLED else local_folder(checkpoint)
 
 
 def read_checkpoint_info(checkpoint: str, *, refines: bool = False) -> CheckpointInfo:

@@ -7,10 +7,12 @@ listed at once. Some clones of S3 accept the conditions and ignore them; some fi
 import contextlib
 import errno
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.io import s3, storage
+from pipeline.io import local, process, remote, s3, storage
 from pipeline.io.filesystem import S3, UnsupportedError
 from schemas.errors import StorageError
 
@@ -19,7 +21,7 @@ REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  
 
 def missing_guarantees(folder: str) -> list[str]:
     """Try the storage under `folder` and clean up. Returns what it does not keep; raises OSError if it fails."""
-    probe = storage.probe_folder(folder)
+    probe = storage.join(folder, f".probe-{process.writer_name()}-{time.time():.0f}-{uuid.uuid4().hex[:12]}")
     try:
         return [problem for name, check in _checks(folder) if (problem := _run(name, check, storage.join(probe, name)))]
     finally:
@@ -27,6 +29,16 @@ def missing_guarantees(folder: str) -> list[str]:
             storage.remove_folder(probe)
             if not storage.is_remote(folder):
                 os.rmdir(folder)  # if it did not exist before; fails if it has content
+
+
+def remove_probes(folder: str) -> None:
+    """Remove the probe folders that killed processes of this host left in `folder`, and those of long ago."""
+    for name in remote.names(folder) if storage.is_remote(folder) else os.listdir(folder):
+        if found := storage.PROBE.fullmatch(name):
+            has_ended = process.has_ended(found[1] or "")
+            is_old = time.time() - int(found[2] or 0) > local.OLD_SECONDS
+            if is_old if has_ended is None else has_ended:  # the clock of this host may have jumped
+                storage.remove_folder(storage.join(folder, name))
 
 
 def _checks(folder: str) -> Iterator[tuple[str, Callable[[str], str | None]]]:

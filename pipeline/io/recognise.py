@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.own_file import is_foreign
 from pipeline.io.table_files import SUFFIXES
 from schemas.errors import InputError, StorageError
@@ -95,7 +95,7 @@ def _file_kind(uri: str, head: bytes) -> Kind:
 
 def _table_kind(uri: str) -> Kind:
     try:
-        with storage.open_parquet(uri) as file:
+        with parquet.open_file(uri) as file:
             names = set(file.schema_arrow.names)
     except InputError:
         return Kind.PARQUET

@@ -12,19 +12,12 @@ import itertools
 import os
 import re
 import shutil
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.io import checksum, http, local, process, remote
+from pipeline.io import local, remote
 from pipeline.io.filesystem import filesystem
-from pipeline.io.plain_parquet import WRITE_AGAIN, PlainParquetFile, is_damage
-from pipeline.io.private_folder import private_folder
 from pipeline.io.remote import is_remote
 from schemas.errors import InputError, ReplacedError
 from schemas.printable import is_printable
@@ -36,7 +29,6 @@ PROBE = re.compile(
     r"\.probe-(?:(.+)-(\d{1,12})-)?[0-9a-f]{12}"
 )  # in it a storage is probed: writer, seconds since 1970
 MAX_BYTES = 2**30  # of a file that is read into memory
-FULL_BYTES = 2**30  # a disk with less free space counts as full
 READ_TRIES = 5  # of a file that is replaced while it is read
 
 Result = TypeVar("Result")
@@ -205,67 +197,6 @@ def open_input(uri: str, *, read_ahead: bool = True) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def local_file(uri: str) -> Iterator[str]:
-    """Yield a local path with the content of `uri`: the file itself, or a temporary copy.
-
-    The copy has no name, so even a killed process leaves nothing behind; its path is valid in this process only.
-    Raises OSError (EFBIG) for a file larger than the disk, StorageError if the disk is too full for it now.
-    """
-    if not is_remote(uri):
-        path = absolute(uri)
-        local.open_regular(path).close()
-        yield path
-        return
-    folder = local.temp_folder()
-    with contextlib.ExitStack() as stack:
-        with local.report_full_disk(uri, folder):
-            path = stack.enter_context(local.nameless_file(folder))
-        total, blocks = remote.download(uri)
-        disk = shutil.disk_usage(folder)
-        if total > disk.total:
-            reason = f"{total} bytes are more than {folder} could hold; set TMPDIR to a larger disk"
-            raise OSError(errno.EFBIG, reason, uri)
-        with local.report_full_disk(uri, folder), contextlib.closing(blocks), open(path, "wb") as file:
-            if total > disk.free:
-                if disk.free > FULL_BYTES and uri.startswith(http.HTTP):  # whose servers may state any size
-                    reason = f"{total} bytes to fetch, {disk.free} free in {folder}; set TMPDIR to a larger disk"
-                    raise local.TooLargeError(errno.EFBIG, reason, uri)
-                raise OSError(errno.ENOSPC, f"{total} bytes to fetch, {disk.free} free")
-            for block in local.bounded(blocks, total or local.MAX_UNTOLD_BYTES, uri):
-                file.write(block)
-        yield path
-
-
-@contextlib.contextmanager
-def held_file(uri: str) -> Iterator[str]:
-    """Yield a path as `local_file` does, valid in this process only, that no change of names leads elsewhere.
-
-    Decoders open a path several times. Others may put a pipe or another file in its place meanwhile.
-    """
-    if is_remote(uri):
-        with local_file(uri) as path:
-            yield path
-        return
-    with local.open_regular(absolute(uri)) as file:
-        yield f"/proc/self/fd/{file.fileno()}"
-
-
-@contextlib.contextmanager
-def local_folder(uri: str) -> Iterator[str]:
-    """Yield a local path with the files directly in the folder `uri`: itself, or links to copies as of `local_file`."""
-    if not is_remote(uri):
-        yield absolute(uri)
-        return
-    with contextlib.ExitStack() as stack:
-        with local.report_full_disk(uri, local.temp_folder()):
-            folder = os.path.join(stack.enter_context(private_folder()), "copy")  # without the lock beside it
-            os.mkdir(folder)
-        for name in names(uri):
-            os.symlink(stack.enter_context(local_file(join(uri, name))), os.path.join(folder, safe_name(name)))
-        yield folder
-
-
-@contextlib.contextmanager
 def spool(uri: str) -> Iterator[str]:
     """Yield a new local path to write the future content of `uri` to, for `commit` or `swap`; removed afterwards.
 
@@ -327,61 +258,6 @@ def write_bytes(uri: str, data: bytes, *, replace: bool = True) -> str:
         return commit(path, uri, replace=replace)
 
 
-@contextlib.contextmanager
-def open_parquet(uri: str, *, in_one_request: bool = False, any_text: bool = False) -> Iterator[PlainParquetFile]:
-    """Open a Parquet file and read its footer; its types are plain. Raises InputError if it is not Parquet.
-
-    Reading raises InputError for texts that are not UTF-8, unless `any_text`. With `in_one_request`, neighbouring row
-    groups that are read at once take one request, and are in memory at once. Raises OSError if it cannot be read.
-    """
-    with open_input(uri, read_ahead=not in_one_request) as handle:
-        try:
-            options: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": in_one_request}
-            file = PlainParquetFile(handle, name=uri, any_text=any_text, **options)
-        except pa.ArrowNotImplementedError as error:
-            advice = "write the column of this type as another one, or leave it out"
-            raise InputError(f"{uri} has a type that cannot be read: {error}; {advice}") from None
-        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-            if isinstance(error, OSError) and not is_damage(error):
-                raise
-            raise InputError(f"{uri} is not a Parquet file: {error}") from None
-        with file:
-            yield file
-
-
-def verify(uri: str) -> None:
-    """Raise InputError if the content of a local Parquet file does not match the checksum in it.
-
-    Readers of Parquet compare checksums of pages, without their headers. Object stores have checksums of their own.
-    """
-    if is_local(uri) and os.path.isfile(uri):
-        try:
-            with local.report_failing_disk(uri):
-                checksum.is_sealed(uri)
-        except InputError as error:
-            raise InputError(f"{uri} is damaged: {error}; {WRITE_AGAIN}") from None
-
-
-def read_table(uri: str, columns: list[str] | None = None, *, any_text: bool = False) -> pa.Table:
-    """Read a Parquet file. Raises as `open_parquet`, and InputError for the whole of a damaged file; see `verify`."""
-
-    def read() -> pa.Table:
-        with open_parquet(uri, any_text=any_text) as file:
-            if columns is None:
-                verify(uri)
-            return file.read(columns)
-
-    return read_again(read)
-
-
-def write_table(uri: str, table: pa.Table, *, replace: bool = True, row_group_size: int = 100_000) -> str:
-    """Write a table as one Parquet file in one step. Returns and replaces as `commit`."""
-    with spool(uri) as path:
-        pq.write_table(table, path, compression="zstd", row_group_size=row_group_size, write_page_checksum=True)
-        checksum.seal(path)
-        return commit(path, uri, replace=replace)
-
-
 def remove(uri: str) -> None:
     """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError):
@@ -392,25 +268,10 @@ def remove(uri: str) -> None:
             fs.rm_file(uri)
 
 
-def probe_folder(folder: str) -> str:
-    """Return the URI of a new hidden folder in `folder`, to probe its storage."""
-    return join(folder, f".probe-{process.writer_name()}-{time.time():.0f}-{uuid.uuid4().hex[:12]}")
-
-
 def remove_parts(folder: str) -> None:
     """Remove the hidden files that killed writers left in `folder`; on object stores there are none."""
     if not is_remote(folder):
         local.remove_parts(folder)
-
-
-def remove_probes(folder: str) -> None:
-    """Remove the probe folders that killed processes of this host left in `folder`, and those of long ago."""
-    for name in remote.names(folder) if is_remote(folder) else os.listdir(folder):
-        if found := PROBE.fullmatch(name):
-            has_ended = process.has_ended(found[1] or "")
-            is_old = time.time() - int(found[2] or 0) > local.OLD_SECONDS
-            if is_old if has_ended is None else has_ended:  # the clock of this host may have jumped
-                remove_folder(join(folder, name))
 
 
 def remove_if_empty(folder: str) -> None:

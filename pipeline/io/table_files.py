@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from schemas.errors import InputError
 
 SUFFIXES = (".parquet", ".parq", ".pq")
@@ -56,7 +56,7 @@ def read_files(uri: str) -> pa.Table:
 
 
 def _read_file(uri: str) -> pa.Table:
-    table = storage.read_table(uri, any_text=True)
+    table = parquet.read_table(uri, any_text=True)
     (name, count), *_ = Counter(table.column_names).most_common(1) or [("", 0)]
     if count > 1:
         raise InputError(f"{uri}: it has {count} columns {name!r}; rename or remove all but one")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
 from pipeline.masks.tree_masks import NO_OBJECT, TreeMasks
@@ -75,8 +75,8 @@ class Annotations:
             raise InputError(f"no annotations at {uri}; 'rvos import' writes them, or give a Parquet file or folder")
         key = ""
         for table_uri in uris:
-            with storage.open_parquet(table_uri) as file:
-                storage.verify(table_uri)
+            with parquet.open_file(table_uri) as file:
+                parquet.verify(table_uri)
                 columns = file.schema_arrow
             if not key:
                 by_expression = "object_id" not in columns.names and "expression_id" in columns.names
@@ -105,7 +105,7 @@ class Annotations:
 
 
 def _read_row_groups(uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    with storage.open_parquet(uri) as file:
+    with parquet.open_file(uri) as file:
         columns = [*schema.names, *_marks(file)]
         for group in range(file.num_row_groups):
             yield conform(_masks_only(file.read_row_group(group, columns)), schema, uri)
@@ -129,7 +129,7 @@ def rows_of_videos(source: str | pa.Table, schema: pa.Schema, videos: Collection
     """Return the rows of some videos, declared columns only; skip row groups that cannot contain them."""
     table = source
     if not isinstance(table, pa.Table):
-        with storage.open_parquet(table) as file:
+        with parquet.open_file(table) as file:
             columns = [name for name in schema.names if name in file.schema_arrow.names]
             ordered = sorted(videos)
             groups = [i for i in range(file.num_row_groups) if _may_contain(file.metadata.row_group(i), ordered)]

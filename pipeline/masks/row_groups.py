@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.plain_parquet import PlainParquetFile
 from schemas.check import Problem, SchemaError, add_missing_columns, column_problems, conform, required
 from schemas.errors import InputError, ReplacedError
@@ -50,7 +50,7 @@ def read_row_groups(
     schema = pa.schema([PREDICTIONS.field(name) for name in columns], metadata=PREDICTIONS.metadata)
     tables = [schema.empty_table()]
     for (uri, state), numbers in groups.items():
-        with storage.open_parquet(uri) as file:
+        with parquet.open_file(uri) as file:
             if _state(file) != state:
                 raise ReplacedError(f"{uri} was replaced by a retry since the command began; repeat the command")
             stored = [name for name in columns if name in file.schema_arrow.names]
@@ -112,8 +112,8 @@ def list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
 
 def _list_row_groups(uri: str) -> list[tuple[RowGroup, list[PairKey]]]:
     found = []
-    with storage.open_parquet(uri) as file:
-        storage.verify(uri)
+    with parquet.open_file(uri) as file:
+        parquet.verify(uri)
         problems = column_problems(file.schema_arrow, PREDICTIONS, uri)
         if problems:
             raise SchemaError(problems)

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.masks.run_order import RunOrder
 from pipeline.runs.run import is_run
@@ -34,7 +34,7 @@ def require_column_order(source: str, tables: Sequence[str | pa.Table], *, force
     order, read = RunOrder(), set[tuple[str, int]]()
     for at in range(ROW_GROUPS):
         uri = uris[at * (len(uris) - 1) // (ROW_GROUPS - 1)]
-        with suppress(InputError), storage.open_parquet(uri) as file:
+        with suppress(InputError), parquet.open_file(uri) as file:
             group = at * (file.num_row_groups - 1) // (ROW_GROUPS - 1)
             if (uri, group) in read:
                 continue

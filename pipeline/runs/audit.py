@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipeline.io import checksum, local, storage
+from pipeline.io import checksum, local, parquet
+from pipeline.io.local_copy import local_file
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.log import logged_parts
 from pipeline.runs.plan import SOURCE_UNIT, run_starts, unit_id_of
@@ -143,9 +144,9 @@ def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dic
             audit.find("changed", f"unit {unit_id} has other pairs in the plan than it was planned with")
 
     try:
-        with storage.local_file(uri) as path:
+        with local_file(uri) as path:
             checksum.is_sealed(path)
-            with storage.open_parquet(path) as file:
+            with parquet.open_file(path) as file:
                 columns = [name for name in NEEDED if name in file.schema_arrow.names]
                 for batch in file.iter_batches(PLAN_ROWS, columns=columns):
                     table = pa.Table.from_batches([batch])

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import checksum, local, storage
+from pipeline.io import checksum, local, parquet, storage
+from pipeline.io.local_copy import local_file
 from schemas.check import add_missing_columns
 from schemas.errors import InfrastructureError, InputError, ReplacedError, StorageError
 from schemas.json_fields import known_fields
@@ -87,7 +88,7 @@ class ReplacedObject:
     def read(cls, uri: str, statuses: Collection[str]) -> Self:
         """Read the object at `uri`, to retry its pairs that failed with one of `statuses`."""
         version = storage.version(uri)  # first, so that a swap after this is noticed
-        with storage.open_parquet(uri) as file:
+        with parquet.open_file(uri) as file:
             receipt = receipt_of(file, uri)
             ids = file.read([*PAIR_COLUMNS, "status"])
         failed = ids.filter(pc.is_in(ids["status"], pa.array(list(statuses), pa.string())))
@@ -98,9 +99,9 @@ def damage_of(uri: str) -> str | None:
     """Return the reason why a committed object cannot be read, or None if it is intact."""
 
     def read() -> str | None:
-        with storage.local_file(uri) as path:
+        with local_file(uri) as path:
             sealed = checksum.is_sealed(path)
-            with storage.open_parquet(path) as file:
+            with parquet.open_file(path) as file:
                 return fault_of(receipt_of(file, uri), uri, sealed=sealed)
 
     try:
@@ -154,7 +155,7 @@ class UnitWriter:
         self.receipt.left_out += replaced.receipt.left_out
         self.receipt.thin, self.receipt.first_thin = replaced.receipt.thin, replaced.receipt.first_thin
         try:
-            with storage.open_parquet(replaced.uri) as file:
+            with parquet.open_file(replaced.uri) as file:
                 for number in range(file.num_row_groups):  # each holds rows of one pair
                     rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)
                     if pair_key(rows) not in replaced.retried_pairs:
@@ -219,7 +220,7 @@ def read_receipt(uri: str) -> Receipt:
     """Return the receipt in the footer of a committed unit, with `fresh` False."""
 
     def read() -> Receipt:
-        with storage.open_parquet(uri) as file:
+        with parquet.open_file(uri) as file:
             return receipt_of(file, uri)
 
     try:
@@ -260,7 +261,7 @@ def mixed_text(made_with: Mapping[str, int]) -> str:
 
 def unit_pairs(uri: str) -> set[PairKey]:
     """Return the pairs in a committed unit."""
-    table = storage.read_table(uri, PAIR_COLUMNS)
+    table = parquet.read_table(uri, PAIR_COLUMNS)
     return set(PairKey.of_all(table.group_by(table.column_names).aggregate([])))
 
 

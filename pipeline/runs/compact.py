@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import checksum, output_folder, storage
+from pipeline.io import checksum, output_folder, parquet, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.runs.commit import REPAIR, fault_of, pair_key, receipt_of
@@ -211,7 +211,7 @@ def _damage_named(uri: str) -> Iterator[None]:
 def compacted_rows(out: str, parts: Sequence[CompactedFile]) -> Iterator[pa.Table]:
     """Yield all rows of a data set in order, one table per pair. Raises InputError if a file is unreadable."""
     for part in parts:
-        with storage.open_parquet(storage.join(out, part.name)) as file:
+        with parquet.open_file(storage.join(out, part.name)) as file:
             for number in range(file.num_row_groups):
                 try:
                     rows = add_missing_columns(file.read_row_group(number), PREDICTIONS)

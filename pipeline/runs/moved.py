@@ -6,7 +6,7 @@ RUN/moved.parquet holds the present URI of each (video_id, video_uri). The plan 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.runs.plan import without_query
 
 MOVED = "moved.parquet"
@@ -24,7 +24,7 @@ def rebased(manifest: pa.Table, old: str, new: str) -> pa.Table:
 def moved_videos(run_folder: str) -> dict[str, str]:
     """Return the present URI of each video that has another one in the plan, by video_id."""
     try:
-        return _uris(storage.read_table(storage.join(run_folder, MOVED)))
+        return _uris(parquet.read_table(storage.join(run_folder, MOVED)))
     except FileNotFoundError:
         return {}
 
@@ -41,7 +41,7 @@ def note_moved_videos(run_folder: str, in_plan: pa.Table, planned: pa.Table, man
     moved = both.filter(pc.not_equal(both["video_uri"], both["video_uri_planned"])).select(COLUMNS)
     uri = storage.join(run_folder, MOVED)
     if moved.num_rows:
-        storage.write_table(uri, moved)
+        parquet.write_table(uri, moved)
     else:
         storage.remove(uri)
 
@@ -50,7 +50,7 @@ def take_moved_videos(run_folder: str, source: str) -> None:
     """Make the present URIs in the run `source` those of a run that refines it."""
     uri = storage.join(run_folder, MOVED)
     try:
-        storage.write_table(uri, storage.read_table(storage.join(source, MOVED)))
+        parquet.write_table(uri, parquet.read_table(storage.join(source, MOVED)))
     except FileNotFoundError:
         storage.remove(uri)
 

@@ -8,7 +8,7 @@ import threading
 
 import pyarrow as pa
 
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.runs.run import PLAN_ROW_GROUP, Run, Unit
 
@@ -39,7 +39,7 @@ class PlanReader:
         found = self._open.pop(part, None)
         if not found:
             with contextlib.ExitStack() as stack:
-                file = stack.enter_context(storage.open_parquet(self.run.part_uri(part), in_one_request=True))
+                file = stack.enter_context(parquet.open_file(self.run.part_uri(part), in_one_request=True))
                 found = file, stack.pop_all()
         self._open[part] = found
         if len(self._open) > OPEN_PARTS:

@@ -13,7 +13,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from pipeline.io import local, storage
+from pipeline.io import local, parquet, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import REPAIR, Receipt, parse_receipt, read_receipt
 from pipeline.runs.run import Run
@@ -65,7 +65,7 @@ def _noted(run: Run, versions: dict[str, str]) -> dict[str, str]:
 def _read_notes(uri: str) -> list[list]:
     """Return the columns of one object of notes. A damaged one has none: notes are hints."""
     try:
-        table = storage.read_table(uri, NOTES.names).cast(NOTES)
+        table = parquet.read_table(uri, NOTES.names).cast(NOTES)
         for receipt in table["receipt"].to_pylist():
             parse_receipt(receipt or "")
     except StorageError:
@@ -99,7 +99,7 @@ class ReceiptNotes(contextlib.AbstractContextManager["ReceiptNotes"]):
         if rows:
             self._run.require_there()
             uri = f"{self._prefix}-{next(self._numbers)}.parquet"
-            storage.write_table(uri, pa.Table.from_pylist(rows, NOTES))
+            parquet.write_table(uri, pa.Table.from_pylist(rows, NOTES))
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import with_absolute_uris
 from pipeline.runs.moved import take_moved_videos
 from pipeline.runs.plan import SOURCE_UNIT
@@ -39,7 +39,7 @@ class RefinedRun(Run):
             storage.remove(self.success_uri)
             table = _refined_part(source.read_part(part), self.fingerprint)
             table = with_absolute_uris(table, source.folder, allow_local=allow_local)
-            if not storage.write_table(self.part_uri(part), table, replace=False, row_group_size=PLAN_ROW_GROUP):
+            if not parquet.write_table(self.part_uri(part), table, replace=False, row_group_size=PLAN_ROW_GROUP):
                 self._require_part(part, source)  # another command was faster
             storage.remove(self.success_uri)  # again: an audit of the shorter plan may have written it meanwhile
         take_moved_videos(self.folder, source.folder)

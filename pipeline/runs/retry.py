@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import Receipt, damage_of
 from pipeline.runs.receipts import READERS, receipts_of
@@ -40,7 +40,7 @@ def without_masks(run: Run, videos: set[str], statuses: Collection[str]) -> set[
     units = pc.unique(plan.filter(pc.is_in(plan["video_id"], wanted))["unit_id"]).to_pylist()
 
     def read(unit_id: str) -> set[str]:
-        rows = storage.read_table(run.masks_uri(unit_id), ["video_id", "status"])
+        rows = parquet.read_table(run.masks_uri(unit_id), ["video_id", "status"])
         return set(rows.filter(pc.invert(pc.is_in(rows["status"], pa.array(statuses))))["video_id"].to_pylist())
 
     for found in bounded_map(read, [unit_id for unit_id in units if unit_id in committed], READERS):

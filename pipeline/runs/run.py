@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import local, output_folder, storage
-from pipeline.io.guarantees import missing_guarantees
+from pipeline.io import local, output_folder, parquet, storage
+from pipeline.io.guarantees import missing_guarantees, remove_probes
 from pipeline.io.own_file import is_foreign
 from pipeline.runs import moved, plan
 from pipeline.runs.hints import read_hint
@@ -182,7 +182,7 @@ class Run:
         part = plan.plan_part(new, self.fingerprint, options)
         part = part.replace_schema_metadata({MANIFEST_DIGEST_KEY: manifest_digest.encode()})
         uri = self.part_uri(parts[-1] + 1 if parts else 0)
-        written = storage.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP)
+        written = parquet.write_table(uri, part, replace=False, row_group_size=PLAN_ROW_GROUP)
         storage.remove(self.success_uri)  # again: an audit of the shorter plan may have written it meanwhile
         if not written:
             self.extend_plan(manifest, source, options, limit=limit, manifest_digest=manifest_digest, accepted=accepted)
@@ -192,7 +192,7 @@ class Run:
         parts = self.parts()
         if not parts:
             return False
-        with storage.open_parquet(self.part_uri(parts[-1])) as file:
+        with parquet.open_file(self.part_uri(parts[-1])) as file:
             return _manifest_digest(file) == manifest_digest
 
     def new_rows(self, manifest: pa.Table, source: str, options: plan.PlanOptions, limit: int | None) -> pa.Table:
@@ -227,7 +227,7 @@ class Run:
         """
         found: dict[str, Unit] = {}
         for part in self.parts():
-            with self._part_named(part), storage.open_parquet(self.part_uri(part)) as file:
+            with self._part_named(part), parquet.open_file(self.part_uri(part)) as file:
                 self._require_plan(part, file.schema_arrow)
                 for unit in _units_of(part, file):
                     other = found.setdefault(unit.unit_id, unit)
@@ -272,7 +272,7 @@ class Run:
 
     def planned_limit(self) -> str | None:
         """Return --limit of the latest plan part, None without."""
-        with storage.open_parquet(self.part_uri(self.parts()[-1])) as file:
+        with parquet.open_file(self.part_uri(self.parts()[-1])) as file:
             limit = _manifest_digest(file).rpartition(" ")[2]
         return None if limit in ("", "None") else limit
 
@@ -281,7 +281,7 @@ class Run:
         for name in ("plan", "masks", "log", "receipts"):
             storage.remove_parts(storage.join(self.folder, name))
         storage.remove_parts(self.folder)
-        storage.remove_probes(self.folder)
+        remove_probes(self.folder)
 
     def write_log(self, invocation: str, document: dict) -> None:
         """Write log/<invocation>.json, the record of one invocation. Raises StorageError as `require_there`."""
@@ -305,7 +305,7 @@ class Run:
         Raises InputError if the plan is damaged.
         """
         with self._part_named(part):
-            table = storage.read_table(self.part_uri(part), columns)
+            table = parquet.read_table(self.part_uri(part), columns)
         self._require_plan(part, table.schema, columns)
         return table
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import checksum, local, storage
+from pipeline.io import checksum, local, parquet, storage
+from pipeline.io.local_copy import local_file
 from pipeline.runs.commit import Receipt, receipt_of
 from pipeline.runs.plan import run_starts
 from pipeline.runs.run import Run
@@ -67,7 +68,7 @@ class UnitContent:
 
         def read() -> UnitContent:
             content = cls()
-            with storage.local_file(uri) as path, LARGE_UNITS if os.path.getsize(path) > LARGE_BYTES else nullcontext():
+            with local_file(uri) as path, LARGE_UNITS if os.path.getsize(path) > LARGE_BYTES else nullcontext():
                 content._check(path, uri, planned, frame_step, allow_short)
             return content
 
@@ -83,7 +84,7 @@ class UnitContent:
 
     def _check(self, path: str, uri: str, planned: dict[PairKey, dict], frame_step: int, allow_short: bool) -> None:
         sealed = checksum.is_sealed(path)
-        with storage.open_parquet(path) as file:
+        with parquet.open_file(path) as file:
             self.receipt = receipt_of(file, uri)
             if self.receipt.sealed and not sealed:
                 raise InputError("its checksum is missing: another program has rewritten the file")

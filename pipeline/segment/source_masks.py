@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from model.segmenter import SourceMasks
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.runs.commit import damage_of
 from pipeline.runs.plan import SOURCE_UNIT
 from pipeline.runs.run import Run
@@ -84,7 +84,7 @@ def read_sources(
     uri = Run(source, "").masks_uri(unit_id)
     if damage := damage_of(uri):
         raise InputError(f"{uri} cannot be refined: {damage}; repeat the command that wrote it, with --repair")
-    with storage.open_parquet(uri) as file:
+    with parquet.open_file(uri) as file:
         table = add_missing_columns(file.read(), PREDICTIONS)
     failed = table.filter(pc.not_equal(table["status"], "ok"))
     reasons = dict(zip(PairKey.of_all(failed), failed.select(["status", "error"]).to_pylist(), strict=True))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest, row_problems
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.annotations import Annotations
@@ -121,7 +121,7 @@ def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[M
     columns = ["video_id", "expression_id", "frame_index", "frame_name", "height", "width", "counts"]
     for name in names:
         part = storage.join(folder, name)
-        table = storage.read_table(part, [*columns, "pair_score", "status", "chosen"])
+        table = parquet.read_table(part, [*columns, "pair_score", "status", "chosen"])
         table = chosen_rows(conform(table, PREDICTIONS, part))
         sure = pc.fill_null(pc.greater_equal(table["pair_score"], source.min_score), True)  # imported without scores
         tables.append(table.filter(pc.and_(pc.equal(table["status"], "ok"), sure)).select(columns))

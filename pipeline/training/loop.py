@@ -25,7 +25,8 @@ from model.referformer.tokenizer import load_tokenizer
 from model.referformer.training.activation_checkpointing import checkpoint_gradients
 from model.referformer.training.losses import Losses, clip_losses
 from model.referformer.training.optimizer import adamw, freeze, rate_factor
-from pipeline.io import storage
+from pipeline.io import parquet, storage
+from pipeline.io.local_copy import local_folder
 from pipeline.io.private_folder import private_folder
 from pipeline.training.heldout import heldout_scores
 from pipeline.training.loading import Batch, BatchLoader
@@ -58,7 +59,7 @@ def train(training: Training, rank: int = 0, world: int = 1, device: str = "cpu"
     if training.threads:
         torch.set_num_threads(training.threads)
     with ExitStack() as stack:
-        start = stack.enter_context(storage.local_folder(storage.join(training.folder, START)))
+        start = stack.enter_context(local_folder(storage.join(training.folder, START)))
         worker = Worker(training, start, rank, world, torch.device(device))
         worker.run()
         if rank == 0:
@@ -83,9 +84,9 @@ class Worker:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.recipe.precision == "fp16")
         self.progress = load_state(self._uri(STATE), self.model, self.optimizer, self.scaler)
         self.network = DistributedDataParallel(self.model) if world > 1 else self.model
-        examples = storage.read_table(self._uri(EXAMPLES))
+        examples = parquet.read_table(self._uri(EXAMPLES))
         self.loader = BatchLoader(examples, self.recipe, self.tokenizer, training.weights)
-        self.heldout = storage.read_table(self._uri(HELDOUT)) if storage.exists(self._uri(HELDOUT)) else None
+        self.heldout = parquet.read_table(self._uri(HELDOUT)) if storage.exists(self._uri(HELDOUT)) else None
         self.log = TrainingLog(self.folder, self.progress.step)
         self.recent: dict[str, list[float]] = defaultdict(list)  # since the last log entry
         self.since = time.perf_counter()

@@ -18,6 +18,7 @@ from model.errors import CheckpointError
 from model.referformer.network.referformer import ReferFormer
 from model.safetensors_header import require_small_header
 from pipeline.io import storage
+from pipeline.io.local_copy import local_file
 from pipeline.io.private_folder import private_folder
 from schemas.errors import InputError
 from schemas.json_fields import known_fields
@@ -61,7 +62,7 @@ def load_state(
     if not storage.exists(uri):
         return TrainingProgress()
     try:
-        with storage.local_file(uri) as path:
+        with local_file(uri) as path:
             require_small_header(Path(path))
             with safe_open(path, "pt") as file:
                 _require_same_tensors(file, model)

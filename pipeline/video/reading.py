@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.io import archive, local, storage
+from pipeline.io.local_copy import held_file
 from pipeline.video import folder, picture, picture_parts, select_frames
 from pipeline.video.memory import is_short_of_memory
 from pipeline.video.pyav_reader import PyavReader
@@ -39,7 +40,7 @@ def probe(uri: str) -> VideoHeader:
                     return _header(animation, uri)
             return replace(folder.probe(uri, images), left_out=tuple(left_out))
         # A remote file is not fetched as a whole.
-        opened = storage.open_input(uri) if storage.is_remote(uri) else storage.held_file(uri)
+        opened = storage.open_input(uri) if storage.is_remote(uri) else held_file(uri)
         with opened as source, PyavReader(source, uri) as video:
             return _header(video, uri)
 
@@ -69,11 +70,11 @@ class LastFile(contextlib.AbstractContextManager["LastFile"]):
     def path(self, uri: str) -> str:
         """Return a local path with the content of `uri`, valid until the next call with another URI.
 
-        Raises as `storage.held_file`.
+        Raises as `held_file`.
         """
         if uri != self._uri:
             self.__exit__()
-            self._path = self._copy.enter_context(storage.held_file(uri))
+            self._path = self._copy.enter_context(held_file(uri))
             self._uri = uri
         return self._path
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs import audit
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = ROOT / "tests" / "chaos" / "hooks"
@@ -94,7 +94,7 @@ class Case:
     def rows(self) -> pa.Table:
         """All rows and columns under RUN/masks, planned or not, sorted by ORDER."""
         uris = [storage.join(self.run, "masks", name) for name in sorted(self.committed())]
-        return pa.concat_tables(storage.read_table(uri) for uri in uris).sort_by(ORDER)
+        return pa.concat_tables(parquet.read_table(uri) for uri in uris).sort_by(ORDER)
 
     def assert_whole(self, undisturbed: pa.Table, survived: str) -> None:
         """Assert a clean audit and exactly the rows of an undisturbed run: none lost, doubled or changed."""

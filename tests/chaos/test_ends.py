@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import parquet
 from tests.chaos.case import WAIT, Case
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -20,7 +20,7 @@ LIVES = 4  # commands that the unit may end: twice as a whole, twice pair by pai
 @pytest.fixture
 def case(corpus, tmp_path) -> Case:
     """A run of its own Ray session, with one unit for each of NAMES, all the same video."""
-    source = storage.read_table(corpus.manifest).to_pylist()[0]
+    source = parquet.read_table(corpus.manifest).to_pylist()[0]
     video = Path(corpus.manifest).parent / source["video_uri"]
     rows = []
     for name in NAMES:

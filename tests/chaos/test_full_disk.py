@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from jobs import audit
-from pipeline.io import storage
+from pipeline.io import parquet, storage
+from pipeline.io.local_copy import local_file
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.segment.spool import FRAME_ROWS, FrameSpool
 from schemas.errors import StorageError
@@ -89,7 +90,7 @@ def test_while_spooling(small_disk):
     with UnitWriter(uri, Receipt("u", "f")) as writer:
         writer.write(rows_of("0"))
         assert writer.commit().pairs == 1
-    assert storage.read_table(uri).num_rows == 50
+    assert parquet.read_table(uri).num_rows == 50
 
 
 def test_while_closing_the_spool(small_disk):
@@ -140,7 +141,7 @@ def test_what_goes_to_and_comes_from_s3(s3, small_disk, monkeypatch, tmp_path):
     filler = fill(small_disk)
     for call in (
         lambda: storage.write_bytes(f"{uri}2", content, replace=False),
-        lambda: storage.local_file(uri).__enter__(),
+        lambda: local_file(uri).__enter__(),
     ):
         with pytest.raises(StorageError, match=r"u2?: cannot write to .*/disk \(.*set TMPDIR to a larger disk"):
             call()

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import audit
-from pipeline.io import storage
+from pipeline.io import parquet
 from tests.chaos.case import Case
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 def test_deadly_and_hanging_videos_cost_their_own_pair_only(corpus, cluster, undisturbed, tmp_path):
     """All in one unit, so that the good video is hit too: by 4 deaths and 2 timeouts."""
-    source = storage.read_table(corpus.manifest).to_pylist()[0]
+    source = parquet.read_table(corpus.manifest).to_pylist()[0]
     video = Path(corpus.manifest).parent / source["video_uri"]
     names = ("deadly", "good", "hanging")
     for name in names:
@@ -40,5 +40,5 @@ def test_deadly_and_hanging_videos_cost_their_own_pair_only(corpus, cluster, und
 
 
 def _expressions(corpus: Case, video_id: str) -> list[tuple[str, str]]:
-    rows = storage.read_table(corpus.manifest).to_pylist()
+    rows = parquet.read_table(corpus.manifest).to_pylist()
     return [(row["expression_id"], row["expression"]) for row in rows if row["video_id"] == video_id]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from tests import s3_server
 from tests.chaos.case import Case, end_of
 
@@ -35,7 +35,7 @@ def files_under(folder: str) -> dict[str, bytes]:
 
 def test_a_run_with_errors_in_workers(case, cluster):
     """A missing video, and two whose URIs carry secrets: only the plan keeps those."""
-    base, table = storage.parent(case.manifest), storage.read_table(case.manifest).slice(0, 4)
+    base, table = storage.parent(case.manifest), parquet.read_table(case.manifest).slice(0, 4)
     rows = table.to_pylist()
     uris = [
         storage.join(base, rows[0]["video_uri"]),
@@ -45,7 +45,7 @@ def test_a_run_with_errors_in_workers(case, cluster):
     ]
     rows = [row | {"video_id": f"v{i}", "video_uri": uris[i]} for i, row in enumerate(rows)]
     manifest = f"{case.run}-manifest.parquet"
-    storage.write_table(manifest, type(table).from_pylist(rows, table.schema))
+    parquet.write_table(manifest, type(table).from_pylist(rows, table.schema))
     out, messages = case.but(manifest=manifest).finish(code=1)
     assert "gone.mp4" in out
     assert_hidden(out, messages)

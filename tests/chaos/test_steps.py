@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import audit, compact
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.runs.compact import complete_parts
 from pipeline.runs.run import Run
 from schemas.errors import InputError
@@ -70,8 +70,8 @@ def write_manifests(inputs: str) -> None:
         row["video_uri"] = storage.join(inputs, row["video_uri"])
     late = rows[3]["video_id"]
     absent = [row | {"video_uri": f"{inputs}/absent.mp4"} if row["video_id"] == late else row for row in rows[:6]]
-    storage.write_table(storage.join(inputs, "first.parquet"), pa.Table.from_pylist(absent))
-    storage.write_table(storage.join(inputs, "second.parquet"), pa.Table.from_pylist(rows))
+    parquet.write_table(storage.join(inputs, "first.parquet"), pa.Table.from_pylist(absent))
+    parquet.write_table(storage.join(inputs, "second.parquet"), pa.Table.from_pylist(rows))
 
 
 def copy(source: str, target: str) -> None:

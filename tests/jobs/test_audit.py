@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import audit
-from pipeline.io import checksum, storage
+from pipeline.io import checksum, parquet, storage
 from pipeline.runs.audit import Audit, _planned_units
 from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
@@ -148,7 +148,7 @@ def test_no_flipped_bit_in_a_plan_changes_what_is_audited(local_run):
 def test_a_plan_without_a_column_is_a_finding(local_run, column):
     write(local_run, "other", [rows_of("y", "0")])
     path = local_run.part_uri(0)
-    storage.write_table(path, storage.read_table(path).drop_columns([column]))
+    parquet.write_table(path, parquet.read_table(path).drop_columns([column]))
     assert {"unreadable", "orphan"} & audited(local_run).keys()
 
 
@@ -156,7 +156,7 @@ def test_a_plan_without_a_column_is_a_finding(local_run, column):
 @pytest.mark.parametrize("values", [["a", None, "b", "c"], [1, 2, 3, 4]], ids=["null", "numbers"])
 def test_a_plan_whose_ids_are_no_texts_is_a_finding(local_run, column, values):
     path = local_run.part_uri(0)
-    plan = storage.read_table(path)
+    plan = parquet.read_table(path)
     changed = plan.set_column(plan.column_names.index(column), column, pa.array(values))
     pq.write_table(changed, path)
     assert "unreadable" in audited(local_run)
@@ -164,7 +164,7 @@ def test_a_plan_whose_ids_are_no_texts_is_a_finding(local_run, column, values):
 
 def test_rows_taken_out_by_another_program_are_found(run):
     uri = run.masks_uri(unit_of(run, "a"))
-    with storage.open_parquet(uri) as file:
+    with parquet.open_file(uri) as file:
         receipt, rows = file.metadata.metadata[RECEIPT_KEY], file.read()
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, rows.schema) as writer:
@@ -289,7 +289,7 @@ def test_a_part_of_the_plan_under_two_numbers_is_found(run):
 @pytest.mark.parametrize("change", ["fewer", "more"])
 def test_another_program_that_changes_the_rows_of_the_plan_is_found(local_run, change):
     """It leaves no checksum, as an earlier version did."""
-    rows, path = storage.read_table(local_run.part_uri(0)), Path(local_run.part_uri(0))
+    rows, path = parquet.read_table(local_run.part_uri(0)), Path(local_run.part_uri(0))
     first = PlanReader(local_run).rows(local_run.units()[0]).num_rows
     more = rows.slice(0, 1).set_column(rows.column_names.index("expression_id"), "expression_id", pa.array(["new"]))
     changed = [rows.slice(0, first - 1), rows.slice(first)] if change == "fewer" else [more, rows]
@@ -300,7 +300,7 @@ def test_another_program_that_changes_the_rows_of_the_plan_is_found(local_run, c
 def test_a_manifest_beside_a_damaged_plan_is_a_finding(local_run, tmp_path):
     uri, path = str(tmp_path / "m.parquet"), local_run.part_uri(0)
     pq.write_table(manifest(PAIRS), uri)
-    storage.write_table(path, storage.read_table(path).drop_columns(["row_hash"]))
+    parquet.write_table(path, parquet.read_table(path).drop_columns(["row_hash"]))
     assert audited(local_run, manifest=uri) == {"unreadable": 1}
     storage.remove(path)
     assert audited(local_run, manifest=uri).keys() == {"missing", "orphan"}

@@ -13,7 +13,7 @@ from jobs.config.export import CocoVideoConfig
 from jobs.config.segment import SegmentConfig
 from jobs.config.select import SelectConfig
 from jobs.segment import fingerprint_inputs
-from pipeline.io import storage
+from pipeline.io import parquet
 from schemas import rle
 from tests.handmade import run_of_truth, write
 
@@ -23,7 +23,7 @@ def with_others(shapes, tmp_path_factory) -> str:
     """As `labelled_run`, with an empty candidate beside each mask, which has a higher score in one frame of two."""
     run = run_of_truth(str(tmp_path_factory.mktemp("candidates") / "run"), *shapes)
     for unit in run.units():
-        rows = storage.read_table(run.masks_uri(unit.unit_id))
+        rows = parquet.read_table(run.masks_uri(unit.unit_id))
         pairs: dict[str, list[dict]] = {}
         for row in rows.to_pylist():
             other = {"score": 0.99 * (row["frame_index"] % 2), "counts": rle.empty(row["height"], row["width"])}

@@ -13,7 +13,7 @@ from PIL import Image
 from jobs.check import CheckConfig, run
 from jobs.import_dataset import ImportConfig
 from jobs.import_dataset import run as import_dataset
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.video import Selection, read_frames
 from pipeline.video.folder import NATURAL, ODD_NAMES
@@ -224,10 +224,10 @@ def test_on_s3(s3, shared):
         storage.write_bytes(f"{base}/libby/{image.name}", image.read_bytes())
     uris = ["h265_video.mp4", "video_90.mov", "bear-vp9-odd-dimensions.webm", "libby", "gone.mp4", "gone"]
     columns = {name: [str(n) for n in range(len(uris))] for name in ("video_id", "expression_id", "expression")}
-    storage.write_table(f"{base}/manifest.parquet", pa.table({**columns, "video_uri": uris}))
+    parquet.write_table(f"{base}/manifest.parquet", pa.table({**columns, "video_uri": uris}))
     result = check(f"{base}/manifest.parquet", write=True)
     assert [(finding.row, finding.status) for finding in result.findings] == [(4, "missing"), (5, "missing")]
-    lengths = storage.read_table(f"{base}/manifest.parquet")["num_frames"].to_pylist()
+    lengths = parquet.read_table(f"{base}/manifest.parquet")["num_frames"].to_pylist()
     assert lengths == [10, 3, None, 4, None, None]
     names = [frame.name for frame in read_frames(f"{base}/libby", Selection(step=2))]
     assert names == ["00000", "00002"]

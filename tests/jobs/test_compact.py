@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs import audit, compact
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.runs import compact as compacting
 from pipeline.runs.commit import RECEIPT_KEY, Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
@@ -49,7 +49,7 @@ def made(run: Run, out: str) -> compact.CompactResult:
 
 
 def read(out: str, parts) -> pa.Table:
-    return pa.concat_tables(storage.read_table(storage.join(out, part.name)) for part in parts)
+    return pa.concat_tables(parquet.read_table(storage.join(out, part.name)) for part in parts)
 
 
 def found(run: Run, out: str) -> dict[str, int]:
@@ -61,7 +61,7 @@ def found(run: Run, out: str) -> dict[str, int]:
 def test_all_rows_are_there_sorted_and_the_run_stays_as_it_is(run, place):
     out = storage.join(place, "out")
     result = made(run, out)
-    units = [storage.read_table(run.masks_uri(unit.unit_id)) for unit in run.units()]
+    units = [parquet.read_table(run.masks_uri(unit.unit_id)) for unit in run.units()]
     expected = pa.concat_tables(units).sort_by(ORDER)
     assert read(out, result.compacted.parts).equals(expected)
     assert (result.compacted.pairs, result.compacted.rows) == (36, expected.num_rows)
@@ -75,7 +75,7 @@ def test_all_rows_are_there_sorted_and_the_run_stays_as_it_is(run, place):
 def test_units_of_before_there_were_margins_go_along(run, place):
     older = run.masks_uri(run.units()[0].unit_id)
     make_older(older)
-    assert "margin" not in storage.read_table(older).column_names
+    assert "margin" not in parquet.read_table(older).column_names
     out = storage.join(place, "out")
     rows = read(out, made(run, out).compacted.parts)
     assert rows.schema.equals(PREDICTIONS)
@@ -100,7 +100,7 @@ def test_files_are_cut_between_videos_and_are_the_same_each_time(run, place, mon
         assert len(content) == part.bytes
         groups = pq.ParquetFile(pa.BufferReader(content)).metadata
         assert groups.num_row_groups > 1  # no more rows wait than a row group takes
-        videos.append(set(storage.read_table(storage.join(first, part.name))["video_id"].to_pylist()))
+        videos.append(set(parquet.read_table(storage.join(first, part.name))["video_id"].to_pylist()))
     assert sum(map(len, videos)) == len(set().union(*videos)) == 12
     assert storage.names(second) == ["_compact.json", *(part.name for part in parts)]
 
@@ -161,7 +161,7 @@ def test_a_repeat_removes_what_a_killed_compaction_left(run, place, monkeypatch)
         remove(uri)
 
     storage.write_bytes(storage.join(out, compacting.STARTED), b"{}")
-    storage.write_table(old, rows_of("v", "0"))
+    parquet.write_table(old, rows_of("v", "0"))
     monkeypatch.setattr(compacting.storage, "remove", killed)
     with pytest.raises(KeyboardInterrupt):
         made(run, out)
@@ -199,10 +199,10 @@ def test_the_audit_finds_every_difference(run, place):
     out = storage.join(place, "out")
     (part,) = made(run, out).compacted.parts
     uri = storage.join(out, part.name)
-    rows = storage.read_table(uri)
+    rows = parquet.read_table(uri)
 
     def audited(table: pa.Table) -> dict[str, int]:
-        storage.write_table(uri, table)
+        parquet.write_table(uri, table)
         return found(run, out)
 
     assert audited(rows) == {}
@@ -234,7 +234,7 @@ def test_a_unit_that_is_not_what_its_receipt_says_is_not_copied(run, place, faul
     if fault == "copy":
         storage.write_bytes(uri, storage.read_bytes(other))
     else:
-        with storage.open_parquet(uri) as file:
+        with parquet.open_file(uri) as file:
             sink, rows, receipt = pa.BufferOutputStream(), file.read(), file.metadata.metadata[RECEIPT_KEY]
         with pq.ParquetWriter(sink, rows.schema) as writer:
             writer.write_table(rows.slice(1))

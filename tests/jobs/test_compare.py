@@ -6,7 +6,7 @@ import pytest
 from jobs import compare
 from jobs.compare import CompareConfig
 from pipeline.evaluation.summary.outputs import score_rows
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from schemas.errors import InputError
 
 pd = pytest.importorskip("pandas")
@@ -39,7 +39,7 @@ def save(folder, rows, **summary):
     counts = {"pairs": {}, "frames": {"scored": 1, "missing": 0}, "overall": {"n": 1, "J&F": 0.0}}
     document = {"protocol": "mevis", "missing_rule": "zero"} | counts
     storage.write_bytes(str(folder / "summary.json"), json.dumps(document | summary).encode())
-    storage.write_table(str(folder / "scores.parquet"), score_rows(rows, ["J&F"], ["size"]))
+    parquet.write_table(str(folder / "scores.parquet"), score_rows(rows, ["J&F"], ["size"]))
 
 
 def test_what_changed_and_what_did_not(folders):

@@ -15,6 +15,7 @@ from model.referformer.network.backbones.resnet import ResNetConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import write_byte_level_tokenizer
 from pipeline.io import storage
+from pipeline.io.local_copy import local_folder
 from schemas.errors import InputError
 from tests import parity
 from tests.reference import Recordings
@@ -87,7 +88,7 @@ def test_from_and_to_s3(options, tmp_path, s3):
     for path in (tmp_path / "model.pth", *(tmp_path / "tokenizer").iterdir()):
         storage.write_bytes(f"{base}/{path.relative_to(tmp_path)}", path.read_bytes())
     digest = convert.run(ConvertConfig(**options | there)).digest
-    with storage.local_folder(there["out"]) as folder:
+    with local_folder(there["out"]) as folder:
         assert weights_digest(folder) == digest == convert.run(ConvertConfig(**options)).digest
     with pytest.raises(InputError, match="is not empty"):
         convert.run(ConvertConfig(**options | there))

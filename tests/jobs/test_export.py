@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cli import main
 from jobs import evaluate, export, import_dataset
 from jobs.config.export import FORMATS
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -113,7 +113,7 @@ def test_a_refused_export_leaves_nothing(shapes, tmp_path, form):
     """The masks of the last video are damaged: those of the others have been written."""
     made = run_of_truth(str(tmp_path / "run"), *counted_from_one(str(tmp_path), *shapes))
     for unit in made.units():
-        rows = storage.read_table(made.masks_uri(unit.unit_id)).to_pylist()
+        rows = parquet.read_table(made.masks_uri(unit.unit_id)).to_pylist()
         if rows[0]["video_id"] == "shapes-0002":
             tables = [[row | {"counts": b"\xff"} for row in rows if row["expression_id"] == one] for one in "012"]
             write(made, unit.unit_id, [pa.Table.from_pylist(each, schema=PREDICTIONS) for each in tables if each])
@@ -130,8 +130,8 @@ def run_with_failure(shapes, tmp_path):
 
 
 def test_label_maps_of_nothing_are_refused(tmp_path):
-    storage.write_table(str(tmp_path / "failed.parquet"), error_of("v", "0"))
-    storage.write_table(str(tmp_path / "none.parquet"), PREDICTIONS.empty_table())
+    parquet.write_table(str(tmp_path / "failed.parquet"), error_of("v", "0"))
+    parquet.write_table(str(tmp_path / "none.parquet"), PREDICTIONS.empty_table())
     for name, reason in (("failed", "video_id=v expression_id=0: gone"), ("none", "none.parquet holds no pairs")):
         code, text = typed("davis", tmp_path / f"{name}.parquet", "--out", tmp_path / f"{name}-out")
         assert (code, reason in text) == (2, True)
@@ -143,9 +143,9 @@ def test_frames_skipped_by_the_step_are_noted(shapes, tmp_path):
     (tmp_path / "run/run.json").write_text(json.dumps(document | {"config": {"frame_step": 2}}))
     code, text = typed("submission", made.folder, "--for", "mevis", "--out", tmp_path / "s.zip")
     assert (code, "segmented 1 of 2 frames (--frame-step)" in text) == (0, True)
-    rows = storage.read_table(shapes[0])
+    rows = parquet.read_table(shapes[0])
     indices = pa.array([[*range(12)]] * rows.num_rows, pa.list_(pa.int32()))
-    storage.write_table(str(tmp_path / "m.parquet"), rows.append_column("frame_indices", indices))
+    parquet.write_table(str(tmp_path / "m.parquet"), rows.append_column("frame_indices", indices))
     words = ("--for", "mevis", "--out", tmp_path / "s.zip", "--manifest", tmp_path / "m.parquet")
     code, text = typed("submission", made.folder, *words)
     assert (code, "--frame-step" in text) == (0, False)
@@ -176,10 +176,10 @@ def test_an_exported_file_imports_again(run, shapes, tmp_path):
     )
     found = {
         (row["video_id"], row["object_id"], row["frame_name"]): row["counts"]
-        for row in storage.read_table(str(imported.annotations)).to_pylist()
+        for row in parquet.read_table(str(imported.annotations)).to_pylist()
     }
     texts, masks = {}, {}
-    for row in storage.read_table(imported.manifest).to_pylist():
+    for row in parquet.read_table(imported.manifest).to_pylist():
         pair = row["video_id"], row["expression_id"]
         texts[pair] = row["expression"]
         (meant,) = row["object_ids"]
@@ -188,7 +188,7 @@ def test_an_exported_file_imports_again(run, shapes, tmp_path):
             for (video, object_id, name), counts in found.items()
             if (video, object_id) == (pair[0], meant)
         }
-    manifest = storage.read_table(shapes[0]).to_pylist()
+    manifest = parquet.read_table(shapes[0]).to_pylist()
     assert texts == {(row["video_id"], row["expression_id"]): row["expression"] for row in manifest}
     assert masks == {
         (pair.video_id, pair.expression_id, row["frame_name"]): row["counts"]
@@ -202,11 +202,11 @@ def test_an_exported_file_imports_again(run, shapes, tmp_path):
 @pytest.mark.parametrize("form", ["coco-video", "submission", "webdataset"])
 def test_a_manifest_of_other_videos_is_refused(form, run, shapes, tmp_path):
     """An export without a mask would be one that others cannot tell from an empty result."""
-    rows = storage.read_table(shapes[0])
+    rows = parquet.read_table(shapes[0])
     other = rows.set_column(rows.column_names.index("video_id"), "video_id", pa.array(["other"] * rows.num_rows))
     other = other.set_column(other.column_names.index("video_uri"), "video_uri", pa.array(["a.mp4"] * rows.num_rows))
     other = other.slice(0, 1)
-    storage.write_table(str(tmp_path / "m.parquet"), other)
+    parquet.write_table(str(tmp_path / "m.parquet"), other)
     words = ("--for", "mevis") if form == "submission" else ()
     code, text = typed(form, run, *words, "--manifest", tmp_path / "m.parquet", "--out", tmp_path / "out")
     message = "is in the masks; in the manifest: video_id=other expression_id=0; in "

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.check import SERVER_TRIES, CheckConfig, run
-from pipeline.io import http, storage
+from pipeline.io import http, parquet
 from pipeline.io.manifest import read_manifest, row_problems
 from pipeline.segment.clips import FrameOptions, split_rows
 from pipeline.video import Selection, read_frames
@@ -40,7 +40,7 @@ def write(path: str, shapes: tuple[str, str], **columns: list) -> int:
         name: [good[name], *columns.get(name, [f"{name} {n}" for n in range(count)])]
         for name in ("video_id", "video_uri", "expression_id", "expression")
     }
-    storage.write_table(path, pa.table({name: texts(values) for name, values in rows.items()}))
+    parquet.write_table(path, pa.table({name: texts(values) for name, values in rows.items()}))
     return count + 1
 
 
@@ -71,7 +71,7 @@ def test_a_server_that_fails_costs_its_own_rows(shapes, tmp_path, monkeypatch):
     write(path, shapes, video_uri=[f"{dead}{number}.mp4" for number in range(SERVER_TRIES)])
     with pytest.raises(ServerError, match="the server failed"):  # each would take a minute
         run(CheckConfig(manifest=path))
-    storage.write_table(path, read_manifest(path).slice(1, 2))
+    parquet.write_table(path, read_manifest(path).slice(1, 2))
     with pytest.raises(ServerError, match="the server failed"):  # nothing can be reached: it is the network
         run(CheckConfig(manifest=path))
 

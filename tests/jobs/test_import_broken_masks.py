@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from jobs import audit
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -46,7 +46,7 @@ def test_scores_in_tables_are_numbers_from_0_to_1(column, value, labelled_run, s
     values = [*([0.5] * 7), value, *([None] * (len(table) - 8))]
     at = table.column_names.index(column)
     bad = table.set_column(at, table.schema.field(column), pa.array(values, pa.float32()))
-    storage.write_table(str(tmp_path / "t.parquet"), bad)
+    parquet.write_table(str(tmp_path / "t.parquet"), bad)
     given = [tmp_path / "t.parquet", "--out", tmp_path / "out", "--manifest", shapes[0]]
     commands = [["import", "masks", *given], ["select", *given]]
     if column == "score":
@@ -110,7 +110,7 @@ def test_one_broken_row_in_parquet_costs_one_pair(values, message, status, expor
     rows = masks(labelled_run.folder).to_pylist()
     row = next(row for row in rows if (*PairKey.of(row), row["frame_index"]) == ("shapes-0001", "1", 3))
     row |= values
-    storage.write_table(str(tmp_path / "t.parquet"), pa.Table.from_pylist(rows, schema=PREDICTIONS))
+    parquet.write_table(str(tmp_path / "t.parquet"), pa.Table.from_pylist(rows, schema=PREDICTIONS))
     check_one_pair_failed(tmp_path / "t.parquet", message, status, exported, shapes, tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_a_failed_row_beside_masks_is_a_failed_pair(labelled_run, shapes, tmp_pa
     rows = masks(labelled_run.folder).to_pylist()
     ids = {"video_id": "shapes-0001", "expression_id": "1"}
     rows.append(ids | {"status": "timeout", "error": "given up"})
-    storage.write_table(str(tmp_path / "t.parquet"), pa.Table.from_pylist(rows, schema=PREDICTIONS))
+    parquet.write_table(str(tmp_path / "t.parquet"), pa.Table.from_pylist(rows, schema=PREDICTIONS))
     result = bring_in(tmp_path / "t.parquet", shapes[0], tmp_path / "run")
     assert (result.failed, "given up" in result.errors[0]) == ({"timeout": 1}, True)
     source = MaskSource.open(str(tmp_path / "t.parquet"), shapes[0])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from jobs import audit, evaluate, import_masks, select, status
 from jobs.import_masks import ImportMasksResult
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.run import Run, read_run_json
 from schemas import rle
@@ -143,7 +143,7 @@ def test_other_bad_input(exported, labelled_run, shapes, tmp_path):
 
 def test_two_masks_of_a_frame_are_refused(labelled_run, shapes, tmp_path):
     table = masks(labelled_run.folder)
-    storage.write_table(str(tmp_path / "t.parquet"), pa.concat_tables([table, table.slice(0, 1)]))
+    parquet.write_table(str(tmp_path / "t.parquet"), pa.concat_tables([table, table.slice(0, 1)]))
     with pytest.raises(InputError, match="duplicate frame_index 0"):
         bring_in(tmp_path / "t.parquet", shapes[0], tmp_path / "run")
 
@@ -189,10 +189,10 @@ def test_frame_names_that_no_frame_has_are_refused(name, tmp_path):
     for number in range(3):
         Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "v" / f"{number:05d}.png")
     row = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "it", "object_ids": ["1"]}
-    storage.write_table(str(tmp_path / "m.parquet"), pa.Table.from_pylist([row]))
+    parquet.write_table(str(tmp_path / "m.parquet"), pa.Table.from_pylist([row]))
     shared = {"video_id": "v", "expression_id": "0", "height": 4, "width": 6, "counts": rle.empty(4, 6)}
     rows = [shared | {"frame_index": frame, "frame_name": name.format(frame)} for frame in range(3)]
-    storage.write_table(str(tmp_path / "t.parquet"), pa.Table.from_pylist(rows))
+    parquet.write_table(str(tmp_path / "t.parquet"), pa.Table.from_pylist(rows))
     ours = ["--manifest", tmp_path / "m.parquet"]
     code, text = typed("import", "masks", tmp_path / "t.parquet", *ours, "--out", tmp_path / "run")
     assert (code, f"(masks: {name.format(0)} ..., frames: 00000 ...)" in text) == (2, True)
@@ -229,13 +229,13 @@ def test_masks_of_frames_that_a_folder_does_not_have(tmp_path):
     for number in range(3):
         Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "v" / f"{10 * number:03}.png")
     row = {"video_id": "v", "video_uri": "v", "expression_id": "0", "expression": "it", "object_ids": ["1"]}
-    storage.write_table(str(tmp_path / "m.parquet"), pa.Table.from_pylist([row]))
+    parquet.write_table(str(tmp_path / "m.parquet"), pa.Table.from_pylist([row]))
 
     def imported(out: str, *frames: int) -> import_masks.ImportMasksResult:
         shared = {"video_id": "v", "expression_id": "0", "height": 4, "width": 6}
         counts = rle.encode(np.ones((1, 4, 6), bool))[0]
         rows = [shared | {"frame_index": frame, "counts": counts} for frame in frames]
-        storage.write_table(str(tmp_path / f"{out}.parquet"), pa.Table.from_pylist(rows))
+        parquet.write_table(str(tmp_path / f"{out}.parquet"), pa.Table.from_pylist(rows))
         return bring_in(tmp_path / f"{out}.parquet", str(tmp_path / "m.parquet"), tmp_path / out)
 
     with pytest.raises(InputError, match=r"all frame numbers of its masks differ by \+1"):
@@ -264,7 +264,7 @@ def test_masks_in_the_order_of_a_manifests_list(exported, shapes, tmp_path):
     """Masks without frame names belong to the frames as the manifest lists them, in any order."""
     rows = read_manifest(shapes[0]).slice(0, 1).to_pylist()
     manifest = str(tmp_path / "m.parquet")
-    storage.write_table(manifest, pa.Table.from_pylist([rows[0] | {"frames": ["00007", "00002"]}]))
+    parquet.write_table(manifest, pa.Table.from_pylist([rows[0] | {"frames": ["00007", "00002"]}]))
     entry = json.loads((exported / "list.json").read_text())[0]
     assert (entry["video_id"], entry["expression_id"]) == (rows[0]["video_id"], rows[0]["expression_id"])
     entry["segmentations"] = [entry["segmentations"][number] for number in (7, 2)]

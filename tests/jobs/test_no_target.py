@@ -18,7 +18,7 @@ from model.families import check_checkpoint, load_segmenter
 from model.referformer.checkpoint import load_model, save_checkpoint
 from model.referformer.config import QualityConfig
 from model.referformer.network.referformer import with_quality_head
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.runs.run import Run
 from schemas import rle
 from schemas.errors import InputError
@@ -45,7 +45,7 @@ def rated(shapes, ray_session, headed, tmp_path_factory) -> tuple[str, pa.Table]
 def segmented(shapes, checkpoint: str, folder: str, **options) -> tuple[str, pa.Table]:
     segment.run(SegmentConfig(manifest=shapes[0], run=folder, checkpoint=checkpoint, short_side=64, **options))
     run = Run.open(folder)
-    rows = pa.concat_tables([storage.read_table(run.masks_uri(unit.unit_id)) for unit in run.units()])
+    rows = pa.concat_tables([parquet.read_table(run.masks_uri(unit.unit_id)) for unit in run.units()])
     return folder, rows.sort_by([(name, "ascending") for name in ("video_id", "expression_id", "frame_index")])
 
 

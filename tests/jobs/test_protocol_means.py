@@ -14,7 +14,7 @@ from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.protocol_mean import VideoSums
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.report.over_time import frame_spans, over_time
 from schemas import rle
 from schemas.errors import InputError
@@ -142,13 +142,13 @@ def test_the_plot_over_time_shows_the_mean_of_the_protocol(tmp_path):
 def test_scores_without_what_the_protocol_averages_by_are_refused(tmp_path):
     folders = evaluated(tmp_path, "a2d", [(f"v{n}", 1 + n % 2, 0, 5, 6) for n in range(6)])
     path = f"{folders[1]}/scores.parquet"
-    storage.write_table(path, pq.read_table(path).drop_columns(["weight_in_mean"]))
+    parquet.write_table(path, pq.read_table(path).drop_columns(["weight_in_mean"]))
     with pytest.raises(InputError, match=r"scores-B has no weight_in_mean, by which a2d averages"):
         compare.run(CompareConfig(scores=tuple(folders)))
     with pytest.raises(InputError, match="has no weight_in_mean"):
         Leaderboard.add(str(tmp_path / "board"), "B", ScoreFolder.open(folders[1]))
     folders = evaluated(tmp_path, "revos", [(f"v{n}", 1, n % 2, 5, 6) for n in range(6)])
     path = f"{folders[1]}/scores.parquet"
-    storage.write_table(path, pq.read_table(path).drop_columns(["type_id"]))
+    parquet.write_table(path, pq.read_table(path).drop_columns(["type_id"]))
     with pytest.raises(InputError, match="revos averages by type_id, which only one of"):
         compare.run(CompareConfig(scores=tuple(folders)))

@@ -14,7 +14,7 @@ from jobs import audit, refine, segment, select
 from jobs.config.refine import RefineConfig
 from jobs.config.segment import SegmentConfig
 from jobs.config.select import SelectConfig
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.io.manifest import load_manifest
 from pipeline.video import Selection, read_frames
 from schemas import rle
@@ -42,7 +42,7 @@ def test_exact_masks_stay_what_they_are(variable, labelled_run, tmp_path):
     result = refine.run(RefineConfig(run=labelled_run.folder, out=out, checkpoint=checkpoint), lambda _: None)
     assert (result.pairs, result.failed) == (9, {})
     select.run(SelectConfig(run=out, against=(labelled_run.folder,), out=str(tmp_path / "selected")))
-    found = storage.read_table(str(tmp_path / "selected/pairs.parquet"))["other_run"].to_pylist()
+    found = parquet.read_table(str(tmp_path / "selected/pairs.parquet"))["other_run"].to_pylist()
     assert sum(found) / len(found) >= LEAST_AGREEMENT
 
 

@@ -15,7 +15,7 @@ from cli import main
 from jobs import audit, refine, segment, select, status
 from jobs.config.refine import RefineConfig
 from model.bundled import FOLDER
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.runs.moved import note_moved_videos
 from pipeline.runs.plan import PlanOptions
@@ -130,7 +130,7 @@ def test_pairs_with_too_thin_masks_are_counted_once(shapes, sam2, tmp_path):
     """Also in the summary of a command that did nothing, and after a retry of other pairs."""
     source = run_of_truth(str(tmp_path / "run"), *shapes, failed=(("shapes-0000", "1"),))
     for unit in source.units():
-        rows = storage.read_table(source.masks_uri(unit.unit_id)).to_pylist()
+        rows = parquet.read_table(source.masks_uri(unit.unit_id)).to_pylist()
         for row in rows:
             if row["video_id"] == "shapes-0000" and row["status"] == "ok":
                 mask = np.zeros((row["width"], row["height"]), bool)

@@ -23,7 +23,7 @@ from jobs.evaluate import EvaluateConfig
 from jobs.report import ReportConfig
 from pipeline.evaluation.summary.outputs import score_rows
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from schemas import rle
 from schemas.errors import InputError
 from schemas.scores import FRAME_SCORES
@@ -237,7 +237,7 @@ def test_many_pairs_do_not_make_a_large_page(tmp_path):
     }  # fmt: skip
     storage.write_bytes(str(tmp_path / "summary.json"), json.dumps(summary).encode())
     attributes = ["kind", "source", "object_size", "words"]
-    storage.write_table(str(tmp_path / "scores.parquet"), score_rows(rows, ["J&F", "J", "F"], attributes))
+    parquet.write_table(str(tmp_path / "scores.parquet"), score_rows(rows, ["J&F", "J", "F"], attributes))
     pq.write_table(FRAME_SCORES.empty_table(), tmp_path / "frame_scores.parquet")
     result = report.run(ReportConfig(scores=str(tmp_path), out=str(tmp_path / "out")))
     assert result.bytes < 2_000_000

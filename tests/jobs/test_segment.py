@@ -17,7 +17,7 @@ from jobs.terminal.progress import RunProgress
 from model.bundled import BUNDLED, FOLDER
 from model.families import check_checkpoint, load_segmenter
 from model.segmenter import Overlap
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.runs.receipts import ReceiptNotes
 from pipeline.runs.run import Run
 from pipeline.segment.totals import RunTotals
@@ -157,7 +157,7 @@ def test_a_run_on_s3(s3, shapes, checkpoint, tmp_path, done):
     rows = pq.read_table(shapes[0]).to_pylist()
     for uri in {row["video_uri"] for row in rows}:
         storage.write_bytes(storage.join(base, uri), Path(storage.parent(shapes[0]), uri).read_bytes())
-    storage.write_table(f"{base}/m.parquet", pa.Table.from_pylist(rows))
+    parquet.write_table(f"{base}/m.parquet", pa.Table.from_pylist(rows))
     for path in Path(checkpoint).iterdir():
         storage.write_bytes(f"{base}/checkpoint/{path.name}", path.read_bytes())
     result = run(f"{base}/m.parquet", f"{base}/run", f"{base}/checkpoint")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from cli import main
 from jobs.select import SelectConfig, run
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from pipeline.runs.plan import PlanOptions
@@ -63,7 +63,7 @@ def world(tmp_path_factory) -> tuple[str, str]:
     manifest = pa.Table.from_pylist(
         [pair | {"video_uri": f"/{pair['video_id']}", "expression": "x", "num_frames": FRAMES} for pair in pairs]
     )
-    storage.write_table(str(folder / "truth.parquet"), pa.Table.from_pylist(truth, schema=ANNOTATIONS))
+    parquet.write_table(str(folder / "truth.parquet"), pa.Table.from_pylist(truth, schema=ANNOTATIONS))
     made = Run.start(str(folder / "run"), "f", {}, {})
     made.extend_plan(manifest, "m", PlanOptions(unit_frames=40))
     for unit in made.units():
@@ -79,7 +79,7 @@ def world(tmp_path_factory) -> tuple[str, str]:
 def test_kept_labels_score_clearly_higher_than_all(world, tmp_path):
     folder, truth = world
     result = run(SelectConfig(run=folder, out=str(tmp_path / "out"), calibrate=truth, good=0.8, precision=0.7))
-    rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pandas()
+    rows = parquet.read_table(str(tmp_path / "out/pairs.parquet")).to_pandas()
     assert (len(rows), result.pairs, result.kept) == (120, 120, int(rows["keep"].sum()))
     assert rows["keep"].eq(rows["reason"].isna()).all()
     quality = rows["quality"]
@@ -97,7 +97,7 @@ def test_rules_say_why_and_the_manifest_holds_the_kept(world, tmp_path):
         run=world[0], out=str(tmp_path / "out"), rule=("paraphrases >= 0.4",), rules=str(tmp_path / "rules.txt")
     )
     result = run(config)
-    table = storage.read_table(str(tmp_path / "out/pairs.parquet"))
+    table = parquet.read_table(str(tmp_path / "out/pairs.parquet"))
     assert table.schema.equals(PAIRS)
     rows = table.to_pylist()
     kept = [row for row in rows if row["temporal_iou"] is not None and row["temporal_iou"] >= 0.5
@@ -123,7 +123,7 @@ def test_a_run_does_not_agree_with_itself(world, tmp_path):
 def test_agreement_with_another_run(world, tmp_path):
     other = shutil.copytree(world[0], tmp_path / "other")
     run(SelectConfig(run=world[0], out=str(tmp_path / "out"), against=(str(other),), rule=("other_run >= 1",)))
-    rows = storage.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
+    rows = parquet.read_table(str(tmp_path / "out/pairs.parquet")).to_pylist()
     assert [row["other_run"] for row in rows] == [1.0, None, *[1.0] * 118]
     assert sum(row["keep"] for row in rows) == 119
 
@@ -131,14 +131,14 @@ def test_agreement_with_another_run(world, tmp_path):
 def test_agreement_with_several_runs(labelled_run, tmp_path):
     same, empty = str(tmp_path / "same.parquet"), str(tmp_path / "empty.parquet")
     table = masks(labelled_run.folder)
-    storage.write_table(same, table)
+    parquet.write_table(same, table)
     counts = pa.array([rle.empty(96, 128)] * len(table), pa.binary())
-    storage.write_table(empty, table.set_column(table.column_names.index("counts"), "counts", counts))
+    parquet.write_table(empty, table.set_column(table.column_names.index("counts"), "counts", counts))
 
     def agreements(*against, **options):
         out = str(tmp_path / "-".join(["out", *map(storage.file_name, against), *options]))
         run(SelectConfig(run=labelled_run.folder, against=against, out=out, **options))
-        found = storage.read_table(f"{out}/pairs.parquet")
+        found = parquet.read_table(f"{out}/pairs.parquet")
         return [found[name].to_pylist() for name in ("other_run", "least_other_run")]
 
     (alone, none), (both, least) = agreements(empty), agreements(same, empty, rule=("least_other_run >= 0.1",))
@@ -167,11 +167,11 @@ def test_signals_that_pairs_lack_are_noted(world, tmp_path):
 def hostile_run(shapes, tmp_path) -> Run:
     """A run over small videos, one of them missing, with an expression that is markup."""
     folder = Path(shapes[0]).parent
-    rows = [row | {"video_uri": str(folder / row["video_uri"])} for row in storage.read_table(shapes[0]).to_pylist()]
+    rows = [row | {"video_uri": str(folder / row["video_uri"])} for row in parquet.read_table(shapes[0]).to_pylist()]
     rows[0]["expression"] = HOSTILE
     for row in rows[6:]:
         row["video_uri"] = str(tmp_path / "gone.mp4")
-    storage.write_table(str(tmp_path / "manifest.parquet"), pa.Table.from_pylist(rows))
+    parquet.write_table(str(tmp_path / "manifest.parquet"), pa.Table.from_pylist(rows))
     return run_of_truth(str(tmp_path / "run"), str(tmp_path / "manifest.parquet"), shapes[1])
 
 
@@ -247,13 +247,13 @@ def test_a_refused_calibration_leaves_the_folder_to_the_corrected_command(world,
 
 
 def test_labelled_pairs_without_a_score_are_noted(world, tmp_path):
-    truth = storage.read_table(world[1])
+    truth = parquet.read_table(world[1])
     rows = truth.to_pylist()
     small = {"height": 2, "width": 2, "counts": rle.empty(2, 2)}
     for name, misshaped in (("some", "v009"), ("all", "v999")):
         changed = [row | small if row["video_id"] <= misshaped else row for row in rows]
         table = pa.Table.from_pylist(changed, schema=truth.schema)
-        storage.write_table(str(tmp_path / f"{name}.parquet"), table)
+        parquet.write_table(str(tmp_path / f"{name}.parquet"), table)
     options = {"run": world[0], "out": str(tmp_path / "out"), "good": 0.8}
     with pytest.raises(InputError, match="no pair has masks that fit its annotations .*; check ids and frame sizes"):
         run(SelectConfig(calibrate=str(tmp_path / "all.parquet"), **options))
@@ -288,7 +288,7 @@ def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeyp
     there = run(SelectConfig(out=str(tmp_path / "there"), address="local", **options))
     assert there == replace(here, out=there.out, report=there.report)
     for name in ("pairs", "manifest"):
-        tables = [storage.read_table(str(tmp_path / place / f"{name}.parquet")) for place in ("here", "there")]
+        tables = [parquet.read_table(str(tmp_path / place / f"{name}.parquet")) for place in ("here", "there")]
         assert tables[0].equals(tables[1])
 
 
@@ -297,7 +297,7 @@ def test_on_the_workers_of_a_cluster_the_same_comes_out(world, tmp_path, monkeyp
 def test_a_broken_mask_on_a_worker_is_named(world, tmp_path):
     rows = pq.read_table(storage.join(world[0], "masks")).to_pylist()[:3]
     rows[1]["counts"] = b"\x00broken"
-    storage.write_table(str(tmp_path / "broken.parquet"), pa.Table.from_pylist(rows, schema=PREDICTIONS))
+    parquet.write_table(str(tmp_path / "broken.parquet"), pa.Table.from_pylist(rows, schema=PREDICTIONS))
     with pytest.raises(InputError, match=f"{rows[1]['video_id']}.*frame {rows[1]['frame_name']}"):
         run(SelectConfig(run=str(tmp_path / "broken.parquet"), out=str(tmp_path / "out"), address="local"))
 
@@ -310,7 +310,7 @@ def test_tasks_hold_whole_videos_and_read_each_table_once_if_they_can(world, tmp
     assert len(tasks) >= 15
     assert sum(map(len, videos)) == len(set().union(*videos)) == VIDEOS
     whole = pq.read_table(storage.join(world[0], "masks"))
-    storage.write_table(str(tmp_path / "whole.parquet"), whole)  # one row group
+    parquet.write_table(str(tmp_path / "whole.parquet"), whole)  # one row group
     assert len(plan_signal_tasks(MaskSource.open(str(tmp_path / "whole.parquet")), ())[0]) == 1
 
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from pipeline.io import storage
+from pipeline.io import parquet
 from tests.handmade import counted_from_one, run_of_truth
 
 SECRET = "5ecretS1gnature"
@@ -116,7 +116,7 @@ def test_no_output_shows_a_signature(server, shapes, checkpoint, ray_session, tm
     monkeypatch.chdir(tmp_path)
     served = tmp_path / "served"
     manifest, annotations = counted_from_one(str(tmp_path / "labels"), *shapes)
-    rows = storage.read_table(manifest)
+    rows = parquet.read_table(manifest)
     uris = [signed(uri, server) for uri in rows["video_uri"].to_pylist()]
     for uri in {*rows["video_uri"].to_pylist()}:
         (served / Path(uri).name).write_bytes(Path(uri).read_bytes())

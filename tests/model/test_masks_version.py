@@ -10,7 +10,7 @@ from PIL import Image
 
 from model.bundled import FOLDER
 from model.families import load_segmenter
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from schemas.version import MASKS_VERSION
@@ -44,7 +44,7 @@ def test_the_masks_of_the_bundled_checkpoint_belong_to_their_version(clip, tmp_p
             ]
             uri = str(tmp_path / f"{name}.parquet")
             segment_unit(UnitJob(unit_id="u", fingerprint="f", uri=uri, rows=rows), segmenter, options)
-            masks: pa.Table = storage.read_table(uri, ["expression_id", "frame_index", "counts"])
+            masks: pa.Table = parquet.read_table(uri, ["expression_id", "frame_index", "counts"])
             assert masks.num_rows == 2 * FRAMES
             for row in masks.to_pylist():
                 digest.update(repr(tuple(row.values())).encode())

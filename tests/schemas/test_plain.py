@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import parquet
 from schemas.check import SchemaError, conform
 from schemas.manifest import MANIFEST
 from schemas.masks import ANNOTATIONS
@@ -59,10 +59,10 @@ def test_undeclared_columns_become_plain(tmp_path, name):
     column, wanted, values = COLUMNS[name]
     path = str(tmp_path / "m.parquet")
     pq.write_table(pa.table({**ROW, "kind": column}), path)
-    table = conform(storage.read_table(path), MANIFEST, path)
+    table = conform(parquet.read_table(path), MANIFEST, path)
     assert (table["kind"].type, table["kind"].to_pylist()) == (wanted, values)
     assert table.take([1, 0])["kind"].to_pylist() == values[::-1]
-    with storage.open_parquet(path) as file:
+    with parquet.open_file(path) as file:
         assert file.schema_arrow.field("kind").type == wanted
         assert file.read_row_group(0, ["kind"])["kind"].type == wanted
 

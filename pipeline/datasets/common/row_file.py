@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from schemas.check import row_place
 from schemas.errors import InputError
 from schemas.json_text import most_values, parse
@@ -93,7 +93,7 @@ def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> It
         raise InputError(f"{uri} {what} .{', .'.join(forms[:-1])} or .{forms[-1]}")
     try:
         if form == "parquet":
-            for number, row in enumerate(_parquet_rows(storage.read_table(uri), uri, needed)):
+            for number, row in enumerate(_parquet_rows(parquet.read_table(uri), uri, needed)):
                 yield row_place(number), row
             return
         content = storage.read_bytes(uri, limit=MAX_BYTES)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from pipeline.io import storage
+from pipeline.io import parquet
 from schemas import rle
 from schemas.check import conform
 
@@ -53,5 +53,5 @@ def annotation_rows(video_id: str, masks: np.ndarray) -> Iterator[dict]:
 
 def write_rows(uri: str, rows: list[dict], schema: pa.Schema) -> str:
     """Write rows as a Parquet table of this schema and return its URI."""
-    storage.write_table(uri, conform(pa.Table.from_pylist(rows), schema, uri))
+    parquet.write_table(uri, conform(pa.Table.from_pylist(rows), schema, uri))
     return uri

@@ -20,7 +20,7 @@ from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weig
 from pipeline.evaluation.summary.ranking import pairwise_p, tied_groups
 from pipeline.evaluation.summary.score_folder import ScoreFolder, plain_scores
 from pipeline.evaluation.summary.summary_document import summary_problem
-from pipeline.io import output_folder, storage
+from pipeline.io import output_folder, parquet, storage
 from pipeline.io.parallel import bounded_map
 from schemas.errors import InputError, StorageError
 from schemas.json_text import parse
@@ -52,7 +52,7 @@ class LeaderboardEntry:
 
     def scores(self, metric: str) -> Any:
         """Return the rows of a metric, with the ids as index."""
-        rows: Any = plain_scores(storage.read_table(self.uri), self.uri)
+        rows: Any = plain_scores(parquet.read_table(self.uri), self.uri)
         return rows[rows["metric"] == metric].set_index(list(SCORE_IDS)).sort_index()
 
 
@@ -119,12 +119,12 @@ class Leaderboard:
         board.require_same_rule(rule, scored.folder)
         added = datetime.now(UTC).isoformat(timespec="seconds")
         entry = {"form": FORM, "name": name, "added": added} | {key: summary[key] for key in KEPT}
-        table = storage.read_table(storage.join(scored.folder, "scores.parquet"))
+        table = parquet.read_table(storage.join(scored.folder, "scores.parquet"))
         columns = [*SCORE_IDS, "metric", "value", scored.protocol.mean_over, MEAN_WEIGHT]
         table = table.select([name for name in dict.fromkeys(columns) if name in table.column_names])
         uri = storage.join(folder, "entries", f"{name}.parquet")
         table = table.replace_schema_metadata({FOOTER: json.dumps(entry).encode()})
-        if not storage.write_table(uri, table, replace=False):
+        if not parquet.write_table(uri, table, replace=False):
             raise InputError(f"{folder} already has an entry {name!r}; choose another --name, or remove {uri}")
         return LeaderboardEntry(uri, entry)
 
@@ -213,7 +213,7 @@ def _check_scores(scored: ScoreFolder) -> None:
 
 
 def _read_entry(uri: str) -> LeaderboardEntry:
-    with storage.open_parquet(uri) as file:
+    with parquet.open_file(uri) as file:
         footer = (file.schema_arrow.metadata or {}).get(FOOTER)
     try:
         document = parse(footer or b"")

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.evaluation.protocols import MEAN_WEIGHT, PROTOCOLS, Protocol
 from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.summary.summary_document import summary_problem
-from pipeline.io import output_folder, storage
+from pipeline.io import output_folder, parquet, storage
 from pipeline.io.recognise import recognise
 from schemas.check import row_place
 from schemas.errors import InputError, StorageError
@@ -90,7 +90,7 @@ class ScoreFolder:
         """Return scores.parquet: one row for each pair and metric, with attributes; null ids become empty."""
         uri = storage.join(self.folder, "scores.parquet")
         try:
-            return plain_scores(storage.read_table(uri), uri)
+            return plain_scores(parquet.read_table(uri), uri)
         except FileNotFoundError:
             raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None
 
@@ -106,8 +106,8 @@ class ScoreFolder:
         """Yield the row groups of frame_scores.parquet."""
         uri = storage.join(self.folder, "frame_scores.parquet")
         try:
-            with storage.open_parquet(uri) as file:
-                storage.verify(uri)
+            with parquet.open_file(uri) as file:
+                parquet.verify(uri)
                 for group in range(file.num_row_groups):
                     yield conform_scores(file.read_row_group(group), FRAME_SCORES, uri)
         except FileNotFoundError:

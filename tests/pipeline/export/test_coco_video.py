@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline.export.coco_video import write_coco_video
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.masks.by_video import MaskSource
 from schemas import rle
 from schemas.errors import InputError
@@ -33,7 +33,7 @@ def test_each_pair_is_a_track_with_the_same_rles(labelled_run, shapes, tmp_path)
     texts = {(row["video_id"], row["expression_id"]): row["expression"] for row in pq.read_table(shapes[0]).to_pylist()}
     truth = {
         (row["video_id"], row["object_id"], row["frame_index"]): row["counts"]
-        for row in storage.read_table(shapes[1]).to_pylist()
+        for row in parquet.read_table(shapes[1]).to_pylist()
     }
     for track in document["annotations"]:
         video = videos[track["video_id"]]["name"]

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.export.untrusted_zip import MaskFault, open_untrusted_zip, read_stored_mask
 from pipeline.io import archive, storage
+from pipeline.io.local_copy import local_file
 from pipeline.video import Selection, read_frames
 from schemas.errors import MediaError
 
@@ -44,7 +45,7 @@ def test_members_are_read_in_every_way(tmp_path, make, name):
     assert not storage.is_folder(uri)
     assert storage.file_name(uri) == name.rpartition("/")[2]
     assert storage.read_bytes(uri) == CONTENT
-    with storage.local_file(uri) as path, open(path, "rb") as file:
+    with local_file(uri) as path, open(path, "rb") as file:
         assert file.read() == CONTENT
     with storage.open_input(uri) as file:
         assert file.seek(-100, os.SEEK_END) == len(CONTENT) - 100

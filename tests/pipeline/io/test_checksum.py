@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import evaluate
-from pipeline.io import checksum, storage
+from pipeline.io import checksum, parquet, storage
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.row_groups import list_row_groups
 from schemas.errors import InputError
@@ -29,20 +29,20 @@ def flips(path: Path):
 def test_a_table_is_read_whole_or_not_at_all(tmp_path):
     path = tmp_path / "table.parquet"
     table = pa.table({"a": [*range(50)], "b": [f"text {i % 7}" for i in range(50)]})
-    storage.write_table(str(path), table)
+    parquet.write_table(str(path), table)
     for place in flips(path):
         with contextlib.suppress(InputError):
-            assert storage.read_table(str(path)).equals(table), place
-    assert storage.read_table(str(path)).equals(table)
+            assert parquet.read_table(str(path)).equals(table), place
+    assert parquet.read_table(str(path)).equals(table)
 
 
 def test_tables_of_others_have_no_checksum(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "theirs.parquet")
-    storage.verify(str(tmp_path / "theirs.parquet"))
-    storage.verify(str(tmp_path / "none.parquet"))
+    parquet.verify(str(tmp_path / "theirs.parquet"))
+    parquet.verify(str(tmp_path / "none.parquet"))
     (tmp_path / "words.parquet").write_text("words")
     with pytest.raises(InputError, match="words.parquet is not a Parquet file"):
-        storage.read_table(str(tmp_path / "words.parquet"))
+        parquet.read_table(str(tmp_path / "words.parquet"))
 
 
 def test_masks_annotations_and_scores_are_sealed(shapes, tmp_path):
@@ -59,7 +59,7 @@ def test_masks_annotations_and_scores_are_sealed(shapes, tmp_path):
         content[len(content) // 3] ^= 1
         Path(uri).write_bytes(content)
         with pytest.raises(InputError, match="is damaged: the content does not match its checksum; write it again"):
-            storage.verify(uri)
+            parquet.verify(uri)
     for read in (lambda: list_row_groups(masks), lambda: Annotations.open(truth)):
         with pytest.raises(InputError, match="damaged|cannot be read"):
             read()
@@ -67,9 +67,9 @@ def test_masks_annotations_and_scores_are_sealed(shapes, tmp_path):
 
 def test_scores_that_cannot_be_made_leave_no_folder(shapes, tmp_path):
     made = run_of_truth(str(tmp_path / "run"), *shapes)
-    truth = storage.read_table(shapes[1])
+    truth = parquet.read_table(shapes[1])
     broken = truth.set_column(truth.column_names.index("counts"), "counts", pa.array([b"\xff"] * len(truth)))
-    storage.write_table(str(tmp_path / "broken.parquet"), broken)
+    parquet.write_table(str(tmp_path / "broken.parquet"), broken)
     out = tmp_path / "new/scores"
     with pytest.raises(InputError, match="annotation: byte 255"):
         evaluate.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.io import local, storage
+from pipeline.io.local_copy import local_file
 from pipeline.video import Selection, probe, read_frames
 from schemas import access
 from schemas.errors import MediaError
@@ -50,7 +51,7 @@ def odd_file(request, tmp_path, monkeypatch) -> str:
 def test_only_regular_files_are_read(odd_file):
     with pytest.raises(OSError, match="not a regular file|No such device"):
         storage.read_bytes(odd_file, limit=100)
-    for opened in (storage.open_input, storage.local_file):
+    for opened in (storage.open_input, local_file):
         with pytest.raises(OSError, match="not a regular file|No such device"), opened(odd_file):
             pass
 
@@ -91,7 +92,7 @@ def test_an_endless_answer_ends_at_the_limit(endless, monkeypatch):
     monkeypatch.setattr(local, "MAX_UNTOLD_BYTES", 3_000_000)
     with pytest.raises(OSError, match="larger than 100000 bytes"):
         storage.read_bytes(endless, limit=100_000)
-    for opened in (storage.open_input, storage.local_file):
+    for opened in (storage.open_input, local_file):
         with pytest.raises(OSError, match="larger than 3000000 bytes"), opened(endless):
             pass
     with pytest.raises(MediaError, match="larger than 3000000 bytes"):

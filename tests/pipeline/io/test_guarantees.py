@@ -2,14 +2,15 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from jobs import audit
-from pipeline.io import guarantees, local, s3, storage
+from pipeline.io import guarantees, local, process, s3, storage
 from pipeline.io.filesystem import UnsupportedError
-from pipeline.io.guarantees import missing_guarantees
+from pipeline.io.guarantees import missing_guarantees, remove_probes
 from pipeline.runs.run import Run
 from schemas.errors import InputError, StorageError
 
@@ -30,6 +31,20 @@ def test_a_good_storage_has_all_guarantees_and_is_left_as_it_was(folder):
     run = Run.start(folder, "f", {}, {})
     assert storage.names(folder, hidden=True) == ["run.json"]
     assert run.run_id
+
+
+def test_a_probe_of_a_dead_process_is_removed(folder):
+    """On S3 too, where it would stay for ever."""
+    here = process.writer_name().removesuffix(str(os.getpid()))
+    now, digits = f"{time.time():.0f}", "0" * 12
+    gone = [f".probe-{here}4194305-{now}-{digits}", f".probe-far-1-1-1000-{digits}", f".probe-{digits}"]
+    kept = [f".probe-{here}{os.getpid()}-{now}-{digits}", f".probe-far-1-1-{now}-{digits}", f".probe-{digits}0"]
+    for name in (*gone, *kept):
+        storage.write_bytes(storage.join(folder, name, "create"), b"1")
+    assert storage.names(folder, hidden=True) == [f".probe-{digits}0"]
+    remove_probes(folder)
+    left = {path.partition("/")[0] for path, files in storage.walk(folder) if files}
+    assert left == set(kept)
 
 
 @pytest.mark.s3

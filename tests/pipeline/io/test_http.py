@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from pipeline.io import http, storage
+from pipeline.io.local_copy import local_file
 from pipeline.video import Selection, read_frames
 from schemas import access
 from schemas.errors import InputError, MediaError, StorageError
@@ -90,7 +91,7 @@ def test_files_are_read_in_every_way(server, ranges):
     assert storage.size(uri) == len(CONTENT)
     assert storage.exists(uri)
     assert storage.read_bytes(uri) == CONTENT
-    with storage.local_file(uri) as path, open(path, "rb") as file:
+    with local_file(uri) as path, open(path, "rb") as file:
         assert file.read() == CONTENT
     with storage.open_input(uri) as file:
         assert file.seek(-100, os.SEEK_END) == len(CONTENT) - 100

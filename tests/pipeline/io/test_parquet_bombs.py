@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.io import parquet_pages, plain_parquet, storage
+from pipeline.io import parquet, parquet_pages, plain_parquet
 from pipeline.io.plain_parquet import PlainParquetFile
 from schemas.errors import InputError
 
@@ -37,10 +37,10 @@ def test_bombs(tmp_path, name):
     table = pa.table({"video_id": BOMBS[name]})
     pq.write_table(table, path, compression="zstd", row_group_size=len(table))
     before = pa.default_memory_pool().max_memory()
-    for read in (storage.read_table, lambda uri: storage.read_table(uri, ["video_id"])):
+    for read in (parquet.read_table, lambda uri: parquet.read_table(uri, ["video_id"])):
         with pytest.raises(InputError, match="unpacks to"):
             read(path)
-    with storage.open_parquet(path) as file, pytest.raises(InputError, match="unpacks to"):
+    with parquet.open_file(path) as file, pytest.raises(InputError, match="unpacks to"):
         file.read_row_group(0)
     assert pa.default_memory_pool().max_memory() <= max(before, 2**28)
 
@@ -49,10 +49,10 @@ def test_many_row_groups_take_linear_time_and_absurdly_many_are_refused(tmp_path
     path = str(tmp_path / "t.parquet")
     table = pa.table({f"c{number}": pa.array(range(3000), pa.int16()) for number in range(30)})
     pq.write_table(table, path, row_group_size=1, write_statistics=False)
-    assert storage.read_table(path).num_rows == 3000  # 90,000 chunks of columns; quadratic: minutes
+    assert parquet.read_table(path).num_rows == 3000  # 90,000 chunks of columns; quadratic: minutes
     monkeypatch.setattr(plain_parquet, "MAX_CHUNKS", 50_000)
     with pytest.raises(InputError, match="3000 row groups of 30 columns, too many"):
-        storage.read_table(path)
+        parquet.read_table(path)
 
 
 def test_a_footer_that_would_take_memory_is_refused_before_it_is_read(tmp_path):
@@ -63,7 +63,7 @@ def test_a_footer_that_would_take_memory_is_refused_before_it_is_read(tmp_path):
         file.seek(length + 4)
         file.write(length.to_bytes(4, "little") + b"PAR1")
     with pytest.raises(InputError, match=f"a footer of {length} bytes"):
-        storage.read_table(str(path))
+        parquet.read_table(str(path))
 
 
 def varint(value: int, length: int = 0) -> bytes:
@@ -90,9 +90,9 @@ def test_a_page_that_is_larger_than_the_footer_says(tmp_path, codec, dictionary,
     assert pq.read_metadata(path).row_group(0).column(0).total_uncompressed_size == 50
     before = pa.total_allocated_bytes(), pa.default_memory_pool().max_memory()
     with pytest.raises(InputError, match="its footer says 50"):
-        storage.read_table(str(path))
+        parquet.read_table(str(path))
     for in_one_request in (False, True):
-        with storage.open_parquet(str(path), in_one_request=in_one_request) as file:
+        with parquet.open_file(str(path), in_one_request=in_one_request) as file:
             with pytest.raises(InputError, match="its footer says 50"):
                 file.read_row_group(0)
             with pytest.raises(InputError, match="its footer says 50"):
@@ -103,7 +103,7 @@ def test_a_page_that_is_larger_than_the_footer_says(tmp_path, codec, dictionary,
 
 def test_batches_of_a_bomb_are_refused(tmp_path):
     pq.write_table(pa.table({"video_id": BOMBS["long text"]}), tmp_path / "t.parquet", compression="zstd")
-    with storage.open_parquet(str(tmp_path / "t.parquet")) as file, pytest.raises(InputError, match="unpacks to"):
+    with parquet.open_file(str(tmp_path / "t.parquet")) as file, pytest.raises(InputError, match="unpacks to"):
         list(file.iter_batches(10))
 
 
@@ -131,8 +131,8 @@ def test_sound_pages_of_every_form_are_read(tmp_path, options):
     path = str(tmp_path / "t.parquet")
     for one in (table, table.slice(0, 1), table.slice(0, 0)):
         pq.write_table(one, path, **options)
-        assert storage.read_table(path) == one
-        with storage.open_parquet(path, in_one_request=True) as file:
+        assert parquet.read_table(path) == one
+        with parquet.open_file(path, in_one_request=True) as file:
             assert file.read(["lists", "flag"]) == one.select(["lists", "flag"])
             assert sum(len(batch) for batch in file.iter_batches(100)) == len(one)
 
@@ -140,7 +140,7 @@ def test_sound_pages_of_every_form_are_read(tmp_path, options):
 def test_a_column_that_repeats_is_read(tmp_path):
     table = pa.table({"video_id": np.repeat(np.array([f"video-{i:05}" for i in range(100)]), 5000)})
     pq.write_table(table, tmp_path / "t.parquet", compression="zstd")
-    assert storage.read_table(str(tmp_path / "t.parquet")) == table
+    assert parquet.read_table(str(tmp_path / "t.parquet")) == table
 
 
 def test_every_damaged_byte_of_a_footer_is_an_error_or_is_read():
@@ -189,7 +189,7 @@ def test_a_chunk_under_another_name_is_refused(tmp_path):
         for name in (b"video_ix", b"vi\xff\xffo_id"):
             path.write_bytes(sound[:at] + name + sound[at + 8 :])
             try:
-                storage.read_table(str(path), columns=["video_id"])
+                parquet.read_table(str(path), columns=["video_id"])
             except InputError as error:
                 told.add(str(error).partition(";")[0])
     assert f"{path} calls column 'video_id' also 'video_ix'" in told

@@ -1,4 +1,3 @@
-import base64
 import errno
 import io
 import os
@@ -6,22 +5,14 @@ import socket
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import NoReturn
 
 import pyarrow as pa
 import pytest
 
-from pipeline.io import local, process, s3, storage
+from pipeline.io import guarantees, local, parquet, process, s3, storage
 from schemas.errors import InputError, StorageError
-
-INT128 = (  # a Parquet file of polars with one number of 128 bits, which pyarrow has no type for
-    "eNptUU1PwkAQ3W5Mw8F4YjfdpIdeJBAahAVT6m0gBIlJbRvjx7FYFkiQEoqgnvw5/kxnFw+a+JKdr/feHHZiSDuMMJ/5PqNY2MwmhBJ8l"
-    "kX+gp2Jc2ILx1ozwimPeFSrEOHyCou4pqnwr0+2RbFjFLXMYxSlqBSucGv37r92/mmxKsGG1io8qhLc55xCmt4+XJXPi9lL5nxZFxrdJ0"
-    "CMdOjvsX9LfnozugEoYWhyAs0Y+cNBzycA8986EwLNf5i5CWMwFNrRPJjAwOSR3ocwewDiOzQ1j3VytA4TvW9+7Mc9IE4UF6tsW3r1zft"
-    "uUawb3n62LZfF2pOtTqvt1aevy1XuBSpsy2neVSqXgVJ9mXd6Muhn7TCT4aVSUgXZLA9lQ7gu/usj3iHGK30D2F1Zgg=="
-)
 
 
 def test_absolute_counts_from_base_and_keeps_uris(tmp_path, monkeypatch):
@@ -150,23 +141,9 @@ def test_a_clock_that_jumps_removes_no_file_of_a_living_writer(folder, monkeypat
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + jump)
     storage.remove_parts(folder)
-    storage.remove_probes(folder)
+    guarantees.remove_probes(folder)
     assert all(storage.exists(storage.join(folder, *name.split("/"))) for name in names)
     assert not storage.is_local(folder) or len(os.listdir(folder)) == len(names)
-
-
-def test_a_probe_of_a_dead_process_is_removed(folder):
-    """On S3 too, where it would stay for ever."""
-    here = process.writer_name().removesuffix(str(os.getpid()))
-    now, digits = f"{time.time():.0f}", "0" * 12
-    gone = [f".probe-{here}4194305-{now}-{digits}", f".probe-far-1-1-1000-{digits}", f".probe-{digits}"]
-    kept = [f".probe-{here}{os.getpid()}-{now}-{digits}", f".probe-far-1-1-{now}-{digits}", f".probe-{digits}0"]
-    for name in (*gone, *kept):
-        storage.write_bytes(storage.join(folder, name, "create"), b"1")
-    assert storage.names(folder, hidden=True) == [f".probe-{digits}0"]
-    storage.remove_probes(folder)
-    left = {path.partition("/")[0] for path, files in storage.walk(folder) if files}
-    assert left == set(kept)
 
 
 def test_what_is_not_committed_leaves_nothing(folder):
@@ -217,10 +194,10 @@ def stale(path: str, *_) -> NoReturn:
 )
 def test_a_failing_disk_is_named_with_file_and_host(tmp_path, monkeypatch, name, fail, reason):
     uri = str(tmp_path / "u.parquet")
-    storage.write_table(uri, pa.table({"a": [1]}))
+    parquet.write_table(uri, pa.table({"a": [1]}))
     monkeypatch.setattr(local, name, fail)
     with pytest.raises(StorageError, match=f"{uri}: cannot read on host .*: {reason}; check this machine"):
-        (storage.read_table if name == "open_regular" else storage.read_bytes)(uri)
+        (parquet.read_table if name == "open_regular" else storage.read_bytes)(uri)
 
 
 def test_missing_files(folder):
@@ -228,29 +205,6 @@ def test_missing_files(folder):
         storage.read_bytes(storage.join(folder, "none"))
     with pytest.raises(FileNotFoundError):
         storage.names(storage.join(folder, "none"))
-
-
-def test_tables_and_local_copies(folder):
-    uri = storage.join(folder, "t.parquet")
-    table = pa.table({"a": [1, 2]})
-    assert storage.write_table(uri, table)
-    assert storage.read_table(uri).equals(table)
-    with storage.local_file(uri) as path:
-        assert Path(path).stat().st_size == storage.size(uri)
-    with storage.local_folder(folder) as path:
-        assert os.listdir(path) == ["t.parquet"]
-
-
-def test_not_parquet_is_said(tmp_path):
-    (tmp_path / "m.parquet").write_text("video_id,video_uri")
-    with pytest.raises(InputError, match="is not a Parquet file"):
-        storage.read_table(str(tmp_path / "m.parquet"))
-
-
-def test_a_type_that_cannot_be_read_is_said(tmp_path):
-    (tmp_path / "m.parquet").write_bytes(zlib.decompress(base64.b64decode(INT128)))
-    with pytest.raises(InputError, match="more than 64 bits.*write the column of this type as another one"):
-        storage.read_table(str(tmp_path / "m.parquet"))
 
 
 def test_unknown_scheme():

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,9 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from pipeline.io import filesystem, remote, storage
+from pipeline.io import filesystem, local_copy, parquet, remote, storage
 from pipeline.io import s3 as s3_objects
-from pipeline.io.private_folder import LOCK, private_folder
+from pipeline.io.local_copy import local_file
 from pipeline.runs.commit import Receipt, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.run import Run
@@ -102,7 +101,7 @@ def test_a_large_file_crosses_a_bad_line_in_both_directions(disturbed, s3, tmp_p
     with storage.open_input(uri) as file:
         file.seek(-100, os.SEEK_END)
         assert file.read() == content[-100:]
-    with storage.local_file(uri) as path:
+    with local_file(uri) as path:
         assert Path(path).read_bytes() == content
     assert disturbed.faults.total() >= 3
     print(f"{disturbed.requests} requests, {dict(disturbed.faults)}")
@@ -129,7 +128,7 @@ def test_a_commit_whose_answer_was_lost_is_ours_all_the_same(disturbed, s3, tmp_
         receipt = writer.commit()
     assert disturbed.faults == {"lost_answer": 1}
     assert (receipt.unit_id, receipt.pairs, receipt.failed, receipt.fresh) == ("u", 1, {"nan": 1}, True)
-    assert storage.read_table(uri).num_rows == 1
+    assert parquet.read_table(uri).num_rows == 1
 
 
 @pytest.mark.s3
@@ -189,10 +188,10 @@ def test_a_server_that_is_gone(impatient, s3, monkeypatch):
 @pytest.mark.s3
 def test_a_failing_storage_is_told_through_parquet_too(disturbed, impatient, s3, tmp_path):
     uri = f"{s3}/{tmp_path.name}/t.parquet"
-    storage.write_table(uri, pa.table({"a": [1]}))
+    parquet.write_table(uri, pa.table({"a": [1]}))
     disturbed.choose = lambda request: "slow_down" if request.method == "GET" else None
     with pytest.raises(StorageError, match="t.parquet: .*SlowDown"):
-        storage.read_table(uri)
+        parquet.read_table(uri)
 
 
 @pytest.mark.s3
@@ -242,17 +241,17 @@ def test_a_reader_of_an_object_that_is_replaced_sees_one_version(s3, tmp_path, l
 def test_a_table_that_is_replaced_is_read_again(disturbed, s3, tmp_path):
     uri = f"{s3}/{tmp_path.name}/t.parquet"
     columns = [pa.array(os.urandom(200_000)) for _ in range(2)]
-    storage.write_table(uri, pa.table({"a": columns[0]}))
+    parquet.write_table(uri, pa.table({"a": columns[0]}))
     left = [1]
 
     def replace_once(request):
         if left and request.method == "GET" and "t.parquet" in request.path:
             left.pop()
-            threading.Thread(target=storage.write_table, args=(uri, pa.table({"a": columns[1]}))).start()
+            threading.Thread(target=parquet.write_table, args=(uri, pa.table({"a": columns[1]}))).start()
         return "delay" if request.method == "GET" else None
 
     disturbed.choose = replace_once
-    assert storage.read_table(uri)["a"].combine_chunks() in (columns[0], columns[1])
+    assert parquet.read_table(uri)["a"].combine_chunks() in (columns[0], columns[1])
 
 
 @pytest.mark.s3
@@ -305,52 +304,17 @@ def test_a_killed_upload_shows_nothing(disturbed, s3, tmp_path):
 
 
 @pytest.mark.s3
-@pytest.mark.chaos
-def test_a_killed_reader_leaves_no_copies(s3, tmp_path):
-    for name in ("a.mp4", "b.mp4"):
-        storage.write_bytes(f"{s3}/{tmp_path.name}/{name}", os.urandom(100_000))
-    code = (
-        "import os, sys; from pipeline.io import storage as s; uri = sys.argv[1]\n"
-        "with s.local_file(uri + '/a.mp4') as path, s.local_folder(uri) as folder:\n"
-        "    files = [path, *(os.path.join(folder, name) for name in os.listdir(folder))]\n"
-        "    print(len(files), sum(len(open(file, 'rb').read()) for file in files), flush=True)\n"
-        "    os.kill(os.getpid(), 9)"
-    )
-    spool = tmp_path / "spool"
-    spool.mkdir()
-    command = [sys.executable, "-c", code, f"{s3}/{tmp_path.name}"]
-    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(spool)}, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (-9, "3 300000\n"), done.stderr
-    left = [path for path in spool.rglob("*") if not path.is_symlink() and path.is_file()]
-    assert all(path.name == LOCK and not path.stat().st_size for path in left)  # else links that lead nowhere
-    with private_folder(str(spool)):
-        assert len(list(spool.iterdir())) == 1  # the next folder removes what is left
-
-
-@pytest.mark.s3
-def test_copies_without_nameless_files(s3, tmp_path, monkeypatch):
-    uri = f"{s3}/{tmp_path.name}/v.mp4"
-    storage.write_bytes(uri, b"content")
-    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)  # as on network file systems
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with storage.local_file(uri) as path:
-        assert Path(path).parent == tmp_path
-        assert Path(path).read_bytes() == b"content"
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.s3
 def test_what_does_not_fit_is_not_fetched(disturbed, s3, tmp_path, monkeypatch):
     uri = f"{s3}/{tmp_path.name}/v.mp4"
     storage.write_bytes(uri, bytes(LARGE))
-    real = storage.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: real._replace(free=LARGE - 1))
+    real = local_copy.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(local_copy.shutil, "disk_usage", lambda _: real._replace(free=LARGE - 1))
     with pytest.raises(StorageError, match=f"v.mp4: cannot write to .*{LARGE} bytes to fetch.*set TMPDIR"):
-        storage.local_file(uri).__enter__()
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: real._replace(total=LARGE - 1))
+        local_file(uri).__enter__()
+    monkeypatch.setattr(local_copy.shutil, "disk_usage", lambda _: real._replace(total=LARGE - 1))
     disturbed.requests = 0
     with pytest.raises(OSError, match="could hold") as told:
-        storage.local_file(uri).__enter__()
+        local_file(uri).__enter__()
     assert not isinstance(told.value, StorageError)  # the fault of that file
     assert told.value.errno == errno.EFBIG
     assert disturbed.requests == 1
@@ -361,7 +325,7 @@ def test_empty_objects(s3, tmp_path):
     storage.write_bytes(f"{s3}/{tmp_path.name}/empty", b"")
     assert storage.read_bytes(f"{s3}/{tmp_path.name}/empty") == b""
     with pytest.raises(InputError, match="not a Parquet file"):
-        storage.read_table(f"{s3}/{tmp_path.name}/empty")
+        parquet.read_table(f"{s3}/{tmp_path.name}/empty")
 
 
 @pytest.mark.s3
@@ -425,8 +389,8 @@ def test_a_disk_that_fills_up_ends_the_requests_ahead(s3, tmp_path, monkeypatch)
 
     monkeypatch.setattr(remote, "download", watched)
     full = contextlib.nullcontext(SimpleNamespace(write=fail))
-    monkeypatch.setattr(storage, "open", lambda path, mode: full, raising=False)
-    with pytest.raises(StorageError, match="full"), storage.local_file(uri):
+    monkeypatch.setattr(local_copy, "open", lambda path, mode: full, raising=False)
+    with pytest.raises(StorageError, match="full"), local_file(uri):
         pass
     assert closed == [True]
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.masks.by_video import MaskSource
 from pipeline.masks.predictions import open_predictions
 from pipeline.masks.row_groups import read_row_groups
@@ -33,7 +33,7 @@ def test_run_compacted_set_and_scattered_parquet_are_the_same(labelled_run, shap
     compact_run(labelled_run, str(tmp_path / "compacted"))
     assert content(MaskSource.open(str(tmp_path / "compacted"))) == expected
 
-    units = [storage.read_table(labelled_run.masks_uri(unit.unit_id)) for unit in labelled_run.units()]
+    units = [parquet.read_table(labelled_run.masks_uri(unit.unit_id)) for unit in labelled_run.units()]
     table = pa.concat_tables(units).drop_columns(["box", "query", "window"])
     shuffled = table.take([(7 * number) % table.num_rows for number in range(table.num_rows)])
     pq.write_table(shuffled, tmp_path / "any.parquet", row_group_size=10)

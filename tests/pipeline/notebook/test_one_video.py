@@ -5,7 +5,7 @@ import pytest
 
 import refervos
 from model.families import load_segmenter
-from pipeline.io import storage
+from pipeline.io import parquet
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.video import Selection, read_frames
@@ -29,7 +29,7 @@ def test_masks_are_those_of_a_unit(model, checkpoint, rows, tmp_path, options):
     uri = str(tmp_path / "unit.parquet")
     segmenter = load_segmenter(checkpoint, device="cpu", short_side=64)
     segment_unit(UnitJob(unit_id="0", fingerprint="", uri=uri, rows=rows), segmenter, FrameOptions(**options))
-    wanted = storage.read_table(uri)
+    wanted = parquet.read_table(uri)
     found = model.segment(rows[0]["video_uri"], [row["expression"] for row in rows], **options)
     assert [counts for video in found for counts in video.counts] == wanted["counts"].to_pylist()
     assert np.concatenate([video.scores for video in found]).tolist() == wanted["score"].to_pylist()

@@ -15,7 +15,7 @@ import pyarrow.fs
 import pytest
 
 from jobs import compact
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.masks.row_groups import list_row_groups, read_row_groups
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter, damage_of, read_receipt
 from pipeline.runs.plan import PlanOptions
@@ -173,7 +173,7 @@ def test_a_reader_beside_a_retry_sees_one_state(run):
     uri, seen = uri_of(run), set()
     with retries(run) as done:
         while not done.is_set():
-            seen.add(storage.read_table(uri).num_rows)
+            seen.add(parquet.read_table(uri).num_rows)
             receipt = read_receipt(uri)
             expected = ((FRAMES, {"missing": 1}), (2 * FRAMES, {}))[receipt.generation % 2]
             assert (receipt.frames, receipt.failed) == expected

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pyarrow as pa
 import pytest
 
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.runs import receipts
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter, parse_receipt
 from pipeline.runs.log import latest_state
@@ -86,9 +86,9 @@ def test_damaged_notes_stop_nobody(run, opened, damage):
     if damage == "cut":
         storage.write_bytes(uri, storage.read_bytes(uri)[:-9])
     elif damage == "columns":
-        storage.write_table(uri, pa.table({"unit_id": [made.unit_id]}))
+        parquet.write_table(uri, pa.table({"unit_id": [made.unit_id]}))
     else:
-        storage.write_table(uri, pa.table(rows, NOTES))
+        parquet.write_table(uri, pa.table(rows, NOTES))
     assert [receipt.unit_id for receipt in receipts_of(run, UNITS[:1])] == UNITS[:1]
     assert len(opened) == 1
 

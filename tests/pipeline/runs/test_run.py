@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cli import Interrupted
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from pipeline.runs import audit, commit
 from pipeline.runs.audit import Audit, audit_run
 from pipeline.runs.audit_against import compare_with_manifest
@@ -154,7 +154,7 @@ def test_an_object_of_other_content_is_not_trusted(run, fingerprint, expression)
 
 
 def test_a_file_without_receipt_is_named(run):
-    storage.write_table(run.masks_uri("u"), rows_of("a", "0", 1))
+    parquet.write_table(run.masks_uri("u"), rows_of("a", "0", 1))
     with pytest.raises(InfrastructureError, match="no receipt"):
         read_receipt(run.masks_uri("u"))
 
@@ -297,7 +297,7 @@ def damage_plan(run: Run, change) -> None:
     """Replace part 0 of the plan by `change` of its table."""
     table = run.read_part(0)
     storage.remove(run.part_uri(0))
-    storage.write_table(run.part_uri(0), change(table))
+    parquet.write_table(run.part_uri(0), change(table))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pipeline.datasets.synthetic.shape_scenes import UNSEEN, SceneShape
 from pipeline.datasets.synthetic.shape_sentences import opposite_direction, sentences
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.io.manifest import read_manifest
-from pipeline.io.storage import read_table
+from pipeline.io.parquet import read_table
 from pipeline.video import Selection, read_frames
 from schemas import rle
 

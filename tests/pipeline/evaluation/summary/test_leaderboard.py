@@ -12,7 +12,7 @@ import pytest
 from pipeline.evaluation.summary.leaderboard import Leaderboard
 from pipeline.evaluation.summary.outputs import score_rows
 from pipeline.evaluation.summary.score_folder import ScoreFolder
-from pipeline.io import storage
+from pipeline.io import parquet, storage
 from schemas.errors import InputError
 
 VIDEOS = 30
@@ -39,7 +39,7 @@ def scores(folder, gain=0.0, seed=0, **summary):
         "overall": overall,
     }  # fmt: skip
     storage.write_bytes(str(folder / "summary.json"), json.dumps(document | summary).encode())
-    storage.write_table(str(folder / "scores.parquet"), score_rows(rows, ["J&F"], []))
+    parquet.write_table(str(folder / "scores.parquet"), score_rows(rows, ["J&F"], []))
     return ScoreFolder.open(str(folder))
 
 
