@@ -16,6 +16,7 @@ from schemas.plain import plain_schema, plain_table, unreadable_columns
 # A table of a bomb has both more bytes than MAX_BYTES and more than MAX_RATIO times those of its file.
 MAX_BYTES = 2**28
 MAX_RATIO = 200
+MAX_COLUMNS = 10_000  # each takes 0.08 ms, in every table that is read
 MAX_CHUNKS = 2**19  # of columns, in all row groups; each takes some ten microseconds
 HUGE = 2**62  # bytes, more than any file has
 WRITE_AGAIN = "write it again, of a run by its command with --repair"
@@ -44,6 +45,9 @@ class PlainParquetFile(pq.ParquetFile):
     def metadata(self) -> pq.FileMetaData:
         """The footer, checked: Arrow ends the process when it shows a chunk of columns whose sizes contradict."""
         found = super().metadata
+        if found.num_columns > MAX_COLUMNS:
+            text = f"{found.num_columns} columns, more than {MAX_COLUMNS}"
+            raise InputError(f"{self._name} has {text}; write it again with those that are needed")
         if found.num_row_groups * (found.num_columns + 1) > MAX_CHUNKS:
             text = f"{found.num_row_groups} row groups of {found.num_columns} columns"
             raise InputError(f"{self._name} has {text}, too many to read; write it again, in larger row groups")

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
@@ -87,10 +89,25 @@ def open_input(uri: str, *, read_ahead: bool = True) -> Iterator[BinaryIO]:
             yield file
     elif uri.startswith(archive.ARCHIVE):
         with _open_member(uri) as (_, file):
-            yield file
+            if uri.startswith("tar:"):
+                yield file
+            else:
+                with _unpacked(uri, file) as copy:
+                    yield copy
     else:
         with filesystem(uri) as fs, fs.open(uri, "rb", block_size=BUFFER_BYTES) as file:
             yield file  # pyright: ignore[reportReturnType]
+
+
+@contextlib.contextmanager
+def _unpacked(uri: str, file: BinaryIO) -> Iterator[BinaryIO]:
+    """Yield a temporary copy of a member of a zip: zipfile unpacks it again for each step back in it."""
+    with contextlib.ExitStack() as stack:
+        with local.report_full_disk(uri, local.temp_folder()):
+            copy = stack.enter_context(tempfile.TemporaryFile(prefix="rvos-"))
+            shutil.copyfileobj(file, copy, BUFFER_BYTES)
+        copy.seek(0)
+        yield copy  # pyright: ignore[reportReturnType]
 
 
 @contextlib.contextmanager
@@ -125,7 +142,9 @@ def download(uri: str) -> tuple[int, Generator[bytes, None, None]]:
 
 
 def _blocks(uri: str) -> Generator[bytes, None, None]:
-    with open_input(uri) as file:
+    with contextlib.ExitStack() as stack:
+        is_member = uri.startswith(archive.ARCHIVE)
+        file = stack.enter_context(_open_member(uri))[1] if is_member else stack.enter_context(open_input(uri))
         while block := file.read(s3.BLOCK_BYTES):
             yield block
 

@@ -6,8 +6,10 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.io import archive, local, storage
+from pipeline.io.few_requests import FewRequests
 from pipeline.io.local_copy import held_file
 from pipeline.video import folder, picture, picture_parts, select_frames
 from pipeline.video.memory import is_short_of_memory
@@ -39,10 +41,16 @@ def probe(uri: str) -> VideoHeader:
                 with picture.Animation(_content(uri), uri) as animation:
                     return _header(animation, uri)
             return replace(folder.probe(uri, images), left_out=tuple(left_out))
-        # A remote file is not fetched as a whole.
-        opened = storage.open_input(uri) if storage.is_remote(uri) else held_file(uri)
+        opened = _open_remote(uri) if storage.is_remote(uri) else held_file(uri)
         with opened as source, PyavReader(source, uri) as video:
             return _header(video, uri)
+
+
+@contextlib.contextmanager
+def _open_remote(uri: str) -> Iterator[BinaryIO]:
+    """Open a video that is not fetched as a whole. Raises MediaError if it takes too many requests."""
+    with storage.open_input(uri) as file:
+        yield file if storage.is_local(uri) else FewRequests(file, uri)  # pyright: ignore[reportReturnType]
 
 
 def _header(video: select_frames.VideoReader, uri: str) -> VideoHeader:

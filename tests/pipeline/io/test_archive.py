@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import resource
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from pipeline.export.untrusted_zip import MaskFault, open_untrusted_zip, read_stored_mask
 from pipeline.io import archive, storage
 from pipeline.io.local_copy import local_file
-from pipeline.video import Selection, read_frames
+from pipeline.video import Selection, probe, read_frames
 from schemas.errors import MediaError
 
 CONTENT = os.urandom(300_000)
@@ -145,3 +146,15 @@ def test_members_of_a_zip_that_overlap_are_refused(tmp_path):
             entry.filename = f"{number}.mp4"
     with pytest.raises(MediaError, match="they overlap"):
         storage.read_bytes(f"zip://0.mp4::{path}")
+
+
+def test_steps_back_in_a_member_of_a_zip_take_linear_time(tmp_path, monkeypatch):
+    """Boxes in boxes lead the reader of an MP4 back for each; zipfile unpacks all before it again (64,000: 20 s)."""
+    boxes = b"".join(struct.pack(">I4s", 8 * count, b"moov") for count in range(40_000, 0, -1))
+    uri = f"zip://v.mp4::{zipped(tmp_path / 'a.zip', {'v.mp4': boxes}, zipfile.ZIP_DEFLATED)}"
+    unpacked = []
+    read = zipfile.ZipExtFile._read1  # what takes the time
+    monkeypatch.setattr(zipfile.ZipExtFile, "_read1", lambda self, n: unpacked.append(part := read(self, n)) or part)
+    with pytest.raises(MediaError, match="cannot open"):
+        probe(uri)
+    assert len(boxes) <= sum(map(len, unpacked)) <= 2 * len(boxes)

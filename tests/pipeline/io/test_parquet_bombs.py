@@ -55,6 +55,18 @@ def test_many_row_groups_take_linear_time_and_absurdly_many_are_refused(tmp_path
         parquet.read_table(path)
 
 
+def test_columns_by_the_thousand_are_refused(tmp_path):
+    """Of 100,000, each read took eight seconds; nested ones count too."""
+    plain = {f"c{number}": [1] for number in range(plain_parquet.MAX_COLUMNS)}
+    path = str(tmp_path / "t.parquet")
+    pq.write_table(pa.table(plain), path)
+    assert parquet.read_table(path, ["c0", "c9999"]).to_pylist() == [{"c0": 1, "c9999": 1}]
+    for more in (pa.table({**plain, "d": [1]}), pa.table({"c": [plain], "d": [1]})):
+        pq.write_table(more, path)
+        with pytest.raises(InputError, match="has 10001 columns, more than 10000; write it again"):
+            parquet.read_table(path, ["d"])
+
+
 def test_a_footer_that_would_take_memory_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "t.parquet"
     length = parquet_pages.MAX_FOOTER_BYTES + 1
