@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import checksum, local, storage
 from pipeline.io.plain_parquet import WRITE_AGAIN, PlainParquetFile, is_damage
+from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from schemas.errors import InputError
 
 
@@ -30,7 +31,9 @@ def open_file(uri: str, *, in_one_request: bool = False, any_text: bool = False)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not is_damage(error):
                 raise
-            raise InputError(f"{uri} is not a Parquet file: {error}") from None
+            handle.seek(0)
+            found = stand_in(handle.read(HEAD_BYTES))
+            raise InputError(f"{uri} is not a Parquet file{f', but {found}' if found else f': {error}'}") from None
         with file:
             yield file
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.io import storage
+from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from pipeline.masks.value_groups import MOST_SMALL_IDS, VOID_ID
 from pipeline.video.picture import open_image
 from pipeline.video.picture_parts import MAX_BYTES as MAX_IMAGE_BYTES
@@ -91,6 +92,8 @@ def _load(uri: str, content: bytes) -> Image.Image:
 def _no_png(content: bytes) -> str:
     if content.startswith(JPEG):
         return f"it is a JPEG, which does not keep the values of masks, named .png; {SAVE_AS_PNG}"
+    if found := stand_in(content[:HEAD_BYTES]):
+        return f"it is not a PNG file, but {found}"
     return "not a PNG file, or truncated" if content else "the file is empty"
 
 

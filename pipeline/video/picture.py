@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.io import storage
+from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from pipeline.video import orientation, picture_parts
 from pipeline.video.picture_parts import PartsError, PictureFile
 from pipeline.video.select_frames import Damage, Picture
@@ -132,6 +133,8 @@ def _what_is(content: bytes) -> str:
             return f"is a {kind} that is cut off or damaged in its header ({len(content)} bytes)"
     if content[4:8] == b"ftyp":
         return "is not an image, but a video or an image of a form that cannot be read (ISO media, such as HEIC)"
+    if found := stand_in(content[:HEAD_BYTES]):
+        return f"is not an image, but {found}"
     if content.lstrip()[:1] == b"<":
         return "is not an image, but text with markup, such as a web page"
     with contextlib.suppress(UnicodeDecodeError):

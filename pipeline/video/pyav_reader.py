@@ -12,6 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
+from pipeline.io.stand_in import HEAD_BYTES, WANTED, in_place_of_video
 from pipeline.video import file_end, file_parts, last_picture, mp4_index, orientation
 from pipeline.video.colours import RgbConverter
 from pipeline.video.lost_frames import LostFrames
@@ -163,13 +164,20 @@ def _open(source: str | BinaryIO, uri: str) -> av.container.InputContainer:
         if is_short_of_memory(error):
             raise
         _require_readable(source)
-        if error.errno == errno.EINVAL:  # the format is not on the list
-            wanted = "use a video file, an image, or a folder of images"
-            raise MediaError("corrupt", f"{uri} is not a video file; {wanted}") from error
+        found = in_place_of_video(_start(source))
+        if found or error.errno == errno.EINVAL:  # the format is not on the list
+            text = found or f"data of another kind; {WANTED}"
+            raise MediaError("corrupt", f"{uri} is not a video file, but {text}") from error
         if reason := _cut_off(source):
             raise MediaError("corrupt", f"{uri} is cut off: {reason}; replace it with a complete video file") from error
         reason = f"cannot open {uri} as a video ({error.strerror}); replace it with a complete video file"
         raise MediaError("corrupt", reason) from error
+
+
+def _start(source: str | BinaryIO) -> bytes:
+    with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
+        file.seek(0)
+        return file.read(HEAD_BYTES)
 
 
 def _cut_off(source: str | BinaryIO) -> str | None:

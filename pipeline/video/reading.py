@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.io import archive, local, storage
+from pipeline.io import archive, http, local, storage
 from pipeline.io.few_requests import FewRequests
 from pipeline.io.local_copy import held_file
 from pipeline.video import folder, picture, picture_parts, select_frames
@@ -170,7 +170,8 @@ def _media_errors(uri: str) -> Iterator[None]:
 def _absent(uri: str, error: FileNotFoundError) -> str:
     """Return what does not exist: the file, or of a member of an archive, the member or the archive."""
     if not uri.startswith(archive.ARCHIVE):
-        return f"{shown(uri)} does not exist"
+        why = f" ({error.strerror})" if error.strerror in (http.GONE[410], http.GONE[451]) else ""
+        return f"{shown(uri)} does not exist{why}"
     _, member, whole = archive.split(uri)
     if error.strerror == archive.NO_MEMBER:
         return f"{shown(uri)} does not exist: the archive has no member {member!r} (links are not followed)"
@@ -179,12 +180,19 @@ def _absent(uri: str, error: FileNotFoundError) -> str:
 
 
 def _other_form(uri: str) -> str:
-    """Return a hint if a file exists whose name looks the same: with a blank at an end, which lists are read without,
-    with the separators of Windows, or in another Unicode form, since macOS writes accents as characters of their own.
+    """Return a hint for a link to nothing, or for a file whose name looks the same.
+
+    It may have a blank at an end, which lists are read without, the separators of Windows, or another Unicode form,
+    since macOS writes accents as characters of their own.
     """
     if not storage.is_local(uri) or "::" in uri:
         return ""
     path = Path(storage.absolute(uri))
+    with contextlib.suppress(OSError):
+        if path.is_symlink():
+            target = str(path.readlink())
+            annexed = ", as git-annex keeps files that were not fetched: 'git annex get'"
+            return f". It is a link to {target}, which does not exist{annexed if '/annex/objects/' in target else ''}"
     for name in (f"{path.name} ", f" {path.name}"):
         with contextlib.suppress(OSError):
             if path.with_name(name).exists():

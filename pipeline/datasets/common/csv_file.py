@@ -5,6 +5,7 @@ import io
 
 from pipeline.datasets.common.dataset_video import flat_id
 from pipeline.io import storage
+from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
 
@@ -18,6 +19,8 @@ def read_rows(uri: str) -> list[list[str]]:
     except NotADirectoryError as error:
         raise FileNotFoundError(*error.args) from None
     try:
+        if found := stand_in(content[:HEAD_BYTES]):
+            raise InputError(f"{uri} is not CSV, but {found}")
         return [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{uri} is not CSV in UTF-8: {error}") from None

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import ijson
 
 from pipeline.io import local, storage
+from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from schemas.errors import InputError
 from schemas.json_text import MAX_DIGITS, MAX_VALUES, loads, most_values
 
@@ -49,6 +50,7 @@ def load(uri: str) -> dict:
 
     try:
         data = storage.read_bytes(uri, limit=MAX_BYTES)
+        _refuse_stand_in(data)
         if most_values(data) > MAX_VALUES:
             raise InputError(f"{uri} has more than {MAX_VALUES} values; split it by videos")
         text = data.decode(json.detect_encoding(data))
@@ -112,6 +114,12 @@ def _refuse_lone_surrogates(text: str, limit: int) -> int:
     return len(text)
 
 
+def _refuse_stand_in(content: bytes) -> None:
+    """Raise ValueError for what was saved in place of the file."""
+    if found := stand_in(content[:HEAD_BYTES]):
+        raise ValueError(f"it is {found}")
+
+
 class _Reader:
     """A file that ijson reads: without a byte order mark and lone surrogates, and with a limit for one value."""
 
@@ -125,6 +133,7 @@ class _Reader:
         while content and not checked:  # ijson takes an empty answer for the end of the file
             content = self._file.read(size)
             if not self.position:
+                _refuse_stand_in(content)
                 if not (encoding := json.detect_encoding(content)).startswith("utf-8"):
                     raise ValueError(f"its text is {encoding.upper()}; save it as UTF-8")
                 content = content.removeprefix(codecs.BOM_UTF8)

@@ -34,6 +34,18 @@ def error_of(uri, selection=ALL, **options) -> MediaError:
     return caught.value
 
 
+def test_a_link_to_nothing_names_its_target(tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clip.symlink_to("/mnt/gone/clip.mp4")
+    error = error_of(clip)
+    assert error.status == "missing"
+    assert "It is a link to /mnt/gone/clip.mp4, which does not exist" in str(error)
+    assert "git" not in str(error)
+    clip.unlink()
+    clip.symlink_to(".git/annex/objects/Zk/9q/SHA256E-s1--5ec1e7.mp4/SHA256E-s1--5ec1e7.mp4")
+    assert "as git-annex keeps files that were not fetched: 'git annex get'" in str(error_of(clip))
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_read_completely(shared, name):
     count, height, width, promised = REAL[name]
