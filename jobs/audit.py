@@ -1,6 +1,7 @@
 """`rvos audit`: verify that every pair of the plan, and of the manifest, was written exactly once."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -80,23 +81,21 @@ def run(config: AuditConfig) -> AuditResult:
         compare_with_manifest(audit, the_run, manifest)
     if config.compacted is not None:
         compare_with_compacted(audit, the_run, storage.absolute(config.compacted))
-    notes = [note for note in (_unsafe(the_run), _mixed(audit), _otherwise(audit), _seal(the_run, audit)) if note]
+    note = "; ".join(_notes(the_run, audit)) or None
     compared = tuple(uri for uri in (config.manifest, config.compacted) if uri)
-    return AuditResult(run=the_run.folder, audit=audit, compared=compared, note="; ".join(notes) or None)
+    return AuditResult(run=the_run.folder, audit=audit, compared=compared, note=note)
 
 
-def _unsafe(the_run: Run) -> str | None:
-    missing = read_run_json(the_run.folder).get("storage", {}).get("missing")
-    return f"created with --unsafe-storage: {'; '.join(missing)}" if missing else None
-
-
-def _mixed(audit: Audit) -> str | None:
-    return mixed_text(audit.made_with) if len(audit.made_with) > 1 else None
-
-
-def _otherwise(audit: Audit) -> str | None:
-    listed = "; ".join(f"{count} with {options}" for options, count in sorted(audit.otherwise.items()))
-    return f"pairs made with other options than the run: {listed}" if listed else None
+def _notes(the_run: Run, audit: Audit) -> Iterator[str]:
+    """Yield what a reader of the masks should know. Writes or removes _SUCCESS."""
+    if missing := read_run_json(the_run.folder).get("storage", {}).get("missing"):
+        yield f"created with --unsafe-storage: {'; '.join(missing)}"
+    if len(audit.made_with) > 1:
+        yield mixed_text(audit.made_with)
+    if listed := "; ".join(f"{count} with {options}" for options, count in sorted(audit.otherwise.items())):
+        yield f"pairs made with other options than the run: {listed}"
+    if note := _seal(the_run, audit):
+        yield note
 
 
 def _seal(the_run: Run, audit: Audit) -> str | None:

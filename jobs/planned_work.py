@@ -53,20 +53,16 @@ def planned_work(config: PlanConfig) -> PlannedWork:
     try:
         _, fingerprint, checkpoint = check_model(segment)
     except InputError:
-        _require_present(config.manifest)  # a folder of SAM 2 is right for a run, which may have another name
+        # A folder of SAM 2 is right for a run, which may have another name.
+        uri = storage.absolute(config.manifest)
+        if not storage.exists(uri) and not storage.is_folder(uri):
+            raise InputError(f"no manifest and no run at {uri}; correct the path") from None
         raise
     manifest = check_manifest(segment, checkpoint)
     say_which_model(segment)
     rows = limited_rows(manifest, config.limit, None, plan_options(segment))
     part = plan_part(rows, fingerprint, plan_options(segment))
     return PlannedWork(segment=segment, part=part, checkpoint=checkpoint, memory=memory_of_actor(segment, checkpoint))
-
-
-def _require_present(manifest: str) -> None:
-    """Raise InputError if there is neither a manifest nor a run."""
-    uri = storage.absolute(manifest)
-    if not storage.exists(uri) and not storage.is_folder(uri):
-        raise InputError(f"no manifest and no run at {uri}; correct the path")
 
 
 def _refinement(config: PlanConfig) -> PlannedWork:

@@ -149,19 +149,17 @@ def bounded(blocks: Iterable[bytes], limit: int, uri: str) -> Iterator[bytes]:
         yield block
 
 
-def machine_failure(error: OSError, uri: str) -> StorageError | None:
-    """Return a StorageError if `error`, of reading `uri`, does not concern this file alone; None if it does."""
+def raise_machine_failure(error: Exception, uri: str) -> None:
+    """Raise StorageError if `error`, of reading `uri`, does not concern this file alone."""
     if isinstance(error, StorageError):
-        return error
-    if error.errno is None or error.errno in PATH_ERRNOS:
-        return None
-    if _is_of_kernel(uri):
-        return None
+        raise error
+    if not isinstance(error, OSError) or error.errno is None or error.errno in PATH_ERRNOS or _is_of_kernel(uri):
+        return
     reason = error.strerror or os.strerror(error.errno)
-    return StorageError(
+    raise StorageError(
         f"{uri}: cannot read on host {socket.gethostname()}: {reason}; check this machine and its mounts, then repeat "
         "the command"
-    )
+    ) from None
 
 
 def _is_of_kernel(uri: str) -> bool:
@@ -174,9 +172,8 @@ def report_failing_disk(uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_of_this = error.filename == uri or (error.filename is None and error.errno in DISK_FAILURES)
-        if is_of_this and (failure := machine_failure(error, uri)):
-            raise failure from None
+        if error.filename == uri or (error.filename is None and error.errno in DISK_FAILURES):
+            raise_machine_failure(error, uri)
         if error.errno in DISK_FAILURES and _is_of_kernel(uri):
             raise OSError(errno.EINVAL, error.strerror, uri) from None
         raise

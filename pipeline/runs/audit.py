@@ -17,7 +17,7 @@ from pipeline.runs.log import logged_parts
 from pipeline.runs.plan import SOURCE_UNIT, run_starts, unit_id_of
 from pipeline.runs.run import Run, read_run_json
 from pipeline.runs.unit_content import UnitContent
-from schemas.errors import InputError, StorageError
+from schemas.errors import InputError
 from schemas.pair import PAIR_COLUMNS, PairKey
 
 KINDS = ("missing", "duplicate", "orphan", "stale", "changed", "incomplete", "invalid", "unreadable")
@@ -168,10 +168,7 @@ def _planned_units(audit: Audit, run: Run, part: int) -> Iterator[tuple[str, dic
         if rows:
             require_same(names)
             yield unit_id, rows
-    except StorageError:
-        raise
     except Exception as error:  # damaged Parquet makes pyarrow raise many kinds
-        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
-            raise failure from None
+        local.raise_machine_failure(error, uri)
         text = str(error).partition("\n")[0] or type(error).__name__
         audit.find("unreadable", f"part {part} of the plan: {text}; {run.way_out(part)}")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.io import checksum, local, parquet, storage
 from pipeline.io.local_copy import local_file
 from schemas.check import add_missing_columns
-from schemas.errors import InfrastructureError, InputError, ReplacedError, StorageError
+from schemas.errors import InfrastructureError, InputError, ReplacedError
 from schemas.json_fields import known_fields
 from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS, chosen_rows
@@ -106,11 +106,8 @@ def damage_of(uri: str) -> str | None:
 
     try:
         return storage.read_again(read)
-    except StorageError:
-        raise
     except Exception as error:  # damaged Parquet makes pyarrow raise many kinds
-        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
-            raise failure from None
+        local.raise_machine_failure(error, uri)
         return str(error) or type(error).__name__
 
 

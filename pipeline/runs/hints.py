@@ -3,7 +3,6 @@
 from typing import Any
 
 from pipeline.io import local, storage
-from schemas.errors import StorageError
 from schemas.json_text import parse_object
 
 
@@ -14,9 +13,8 @@ def read_hint(uri: str, limit: int) -> dict[str, Any]:
     """
     try:
         return parse_object(storage.read_bytes(uri, limit=limit))
-    except (StorageError, FileNotFoundError):
+    except FileNotFoundError:
         raise
     except OSError as error:
-        if failure := local.machine_failure(error, uri):
-            raise failure from None
+        local.raise_machine_failure(error, uri)
         raise ValueError(f"cannot read {uri}: {error}") from None

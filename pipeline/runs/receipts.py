@@ -17,7 +17,7 @@ from pipeline.io import local, parquet, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import REPAIR, Receipt, parse_receipt, read_receipt
 from pipeline.runs.run import Run
-from schemas.errors import InputError, StorageError
+from schemas.errors import InputError
 
 FOLDER = "receipts"
 READERS = 32  # footers read in parallel, which is mostly waiting for storage
@@ -68,13 +68,8 @@ def _read_notes(uri: str) -> list[list]:
         table = parquet.read_table(uri, NOTES.names).cast(NOTES)
         for receipt in table["receipt"].to_pylist():
             parse_receipt(receipt or "")
-    except StorageError:
-        raise
-    except OSError as error:
-        if failure := local.machine_failure(error, uri):
-            raise failure from None
-        return [[], [], []]
-    except (InputError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
+    except (OSError, InputError, pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
+        local.raise_machine_failure(error, uri)
         return [[], [], []]
     return [table[name].to_pylist() for name in NOTES.names]
 

@@ -384,11 +384,8 @@ def read_run_json(folder: str) -> dict:
         document = parse_object(storage.read_bytes(uri, limit=10_000_000))
     except FileNotFoundError:
         raise InputError(f"{folder} is not a run: it has no run.json") from None
-    except StorageError:
-        raise
     except (ValueError, OSError) as error:
-        if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
-            raise failure from None
+        local.raise_machine_failure(error, uri)
         raise InputError(f"cannot read {uri}: {error}; restore it, or segment into a new folder") from None
     if problem := document_problem(document):
         raise InputError(f"{uri} is damaged ({problem}); restore it, or segment into a new folder")

@@ -22,7 +22,7 @@ from pipeline.runs.plan import run_starts
 from pipeline.runs.run import Run
 from schemas import rle
 from schemas.check import add_missing_columns, conform
-from schemas.errors import FAILURES, InputError, StorageError
+from schemas.errors import FAILURES, InputError
 from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PairKey
 
@@ -74,11 +74,8 @@ class UnitContent:
 
         try:
             return storage.read_again(read)
-        except StorageError:
-            raise  # says nothing about the unit
         except Exception as error:  # damaged Parquet makes pyarrow raise many kinds
-            if isinstance(error, OSError) and (failure := local.machine_failure(error, uri)):
-                raise failure from None
+            local.raise_machine_failure(error, uri)
             text = str(error).partition("\n")[0] or type(error).__name__
             return cls(problem=text.replace(f"{uri} ", "").replace(f"{uri}: ", ""))
 

@@ -72,18 +72,15 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
 
         Raises OSError and MemoryError if the disk or the machine, not the file, is at fault.
         """
+        path = self._source if isinstance(self._source, str) and self.format == "mpegts" else None
         try:
-            yield from self._decoded()
+            with PacketCounter(path, self._stream.id) if path else contextlib.nullcontext() as packets:
+                yield from self._decoded(LostFrames(self._stream, packets), packets)
         except Damage:
             _require_readable(self._source)
             raise
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        path = self._source if isinstance(self._source, str) and self.format == "mpegts" else None
-        with PacketCounter(path, self._stream.id) if path else contextlib.nullcontext() as packets:
-            yield from self._decoded_with(LostFrames(self._stream, packets), packets)
-
-    def _decoded_with(self, lost: LostFrames, packets: PacketCounter | None) -> Iterator[av.VideoFrame]:
+    def _decoded(self, lost: LostFrames, packets: PacketCounter | None) -> Iterator[av.VideoFrame]:
         decoded, is_cut = 0, False
         try:
             for packet in self._container.demux(self._stream):

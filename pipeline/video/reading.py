@@ -162,8 +162,7 @@ def _media_errors(uri: str) -> Iterator[None]:
     except InputError as error:
         raise MediaError("bad_row", str(error)) from error
     except OSError as error:
-        if failure := local.machine_failure(error, uri):
-            raise failure from None
+        local.raise_machine_failure(error, uri)
         raise MediaError("missing", f"cannot read {shown(uri)}: {error}") from error
 
 
