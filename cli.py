@@ -6,7 +6,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -166,13 +166,11 @@ class SegmentCommand(ConfigCommand):
     """Let `--retry-errors` take the next word only if that is a list of statuses, so that an argument may follow."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, [*_complete_retry(args)] if RETRY in args else args)
-
-
-def _complete_retry(args: list[str]) -> Iterator[str]:
-    for word, following in zip(args, [*args[1:], ""], strict=True):
-        is_bare = word == RETRY and not {*following.split(",")} <= {"all", *STATUSES}
-        yield f"{RETRY}=all" if is_bare else word
+        words = []
+        for word, following in zip(args, [*args[1:], ""], strict=True):
+            is_bare = word == RETRY and not {*following.split(",")} <= {"all", *STATUSES}
+            words.append(f"{RETRY}=all" if is_bare else word)
+        return super().parse_args(ctx, words)
 
 
 class EvaluateCommand(ConfigCommand):

@@ -127,27 +127,9 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
     num_frames = np.full(table.num_rows, -1, np.int64)  # -1: unknown
     frames = without_length = 0
 
-    codes = table["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    rows_by_uri = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    checked = bounded_map(
-        lambda rows: _check_video(
-            columns.take(pa.array(rows)).to_pylist(),
-            rows,
-            checkpoint,
-            lengths_matter=not config.write,
-            decode=config.decode,
-        ),
-        rows_by_uri,
-        WORKERS,
-    )
     left_out: dict[str, tuple[int, str]] = {}
     assumed: dict[str, list[str]] = {}
-    servers = _Servers()
-    show = count("videos checked")
-    for done, (rows, video) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
-        show(done, len(rows_by_uri))
-        servers.note(columns["video_uri"][int(rows[0])].as_py(), video.failure)
+    for rows, video in _check_videos(columns, config, checkpoint):
         findings += video.findings
         for reason, number, place in video.left_out:
             before, first = left_out.get(reason, (0, place))
@@ -158,7 +140,6 @@ def run(config: CheckConfig, checkpoint: CheckpointInfo | None = None) -> CheckR
         without_length += video.num_frames is None and not video.findings
         if video.num_frames is not None:
             num_frames[rows] = video.num_frames
-    servers.require_one()
     written = _write_num_frames(uri, num_frames) if config.write else None
     return CheckResult(
         manifest=uri,
@@ -207,6 +188,30 @@ class _Servers:
         """Raise ServerError if no video of any server could be opened."""
         if self._first is not None and not self._reached:
             raise self._first
+
+
+def _check_videos(
+    columns: pa.Table, config: CheckConfig, checkpoint: CheckpointInfo | None
+) -> Iterator[tuple[np.ndarray, _Checked]]:
+    """Open every video once, in parallel. Yields the numbers of its rows and the result.
+
+    Raises ServerError if a server fails again and again, or if no video of any server could be opened.
+    """
+    codes = columns["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    rows_by_uri = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+    def check(rows: np.ndarray) -> _Checked:
+        of_video = columns.take(pa.array(rows)).to_pylist()
+        return _check_video(of_video, rows, checkpoint, lengths_matter=not config.write, decode=config.decode)
+
+    checked = bounded_map(check, rows_by_uri, WORKERS)
+    servers, show = _Servers(), count("videos checked")
+    for done, (rows, video) in enumerate(zip(rows_by_uri, checked, strict=True), 1):
+        show(done, len(rows_by_uri))
+        servers.note(columns["video_uri"][int(rows[0])].as_py(), video.failure)
+        yield rows, video
+    servers.require_one()
 
 
 def _check_video(

@@ -1,5 +1,6 @@
 """`rvos export`: write the masks of a run in the formats that others read, and validate zips for servers."""
 
+import pkgutil
 from dataclasses import asdict, dataclass, field, fields
 
 from jobs.config.export import FORMATS, ExportConfig, ValidateConfig
@@ -65,7 +66,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
         return _validate(config)
     source = MaskSource.open(config.run, config.manifest, allow_local=config.allow_local)
     form = next(form for form in FORMATS if form.config is type(config))
-    write = form.load_writer()
+    write = pkgutil.resolve_name(form.writer)
     out = storage.absolute(config.out)
     output_folder.require_outside(out, source.uri)
     common = {one.name for one in fields(ExportConfig)}

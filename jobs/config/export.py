@@ -3,9 +3,7 @@
 A new format is a module with a writer, as `pipeline.export` describes, a config here, and a line in `FORMATS`.
 """
 
-import pkgutil
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import argument, command_config, option
@@ -165,9 +163,6 @@ class Format(NamedTuple):
     writer: str
     to_folder: bool  # else to one file
     needs_manifest: bool = False  # for the URIs of the videos
-
-    def load_writer(self) -> Callable[..., Any]:
-        return pkgutil.resolve_name(self.writer)
 
 
 FORMATS = [

@@ -25,7 +25,13 @@ def on_finish(command: str, job: str, out: str) -> contextlib.AbstractContextMan
     RVOS_OUT is another folder if the job calls `note_out`. The command is started without a shell. Raises InputError if
     the program does not exist.
     """
-    return _finishing(_words_of(command), {"RVOS_COMMAND": job, "RVOS_OUT": storage.absolute(parse(out))})
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"--on-finish {command!r} cannot be divided into words: {error}") from None
+    if not words or shutil.which(words[0]) is None:
+        raise InputError(f"--on-finish {command!r}: there is no program {words[0] if words else ''!r} on this machine")
+    return _finishing(words, {"RVOS_COMMAND": job, "RVOS_OUT": storage.absolute(parse(out))})
 
 
 def note_out(folder: str) -> None:
@@ -48,16 +54,6 @@ def _finishing(words: list[str], variables: dict[str, str]) -> Iterator[None]:
         raise click.exceptions.Exit(code) from None
     finally:
         _call(words, variables | _noted | {"RVOS_EXIT_CODE": str(code)})
-
-
-def _words_of(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise InputError(f"--on-finish {command!r} cannot be divided into words: {error}") from None
-    if not words or shutil.which(words[0]) is None:
-        raise InputError(f"--on-finish {command!r}: there is no program {words[0] if words else ''!r} on this machine")
-    return words
 
 
 def _call(words: list[str], variables: dict[str, str]) -> None:

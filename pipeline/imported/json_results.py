@@ -43,7 +43,8 @@ def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> No
     expressions: those of each video of the manifest. An entry without an id of its expression is for the only one of
     its video. Raises InputError that names the entry.
     """
-    is_list = _first_character(uri) == "["
+    with storage.open_input(uri) as file:
+        is_list = file.read(4096).decode("utf-8-sig", "replace").lstrip().startswith("[")
     videos = {} if is_list else _videos(uri, expressions)
     with pq.ParquetWriter(path, PREDICTIONS, compression="zstd") as writer:
         for position, entry in _entries(uri, "annotations", is_list):
@@ -58,11 +59,6 @@ def write_table(uri: str, expressions: Mapping[str, list[str]], path: str) -> No
             rows = _rows(entry, video, pair, place)
             while some := [*itertools.islice(rows, ROWS_AT_ONCE)]:
                 writer.write_table(pa.Table.from_pylist(some, schema=PREDICTIONS))
-
-
-def _first_character(uri: str) -> str:
-    with storage.open_input(uri) as file:
-        return file.read(4096).decode("utf-8-sig", "replace").lstrip()[:1]
 
 
 def _entries(uri: str, name: str, is_list: bool) -> Iterator[tuple[int, Any]]:
@@ -117,8 +113,8 @@ def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[d
         name = None if video.names is None else video.names[number]
         row = pair | {"frame_index": number, "frame_name": name, "score": score, "status": "ok"}
         try:
-            counts, (row["height"], row["width"]) = (None, (None, None)) if mask in (None, []) else _from_json(mask)
-            yield row | {"counts": counts}
+            counts, (height, width) = (None, (None, None)) if mask in (None, []) else _from_json(mask)
+            yield row | {"counts": counts, "height": height, "width": width}
         except rle.RleError as error:
             yield row | {"status": "corrupt", "error": str(error)}
 

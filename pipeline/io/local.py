@@ -238,7 +238,8 @@ def link(path: str, uri: str, *, replace: bool) -> bool:
                 raise
             stack.callback(Path(hidden).unlink, missing_ok=True)
             shutil.copyfile(path, hidden)
-            _sync(hidden)
+            with open(hidden, "rb") as copy:
+                os.fsync(copy.fileno())
             if not replace and not _rename_new(hidden, uri):
                 return False
         if replace:
@@ -248,11 +249,6 @@ def link(path: str, uri: str, *, replace: bool) -> bool:
         with contextlib.suppress(OSError):  # the file is visible: where folders cannot be synced, nothing is left to do
             os.fsync(handle)
     return True
-
-
-def _sync(path: str) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def _rename_new(path: str, uri: str) -> bool:

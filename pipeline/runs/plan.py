@@ -55,11 +55,12 @@ def plan_part(manifest: pa.Table, fingerprint: str, options: PlanOptions) -> pa.
     order = np.argsort(-np.add.reduceat(lengths, starts), kind="stable")
     bounds = np.stack([starts, ends], axis=1)[order].tolist()
     positions = np.concatenate([np.arange(start, end) for start, end in bounds])
-    ids = np.array(_unit_ids(keys, starts, ends, fingerprint), object)[order]
+    units = zip(starts.tolist(), ends.tolist(), strict=True)
+    ids = [unit_id_of(PairKey.of_all(keys.slice(start, end - start)), fingerprint) for start, end in units]
     del keys
     rows = by_key[positions]
     part = {
-        "unit_id": pa.array(np.repeat(ids, (ends - starts)[order]), pa.string()),
+        "unit_id": pa.array(np.repeat(np.array(ids, object)[order], (ends - starts)[order]), pa.string()),
         "row_hash": row_hashes(manifest).take(pa.array(rows)),
         "pair_frames": pa.array(lengths[positions], pa.int32()),
     }
@@ -246,8 +247,3 @@ def unit_id_of(pairs: Iterable[PairKey], fingerprint: str) -> str:
     """Return the id of the unit of these pairs in a run: anyone finds out whether the plan still has all of them."""
     text = "\x1e".join([fingerprint, *sorted("\x1f".join(pair) for pair in pairs)])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _unit_ids(rows: pa.Table, starts: np.ndarray, ends: np.ndarray, fingerprint: str) -> list[str]:
-    units = zip(starts.tolist(), ends.tolist(), strict=True)
-    return [unit_id_of(PairKey.of_all(rows.slice(start, end - start)), fingerprint) for start, end in units]

@@ -56,11 +56,7 @@ class RefinedRun(Run):
 def _refined_part(part: pa.Table, fingerprint: str) -> pa.Table:
     """Return a plan part with units of their own, and SOURCE_UNIT for the units that they are made of."""
     sources = part["unit_id"].combine_chunks().dictionary_encode()
-    names = [_unit_id(fingerprint, name) for name in sources.dictionary.to_pylist()]
-    units = pa.array(names, pa.string()).take(sources.indices)
+    hashes = [hashlib.sha256(f"{fingerprint}\x1e{source}".encode()) for source in sources.dictionary.to_pylist()]
+    units = pa.array([each.hexdigest()[:20] for each in hashes], pa.string()).take(sources.indices)
     columns = {name: part[name] for name in part.column_names if name != SOURCE_UNIT}
     return pa.table(columns | {"unit_id": units, SOURCE_UNIT: part["unit_id"]})
-
-
-def _unit_id(fingerprint: str, source_unit: str) -> str:
-    return hashlib.sha256(f"{fingerprint}\x1e{source_unit}".encode()).hexdigest()[:20]

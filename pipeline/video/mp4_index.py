@@ -104,7 +104,8 @@ class _Claims:
         elif box.kind in (b"stco", b"co64"):
             self._chunks += min(_count(file, box), (box.end - box.start) // 4)
         elif box.kind == b"stsc":
-            self._chunk_samples = max(self._chunk_samples, _most_in_a_chunk(file, box))
+            of_chunks = _numbers(file, box, _count(file, box), 3)[:, 1]
+            self._chunk_samples = max(self._chunk_samples, int(of_chunks.max(initial=0)))
         return self._excess()
 
     def _excess(self) -> str | None:
@@ -180,10 +181,6 @@ def _claimed(file: BinaryIO, box: _Box) -> int:
         return int.from_bytes(file.read(4), "big")
     count = _count(file, box)
     return count if box.kind == b"trun" else int(_numbers(file, box, count, 2)[:, 0].sum(dtype=np.int64))
-
-
-def _most_in_a_chunk(file: BinaryIO, box: _Box) -> int:
-    return int(_numbers(file, box, _count(file, box), 3)[:, 1].max(initial=0))
 
 
 def _count(file: BinaryIO, box: _Box) -> int:

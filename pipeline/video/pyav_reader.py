@@ -101,19 +101,16 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
             raise Damage("the last of them is cut off")
         if gap := lost.at_end():
             raise Damage(gap)
-        if self._may_end_within_picture(packets) and self._is_last_picture_cut():
+        if self._is_last_picture_cut(packets):
             raise Damage("the last of them is cut off")
         self._check_end(decoded)
 
-    def _may_end_within_picture(self, packets: PacketCounter | None) -> bool:
-        """Return True if a picture that is cut off is shown without an error, and the file does not end as if whole."""
-        if self._stream.codec_context.name not in last_picture.CONCEALED:
+    def _is_last_picture_cut(self, packets: PacketCounter | None) -> bool:
+        """Return True if the last picture is cut off, in a form in which it is shown without an error all the same."""
+        if self._stream.codec_context.name not in last_picture.CONCEALED or not isinstance(self._source, str):
             return False
-        return self.format in last_picture.CONCEALED if packets is None else packets.ends_within_frame()
-
-    def _is_last_picture_cut(self) -> bool:
-        if not isinstance(self._source, str):
-            return False
+        if not (self.format in last_picture.CONCEALED if packets is None else packets.ends_within_frame()):
+            return False  # the file ends as if whole
         with _open(self._source, self._uri) as container:
             stream = container.streams[self._stream.index]
             return isinstance(stream, av.VideoStream) and last_picture.is_cut_off(container, stream)

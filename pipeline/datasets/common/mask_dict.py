@@ -47,7 +47,10 @@ class MaskDict:
         out: nobody knows where it is.
         """
         video = listed.video
-        lost = {pair["expression_id"]: self._lost(pair["object_ids"] or ()) for pair in video.pairs}
+        lost = {
+            pair["expression_id"]: [object_id for object_id in pair["object_ids"] or () if object_id not in self._masks]
+            for pair in video.pairs
+        }
         gone = [(pair_name(pair), lost[pair["expression_id"]]) for pair in video.pairs]
         video.skipped += [(NOT_IN_FILE, f"{place} annotation {ids[0]}") for place, ids in gone if ids]
         video.pairs = [pair for pair in video.pairs if not lost[pair["expression_id"]]]
@@ -61,7 +64,3 @@ class MaskDict:
             object_masks.add_list(object_id, listed.names, masks, place)
         video.check_objects(object_masks.seen)
         video.annotations = object_masks.annotations()
-
-    def _lost(self, object_ids: Iterable[str]) -> list[str]:
-        """Return the objects that the file lacks."""
-        return [object_id for object_id in object_ids if object_id not in self._masks]

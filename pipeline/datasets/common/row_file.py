@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.io import parquet, storage
 from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from schemas.check import row_place
@@ -94,8 +92,10 @@ def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> It
         raise InputError(f"{uri} {what} .{', .'.join(forms[:-1])} or .{forms[-1]}")
     try:
         if form == "parquet":
-            for number, row in enumerate(_parquet_rows(parquet.read_table(uri), uri, needed)):
-                yield row_place(number), row
+            table = parquet.read_table(uri)
+            _require_columns(uri, table.column_names, needed, "")
+            rows = (row for batch in table.to_batches(max_chunksize=10_000) for row in batch.to_pylist())
+            yield from ((row_place(number), row) for number, row in enumerate(rows))
             return
         content = storage.read_bytes(uri, limit=MAX_BYTES)
         if found := stand_in(content[:HEAD_BYTES]):
@@ -207,12 +207,6 @@ def _jsonl_rows(text: str, uri: str) -> Iterator[tuple[str, Any]]:
             yield place, parse(line, unique_keys=True)
         except ValueError as error:
             yield place, f"not valid JSON: {error}"
-
-
-def _parquet_rows(table: pa.Table, uri: str, needed: Sequence[Sequence[str]]) -> Iterator[dict]:
-    _require_columns(uri, table.column_names, needed, "")
-    for batch in table.to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
 
 
 def _require_columns(uri: str, names: Sequence[str], needed: Sequence[Sequence[str]], also: str) -> None:

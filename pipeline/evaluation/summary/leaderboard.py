@@ -18,11 +18,11 @@ from pipeline.evaluation.scoring.collect import SCORE_IDS
 from pipeline.evaluation.scoring.score_pairs import NOT_PREDICTED
 from pipeline.evaluation.summary.protocol_mean import VideoSums, strata_of, weights_of
 from pipeline.evaluation.summary.ranking import pairwise_p, tied_groups
-from pipeline.evaluation.summary.score_folder import ScoreFolder, plain_scores
+from pipeline.evaluation.summary.score_folder import ScoreFolder, plain_scores, read_json
 from pipeline.evaluation.summary.summary_document import summary_problem
 from pipeline.io import output_folder, parquet, storage
 from pipeline.io.parallel import bounded_map
-from schemas.errors import InputError, StorageError
+from schemas.errors import InputError
 from schemas.json_text import parse
 
 RULE = ("protocol", "missing_rule", "void_pixels", "truth_hash")  # equal in all entries
@@ -68,14 +68,8 @@ class Leaderboard:
         """Raises InputError if `folder` is not a leaderboard, or one that this version cannot read."""
         folder = storage.absolute(folder)
         uri = storage.join(folder, "leaderboard.json")
-        try:
-            document = parse(storage.read_bytes(uri, limit=MAX_RULE_BYTES))
-        except FileNotFoundError:
-            raise InputError(f"{folder} is not a leaderboard; 'rvos leaderboard add' creates one") from None
-        except StorageError:
-            raise  # not the file's fault
-        except (ValueError, OSError) as error:
-            raise InputError(f"{uri} cannot be read: {error}") from None
+        absent = f"{folder} is not a leaderboard; 'rvos leaderboard add' creates one"
+        document = read_json(uri, MAX_RULE_BYTES, absent)
         if not isinstance(document, dict) or document.get("form") != FORM or set(RULE) - set(document):
             raise InputError(f"{uri} has another form; use the version of rvos that wrote it")
         if document["protocol"] not in [*PROTOCOLS]:  # a list: the value may be of any type

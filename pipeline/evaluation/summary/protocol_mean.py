@@ -44,7 +44,10 @@ class VideoSums:
 
     def means_without(self) -> np.ndarray:
         """Return what `means` would be without each video, [V, M]."""
-        return _mean_of_strata(self.totals.sum(axis=0) - self.totals, self._weights_without())
+        others = (self.weights > 0).sum(axis=0) - (self.weights > 0)
+        # Exactly 0 where no other video has the stratum.
+        weights = np.where(others > 0, self.weights.sum(axis=0) - self.weights, 0.0)
+        return _mean_of_strata(self.totals.sum(axis=0) - self.totals, weights)
 
     def shares(self) -> np.ndarray:
         """Return the weight of each video in the mean, [V, M]: the shares of a metric add up to 1."""
@@ -56,11 +59,6 @@ class VideoSums:
         """Return the number of videos with pairs of each metric, int [M]; with several strata, in the smallest."""
         count = (self.weights > 0).sum(axis=0)
         return np.where(count > 0, count, np.iinfo(count.dtype).max).min(axis=0) * (count > 0).any(axis=0)
-
-    def _weights_without(self) -> np.ndarray:
-        """Weights of all other videos, exactly 0 where no other video has the stratum."""
-        others = (self.weights > 0).sum(axis=0) - (self.weights > 0)
-        return np.where(others > 0, self.weights.sum(axis=0) - self.weights, 0.0)
 
 
 def exact_sum(values: np.ndarray) -> np.ndarray:

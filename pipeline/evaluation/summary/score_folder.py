@@ -37,14 +37,8 @@ class ScoreFolder:
         """Read summary.json. Raises InputError if `folder` has none, or one that this version cannot read."""
         folder = storage.absolute(folder)
         uri = storage.join(folder, "summary.json")
-        try:
-            summary = parse(storage.read_bytes(uri, limit=MAX_SUMMARY))
-        except FileNotFoundError:
-            raise InputError(f"{folder} holds no scores (no summary.json); 'rvos evaluate --out' writes them") from None
-        except StorageError:
-            raise  # not the file's fault
-        except (ValueError, OSError) as error:
-            raise InputError(f"{uri} cannot be read: {error}") from None
+        absent = f"{folder} holds no scores (no summary.json); 'rvos evaluate --out' writes them"
+        summary = read_json(uri, MAX_SUMMARY, absent)
         if problem := summary_problem(summary):
             raise InputError(
                 f"{uri} is not a summary of scores ({problem} cannot be used); 'rvos evaluate --out' writes one"
@@ -112,6 +106,18 @@ class ScoreFolder:
                     yield conform_scores(file.read_row_group(group), FRAME_SCORES, uri)
         except FileNotFoundError:
             raise InputError(f"{uri} is missing; repeat 'rvos evaluate', which writes it") from None
+
+
+def read_json(uri: str, limit: int, absent: str) -> Any:
+    """Read a JSON file of at most `limit` bytes. Raises InputError, with the text `absent` if there is none."""
+    try:
+        return parse(storage.read_bytes(uri, limit=limit))
+    except FileNotFoundError:
+        raise InputError(absent) from None
+    except StorageError:
+        raise  # not the file's fault
+    except (ValueError, OSError) as error:
+        raise InputError(f"{uri} cannot be read: {error}") from None
 
 
 def require_own_scores(folder: str, made_of: dict) -> list[str]:
