@@ -37,6 +37,7 @@ BAD_NAME = "members whose name no URI may have"
 SEVERAL = "further video files of a sample; one is taken"
 REPEATED = "members whose name comes again later in their shard; the last one counts, as in 'tar'"
 NO_SENTENCE = "entries of 'expressions' or a list of captions that are no sentence"
+SPARSE = "members that are stored with holes; write the shard without --sparse (-S)"
 OTHER = "members that are neither videos nor sentences"
 COMPRESSED = "compressed shards, whose members cannot be read alone; decompress them"
 NOT_SHARDS = "files that are not shards"
@@ -77,12 +78,15 @@ def _in_order(shards: list[str], skipped: list[tuple[str, str]]) -> Iterator[Dat
 def _read_shard(uri: str) -> list[DatasetVideo]:
     """Read the headers of a shard and its labels, not its videos."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)  # by key and suffix
-    repeated, hidden = list[str](), list[str]()
+    repeated, hidden, sparse = list[str](), list[str](), list[str]()
     try:
         with storage.open_input(uri) as file:
             for member in regular_members(file):
                 if any(is_system(part) for part in member.name.split("/") if part not in (".", "..")):
                     hidden.append(member.name)  # macOS stores attributes of a.mp4 as ._a.mp4
+                    continue
+                if member.issparse():
+                    sparse.append(member.name)
                     continue
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
@@ -99,7 +103,10 @@ def _read_shard(uri: str) -> list[DatasetVideo]:
     left_out = [note for video in videos for note in video.skipped if not video.video_id]
     if kept:
         kept[0].skipped += left_out + [(REPEATED, f"{name} of {uri}") for name in repeated]
+        kept[0].skipped += [(SPARSE, f"{name} of {uri}") for name in sparse]
         kept[0].skipped += [(IS_SYSTEM, f"{name} of {uri}") for name in hidden]
+    elif sparse:
+        raise InputError(f"{uri} has no sample with a video file that can be read; {SPARSE}: {sparse[0]}")
     elif videos:
         raise InputError(f"{uri} has no sample with a video file; its first one is {min(samples)}")
     return kept

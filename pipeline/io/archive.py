@@ -22,6 +22,7 @@ from schemas.shown import shown
 from schemas.uri import parse
 
 NO_MEMBER = "no such member"
+SPARSE = "the member is stored with holes; write the archive without --sparse (-S)"
 ARCHIVE = ("tar://", "zip://")
 MAX_MEMBERS = 500_000  # of a zip file
 MAX_DIRECTORY_BYTES = 2**26  # of a zip file
@@ -34,6 +35,7 @@ class _Member:
     header: bytes  # the block before the content
     start: int
     size: int
+    is_sparse: bool
 
 
 class _Indexes:
@@ -95,6 +97,8 @@ def open_member(uri: str, file: BinaryIO) -> Iterator[tuple[int, BinaryIO]]:
             found = _INDEXES.find(archive, file, tuple(name.removeprefix("./") for name in names))
             if found is None:
                 raise FileNotFoundError(2, NO_MEMBER, uri)
+            if found.is_sparse:
+                raise tarfile.ReadError(SPARSE)
             with io.BufferedReader(_Part(file, found.start, found.size), 2**16) as content:
                 yield found.size, content  # pyright: ignore[reportReturnType]
         else:
@@ -133,7 +137,7 @@ def _tar_members(archive: str, file: BinaryIO) -> dict[str, _Member]:
             file.seek(entry.offset_data - tarfile.BLOCKSIZE)
             header = file.read(tarfile.BLOCKSIZE)
             file.seek(at)
-            members[entry.name.removeprefix("./")] = _Member(header, entry.offset_data, entry.size)
+            members[entry.name.removeprefix("./")] = _Member(header, entry.offset_data, entry.size, entry.issparse())
     except tarfile.TarError as error:
         raise tarfile.ReadError(f"{shown(archive)}: {error}") from None
     return members

@@ -18,7 +18,7 @@ _NAMES = (b"L", b"K")  # and by a long name, as GNU tar writes it
 
 
 def regular_members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Yield the header of each regular member of an open tar file.
+    """Yield the header of each regular member of an open tar file, sparse ones (with holes, `issparse`) among them.
 
     Raises TarError if one is damaged, and if there are too many, or too large ones.
     """
@@ -40,7 +40,7 @@ def regular_members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
                 if entry.size < 0:
                     raise tarfile.ReadError(f"a member of {entry.size} bytes")
                 entry.pax_headers = {}
-                if entry.isreg() and not entry.issparse():
+                if entry.isreg():
                     yield entry
     except RecursionError:
         raise tarfile.ReadError("a member has hundreds of headers") from None

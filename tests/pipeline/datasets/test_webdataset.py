@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import tarfile
 
 import pytest
@@ -13,7 +15,8 @@ from pipeline.datasets import webdataset
 from pipeline.datasets.common.video_tree import IS_SYSTEM
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest
-from schemas.errors import InputError
+from pipeline.video import probe
+from schemas.errors import InputError, MediaError
 from tests.pipeline.segment.fake import segment
 
 
@@ -170,3 +173,27 @@ def test_files_of_the_system_are_left_out(tmp_path):
     (video,) = webdataset.read(shard(tmp_path / "0.tar", members | {"__MACOSX/a.mp4": "", "sub/.hidden/b.mp4": ""}))
     assert (video.video_id, [pair["expression"] for pair in video.pairs]) == ("0__.__a", ["a dog"])
     assert [reason for reason, _ in video.skipped] == [IS_SYSTEM] * 4
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_members_with_holes_are_named(tmp_path, form):
+    """GNU tar --sparse leaves out what a file system stores as a hole: the bytes of a member are not those of its file.
+
+    A video that was preallocated and not filled, or that cp made sparse, has holes.
+    """
+    (tmp_path / "a.mp4").write_bytes(b"whole")
+    (tmp_path / "b.mp4").write_bytes(b"start")
+    os.truncate(tmp_path / "b.mp4", 2**21)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("a dog")
+    command = ["tar", "--sparse", f"--format={form}", "-cf", "s.tar", "a.mp4", "a.txt", "b.mp4", "b.txt"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    if os.path.getsize(tmp_path / "s.tar") > 2**20:
+        pytest.skip("this tar or file system knows no holes")
+    with pytest.raises(
+        MediaError, match=r"the archive \(the member is stored with holes; write the"
+    ):
+        probe(f"tar://b.mp4::{tmp_path}/s.tar")
+    result = run(ImportConfig(dataset="webdataset", root=str(tmp_path / "s.tar"), out=str(tmp_path / "out")))
+    assert result.pairs == 1
+    assert {one.reason: one.count for one in result.skipped} == {webdataset.SPARSE: 1, webdataset.NO_VIDEO: 1}
