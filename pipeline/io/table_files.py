@@ -16,17 +16,24 @@ _OTHER_TABLE = re.compile(
     r"\.(csv|tsv|jsonl|ndjson|arrow|feather|orc|avro|xlsx?)(\.[a-z0-9]+)?$"
     r"|\.(parquet|parq|pq)\.(gz|gzip|zip|zst|bz2|xz|part|tmp|partial|crdownload)$"
 )
+_VERSIONED = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 _NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+class EmptyFolderError(InputError):
+    """A folder has no Parquet files."""
 
 
 def table_files(uri: str) -> list[str]:
     """Return the Parquet files below the folder `uri`, in order of their paths; `[uri]` if it is no folder.
 
     Names that start with `_` or `.` are no data (`_SUCCESS`, checksums), nor are texts such as `README.md`. Raises
-    InputError if the folder has none, or has tables of another form, which would be left out.
+    InputError if the folder has none, or has tables of another form, which would be left out, and as
+    `require_finished`.
     """
     if not storage.is_folder(uri):
         return [uri]
+    require_finished(uri)
     files, others = [], []
     for path, names in storage.walk(uri):
         if not any(part.startswith("_") for part in path.split("/")):
@@ -35,11 +42,25 @@ def table_files(uri: str) -> list[str]:
             files += [storage.join(uri, *parts, name) for name in visible if name.lower().endswith(SUFFIXES)]
             others += [storage.join(uri, *parts, name) for name in visible if _OTHER_TABLE.search(name.lower())]
     if not files:
-        raise InputError(f"folder {uri} has no Parquet files; give a Parquet file, or a folder of such files")
+        raise EmptyFolderError(f"folder {uri} has no Parquet files; give a Parquet file, or a folder of such files")
     if others:
         text = "convert it to Parquet, or take it out of the folder"
         raise InputError(f"{others[0]} is a table, but not a Parquet file; {text}, since it would be left out")
     return sorted(files)
+
+
+def require_finished(folder: str) -> None:
+    """Raise InputError for a folder whose Parquet files are not its rows: of tables with versions, or half written."""
+    names = {*storage.names(folder, hidden=True)}
+    form = next((form for name, form in _VERSIONED.items() if name in names), None)
+    if "metadata" in names and any(n.endswith(".metadata.json") for n in storage.names(f"{folder}/metadata")):
+        form = "Iceberg"
+    if form:
+        text = "whose files also hold rows that were deleted or replaced"
+        raise InputError(f"{folder} is a table of {form}, {text}; write it as plain Parquet files to a new folder")
+    if "_temporary" in names and "_SUCCESS" not in names:
+        text = "Spark or Hadoop is still writing it, or has failed"
+        raise InputError(f"{folder} has a folder _temporary and no _SUCCESS: {text}; write it again")
 
 
 def read_files(uri: str) -> pa.Table:

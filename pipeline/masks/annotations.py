@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 
 from pipeline.io import parquet, storage
 from pipeline.io.plain_parquet import PlainParquetFile
+from pipeline.io.table_files import EmptyFolderError, read_files, require_finished
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
 from pipeline.masks.tree_masks import NO_OBJECT, TreeMasks
 from pipeline.runs.run import Run, is_run
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS
+from schemas.plain import readable_table
 from schemas.uri import HTTP, scheme_of
 
 BY_EXPRESSION = pa.schema(
@@ -69,8 +71,8 @@ class Annotations:
             names = ["annotations.parquet"] if "annotations.parquet" in names else names
             uris, folder = [storage.join(uri, name) for name in names], uri
             if not uris:
-                text = "holds neither Parquet files of annotations nor PNGs; 'rvos import' writes annotations.parquet"
-                raise InputError(f"{uri} {text}")
+                return cls._in_folders(uri)
+            require_finished(uri)
         elif not storage.exists(uri):
             raise InputError(f"no annotations at {uri}; 'rvos import' writes them, or give a Parquet file or folder")
         key = ""
@@ -78,14 +80,24 @@ class Annotations:
             with parquet.open_file(table_uri) as file:
                 parquet.verify(table_uri)
                 columns = file.schema_arrow
-            if not key:
-                by_expression = "object_id" not in columns.names and "expression_id" in columns.names
-                key = "expression_id" if by_expression else "object_id"
+            key = key or _key_of(columns.names)
             problems = column_problems(columns, SCHEMAS[key], table_uri)
             if problems:
                 raise SchemaError(problems)
         companions = [storage.join(folder, name) for name in COMPANIONS]
         return cls(key, tuple(uris), *(uri if storage.exists(uri) else None for uri in companions))
+
+    @classmethod
+    def _in_folders(cls, uri: str) -> "Annotations":
+        """Read Parquet files that lie in folders `video_id=a`, as Spark and DuckDB write partitions, into memory."""
+        try:
+            table = readable_table(read_files(uri))
+        except EmptyFolderError:
+            text = "holds neither Parquet files of annotations nor PNGs; 'rvos import' writes annotations.parquet"
+            raise InputError(f"{uri} {text}") from None
+        key = _key_of(table.column_names)
+        table = _masks_only(conform(table, SCHEMAS[key], uri))
+        return cls(key, (table.select([name for name in SCHEMAS[key].names if name in table.column_names]),))
 
     def keys_by_video(self) -> dict[str, frozenset[str]]:
         """Return the annotated object or expression ids of each video. Of Parquet files, only the ids are read."""
@@ -102,6 +114,10 @@ class Annotations:
         """Return all annotation rows of these videos."""
         tables = (rows_of_videos(table, SCHEMAS[self.key], videos) for table in self.tables)
         return pa.concat_tables(tables, promote_options="default")
+
+
+def _key_of(columns: Sequence[str]) -> str:
+    return "expression_id" if "object_id" not in columns and "expression_id" in columns else "object_id"
 
 
 def _read_row_groups(uri: str, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from pipeline.io import storage
 from pipeline.io.manifest import read_manifest, with_absolute_uris
 from pipeline.io.parallel import bounded_map
+from pipeline.io.table_files import require_finished
 from pipeline.masks.pairs_to_score import MaskKey, RequestedPair
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
 from pipeline.masks.row_groups import RowGroup, list_row_groups, read_row_groups
@@ -74,6 +75,8 @@ def open_predictions(uri: str) -> ParquetPredictions | PngTree:
     tables = [name for name in names if name.endswith(".parquet")]
     if {DOCUMENT, STARTED} & set(names) and (parts := complete_parts(folder)) is not None:
         return ParquetPredictions(tuple(storage.join(folder, part.name) for part in parts))
+    if tables and not is_run(uri):
+        require_finished(folder)
     if tables or is_run(uri):
         return ParquetPredictions(tuple(storage.join(folder, name) for name in tables))
     tree = PngTree.find(uri)

@@ -190,9 +190,7 @@ def test_members_with_holes_are_named(tmp_path, form):
     subprocess.run(command, cwd=tmp_path, check=True)
     if os.path.getsize(tmp_path / "s.tar") > 2**20:
         pytest.skip("this tar or file system knows no holes")
-    with pytest.raises(
-        MediaError, match=r"the archive \(the member is stored with holes; write the"
-    ):
+    with pytest.raises(MediaError, match=r"the archive \(the member is stored with holes; write the"):
         probe(f"tar://b.mp4::{tmp_path}/s.tar")
     result = run(ImportConfig(dataset="webdataset", root=str(tmp_path / "s.tar"), out=str(tmp_path / "out")))
     assert result.pairs == 1

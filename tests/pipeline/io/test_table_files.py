@@ -1,5 +1,6 @@
 """Folders of Parquet files as a manifest."""
 
+import datetime
 import os
 
 import pyarrow as pa
@@ -7,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.io.manifest import manifest_digest, read_manifest
+from pipeline.masks.annotations import Annotations
+from pipeline.masks.predictions import open_predictions
 from schemas.errors import InputError
 
 
@@ -80,3 +83,50 @@ def test_two_columns_of_one_name_are_named(tmp_path):
     pq.write_table(table, tmp_path / "m.parquet")
     with pytest.raises(InputError, match="it has 2 columns 'expression'; rename or remove all but one"):
         read_manifest(str(tmp_path / "m.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("_delta_log/0.json", "Delta Lake"), (".hoodie/x", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")],
+)
+def test_tables_with_versions_hold_rows_that_were_deleted(tmp_path, name, form):
+    write(tmp_path / "m" / "0.parquet", "a")
+    (tmp_path / "m" / name).parent.mkdir()
+    (tmp_path / "m" / name).write_text("{}")
+    for read in (read_manifest, Annotations.open, open_predictions):
+        with pytest.raises(InputError, match=f"m is a table of {form}, whose files also hold rows that were deleted"):
+            read(str(tmp_path / "m"))
+
+
+def test_a_folder_that_spark_has_not_finished(tmp_path):
+    write(tmp_path / "m" / "part-0.parquet", "a")
+    write(tmp_path / "m" / "_temporary" / "0" / "part-1.parquet", "b")
+    for read in (read_manifest, Annotations.open, open_predictions):
+        with pytest.raises(InputError, match="has a folder _temporary and no _SUCCESS: Spark or Hadoop"):
+            read(str(tmp_path / "m"))
+    (tmp_path / "m" / "_SUCCESS").touch()
+    assert read_manifest(str(tmp_path / "m"))["video_id"].to_pylist() == ["a"]
+
+
+def test_parts_as_spark_writes_them(tmp_path):
+    """INT96 times, lists of two levels, an empty part, parts with other orders of columns and with null types."""
+    folder = tmp_path / "m"
+    old = {"use_deprecated_int96_timestamps": True, "use_compliant_nested_type": False, "compression": "snappy"}
+    rows = [
+        {"video_id": video, "video_uri": "v.mp4", "expression_id": "0", "expression": "a dog", "frames": frames}
+        | {"made": datetime.datetime(2024, 1, 1)}
+        for video, frames in (("a", ["0", "1"]), ("b", None), ("c", ["2"]))
+    ]
+    folder.mkdir()
+    whole = pa.Table.from_pylist(rows)
+    reverse = whole.column_names[::-1]
+    parts = [whole.slice(0, 1), whole.slice(0, 0), pa.Table.from_pylist(rows[1:2]), whole.slice(2).select(reverse)]
+    assert pa.types.is_null(parts[2].schema.field("frames").type)
+    for number, part in enumerate(parts):
+        pq.write_table(part, folder / f"part-{number:05}-5f0e-c000.snappy.parquet", **old)
+    pq.write_metadata(whole.schema, folder / "_metadata")
+    (folder / "_SUCCESS").touch()
+    table = read_manifest(str(folder))
+    assert table.select(whole.column_names).to_pylist() == [
+        row | {"video_uri": str(tmp_path / "v.mp4"), "made": row["made"]} for row in rows
+    ]
