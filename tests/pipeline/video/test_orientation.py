@@ -56,6 +56,20 @@ def test_all_eight_orientations_of_a_video(make_video, decode_all, matrix, decod
     assert (header.height, header.width) == frames[0].image.shape[:2]
 
 
+@pytest.mark.parametrize("form", ["mkv", "mov", "3gp"])
+@pytest.mark.parametrize("matrix", MATRICES, ids=str)
+def test_all_eight_orientations_in_other_containers(make_video, decode_all, remux, matrix, form):
+    """Matroska and WebM hold angles and a mirror (Projection, RFC 9559, 5.1.4.1.31), not a matrix."""
+    path = make_video("clip.mp4", 2)
+    stored = decode_all(path)
+    set_matrix(path, *matrix)
+    copy = remux(path, f"copy.{form}")
+    for decoder in ("pyav", "decord"):
+        frames = list(read_frames(str(copy), Selection(), decoder=decoder))
+        for frame, image in zip(frames, stored, strict=True):
+            np.testing.assert_array_equal(frame.image, MATRICES[matrix](image))
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("tag", EXIF)
 def test_all_eight_orientations_of_an_image(tmp_path, tag, form):
