@@ -11,6 +11,7 @@ from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import picture, picture_parts
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader, check_same_size
+from pipeline.video.written_numbers import written_numbers
 from schemas.errors import MediaError
 
 Size = tuple[int, ...]  # height, width
@@ -110,11 +111,11 @@ def in_order(names: Collection[str]) -> list[str]:
     """Return frame names in the order of the video: natural order, unless all names are decimals or hexadecimal.
 
     Decimals are in the order of numbers (1.25, 1.5, 2.0; also t1.25s), unless they count a scene and its frames (1.9,
-    1.10). So are whole numbers below and above zero (t-2, t-1, t0). Hexadecimal numbers of one length are in the order
-    of letters.
+    1.10). So are whole numbers below and above zero (t-2, t-1, t0), and numbers such as 0x1f and 1e-05. Hexadecimal
+    numbers of one length are in the order of letters.
     """
     letters = sorted(names)
-    if numbers := _signed(letters) or _decimals(letters):
+    if numbers := _signed(letters) or written_numbers(letters) or _decimals(letters):
         return sorted(letters, key=numbers.__getitem__)
     ends = [name[_shared(letters[0], letters[-1]) :] for name in letters] if letters else []
     if len({*map(len, letters)}) == 1 and any(all(map(form.fullmatch, ends)) for form in _HEXADECIMAL):

@@ -47,6 +47,11 @@ ORDERS = {
     "padded with blanks": ["img  8", "img  9", "img 10", "img 100"],
     "below and above zero": ["t-10", "t-2", "t-1", "t0", "t1", "t10"],
     "hyphens before numbers": ["t-1", "t-2", "t-10"],
+    "with 0x": ["f0x8", "f0x9", "f0xa", "f0xB", "f0x10", "f0x1F"],
+    "with exponents": ["t1e-05s", "t0.001s", "t0.5s", "t2s", "t1.5e+16s"],
+    "episodes": ["s1e1", "s1e2", "s1e10", "s2e1"],
+    "of a video whose name ends in 3e": ["4f3e-1", "4f3e-2", "4f3e-10"],
+    "after a hyphen": ["a1e-1", "a1e-2", "b1e-1"],
     "dates": ["2024-1-9", "2024-1-10", "2024-2-1"],
 }
 
