@@ -45,9 +45,10 @@ from pipeline.runs.commit import SECONDS
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.run import Run, Unit
-from pipeline.segment.actor import Invocation, ModelOptions
+from pipeline.segment.actor import Invocation
 from pipeline.segment.bottleneck import find_bottleneck
 from pipeline.segment.clips import ClipEnd, FrameOptions, read_windows, split_rows
+from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.resources import Resources
 from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.turns import segment_units

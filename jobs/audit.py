@@ -12,7 +12,8 @@ from pipeline.io.manifest import read_manifest
 from pipeline.runs.audit import KINDS, Audit, audit_run
 from pipeline.runs.audit_against import compare_with_compacted, compare_with_manifest
 from pipeline.runs.commit import mixed_text
-from pipeline.runs.run import Run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import read_run_json
 from schemas.printable import one_line
 
 SHOWN = 10  # findings of each kind that are printed

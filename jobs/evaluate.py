@@ -35,7 +35,7 @@ from pipeline.masks.png_trees import PngReading
 from pipeline.masks.predictions import manifest_of
 from pipeline.masks.tree_masks import TreeMasks
 from pipeline.report.score_tables import Measured, ScoreTable
-from pipeline.runs.run import is_run, read_run_json
+from pipeline.runs.run_json import is_run, read_run_json
 from schemas.errors import ImplausibleError, InputError
 from schemas.pair import PairKey
 from schemas.printable import one_line

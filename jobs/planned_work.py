@@ -21,7 +21,8 @@ from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import with_absolute_uris
 from pipeline.runs.moved import with_present_uris
 from pipeline.runs.plan import limited_rows, plan_part
-from pipeline.runs.run import Run, is_run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import is_run, read_run_json
 from pipeline.segment.resources import refiner_bytes
 from schemas.errors import InputError
 

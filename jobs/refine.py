@@ -19,7 +19,8 @@ from pipeline.io import storage
 from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.runs.refined import RefinedRun
 from pipeline.runs.retry import to_retry
-from pipeline.runs.run import Run, Unit, read_run_json
+from pipeline.runs.run import Run, Unit
+from pipeline.runs.run_json import read_run_json
 from pipeline.segment.resources import refiner_bytes
 from schemas.errors import InputError
 from schemas.shown import without_secrets

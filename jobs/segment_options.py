@@ -7,8 +7,8 @@ from model.bundled import BUNDLED
 from model.segmenter import CheckpointInfo, InferenceRules
 from pipeline.io import storage
 from pipeline.runs.plan import PlanOptions
-from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import FrameOptions
+from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.resources import actor_bytes, concepts_bytes
 from schemas.version import MASKS_VERSION
 

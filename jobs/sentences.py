@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from model.families import UNDERSTOOD_WORDS
-from pipeline.runs.run import Run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import read_run_json
 
 
 def sentence_note(family: str | None, expressions: pa.ChunkedArray) -> str | None:

@@ -40,7 +40,7 @@ from pipeline.imported import json_results
 from pipeline.io import parquet, storage
 from pipeline.io.manifest import load_manifest, row_problems
 from pipeline.masks.png_trees import read_frame
-from pipeline.runs.run import read_run_json
+from pipeline.runs.run_json import read_run_json
 from pipeline.training.recipe import read_recipe
 from pipeline.video import Selection, probe, read_frames
 from schemas import rle

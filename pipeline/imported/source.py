@@ -23,7 +23,7 @@ from pipeline.masks.row_groups import LEAST_SCORES, RowGroup, read_row_groups, r
 from pipeline.masks.table_order import require_column_order
 from pipeline.masks.task_planning import locate
 from pipeline.masks.tree_masks import TreeMasks
-from pipeline.runs.run import is_run
+from pipeline.runs.run_json import is_run
 from schemas.check import conform, required
 from schemas.errors import ImplausibleError, InputError
 from schemas.json_text import parse_object

@@ -13,7 +13,8 @@ from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.io.table_files import EmptyFolderError, read_files, require_finished
 from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
 from pipeline.masks.tree_masks import NO_OBJECT, TreeMasks
-from pipeline.runs.run import Run, is_run
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import is_run
 from schemas.check import SchemaError, column_problems, conform, required
 from schemas.errors import InputError
 from schemas.masks import ANNOTATIONS

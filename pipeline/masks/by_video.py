@@ -21,7 +21,8 @@ from pipeline.masks.row_groups import frame_name, read_row_groups, require_masks
 from pipeline.masks.table_order import require_column_order
 from pipeline.masks.task_planning import locate, row_groups_by_video
 from pipeline.runs.compact import by_pair, compacted_rows, complete_parts, sorted_rows
-from pipeline.runs.run import Run, is_run
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import is_run
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS, chosen_rows, failed_rows

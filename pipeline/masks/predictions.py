@@ -14,7 +14,8 @@ from pipeline.masks.png_trees import DEFAULT_READING, PngReading, PngTree
 from pipeline.masks.row_groups import RowGroup, list_row_groups, read_row_groups
 from pipeline.masks.tree_masks import TreeMasks
 from pipeline.runs.compact import DOCUMENT, STARTED, complete_parts
-from pipeline.runs.run import Run, is_run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import is_run, read_run_json
 from schemas.errors import InputError
 from schemas.pair import PairKey
 

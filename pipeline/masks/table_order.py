@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from pipeline.io import parquet, storage
 from pipeline.io.plain_parquet import PlainParquetFile
 from pipeline.masks.run_order import RunOrder
-from pipeline.runs.run import is_run
+from pipeline.runs.run_json import is_run
 from schemas import rle
 from schemas.check import conform, required
 from schemas.errors import InputError

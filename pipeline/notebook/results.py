@@ -12,7 +12,8 @@ from pipeline.io.manifest import read_manifest
 from pipeline.masks.predictions import ParquetPredictions, open_predictions
 from pipeline.masks.row_groups import read_row_groups
 from pipeline.notebook.arguments import described, path_of, texts_of
-from pipeline.runs.run import Run, is_run
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import is_run
 from schemas import kinds, rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS

@@ -15,7 +15,8 @@ from pipeline.io.local_copy import local_file
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.log import logged_parts
 from pipeline.runs.plan import SOURCE_UNIT, run_starts, unit_id_of
-from pipeline.runs.run import Run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import read_run_json
 from pipeline.runs.unit_content import UnitContent
 from schemas.errors import InputError
 from schemas.pair import PAIR_COLUMNS, PairKey

@@ -13,7 +13,8 @@ from pipeline.io import parquet
 from pipeline.io.parallel import bounded_map
 from pipeline.runs.commit import Receipt, damage_of
 from pipeline.runs.receipts import READERS, receipts_of
-from pipeline.runs.run import Run, Unit, read_run_json
+from pipeline.runs.run import Run, Unit
+from pipeline.runs.run_json import read_run_json
 
 # A retry may use other values of these than the run. Its receipts name them.
 RETRY_OPTIONS = ("allow_short", "decoder", "window", "overlap", "max_whole_frames", "short_side", "max_size")

@@ -13,21 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io import local, output_folder, parquet, storage
+from pipeline.io import output_folder, parquet, storage
 from pipeline.io.guarantees import missing_guarantees, remove_probes
-from pipeline.io.own_file import is_foreign
 from pipeline.runs import moved, plan
 from pipeline.runs.hints import read_hint
-from pipeline.runs.run_document import document_problem
+from pipeline.runs.run_json import RUN_JSON, read_run_json
 from schemas.errors import InputError, StorageError
-from schemas.json_text import parse_object
 from schemas.pair import PAIR_COLUMNS, PairKey
 from schemas.shown import shown_json
-from schemas.uri import ARCHIVES, HTTP, scheme_of
 
 PART = re.compile(r"(0|[1-9][0-9]{0,8})\.parquet")
 UNIT_ID = re.compile(r"[0-9a-f]{20}")  # part of file names
-RUN_JSON = "run.json"
 PLAN_ROW_GROUP = 4096  # rows; a worker reads only the row groups of its unit
 MANIFEST_DIGEST_KEY = b"refervos.origin"
 PLAN = pa.schema(  # columns of every plan part, beside others of its manifest
@@ -63,7 +59,7 @@ class Unit:
     generation: int = 0
     repair: bool = False  # True: replaces an object that cannot be read
     decides: bool = False  # the first unit of the plan, which decides if a fast mode is good enough
-    turn: int = 0  # of `pipeline.runs.attempts.RetryStep`
+    turn: int = 0  # of `pipeline.runs.retry_step.RetryStep`
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,24 +365,3 @@ def _units_of(part: int, file: pq.ParquetFile) -> Iterator[Unit]:
         row += len(ids)
     if last.unit_id:
         yield last
-
-
-def is_run(folder: str) -> bool:
-    """Return True if `folder` holds a run. Servers of HTTP and archives have no folders."""
-    uri = storage.join(folder, RUN_JSON)
-    return scheme_of(folder) not in (*HTTP, *ARCHIVES) and storage.exists(uri) and not is_foreign(uri)
-
-
-def read_run_json(folder: str) -> dict:
-    """Read run.json. Raises InputError if it is missing or damaged."""
-    uri = storage.join(folder, RUN_JSON)
-    try:
-        document = parse_object(storage.read_bytes(uri, limit=10_000_000))
-    except FileNotFoundError:
-        raise InputError(f"{folder} is not a run: it has no run.json") from None
-    except (ValueError, OSError) as error:
-        local.raise_machine_failure(error, uri)
-        raise InputError(f"cannot read {uri}: {error}; restore it, or segment into a new folder") from None
-    if problem := document_problem(document):
-        raise InputError(f"{uri} is damaged ({problem}); restore it, or segment into a new folder")
-    return document

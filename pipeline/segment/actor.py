@@ -1,48 +1,36 @@
 """The chain on Ray: units in, answers out. Each actor holds one model; frames and masks never travel through Ray."""
 
 import os
-import platform
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
 
 import pyarrow as pa
 import ray
 
-from model.errors import WeightsError
-from model.families import DEFAULT_RULES, load_refiner, load_segmenter
-from model.segmenter import InferenceRules, Refining, Segmenter
+from model.segmenter import Segmenter
 from pipeline.io import storage
-from pipeline.io.checkpoint import checkpoint_folder, checkpoint_problem
-from pipeline.runs.attempts import (
-    LAST_TURN,
-    MAX_CONTROL_DEATHS,
-    STARTING,
-    AttemptTracker,
-    Marker,
-    Place,
-    RetryStep,
-    next_retry_step,
-)
+from pipeline.runs.attempts import STARTING, AttemptTracker, Marker, Place
 from pipeline.runs.commit import Receipt, ReplacedObject, damage_of, read_receipt
 from pipeline.runs.moved import moved_videos
 from pipeline.runs.plan_reader import PlanReader
 from pipeline.runs.refined import RefinedRun
+from pipeline.runs.retry_step import LAST_TURN, MAX_CONTROL_DEATHS, RetryStep, next_retry_step
 from pipeline.runs.run import Run, Unit
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.events import UnitJob
 from pipeline.segment.metrics import ActorMetrics
+from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.source_masks import read_sources
 from pipeline.segment.write_stage import Postponed
 from schemas import access
-from schemas.errors import InfrastructureError, InputError, ProcessError, RvosError, StorageError
+from schemas.errors import InfrastructureError, ProcessError, RvosError, StorageError
 from schemas.pair import PairKey
 from schemas.shown import shown
 
@@ -51,70 +39,6 @@ MAX_NOT_FINITE = 10  # units whose output is not finite, in a process that has m
 # Python's 5 ms are as long as the model would wait, at any operation, for threads that decode and write.
 SWITCH_SECONDS = 0.0002
 MOVES_WITH = frozenset({"oom", "nan"})  # statuses that another node is asked about before a row is committed
-MASK_PACKAGES = ("av", "torch", "transformers")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelOptions:
-    """Options with which an actor builds its segmenter."""
-
-    checkpoint: str  # absolute, or BUNDLED
-    device: str = "auto"
-    threads: int | None = None  # torch threads on a CPU; None: torch's own choice
-    short_side: int | None = None  # None: the default of the checkpoint
-    max_size: int | None = None
-    threshold: float = 0.5
-    precision: str = "fp32"
-    compiled: bool = False
-    rules: InferenceRules = DEFAULT_RULES
-    no_target_below: float | None = None  # None: the default of the checkpoint
-    answer: str | None = None  # one mask of several instances; None: the default of the family
-    refining: Refining | None = None  # a model that refines masks
-
-    def load(self) -> Segmenter:
-        import torch
-
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        # TF32 has the precision of fp16: fp32 would differ between kinds of GPU.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        with checkpoint_folder(self.checkpoint) as folder:
-            try:
-                return self._load(folder)
-            except WeightsError as error:  # tensors of some families are first compared here
-                raise InputError(checkpoint_problem(self.checkpoint, folder, error)) from None
-
-    def _load(self, folder: str) -> Segmenter:
-        if self.refining:
-            return load_refiner(folder, device=self.device, precision=self.precision, refining=self.refining)
-        return load_segmenter(
-            folder,
-            device=self.device,
-            short_side=self.short_side,
-            max_size=self.max_size,
-            threshold=self.threshold,
-            precision=self.precision,
-            compiled=self.compiled,
-            rules=self.rules,
-            no_target_below=self.no_target_below,
-            answer=self.answer,
-        )
-
-    def reference(self) -> Callable[[], Segmenter] | None:
-        """Return a function that loads the same model on the CPU, in fp32; None if the model is on the CPU."""
-        return replace(self, device="cpu", precision="fp32", compiled=False).load if self._on_gpu() else None
-
-    def _on_gpu(self) -> bool:
-        import torch
-
-        return self.device != "cpu" and torch.cuda.is_available()
-
-    def made_with(self) -> str:
-        """Return the versions and the device that may change single pixels."""
-        import torch
-
-        device = torch.cuda.get_device_name() if self._on_gpu() else f"CPU ({platform.machine()})"
-        return ", ".join([*(f"{name} {version(name)}" for name in MASK_PACKAGES), device])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

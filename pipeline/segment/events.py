@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model.segmenter import Segmentation, SegmenterStats
-from pipeline.runs.attempts import Attempt, RetryStep
+from pipeline.runs.attempts import Attempt
 from pipeline.runs.commit import ReplacedObject
+from pipeline.runs.retry_step import RetryStep
 from pipeline.segment.clips import ClipEnd, Window
 from pipeline.segment.exclusive_masks import with_cause
 from pipeline.segment.source_masks import SourcePair

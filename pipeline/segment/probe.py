@@ -13,8 +13,8 @@ import torch
 from model.errors import FastModeError
 from model.segmenter import CheckpointInfo, Overlap, Segmenter
 from pipeline.runs.plan import PlanSize
-from pipeline.segment.actor import ModelOptions
 from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, split_rows
+from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.write_stage import frame_rows, pair_rows
 from schemas.advice import before_a_run

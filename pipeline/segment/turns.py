@@ -11,11 +11,13 @@ import ray.data
 from pipeline.cluster.gpus import gpus_held
 from pipeline.cluster.tasks import data_context
 from pipeline.io import storage
-from pipeline.runs.attempts import LAST_TURN, AttemptTracker, next_retry_step
+from pipeline.runs.attempts import AttemptTracker
 from pipeline.runs.commit import Receipt
+from pipeline.runs.retry_step import LAST_TURN, next_retry_step
 from pipeline.runs.run import Run, Unit
-from pipeline.segment.actor import Invocation, ModelOptions, UnitAnswer, UnitSegmenter
+from pipeline.segment.actor import Invocation, UnitAnswer, UnitSegmenter
 from pipeline.segment.clips import FrameOptions
+from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.places import Places
 from pipeline.segment.resources import Resources
 from schemas.errors import InfrastructureError

@@ -18,7 +18,7 @@ from pipeline.io.manifest import read_manifest, row_problems
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.annotations import Annotations
 from pipeline.masks.table_order import require_column_order
-from pipeline.runs.run import is_run
+from pipeline.runs.run_json import is_run
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
 from schemas.check import conform, required

@@ -168,7 +168,8 @@ def without_ray() -> Iterator[None]:
 
     from jobs import segment
     from pipeline.segment import turns
-    from pipeline.segment.actor import ModelOptions, UnitAnswer, UnitSegmenter
+    from pipeline.segment.actor import UnitAnswer, UnitSegmenter
+    from pipeline.segment.model_options import ModelOptions
     from tests.pipeline.segment.fake import FakeSegmenter
 
     nodes = [{"NodeID": "node", "Alive": True, "Resources": {"CPU": 1.0}}]

@@ -14,7 +14,8 @@ from jobs import audit, evaluate, import_masks, select, status
 from jobs.import_masks import ImportMasksResult
 from pipeline.io import parquet, storage
 from pipeline.io.manifest import read_manifest
-from pipeline.runs.run import Run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import read_run_json
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS

@@ -76,7 +76,9 @@ def test_frames_that_windows_share_are_counted_twice(small):
 
 
 def test_a_stated_speed_needs_no_model(small, monkeypatch):
-    monkeypatch.setattr("pipeline.segment.actor.ModelOptions.load", lambda self: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        "pipeline.segment.model_options.ModelOptions.load", lambda self: pytest.fail("the model was loaded")
+    )
     result = plan.run(plan.PlanConfig(**small, gpu="A10G", price=1.5, frames_per_second=0.03))
     assert result.model_hours == pytest.approx(108 / 0.03 / 3600)
     assert result.cost == pytest.approx(1.5)

@@ -17,7 +17,8 @@ from cli import main
 from jobs import audit, segment
 from jobs.segment_result import SegmentResult
 from pipeline.io.manifest import load_manifest
-from pipeline.runs.run import Run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import read_run_json
 from pipeline.video import Selection, read_frames
 from schemas import rle
 from schemas.errors import InputError

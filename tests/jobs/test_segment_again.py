@@ -11,7 +11,8 @@ import pytest
 from jobs import audit, segment
 from pipeline.io import storage
 from pipeline.runs.receipts import receipts_of
-from pipeline.runs.run import Run, read_run_json
+from pipeline.runs.run import Run
+from pipeline.runs.run_json import read_run_json
 from pipeline.segment import turns
 from schemas.errors import InputError
 from tests.segmented import masks, run

@@ -21,7 +21,7 @@ from jobs.terminal import wrong_object
 from pipeline.datasets.registry import DATASETS
 from pipeline.io import output_folder, storage
 from pipeline.io.recognise import recognise
-from pipeline.runs.run import is_run
+from pipeline.runs.run_json import is_run
 from schemas import kinds
 from schemas.errors import InputError
 from schemas.kinds import Kind

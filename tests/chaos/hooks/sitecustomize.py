@@ -112,9 +112,9 @@ os.cpu_count = lambda: 1  # one thread for torch, so that sums of scores are equ
 if any("default_worker.py" in argument for argument in sys.orig_argv):  # of Ray
     import av
 
-    from pipeline.runs import attempts
+    from pipeline.runs import retry_step
 
-    attempts.CONTROL_SECONDS = float(os.environ["CHAOS_CONTROL_SECONDS"])
+    retry_step.CONTROL_SECONDS = float(os.environ["CHAOS_CONTROL_SECONDS"])
     if "CHAOS_STILLBORN" in os.environ:
         threading.Event().wait()
     _open, av.open = av.open, open_or_die
@@ -125,7 +125,8 @@ if any("default_worker.py" in argument for argument in sys.orig_argv):  # of Ray
 
         _segment, ReferFormerSegmenter.segment = ReferFormerSegmenter.segment, segment_badly
     elif os.path.basename(BAD_HOST) in ("load", "driver"):
-        from pipeline.segment.actor import ModelOptions, UnitSegmenter
+        from pipeline.segment.actor import UnitSegmenter
+        from pipeline.segment.model_options import ModelOptions
 
         _load, ModelOptions.load = ModelOptions.load, load_or_die
         _answer, UnitSegmenter._answer = UnitSegmenter._answer, answer_and_note

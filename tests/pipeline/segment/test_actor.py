@@ -13,19 +13,20 @@ import pyarrow as pa
 import pytest
 import torch
 
-from model.bundled import BUNDLED
 from pipeline.io import local, storage
-from pipeline.runs import attempts
-from pipeline.runs.attempts import LAST_TURN, MAX_CONTROL_DEATHS, STARTING, Marker, sweep
+from pipeline.runs import retry_step
+from pipeline.runs.attempts import STARTING, Marker, sweep
 from pipeline.runs.audit import audit_run
 from pipeline.runs.commit import Receipt, ReplacedObject, UnitWriter
 from pipeline.runs.plan import PlanOptions
 from pipeline.runs.receipts import receipts_of
 from pipeline.runs.retry import to_repair
+from pipeline.runs.retry_step import LAST_TURN, MAX_CONTROL_DEATHS
 from pipeline.runs.run import Run, Unit
 from pipeline.segment import actor
-from pipeline.segment.actor import MAX_NOT_FINITE, Invocation, ModelOptions, UnitAnswer, UnitSegmenter
+from pipeline.segment.actor import MAX_NOT_FINITE, Invocation, UnitAnswer, UnitSegmenter
 from pipeline.segment.clips import FrameOptions
+from pipeline.segment.model_options import ModelOptions
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from tests.pipeline.segment.fake import FakeSegmenter
@@ -258,31 +259,6 @@ def test_a_gpu_that_torch_does_not_find_is_no_cpu(run, gpu, monkeypatch):
     assert "torch cannot use GPU 1 of host" in answer.reason
 
 
-def test_a_model_computes_in_full_fp32(monkeypatch, tmp_path):
-    """TF32, which torch or a library may have switched on, is off when an actor loads its model."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    for backend in backends:
-        backend.allow_tf32 = True
-    monkeypatch.setattr(actor, "load_segmenter", lambda *_, **options: [each.allow_tf32 for each in backends])
-    assert ModelOptions(checkpoint=BUNDLED).load() == [False, False]
-
-
-@pytest.mark.parametrize(
-    ("gpu", "device", "expected"), [(True, "auto", True), (True, "cpu", False), (False, "auto", False)]
-)
-def test_what_a_gpu_is_compared_with(monkeypatch, gpu, device, expected):
-    loaded = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(actor, "load_segmenter", lambda *_, **options: loaded.append(options))
-    load = ModelOptions(checkpoint=BUNDLED, device=device, precision="bf16", compiled=True).reference()
-    assert (load is not None) == expected
-    if load:
-        load()
-        assert [(options["device"], options["precision"], options["compiled"]) for options in loaded] == [
-            ("cpu", "fp32", False)
-        ]
-
-
 def test_a_host_that_has_read_nothing_leaves_videos_that_it_does_not_find_to_others(run, segmenter, monkeypatch, video):
     (unit,) = run.units()
     Path(video).rename(video + "-elsewhere")
@@ -398,7 +374,7 @@ def test_a_pair_is_blamed_only_after_it_failed_on_another_host_too(run, segmente
 def test_a_pair_that_died_on_another_host_is_segmented(run, segmenter, monkeypatch):
     (unit,) = run.units()
     monkeypatch.setattr(actor.ray, "nodes", lambda: TWO_NODES)
-    monkeypatch.setattr(attempts, "CONTROL_SECONDS", 0.0)
+    monkeypatch.setattr(retry_step, "CONTROL_SECONDS", 0.0)
     for _ in range(2):
         leave_marker(run, unit, invocation="i", node="other")
         leave_marker(run, unit, invocation="i", node="other", pair=("v", "0"))

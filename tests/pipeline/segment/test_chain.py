@@ -9,8 +9,9 @@ import pytest
 from model.errors import FastModeError
 from model.segmenter import SegmenterStats
 from pipeline.io import checksum, storage
-from pipeline.runs.attempts import AttemptTracker, RetryStep
+from pipeline.runs.attempts import AttemptTracker
 from pipeline.runs.commit import read_receipt
+from pipeline.runs.retry_step import RetryStep
 from pipeline.segment import decode_stage, write_stage
 from pipeline.segment.chain import segment_jobs
 from pipeline.segment.clips import FrameOptions
