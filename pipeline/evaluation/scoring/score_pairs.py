@@ -179,11 +179,7 @@ def _outcome(
     status = "scored" if pair.key in masks.predictions or pair.is_gap else "missing"
     if error is not None or own.error is not None:
         status, error = ("failed", error) if error is not None else ("misshaped", own.error)
-    lost = np.array([frame.prediction < 0 for frame in match.frames], bool)
-    if match.error is not None or (status == "failed" and match.predicted_as == pair.key):
-        lost[:] = True
-    if pair.is_gap:  # nothing should be predicted, and nothing is missing
-        lost[:] = False
+    lost = _lost_frames(match, has_failed=status == "failed" and match.predicted_as == pair.key)
     scored_zero = missing != "empty" or (protocol.missing_pair_scores_zero and bool(lost.all()))
     track = ObjectTrack.of(
         np.array([frame.index for frame in match.frames], np.int32),
@@ -202,24 +198,30 @@ def _outcome(
     digests = truth_digest(pair, match, masks), prediction_digest(pair, alternatives, masks)
     if missing == "skip":
         keep &= ~lost
-        if not keep.any():
-            status = "missing" if status == "scored" else status
-            return PairOutcome(
-                pair, status, error, None, missing_frames, (), (), own.only_predicted, mismatch, *digests
-            )
-    frames = [frame for frame, kept in zip(match.frames, keep.tolist(), strict=True) if kept]
+    is_left = bool(keep.any())
+    if status == "scored" and not is_left:
+        status = "missing"
     return PairOutcome(
         pair,
         status,
         error,
-        track.take(keep),
+        track.take(keep) if is_left else None,
         missing_frames,
-        frames,
-        _candidates(match, masks),
+        [frame for frame, kept in zip(match.frames, keep.tolist(), strict=True) if kept],
+        _candidates(match, masks) if is_left else (),
         own.only_predicted,
         mismatch,
         *digests,
     )
+
+
+def _lost_frames(match: PairMatch, *, has_failed: bool) -> np.ndarray:
+    """Return which frames have no prediction, bool [frames]: all of a pair that failed, or whose masks do not fit."""
+    if match.pair.is_gap:  # nothing should be predicted, and nothing is missing
+        return np.zeros(len(match.frames), bool)
+    if has_failed or match.error is not None:
+        return np.ones(len(match.frames), bool)
+    return np.array([frame.prediction < 0 for frame in match.frames], bool)
 
 
 def _frame_mismatch(match: PairMatch) -> str | None:
