@@ -147,6 +147,8 @@ def _plain_model(document: Any) -> dict[str, Any]:
         raise ValueError(f"it is not a tokenizer of RoBERTa: {parts}")
     if document["pre_tokenizer"].get("add_prefix_space") or document["post_processor"].get("add_prefix_space"):
         raise ValueError("add_prefix_space must be false")
+    if document["pre_tokenizer"].get("use_regex", True) is not True:
+        raise ValueError("use_regex must be true")
     if document["post_processor"].get("cls") != ["<s>", START] or document["post_processor"].get("sep") != [
         "</s>",
         END,

@@ -39,16 +39,19 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def nameless_file(folder: str) -> Iterator[str]:
-    """Yield the path of a new file in `folder`; without O_TMPFILE (network file systems) it has a hidden name."""
+def nameless_file(folder: str, mode: int = 0o666) -> Iterator[str]:
+    """Yield the path of a new file in `folder`; without O_TMPFILE (network file systems) it has a hidden name.
+
+    mode: permissions, less the umask.
+    """
     try:
-        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR, mode)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise
         _remove_parts_once(folder)
         path = os.path.join(folder, part_name())
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as any other file
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         try:
             yield path
         finally:

@@ -27,7 +27,7 @@ def local_file(uri: str) -> Iterator[str]:
     folder = local.temp_folder()
     with contextlib.ExitStack() as stack:
         with local.report_full_disk(uri, folder):
-            path = stack.enter_context(local.nameless_file(folder))
+            path = stack.enter_context(local.nameless_file(folder, 0o600))
         total, blocks = remote.download(uri)
         disk = shutil.disk_usage(folder)
         if total > disk.total:

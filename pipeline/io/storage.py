@@ -206,7 +206,7 @@ def spool(uri: str) -> Iterator[str]:
     folder = local.temp_folder() if is_remote(uri) else parent(uri)
     with local.report_full_disk(uri, folder):
         os.makedirs(folder, exist_ok=True)
-        with local.nameless_file(folder) as path:
+        with local.nameless_file(folder, 0o600 if is_remote(uri) else 0o666) as path:
             yield path
 
 

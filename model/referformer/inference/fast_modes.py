@@ -13,6 +13,7 @@ import torch
 
 from model.errors import FastModeError
 from model.memory import is_out_of_memory
+from model.referformer.inference.compiled_code import keep_privately
 from model.referformer.inference.segmenter import ReferFormerSegmenter
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.tokenizer import Tokenizer
@@ -35,6 +36,7 @@ class GuardedSegmenter(ReferFormerSegmenter):
         self.mode = f"{precision}, compiled," if compiled else precision
         self.different_pixels = self.mask_pixels = 0
         if compiled:
+            keep_privately()
             for name in COMPILED:
                 model.get_submodule(name).compile()
 

@@ -125,6 +125,7 @@ def test_padding_and_truncation_stored_in_the_file_are_ignored(byte_level):
         (lambda content: content.update(post_processor=None), "not a tokenizer of RoBERTa"),
         (lambda content: content["post_processor"].update(cls=["<s>", 3]), "do not start with <s> 0"),
         (lambda content: content.update(normalizer={"type": "Replace", "pattern": {"Regex": "(a*)*b"}}), "of RoBERTa"),
+        (lambda content: content["pre_tokenizer"].update(use_regex=False), "use_regex must be true"),
         (lambda content: content.update(pre_tokenizer={"type": "Split"}), "not a tokenizer of RoBERTa"),
         (lambda content: content["model"].update(type="Unigram"), "not byte-level BPE"),
         (lambda content: content["model"].update(dropout=0.5), "not byte-level BPE"),

@@ -1,7 +1,9 @@
 import os
+import stat
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,15 @@ def test_copies_without_nameless_files(s3, tmp_path, monkeypatch):
         assert Path(path).parent == tmp_path
         assert Path(path).read_bytes() == b"content"
     assert os.listdir(tmp_path) == []
+
+
+def test_other_users_cannot_read_a_copy(tmp_path, monkeypatch):
+    """Where files without a name are not possible, it has one in a folder of all users."""
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("v.mp4", b"content")
+    for opened in (local_file(f"zip://v.mp4::{tmp_path}/a.zip"), storage.spool("s3://bucket/v.mp4")):
+        with opened as path:
+            assert Path(path).parent == tmp_path
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
