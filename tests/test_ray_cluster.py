@@ -99,7 +99,8 @@ def test_every_value_of_a_user_is_marked():
     """Paths, names, accounts and images of the RayJob; a folded command is marked where it begins."""
     lines = (ROOT / "docs" / "rayjob.yaml").read_text().splitlines()
     own = re.compile(
-        r"s3://|--actors|serviceAccountName:|rvos-run: first|ACCOUNT|name: refervos-first|maxReplicas: [1-9]"
+        r"s3://|--actors|serviceAccountName:|rvos-(run|submitter): first|ACCOUNT|name: refervos-first|"
+        r"maxReplicas: [1-9]"
     )
     values = [number for number, line in enumerate(lines) if own.search(line) and not line.lstrip().startswith("#")]
     assert len(values) >= 10
@@ -167,11 +168,18 @@ def test_the_rayjob_has_least_rights(rayjob):
     spec = rayjob["spec"]["rayClusterSpec"]
     assert spec["authOptions"] == {"mode": "token"}
     head, (workers,) = (spec[name] for name in ("headGroupSpec", "workerGroupSpecs"))
-    assert workers["template"]["spec"]["automountServiceAccountToken"] is False
-    for pod in (head["template"]["spec"], workers["template"]["spec"]):
+    submitter = rayjob["spec"]["submitterPodTemplate"]
+    no_rights = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert spec["autoscalerOptions"]["securityContext"] == no_rights
+    for pod in (
+        workers["template"]["spec"],
+        submitter["spec"],
+    ):  # the autoscaler of the head asks Kubernetes for workers
+        assert pod["automountServiceAccountToken"] is False
+    for pod in (head["template"]["spec"], workers["template"]["spec"], submitter["spec"]):
         assert pod["securityContext"]["runAsNonRoot"]
         (container,) = pod["containers"]
-        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        assert container["securityContext"] == no_rights
         assert "@sha256:" in container["image"]
     _, policy = yaml.safe_load_all((ROOT / "docs" / "rayjob.yaml").read_text())
     assert policy["kind"] == "NetworkPolicy"
@@ -181,6 +189,8 @@ def test_the_rayjob_has_least_rights(rayjob):
     among, others = policy["spec"]["ingress"]  # all ports only among the pods of this cluster
     assert among == {"from": [{"podSelector": {"matchLabels": pods}}]}
     assert others["ports"] == [{"port": 8265}]
+    assert others["from"][0] == {"podSelector": {"matchLabels": submitter["metadata"]["labels"]}}
+    assert not any({"matchExpressions", "ipBlock"} & {*peer, *peer.get("podSelector", {})} for peer in others["from"])
 
 
 def test_the_image_runs_as_a_user():

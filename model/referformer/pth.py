@@ -138,7 +138,7 @@ def _pickle_in_zip(path: Path) -> bytes:
     """Return the very bytes that torch will read: it finds its entry by rules of its own, in any case of letters."""
     try:
         content = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
-    except RuntimeError:
+    except (RuntimeError, IndexError, ValueError):  # the last two from a version that is not a number
         raise CheckpointError(f"{path}: a zip file, but not one of torch.save") from None
     if len(content) > MAX_PICKLE_BYTES:
         raise CheckpointError(f"{path}: its pickle has more than {MAX_PICKLE_BYTES} bytes, which no checkpoint needs")

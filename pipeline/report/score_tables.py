@@ -116,7 +116,7 @@ def escape_markdown(text: str) -> str:
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is, on one line."""
     escaped = "".join(_LATEX.get(sign, sign) for sign in one_line(text))
-    return re.sub(r"([-`'])(?=\1)", r"\1{}", escaped)  # or two become a dash or a curly quote
+    return re.sub(r"([-`',])(?=\1)|[?!](?=`)", r"\g<0>{}", escaped)  # or two become a dash, a quote, or ¿ and ¡
 
 
 def _text(cell: Cell, escape: Callable[[str], str], minus: str) -> str:

@@ -322,3 +322,14 @@ def test_tensors_of_the_first_torch(tmp_path):
 def test_weights_under_state_dict(tmp_path):
     path = save({"meta": {"epoch": 30}, "state_dict": {"backbone.a": torch.ones(1)}}, tmp_path / "a.pth", True)
     assert list(read_pth(path)) == ["backbone.a"]
+
+
+@pytest.mark.parametrize("version", [b"9" * 5000, b"-1", b"", b"x"], ids=["long", "negative", "empty", "text"])
+def test_a_version_that_is_no_number_is_an_error(tmp_path, version):
+    """torch's own reader of zip files raises errors of several kinds."""
+    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "sound.pth")
+    with zipfile.ZipFile(tmp_path / "sound.pth") as sound, zipfile.ZipFile(tmp_path / "m.pth", "w") as damaged:
+        for name in sound.namelist():
+            damaged.writestr(name, version if name.endswith("version") else sound.read(name))
+    with pytest.raises(CheckpointError, match="a zip file, but not one of torch.save"):
+        read_pth(tmp_path / "m.pth")

@@ -73,6 +73,7 @@ def test_no_text_is_a_command_or_a_link():
     )
     # `\\` and `\midrule`, which end the line above, would take these for their options.
     assert escape_latex("[9cm] *") == "{[}9cm{]} {*}"
+    assert escape_latex("a? ?`b !`c ,,d") == "a? ?{}`b !{}`c ,{},d"  # not ¿, ¡ and a low quote
     assert escape_latex("a---b ``c'' d-e") == "a-{}-{}-b `{}`c'{}' d-e"
     note = TABLE_FORMATS["latex"](ScoreTable(["a"], [], ["x\n\\input{y}\r\nz\x1b"])).splitlines()[0]
     assert note == r"% x \input{y} z\x1b"
