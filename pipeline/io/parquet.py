@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.io import checksum, local, storage
 from pipeline.io.plain_parquet import WRITE_AGAIN, PlainParquetFile, is_damage
-from pipeline.io.stand_in import HEAD_BYTES, stand_in
+from pipeline.io.stand_in import HEAD_BYTES, in_place_of_table
 from schemas.errors import InputError
 
 
@@ -32,7 +32,7 @@ def open_file(uri: str, *, in_one_request: bool = False, any_text: bool = False)
             if isinstance(error, OSError) and not is_damage(error):
                 raise
             handle.seek(0)
-            found = stand_in(handle.read(HEAD_BYTES))
+            found = in_place_of_table(handle.read(HEAD_BYTES))
             raise InputError(f"{uri} is not a Parquet file{f', but {found}' if found else f': {error}'}") from None
         with file:
             yield file

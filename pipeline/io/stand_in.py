@@ -16,6 +16,12 @@ _XML = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?>(?:<!--.*?-->\s*)*)"  # wha
 _WEB_PAGE = re.compile(_XML + rb"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _ERROR = re.compile(_XML + rb"<Error\b[^>]*>\s*(?:<Code>\s*([A-Za-z0-9]{1,60})\s*</Code>)?", re.DOTALL)
 _DASH = re.compile(_XML + rb"<MPD\b", re.DOTALL)
+_TABLES = (
+    ("an Arrow (Feather) file", b"ARROW1"), ("an Arrow stream", b"\xff\xff\xff\xff"), ("an ORC file", b"ORC"),
+    ("an Avro file", b"Obj\1"), ("an SQLite database", b"SQLite format 3\0"),
+    ("an HDF5 file", b"\x89HDF\r\n\x1a\n"),
+    ("a spreadsheet or zip archive", b"PK\3\4"), ("an old spreadsheet", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+)  # fmt: skip
 _OTHER = (  # what nobody takes for a table or a text either
     ("a NumPy array", b"\x93NUMPY"), ("an HDF5 file", b"\x89HDF\r\n\x1a\n"), ("a Parquet file", b"PAR1"),
     ("a PDF", b"%PDF-"), ("a link to a web page", b"[InternetShortcut]"), ("a torrent", b"d8:announce"),
@@ -45,6 +51,15 @@ def stand_in(head: bytes) -> str | None:
         code = f" ({found[1].decode()})" if found[1] else ""
         return f"the error of a storage{code}; download the file again, with valid keys or a new signature"
     return None
+
+
+def in_place_of_table(head: bytes) -> str | None:
+    """Return what a file that is no Parquet and no text is instead, and the way out, as `stand_in`."""
+    if found := stand_in(head):
+        return found
+    found = next((name for name, start in _TABLES if head.startswith(start)), None)
+    found = "a DuckDB database" if head[8:12] == b"DUCK" else found
+    return f"{found}; save it as Parquet, or as CSV where that is read" if found else None
 
 
 def in_place_of_video(head: bytes) -> str | None:

@@ -24,6 +24,7 @@ _DAVIS_IDS = {int(_CODES[i]): i for i in (*range(MOST_SMALL_IDS + 1), VOID_ID)} 
 
 PALETTE, GRAY, DAVIS_COLOURS = "palette images", "8-bit gray", "colours of the DAVIS palette"
 SORTED_PALETTE = "palette images, any colour but black taken as foreground"
+MOST_SHADES = 256  # of a soft mask in one colour
 SAVE_IDS = "save object ids as gray PNG, or with the whole DAVIS palette"
 JPEG = b"\xff\xd8\xff"
 SAVE_AS_PNG = "save all masks as PNG from the beginning, which keeps every value (JPEG does not)"
@@ -158,6 +159,7 @@ def _from_colours(uri: str, image: Image.Image, binary: bool) -> PngMask:
     if (planes == planes[..., :1]).all():
         return PngMask(np.ascontiguousarray(planes[..., 0]), f"{image.mode} with equal planes")
     if binary:
+        _require_background(uri, planes)
         return PngMask(
             np.where(planes.any(2), np.uint8(255), np.uint8(0)),
             f"{image.mode}, any colour but black taken as foreground",
@@ -169,3 +171,16 @@ def _from_colours(uri: str, image: Image.Image, binary: bool) -> PngMask:
         text = f"mask of mode {image.mode} in colours that are not of the DAVIS palette"
         raise ColourError("corrupt", f"{uri}: {text}; {SAVE_IDS}")
     return PngMask(ids.astype(np.uint8), DAVIS_COLOURS)
+
+
+def _require_background(uri: str, planes: np.ndarray) -> None:
+    """Raise ColourError for a picture without black: all of it would be foreground. `planes`: uint8 [H, W, 3].
+
+    A picture of the object alone, on black, is a mask in many colours, and a soft mask has shades of its colour.
+    """
+    if not planes.any(2).all():
+        return
+    shades = len(np.unique(planes.astype(np.int64) @ [65536, 256, 1]))
+    if shades > MOST_SHADES:
+        text = f"{shades} colours and no black: a picture, not a mask"
+        raise ColourError("corrupt", f"{uri}: {text}; give the folder of masks, or save the object as 255 on black")

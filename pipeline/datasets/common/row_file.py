@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.io import parquet, storage
-from pipeline.io.stand_in import HEAD_BYTES, stand_in
+from pipeline.io.stand_in import HEAD_BYTES, in_place_of_table
 from schemas.check import row_place
 from schemas.errors import InputError
 from schemas.json_text import most_values, parse
@@ -98,8 +98,8 @@ def _read(uri: str, needed: Sequence[Sequence[str]], forms: Sequence[str]) -> It
             yield from ((row_place(number), row) for number, row in enumerate(rows))
             return
         content = storage.read_bytes(uri, limit=MAX_BYTES)
-        if found := stand_in(content[:HEAD_BYTES]):
-            raise InputError(f"{uri} is not a table, but {found}")
+        if found := in_place_of_table(content[:HEAD_BYTES]):
+            raise InputError(f"{uri} is not a .{form} file, but {found}")
         # Spreadsheets write UTF-16 as "Unicode text". The zeros of the first four bytes tell it, and UTF-32, too.
         text = content.decode(json.detect_encoding(content))
         del content

@@ -74,7 +74,7 @@ def test_of_pictures_masks_and_tables(tmp_path: Path, content: bytes, text: str)
     with pytest.raises(InputError, match=rf"t\.json is not valid JSON before byte 0: it is {text}"):
         list(json_file.entries(str(tmp_path / "t.json")))
     for name in ("t.csv", "t.txt"):
-        with pytest.raises(InputError, match=rf"is not a table, but {text}"):
+        with pytest.raises(InputError, match=rf"is not a \.(csv|txt) file, but {text}"):
             list(row_file.read_rows(str(tmp_path / name), [["expression"]], ("csv", "txt")))
     with pytest.raises(InputError, match=rf"t\.csv is not CSV, but {text}"):
         csv_file.read_rows(str(tmp_path / "t.csv"))
@@ -93,6 +93,28 @@ def test_of_pictures_masks_and_tables(tmp_path: Path, content: bytes, text: str)
 )
 def test_of_nothing(content: bytes):
     assert stand_in(content) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"ARROW1\0\0secret", "an Arrow"),
+        (b"ORC\3secret", "an ORC file"),
+        (b"Obj\1secret", "an Avro file"),
+        (b"SQLite format 3\0secret", "an SQLite database"),
+        (b"PK\3\4secret", "a spreadsheet or zip archive"),
+        (bytes(8) + b"DUCKsecret", "a DuckDB database"),
+    ],
+    ids=itertools.count(),
+)
+def test_of_a_table_of_another_form(tmp_path: Path, content: bytes, text: str):
+    for name in ("t.parquet", "t.csv"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"t\.parquet is not a Parquet file, but {text}.*; save it as Parquet"):
+        parquet.read_table(str(tmp_path / "t.parquet"))
+    with pytest.raises(InputError, match=rf"t\.csv is not a \.csv file, but {text}.*; save it") as told:
+        list(row_file.read_rows(str(tmp_path / "t.csv"), [["expression"]]))
+    assert "secret" not in str(told.value)
 
 
 def test_comments_are_read_once():

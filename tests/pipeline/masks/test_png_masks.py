@@ -93,6 +93,20 @@ def test_what_is_no_mask(tmp_path):
         read_png(str(tmp_path / "b.png"))
 
 
+def test_a_picture_is_no_mask():
+    """As where the folder of frames is given in place of the folder of masks."""
+    picture = np.random.default_rng(0).integers(1, 256, (40, 60, 3), dtype=np.uint8)
+    with pytest.raises(
+        ColourError, match=r"a\.png: \d+ colours and no black: a picture, not a mask; give the folder of"
+    ):
+        read_png("a.png", as_png(Image.fromarray(picture)), binary=True)
+    object_alone = picture * np.tri(40, 60, dtype=np.uint8)[..., None]
+    cut_out = read_png("a.png", as_png(Image.fromarray(object_alone)), binary=True)
+    np.testing.assert_array_equal(cut_out.values > 0, object_alone.any(2))
+    whole = read_png("a.png", as_png(Image.new("RGB", (60, 40), (200, 30, 30))), binary=True)
+    assert (whole.values == 255).all()
+
+
 def in_palette(labels: np.ndarray, *colours: tuple[int, int, int]) -> bytes:
     image = Image.fromarray(labels, "P")
     image.putpalette(bytes(value for colour in colours for value in colour))
