@@ -1,6 +1,7 @@
 """Errors of `model` that a user sees, and the checks of a checkpoint's files that raise them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def require_checkpoint_file(path: Path) -> None:
     if not path.parent.exists():
         raise CheckpointError(f"{path.parent}: folder not found; {FOLDERS}")
     if not path.is_file():
-        raise CheckpointError(f"{path}: file not found; {FOLDERS}")
+        what = "not a regular file" if os.path.lexists(path) else "file not found"
+        raise CheckpointError(f"{path}: {what}; {FOLDERS}")
 
 
 def read_document(path: Path, most_bytes: int = MAX_DOCUMENT_BYTES) -> Any:

@@ -10,6 +10,7 @@ A checkpoint is one local folder with everything that a model needs to run:
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections import defaultdict
@@ -164,7 +165,7 @@ def read_short_side(folder: str | Path) -> int:
     Raises CheckpointError.
     """
     path = Path(folder) / PREPROCESSOR
-    if not path.is_file():
+    if not os.path.lexists(path):  # a pipe or a dead link is an error, not a reason for another size
         return PUBLISHED_SHORT_SIDE
     try:
         short_side = read_document(path)["size"]["shortest_edge"]

@@ -6,6 +6,7 @@ vocabulary of its model.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def write_tokenizer(folder: str | Path, sentences: Sequence[str], vocab_size: in
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
     """Return the files that `load_tokenizer` reads: the first complete form. CheckpointError if there is none."""
     whole, vocab, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    if whole.is_file():
+    if os.path.lexists(whole):
         return (whole,)
     if vocab.is_file() and merges.is_file():
         return (vocab, merges)

@@ -12,6 +12,7 @@ Other files, such as pickled weights beside them, are neither read nor part of t
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,7 +171,9 @@ def _numbers(values: Any) -> tuple[float, ...]:
 def _processor(folder: Path) -> tuple[Path, dict]:
     """Return the first file that has a mean, and the part of it with the mean; else config.json and nothing."""
     for path in (folder / name for name in PROCESSORS):
-        values = read_document(path) if path.is_file() else None
+        values = read_document(path) if os.path.lexists(path) else {}
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{path}: it must hold an object; {AGAIN}")
         parts = [values, *(values.get(name) for name in ("video_processor", "image_processor"))] if values else []
         for part in parts:
             if isinstance(part, dict) and "image_mean" in part:

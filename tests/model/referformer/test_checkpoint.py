@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 
 import numpy as np
 import pytest
@@ -289,3 +290,21 @@ def test_a_bad_default_size_is_refused(folder, text):
     for use in (load_segmenter, check_checkpoint):
         with pytest.raises(CheckpointError, match=r"preprocessor_config\.json: expected"):
             use(folder)
+
+
+@pytest.mark.parametrize("odd", ["pipe", "device", "folder", "dead link"])
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "tokenizer.json"])
+def test_a_file_that_is_none_is_not_passed_over(folder, name, odd):
+    """Another size of the input, or another tokenizer beside it, would make other masks."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    (folder / "vocab.json").write_text("{}")
+    (folder / "merges.txt").write_text("")
+    if odd == "pipe":
+        os.mkfifo(path)
+    elif odd == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if odd == "device" else "nowhere")
+    with pytest.raises(CheckpointError, match=rf"{name}: not a regular file"):
+        check_checkpoint(folder)

@@ -1,6 +1,7 @@
 """Folders of SAM models: what is read of them, and what is refused by name and reason."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -74,6 +75,18 @@ def test_the_processor_gives_mean_and_deviation(folder, nested):
     values["size"] = {"height": 64, "width": 128}
     (folder / "processor_config.json").write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match="do not fit a model of 128 pixels"):
+        check_refiner(folder)
+
+
+@pytest.mark.parametrize("text", ["[1]", "5", '"x"', "null", "pipe"])
+@pytest.mark.parametrize("name", ["processor_config.json", "preprocessor_config.json"])
+def test_a_processor_of_another_type_is_refused(folder, name, text):
+    if text == "pipe":
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).write_text(text)
+    with pytest.raises(CheckpointError, match=rf"\b{name}: (it must hold an object|not a regular file)"):
         check_refiner(folder)
 
 
