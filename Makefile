@@ -63,7 +63,7 @@ $(TINY)/data.done: $(BIN)/rvos
 	$(call clips,absence) --videos 800 --seed 13 --focus absence
 	$(call clips,alike) --videos 1450 --seed 14 --focus appearance
 	$(call clips,sizes) --videos 1200 --seed 15 --focus size
-	$(BIN)/rvos synth --out $(TINY)/quality --videos 1500 --frames 8:12 --no-target --seed 21
+	$(BIN)/rvos synth --out $(TINY)/quality --videos 3000 --frames 8:12 --no-target --seed 21
 	$(BIN)/rvos synth --out $(TINY)/val-stills --split val --videos 60 --frames 1 --expressions 2
 	$(BIN)/rvos synth --out $(TINY)/val-clips --split val --videos 60 --frames 8:12 --expressions 2
 	@touch $@

@@ -3,7 +3,7 @@
 Two controls must lower the score: sentences of other videos, and the opposite direction of motion. Also prints the mean
 IoU of the boxes with those around the true masks.
 
-python benchmarks/tiny.py --out tiny-scores [--checkpoint DIR]
+python benchmarks/tiny.py --out tiny-scores [--checkpoint DIR] [--videos 180] [--no-target-below 0]
 """
 
 import argparse
@@ -28,7 +28,6 @@ from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from schemas import rle
 from schemas.pair import PairKey
 
-TEST = SyntheticVideos(videos=180, split="test", frames=(8, 12), expressions=2, seed=2026)
 BY = ("kind", "unseen", "size", "occlusion", "objects")
 
 
@@ -62,14 +61,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, help="new folder")
     parser.add_argument("--checkpoint", default=BUNDLED)
+    parser.add_argument("--videos", type=int, default=180)
+    parser.add_argument("--no-target-below", type=float, help="as of rvos segment; default: from the checkpoint")
     options = parser.parse_args()
     out = Path(options.out).absolute()
-    manifest, annotations, kinds = TEST.write(str(out / "data"))
+    videos = SyntheticVideos(videos=options.videos, split="test", frames=(8, 12), expressions=2, seed=2026)
+    manifest, annotations, kinds = videos.write(str(out / "data"))
     table = pq.read_table(manifest)
-    print(f"{table.num_rows} pairs in {TEST.videos} videos: {dict(sorted(kinds.items()))}\n")
+    print(f"{table.num_rows} pairs in {options.videos} videos: {dict(sorted(kinds.items()))}\n")
     with connect_to_ray("local"):  # one for all runs
         summaries = {
-            name: scored(name, change(table.to_pylist()), table.schema, window, annotations, out, options.checkpoint)
+            name: scored(name, change(table.to_pylist()), table.schema, window, annotations, out, options)
             for name, (change, window) in RUNS.items()
         }
     print("\n".join(report(summaries)))
@@ -79,13 +81,14 @@ def main() -> None:
 
 
 def scored(
-    name: str, rows: list[dict], schema: pa.Schema, window: str, annotations: str, out: Path, checkpoint: str
+    name: str, rows: list[dict], schema: pa.Schema, window: str, annotations: str, out: Path, flags: argparse.Namespace
 ) -> dict:
     """The summary of `rvos evaluate` on what `rvos segment` makes of these rows."""
     manifest = out / "data" / f"{name.replace(' ', '-')}.parquet"  # next to the videos
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), manifest)
     run = str(out / "runs" / manifest.stem)
-    segment(SegmentConfig(manifest=str(manifest), run=run, checkpoint=checkpoint, window=window))
+    config = {"checkpoint": flags.checkpoint, "no_target_below": flags.no_target_below, "window": window}
+    segment(SegmentConfig(manifest=str(manifest), run=run, **config))
     scores = str(out / "scores" / manifest.stem)
     return evaluate(EvaluateConfig(predictions=run, annotations=annotations, out=scores, by=BY)).summary
 
