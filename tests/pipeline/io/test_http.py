@@ -117,6 +117,7 @@ def test_files_are_read_in_every_way(server, ranges):
         ("deflate", zlib.compress(CONTENT)),
         ("identity", CONTENT),
     ],
+    ids=["gzip, two members", "X-GZIP", "deflate", "identity"],
 )
 def test_answers_that_are_packed_on_the_way_are_unpacked(server, encoding, packed, ranges):
     server.content, server.encoding, server.ranges = packed, encoding, ranges
@@ -137,6 +138,7 @@ def test_answers_that_are_packed_on_the_way_are_unpacked(server, encoding, packe
         ("gzip", CONTENT, "says Content-Encoding: gzip, but sends other bytes"),
         ("gzip", gzip.compress(CONTENT)[:-20], r"\(Content-Encoding: gzip\) is cut off"),
     ],
+    ids=["another packing", "not packed", "cut off"],
 )
 def test_packed_answers_that_cannot_be_unpacked(server, encoding, packed, reason):
     server.content, server.encoding = packed, encoding

@@ -59,7 +59,7 @@ def test_of_a_video(tmp_path: Path, content: bytes, text: str):
         assert "5ec1e7" not in str(told.value)
 
 
-@pytest.mark.parametrize(("content", "text"), STAND_INS)
+@pytest.mark.parametrize(("content", "text"), STAND_INS, ids=itertools.count())
 def test_of_pictures_masks_and_tables(tmp_path: Path, content: bytes, text: str):
     for name in ("00000.png", "t.parquet", "t.json", "t.csv", "t.txt"):
         (tmp_path / name).write_bytes(content)
