@@ -1,5 +1,6 @@
 """`rvos demo`: segment, audit, score and draw synthetic videos or one video, by the jobs of the other commands."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -82,6 +83,7 @@ def run(config: DemoConfig) -> DemoResult:
     if rows:
         _require_usable(rows, config)
     out = storage.absolute(config.out)
+    _require_kept(config, out)
     if output_folder.has_marker(out, MARK):
         for name in FOLDERS:
             storage.remove_folder(storage.join(out, name))
@@ -133,6 +135,20 @@ def _rows_of(video: str, expressions: tuple[str, ...]) -> list[dict]:
         common | {"expression_id": str(number), "expression": expression}
         for number, expression in enumerate(expressions)
     ]
+
+
+def _require_kept(config: DemoConfig, out: str) -> None:
+    """Raise InputError if the video or the checkpoint is among the files of an earlier demo, which are removed."""
+    removed = [_real(storage.join(out, name)) for name in (*FOLDERS, *FILES)]
+    for label, given in (("--video", config.video), ("--checkpoint", config.checkpoint)):
+        place = "" if given is None else _real(storage.absolute(given.rpartition("::")[2]))  # of a member: its archive
+        if any(f"{place}/".startswith(f"{each}/") for each in removed):
+            raise InputError(f"{label} {given} is in {out}, whose files the demo replaces; choose another --out")
+
+
+def _real(path: str) -> str:
+    """Return a path without links, a URI as it is."""
+    return path if storage.is_remote(path) else os.path.realpath(path)
 
 
 def _require_usable(rows: list[dict], config: DemoConfig) -> None:

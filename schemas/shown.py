@@ -10,7 +10,7 @@ HIDDEN = "***"
 MAX_CHARACTERS = 8192  # of a URI that is looked at
 SHOWN_CHARACTERS = 1200  # more than any key on S3
 # A URI in a text: up to the next blank or quote, which have an escape in every URI that `schemas.uri` lets in.
-_URI = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,31}://[^\s'\"<>]*")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}://[^\s'\"<>]*")
 _QUERY = re.compile(r"\?[\w.~%-]{1,64}=[^\s\"]*")
 _SECRET = re.compile(
     r"(?i)\b(x-amz-[a-z-]{1,32}|signature|sig|awsaccesskeyid|access_?token|key-pair-id)=(?!\*)[^\s&\"]+"

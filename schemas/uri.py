@@ -119,3 +119,9 @@ def require_plain_endpoint() -> None:
             raise InputError(
                 f"{name}: do not put user names and keys into a URI, where logs would show them; {KEYS_HINT}"
             )
+
+
+def require_plain_address(address: str) -> None:
+    """Raise InputError if the address of a cluster, HOST:PORT, contains a user name or a query."""
+    if not set("@?#").isdisjoint(address):
+        raise InputError("--address: do not put user names and keys into an address, where logs would show them")

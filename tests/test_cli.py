@@ -261,3 +261,44 @@ def test_messages_call_the_command_by_its_name(monkeypatch):
     monkeypatch.setattr("cli.main", lambda **options: called.update(options))
     refervos.main()
     assert called == {"prog_name": "rvos"}
+
+
+LINK, USER = "https://h.invalid/m?X-Amz-Signature=5ecret&b=5ecret", "https://joe:5ecret@h.invalid/x"
+SUBMIT = ("submit", "--address", "http://h.invalid:1", "--")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [LINK],
+        ["check", "m.parquet", LINK],
+        ["check", "m.parquet", "--json", USER],
+        ["check", f"--{USER}"],
+        ["plan", "m.parquet", "--rules", USER],
+        ["plan", "m.parquet", "--overlap", LINK],
+        ["export", LINK],
+        ["leaderboard", "add", "store", "scores", "--name", "x", USER],
+        ["import", USER, "root"],
+        ["evaluate", "--explain", LINK],
+        [*SUBMIT, USER],
+        [*SUBMIT, "check", "m.parquet", LINK],
+        ["submit", "--address", "joe:5ecret@h.invalid:1", "--", "check", "s3://b/m"],
+        [*SUBMIT, "evaluate", "s3://b/r", "s3://b/a", "--out", "s3://b/o", "--on-finish", f"curl '{LINK}'"],
+    ],
+)
+def test_errors_about_words_show_no_secret(words):
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert "5ecret" not in done.output + done.stderr
+    assert "***" in done.stderr or "do not put user names" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["X"], ["check", "m", "X"], ["check", "--X"], ["export", "X"], ["evaluate", "--explain", "X"]]
+)
+def test_errors_about_words_hold_no_control_sequence(words):
+    hostile = [word.replace("X", "\x1b]0;title\x07\x1b[31m\u202e") for word in words]
+    done = CliRunner().invoke(main, hostile, color=True)  # without colours, click itself removes such sequences
+    assert done.exit_code == 2
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stderr)
+    assert "\\x1b" in done.stderr

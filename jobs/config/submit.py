@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from jobs.config.options import argument, command_config, option
 from schemas import kinds
 from schemas.errors import InputError
-from schemas.shown import shown
-from schemas.uri import parse, scheme_of
+from schemas.shown import shown, without_secrets
+from schemas.uri import parse, require_plain_address, scheme_of
 
 LOCAL = "file://"  # marks the local paths among the words of a command
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -48,6 +48,8 @@ class SubmitConfig:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.address)
+        if "://" not in self.address:
+            require_plain_address(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"--address must be a job server as in http://HOST:8265, got {self.address!r}")
         if self.status + self.logs + self.stop > 1:
@@ -59,7 +61,7 @@ class SubmitConfig:
                 "nodes can read (aws s3 cp --recursive ...) and give s3://..., or add --mounted if every node has them "
                 "under this path"
             )
-        if signed := [shown(word) for word in self.command if scheme_of(word) and shown(word) != word]:
+        if signed := [text for word in self.command if (text := _without_secrets(word)) != word]:
             raise InputError(
                 f"{', '.join(signed)}: the job server shows its commands to all; give URIs without a query"
             )
@@ -84,3 +86,8 @@ class SubmitConfig:
         """The shell line of the job; `exec` passes on the stop signal and the exit code."""
         words = shlex.join(parse(word) if word.startswith(LOCAL) else word for word in self.command)
         return f'exec python -c "import refervos; refervos.main()" {words}'
+
+
+def _without_secrets(word: str) -> str:
+    """Return a word of a command without the secrets of its URIs: it may be one, or hold some, as of --on-finish."""
+    return shown(word) if scheme_of(word) else without_secrets(word)

@@ -1,8 +1,9 @@
 """Build click commands from the dataclasses of `jobs.config`, with help in groups."""
 
+import contextlib
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from jobs.config.options import KEY, Option
+from schemas.printable import printable
+from schemas.shown import bounded, without_secrets
 
 METAVARS = {int: "N", float: "X"}
 SUMMARY = 200  # more than any summary has, so that click does not shorten it
@@ -61,6 +64,14 @@ class SectionedGroup(click.Group):
         super().__init__(None, commands=commands, help=_verbatim(help), **settings)
         self.sections = {heading: list(section) for heading, section in sections.items()}
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _safe_messages():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _safe_messages():  # of the commands of this group too
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         wide = max(map(len, self.commands))
         for heading, names in self.sections.items():
@@ -68,6 +79,16 @@ class SectionedGroup(click.Group):
                 formatter.write_dl(
                     [(name.ljust(wide), self.commands[name].get_short_help_str(SUMMARY)) for name in names]
                 )
+
+
+@contextlib.contextmanager
+def _safe_messages() -> Iterator[None]:
+    """Hide secrets in click's errors about the words of the command line, and escape control characters."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = printable(bounded(without_secrets(error.message)))
+        raise
 
 
 def _verbatim(docstring: str) -> str:

@@ -13,6 +13,7 @@ import click
 from jobs.terminal.output import echo
 from pipeline.io import storage
 from schemas.errors import InputError
+from schemas.shown import without_secrets
 from schemas.uri import parse
 
 _noted: dict[str, str] = {}
@@ -64,4 +65,4 @@ def _call(words: list[str], variables: dict[str, str]) -> None:
     except (OSError, KeyboardInterrupt) as error:
         problem = str(error) or "was interrupted"
     if problem:
-        echo(f"--on-finish: {shlex.join(words)} {problem}", err=True)
+        echo(without_secrets(f"--on-finish: {shlex.join(words)} {problem}"), err=True)

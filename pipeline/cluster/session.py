@@ -18,7 +18,7 @@ from typing import Any, TextIO, cast
 from pipeline.io import local
 from pipeline.io.private_folder import is_in_use, private_folder
 from schemas.errors import InfrastructureError, InputError
-from schemas.uri import require_plain_endpoint
+from schemas.uri import require_plain_address, require_plain_endpoint
 
 OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter it
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -51,9 +51,10 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     """Connect to the Ray cluster at `address` and yield its resources; "local" starts a new one on this machine.
 
     Other addresses are "auto" and HOST:PORT. A session that this process already has is used, and left running. Raises
-    InfrastructureError if the cluster does not start or answer, InputError for an endpoint with a user name.
+    InfrastructureError if the cluster does not start or answer, InputError for an endpoint or address with a user name.
     """
     require_plain_endpoint()
+    require_plain_address(address)
     let_threads_sleep()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

@@ -29,6 +29,22 @@ def test_a_second_demo_removes_only_files_of_the_first(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "way", ["out/data/mine.mp4", "out/run/mine.mp4", "out/../out/data/mine.mp4", "link.mp4", "file"]
+)
+def test_a_video_among_the_files_that_a_demo_replaces_is_kept(shapes, tmp_path, monkeypatch, way):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / ("out/run/mine.mp4" if "run" in way else "out/data/mine.mp4")
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(sorted((Path(shapes[0]).parent / "videos").iterdir())[0].read_bytes())
+    (tmp_path / "out" / demo.MARK).touch()
+    (tmp_path / "link.mp4").symlink_to(mine)
+    video = mine.as_uri() if way == "file" else way
+    with pytest.raises(InputError, match="--video .* is in .*out, whose files the demo replaces; choose another --out"):
+        demo.run(DemoConfig(out="out/", video=video, expression=("x",)))
+    assert mine.exists()
+
+
+@pytest.mark.parametrize(
     ("path", "message"), [("out/mine.txt", "choose a new or empty folder"), ("out", "is a file; name a folder")]
 )
 def test_other_folders_are_left_alone(tmp_path, path, message):

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import InputError
 from schemas.shown import shown, without_secrets
-from schemas.uri import MAX_BYTES, parse, require_plain_endpoint, without_keys
+from schemas.uri import MAX_BYTES, parse, require_plain_address, require_plain_endpoint, without_keys
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,11 @@ def test_secrets_in_texts():
     assert without_secrets(text) == visible
 
 
+@pytest.mark.parametrize("before", ["--", "a.", "3", "x+", "-o", "y" * 40])
+def test_secrets_in_words_that_only_end_with_a_uri(before):
+    assert "5ecret" not in without_secrets(f"{before}https://joe:5ecret@h/k {before}s3://b/k?sig=5ecret")
+
+
 @pytest.mark.parametrize(
     "endpoint",
     ["http://u:p@h:9", "u:p@h:9", "KEY@h", "http://KEY/SEC@h:9", "http://h:9/?token=p", "h:9?token=p", "http://h:9/#p"],
@@ -89,6 +94,15 @@ def test_endpoints_with_keys_are_refused(monkeypatch, endpoint):
     with pytest.raises(InputError, match="AWS_ENDPOINT_URL_S3: do not put user names and keys") as told:
         require_plain_endpoint()
     assert endpoint not in str(told.value)
+
+
+@pytest.mark.parametrize("address", ["joe:5ecret@h:6379", "ray://joe:5ecret@h:10001", "h:1?token=5ecret", "h:1#5ecret"])
+def test_addresses_of_clusters_with_keys_are_refused(address):
+    for plain in ("auto", "local", "h:6379", "ray://h:10001", "[::1]:6379"):
+        require_plain_address(plain)
+    with pytest.raises(InputError, match="--address: do not put user names and keys") as told:
+        require_plain_address(address)
+    assert "5ecret" not in str(told.value)
 
 
 @pytest.mark.timeout(60)  # quadratic time takes hours

@@ -54,6 +54,12 @@ def test_after_an_error(saved, tmp_path):
     assert read()[0]["RVOS_OUT"] == str(tmp_path / "run")
 
 
+def test_a_failure_is_shown_without_secrets(masks, tmp_path):
+    command = "false https://joe:5ecret@h.invalid/x 'https://h.invalid/y?sig=5ecret'"
+    done = CliRunner().invoke(main, ["evaluate", *masks, "--out", str(tmp_path / "out"), "--on-finish", command])
+    assert "--on-finish: false https://***@h.invalid/x 'https://h.invalid/y?***' ended with exit code 1" in done.stderr
+
+
 def test_after_an_interruption(saved, tmp_path, monkeypatch):
     from jobs import segment
 
