@@ -74,8 +74,8 @@ class ImportConfig(MediaOptions):
     force: bool = option(
         default=False,
         help="Import masks as they are, even if their RLE seems to be in row order (COCO's is in column order), "
-        "if all frame numbers or expression ids are shifted, if most frames have no mask while about as many masks are "
-        "of no frame that is asked for, or if label maps do not fit the object_ids of the manifest.",
+        "if all frame numbers or expression ids are shifted, if most frames have no mask while about as many masks "
+        "belong to other frames, or if label maps do not fit the object_ids of the manifest.",
     )
     manifest: str | None = option(
         default=None,
