@@ -15,7 +15,7 @@ import tokenizers
 import torch
 from tokenizers import AddedToken, models, pre_tokenizers, processors, trainers
 
-from model.errors import CheckpointError, read_document
+from model.errors import CheckpointError, read_document, require_checkpoint_file
 from model.referformer.network.text_encoder import TokenBatch
 
 MAX_BYTES = 2**25  # of a file
@@ -111,9 +111,10 @@ def write_tokenizer(folder: str | Path, sentences: Sequence[str], vocab_size: in
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """Return the files that `load_tokenizer` reads: the first complete form. CheckpointError if there is none."""
+    """Return the files that `load_tokenizer` reads: the first complete form. Raises CheckpointError."""
     whole, vocab, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     if os.path.lexists(whole):
+        require_checkpoint_file(whole)
         return (whole,)
     if vocab.is_file() and merges.is_file():
         return (vocab, merges)

@@ -22,7 +22,7 @@ from schemas.shown import shown
 from schemas.uri import parse
 
 NO_MEMBER = "no such member"
-SPARSE = "the member is stored with holes; write the archive without --sparse (-S)"
+SPARSE = "the member is stored with holes; write the archive without the option S of tar"
 ARCHIVE = ("tar://", "zip://")
 MAX_MEMBERS = 500_000  # of a zip file
 MAX_DIRECTORY_BYTES = 2**26  # of a zip file

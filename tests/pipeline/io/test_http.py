@@ -122,7 +122,7 @@ def test_files_are_read_in_every_way(server, ranges):
 def test_answers_that_are_packed_on_the_way_are_unpacked(server, encoding, packed, ranges):
     server.content, server.encoding, server.ranges = packed, encoding, ranges
     assert storage.read_bytes(server.uri()) == CONTENT
-    with storage.local_file(server.uri()) as path, open(path, "rb") as file:
+    with local_file(server.uri()) as path, open(path, "rb") as file:
         assert file.read() == CONTENT
     with storage.open_input(server.uri()) as file:
         assert file.seek(-100, os.SEEK_END) == len(CONTENT) - 100

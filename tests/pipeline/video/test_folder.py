@@ -108,7 +108,7 @@ def test_content_tells_the_form(make_folder):
     (folder / "4.jpg").write_text("<html><body>403 Forbidden</body></html>")
     error = error_of(folder)
     assert (error.status, error.frame) == ("corrupt", "4")
-    assert "is not an image, but text with markup, such as a web page; replace it" in str(error)
+    assert "is not an image, but a web page, as of a login or an error; download the file again" in str(error)
 
 
 def test_nothing_is_left_out_of_a_folder_without_a_word(make_folder):
