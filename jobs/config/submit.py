@@ -47,11 +47,15 @@ class SubmitConfig:
     stop: bool = option(default=False, help="Stop the job; finished work is kept.")
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.address)
         if "://" not in self.address:
             require_plain_address(self.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"--address must be a job server as in http://HOST:8265, got {self.address!r}")
+        try:
+            parts = urlsplit(self.address)
+            is_server = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # brackets that are not closed, a port that is not a number
+            is_server = False
+        if not is_server:
+            raise InputError(f"--address must be a job server as in http://HOST:8265, got {shown(self.address)!r}")
         if self.status + self.logs + self.stop > 1:
             raise InputError("got several of --status, --logs and --stop; give one of them")
         local = [parse(word) for word in self.command if word.startswith(LOCAL)]

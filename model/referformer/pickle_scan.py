@@ -5,7 +5,7 @@ each opcode, so that no detour hides a name. Values are words, numbers and tuple
 """
 
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 MAX_OPERATIONS = 2**19  # each may make an object of hundreds of bytes; published files need about a fifth of them
@@ -21,11 +21,24 @@ class _Value(NamedTuple):
 MARK = _Value(0, object())
 
 
-def scan(file: BinaryIO, most_numbers: int) -> set[str]:
+BYTES = {  # of a number in a storage of this type
+    f"torch {name}Storage": size
+    for size, names in {
+        8: ("Double", "Long"),
+        4: ("Float", "Int"),
+        2: ("Half", "BFloat16", "Short"),
+        1: ("Char", "Byte", "Bool"),
+    }.items()
+    for name in names
+}
+
+
+def scan(file: BinaryIO, most_numbers: int, size_of: Callable[[str], int] | None = None) -> set[str]:
     """Return `module.name` of everything that one pickle looks up, and read to its end.
 
-    most_numbers: limit for the length of a storage that the pickle names. Raises ValueError if the bytes are not a
-    pickle, or exceed a limit.
+    most_numbers: limit for the length of a storage that the pickle names. size_of: returns the bytes of the record of a
+    storage by its key, where each has its own; raises RuntimeError if there is none. Raises ValueError if the bytes are
+    not a pickle, or exceed a limit.
     """
     names = set[str]()
     stack: list[_Value] = []
@@ -45,7 +58,7 @@ def scan(file: BinaryIO, most_numbers: int) -> set[str]:
         elif opcode.name.startswith("EXT"):
             names.add(f"copyreg extension {arg}")
         elif opcode.name == "BINPERSID":
-            _check_storage(taken[0].content, most_numbers)
+            _check_storage(taken[0].content, most_numbers, size_of)
         if opcode.name == "MARK":
             stack.append(MARK)
         elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
@@ -91,8 +104,16 @@ def _result(name: str, arg: object, taken: list[_Value]) -> _Value:
     return _Value(depth, arg if isinstance(arg, str | int) else None)
 
 
-def _check_storage(content: Any, most_numbers: int) -> None:
-    """Raise ValueError if a storage, ('storage', type, key, device, numbers, ...), is larger than its file."""
-    numbers = content[4] if isinstance(content, tuple) and len(content) > 4 else None
+def _check_storage(content: Any, most_numbers: int, size_of: Callable[[str], int] | None) -> None:
+    """Raise ValueError if a storage, ('storage', type, key, device, numbers, ...), exceeds its file or its record.
+
+    torch maps a storage from where its record begins, and would read on into the records behind a shorter one.
+    """
+    values: tuple[Any, ...] = content if isinstance(content, tuple) and len(content) > 4 else (None,) * 5
+    _, kind, key, _, numbers = values[:5]
     if not isinstance(numbers, int) or not 0 <= numbers <= most_numbers:
         raise ValueError(f"a storage of {numbers} numbers in a file of {most_numbers} bytes")
+    if size_of is None:
+        return
+    if kind in BYTES and numbers * BYTES[kind] > (size := size_of(str(key))):
+        raise ValueError(f"a storage of {numbers} numbers in a record of {size} bytes")

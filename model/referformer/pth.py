@@ -11,6 +11,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,18 +128,28 @@ def _names_in_zip(path: Path) -> set[str]:
             damaged = archive.testzip()
             if damaged:
                 raise CheckpointError(f"{path}: damaged at {damaged}, fetch it again")
-        return scan(io.BytesIO(_pickle_in_zip(path)), path.stat().st_size)
+        reader = _reader(path)
+        content = _pickle_in_zip(path, reader)
+        return scan(io.BytesIO(content), path.stat().st_size, lambda key: reader.get_record_size(f"data/{key}"))
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({error})") from None
 
 
-def _pickle_in_zip(path: Path) -> bytes:
+def _reader(path: Path) -> Any:
+    """Return torch's own reader of a zip file."""
+    try:
+        return torch._C.PyTorchFileReader(str(path))
+    except (RuntimeError, IndexError, ValueError):  # the last two from a version that is not a number
+        raise CheckpointError(f"{path}: a zip file, but not one of torch.save") from None
+
+
+def _pickle_in_zip(path: Path, reader: Any) -> bytes:
     """Return the very bytes that torch will read: it finds its entry by rules of its own, in any case of letters."""
     try:
-        content = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
-    except (RuntimeError, IndexError, ValueError):  # the last two from a version that is not a number
+        content = reader.get_record("data.pkl")
+    except RuntimeError:
         raise CheckpointError(f"{path}: a zip file, but not one of torch.save") from None
     if len(content) > MAX_PICKLE_BYTES:
         raise CheckpointError(f"{path}: its pickle has more than {MAX_PICKLE_BYTES} bytes, which no checkpoint needs")

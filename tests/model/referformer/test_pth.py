@@ -258,6 +258,20 @@ def test_a_storage_larger_than_its_file_is_not_made(tmp_path):
         read_pth(path)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16, torch.int16, torch.uint8, torch.bool])
+@pytest.mark.parametrize("missing", [1, 24])
+def test_a_record_shorter_than_its_storage_is_refused(tmp_path, kind, missing):
+    content = {"model": {"a": torch.ones(24, dtype=kind), "b": torch.ones(24, dtype=kind)}}
+    path = save(content, tmp_path / "a.pth", True)
+    assert read_pth(path)["a"].sum() == 24
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "short.pth", "w") as short:
+        for entry in whole.infolist():
+            data = whole.read(entry)
+            short.writestr(entry.filename, data[:-missing] if entry.filename.endswith("data/0") else data)
+    with pytest.raises(CheckpointError, match="a storage of 24 numbers in a record of"):
+        read_pth(tmp_path / "short.pth")
+
+
 def not_checkpoints():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
