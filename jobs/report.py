@@ -38,7 +38,7 @@ class ReportResult(JobResult):
 
 def run(config: ReportConfig) -> ReportResult:
     """Write report.html to `config.out`. Raises InputError if a folder has no scores or cannot be compared, or if the
-    page there is of others."""
+    page or a plot there is of others."""
     scored = ScoreFolder.open(config.scores)
     sources = {name: getattr(config, name) for name in ("predictions", "annotations", "manifest", "media")}
     origin = origin_of("report", config)
@@ -65,6 +65,7 @@ def run(config: ReportConfig) -> ReportResult:
         )
     out = storage.absolute(config.out)
     page = storage.join(out, "report.html")
+    output_file.require_own(page, made_of_line(made_of))
+    plots = write_plots(report.plots, storage.join(out, "plots"), made_of) if config.svg else []
     output_file.replace_own(page, report.html, made_of_line(made_of))
-    plots = write_plots(report.plots, storage.join(out, "plots")) if config.svg else []
     return ReportResult(page=page, bytes=len(report.html), pictures=report.thumbnails, plots=plots, notes=report.notes)

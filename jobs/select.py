@@ -119,7 +119,7 @@ def _write(config: SelectConfig, source: MaskSource, pairs: pa.Table, rules: lis
     )
     storage.write_bytes(result.report, _page(config, source, pairs, rules, result))
     if config.svg and calibration is not None:
-        write_plots([precision_curve(pairs.to_pandas(), calibration)], storage.join(out, "plots"))
+        write_plots([precision_curve(pairs.to_pandas(), calibration)], storage.join(out, "plots"), f"run {source.uri}")
     document = shown_json(result.to_json(), allow_nan=False) + "\n"
     storage.write_bytes(storage.join(out, "summary.json"), document.encode())
     return result

@@ -18,7 +18,13 @@ def commit_same(path: str, uri: str) -> None:
 
 
 def replace_own(uri: str, content: bytes, made_of: str) -> None:
-    """Write `content`. Raises InputError if `uri` is a file that was made of something else.
+    """Write `content`. Raises InputError as `require_own`."""
+    require_own(uri, made_of)
+    storage.write_bytes(uri, content)
+
+
+def require_own(uri: str, made_of: str) -> None:
+    """Raise InputError if `uri` is a file that was made of something else.
 
     made_of: a line of the content that says what it was made of.
     """
@@ -28,7 +34,6 @@ def replace_own(uri: str, content: bytes, made_of: str) -> None:
         before = b""
     if before and made_of.encode() not in before.splitlines():
         raise InputError(f"{uri} exists and was not made of the same; remove it, or choose another path")
-    storage.write_bytes(uri, content)
 
 
 def _is_same(path: str, uri: str) -> bool:

@@ -355,6 +355,20 @@ def test_secrets_in_a_strangers_summary_are_hidden(data, tmp_path):
     assert r"half \ud800" in content
 
 
+@pytest.mark.parametrize("name", ["j-f", "histogram"])
+def test_plots_of_others_are_not_replaced(data, tmp_path, name):
+    config = ReportConfig(scores=str(data / "new"), out=str(tmp_path), svg=True)
+    mine = tmp_path / "plots" / f"{name}.svg"
+    mine.parent.mkdir()
+    mine.write_text("<svg>mine</svg>\n")
+    with pytest.raises(InputError, match=rf"plots/{name}\.svg exists and was not made of the same; remove it"):
+        report.run(config)
+    assert [path.name for path in tmp_path.rglob("*.*")] == [mine.name]
+    assert mine.read_text() == "<svg>mine</svg>\n"
+    mine.unlink()
+    assert report.run(config).plots == report.run(config).plots
+
+
 def test_plots_are_svg_files_too(data):
     out = data / "with plots"
     result = report.run(
