@@ -53,7 +53,7 @@ from pipeline.segment.resources import Resources
 from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.turns import segment_units
 from pipeline.segment.write_stage import frame_rows, pair_rows
-from pipeline.video import pyav_reader
+from pipeline.video.pyav_reader import PyavReader
 from schemas.masks import PREDICTIONS
 from tests.moving_shapes import MovingScene
 
@@ -293,16 +293,16 @@ def four_k(folder: str, share: float) -> None:
     print(f"4k: {frames / found.seconds:.1f} frames/s of one decoding thread;", end=" ")
     held, alive = 0, []
 
-    def convert(frame: av.VideoFrame) -> np.ndarray:
+    def counted(self: PyavReader, image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
         nonlocal held
-        image = rgb(frame)
+        image = show(self, image, frame)
         alive.append(weakref.ref(image))
         held = max(held, sum(one() is not None for one in alive))
         return image
 
-    rgb, pyav_reader._rgb = pyav_reader._rgb, convert
+    show, PyavReader.show = PyavReader.show, counted
     next(iter(windows()))
-    pyav_reader._rgb = rgb
+    PyavReader.show = show
     print(f"{held} full-size frames held at most", flush=True)
 
 
