@@ -82,7 +82,8 @@ def segment_badly(*arguments, **options):
 
 
 def open_or_die(file, *arguments, **options):
-    name = os.path.basename(str(file))
+    path = os.path.realpath(file) if str(file).startswith("/proc/self/fd/") else str(file)  # of a video held open
+    name = os.path.basename(path)
     if is_bad() and not BAD_MODEL:
         fail_on_bad_host()
     if "deadly" in name:
@@ -92,7 +93,7 @@ def open_or_die(file, *arguments, **options):
         threading.Event().wait()
     if "hanging" in name:
         threading.Event().wait()
-    while not is_bad() and os.path.exists(os.path.join(os.path.dirname(str(file)), "closed")):
+    while not is_bad() and os.path.exists(os.path.join(os.path.dirname(path), "closed")):
         time.sleep(0.05)
     time.sleep(SLOWNESS)
     return _open(file, *arguments, **options)
