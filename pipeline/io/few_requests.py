@@ -4,9 +4,9 @@ An index of MP4 is a chain of boxes, each with the place of the next one. With b
 million requests, and a server may make up such a file.
 """
 
-import io
 from typing import BinaryIO
 
+from pipeline.io.wrapped_file import WrappedFile
 from schemas.errors import MediaError
 from schemas.shown import shown
 
@@ -14,25 +14,14 @@ MAX_REQUESTS = 2**14  # those of fragments of 2 s each, for four hours and a hal
 REQUEST_BYTES = 2**20  # of a buffered remote file
 
 
-class FewRequests(io.RawIOBase):
+class FewRequests(WrappedFile):
     """The bytes of `file`, a buffered remote file. Raises MediaError after MAX_REQUESTS."""
 
     def __init__(self, file: BinaryIO, uri: str):
         """uri: of the file, in messages."""
-        self._file, self._uri = file, uri
+        super().__init__(file)
+        self._uri = uri
         self._count, self._start, self._stop = 0, 0, 0  # requests so far; the bytes of the last one
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
 
     def read(self, size: int = -1) -> bytes:
         at = self._file.tell()

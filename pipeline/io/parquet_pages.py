@@ -5,9 +5,9 @@ Arrow takes as much memory for a page as the page's own header states, up to 2 G
 """
 
 import bisect
-import io
 from typing import BinaryIO
 
+from pipeline.io.wrapped_file import WrappedFile
 from schemas.errors import InputError
 
 MAX_FOOTER_BYTES = 2**26  # Arrow takes some twenty times as much memory
@@ -17,12 +17,13 @@ _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT =
 _FIXED = {_TRUE: 0, _FALSE: 0, _BYTE: 1, _DOUBLE: 8}
 
 
-class CheckedPages(io.RawIOBase):
+class CheckedPages(WrappedFile):
     """The bytes of `file`. Reading a chunk that `expect` has named raises InputError if its pages are too large."""
 
     def __init__(self, file: BinaryIO, name: str):
         """name: of the file in messages."""
-        self._file, self._name = file, name
+        super().__init__(file)
+        self._name = name
         self._expected: dict[int, tuple[int, int]] = {}
         self._starts: list[int] | None = None  # of what is expected, in order
         self.most: int | None = MAX_FOOTER_BYTES  # that are read at once, until the footer is known
@@ -31,18 +32,6 @@ class CheckedPages(io.RawIOBase):
         """Let the chunk of a column at `start`, `length` bytes, have pages of `unpacked` bytes together."""
         self._expected[start] = (length, unpacked)
         self._starts = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
 
     def read(self, size: int = -1) -> bytes:
         if self.most is not None and size > self.most:

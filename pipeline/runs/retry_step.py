@@ -1,4 +1,4 @@
-"""What to try next after attempts at a unit died: the rule, from the history that `attempts` reads.
+"""The rule that says how a unit is tried again after its process died. It reads the history of `attempts`.
 
 The ladder: the unit twice, then each of its pairs twice on its own, then an error row for a pair that died twice.
 Between the two, a process must survive a control: the model at work on an empty picture. Its marker lies with those of

@@ -1,4 +1,7 @@
-"""What people have in place of their files: each reader names it, and the way out, and shows nothing of its content."""
+"""Files that are not what their names say, such as a pointer of Git LFS or the web page of a login.
+
+Each reader says what the file is and what to do. It shows nothing of the content.
+"""
 
 import bz2
 import gzip
