@@ -71,7 +71,9 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
         empty_folder = os.path.join(private, "empty")
         os.mkdir(empty_folder)
         if address == "local":
-            with _inherited(empty_folder):
+            from pipeline.cluster.local_node import local_node
+
+            with _inherited(empty_folder), local_node():
                 _start(address, _private_session(os.path.join(private, "ray")))
         else:
             _start(address, _worker_settings(empty_folder))

@@ -40,6 +40,7 @@ def cluster(s3_ports) -> Iterator:
         for name, value in environment().items():
             patch.setenv(name, value)
         head = {"num_cpus": 2, "object_store_memory": 80_000_000, "include_dashboard": False}
+        head["dashboard_agent_listen_port"] = 0  # any: another session may have Ray's own
         running = Cluster(initialize_head=True, head_node_args=head)
         yield running
         running.shutdown()

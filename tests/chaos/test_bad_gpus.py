@@ -29,6 +29,7 @@ def host(s3_ports, tmp_path, request) -> Iterator[str]:
         for name, value in environment(OMP_NUM_THREADS="1", **bad).items():  # as without GPUs
             patch.setenv(name, value)
         head = {"num_cpus": GPUS, "num_gpus": GPUS, "object_store_memory": 80_000_000, "include_dashboard": False}
+        head["dashboard_agent_listen_port"] = 0  # any: another session may have Ray's own
         running = Cluster(initialize_head=True, head_node_args=head)
         yield running.address
         running.shutdown()
