@@ -1,10 +1,13 @@
 """The node of a Ray session on this machine, without the processes of Ray that no command uses."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from ray._private import node
+
+READY_SECONDS = 10.0  # until Ray itself waits for the node, and asks for it once per second
 
 
 class LocalNode(node.Node):
@@ -21,6 +24,12 @@ class LocalNode(node.Node):
 
     def start_api_server(self, **options: Any) -> None:
         self._webui_url = ""
+
+    def start_ray_processes(self) -> None:
+        super().start_ray_processes()
+        client, deadline = self.get_gcs_client(), time.monotonic() + READY_SECONDS
+        while client and not client.get_all_node_info() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 @contextlib.contextmanager

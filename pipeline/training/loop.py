@@ -83,7 +83,9 @@ class Worker:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.recipe.precision == "fp16")
         self.progress = load_state(self._uri(STATE), self.model, self.optimizer, self.scaler)
-        self.network = DistributedDataParallel(self.model) if world > 1 else self.model
+        self.network = self.model
+        if world > 1:  # buffers are constants: tables of positions and frozen statistics, which need not be sent
+            self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
         examples = parquet.read_table(self._uri(EXAMPLES))
         self.loader = BatchLoader(examples, self.recipe, self.tokenizer, training.weights)
         self.heldout = parquet.read_table(self._uri(HELDOUT)) if storage.exists(self._uri(HELDOUT)) else None
