@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import asdict, replace
 
-import pyarrow as pa
 import ray.data
 
 from pipeline.cluster.gpus import gpus_held
@@ -95,11 +94,11 @@ def _segment_in_turn(
 ) -> Generator[UnitAnswer, None, None]:
     """Yield the answers of actors on the nodes that `label_selector` allows. `arguments`: of `UnitSegmenter`."""
     data_context().target_max_block_size = 1  # hand on each receipt at once instead of collecting a block
-    columns = [asdict(unit) for unit in units]
     per_block = max(1, min(UNITS_PER_BLOCK, len(units) // (8 * resources.max_actors)))
-    blocks = [pa.Table.from_pylist(columns[i : i + per_block]) for i in range(0, len(units), per_block)]
+    blocks = -(-len(units) // per_block)
     # An actor that dies is restarted and its call repeated, as often as it takes: the ladder of attempts ends that.
-    answers = ray.data.from_arrow(blocks).map_batches(
+    # Ray makes blocks of items here; of Arrow tables it would ask other processes for the sizes first.
+    answers = ray.data.from_items([asdict(unit) for unit in units], override_num_blocks=blocks).map_batches(
         UnitSegmenter,  # pyright: ignore[reportArgumentType]
         fn_constructor_args=arguments,
         batch_format="pyarrow",
