@@ -74,7 +74,8 @@ def start_lines(fresh: Mapping[str, int], unused: Mapping[str, list[str]]) -> li
         lines.append("fresh       " + ", ".join(f"{module} ({count} tensors)" for module, count in fresh.items()))
     for option, found in unused.items():
         if names := sorted(found, key=lambda name: name.count(".")):  # heads before what is deep inside
-            lines.append(f"not used    of {option}: {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}")
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            lines.append(f"not used    of {option}: {', '.join(names[:SHOWN])}{more}")
     return lines
 
 

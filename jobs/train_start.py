@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,14 +15,17 @@ from model.referformer.checkpoint import load_model, save_checkpoint
 from model.referformer.config import ReferFormerConfig
 from model.referformer.network.referformer import ReferFormer, class_heads, with_quality_head
 from model.referformer.pretrained.parts import by_module, load_backbone, load_text, tensor_names
+from model.referformer.pretrained.source import weight_files
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
 from pipeline.io import storage
 from pipeline.io.local_copy import local_file, local_folder
 from pipeline.io.private_folder import private_folder
+from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from pipeline.training.recipe import Recipe
 from schemas.errors import InputError
 
-READ = ("config.json", "model.safetensors", "tokenizer.json", "vocab.json", "merges.txt")  # of a folder of weights
+TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
+HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w-]*")  # such as FacebookAI/roberta-base, microsoft/resnet-50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,12 +112,21 @@ def files_digest(uri: str) -> str:
     """Return the sha256, in hex, of a file, or over those files of a folder that are read. Raises InputError."""
     total = hashlib.sha256()
     with _local(uri) as path:
-        files = [Path(path) / name for name in READ] if Path(path).is_dir() else [Path(path)]
-        for file in files:
-            if file.is_file():
-                with file.open("rb") as opened:
-                    total.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
+        for file in _files_read(Path(path)):
+            with file.open("rb") as opened:
+                if found := stand_in(opened.read(HEAD_BYTES)):
+                    raise InputError(f"{uri}: {file.name} has no weights, but is {found}")
+                opened.seek(0)
+                total.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def _files_read(path: Path) -> list[Path]:
+    """Return a file itself; of a folder, the files that are there and decide what is read."""
+    if not path.is_dir():
+        return [path]
+    files = [path / "config.json", *weight_files(path), *(path / name for name in TOKENIZER)]
+    return [file for file in files if file.is_file()]
 
 
 def refuse_long(sentences: Collection[str], start: Path) -> None:
@@ -135,5 +148,8 @@ def _local(uri: str) -> Iterator[str]:
             open_it = local_folder if storage.is_folder(uri) else local_file
             path = stack.enter_context(open_it(uri))
         except FileNotFoundError:
-            raise InputError(f"{uri}: no such file or folder of weights") from None
+            hint = f"; if it is a name on the hub, 'hf download {uri} --local-dir DIR' makes a folder to give"
+            raise InputError(
+                f"{uri}: no such file or folder of weights{hint if HUB_NAME.fullmatch(uri) else ''}"
+            ) from None
         yield path

@@ -1,5 +1,6 @@
 """Say what the argument of a command is, if it is not what the command takes, and what to type instead."""
 
+import contextlib
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
@@ -10,6 +11,7 @@ from jobs.config.options import KEY, Option, label_of
 from jobs.terminal.command_line import typed_command
 from pipeline.io import storage
 from pipeline.io.recognise import recognise
+from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from schemas import kinds
 from schemas.errors import InputError
 from schemas.kinds import Kind, Role
@@ -26,6 +28,7 @@ SURE = {
     *(Kind.MANIFEST, Kind.MASKS, Kind.ANNOTATIONS, Kind.PNG_TREE, Kind.RUN, Kind.SCORES, Kind.CHECKPOINT),
     *(Kind.TOKENIZER, Kind.BOARD, Kind.IMPORTED, Kind.COMPACTED),
 }
+STAND_INS = {Kind.TEXT, Kind.PACKED, Kind.FILE, Kind.CSV}  # kinds that a pointer or a web page seems to be
 OF_RUNS = ("masks", "plan", "attempts", "receipts", "log")  # folders of a run that commands look through
 ONE_VIDEO = "'rvos demo --video {path} --expression \"the red car\" --checkpoint checkpoint/' segments it"
 VIDEOS = "'rvos import folder {path} --expressions sentences.csv --out data/' writes data/manifest.parquet"
@@ -112,6 +115,8 @@ def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> No
             text = f"{one.label} and {other.label} are swapped: {wrong.label} {shown(wrong.path)} is {wrong.kind}"
             raise InputError(f"{text}; type '{_swapped(config, command, given, one, other)}'")
     path = shown(wrong.path)
+    if (found := _stand_in(wrong)) is not None:
+        raise InputError(f"{wrong.label} {path} is not {wrong.role.noun}, but {found}")
     raise InputError(f"{wrong.label} {path} is {wrong.kind}, not {wrong.role.noun}; {_way(wrong)}")
 
 
@@ -165,6 +170,15 @@ def _refuse_nested(places: list[Place]) -> None:
         else:
             continue
         raise InputError(f"{run.label} and {new.label} {relation}; choose another {new.label}")
+
+
+def _stand_in(place: Place) -> str | None:
+    """Return what was saved in place of a file, and the way out, as `stand_in`; None if it is a file of its own."""
+    if place.kind not in STAND_INS:
+        return None
+    with contextlib.suppress(OSError), storage.open_input(storage.absolute(place.path)) as file:
+        return stand_in(file.read(HEAD_BYTES))
+    return None
 
 
 def _swapped(config: Any, command: str, given: dict[str, Any], one: Place, other: Place) -> str:

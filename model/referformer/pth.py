@@ -9,6 +9,8 @@ the file has.
 import argparse
 import io
 import os
+import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ from model.referformer.pickle_scan import scan
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
 MAX_PICKLE_BYTES = 2**24  # also of the directory of a zip file
+EXTRACT = (
+    "If you trust its author, extract the weights on a machine without valuable data: "
+    "old = torch.load(OLD, weights_only=False); torch.save({'model': old['model']}, NEW), or old['state_dict']"
+)
+UNPICKLER = re.compile(r"WeightsUnpickler error:\s*([^\n]*)")
 LISTED = 30  # names in a message
 LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; the raw storages follow
 
@@ -63,13 +70,14 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
     if unsafe:
         raise CheckpointError(
             f"{path}: not read, and none of its code was run. Reading it would call or build: {_listed(unsafe)}. "
-            "If you trust its author, extract the weights on a machine without valuable data: "
-            "torch.save({'model': torch.load(OLD, weights_only=False)['model']}, NEW)"
+            f"{EXTRACT}"
         )
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file can make the unpickler raise anything
+        if found := UNPICKLER.search(str(error)):  # torch's own advice is to read it without any check
+            raise CheckpointError(f"{path}: torch cannot read it safely ({found[1]:.200}). {EXTRACT}") from None
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({reason})") from error
     return _state_dict(content, path)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,21 @@ def test_a_training_goes_on_with_the_same_weights_only(config, parts):
             train.prepare(config(**others, tokenizer=options["text_weights"]), recipe, config().out)
 
 
+def test_other_weights_in_parts_are_another_training(config, parts, tmp_path):
+    options, _ = parts
+    text = tmp_path / "text"
+    shutil.copytree(options["text_weights"], text)
+    (text / "model.safetensors").rename(text / "model-1.safetensors")
+    (text / "model.safetensors.index.json").write_text('{"weight_map": {"lm_head.bias": "model-1.safetensors"}}')
+    first = config(**options | {"text_weights": str(text)})
+    train.prepare(first, Recipe(model=TINY), first.out)
+    train.prepare(first, Recipe(model=TINY), first.out)
+    changed = load_file(text / "model-1.safetensors")
+    save_file(changed | {"lm_head.bias": torch.ones(261)}, text / "model-1.safetensors")
+    with pytest.raises(InputError, match="holds a training with other text_weights"):
+        train.prepare(first, Recipe(model=TINY), first.out)
+
+
 def test_fresh_class_heads_are_told(config, checkpoint):
     document = train.prepare(config(init=checkpoint), Recipe(), config().out)
     assert document["fresh"] == {"class_embed": 4}
@@ -124,7 +140,15 @@ def test_a_checkpoint_leaves_no_room_for_parts(config, name):
     ("changes", "message"),
     [
         ({"backbone_weights": "/nowhere/a.pth"}, "/nowhere/a.pth: no such file or folder of weights"),
-        ({"text_weights": "/nowhere"}, "/nowhere: no such file or folder of weights"),
+        ({"text_weights": "/nowhere"}, "/nowhere: no such file or folder of weights$"),
+        (
+            {"text_weights": "a-group/a-model"},
+            "weights; if it is a name on the hub, 'hf download a-group/a-model --local-d",
+        ),
+        (
+            {"backbone_weights": "{lfs}"},
+            "swin.pth has no weights, but is a pointer of Git LFS; fetch the file with 'git lfs",
+        ),
         ({"backbone_weights": "{text}"}, "model_type is 'roberta', but the model needs 'swin'"),
         ({"text_weights": "{backbone}"}, "no such folder; give a folder with config.json and model.safetensors"),
         ({"text_weights": "{bare}"}, "no tokenizer; the folder must hold tokenizer.json"),
@@ -136,7 +160,13 @@ def test_parts_that_cannot_be_used_are_refused_in_one_line(config, parts, tmp_pa
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):
         (bare / name).write_bytes((Path(options["text_weights"]) / name).read_bytes())
-    paths = {"text": options["text_weights"], "backbone": options["backbone_weights"], "bare": str(bare)}
+    (tmp_path / "swin.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:5ec1e7\nsize 1048576\n")
+    paths = {
+        "lfs": str(tmp_path / "swin.pth"),
+        "text": options["text_weights"],
+        "backbone": options["backbone_weights"],
+        "bare": str(bare),
+    }
     wrong = {name: value.format(**paths) for name, value in changes.items()}
     if "backbone_weights" in changes or "{backbone}" in changes.get("text_weights", ""):
         wrong["tokenizer"] = paths["text"]

@@ -390,3 +390,14 @@ def test_nothing_is_written_into_a_run_that_is_read(words, objects, monkeypatch)
     assert (result.exit_code, "choose another" in result.output) == (2, True), result.output
     assert re.search("are the same folder|may not be inside each other", result.output)
     assert sorted(objects.rglob("*")) == before
+
+
+def test_a_pointer_in_place_of_a_file_is_named(objects, monkeypatch):
+    monkeypatch.chdir(objects)
+    Path("pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:5ec1e7\nsize 1048576\n")
+    options = ["--data", "data/manifest.parquet", "--annotations", "data/annotations.parquet", "--out", "new"]
+    result = CliRunner().invoke(main, ["train", *options, "--backbone-weights", "pointer.pth"])
+    assert result.exit_code == 2
+    assert (
+        "--backbone-weights pointer.pth is not weights of a backbone, but a pointer of Git LFS; fetch" in result.output
+    )

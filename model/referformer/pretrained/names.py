@@ -6,7 +6,7 @@ time for a Video-Swin, as its authors do.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -44,14 +44,20 @@ SWIN = (
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"\.output\.dense\.", ".mlp.fc2."),
 )
+# What a file may put before the names of a part: a wrapper for several GPUs, and a model that has a backbone. In DETR
+# and ReferFormer it is `backbone.0`: such a file is a model of its own.
+WRAPPERS = (re.compile(r"module\."), re.compile(r"backbone\.(?!0\.)"))
+TEXT_WRAPPERS = (re.compile(r"module\."), re.compile(r"roberta\."))
 QUERY_KEY_VALUE = re.compile(r"(.*\.attn\.)(query|key|value)\.(weight|bias)")
 # What a file may hold beside the part: heads for other tasks, counters, and tables that follow from the sizes.
+SWIN_HEADS = r"(head|cls_head|norm|decoder)\.|embeddings\.mask_token$"
+TABLES = r".*\.(attn_mask|relative_position_index)$"
 UNUSED = {
-    "resnet": re.compile(r"fc\.|.*\.num_batches_tracked$"),
-    "swin": re.compile(r"head\.|cls_head\.|norm\.|.*\.(attn_mask|relative_position_index)$"),
+    "resnet": re.compile(r"(fc|head)\.|.*\.num_batches_tracked$"),
+    "swin": re.compile(rf"{SWIN_HEADS}|{TABLES}"),
+    "video_swin": re.compile(rf"{SWIN_HEADS}|norm[0-3]\.|{TABLES}"),  # of a Swin with norms behind its stages
     "text": re.compile(r"lm_head\.|embeddings\.(position_ids|token_type_ids)$"),
 }
-UNUSED["video_swin"] = UNUSED["swin"]
 # config.json of `transformers`: values that the tensors do not show -> the one needed, and what a missing key means.
 SAME_RESNET = {
     "layer_type": ("bottleneck", "bottleneck"),
@@ -60,6 +66,9 @@ SAME_RESNET = {
     "hidden_act": ("relu", "relu"),
 }
 SAME_SWIN = {"hidden_act": ("gelu", "gelu"), "layer_norm_eps": (1e-5, 1e-5)}
+# model_type, names, values of config.json, and the way out for a folder of another model.
+RESNET_FOLDER = ("resnet", RESNET, SAME_RESNET, "give a ResNet with bottlenecks, such as microsoft/resnet-50")
+SWIN_FOLDER = ("swin", SWIN, SAME_SWIN, "give a Swin, such as microsoft/swin-tiny-patch4-window7-224")
 
 
 def backbone_tensors(source: PretrainedSource, config: BackboneConfig) -> tuple[dict[str, Tensor], list[str]]:
@@ -67,20 +76,28 @@ def backbone_tensors(source: PretrainedSource, config: BackboneConfig) -> tuple[
 
     Names that nobody knows stay as they are. Raises CheckpointError if a folder is of another model.
     """
-    renamed = {name: name.removeprefix("backbone.") for name in source.tensors}
-    if source.config:
-        rules, same = (RESNET, SAME_RESNET) if config.kind == "resnet" else (SWIN, SAME_SWIN)
-        source.require_config("resnet" if config.kind == "resnet" else "swin", same)
+    renamed = unwrapped(source.tensors, WRAPPERS)
+    if source.config is not None:
+        model_type, rules, same, way = RESNET_FOLDER if config.kind == "resnet" else SWIN_FOLDER
+        source.require_config(model_type, same, way)
         renamed = {name: _rename(name, rules) for name in source.tensors}
-    tensors, unused = {}, []
+    tensors, unused = {}, [name for name in source.tensors if name not in renamed]
     for name, own in renamed.items():
         if UNUSED[config.kind].match(own):
             unused.append(name)
         else:
             tensors[own] = source.tensors[name]
-    if source.config and config.kind != "resnet":
+    if source.config is not None and config.kind != "resnet":
         tensors = _join_attention(tensors)
     return tensors, unused
+
+
+def unwrapped(names: Iterable[str], wrappers: tuple[re.Pattern[str], ...]) -> dict[str, str]:
+    """Return names in a file -> names without wrappers. If some names have a wrapper, the others are left out."""
+    own = {name: name for name in names}
+    for wrapper in wrappers:
+        own = {name: inner[found.end() :] for name, inner in own.items() if (found := wrapper.match(inner))} or own
+    return own
 
 
 def fit_to_video(tensors: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
@@ -107,7 +124,7 @@ def _inflate_table(table: Tensor, window: tuple[int, int, int]) -> Tensor:
     times, (rows, columns) = 2 * window[0] - 1, (2 * side - 1 for side in window[1:])
     if len(table) != rows * columns:
         side = int(len(table) ** 0.5)
-        if side * side != len(table):
+        if side * side != len(table) or not table.numel() or not table.is_floating_point():
             return table  # the check of shapes names it
         square = table.T.float().reshape(1, -1, side, side)
         table = F.interpolate(square, size=(rows, columns), mode="bicubic").reshape(-1, rows * columns).T
@@ -127,6 +144,7 @@ def _join_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not (match := QUERY_KEY_VALUE.fullmatch(name)):
             continue
         parts = [f"{match[1]}{part}.{match[3]}" for part in ("query", "key", "value")]
-        if all(part in found for part in parts):
+        shapes = {found[part].shape if part in found else torch.Size() for part in parts}
+        if len(shapes) == 1 and torch.Size() not in shapes:
             found[f"{match[1]}qkv.{match[3]}"] = torch.cat([found.pop(part) for part in parts])
     return found

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import CheckpointError
+from model.referformer.config import ReferFormerConfig
+from model.referformer.network.backbones import BackboneConfig
 from model.referformer.network.referformer import ReferFormer
-from model.referformer.pretrained.names import UNUSED, backbone_tensors, fit_to_video
-from model.referformer.pretrained.source import SHOWN, PretrainedSource, holds
+from model.referformer.pretrained.names import TEXT_WRAPPERS, UNUSED, backbone_tensors, fit_to_video, unwrapped
+from model.referformer.pretrained.source import SHOWN, PretrainedSource, holds, published_name
 
 BODY, TEXT = "backbone.0.body", "text_encoder"
 # What published files lack and published training starts fresh: norms behind the stages of a Swin; RoBERTa's pooler,
@@ -21,6 +23,9 @@ MAY_LACK = {
     "video_swin": re.compile(r"motion\."),
     "text": re.compile(r"pooler\."),
 }
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+TEXT_WAY = "give roberta-base"
+TEXT_SIZES = f"{TEXT_WAY}, or a recipe with the sizes of these weights under [model.text]"
 
 
 def load_backbone(model: ReferFormer, path: str | Path) -> tuple[list[str], list[str]]:
@@ -36,7 +41,8 @@ def load_backbone(model: ReferFormer, path: str | Path) -> tuple[list[str], list
     tensors, unused = backbone_tensors(source, config)
     fitting = fit_to_video(tensors, config) if config.kind == "video_swin" else tensors
     body = model.get_submodule(BODY)
-    _load(body, fitting, MAY_LACK[config.kind], f"{path} does not fit the backbone ({config.kind})", holds(tensors))
+    part, held = f"the backbone ({config.kind})", f"It seems to hold {holds(tensors)}; {_way(tensors, config)}"
+    _load(body, fitting, MAY_LACK[config.kind], path, part, held)
     return [f"{BODY}.{name}" for name in _expected(body) if name not in fitting], unused
 
 
@@ -46,13 +52,18 @@ def load_text(model: ReferFormer, path: str | Path) -> tuple[list[str], list[str
     Raises CheckpointError.
     """
     source = PretrainedSource.read(path, folder_only=True)
-    expected = {"num_attention_heads": model.config.text.heads, "layer_norm_eps": 1e-5, "pad_token_id": 1}
-    source.require_config("roberta", {key: (value, None) for key, value in expected.items()})
-    source.require_config("roberta", {"hidden_act": ("gelu", "gelu")})
-    own = {name: name.removeprefix("roberta.") for name in source.tensors}
-    unused = [name for name in own if UNUSED["text"].match(own[name])]
+    expected = {
+        "layer_norm_eps": (1e-5, 1e-12),
+        "pad_token_id": (1, 1),
+        "hidden_act": ("gelu", "gelu"),
+    }
+    source.require_config("roberta", expected, TEXT_WAY)
+    source.require_config("roberta", {"num_attention_heads": (model.config.text.heads, 12)}, TEXT_SIZES)
+    own = unwrapped(source.tensors, TEXT_WRAPPERS)
+    unused = [name for name in source.tensors if name not in own or UNUSED["text"].match(own[name])]
     tensors = {own[name]: x for name, x in source.tensors.items() if name not in unused}
-    _load(model.text_encoder, tensors, MAY_LACK["text"], f"{path} does not fit the text encoder", holds(tensors))
+    held = f"It seems to hold {holds(tensors)}; {TEXT_SIZES}"
+    _load(model.text_encoder, tensors, MAY_LACK["text"], path, "the text encoder", held)
     return [f"{TEXT}.{name}" for name in _expected(model.text_encoder) if name not in tensors], unused
 
 
@@ -74,12 +85,31 @@ def by_module(fresh: Iterable[str], model: nn.Module) -> dict[str, int]:
     return counts
 
 
+def _way(tensors: Mapping[str, Tensor], config: BackboneConfig) -> str:
+    """Return the way out for tensors that do not fit the backbone of `config`."""
+    way, name = "give the weights of this backbone", published_name(tensors)
+    if name and ReferFormerConfig.published(name).backbone != config:
+        return f"{way}, or --backbone {name}"
+    sizes = re.match(r"a (Video-Swin|Swin|ResNet) of (?!.* basic blocks)", holds(tensors))
+    return f"{way}, or a recipe with the sizes of these weights under [model.backbone]" if sizes and not name else way
+
+
 def _expected(part: nn.Module) -> dict[str, Tensor]:
     return {name: x for name, x in part.state_dict().items() if x.is_floating_point()}
 
 
-def _load(part: nn.Module, tensors: Mapping[str, Tensor], may_lack: re.Pattern[str], what: str, held: str) -> None:
-    """Copy `tensors` into `part`. Raises CheckpointError that begins with `what` unless they fit."""
+def _load(
+    part: nn.Module,
+    tensors: Mapping[str, Tensor],
+    may_lack: re.Pattern[str],
+    path: str | Path,
+    what: str,
+    held: str,
+) -> None:
+    """Copy `tensors` of `path` into `part`, which messages call `what`.
+
+    Raises CheckpointError, which ends with `held`, unless they fit; another one if values are not finite.
+    """
     expected = _expected(part)
     problems = [
         f"missing: {name} {list(own.shape)}"
@@ -92,11 +122,25 @@ def _load(part: nn.Module, tensors: Mapping[str, Tensor], may_lack: re.Pattern[s
             problems.append(f"unknown: {name} {list(x.shape)}")
         elif x.shape != own.shape:
             problems.append(f"shape: {name} is {list(x.shape)}, the model has {list(own.shape)}")
-        elif not x.is_floating_point() or not x.isfinite().all():
-            problems.append(f"values: {name} holds numbers that are not finite floating-point")
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise CheckpointError(f"{what}: {'; '.join(problems[:SHOWN])}{more}. It seems to hold {held}")
+        raise CheckpointError(f"{path} does not fit {what}: {'; '.join(problems[:SHOWN])}{more}. {held}")
+    if odd := [fault for name, x in tensors.items() if (fault := _fault(name, x))]:
+        more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+        raise CheckpointError(
+            f"{path}: {'; '.join(odd[:SHOWN])}{more}: the file is damaged, or its training failed; download it again, "
+            "or give other weights"
+        )
     with torch.no_grad():
         for name, x in tensors.items():
             expected[name].copy_(x)
+
+
+def _fault(name: str, x: Tensor) -> str | None:
+    """Return what is wrong with the values of a tensor, as they are in float32; None if nothing is."""
+    if x.dtype not in FLOATS:
+        return f"{name} is {str(x.dtype).removeprefix('torch.')}, not floating-point of 16, 32 or 64 bits"
+    x = x.float()
+    if not x.isfinite().all():
+        return f"{name} holds NaN or infinity"
+    return f"{name} holds variances below 0" if name.endswith("running_var") and bool((x < 0).any()) else None

@@ -265,8 +265,26 @@ def test_tensors_that_do_not_fit_are_named(hub, tmp_path):
         [
             (lambda tensors: tensors.pop(name), r"missing: layer2.0.conv2.weight \[8, 8, 3, 3\]. It seems to hold"),
             (lambda tensors: tensors.update({name: torch.ones(8, 8, 1, 1)}), r"shape: layer2.0.conv2.weight is \[8, 8"),
-            (lambda tensors: tensors.update({name: torch.ones(8, 8, 3, 3, dtype=torch.int8)}), "not finite floating"),
-            (lambda tensors: tensors.update({name: torch.full((8, 8, 3, 3), torch.nan)}), "not finite floating-point"),
+            (
+                lambda tensors: tensors.update({name: torch.ones(8, 8, 3, 3, dtype=torch.int8)}),
+                "is int8, not floating-poi",
+            ),
+            (
+                lambda tensors: tensors.update({name: torch.ones(8, 8, 3, 3).to(torch.float8_e4m3fn)}),
+                "is float8_e4m3fn, n",
+            ),
+            (
+                lambda tensors: tensors.update({name: torch.full((8, 8, 3, 3), torch.nan)}),
+                "holds NaN or infinity: the fi",
+            ),
+            (
+                lambda tensors: tensors.update({name: torch.full((8, 8, 3, 3), 1e300, dtype=torch.float64)}),
+                r"layer2.0.conv2.weight holds NaN or infinity: the file is damaged.*download it again",
+            ),
+            (
+                lambda tensors: tensors["resnet.embedder.embedder.normalization.running_var"].neg_(),
+                "bn1.running_var holds variances below 0",
+            ),
             (lambda tensors: tensors.update({"resnet.extra": torch.ones(1)}), r"unknown: extra \[1\]"),
         ]
     ):
@@ -276,11 +294,132 @@ def test_tensors_that_do_not_fit_are_named(hub, tmp_path):
     assert torch.equal(body(target).conv1.weight, before)
 
 
+def test_wrappers_and_other_parts_of_a_model_are_left_out(tmp_path):
+    def load(state: dict[str, torch.Tensor], backbone) -> tuple[list[str], ReferFormer]:
+        torch.save({"state_dict": state}, tmp_path / "wrapped.pth")
+        target = model(backbone)
+        return load_backbone(target, tmp_path / "wrapped.pth")[1], target
+
+    for backbone in (RESNET, SWIN):
+        own = randomised(body(model(backbone))).state_dict()
+        for prefix in ("module.", "backbone.", "module.backbone."):
+            other = {f"{prefix.removesuffix('backbone.')}{name}": torch.ones(1) for name in ("head.fc.bias", "neck.x")}
+            state = {f"{prefix}{name}": x for name, x in own.items()} | (other if "backbone" in prefix else {})
+            unused, target = load(state, backbone)
+            assert all(torch.equal(x, own[name]) for name, x in body(target).state_dict().items())
+            assert {name for name in unused if not name.endswith("_index")} == set(
+                other if "backbone" in prefix else ()
+            )
+    detr = {f"backbone.0.body.{name}": x for name, x in body(model(RESNET)).state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match="seems to hold a whole DETR, whose backbone is not read; give the weights o"
+    ):
+        load(detr | {"transformer.decoder.norm.bias": torch.ones(1)}, RESNET)
+
+
+def test_norms_behind_stages_are_not_used_by_a_video_swin(hub):
+    flat, target = model(SWIN), model(VIDEO)
+    folder = hub["swin with norms"][0]
+    load_backbone(flat, folder)
+    unused = load_backbone(target, folder)[1]
+    assert sum("hidden_states_norms" in name for name in unused) == 8
+    name = "layers.3.blocks.0.mlp.fc1.weight"
+    assert torch.equal(body(target).state_dict()[name], body(flat).state_dict()[name])
+
+
+@pytest.mark.parametrize("source", ["swin", "roberta"])
+def test_folders_in_parts_or_pickled_hold_the_same(hub, tmp_path, source):
+    folder, saved = hub[source]
+    load, backbone = (load_text, RESNET) if source == "roberta" else (load_backbone, SWIN)
+    whole = model(backbone)
+    load(whole, folder)
+    saved.save_pretrained(tmp_path / "parts", max_shard_size="10KB")
+    assert len(list((tmp_path / "parts").glob("model-*.safetensors"))) > 1
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_bytes((folder / "config.json").read_bytes())
+    torch.save(load_file(folder / "model.safetensors"), pickled / "pytorch_model.bin")
+    for other in (tmp_path / "parts", pickled):
+        target = model(backbone)
+        load(target, other)
+        assert all(torch.equal(x, whole.state_dict()[name]) for name, x in target.state_dict().items())
+    with pytest.raises(CheckpointError, match="a file of transformers; give its folder"):
+        load_backbone(model(backbone), pickled / "pytorch_model.bin")
+    part = next((tmp_path / "parts").glob("model-00002-*"))
+    part.unlink()
+    with pytest.raises(CheckpointError, match=f"{part.name} is not in the folder; download the folder again"):
+        load(model(backbone), tmp_path / "parts")
+    index = tmp_path / "parts" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"x": "../roberta/model.safetensors"}}))
+    with pytest.raises(CheckpointError, match="is not the name of a file of safetensors next to it"):
+        load(model(backbone), tmp_path / "parts")
+
+
+def test_a_config_with_all_classes_of_imagenet_is_read(hub, tmp_path):
+    classes = {str(number): f"a name, a second name of class {number}, a third one" for number in range(21841)}
+    folder = changed_folder(hub["swin"][0], tmp_path / "22k", id2label=classes)
+    assert (folder / "config.json").stat().st_size > 2**20
+    load_backbone(model(SWIN), folder)
+
+
+def test_heads_of_roberta_are_not_used(hub, tmp_path):
+    heads = {"classifier.dense.bias": torch.ones(2), "qa_outputs.weight": torch.ones(2)}
+    folder = changed_folder(hub["roberta"][0], tmp_path / "heads", lambda tensors: tensors.update(heads))
+    assert heads.keys() <= set(load_text(model(RESNET), folder)[1])
+
+
+def test_keys_that_a_config_lacks_mean_what_transformers_takes(hub, tmp_path):
+    folder = changed_folder(hub["roberta"][0], tmp_path / "bare")
+    (folder / "config.json").write_text(json.dumps({"model_type": "roberta", "layer_norm_eps": 1e-5}))
+    with pytest.raises(
+        CheckpointError, match="num_attention_heads is 12, but the model needs 4; give roberta-base, or"
+    ):
+        load_text(model(RESNET), folder)
+    (folder / "config.json").write_text('{"architecture": "resnet50"}')
+    with pytest.raises(CheckpointError, match="no model_type, so it is not of transformers"):
+        load_backbone(model(RESNET), folder)
+
+
+def test_a_window_of_another_size_is_named(tmp_path):
+    for window, found in ((5, SWIN), (12, SWIN)):
+        torch.save(body(model(replace(SWIN, window=window))).state_dict(), tmp_path / "swin.pth")
+        with pytest.raises(
+            CheckpointError, match=rf"8 wide, window {window}; give .* or a recipe with the sizes of th"
+        ):
+            load_backbone(model(found), tmp_path / "swin.pth")
+    tables = {"layers.0.blocks.0.attn.relative_position_bias_table": torch.ones(0, 1)}
+    torch.save(body(model(SWIN)).state_dict() | tables, tmp_path / "swin.pth")
+    with pytest.raises(CheckpointError, match=r"relative_position_bias_table is \[0, 1\]"):
+        load_backbone(model(VIDEO), tmp_path / "swin.pth")
+
+
+def test_weights_of_another_published_backbone_name_its_option(tmp_path):
+    named = ResNet(ResNetConfig(depths=(3, 4, 6, 3), widths=(64, 1, 1, 1))).state_dict()
+    for state, way in (
+        (named, r"bottlenecks \(resnet50\); give the weights of this backbone, or --backbone resnet50$"),
+        (
+            named | {"layer1.0.conv2.weight": torch.ones(128, 2, 3, 3)},
+            r"bottlenecks; give .* under \[model.backbone\]$",
+        ),
+    ):
+        torch.save(state, tmp_path / "resnet.pth")
+        with pytest.raises(CheckpointError, match=way):
+            load_backbone(model(RESNET), tmp_path / "resnet.pth")
+
+
+def test_another_protocol_of_pickle_has_a_way_out(tmp_path):
+    torch.save(body(model(RESNET)).state_dict(), tmp_path / "new.pth", pickle_protocol=4)
+    with pytest.raises(
+        CheckpointError, match=r"torch cannot read it safely \(Unsupported operand 149\). If you trust its"
+    ):
+        load_backbone(model(RESNET), tmp_path / "new.pth")
+
+
 def test_it_says_what_a_file_of_another_model_holds(hub, tmp_path):
     deeper = ResNet(ResNetConfig(depths=(3, 4, 23, 3), widths=(1, 1, 1, 1))).state_dict()
     basic = {name: x for name, x in deeper.items() if ".conv3" not in name}
     files = {
-        "a ResNet of 3, 4, 23, 3 bottlenecks (resnet101)": torchvision_file(tmp_path, deeper),
+        "a ResNet of 3, 4, 23, 3 bottlenecks; give": torchvision_file(tmp_path, deeper),
         "a Swin of 2, 2, 1, 1 blocks, 8 wide": hub["swin"][0],
     }
     for said, path in files.items():
@@ -318,6 +457,11 @@ def test_what_is_no_source_is_refused(hub, tmp_path):
         load_backbone(model(RESNET), tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match=r"no config.json; give a folder of transformers"):
         load_backbone(model(RESNET), tmp_path)
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0f1e"
+    snapshot.parent.mkdir(parents=True)
+    changed_folder(hub["resnet"][0], snapshot)
+    with pytest.raises(CheckpointError, match=f"no config.json; give {snapshot}, a folder of transformers"):
+        load_backbone(model(RESNET), tmp_path / "models--a--b")
     (tmp_path / "text.bin").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="no such folder"):
         load_text(model(RESNET), tmp_path / "text.bin")
