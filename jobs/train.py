@@ -71,7 +71,10 @@ def start_lines(fresh: Mapping[str, int], unused: Mapping[str, list[str]]) -> li
     """Return what to tell about the start: what is random, and what of the given files was not used."""
     lines = []
     if fresh:
-        lines.append("fresh       " + ", ".join(f"{module} ({count} tensors)" for module, count in fresh.items()))
+        lines.append(
+            "fresh       "
+            + ", ".join(f"{module} ({count} tensor{'s' * (count != 1)})" for module, count in fresh.items())
+        )
     for option, found in unused.items():
         if names := sorted(found, key=lambda name: name.count(".")):  # heads before what is deep inside
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

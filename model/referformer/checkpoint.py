@@ -38,6 +38,8 @@ PUBLISHED_SHORT_SIDE, MAX_SHORT_SIDE = 360, 4096
 RENAMED = {"transformer.decoder.bbox_embed.": "bbox_embed."}
 # Endings of names that no forward pass reads: those of a FLOP counter, and constants of other text encoders.
 UNUSED = ("total_params", "total_ops", "embeddings.position_ids", "embeddings.token_type_ids")
+# model_type of a folder that holds a part of a model -> the option that takes it.
+PARTS = {"resnet": "--backbone-weights", "swin": "--backbone-weights", "roberta": "--text-weights"}
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,11 @@ def read_config(folder: str | Path) -> ReferFormerConfig:
     path = Path(folder) / CONFIG
     values = read_document(path)
     named = isinstance(values, dict) and values.pop("model_type", None)  # names the family
+    if named in PARTS:
+        raise CheckpointError(
+            f"{path}: a model of the type {named!r} of transformers, which is a part of a ReferFormer; 'rvos train' "
+            f"starts from it with {PARTS[named]}"
+        )
     try:
         return ReferFormerConfig.from_dict(values)
     except (ValueError, TypeError) as error:

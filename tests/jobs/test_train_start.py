@@ -75,6 +75,8 @@ def test_parts_come_from_files_and_the_rest_is_fresh(config, parts, tmp_path):
     lines = start_lines(document["fresh"], document["unused"])
     assert lines[0].startswith("fresh       ")
     assert "text_encoder.pooler (2 tensors)" in lines[0]
+    assert "query_embed (1 tensor)," in lines[0]
+    assert start_lines({}, {"--x": list("abcdefghi")}) == ["not used    of --x: a, b, c, d, e, f and 3 more"]
     assert "not used    of --text-weights: lm_head.bias" in lines
 
 
@@ -149,6 +151,7 @@ def test_a_checkpoint_leaves_no_room_for_parts(config, name):
             {"backbone_weights": "{lfs}"},
             "swin.pth has no weights, but is a pointer of Git LFS; fetch the file with 'git lfs",
         ),
+        ({"init": "{text}"}, "part of a ReferFormer; 'rvos train' starts from it with --text-weights"),
         ({"backbone_weights": "{text}"}, "model_type is 'roberta', but the model needs 'swin'"),
         ({"text_weights": "{backbone}"}, "no such folder; give a folder with config.json and model.safetensors"),
         ({"text_weights": "{bare}"}, "no tokenizer; the folder must hold tokenizer.json"),
