@@ -14,6 +14,7 @@ from jobs.config.report import ReportConfig
 from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
 from jobs.terminal.command_line import typed_command
+from jobs.terminal.progress import update
 from pipeline.io import output_folder, storage
 from schemas.errors import InputError
 
@@ -54,6 +55,7 @@ def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) ->
         step_config = config_class(**options)
         command = typed_command(name, config_class, options)
         log(command)
+        update(name)
         result.commands.append(command)
         try:
             result.steps[name] = job(step_config)

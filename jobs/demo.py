@@ -12,12 +12,14 @@ from jobs.config.demo import DemoConfig
 from jobs.result import JobResult
 from jobs.segment_result import SegmentResult
 from jobs.terminal.output import echo
+from jobs.terminal.progress import count, update
 from model.bundled import BUNDLED, NOTE
 from pipeline.datasets.synthetic.shapes import write_rows
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.drawing.run_pictures import draw_run
 from pipeline.io import output_folder, parquet, storage
 from pipeline.io.private_folder import private_folder
+from pipeline.io.replaced_output import replacing
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 
@@ -75,7 +77,7 @@ def run(config: DemoConfig) -> DemoResult:
     """Segment, audit, score and draw in the folder `config.out`.
 
     Raises InputError if the folder is not empty and not of an earlier demo, or for a video, sentence or checkpoint that
-    cannot be used; then the earlier demo is still there.
+    cannot be used. The result of an earlier demo stays if this one fails or is interrupted.
     """
     if config.checkpoint is None:
         echo(NOTE, err=True)
@@ -84,28 +86,35 @@ def run(config: DemoConfig) -> DemoResult:
         _require_usable(rows, config)
     out = storage.absolute(config.out)
     _require_kept(config, out)
-    if output_folder.has_marker(out, MARK):
-        for name in FOLDERS:
-            storage.remove_folder(storage.join(out, name))
-        for name in FILES:
-            storage.remove(storage.join(out, name))
-    storage.write_bytes(storage.join(out, MARK), b"Written by 'rvos demo'; the next demo replaces its files.\n")
+    output_folder.has_marker(out, MARK)  # else it is new or empty
+    text = b"Written by 'rvos demo'; the next demo replaces its files.\n"
+    storage.write_bytes(storage.join(out, MARK), text, replace=False)
+    with replacing(out, (*FOLDERS, *FILES), MARK):
+        return _write(config, out, rows)
+
+
+def _write(config: DemoConfig, out: str, rows: list[dict]) -> DemoResult:
+    """Segment, audit, score and draw these rows of a manifest in `out`, or synthetic videos if there are none."""
     if rows:
         manifest, annotations = write_rows(storage.join(out, "manifest.parquet"), rows, MANIFEST), None
     else:
+        update("writing videos")
         manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
     options = {"checkpoint": config.checkpoint or BUNDLED, "allow_local": bool(rows)}
     segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run"), **options))
+    update("auditing the run")
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
     scored = reported = None
     if annotations is not None:
         scores, by = storage.join(out, "scores"), ("kind", "size", "unseen")
+        update("scoring")
         scored = evaluate.run(
             evaluate.EvaluateConfig(predictions=segmented.run, annotations=annotations, out=scores, by=by)
         )
+        update("writing the report")
         reported = report.run(report.ReportConfig(scores=scores, out=storage.join(out, "report")))
     picture, film = storage.join(out, "masks.png"), storage.join(out, "masks.mp4")
-    is_drawn = draw_run(segmented.run, annotations, picture, film)
+    is_drawn = draw_run(segmented.run, annotations, picture, film, count("frames drawn"))
     return DemoResult(
         out=out,
         picture=picture if is_drawn else None,

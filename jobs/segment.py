@@ -122,6 +122,7 @@ def execute(
                     # Pairs that are retried for `nan` fail so again where the video is at fault, which ends nothing.
                     fatal = ["crash"] if "nan" in config.retry_statuses else [*FAILURES_AT_START]
                     _follow(with_patience(receipts, config.patience, over), todo, totals, notes, progress, fatal)
+                update("ending Ray")
         _add_earlier(the_run, units, todo, totals, notes)
         unit_frames = UNITS_OF_RUN if refining else "--unit-frames"
         result = _sum_up(config, the_run, units, totals, pool, time.perf_counter() - started, unit_frames)

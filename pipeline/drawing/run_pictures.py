@@ -1,7 +1,7 @@
 """Draw the masks of a small run: a sheet with some frames of each pair, and a film with all of them."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +15,24 @@ from pipeline.video import Selection, read_frames
 from schemas import rle
 
 FRAMES_ON_SHEET = 5  # of each pair
-MAX_FRAMES = 300  # drawn of one pair
 MIN_HEIGHT = 240  # smaller frames are enlarged by a whole factor
 SHEET_WIDTH = 360  # of one frame on the sheet, pixels
 
 RowsByFrame = dict[tuple[str, str, int], dict]  # by video_id, expression_id or object_id, and frame_index
 
 
-def draw_run(run: str, annotations: str | None, picture: str, film: str) -> bool:
+def draw_run(
+    run: str,
+    annotations: str | None,
+    picture: str,
+    film: str,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> bool:
     """Draw the first pair of each `kind` of sentence (without kinds: each pair) to a PNG and an MP4.
 
-    `annotations` adds the outline of the truth. Masks are read whole, so this is for small runs. Writes nothing, and
-    returns False, if no pair has a mask.
+    `annotations` adds the outline of the truth. Masks are read whole, so this is for small runs; frames pass one by
+    one. Writes nothing, and returns False, if no pair has a mask. `on_progress` takes the number of frames drawn, and
+    that of all.
     """
     folder = storage.join(run, "masks")
     masks = pa.concat_tables(parquet.read_table(storage.join(folder, name)) for name in storage.names(folder))
@@ -35,37 +41,59 @@ def draw_run(run: str, annotations: str | None, picture: str, film: str) -> bool
     manifest = Run.open(run).manifest().to_pylist()
     kinds = [pair.get("kind") or (pair["video_id"], pair["expression_id"]) for pair in manifest]
     pairs = list(dict(zip(reversed(kinds), reversed(manifest), strict=True)).values())[::-1]
-    captions = [caption_of(pair["video_id"], pair["expression"] or "") for pair in pairs]
-    drawn = [(caption, list(_draw_pair(pair, predicted, truth))) for caption, pair in zip(captions, pairs, strict=True)]
-    drawn = [(caption, frames) for caption, frames in drawn if frames]
+    indices = [sorted(index for *key, index in predicted if key == _key(pair)) for pair in pairs]
+    drawn = [(pair, frames) for pair, frames in zip(pairs, indices, strict=True) if frames]
     if not drawn:
         return False
-    sheet = contact_sheet(
-        [(caption, [shrunk(frames[i], SHEET_WIDTH) for i in _evenly(len(frames))]) for caption, frames in drawn]
-    )
+    rows: list[tuple[str, list[np.ndarray]]] = []  # of the sheet, filled while the film is written
+    rate = source_rate(drawn[0][0]["video_uri"], drawn[0][1])
+    total = sum(len(frames) for _, frames in drawn)
+    write_mp4(film, _shown(_film(drawn, predicted, truth, rows), total, on_progress), rate)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    contact_sheet(rows).save(buffer, "PNG")
     storage.write_bytes(picture, buffer.getvalue())
-    sheets = (np.asarray(contact_sheet([(caption, [frame])])) for caption, frames in drawn for frame in frames)
-    rate = source_rate(pairs[0]["video_uri"], sorted({index for *_, index in predicted}))
-    write_mp4(film, (sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2] for sheet in sheets), rate)
     return True
+
+
+def _film(
+    drawn: list[tuple[dict, list[int]]],
+    predicted: RowsByFrame,
+    truth: RowsByFrame,
+    rows: list[tuple[str, list[np.ndarray]]],
+) -> Iterator[np.ndarray]:
+    """Yield the frames of the film one by one, and append those of the sheet to `rows`."""
+    for pair, indices in drawn:
+        caption = caption_of(pair["video_id"], pair["expression"] or "")
+        rows.append((caption, []))
+        on_sheet = _evenly(len(indices))
+        for number, frame in enumerate(_draw_pair(pair, indices, predicted, truth)):
+            if number in on_sheet:
+                rows[-1][1].append(shrunk(frame, SHEET_WIDTH))
+            sheet = np.asarray(contact_sheet([(caption, [frame])]))
+            yield sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2]
+
+
+def _shown(frames: Iterator[np.ndarray], total: int, on_progress: Callable[[int, int], None]) -> Iterator[np.ndarray]:
+    for number, frame in enumerate(frames):
+        on_progress(number, total)
+        yield frame
 
 
 def _evenly(frames: int) -> list[int]:
     return np.linspace(0, frames - 1, min(frames, FRAMES_ON_SHEET)).astype(int).tolist()
 
 
+def _key(pair: dict) -> list[str]:
+    return [pair["video_id"], pair["expression_id"]]
+
+
 def _by_frame(table: pa.Table, key: str) -> RowsByFrame:
     return {(row["video_id"], row[key], row["frame_index"]): row for row in table.to_pylist() if row["counts"]}
 
 
-def _draw_pair(pair: dict, predicted: RowsByFrame, truth: RowsByFrame) -> Iterator[np.ndarray]:
-    """Frames with a prediction, uint8 [H, W, 3], with the masks drawn on them."""
-    video, expression, target = pair["video_id"], pair["expression_id"], (pair.get("object_ids") or [""])[0]
-    indices = sorted(index for *key, index in predicted if key == [video, expression])[:MAX_FRAMES]
-    if not indices:
-        return
+def _draw_pair(pair: dict, indices: list[int], predicted: RowsByFrame, truth: RowsByFrame) -> Iterator[np.ndarray]:
+    """Yield the frames `indices`, uint8 [H, W, 3], with the masks drawn on them."""
+    video, expression, target = *_key(pair), (pair.get("object_ids") or [""])[0]
     for frame in read_frames(pair["video_uri"], Selection(indices=tuple(indices))):
         rows = (predicted.get((video, expression, frame.index)), truth.get((video, target, frame.index)))
         masks = [rle.decode(row["counts"], row["height"], row["width"]) if row else None for row in rows]

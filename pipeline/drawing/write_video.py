@@ -13,7 +13,8 @@ from pipeline.io import storage
 from pipeline.video import probe
 
 DEFAULT_RATE = Fraction(10)  # frames per second of a folder of images
-SLOWEST, FASTEST = Fraction(1), Fraction(100)
+SLOWEST, FASTEST = Fraction(1, 60), Fraction(1000)  # what containers say beyond these is damage
+FASTEST_GIF = 100  # a GIF counts hundredths of a second
 
 
 def source_rate(uri: str, indices: Sequence[int]) -> Fraction:
@@ -39,7 +40,7 @@ def write_mp4(uri: str, frames: Iterable[np.ndarray], fps: float | Fraction, *, 
 
 def write_gif(uri: str, frames: Iterable[np.ndarray], fps: float | Fraction) -> None:
     """Write `frames` as `write_mp4` does, each with its own 256 colours, since a mask may appear late."""
-    _write(uri, map(_with_256_colours, frames), fps, "gif", {}, "gif", "pal8", {})
+    _write(uri, map(_with_256_colours, frames), min(fps, FASTEST_GIF), "gif", {}, "gif", "pal8", {})
 
 
 def _with_256_colours(frame: np.ndarray) -> av.VideoFrame:

@@ -64,7 +64,7 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
     def __init__(self, content: bytes, uri: str):
         self._uri, self._image = uri, _open(content, uri, None)
         self.num_frames: int | None = _count(self._image)  # raises nothing, as `is_animation` was true
-        self.rate: Fraction | None = None
+        self.rate = _rate_of(self._image)
         self.left_out: list[LeftOut] = []
 
     def __exit__(self, *_: object) -> None:
@@ -83,6 +83,18 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
             except Exception as error:
                 raise Damage(f"frame {number}: {error}") from error
             yield lambda shown=shown: shown
+
+
+def _rate_of(image: Image.Image) -> Fraction | None:
+    """Return the images per second of an animation, by the first one; None if the file does not say it."""
+    try:
+        image.load()  # before that, WebP and AVIF do not say it
+        milliseconds = Fraction(image.info.get("duration") or 0)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged image, which is told when it is read
+        return None
+    return 1000 / milliseconds if milliseconds > 0 else None
 
 
 def is_animation(uri: str) -> bool:

@@ -5,6 +5,7 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,16 +17,63 @@ from pipeline.io import storage
 from pipeline.video import probe
 from schemas.errors import InputError
 
+OLD = (demo.MARK, "run/masks/u", "scores/x", "masks.png", ".git/HEAD", "mine.txt")
 
-def test_a_second_demo_removes_only_files_of_the_first(tmp_path, monkeypatch):
-    for name in (demo.MARK, "run/masks/u", "scores/x", "masks.png", ".git/HEAD", "mine.txt"):
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def old_demo(tmp_path):
+    for name in OLD:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    monkeypatch.setattr(demo.segment, "run", lambda config: 1 / 0)
+    return tmp_path
+
+
+def test_a_second_demo_moves_only_files_of_the_first_away(old_demo, monkeypatch):
+    found = []
+    monkeypatch.setattr(demo.segment, "run", lambda config: found.extend(files_in(old_demo)) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        demo.run(DemoConfig(out=str(tmp_path), video="docs/demo.png", expression=("x",)))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "demo.txt", "manifest.parquet", "mine.txt"]
-    assert (tmp_path / ".git/HEAD").exists()
+        demo.run(DemoConfig(out=str(old_demo), video="docs/demo.png", expression=("x",)))
+    assert [name for name in found if not name.startswith(".earlier/")] == [
+        ".git/HEAD",
+        "demo.txt",
+        "manifest.parquet",
+        "mine.txt",
+    ]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_demo_that_fails_late_or_is_interrupted_leaves_the_last_result(old_demo, monkeypatch, error):
+    def fail(config):
+        for name in ("masks/new", "run.json"):
+            storage.write_bytes(storage.join(config.run, name), b"")
+        raise error
+
+    monkeypatch.setattr(demo.segment, "run", fail)
+    with pytest.raises(error):
+        demo.run(DemoConfig(out=str(old_demo), video="docs/demo.png", expression=("x",)))
+    assert files_in(old_demo) == sorted(OLD)
+
+
+def test_two_demos_do_not_write_to_one_folder(old_demo, monkeypatch):
+    config = DemoConfig(out=str(old_demo), video="docs/demo.png", expression=("x",))
+    monkeypatch.setattr(demo.segment, "run", lambda _: demo.run(config))
+    with pytest.raises(InputError, match="another command writes to .*; wait until it ends, or choose another --out"):
+        demo.run(config)
+    assert files_in(old_demo) == sorted(OLD)
+
+
+def test_the_live_line_names_the_step(tmp_path, monkeypatch):
+    shown: list[str] = []
+    monkeypatch.setattr(demo, "update", shown.append)
+    monkeypatch.setattr(demo.segment, "run", lambda config: SimpleNamespace(run=config.run))
+    monkeypatch.setattr(demo.audit, "run", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo.run(DemoConfig(out=str(tmp_path / "new"), video="docs/demo.png", expression=("x",)))
+    assert shown == ["auditing the run"]
 
 
 @pytest.mark.parametrize(

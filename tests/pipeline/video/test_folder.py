@@ -150,6 +150,14 @@ def test_animations_are_videos(tmp_path, suffix):
         list(read_frames(str(path), Selection()))
 
 
+@pytest.mark.parametrize(("suffix", "duration", "rate"), [("webp", 40, 25), ("png", 40, 25), ("png", 0, None)])
+def test_the_rate_of_an_animation(tmp_path, suffix, duration, rate):
+    path = str(tmp_path / f"moving.{suffix}")
+    images = [Image.fromarray(np.full((16, 24, 3), 40 * index, np.uint8)) for index in range(5)]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=duration)
+    assert probe(path).rate == rate
+
+
 def test_the_still_picture_of_an_animation_is_no_frame(tmp_path):
     """An APNG may begin with a picture for programs that cannot animate; players and FFmpeg leave it out."""
     images = [Image.fromarray(np.full((16, 24, 3), 40 * index, np.uint8)) for index in range(5)]
