@@ -20,7 +20,11 @@ class LocalNode(node.Node):
     def __init__(self, ray_params: Any, *arguments: Any, **options: Any) -> None:
         ray_params.no_monitor, ray_params.include_log_monitor = True, False
         ray_params.dashboard_agent_listen_port = 0  # any free one
-        super().__init__(ray_params, *arguments, **options)
+        try:
+            super().__init__(ray_params, *arguments, **options)
+        except BaseException:  # Ctrl-C too. Ray would leave what has started, whose helpers live on for a minute
+            self.kill_all_processes(check_alive=False, allow_graceful=True)
+            raise
 
     def start_api_server(self, **options: Any) -> None:
         self._webui_url = ""

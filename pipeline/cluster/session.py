@@ -70,14 +70,14 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     with _private_folder() as private, _native_stderr_closed(), _stdout_of_ray(), closed:
         empty_folder = os.path.join(private, "empty")
         os.mkdir(empty_folder)
-        if address == "local":
-            from pipeline.cluster.local_node import local_node
-
-            with _inherited(empty_folder), local_node():
-                _start(address, _private_session(os.path.join(private, "ray")))
-        else:
-            _start(address, _worker_settings(empty_folder))
         try:
+            if address == "local":
+                from pipeline.cluster.local_node import local_node
+
+                with _inherited(empty_folder), local_node():
+                    _start(address, _private_session(os.path.join(private, "ray")))
+            else:
+                _start(address, _worker_settings(empty_folder))
             yield ray.cluster_resources()
         finally:
             _wait_for_data_threads()

@@ -20,7 +20,8 @@ class Worker:
     def gpu(self):
         return ray.get_runtime_context().get_accelerator_ids()["GPU"][0]
 
-ray.init(num_cpus=3, num_gpus=3, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
+local = {"address": "local", "include_dashboard": False, "log_to_driver": False}
+ray.init(num_cpus=3, num_gpus=3, object_store_memory=80_000_000, **local)
 (node,) = [node["NodeID"] for node in ray.nodes()]
 start = ray.remote(num_cpus=1, num_gpus=1)(Worker).remote
 with gpus_held({(node, "1")}):
