@@ -136,10 +136,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--channels", type=int, default=32)
     options = parser.parse_args()
-    torch.manual_seed(0)
+    torch.set_num_threads(1)  # several add in an order of their own, which changes the weights from run to run
     rng = np.random.default_rng(0)
     scenes, unseen = Scenes.draw(options.scenes, 901), Scenes.draw(100, 902)
-    model = with_convolutions(load_model(options.checkpoint), options.channels).train()
+    stills = load_model(options.checkpoint)
+    torch.manual_seed(0)  # what is drawn while a model is loaded depends on what was in memory
+    model = with_convolutions(stills, options.channels).train()
     backbone, channels = backbone_of(model), model.config.backbone.channels[:MAPS]
     motion, look = Reading(channels, len(NAMES)), Reading(channels, 1 + len(LOOKS))
     heads = [*motion.parameters(), *look.parameters()]

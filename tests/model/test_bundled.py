@@ -1,6 +1,12 @@
 """The bundled checkpoint is small and complete, and finds the shapes that sentences name."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 from safetensors.torch import load_file
 
 from model.bundled import FOLDER
@@ -8,6 +14,7 @@ from model.families import check_checkpoint, load_segmenter
 from pipeline.datasets.synthetic.shape_scenes import paint
 from pipeline.datasets.synthetic.synthetic import BACKGROUNDS, SyntheticVideos
 
+ROOT = Path(__file__).resolve().parents[2]
 TEST = SyntheticVideos(videos=12, split="test", frames=(8, 8), expressions=1, focus="appearance", seed=3)
 
 
@@ -41,3 +48,14 @@ def test_it_finds_what_the_sentence_names():
         other.append(overlap(second.masks, scene.seen[target]))
     assert np.mean(own) > 0.5
     assert np.mean(other) < np.mean(own) - 0.25
+
+
+@pytest.mark.slow
+def test_the_phase_of_motion_repeats_to_the_last_bit(tmp_path):
+    script = [sys.executable, "benchmarks/tiny_motion.py", "--checkpoint", str(FOLDER), "--steps", "2", "--scenes", "8"]
+    environment = os.environ | {"PYTHONPATH": "."}
+    made = []
+    for name in ("one", "two"):
+        subprocess.run([*script, "--out", str(tmp_path / name)], cwd=ROOT, env=environment, check=True)
+        made.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert made[0] == made[1]
