@@ -101,10 +101,13 @@ class Place(NamedTuple):
 
 
 def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> None:
-    """Raise InputError if a path of a config holds something else than the command takes.
+    """Raise InputError if a path of a config is empty, or holds something else than the command takes.
 
     command: its words after `rvos`. given: its options as typed, for the command with two paths swapped.
     """
+    for place in _named(config):
+        if not place.path.strip():  # as a path it would be this folder
+            raise InputError(f"{place.label} is empty; is a shell variable not set? For this folder, type .")
     places = _places(config)
     _refuse_nested(places)
     wrong = next((place for place in places if place.may_be_wrong), None)

@@ -183,6 +183,17 @@ def test_each_wrong_thing_is_named(command, field, dataset):
             require_commands_that_parse(line)
 
 
+@pytest.mark.parametrize(("command", "field", "dataset"), PLACES, ids=lambda value: getattr(value, "name", str(value)))
+@pytest.mark.parametrize("path", ["", "  "])
+def test_an_empty_path_is_not_the_current_folder(command, field, dataset, path):
+    result = CliRunner().invoke(main, words_of(command, field, dataset, path))
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit), result.output
+    line = result.output.splitlines()[-1]
+    label = label_of(field.name, field.metadata[KEY])
+    empty = f"Error: {label} is empty; is a shell variable not set? For this folder, type ."
+    assert line == empty or (field.name == "file" and "unknown extension" in line)
+
+
 def require_commands_that_parse(text):
     """Every command that a message says to type is one that the command line takes."""
     for words in map(shlex.split, re.findall(r"'rvos ([^']+)'", text)):
