@@ -86,7 +86,7 @@ def run(config: DemoConfig) -> DemoResult:
         _require_usable(rows, config)
     out = storage.absolute(config.out)
     _require_kept(config, out)
-    output_folder.has_marker(out, MARK)  # else it is new or empty
+    output_folder.has_marker(out, MARK)  # raises for a folder with files that is no demo
     text = b"Written by 'rvos demo'; the next demo replaces its files.\n"
     storage.write_bytes(storage.join(out, MARK), text, replace=False)
     with replacing(out, (*FOLDERS, *FILES), MARK):

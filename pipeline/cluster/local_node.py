@@ -11,7 +11,7 @@ READY_SECONDS = 10.0  # until Ray itself waits for the node, and asks for it onc
 
 
 class LocalNode(node.Node):
-    """Without dashboard, autoscaler and log monitor: these take half of the time to start Ray, and more to end it.
+    """Without dashboard, autoscaler and log monitor: these take time to start and to end, and nothing uses them.
 
     The agent of the dashboard stays, for metrics, with a port of its own: with Ray's default port it waits for
     seconds if the machine has another session.

@@ -92,7 +92,7 @@ def _rate_of(image: Image.Image) -> Fraction | None:
         milliseconds = Fraction(image.info.get("duration") or 0)
     except MemoryError:
         raise
-    except Exception:  # a damaged image, which is told when it is read
+    except Exception:  # the image is damaged; reading its pixels says so
         return None
     return 1000 / milliseconds if milliseconds > 0 else None
 
