@@ -1,4 +1,7 @@
-"""Show what a command does on stderr: one live line on a terminal; elsewhere a log line after 1 s and every 30 s."""
+"""Show what a command does on stderr: one live line on a terminal; elsewhere a log line after 1 s and every 30 s.
+
+A terminal that cannot rewrite a line, such as one with TERM=dumb, gets log lines too.
+"""
 
 import contextlib
 import sys
@@ -6,6 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LOG_SECONDS = 30.0
 FIRST_SECONDS = 1.0  # until the first log line; a shorter command prints none
@@ -53,21 +60,30 @@ _update: Callable[[str, bool], None] = _nothing
 def live_line(title: str) -> Iterator[None]:
     """Show a line about the command `title` until the block ends; `update` changes it."""
     global _update
-    before = _update
-    with _terminal_line(title) if sys.stderr.isatty() else _log_lines(title) as _update:
+    before, terminal = _update, _terminal()
+    with _terminal_line(title, terminal) if terminal else _log_lines(title) as _update:
         try:
             yield
         finally:
             _update = before
 
 
-@contextlib.contextmanager
-def _terminal_line(title: str) -> Iterator[Callable[[str, bool], None]]:
+def _terminal() -> "Console | None":
+    """Return the terminal that stderr is, if it can rewrite a line."""
+    if not sys.stderr.isatty():
+        return None
     from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_interactive else None
+
+
+@contextlib.contextmanager
+def _terminal_line(title: str, terminal: "Console") -> Iterator[Callable[[str, bool], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as line:
+    with Progress(*columns, console=terminal, transient=True) as line:
         task = line.add_task(f"{title}: working", total=None)
         yield lambda text, at_once: line.update(task, description=f"{title}: {text}")
 

@@ -10,21 +10,45 @@ import pytest
 
 from jobs.terminal import progress
 
+SLOW_COMMAND = """
+import time
+from jobs.terminal import progress
+
+progress.FIRST_SECONDS = 0.02
+with progress.live_line("check"):
+    time.sleep(0.5)
+"""
+
 
 def test_a_live_line_on_a_terminal(tmp_path):
     """Also of a command without counts, before its modules are imported; it is gone at the end."""
-    ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "cli", "check", str(tmp_path / "absent.parquet")]
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs):
+    first, last = _on_terminal(command).split("check: working", 1)
+    assert "absent.parquet" not in first
+    assert "\x1b[2K" in last  # the line is erased
+    assert last.rstrip().splitlines()[-1].endswith("correct the path")
+
+
+@pytest.mark.parametrize("setting", ["TERM=dumb", "TERM=unknown", "TTY_COMPATIBLE=0", "TTY_INTERACTIVE=0"])
+def test_log_lines_on_a_terminal_that_cannot_rewrite_a_line(setting):
+    """Where a live line would not be shown at all."""
+    command = [sys.executable, "-c", SLOW_COMMAND]
+    text = _on_terminal(command, **dict([setting.split("=")]))
+    assert "check: working · 0:00\r\n" in text
+    assert "\x1b" not in text
+
+
+def _on_terminal(command: list[str], **environment: str) -> str:
+    """Run a command on a terminal; returns what that has received."""
+    ours, theirs = pty.openpty()
+    env = os.environ | {"TERM": "xterm"} | environment
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=env):
         os.close(theirs)
         text = b""
         while chunk := _read(ours):
             text += chunk
     os.close(ours)
-    first, last = text.decode().split("check: working", 1)
-    assert "absent.parquet" not in first
-    assert "\x1b[2K" in last  # the line is erased
-    assert last.rstrip().splitlines()[-1].endswith("correct the path")
+    return text.decode()
 
 
 def _read(terminal: int) -> bytes:
