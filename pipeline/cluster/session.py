@@ -26,8 +26,9 @@ SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's job server sets it for the co
 START_TRIES = 3
 MAX_FOLDER_BYTES = 30  # of TMPDIR: Ray adds about 75 to it, and a path of a socket may have 107
 REACH_SECONDS = 10
-DATA_THREADS = ("StreamingExecutor", "iter_threaded")
-DATA_SECONDS = 20.0  # that these threads of Ray Data take to end on a busy machine
+RAY_THREADS = ("StreamingExecutor", "iter_threaded", "ray-data", "patience")  # of Ray Data and ours that ask Ray
+PROMPT_SECONDS = 2.0  # in which they end, unless they wait for an actor that does not start
+THREAD_SECONDS = 20.0  # that they take on a busy machine
 CLOSE_SECONDS = 10.0  # that Ray's processes take to end
 OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 SETUP_HOOK = "refervos.use_own_modules"  # Ray calls it in each worker
@@ -80,7 +81,7 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
                 _start(address, _worker_settings(empty_folder))
             yield ray.cluster_resources()
         finally:
-            _wait_for_data_threads()
+            _wait_for_threads(is_local=address == "local")
             ray.shutdown()
             _wait_for_users(private)
 
@@ -130,16 +131,28 @@ def _stdout_of_ray() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _wait_for_data_threads() -> None:
-    """Wait until the threads of Ray Data have ended, which a busy machine delays.
+def _wait_for_threads(is_local: bool) -> None:
+    """Wait until the threads that ask Ray have ended, which a busy machine delays.
 
     Ray itself waits for 2 s only. A thread that asks for Ray after its shutdown ends the process at once, with exit
-    code 1 and without a message.
+    code 1 and without a message. One that waits for an actor of Ray Data would do so for ever if no process can start.
+    The actors of a local session are ours to kill, which ends its wait with an error.
     """
-    deadline = time.monotonic() + DATA_SECONDS
-    for thread in threading.enumerate():
-        if thread.name.startswith(DATA_THREADS):
-            thread.join(max(0.0, deadline - time.monotonic()))
+    import ray
+
+    deadline = time.monotonic() + THREAD_SECONDS
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(RAY_THREADS)]
+    _join(threads, time.monotonic() + PROMPT_SECONDS)
+    if is_local and any(thread.is_alive() for thread in threads):
+        for actor in ray.util.list_named_actors(all_namespaces=True):
+            with contextlib.suppress(ValueError):  # it has just ended
+                ray.kill(ray.get_actor(**actor))
+    _join(threads, deadline)
+
+
+def _join(threads: list[threading.Thread], deadline: float) -> None:
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _wait_for_users(folder: str) -> None:

@@ -27,14 +27,14 @@ def test_a_local_session_has_the_cores_that_this_process_may_use(monkeypatch):
     assert "num_cpus" not in session._private_session("folder")
 
 
-@pytest.mark.parametrize("name", ["StreamingExecutor-dataset_1", "iter_threaded"])
-def test_threads_of_ray_data_end_before_the_session_does(name):
+@pytest.mark.parametrize("name", ["StreamingExecutor-dataset_1", "iter_threaded", "patience"])
+def test_threads_that_ask_ray_end_before_the_session_does(name):
     """One that still asks for Ray would end the process with exit code 1, without a message."""
     may_end = threading.Event()
     thread = threading.Thread(target=may_end.wait, name=name, daemon=True)
     thread.start()
     threading.Timer(0.2, may_end.set).start()
-    session._wait_for_data_threads()
+    session._wait_for_threads(is_local=False)
     assert not thread.is_alive()
 
 
