@@ -144,8 +144,8 @@ def _wait_for_threads(is_local: bool) -> None:
     threads = [thread for thread in threading.enumerate() if thread.name.startswith(RAY_THREADS)]
     _join(threads, time.monotonic() + PROMPT_SECONDS)
     if is_local and any(thread.is_alive() for thread in threads):
-        for actor in ray.util.list_named_actors(all_namespaces=True):
-            with contextlib.suppress(ValueError):  # it has just ended
+        with contextlib.suppress(Exception):  # of many types, where one has just ended or Ray does not answer
+            for actor in ray.util.list_named_actors(all_namespaces=True):
                 ray.kill(ray.get_actor(**actor))
     _join(threads, deadline)
 
