@@ -36,9 +36,12 @@ print("RESULT", json.dumps([len(seen), [process.name() for process in alive]]))
 
 @pytest.fixture
 def processes(ray_session) -> list[Any]:
+    """The processes of the session, not of clusters that other tests start."""
     import psutil  # Ray brings it along, and finds it when it is imported
+    from ray._private import worker
 
-    return psutil.Process().children(recursive=True)
+    folder = worker._global_node.get_session_dir_path()
+    return [one for one in psutil.Process().children(recursive=True) if folder in " ".join(one.cmdline())]
 
 
 def test_a_local_session_has_no_process_that_nobody_uses(processes):
