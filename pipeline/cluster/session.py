@@ -145,8 +145,8 @@ def _wait_for_threads(is_local: bool) -> None:
     _join(threads, time.monotonic() + PROMPT_SECONDS)
     if is_local and any(thread.is_alive() for thread in threads):
         with contextlib.suppress(Exception):  # of many types, where one has just ended or Ray does not answer
-            for names in ray.util.list_named_actors(all_namespaces=True):
-                ray.kill(ray.get_actor(**cast(Any, names)))
+            for found in ray.util.list_named_actors(all_namespaces=True):  # dicts, where Ray's type says str
+                ray.kill(ray.get_actor(**cast(Any, found)))
     _join(threads, deadline)
 
 

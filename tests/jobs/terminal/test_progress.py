@@ -29,11 +29,12 @@ def test_a_live_line_on_a_terminal(tmp_path):
     assert last.rstrip().splitlines()[-1].endswith("correct the path")
 
 
-@pytest.mark.parametrize("setting", ["TERM=dumb", "TERM=unknown", "TTY_COMPATIBLE=0", "TTY_INTERACTIVE=0"])
-def test_log_lines_on_a_terminal_that_cannot_rewrite_a_line(setting):
+@pytest.mark.parametrize(
+    ("name", "value"), [("TERM", "dumb"), ("TERM", "unknown"), ("TTY_COMPATIBLE", "0"), ("TTY_INTERACTIVE", "0")]
+)
+def test_log_lines_on_a_terminal_that_cannot_rewrite_a_line(name, value):
     """Where a live line would not be shown at all."""
-    command = [sys.executable, "-c", SLOW_COMMAND]
-    text = _on_terminal(command, **dict([setting.split("=")]))
+    text = _on_terminal([sys.executable, "-c", SLOW_COMMAND], **{name: value})
     assert "check: working · 0:00\r\n" in text
     assert "\x1b" not in text
 
