@@ -125,3 +125,16 @@ def require_plain_address(address: str) -> None:
     """Raise InputError if the address of a cluster, HOST:PORT, contains a user name or a query."""
     if not set("@?#").isdisjoint(address):
         raise InputError("--address: do not put user names and keys into an address, where logs would show them")
+
+
+def parse_address(address: str) -> tuple[str, int] | None:
+    """Return host and port of a Ray cluster's address, None for "local" and "auto". Raises InputError."""
+    require_plain_address(address)
+    if address in ("local", "auto"):
+        return None
+    found = _HOST.fullmatch(address.removeprefix("ray://"))
+    port = int(found[2][1:]) if found and found[2] else 0
+    if not found or not 0 < port <= MAX_PORT:
+        hint = "; the job server is for 'rvos submit --address'" if scheme_of(address) in HTTP else ""
+        raise InputError(f"--address must be local, auto or HOST:PORT of the head node, got {shown(address)!r}{hint}")
+    return found[1].strip("[]"), port

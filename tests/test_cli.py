@@ -264,6 +264,30 @@ def test_messages_call_the_command_by_its_name(monkeypatch):
 
 
 LINK, USER = "https://h.invalid/m?X-Amz-Signature=5ecret&b=5ecret", "https://joe:5ecret@h.invalid/x"
+ON_CLUSTERS = {
+    "segment": ["m.parquet", "run"],
+    "refine": ["run", "new", "--checkpoint", "folder"],
+    "evaluate": ["run", "m.parquet", "--out", "scores"],
+    "select": ["run", "--out", "chosen"],
+    "benchmark": ["ref-davis17", "root", "--checkpoint", "folder", "--out", "out"],
+    "train": ["--config", "tiny-clips", "--data", "m.parquet", "--annotations", "a.parquet", "--out", "out"],
+}
+
+
+def test_commands_on_clusters():
+    found = {name for name, command in COMMANDS.items() if "--address" in {param.opts[-1] for param in command.params}}
+    assert found == {*ON_CLUSTERS, "submit"}
+
+
+@pytest.mark.parametrize("name", ON_CLUSTERS)
+def test_an_address_of_another_form_is_refused_first(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, [name, *ON_CLUSTERS[name], "--address", "head"])
+    assert result.exit_code == 2
+    assert "--address must be local, auto or HOST:PORT of the head node, got 'head'" in result.output
+    assert not list(tmp_path.iterdir())
+
+
 SUBMIT = ("submit", "--address", "http://h.invalid:1", "--")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, finish_command, option, table_format
+from jobs.config.options import argument, cluster_address, command_config, finish_command, option, table_format
 from pipeline.evaluation.protocols import MISSING, PROTOCOLS
 from schemas import kinds
 
@@ -58,11 +58,11 @@ class EvaluateConfig:
     workers: int | None = option(
         default=None, least=1, help="Threads that read PNG masks.  [default: number of CPU cores]"
     )
-    address: str | None = option(
-        default=None,
-        metavar=ADDRESS,
-        help=f"Ray cluster to score on. {ADDRESS_HELP}  [default: no Ray, score in this process; above 96 MiB "
-        "of predictions: local]",
+    address: str | None = cluster_address(
+        None,
+        heading="Options",
+        help="Ray cluster to score on.",
+        note="[default: no Ray, score in this process; above 96 MiB of predictions: local]",
     )
     print_as: str | None = table_format()
     on_finish: str | None = finish_command("OUT")

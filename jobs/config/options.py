@@ -12,15 +12,10 @@ from typing import Any, dataclass_transform
 from schemas import access
 from schemas.errors import InputError
 from schemas.kinds import Role
-from schemas.uri import HTTP, parse, scheme_of
+from schemas.uri import HTTP, parse, parse_address, scheme_of
 
 KEY = "option"  # in the metadata of a field
 TABLE_FORMATS = ("csv", "latex", "markdown")  # see `pipeline.report.score_tables`
-ADDRESS = "local|auto|HOST:PORT"
-ADDRESS_HELP = (  # after a sentence about a Ray cluster
-    "local: a new one on this machine; auto: the one that this machine belongs to; HOST:PORT: the one "
-    "whose head node has this address."
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +29,7 @@ class Option:
     value_if_bare: value of the option when it is given without one.
     takes: what a path or URI must hold; the message for another thing says what it is.
     names: values of such an option that are not paths.
+    is_cluster: the value is the address of a Ray cluster.
     """
 
     help: str = ""
@@ -47,6 +43,7 @@ class Option:
     value_if_bare: str | None = None
     takes: Role | None = None
     names: Sequence[str] = ()
+    is_cluster: bool = False
     is_argument: bool = False
 
     @property
@@ -70,6 +67,21 @@ def option_of(config: type, name: str, **other: Any) -> Any:
 def argument(**details: Any) -> Any:
     """Declare a required argument. A tuple takes all remaining ones."""
     return field(metadata={KEY: Option(is_argument=True, **details)})
+
+
+def cluster_address(default: str | None, *, help: str, note: str = "", heading: str = "Resources") -> Any:
+    """Declare `--address` of a command that can run on a Ray cluster: `help` says what for, `note` ends the help."""
+    forms = (
+        "local: a new one on this machine; auto: the one that this machine belongs to; HOST:PORT: the one whose head "
+        "node has this address."
+    )
+    return option(
+        default=default,
+        metavar="local|auto|HOST:PORT",
+        heading=heading,
+        is_cluster=True,
+        help="  ".join(part for part in (f"{help} {forms}", note) if part),
+    )
 
 
 def table_format() -> Any:
@@ -143,6 +155,8 @@ def _check_value(name: str, option: Option, value: Any) -> None:
         raise InputError(f"{label} must be above {option.above}, got {value}")
     if option.most is not None and not value <= option.most:
         raise InputError(f"{label} must be at most {option.most}, got {value}")
+    if option.is_cluster:
+        parse_address(value)
 
 
 def label_of(name: str, option: Option) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, finish_command, option
+from jobs.config.options import argument, cluster_address, command_config, finish_command, option
 from jobs.config.run_options import NO_CHECKPOINT, RunOptions
 from model.bundled import BUNDLED
 from pipeline.evaluation.protocols import RULES
@@ -93,9 +93,7 @@ class SegmentConfig(RunOptions):
         "killed and the unit is tried again, finally pair by pair. A pair that exceeds the limit twice on its own "
         "becomes an error row.  [default: none]",
     )
-    address: str = option(
-        default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to run on. {ADDRESS_HELP}"
-    )
+    address: str = cluster_address("local", help="Ray cluster to run on.")
     shard: str | None = option(
         default=None,
         metavar="I/N",

@@ -1,7 +1,7 @@
 """Options of `rvos select`."""
 
 from jobs.config.media_options import MediaOptions
-from jobs.config.options import ADDRESS, ADDRESS_HELP, argument, command_config, option, require_choice
+from jobs.config.options import argument, cluster_address, command_config, option, require_choice
 from schemas import kinds
 from schemas.errors import InputError
 
@@ -73,12 +73,10 @@ class SelectConfig(MediaOptions):
         heading="Calibration",
         help="With --calibrate: least share of the kept pairs that must be good (see --good).",
     )
-    address: str | None = option(
-        default=None,
-        metavar=ADDRESS,
-        heading="Resources",
-        help=f"Ray cluster to compute signals on. {ADDRESS_HELP}  [default: no Ray, compute in this process; above "
-        "20,000 masks: local]",
+    address: str | None = cluster_address(
+        None,
+        help="Ray cluster to compute signals on.",
+        note="[default: no Ray, compute in this process; above 20,000 masks: local]",
     )
     out: str = option(
         takes=kinds.NEW_FOLDER,

@@ -1,7 +1,7 @@
 """Options of `rvos train`."""
 
 from jobs.config.media_options import MediaOptions
-from jobs.config.options import ADDRESS, ADDRESS_HELP, command_config, finish_command, option
+from jobs.config.options import cluster_address, command_config, finish_command, option
 from model.referformer.config import PUBLISHED
 from pipeline.training.recipes import RECIPES
 from schemas import kinds
@@ -115,9 +115,7 @@ class TrainConfig(MediaOptions):
     workers: int | None = option(
         default=None, least=1, heading="Resources", help="Number of processes.  [default: one per GPU, else 1]"
     )
-    address: str = option(
-        default="local", metavar=ADDRESS, heading="Resources", help=f"Ray cluster to train on. {ADDRESS_HELP}"
-    )
+    address: str = cluster_address("local", help="Ray cluster to train on.")
     patience: float = option(
         default=600.0,
         above=0,

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import re
 import secrets
 import signal
 import socket
@@ -18,7 +17,7 @@ from typing import Any, TextIO, cast
 from pipeline.io import local
 from pipeline.io.private_folder import is_in_use, private_folder
 from schemas.errors import InfrastructureError, InputError
-from schemas.uri import require_plain_address, require_plain_endpoint
+from schemas.uri import parse_address, require_plain_endpoint
 
 OBJECT_STORE_BYTES = 200_000_000  # receipts only; frames and masks never enter it
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -55,7 +54,6 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     InfrastructureError if the cluster does not start or answer, InputError for an endpoint or address with a user name.
     """
     require_plain_endpoint()
-    require_plain_address(address)
     let_threads_sleep()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -248,11 +246,11 @@ def _start(address: str, options: dict) -> None:
     """Start Ray with these options of `ray.init`. Raises InputError and InfrastructureError."""
     import ray
 
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and re.fullmatch("[0-9]{1,5}", port):  # HOST:PORT, where Ray would retry for many minutes
+    place = parse_address(address)
+    if place:  # where Ray would retry for many minutes
         try:
-            socket.create_connection((host, int(port)), REACH_SECONDS).close()
-        except (OSError, OverflowError) as error:
+            socket.create_connection(place, REACH_SECONDS).close()
+        except (OSError, UnicodeError) as error:  # UnicodeError: of a label with more than 63 characters
             raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for tries_left in reversed(range(START_TRIES)):

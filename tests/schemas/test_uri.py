@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import InputError
 from schemas.shown import shown, without_secrets
-from schemas.uri import MAX_BYTES, parse, require_plain_address, require_plain_endpoint, without_keys
+from schemas.uri import MAX_BYTES, parse, parse_address, require_plain_address, require_plain_endpoint, without_keys
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,25 @@ def test_addresses_of_clusters_with_keys_are_refused(address):
     with pytest.raises(InputError, match="--address: do not put user names and keys") as told:
         require_plain_address(address)
     assert "5ecret" not in str(told.value)
+
+
+def test_addresses_of_clusters():
+    assert parse_address("local") is parse_address("auto") is None
+    assert parse_address("head.example:6379") == parse_address("ray://head.example:6379") == ("head.example", 6379)
+    assert parse_address("[::1]:6379") == ("::1", 6379)
+
+
+@pytest.mark.parametrize(
+    "address", ["", " ", "nonsense", "Local", "auto ", "ray://h", "h:", "h:0", "h:65536", ":6379", "::1:9", "h:9/x"]
+)
+def test_addresses_of_other_forms_are_refused(address):
+    with pytest.raises(InputError, match="--address must be local, auto or HOST:PORT of the head node, got "):
+        parse_address(address)
+
+
+def test_the_job_server_is_no_address_of_a_cluster():
+    with pytest.raises(InputError, match="got 'http://h:8265'; the job server is for 'rvos submit --address'"):
+        parse_address("http://h:8265")
 
 
 @pytest.mark.timeout(60)  # quadratic time takes hours
