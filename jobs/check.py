@@ -19,7 +19,7 @@ from pipeline.io.checkpoint import read_checkpoint_info
 from pipeline.io.manifest import length_problem, load_manifest, row_problems, table_problems, uri_problem
 from pipeline.io.parallel import bounded_map
 from pipeline.video import LeftOut, Selection, VideoHeader, folder, probe, read_frames
-from schemas.advice import before_a_run
+from schemas.advice import outside_a_run
 from schemas.errors import InputError, MediaError, ServerError
 from schemas.manifest import MANIFEST
 from schemas.pair import short_id
@@ -235,7 +235,7 @@ def _check_video(
         if header and decode:
             header = replace(header, num_frames=sum(1 for _ in read_frames(uri, Selection())))
     except MediaError as error:
-        problems[error.status, before_a_run(str(error))] = list(range(len(rows)))
+        problems[error.status, outside_a_run(str(error))] = list(range(len(rows)))
     except ServerError as error:
         failure = error
         problems["missing", str(error)] = list(range(len(rows)))
@@ -266,7 +266,7 @@ def _row_findings(
         try:
             selection.resolve(row["video_uri"], header.num_frames, header.names)
         except MediaError as error:
-            yield error.status, str(error)
+            yield error.status, outside_a_run(str(error))
     stated = row.get("num_frames")
     if lengths_matter and None not in (stated, header.num_frames) and stated != header.num_frames:
         yield STALE, f"num_frames is {stated}, but the video has {header.num_frames} frames; --write corrects it"

@@ -18,8 +18,9 @@ from pipeline.cluster.session import connect_to_ray
 from pipeline.io import output_folder, parquet, storage
 from pipeline.io.local_copy import local_folder
 from pipeline.io.private_folder import private_folder
+from pipeline.runs.run_json import is_run
 from pipeline.training import loop
-from pipeline.training.examples import TrainingSource, gather_examples
+from pipeline.training.examples import EXAMPLES, TrainingSource, gather_examples
 from pipeline.training.log import LOG, PLOT, read_log
 from pipeline.training.recipe import Recipe, read_recipe
 from schemas.errors import InputError
@@ -42,6 +43,7 @@ class TrainResult(JobResult):
     examples: int
     left_out: dict[str, int]  # manifest rows, by reason
     fresh: dict[str, int]  # modules that started from random values -> number of their tensors
+    frozen: dict[str, int]  # those of `fresh` that keep these values
     unused: dict[str, list[str]]  # option -> tensors in its file that the model has no place for
     steps: int
     loss: float  # mean of the last log entry
@@ -58,7 +60,7 @@ class TrainResult(JobResult):
         lines = [f"checkpoint  {self.checkpoint}", f"steps       {self.steps}, loss {self.loss:.3f} at the end"]
         left = "".join(f"; {count} {reason}" for reason, count in self.left_out.items())
         lines.append(f"examples    {self.examples}{left}")
-        lines += start_lines(self.fresh, self.unused)
+        lines += start_lines(self.fresh, self.frozen, self.unused)
         if self.heldout:
             lines.append(
                 f"held out    J&F {self.heldout['J&F']:.4f} (J {self.heldout['J']:.4f}, F {self.heldout['F']:.4f}) "
@@ -67,14 +69,12 @@ class TrainResult(JobResult):
         return "\n".join([*lines, f"log         {storage.join(self.out, LOG)}, {PLOT}"])
 
 
-def start_lines(fresh: Mapping[str, int], unused: Mapping[str, list[str]]) -> list[str]:
-    """Return what to tell about the start: what is random, and what of the given files was not used."""
+def start_lines(fresh: Mapping[str, int], frozen: Mapping[str, int], unused: Mapping[str, list[str]]) -> list[str]:
+    """Return what to tell about the start: what is random, or stays so, and what of given files was not used."""
     lines = []
-    if fresh:
-        lines.append(
-            "fresh       "
-            + ", ".join(f"{module} ({count} tensor{'s' * (count != 1)})" for module, count in fresh.items())
-        )
+    for label, found in (("fresh       ", fresh), ("frozen      at random values: ", frozen)):
+        modules = ", ".join(f"{module} ({count} tensor{'s' * (count != 1)})" for module, count in found.items())
+        lines += [f"{label}{modules}"] if modules else []
     for option, found in unused.items():
         if names := sorted(found, key=lambda name: name.count(".")):  # heads before what is deep inside
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -91,9 +91,9 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
     recipe = _recipe(config)
     out = storage.absolute(config.out)
     document = prepare(config, recipe, out)
-    fresh, unused = document["fresh"], document["unused"]
+    fresh, frozen, unused = document["fresh"], document["frozen"], document["unused"]
     if not storage.exists(storage.join(out, loop.RESULT, WEIGHTS)):
-        show("".join(f"{line}\n" for line in start_lines(fresh, unused)))
+        show("".join(f"{line}\n" for line in start_lines(fresh, frozen, unused)))
         with connect_to_ray(config.address) as resources, _following(out, show):
             train_on(choose_processes(config, resources), config, recipe, out, show)
     lines = read_log(out)
@@ -106,6 +106,7 @@ def run(config: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Tr
         examples=document["examples"],
         left_out=document["left_out"],
         fresh=fresh,
+        frozen=frozen,
         unused=unused,
         steps=steps[-1]["step"],
         loss=steps[-1]["loss"],
@@ -134,18 +135,19 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
             _refuse_other(document["decides"], inputs, out)
             return document
         sources, heldout_source = _sources(config)
-        examples, left_out = gather_examples(sources)
+        if config.min_score and not any(is_run(source.annotations) for source in sources):
+            raise InputError("--min-score chooses among pseudo-labels, and none of --annotations is a run; omit it")
+        heldout = gather_examples([heldout_source])[0] if heldout_source else EXAMPLES.empty_table()
+        held_out = set(zip(heldout["video_uri"].to_pylist(), heldout["expression"].to_pylist(), strict=True))
+        examples, left_out = gather_examples(sources, held_out)
         learned = examples["expression"].to_pylist()
-        sentences = set(learned)
         parquet.write_table(storage.join(out, loop.EXAMPLES), examples)
         if heldout_source:
-            heldout, _ = gather_examples([heldout_source])
-            sentences |= set(heldout["expression"].to_pylist())
             parquet.write_table(storage.join(out, loop.HELDOUT), heldout)
         with private_folder() as folder:
             start = Path(folder) / loop.START
             report = write_start(config, recipe, learned, start)
-            refuse_long(sentences, start)
+            refuse_long({*learned, *heldout["expression"].to_pylist()}, start)
             for file in start.iterdir():
                 storage.write_bytes(storage.join(out, loop.START, file.name), file.read_bytes())
     except CheckpointError as error:
@@ -158,12 +160,13 @@ def prepare(config: TrainConfig, recipe: Recipe, out: str) -> dict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Document:
-    """The fields of train.json that are used again. Trainings that began before the last two have none of these."""
+    """The fields of train.json that are used again. Trainings that began before the last three have none of these."""
 
     decides: dict
     examples: int
     left_out: dict[str, int]
     fresh: dict[str, int] = field(default_factory=dict)
+    frozen: dict[str, int] = field(default_factory=dict)
     unused: dict[str, list[str]] = field(default_factory=dict)
 
 

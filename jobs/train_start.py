@@ -17,6 +17,7 @@ from model.referformer.network.referformer import ReferFormer, class_heads, with
 from model.referformer.pretrained.parts import by_module, load_backbone, load_text, tensor_names
 from model.referformer.pretrained.source import weight_files
 from model.referformer.tokenizer import load_tokenizer, write_tokenizer
+from model.referformer.training.optimizer import freeze
 from pipeline.io import storage
 from pipeline.io.local_copy import local_file, local_folder
 from pipeline.io.private_folder import private_folder
@@ -33,7 +34,15 @@ class Start:
     """The tensors of the first checkpoint: which are fresh, and which of the given files were not used."""
 
     fresh: dict[str, int]  # module -> number of its tensors; all others come from files
+    frozen: dict[str, int]  # those of `fresh` that the recipe does not train
     unused: dict[str, list[str]]  # option -> names of tensors in its file that the model has no place for
+
+    @classmethod
+    def of(cls, model: ReferFormer, fresh: Collection[str], unused: dict[str, list[str]], recipe: Recipe) -> "Start":
+        """Freeze the parts of `model` that `recipe` does not train, and report on the names of its fresh tensors."""
+        freeze(model, recipe.rates, text_encoder=recipe.freeze_text_encoder)
+        frozen = [name for name, x in model.named_parameters() if name in fresh and not x.requires_grad]
+        return cls(fresh=by_module(fresh, model), frozen=by_module(frozen, model), unused=unused)
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -53,9 +62,10 @@ def write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folde
             options = (config.backbone_weights, config.text_weights)
             backbone, text = (uri and stack.enter_context(_local(uri)) for uri in options)
             tokenizer = config.tokenizer and stack.enter_context(local_folder(config.tokenizer))
-            return write_fresh(
+            made = write_fresh(
                 recipe.model, recipe.seed, tokenizer or text, sentences, folder, backbone=backbone, text=text
             )
+            return Start.of(*made, recipe)
     with local_folder(config.init) as init:
         model = load_model(init)
         if recipe.model is not None and recipe.model != model.config:
@@ -70,7 +80,7 @@ def write_start(config: TrainConfig, recipe: Recipe, sentences: list[str], folde
             model = with_quality_head(model, recipe.quality)
             fresh += [name for name in model.state_dict() if name.startswith("quality_head.")]
         save_checkpoint(folder, model.config, model.state_dict(), init)
-        return Start(fresh=by_module(fresh, model), unused={})
+        return Start.of(model, fresh, {}, recipe)
 
 
 def write_fresh(
@@ -82,11 +92,12 @@ def write_fresh(
     *,
     backbone: str | None = None,
     text: str | None = None,
-) -> Start:
+) -> tuple[ReferFormer, set[str], dict[str, list[str]]]:
     """Write a checkpoint folder with fresh weights of `model`, except for the parts whose weights are given.
 
     tokenizer: a folder with its files; None: build one from `sentences`. backbone, text: as `load_backbone` and
-    `load_text` take them. Raises CheckpointError if anything does not fit.
+    `load_text` take them. Returns the model, the names of its fresh tensors, and those in given files that were not
+    used, by option. Raises CheckpointError if anything does not fit.
     """
     with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
         torch.manual_seed(seed)
@@ -105,7 +116,7 @@ def write_fresh(
                 left, unused[option] = load(network, path)
                 fresh = {name for name in fresh if not name.startswith(prefix)} | {*left}
         save_checkpoint(folder, model, network.state_dict(), tokenizer)
-        return Start(fresh=by_module(fresh, network), unused=unused)
+        return network, fresh, unused
 
 
 def files_digest(uri: str) -> str:
@@ -115,7 +126,7 @@ def files_digest(uri: str) -> str:
         for file in _files_read(Path(path)):
             with file.open("rb") as opened:
                 if found := stand_in(opened.read(HEAD_BYTES)):
-                    raise InputError(f"{uri}: {file.name} has no weights, but is {found}")
+                    raise InputError(f"{uri}: {file.name} is not the file itself, but {found}")
                 opened.seek(0)
                 total.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

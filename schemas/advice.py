@@ -1,15 +1,15 @@
-"""Ways out that error rows of a run name, and the words for them elsewhere: in Python, in the demo, in refined runs."""
+"""Ways out that error rows of a run name, and other words for them: in Python, without a run, in refined runs."""
 
 from typing import NamedTuple
 
 
 class Advice(NamedTuple):
-    """The end of a message: in an error row of a run, for `import refervos`, before there is a run, and in a run of
-    `rvos refine`, which takes the frames of its source (None: as in `run`)."""
+    """The end of a message: in an error row of a run, for `import refervos`, in commands without error rows, and in a
+    run of `rvos refine`, which takes the frames of its source (None: as in `run`)."""
 
     run: str
     python: str
-    before: str
+    outside: str
     refined: str | None = None
 
 
@@ -79,10 +79,10 @@ def for_python(message: str) -> str:
     return message
 
 
-def before_a_run(message: str) -> str:
-    """Return the message of an error row with advice for commands that look at videos before a run is made."""
+def outside_a_run(message: str) -> str:
+    """Return the message of an error row with advice for commands that look at videos, but write no error rows."""
     for advice in ALL:
-        message = message.replace(advice.run, advice.before)
+        message = message.replace(advice.run, advice.outside)
     return message
 
 

@@ -119,13 +119,13 @@ REFINER = _role(
 )
 PUBLISHED = _role("a published checkpoint (.pth)", {K.PTH, K.FILE}, "download the file that the authors link")
 BACKBONE_WEIGHTS = _role(
-    "weights of a backbone",
+    "a .pth file or a folder with weights of a backbone",
     {K.PTH, K.CHECKPOINT, K.FILE, K.FOLDER},
     "give a .pth file of torchvision or of the authors of Swin, or a folder of transformers",
 )
 TEXT_WEIGHTS = _role(
-    "weights of a text encoder",
-    {K.CHECKPOINT, K.FOLDER},
+    "a folder with weights of a text encoder",
+    {K.CHECKPOINT, K.TOKENIZER, K.FOLDER},  # one with pytorch_model.bin seems to hold a tokenizer only
     "give the folder of roberta-base with config.json, model.safetensors and its tokenizer",
 )
 TOKENIZER = _role(

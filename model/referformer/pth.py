@@ -26,7 +26,8 @@ LEGACY_START = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little
 MAX_PICKLE_BYTES = 2**24  # also of the directory of a zip file
 EXTRACT = (
     "If you trust its author, extract the weights on a machine without valuable data: "
-    "old = torch.load(OLD, weights_only=False); torch.save({'model': old['model']}, NEW), or old['state_dict']"
+    "old = torch.load(OLD, weights_only=False); torch.save({'model': old['model']}, NEW), or old['state_dict'], or "
+    "old.state_dict() if OLD holds the whole module"
 )
 UNPICKLER = re.compile(r"WeightsUnpickler error:\s*([^\n]*)")
 LISTED = 30  # names in a message

@@ -132,6 +132,8 @@ def _read(files: tuple[Path, ...]) -> tokenizers.Tokenizer:
         if not all(len(pair) == 2 and vocab.keys() >= {*pair, pair[0] + pair[1]} for pair in merges):
             raise ValueError("a merge is not of two tokens to a third one")
         return _byte_level(models.BPE(vocab=vocab, merges=merges, unk_token=model.get("unk_token")))
+    except KeyError as error:
+        raise CheckpointError(f"{files[0]}: cannot read the tokenizer: it has no {error}; fetch it again") from None
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{files[0]}: cannot read the tokenizer: {error}") from None
 

@@ -261,8 +261,13 @@ def _start(address: str, options: dict) -> None:
             raise InputError(f"--address {address}: {error}") from None
         except Exception as error:  # of any type if the machine is too busy to start Ray within 30 s
             ray.shutdown()
-            if address != "local" or not tries_left:
+            if address != "local":
                 raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
+            if not tries_left:
+                raise InfrastructureError(
+                    f"Ray did not start on this machine in {START_TRIES} tries: {error}. If the machine is busy, "
+                    "repeat the command later"
+                ) from None
     for number, handler in handlers.items():  # Ray installs its own for SIGTERM
         signal.signal(number, handler)
 

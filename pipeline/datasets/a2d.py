@@ -29,6 +29,7 @@ from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.video import probe
 from schemas import rle
+from schemas.advice import outside_a_run
 from schemas.errors import InputError, MediaError
 
 SPLITS = ("train", "test")  # 0 and 1 in videoset.csv
@@ -128,7 +129,7 @@ def _read_video(files: A2DFiles, name: str, sentences: list[list[str]], context:
     try:
         header = probe(uri)
     except MediaError as error:
-        video.warnings.append((NO_FRAMES, uri) if error.status == "missing" else (BROKEN, str(error)))
+        video.warnings.append((NO_FRAMES, uri) if error.status == "missing" else (BROKEN, outside_a_run(str(error))))
     else:
         num_frames, size = header.num_frames or num_frames, (header.height, header.width)
     masks, readable = _read_masks(files, name, video)

@@ -13,6 +13,7 @@ from pipeline.masks.predictions import frame_step
 from pipeline.masks.row_groups import frame_name
 from pipeline.video import VideoHeader, probe
 from schemas import rle
+from schemas.advice import outside_a_run
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
@@ -170,5 +171,5 @@ def _open_video(pair: PairMasks) -> VideoHeader:
     try:
         return probe(pair.row["video_uri"])
     except MediaError as error:
-        text = f"cannot determine frame names and size: the pair has no mask, and {error}"
+        text = f"cannot determine frame names and size: the pair has no mask, and {outside_a_run(str(error))}"
         raise InputError(pair.message(text)) from None

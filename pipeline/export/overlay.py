@@ -13,6 +13,7 @@ from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.write_png import png_bytes
 from pipeline.video import Selection, read_frames
+from schemas.advice import outside_a_run
 from schemas.errors import InputError, MediaError
 
 SHEET_FRAMES = 6
@@ -51,7 +52,7 @@ def write_overlays(
                 write_mp4(uri, frames, rate, crf=20) if form == "mp4" else write_gif(uri, frames, rate)
             except MediaError as error:
                 counts["unseen"] += 1
-                notes += [pair.message(error)] if len(notes) < UNREADABLE_NOTED else []
+                notes += [pair.message(outside_a_run(str(error)))] if len(notes) < UNREADABLE_NOTED else []
                 continue
             counts["pairs"] += 1
             score = pair.frames["pair_score"][0].as_py()

@@ -19,7 +19,7 @@ from pipeline.runs.run import Run, Unit
 from pipeline.segment.write_stage import error_row
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
-from schemas.advice import before_a_run
+from schemas.advice import outside_a_run
 from schemas.errors import ImplausibleError, MediaError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
@@ -53,7 +53,7 @@ class UnitImporter:
                 try:
                     table = self._pair(row, found.get(PairKey.of(row)), headers, receipt)
                 except MediaError as error:
-                    table = error_row(row, error.status, before_a_run(str(error)))
+                    table = error_row(row, error.status, outside_a_run(str(error)))
                 writer.write(table)
             self.run.require_same()
             return writer.commit()

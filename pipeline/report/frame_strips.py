@@ -9,6 +9,7 @@ from pipeline.drawing.overlay import overlay
 from pipeline.drawing.thumbnails import blank_frame, data_uri, shrink, shrink_mask
 from pipeline.masks.by_video import PairMasks
 from pipeline.video import Selection, read_frames
+from schemas.advice import outside_a_run
 from schemas.errors import MediaError
 
 STRIP_FRAMES = 6
@@ -79,7 +80,7 @@ def read_thumbnails(
         frames = read_frames(uri, selection)
         return {labels[frame.name if by_name else frame.index]: shrink(frame.image) for frame in frames}, ""
     except MediaError as error:
-        return {}, f"Its video cannot be shown: {error}"
+        return {}, f"Its video cannot be shown: {outside_a_run(str(error))}"
 
 
 def draw_thumbnail(

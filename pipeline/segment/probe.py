@@ -17,7 +17,7 @@ from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, 
 from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.write_stage import frame_rows, pair_rows
-from schemas.advice import before_a_run
+from schemas.advice import outside_a_run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
 from schemas.shown import shown
@@ -89,7 +89,7 @@ def probe_videos(
             break
         window = next(read_windows([clip], replace(frames, overlap=0), prepare))
         if isinstance(window, ClipEnd):
-            reason = before_a_run(str(window.error or "no frames"))
+            reason = outside_a_run(str(window.error or "no frames"))
             totals.failures.append(reason if shown(clip.uri) in reason else f"{clip.uri}: {reason}")
             continue
         totals.videos += 1

@@ -65,6 +65,11 @@ class Augmentation:
                 raise ValueError(f"augmentation.{name} must be 1 to {MAX_SIDE} pixels, got {value}")
         if not self.sizes or not self.crop_from or len(self.crop_sides) != 2:
             raise ValueError("augmentation needs at least one of sizes and of crop_from, and two crop_sides")
+        if self.crop_sides[0] > self.crop_sides[1]:
+            raise ValueError(f"augmentation.crop_sides must be the smallest and the largest, got {self.crop_sides}")
+        for name, most in (("sizes", self.max_size), ("crop_sizes", self.crop_max_size)):
+            if (largest := max(getattr(self, name), default=0)) > most:
+                raise ValueError(f"augmentation.{name} has {largest}, and the longer side may only have {most}")
 
     def apply(self, clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
         """Return an augmented copy. If the crop removes the object, the clip is only resized."""

@@ -21,6 +21,7 @@ from pipeline.masks.table_order import require_column_order
 from pipeline.runs.run_json import is_run
 from pipeline.video import Selection, VideoHeader, probe
 from schemas import rle
+from schemas.advice import outside_a_run
 from schemas.check import conform, required
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS, chosen_rows
@@ -68,42 +69,54 @@ class MaskTrack:
 MaskTracks = dict[tuple[str, str], MaskTrack]  # by video_id, and object_id or expression_id
 
 
-def gather_examples(sources: Sequence[TrainingSource]) -> tuple[pa.Table, Counter[str]]:
+def gather_examples(
+    sources: Sequence[TrainingSource], held_out: Collection[tuple[str, str]] = ()
+) -> tuple[pa.Table, Counter[str]]:
     """Return EXAMPLES of all sources, and the number of excluded manifest rows by reason.
 
-    Excludes rows without annotations or whose object is never visible. Rows without a target become examples with empty
-    masks, in the frames in which any object of their video is annotated. Raises InputError that lists invalid rows,
-    videos that cannot be opened, masks that are invalid or of another size, and sources without a usable row.
+    Excludes rows without annotations or whose object is never visible, and those of `held_out`: (video_uri, expression)
+    as in EXAMPLES. Rows without a target become examples with empty masks, in the frames in which any object of their
+    video is annotated. Raises InputError that lists invalid rows, videos that cannot be opened, masks that are invalid,
+    of another size or outside their video, and sources without a usable row.
     """
     rows, left_out = [], Counter[str]()
     for number, source in enumerate(sources):
-        manifest = read_manifest(source.manifest, allow_local=source.allow_local).to_pylist()
-        tracks, by_object = read_mask_tracks(source, {row["video_id"] for row in manifest})
-        of_video: dict[str, dict[str, MaskTrack]] = defaultdict(dict)  # by object_id or expression_id
-        for (video, name), track in tracks.items():
-            of_video[video][name] = track
-        headers = _open_videos(manifest, source.manifest)
-        problems: list[str] = []
-        found = 0
-        for row in manifest:
-            try:
-                example = _example(row, headers[row["video_uri"]], of_video[row["video_id"]], by_object)
-            except (InputError, rle.RleError, MediaError) as error:
-                problems.append(f"{PairKey.of(row)}: {error}")
-                continue
-            if isinstance(example, str):
-                left_out[example] += 1
-            else:
-                rows.append({"source": number, **example})
-                found += any(example["counts"])
-        _refuse(problems, source.annotations)
-        if not found:
-            raise InputError(
-                f"{source.manifest} has {len(manifest)} rows, and none of them has an object to learn from in "
-                f"{source.annotations} ({', '.join(f'{n} {reason}' for reason, n in left_out.items())}); check that "
-                "both belong to the same data set"
-            )
+        examples, excluded = _examples_of(source, held_out)
+        rows += [{"source": number, **example} for example in examples]
+        left_out += excluded
     return pa.Table.from_pylist(rows, schema=EXAMPLES), left_out
+
+
+def _examples_of(source: TrainingSource, held_out: Collection[tuple[str, str]]) -> tuple[list[dict], Counter[str]]:
+    """Return the examples of one source and its excluded rows, as `gather_examples`."""
+    manifest = read_manifest(source.manifest, allow_local=source.allow_local).to_pylist()
+    tracks, by_object = read_mask_tracks(source, {row["video_id"] for row in manifest})
+    of_video: dict[str, dict[str, MaskTrack]] = defaultdict(dict)  # by object_id or expression_id
+    for (video, name), track in tracks.items():
+        of_video[video][name] = track
+    headers = _open_videos(manifest, source.manifest)
+    examples, left_out, problems = [], Counter[str](), []
+    for row in manifest:
+        try:
+            example = _example(row, headers[row["video_uri"]], of_video[row["video_id"]], by_object)
+        except (InputError, rle.RleError, MediaError) as error:
+            problems.append(f"{PairKey.of(row)}: {outside_a_run(str(error))}")
+            continue
+        if not isinstance(example, str) and (example["video_uri"], example["expression"]) in held_out:
+            example = "held out"
+        if isinstance(example, str):
+            left_out[example] += 1
+        else:
+            examples.append(example)
+    _refuse(problems, source.annotations)
+    if not any(any(example["counts"]) for example in examples):
+        counts = left_out + Counter({"without a target": len(examples)})
+        raise InputError(
+            f"{source.manifest} has {len(manifest)} rows, and none of them has an object to learn from in "
+            f"{source.annotations} ({', '.join(f'{count} {reason}' for reason, count in counts.items())}); check that "
+            "both belong to the same data set"
+        )
+    return examples, left_out
 
 
 def read_mask_tracks(source: TrainingSource, videos: Collection[str]) -> tuple[MaskTracks, bool]:
@@ -145,6 +158,8 @@ def _group(table: pa.Table, key: str) -> MaskTracks:
             empty = counts is None or counts == rle.empty(*track.size)
         except rle.RleError as error:
             raise InputError(f"{shown}: frame {index}: {error}; correct the row") from None
+        if index in track.masks:
+            raise InputError(f"{shown}: frame {index} has several rows; keep one row for each object and frame")
         track.masks[index] = None if empty else counts
         track.names[index] = row.get("frame_name")
     return tracks
@@ -158,7 +173,7 @@ def _open_videos(manifest: list[dict], source: str) -> dict[str, VideoHeader]:
     headers: dict[str, VideoHeader] = {}
     for uri, found in zip(uris, bounded_map(_probe, uris, OPENERS), strict=True):
         if isinstance(found, MediaError):
-            problems.append(str(found))
+            problems.append(outside_a_run(str(found)))
         else:
             headers[uri] = found
     _refuse(problems, source)
@@ -181,17 +196,19 @@ def _example(row: dict, header: VideoHeader, tracks: dict[str, MaskTrack], by_ob
     if objects is None:
         raise InputError("object_ids is null, but the annotations are by object; list the objects in object_ids")
     meant = [tracks[name] for name in objects or tracks if name in tracks]
-    if not meant:
-        return "not annotated"
+    if not meant or len(meant) < len(set(objects)):
+        return "not annotated" if not meant else "with an object that is not annotated"
     size = (header.height, header.width)
     if wrong := next((track.size for track in meant if track.size != size), None):
         raise InputError(f"masks are {wrong[0]}x{wrong[1]}, the video is {size[0]}x{size[1]}")
     frames, wanted = _frames(row, header, meant)
     masks = dict(_union(meant, header, wanted))
+    if not masks:
+        return "annotated on other frames only"
     if not objects:
         masks = dict.fromkeys(masks)
     elif not any(masks.values()):
-        return "never show their object"
+        return "whose object is never shown"
     columns = ("video_id", "video_uri", "expression_id")
     return {name: row[name] for name in columns} | {
         "expression": " ".join(row["expression"].lower().split()),  # as published
@@ -218,16 +235,10 @@ def _frames(row: dict, header: VideoHeader, meant: list[MaskTrack]) -> tuple[lis
 
 
 def _union(meant: list[MaskTrack], header: VideoHeader, wanted: frozenset[int]) -> Iterator[tuple[int, bytes | None]]:
-    """Yield each wanted frame with the union mask of all objects, in order.
-
-    Matches frames by name if both the video and the masks have names, else by index.
-    """
-    index_of = {name: index for index, name in enumerate(header.names or ())}
+    """Yield each wanted frame with the union mask of all objects, in order. Raises InputError and RleError."""
     masks: dict[int, list[bytes]] = defaultdict(list)
     for track in meant:
-        for index, counts in track.masks.items():
-            name = track.names[index]
-            place = index_of.get(name, -1) if name is not None and index_of else index
+        for place, counts in _places(track, header):
             if place in wanted:
                 masks[place] += [counts] if counts is not None else []
     for place in sorted(masks):
@@ -241,7 +252,36 @@ def _union(meant: list[MaskTrack], header: VideoHeader, wanted: frozenset[int]) 
             yield place, merged["counts"]
 
 
+def _places(track: MaskTrack, header: VideoHeader) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the position in the video of each mask, with the mask.
+
+    It is that of the frame's name if both the video and the mask have names, where masks of other names are passed
+    over; else the index of the mask. Raises InputError for indices outside the video, and for two masks of one frame.
+    """
+    position = {name: index for index, name in enumerate(header.names or ())}
+    placed: dict[int, bytes | None] = {}
+    outside: list[int] = []
+    for index, counts in track.masks.items():
+        name = track.names[index]
+        by_name = name is not None and bool(position)
+        place = position.get(name or "", -1) if by_name else index
+        if place in placed:
+            raise InputError(f"frame {name} has several masks; keep one for each object and frame")
+        if place >= 0 and (header.num_frames is None or place < header.num_frames):
+            placed[place] = counts
+        elif not by_name:
+            outside.append(index)
+    if outside:
+        frames = f"frame{'s' * (len(outside) != 1)} {', '.join(map(str, sorted(outside)[:SHOWN]))}"
+        raise InputError(
+            f"masks of {frames} lie outside the video, which has {header.num_frames} frames; correct frame_index, "
+            "which counts from 0"
+        )
+    yield from placed.items()
+
+
 def _refuse(problems: list[str], source: str) -> None:
     if problems:
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise InputError("\n".join([f"{source}: {len(problems)} problems", *problems[:SHOWN], *more]))
+        count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+        raise InputError("\n".join([f"{source}: {count}", *problems[:SHOWN], *more]))

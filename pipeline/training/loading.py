@@ -26,6 +26,7 @@ from pipeline.training.recipe import SAMPLINGS, Recipe
 from pipeline.training.sampling import Anchor, anchors, batches, epoch_order
 from pipeline.video import Selection, read_frames
 from schemas import rle
+from schemas.advice import outside_a_run
 from schemas.errors import InputError, MediaError
 from schemas.pair import PairKey
 
@@ -134,7 +135,7 @@ class BatchLoader:
                     return samples
                 problem = "the object is too small"
             except MediaError as error:
-                problem = str(error)
+                problem = outside_a_run(str(error))
             self.skipped[f"{PairKey.of(example)}: {problem}"] += 1
             anchor = self.spare[alone][int(rng.integers(len(self.spare[alone])))]
         raise InputError(f"{ATTEMPTS} samples in a row cannot be used; check the videos. The last one: {problem}")

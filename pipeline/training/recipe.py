@@ -87,17 +87,23 @@ class Recipe:
         for name, most in MOST.items():
             if getattr(self, name) > most:
                 raise ValueError(f"{name} must be at most {most}, got {getattr(self, name)}")
-        for name in ("weight_decay", "heldout_steps"):
+        if self.short_side > self.max_size:
+            raise ValueError(f"short_side is {self.short_side}, but max_size, of the longer side, is {self.max_size}")
+        for name in ("weight_decay", "heldout_steps", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
+        if not 0 < self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm must be above 0, and finite, got {self.clip_norm}")
         if not all(drop > 0 for drop in self.drops) or list(self.drops) != sorted(self.drops):
             raise ValueError(f"drops must be epochs above 0 in ascending order, got {list(self.drops)}")
         for part in ("rates", "coefficients"):
             for name, value in asdict(getattr(self, part)).items():
                 if not 0 <= value < math.inf:
                     raise ValueError(f"{part}.{name} must be 0 or more, got {value}")
+        if not any(asdict(self.rates).values()):
+            raise ValueError("all rates are 0, so nothing would be trained")
+        if self.small.warmup >= self.epochs:
+            raise ValueError(f"small.warmup must be shorter than the {self.epochs} epochs, got {self.small.warmup}")
         if self.small.sentences > 1 and self.augmentation.crop:
             raise ValueError("small.sentences above 1 need augmentation.crop = 0: a crop can remove one of the objects")
         if self.precision not in PRECISIONS:

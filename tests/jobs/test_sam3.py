@@ -157,7 +157,7 @@ def test_other_families_have_no_answer_to_choose(manifest, tmp_path):
     assert "--answer: a referformer model chooses one object itself" in found.output
 
 
-def test_too_long_sentences_are_found_before_a_run(manifest, sam3, tmp_path):
+def test_too_long_sentences_are_found_outside_a_run(manifest, sam3, tmp_path):
     found = rvos("check", manifest, "--checkpoint", sam3)
     assert found.exit_code == 1
     assert "has 39 tokens, at most 32 fit" in found.output

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import train
@@ -49,9 +50,11 @@ def test_masks_of_one_model_train_the_next(config, shapes, checkpoint, ray_sessi
     """Manifest -> masks -> pseudo-labels -> training -> a checkpoint that segments; and again is nothing to do."""
     made = segment(SegmentConfig(manifest=shapes[0], run=str(tmp_path / "run"), checkpoint=checkpoint, short_side=64))
     shown: list[str] = []
-    options = {"annotations": (made.run,), "heldout": shapes[0], "heldout_annotations": shapes[1]}
+    pq.write_table(pq.read_table(shapes[0]).slice(8), tmp_path / "last.parquet")
+    options = {"annotations": (made.run,), "heldout": str(tmp_path / "last.parquet"), "heldout_annotations": shapes[1]}
     result = train.run(config(**options), shown.append)
     assert result.heldout is not None
+    assert result.left_out["held out"] == 1
     assert result.steps >= 2
     assert any("held-out J&F" in text for text in shown)
     check_checkpoint(result.checkpoint)
@@ -119,6 +122,11 @@ def test_a_folder_of_something_else_is_refused(config, tmp_path):
         train.run(config())
 
 
+def test_a_least_score_needs_a_run(config):
+    with pytest.raises(InputError, match="--min-score chooses among pseudo-labels, and none of --annotations is a run"):
+        train.run(config(min_score=0.5))
+
+
 def test_a_start_is_needed(config):
     with pytest.raises(InputError, match=r"neither --init nor a \[model\]"):
         train.run(config(init=None))
@@ -140,6 +148,8 @@ def test_a_tokenizer_beside_a_checkpoint_is_refused(config, checkpoint):
         ({"annotations": ()}, "got 1 --data, but 0 --annotations"),
         ({"weight": (1.0, 2.0)}, "got 1 --data, but 2 --weight"),
         ({"weight": (0.0,)}, "above 0"),
+        ({"weight": (float("inf"),)}, "all must be finite"),
+        ({"data": ("m", "m"), "annotations": ("a", "a")}, "got a pair of --data and --annotations twice; give it once"),
         ({"heldout": "m.parquet"}, "got only one of --heldout and --heldout-annotations; give both"),
     ],
 )

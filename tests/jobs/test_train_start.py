@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs import train
 from jobs.config.train import TrainConfig
+from jobs.terminal.wrong_object import refuse_wrong_objects
 from jobs.train import start_lines
 from model.referformer.config import QualityConfig
 from model.referformer.network.referformer import ReferFormer
@@ -72,11 +73,11 @@ def test_parts_come_from_files_and_the_rest_is_fresh(config, parts, tmp_path):
     assert "cls_head.fc_cls.bias" in unused["--backbone-weights"]
     assert all("index" in name or name.startswith("cls_head.") for name in unused["--backbone-weights"])
     assert json.loads((Path(config().out) / "train.json").read_text()) == document
-    lines = start_lines(document["fresh"], document["unused"])
+    lines = start_lines(document["fresh"], document["frozen"], document["unused"])
     assert lines[0].startswith("fresh       ")
     assert "text_encoder.pooler (2 tensors)" in lines[0]
     assert "query_embed (1 tensor)," in lines[0]
-    assert start_lines({}, {"--x": list("abcdefghi")}) == ["not used    of --x: a, b, c, d, e, f and 3 more"]
+    assert start_lines({}, {}, {"--x": list("abcdefghi")}) == ["not used    of --x: a, b, c, d, e, f and 3 more"]
     assert "not used    of --text-weights: lm_head.bias" in lines
 
 
@@ -105,6 +106,31 @@ def test_other_weights_in_parts_are_another_training(config, parts, tmp_path):
     save_file(changed | {"lm_head.bias": torch.ones(261)}, text / "model-1.safetensors")
     with pytest.raises(InputError, match="holds a training with other text_weights"):
         train.prepare(first, Recipe(model=TINY), first.out)
+
+
+def test_fresh_parts_that_stay_as_they_are_are_told(config, parts, tmp_path):
+    options, _ = parts
+    bare = config(tokenizer=options["text_weights"])
+    document = train.prepare(bare, Recipe(model=TINY), bare.out)
+    assert list(document["frozen"]) == ["text_encoder"]
+    lines = start_lines(document["fresh"], document["frozen"], {})
+    assert lines[1].startswith("frozen      at random values: text_encoder (")
+    trained = config(out=str(tmp_path / "trained"), **options)
+    document = train.prepare(trained, Recipe(model=TINY, freeze_text_encoder=False), trained.out)
+    assert document["frozen"] == {}
+
+
+def test_text_weights_may_be_those_of_torch(config, parts, tmp_path):
+    options, state = parts
+    text = tmp_path / "text"
+    shutil.copytree(options["text_weights"], text)
+    torch.save(load_file(text / "model.safetensors"), text / "pytorch_model.bin")
+    (text / "model.safetensors").unlink()
+    made = config(text_weights=str(text))
+    refuse_wrong_objects(made, "train", {})
+    train.prepare(made, Recipe(model=TINY), made.out)
+    name = "text_encoder.embeddings.word_embeddings.weight"
+    assert torch.equal(started(made)[name], state[name])
 
 
 def test_fresh_class_heads_are_told(config, checkpoint):
@@ -149,7 +175,7 @@ def test_a_checkpoint_leaves_no_room_for_parts(config, name):
         ),
         (
             {"backbone_weights": "{lfs}"},
-            "swin.pth has no weights, but is a pointer of Git LFS; fetch the file with 'git lfs",
+            "swin.pth is not the file itself, but a pointer of Git LFS; fetch the file with 'git lfs",
         ),
         ({"init": "{text}"}, "part of a ReferFormer; 'rvos train' starts from it with --text-weights"),
         ({"backbone_weights": "{text}"}, "model_type is 'roberta', but the model needs 'swin'"),

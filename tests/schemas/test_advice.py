@@ -17,7 +17,7 @@ def test_no_option_of_a_run_where_there_is_none(way):
     assert "--retry-errors" in row
     assert "--" not in advice.for_python(row)
     assert advice.for_python(row).endswith(way.python)
-    assert "--retry-errors" not in advice.before_a_run(row)
+    assert "--retry-errors" not in advice.outside_a_run(row)
 
 
 def test_reasons_of_error_rows_take_their_advice_from_here():

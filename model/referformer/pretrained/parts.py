@@ -12,7 +12,7 @@ from model.referformer.config import ReferFormerConfig
 from model.referformer.network.backbones import BackboneConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.pretrained.names import TEXT_WRAPPERS, UNUSED, backbone_tensors, fit_to_video, unwrapped
-from model.referformer.pretrained.source import SHOWN, PretrainedSource, holds, published_name
+from model.referformer.pretrained.source import SHOWN, PretrainedSource, holds, published_name, sizes_of
 
 BODY, TEXT = "backbone.0.body", "text_encoder"
 # What published files lack and published training starts fresh: norms behind the stages of a Swin; RoBERTa's pooler,
@@ -24,6 +24,11 @@ MAY_LACK = {
     "text": re.compile(r"pooler\."),
 }
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+OTHER_PARTS = (
+    "its sizes are those of the model, but not its names or parts: give the file of torchvision or of the authors of "
+    "Swin, not that of timm or of a variant; if only the number of heads differs, give it in the recipe, under "
+    "[model.backbone]"
+)
 TEXT_WAY = "give roberta-base"
 TEXT_SIZES = f"{TEXT_WAY}, or a recipe with the sizes of these weights under [model.text]"
 
@@ -41,7 +46,8 @@ def load_backbone(model: ReferFormer, path: str | Path) -> tuple[list[str], list
     tensors, unused = backbone_tensors(source, config)
     fitting = fit_to_video(tensors, config) if config.kind == "video_swin" else tensors
     body = model.get_submodule(BODY)
-    part, held = f"the backbone ({config.kind})", f"It seems to hold {holds(tensors)}; {_way(tensors, config)}"
+    way = OTHER_PARTS if sizes_of(tensors) == sizes_of(_expected(body)) is not None else _way(tensors, config)
+    part, held = f"the backbone ({config.kind})", f"It seems to hold {holds(tensors)}; {way}"
     _load(body, fitting, MAY_LACK[config.kind], path, part, held)
     return [f"{BODY}.{name}" for name in _expected(body) if name not in fitting], unused
 

@@ -141,6 +141,16 @@ def holds(tensors: Mapping[str, Tensor]) -> str:
     return f"{len(names)} tensor{'s' * (len(names) != 1)}: {', '.join(names[:SHOWN])}{more}"
 
 
+def sizes_of(tensors: Mapping[str, Tensor]) -> tuple[str, int, int] | None:
+    """Return the blocks, the width behind the first layer and the rows of the first table of position biases.
+
+    Of a Swin, Video-Swin or ResNet; None of another model.
+    """
+    found = re.match(r"a (?:Video-Swin|Swin|ResNet) of ([\d, ]+ (?:blocks|bottlenecks))", holds(tensors))
+    first = tensors.get("patch_embed.proj.weight", tensors.get("conv1.weight"))
+    return (found[1], len(first), len(_table(tensors))) if found and first is not None and first.ndim else None
+
+
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
     return 1 + max((int(found[1]) for name in tensors if (found := re.match(pattern, name))), default=-1)
 

@@ -469,3 +469,21 @@ def test_what_is_no_source_is_refused(hub, tmp_path):
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9])
     with pytest.raises(CheckpointError, match="damaged or incomplete, fetch it again"):
         load_text(model(RESNET), folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "shape"),
+    [
+        (RESNET, "layer1.0.conv2.weight", (8, 2, 3, 3)),  # grouped, as in ResNeXt
+        (SWIN, "layers.0.downsample.norm.weight", None),  # where timm has other names
+        (SWIN, "layers.0.blocks.0.mlp.fc1.weight", (16, 8)),
+        (SWIN, "layers.0.blocks.0.attn.qkv.bias", None),
+    ],
+)
+def test_other_parts_of_the_same_sizes_need_another_file(tmp_path, config, name, shape):
+    """No recipe has such parts."""
+    tensors = body(model(config)).state_dict()
+    tensors.pop(name)
+    torch.save(tensors | ({name: torch.ones(shape)} if shape else {}), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="its sizes are those of the model, but not its names or parts: give the"):
+        load_backbone(model(config), tmp_path / "weights.pth")

@@ -111,7 +111,10 @@ def test_all_bad_rows_are_told_at_once(folder):
 
 def test_videos_that_cannot_be_opened_are_told(folder):
     write_manifest(folder, video_uri="gone")
-    with pytest.raises(InputError, match="gone does not exist"):
+    with pytest.raises(
+        InputError,
+        match=r"manifest.parquet: 1 problem\n.*gone does not exist; copy the file there, or correct its path$",
+    ):
         gather(folder)
 
 
@@ -137,3 +140,58 @@ def test_a_source_that_teaches_nothing_is_refused(folder):
     write_annotations(folder, [("a", 0, None)])
     with pytest.raises(InputError, match="none of them has an object to learn from .* never show"):
         gather(folder)
+
+
+def test_two_masks_of_one_frame_are_refused_in_any_order(folder):
+    for rows in ([("a", 0, box(0)), ("a", 0, box(5))], [("a", 0, box(5)), ("a", 0, None)], [("a", 0, box(0))] * 2):
+        write_annotations(folder, rows)
+        with pytest.raises(InputError, match="video_id=v object_id=a: frame 0 has several rows; keep one row for"):
+            gather(folder)
+
+
+@pytest.mark.parametrize(("frames", "told"), [([5, 6, 7], "frames 6, 7"), ([-1], "frame -1"), ([0, 50], "frame 50")])
+def test_masks_outside_the_video_are_told(folder, frames, told):
+    write_annotations(folder, [("a", index, box(0)) for index in frames])
+    message = f"expression_id=0: masks of {told} lie outside the video, which has 6 frames; correct frame_index"
+    with pytest.raises(InputError, match=message):
+        gather(folder)
+
+
+def name_frames(folder, *names):
+    table = pq.read_table(folder / "annotations.parquet")
+    pq.write_table(table.set_column(3, "frame_name", pa.array(names)), folder / "annotations.parquet")
+
+
+def test_masks_of_frames_that_a_folder_lacks_are_passed_over(folder):
+    """A folder may hold each fifth frame, and the annotations all."""
+    write_annotations(folder, [("a", 70, box(0)), ("a", 75, box(5))])
+    name_frames(folder, "00002", "00099")
+    examples, left_out = gather(folder)
+    assert examples["annotated"].to_pylist() == [[2], [2]]
+    name_frames(folder, "00098", "00099")
+    with pytest.raises(InputError, match=r"learn from in .* \(2 annotated on other frames only, 2 not ann"):
+        gather(folder)
+    name_frames(folder, "00002", "00002")
+    with pytest.raises(InputError, match="frame 00002 has several masks; keep one for each object and frame"):
+        gather(folder)
+    assert left_out == {"not annotated": 2, "with an object that is not annotated": 1}
+
+
+def test_a_union_without_one_of_its_objects_is_left_out(folder):
+    write_manifest(folder, object_ids=["a", "c"])
+    with pytest.raises(InputError, match=r"\(5 with an object that is not annotated\); check that both"):
+        gather(folder)
+
+
+def test_rows_without_a_target_alone_teach_nothing(folder):
+    write_manifest(folder, object_ids=[])
+    with pytest.raises(InputError, match=r"\(5 without a target\)"):
+        gather(folder)
+
+
+def test_held_out_pairs_are_not_trained_on(folder):
+    source = TrainingSource(manifest=str(folder / "manifest.parquet"), annotations=str(folder / "annotations.parquet"))
+    uri = str(folder / "v")
+    examples, left_out = gather_examples([source], {(uri, "both"), (uri, "no such sentence"), ("elsewhere", "none")})
+    assert left_out == {"not annotated": 1, "held out": 1}
+    assert "both" not in examples["expression"].to_pylist()
