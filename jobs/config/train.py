@@ -89,8 +89,8 @@ class TrainConfig(MediaOptions):
         metavar="DIR",
         takes=kinds.TEXT_WEIGHTS,
         heading="Model",
-        help="Without --init: start the text encoder from this folder: roberta-base with config.json, "
-        "model.safetensors and its tokenizer.",
+        help="Without --init: start the text encoder from this folder: roberta-base with config.json, its "
+        "weights (safetensors or pytorch_model.bin) and its tokenizer.",
     )
     tokenizer: str | None = option(
         default=None,

@@ -105,7 +105,8 @@ def write_tokenizer(folder: str | Path, sentences: Sequence[str], vocab_size: in
     if whole.backend.get_vocab_size() != vocab_size:
         raise CheckpointError(
             f"vocab_size is {vocab_size}; the sentences make a tokenizer of {fewest} (bytes) to "
-            f"{whole.backend.get_vocab_size()} tokens"
+            f"{whole.backend.get_vocab_size()} tokens; give a folder with a tokenizer of {vocab_size} tokens, such as "
+            "roberta-base, or a recipe with another vocab_size under [model.text]"
         )
     whole.save(Path(folder))
 
