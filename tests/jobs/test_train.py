@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -50,7 +51,10 @@ def test_masks_of_one_model_train_the_next(config, shapes, checkpoint, ray_sessi
     """Manifest -> masks -> pseudo-labels -> training -> a checkpoint that segments; and again is nothing to do."""
     made = segment(SegmentConfig(manifest=shapes[0], run=str(tmp_path / "run"), checkpoint=checkpoint, short_side=64))
     shown: list[str] = []
-    pq.write_table(pq.read_table(shapes[0]).slice(8), tmp_path / "last.parquet")
+    last = pq.read_table(shapes[0]).slice(8)
+    uris = pa.array([str(Path(shapes[0]).parent / uri) for uri in last["video_uri"].to_pylist()])
+    last = last.set_column(last.column_names.index("video_uri"), "video_uri", uris)
+    pq.write_table(last, tmp_path / "last.parquet")
     options = {"annotations": (made.run,), "heldout": str(tmp_path / "last.parquet"), "heldout_annotations": shapes[1]}
     result = train.run(config(**options), shown.append)
     assert result.heldout is not None
