@@ -5,6 +5,7 @@ behind them are imported when a name is first used.
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ def __dir__() -> list[str]:
 
 def main() -> None:
     """Run the command `rvos` with the arguments of this process."""
+    if sys.stderr is None:  # closed by the caller (2>&-)
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     use_own_modules()
     from cli import main as command
 

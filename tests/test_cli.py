@@ -329,3 +329,11 @@ def test_errors_about_words_hold_no_control_sequence(words):
     assert done.exit_code == 2
     assert not {"\x1b", "\x07", "\u202e"} & set(done.stderr)
     assert "\\x1b" in done.stderr
+
+
+def test_a_closed_stderr_is_no_failure(tmp_path):
+    """Exit code 1 says that pairs failed."""
+    code = "import sys; sys.argv[1:] = ['status', 'nowhere']; from refervos import main; main()"
+    command = f'"{sys.executable}" -c "{code}" 2>&-'
+    environment = os.environ | {"PYTHONPATH": refervos.OWN_FOLDER}
+    assert subprocess.run(command, shell=True, cwd=tmp_path, env=environment, timeout=120).returncode == 2
