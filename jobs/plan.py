@@ -17,6 +17,7 @@ from jobs.terminal.progress import count
 from pipeline.runs.plan import PlanSize
 from pipeline.segment.probe import ProbeTotals, has_gpu, probe_videos
 from pipeline.segment.resources import choose_resources, this_machine
+from schemas.errors import InputError
 
 NOT_INCLUDED = "start-up, other storage and longer windows are not included"
 FIRST_FRAMES = 16  # of a video: until then the memories of a model that follows objects grow
@@ -71,9 +72,14 @@ def run(config: PlanConfig) -> PlanResult:
 
     Raises InputError for whatever the planned command rejects, and if none of the probed videos can be read.
     """
+    stated = config.frames_per_second
+    if stated is None and config.device == "cuda" and not has_gpu(config.device):
+        raise InputError(
+            "this machine has no GPU to measure with --device cuda; run the command on one that has, give "
+            "--frames-per-second, or omit --device to measure on the CPU"
+        )
     work = planned_work(config)
     size = PlanSize.of(work.part)
-    stated = config.frames_per_second
     on_cpu = stated is None and not has_gpu(config.device)
     models, threads = _models_on_cpu(size, work.memory) if on_cpu else (1, None)
     probe = probe_videos(

@@ -5,6 +5,7 @@ repeatable option, `Literal[...]` a choice. The docstring of the class is the he
 is the summary, and its indented blocks are printed as they are.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, dataclass_transform
@@ -157,6 +158,8 @@ def _check_value(name: str, option: Option, value: Any) -> None:
         raise InputError(f"{label} must be at most {option.most}, got {value}")
     if option.is_cluster:
         parse_address(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{label} must be a finite number, got {value}")
 
 
 def label_of(name: str, option: Option) -> str:

@@ -1,7 +1,5 @@
 """Options of `rvos train`."""
 
-import math
-
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import cluster_address, command_config, finish_command, option
 from model.referformer.config import PUBLISHED
@@ -137,8 +135,8 @@ class TrainConfig(MediaOptions):
         for name, values in (("--annotations", self.annotations), ("--weight", self.weight or self.data)):
             if len(values) != len(self.data):
                 raise InputError(f"got {len(self.data)} --data, but {len(values)} {name}; give one for each")
-        if self.weight and not 0 < sum(self.weight) < math.inf:
-            raise InputError("at least one --weight must be above 0, and all must be finite")
+        if self.weight and not sum(self.weight) > 0:
+            raise InputError("at least one --weight must be above 0")
         if len(set(zip(self.data, self.annotations, strict=True))) < len(self.data):
             raise InputError("got a pair of --data and --annotations twice; give it once, with a larger --weight")
         if (self.heldout is None) != (self.heldout_annotations is None):

@@ -5,10 +5,12 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cli import main
 from jobs import plan
+from jobs.config.plan import PlanConfig
 from pipeline.io import storage
 from schemas.errors import InputError
 from tests.tiny_sam import write_sam2
@@ -203,3 +205,16 @@ def test_bytes_in_words(count, text):
 @pytest.mark.parametrize(("hours", "text"), [(1234.56, "1,234.6 h"), (0.5, "30.0 min"), (0.001, "3.6 s")])
 def test_hours_in_words(hours, text):
     assert plan._hours(hours) == text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_a_gpu_that_is_not_there_cannot_be_measured():
+    with pytest.raises(InputError, match="this machine has no GPU to measure with --device cuda; run the command on"):
+        plan.run(PlanConfig(manifest="m.parquet", device="cuda"))
+
+
+@pytest.mark.parametrize("name", ["price", "frames_per_second"])
+def test_numbers_are_finite(name):
+    """JSON has no infinity."""
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} must be a finite number, got inf"):
+        PlanConfig(manifest="m.parquet", **{name: float("inf")})

@@ -152,7 +152,7 @@ def test_a_tokenizer_beside_a_checkpoint_is_refused(config, checkpoint):
         ({"annotations": ()}, "got 1 --data, but 0 --annotations"),
         ({"weight": (1.0, 2.0)}, "got 1 --data, but 2 --weight"),
         ({"weight": (0.0,)}, "above 0"),
-        ({"weight": (float("inf"),)}, "all must be finite"),
+        ({"weight": (float("inf"),)}, "--weight must be a finite number"),
         ({"data": ("m", "m"), "annotations": ("a", "a")}, "got a pair of --data and --annotations twice; give it once"),
         ({"heldout": "m.parquet"}, "got only one of --heldout and --heldout-annotations; give both"),
     ],
