@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 
 class Advice(NamedTuple):
-    """The end of a message: in an error row of a run, for `import refervos`, in commands without error rows, and in a
-    run of `rvos refine`, which takes the frames of its source (None: as in `run`)."""
+    """The end of a message: in an error row of a run, for `import refervos`, in commands that have no --retry-errors,
+    and in a run of `rvos refine`, which takes the frames of its source (None: as in `run`)."""
 
     run: str
     python: str
@@ -80,7 +80,7 @@ def for_python(message: str) -> str:
 
 
 def outside_a_run(message: str) -> str:
-    """Return the message of an error row with advice for commands that look at videos, but write no error rows."""
+    """Return the message of an error row with advice for commands that have no --retry-errors."""
     for advice in ALL:
         message = message.replace(advice.run, advice.outside)
     return message
