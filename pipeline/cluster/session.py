@@ -65,6 +65,7 @@ def connect_to_ray(address: str) -> Iterator[Mapping[str, float]]:
     if ray.is_initialized():
         yield ray.cluster_resources()
         return
+    _reach(address)
     closed = _doors_closed() if address == "local" else contextlib.nullcontext()
     with _private_folder() as private, _native_stderr_closed(), _stdout_of_ray(), closed:
         empty_folder = os.path.join(private, "empty")
@@ -242,16 +243,19 @@ def _worker_settings(empty_folder: str) -> dict:
     return {"runtime_env": {"working_dir": empty_folder, "env_vars": env_vars, "worker_process_setup_hook": SETUP_HOOK}}
 
 
-def _start(address: str, options: dict) -> None:
-    """Start Ray with these options of `ray.init`. Raises InputError and InfrastructureError."""
-    import ray
-
-    place = parse_address(address)
-    if place:  # where Ray would retry for many minutes
+def _reach(address: str) -> None:
+    """Raise InfrastructureError if nobody answers at `address`, where Ray itself would retry for many minutes."""
+    if place := parse_address(address):
         try:
             socket.create_connection(place, REACH_SECONDS).close()
         except (OSError, UnicodeError) as error:  # UnicodeError: of a label with more than 63 characters
             raise InfrastructureError(f"no Ray cluster at --address {address}: {error}") from None
+
+
+def _start(address: str, options: dict) -> None:
+    """Start Ray with these options of `ray.init`. Raises InputError and InfrastructureError."""
+    import ray
+
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for tries_left in reversed(range(START_TRIES)):
         try:

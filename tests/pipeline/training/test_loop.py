@@ -24,17 +24,25 @@ from tests.second_device import second_device
 from tests.tiny_training import BACKBONE, FIXED, RECIPE, TINY
 
 
+def _one_video(manifest: str, first_row: int, folder: Path) -> str:
+    """The path of a new manifest in `folder`: three rows of `manifest`, all of one video."""
+    table = pq.read_table(manifest).slice(first_row, 3)
+    assert len(set(table["video_id"].to_pylist())) == 1
+    uris = [str(Path(manifest).parent / uri) for uri in table["video_uri"].to_pylist()]
+    path = folder / f"manifest-{first_row}.parquet"
+    pq.write_table(table.set_column(1, "video_uri", [uris]), path)
+    return str(path)
+
+
 @pytest.fixture
 def prepared(shapes, tmp_path):
     """prepared(name, **changes of the recipe) -> a Training, ready to run."""
 
     def make(name: str, heldout: bool = False, **changes) -> Training:
         recipe = replace(RECIPE, **changes)
-        annotations, manifest = shapes[1], str(tmp_path / "manifest.parquet")
-        table = pq.read_table(shapes[0]).slice(0, 3)  # one video
-        uris = [str(Path(shapes[0]).parent / uri) for uri in table["video_uri"].to_pylist()]
-        pq.write_table(table.set_column(1, "video_uri", [uris]), manifest)
-        scored = {"heldout": manifest, "heldout_annotations": annotations} if heldout else {}
+        annotations = shapes[1]
+        manifest, other = (_one_video(shapes[0], first_row, tmp_path) for first_row in (0, 3))
+        scored = {"heldout": other, "heldout_annotations": annotations} if heldout else {}
         config = TrainConfig(data=(manifest,), annotations=(annotations,), out=str(tmp_path / name), **scored)
         prepare(config, recipe, config.out)
         return Training(folder=config.out, recipe=recipe, threads=1)
