@@ -53,9 +53,9 @@ class DryRunResult(JobResult):
         return "\n".join([*lines, f"All checks passed, and nothing was written. {self.not_opened}"])
 
 
-def assumption(pairs: int, frames: int) -> str:
-    """A note on a count of frames that includes `pairs` pairs of unknown length."""
-    return f"{pairs} pairs have no num_frames, {frames} are assumed; run 'rvos check --write' to add it"
+def assumption(pairs: int, frames: int, source: str = "") -> str:
+    """A note on a count of frames that includes `pairs` pairs of unknown length. `source`: of the number `frames`."""
+    return f"{pairs} pairs have no num_frames, {frames}{source} are assumed; run 'rvos check --write' to add it"
 
 
 def run(config: SegmentConfig) -> DryRunResult:
@@ -84,6 +84,6 @@ def run(config: SegmentConfig) -> DryRunResult:
         retried_units=len(retried),
         retried_pairs=sum(receipt.failed.get(status, 0) for receipt in retried for status in config.retry_statuses),
         assumed_pairs=new.assumed_pairs,
-        assumed_frames=config.assume_frames,
+        assumed_frames=plan_options(config).assume_frames,
         note=sentence_note(checkpoint.family, manifest["expression"]),
     )

@@ -11,7 +11,7 @@ from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
 from jobs.planned_work import PlannedWork, planned_work
 from jobs.result import JobResult, counted
-from jobs.segment_options import frame_options, model_options
+from jobs.segment_options import frame_options, model_options, plan_options
 from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
 from pipeline.runs.plan import PlanSize
@@ -91,6 +91,8 @@ def run(config: PlanConfig) -> PlanResult:
         measure_model=stated is None,
         on_progress=count("videos measured"),
     )
+    mean_length = probe.mean_length if size.assumed_pairs and config.assume_frames is None else None
+    size = PlanSize.of(work.part, mean_length)
     decode = size.video_frames * probe.decode_seconds / probe.frames / 3600
     if stated:
         model = size.pair_frames / stated / 3600
@@ -117,7 +119,7 @@ def run(config: PlanConfig) -> PlanResult:
         cost=hours * config.price if config.price is not None and comparable else None,
         cost_needs=None if config.price is None or comparable else _cost_needs(config, probe),
         bottleneck=_limit(decode, model, models if on_cpu else None),
-        notes=tuple(_notes(config, work, size, probe, comparable)),
+        notes=tuple(_notes(config, work, size, probe, mean_length, comparable)),
     )
 
 
@@ -155,7 +157,12 @@ def _cost_needs(config: PlanConfig, probe: ProbeTotals) -> str:
 
 
 def _notes(
-    config: PlanConfig, work: PlannedWork, size: PlanSize, probe: ProbeTotals, comparable: bool
+    config: PlanConfig,
+    work: PlannedWork,
+    size: PlanSize,
+    probe: ProbeTotals,
+    mean_length: int | None,
+    comparable: bool,
 ) -> Iterator[str]:
     """The basis of the estimate, and what it leaves out."""
     if work.refining:
@@ -175,7 +182,10 @@ def _notes(
     if not comparable and config.price is None:
         yield f"{probe.device} does not predict {config.gpu}: run this on one, or give its --frames-per-second"
     if size.assumed_pairs:
-        yield assumption(size.assumed_pairs, config.assume_frames)
+        if mean_length is None:
+            yield assumption(size.assumed_pairs, plan_options(work.segment).assume_frames)
+        else:
+            yield assumption(size.assumed_pairs, mean_length, ", the mean of the probed videos,")
     if probe.failures:
         yield f"{len(probe.failures)} probed videos could not be read, the first: {probe.failures[0]}"
 

@@ -89,5 +89,5 @@ def _count(config: SegmentConfig, source: Run, the_run: RefinedRun, exists: bool
         retried_units=len(retried),
         retried_pairs=sum(receipt.failed.get(status, 0) for receipt in retried for status in config.retry_statuses),
         assumed_pairs=0,
-        assumed_frames=config.assume_frames,
+        assumed_frames=0,
     )

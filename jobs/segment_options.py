@@ -6,7 +6,7 @@ from jobs.config.segment import NO_RULES, SegmentConfig
 from model.bundled import BUNDLED
 from model.segmenter import CheckpointInfo, InferenceRules
 from pipeline.io import storage
-from pipeline.runs.plan import PlanOptions
+from pipeline.runs.plan import ASSUMED_FRAMES, PlanOptions
 from pipeline.segment.clips import FrameOptions
 from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.resources import actor_bytes, concepts_bytes
@@ -30,7 +30,7 @@ def plan_options(config: SegmentConfig) -> PlanOptions:
     return PlanOptions(
         frame_step=config.frame_step,
         unit_frames=config.unit_frames,
-        assume_frames=config.assume_frames,
+        assume_frames=config.assume_frames or ASSUMED_FRAMES,
         whole_videos=config.published.exclusive,
     )
 

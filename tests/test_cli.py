@@ -196,6 +196,16 @@ def test_wrong_use_exits_with_2_and_no_traceback(tmp_path):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    "command", [["segment", "m.parquet", "run"], ["plan", "m.parquet"], ["benchmark", "x", "root"]]
+)
+@pytest.mark.parametrize(("name", "most"), [("--short-side", 4096), ("--max-size", 16384)])
+def test_the_input_of_the_model_has_a_bound(command, name, most):
+    result = CliRunner().invoke(main, [*command, name, "100000"])
+    assert result.exit_code == 2
+    assert f"{name}': 100000 is not in the range 32<=x<={most}." in result.output
+
+
 @pytest.mark.parametrize("command", [["segment", "m.parquet", "run"], ["plan", "m.parquet"]])
 @pytest.mark.parametrize("options", [["--overlap", "36"], ["--window", "whole", "--overlap", "4"], ["--overlap", "-1"]])
 def test_an_overlap_that_does_not_fit_its_window_is_wrong_use(command, options):

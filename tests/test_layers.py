@@ -28,7 +28,16 @@ FLOORS = {
         ["manifest", "masks", "scores"],
     ],
     "model": [
-        ["errors", "memory", "device", "bundled", "boxes", "referformer.checks", "referformer.pickle_scan"],
+        [
+            "errors",
+            "memory",
+            "device",
+            "bundled",
+            "boxes",
+            "input_size",
+            "referformer.checks",
+            "referformer.pickle_scan",
+        ],
         ["segmenter", "safetensors_header", "finite_weights", "referformer.network.backbones"],
         ["referformer.config"],
         ["referformer.network", "referformer.pth"],

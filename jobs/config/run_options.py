@@ -3,6 +3,7 @@
 from jobs.config.media_options import MediaOptions
 from jobs.config.options import command_config, option
 from model.bundled import BUNDLED
+from model.input_size import MAX_LONG_SIDE, MAX_SHORT_SIDE
 from pipeline.evaluation.protocols import RULES
 from schemas import kinds
 
@@ -77,6 +78,7 @@ class RunOptions(MediaOptions):
     short_side: int | None = option(
         default=None,
         least=32,
+        most=MAX_SHORT_SIDE,
         heading="Frames",
         help="Shorter side of the model input, in pixels.  [default: from --rules, else from the checkpoint; 360 "
         "in published checkpoints]",
@@ -84,6 +86,7 @@ class RunOptions(MediaOptions):
     max_size: int | None = option(
         default=None,
         least=32,
+        most=MAX_LONG_SIDE,
         heading="Frames",
         help="Maximum length of the longer side of the model input, in pixels.  [default: from --rules, else none]",
     )
@@ -104,11 +107,12 @@ class RunOptions(MediaOptions):
     decoder: str = option(
         default="pyav", choices=("pyav", "decord"), heading="Frames", help="Library that decodes video files."
     )
-    assume_frames: int = option(
-        default=100,
+    assume_frames: int | None = option(
+        default=None,
         least=1,
         heading="Resources",
-        help="Number of frames that planning assumes for a video without num_frames in the manifest.",
+        help="Number of frames that planning assumes for a video without num_frames in the manifest.  [default: 100; "
+        "'rvos plan' takes the mean of the videos that it probes]",
     )
     device: str = option(
         default="auto",

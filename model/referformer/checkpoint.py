@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from model.errors import CheckpointError, read_document, require_checkpoint_file
+from model.input_size import MAX_SHORT_SIDE
 from model.referformer.config import ReferFormerConfig
 from model.referformer.network.referformer import ReferFormer
 from model.referformer.pth import read_pth
@@ -32,7 +33,7 @@ from model.safetensors_header import require_small_header
 
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 MAX_LISTED = 1000  # problems in a message
-PUBLISHED_SHORT_SIDE, MAX_SHORT_SIDE = 360, 4096
+PUBLISHED_SHORT_SIDE = 360
 
 # The published names are the model's own. The box heads are stored under two names; the first one is dropped.
 RENAMED = {"transformer.decoder.bbox_embed.": "bbox_embed."}

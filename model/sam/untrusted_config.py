@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from model.input_size import MAX_SHORT_SIDE
+
 MAX_NUMBER = 2**20  # far above any size of the published models; the largest is that of a vocabulary, 49,408
 MAX_LAYERS = 512
-MAX_SIDE = 4096  # pixels of the input; published models take 1024 and 1008
 MAX_ITEMS = 1000  # of a list
 SLACK = 2**26  # numbers, such as those of positions, that a model makes itself
 FAMILIES = re.compile(r"(sam2|sam3)[a-z0-9_]*|clip_text_model|")
@@ -34,7 +35,7 @@ def require_harmless(values: Any, name: str = "") -> None:
         for value in values:
             require_harmless(value, name)
     elif isinstance(values, int | float):
-        most = MAX_SIDE if "image_size" in name else MAX_LAYERS if _LAYERS.fullmatch(name) else MAX_NUMBER
+        most = MAX_SHORT_SIDE if "image_size" in name else MAX_LAYERS if _LAYERS.fullmatch(name) else MAX_NUMBER
         if not abs(values) <= most:  # neither is NaN, which JSON has not, but Python reads
             raise ValueError(f"{name} is {values}, not a number up to {most}")
 

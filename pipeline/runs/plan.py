@@ -18,6 +18,7 @@ from schemas.manifest import MANIFEST
 from schemas.pair import PAIR_COLUMNS, PairKey
 
 SMALLEST_TARGET, LARGEST_TARGET, UNITS_AIMED_AT = 64, 4096, 2000
+ASSUMED_FRAMES = 100
 VIDEO_TARGETS = 4  # a video of more targets than this is split by expressions
 ROWS_HASHED = 65_536  # in one batch
 LARGE_COLUMN = 2**30  # bytes
@@ -33,7 +34,7 @@ class PlanOptions:
 
     frame_step: int = 1
     unit_frames: int | None = None  # target of a unit in pair-frames; None: chosen by the size of the manifest
-    assume_frames: int = 100  # length of a video that no row states
+    assume_frames: int = ASSUMED_FRAMES  # length of a video that no row states
     whole_videos: bool = False  # keep the pairs of a video in one unit, since their masks depend on each other
 
 
@@ -80,19 +81,20 @@ class PlanSize:
     assumed_pairs: int = 0  # of videos with unknown length, which counts as `assume_frames`
 
     @classmethod
-    def of(cls, part: pa.Table) -> "PlanSize":
-        """Return the size of a plan part, made by `plan_part`."""
+    def of(cls, part: pa.Table, mean_length: int | None = None) -> "PlanSize":
+        """Return the size of a plan part, made by `plan_part`. `mean_length`, if given, replaces `assume_frames`."""
+        columns = [name for name in ("frames", "frame_indices", "num_frames") if name in part.column_names]
+        known = functools.reduce(pc.or_, [part[name].is_valid() for name in columns], pa.scalar(value=False))
+        lengths = part["pair_frames"] if mean_length is None else pc.if_else(known, part["pair_frames"], mean_length)
+        part = part.select(["unit_id", "video_id"]).append_column("pair_frames", lengths)
         videos = part.group_by(["unit_id", "video_id"]).aggregate([("pair_frames", "max")])
-        known = [
-            part[name].is_valid() for name in ("frames", "frame_indices", "num_frames") if name in part.column_names
-        ]
         return cls(
             pairs=part.num_rows,
             videos=pc.count_distinct(part["video_id"]).as_py(),
             units=pc.count_distinct(part["unit_id"]).as_py(),
             pair_frames=pc.sum(part["pair_frames"]).as_py(),
             video_frames=pc.sum(videos["pair_frames_max"]).as_py(),
-            assumed_pairs=part.num_rows - pc.sum(functools.reduce(pc.or_, known)).as_py() if known else part.num_rows,
+            assumed_pairs=part.num_rows - pc.sum(known).as_py() if columns else part.num_rows,
         )
 
 

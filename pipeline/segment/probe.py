@@ -17,6 +17,7 @@ from pipeline.segment.clips import ClipEnd, FrameOptions, Window, read_windows, 
 from pipeline.segment.model_options import ModelOptions
 from pipeline.segment.spool import FRAME_ROWS
 from pipeline.segment.write_stage import frame_rows, pair_rows
+from pipeline.video.reading import probe
 from schemas.advice import outside_a_run
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
@@ -36,8 +37,15 @@ class ProbeTotals:
     model_frames: int = 0  # that the model saw
     shared_seconds: float = 0.0  # of the model, once for all expressions of a video
     pair_seconds: float = 0.0  # of the model and of encoding, for one expression
+    lengths: list[int | None] = field(default_factory=list)  # frames that a run takes of each video; None: unknown
     tables: list[pa.Table] = field(default_factory=list)  # PREDICTIONS, one pair each
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def mean_length(self) -> int | None:
+        """Mean of `lengths`; None if one of them is unknown."""
+        known = [length for length in self.lengths if length is not None]
+        return round(sum(known) / len(known)) if known and len(known) == len(self.lengths) else None
 
     def output_bytes(self, size: PlanSize) -> int | None:
         """Bytes of the objects of a whole run: data per mask and footer per pair. None without a model."""
@@ -94,6 +102,7 @@ def probe_videos(
             continue
         totals.videos += 1
         totals.frames += len(window.frames)
+        totals.lengths.append(_length(window, frames))
         totals.decode_seconds += window.seconds
         if segmenter:
             if totals.videos == 1 and (gpu or model.compiled or model.precision != "fp32"):
@@ -112,6 +121,14 @@ def probe_videos(
     if not totals.videos:
         raise InputError(f"none of the probed videos could be read; run 'rvos check'. The first: {totals.failures[0]}")
     return totals
+
+
+def _length(window: Window, frames: FrameOptions) -> int | None:
+    """Return how many frames a run takes of the video of a first `window`; None if its header has no count."""
+    if frames.window is None or len(window.frames) < frames.window:
+        return len(window.frames)
+    count = probe(window.clip.uri).num_frames
+    return None if count is None else -(-count // frames.frame_step)
 
 
 def has_gpu(device: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from model.referformer.checkpoint import MAX_SHORT_SIDE
+from model.input_size import MAX_LONG_SIDE, MAX_SHORT_SIDE
 from model.referformer.config import QualityConfig, ReferFormerConfig
 from model.referformer.inference.segmenter import PRECISIONS
 from model.referformer.training.matcher import Coefficients
@@ -25,7 +25,7 @@ from schemas.errors import InputError, StorageError
 MAX_BYTES = 2**20
 MAX_DOTS = 200  # of a line: a key with many takes memory by the square of their number
 MAX_NUMBER = 2**31
-MOST = {"clips": 4096, "frames": 4096, "short_side": MAX_SHORT_SIDE, "max_size": 4 * MAX_SHORT_SIDE}
+MOST = {"clips": 4096, "frames": 4096, "short_side": MAX_SHORT_SIDE, "max_size": MAX_LONG_SIDE}
 SCHEDULES = ("steps", "cosine")
 SAMPLINGS = {"published": clip_frames, "consecutive": consecutive_frames}
 
