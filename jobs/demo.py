@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs import audit, check, evaluate, report, segment
@@ -102,6 +102,7 @@ def _write(config: DemoConfig, out: str, rows: list[dict]) -> DemoResult:
         manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
     options = {"checkpoint": config.checkpoint or BUNDLED, "allow_local": bool(rows)}
     segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run"), **options))
+    segmented = replace(segmented, bound=None)  # it advises options that this command does not have
     update("auditing the run")
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
     scored = reported = None

@@ -88,9 +88,13 @@ def run(config: StatusConfig) -> StatusResult:
     ended: float | None = None  # since when no command works on the run
     while result.state not in FINISHED:
         ended = (ended or time.monotonic()) if latest_state(the_run) not in (None, "running") else None
-        if ended and time.monotonic() - ended >= STARTING_SECONDS:
-            break
-        update(result.line(), at_once=True)
+        line = result.line()
+        if ended:
+            left = ended + STARTING_SECONDS - time.monotonic()
+            if left <= 0:
+                break
+            line += f" · waiting {clock(left)} for a command that resumes it"
+        update(line, at_once=True)
         time.sleep(config.interval)
         result = _look(the_run, receipts)
     return replace(_look(the_run, {}), watched=True)  # all again: units may have been replaced meanwhile

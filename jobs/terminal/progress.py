@@ -22,13 +22,14 @@ class _LogLine:
     """Prints a line after FIRST_SECONDS, with the first news, and whenever LOG_SECONDS have passed without one."""
 
     def __init__(self, title: str):
-        self.title, self.text = title, ""
+        self.title = title
+        self.text: object = ""
         self.began = time.monotonic()
         self.due = self.began + FIRST_SECONDS
         self.lock, self.ended = threading.Lock(), threading.Event()
         threading.Thread(target=self._print_when_due, name="progress", daemon=True).start()
 
-    def update(self, text: str, at_once: bool = False) -> None:
+    def update(self, text: object, at_once: bool = False) -> None:
         with self.lock:
             is_first = not self.text and time.monotonic() - self.began >= FIRST_SECONDS
             self.text = text
@@ -49,11 +50,11 @@ class _LogLine:
         )
 
 
-def _nothing(text: str, at_once: bool) -> None:
+def _nothing(text: object, at_once: bool) -> None:
     """Show nothing, outside of a command."""
 
 
-_update: Callable[[str, bool], None] = _nothing
+_update: Callable[[object, bool], None] = _nothing
 
 
 @contextlib.contextmanager
@@ -79,17 +80,17 @@ def _terminal() -> "Console | None":
 
 
 @contextlib.contextmanager
-def _terminal_line(title: str, terminal: "Console") -> Iterator[Callable[[str, bool], None]]:
+def _terminal_line(title: str, terminal: "Console") -> Iterator[Callable[[object, bool], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}: {task.fields[text]}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=terminal, transient=True) as line:
-        task = line.add_task(f"{title}: working", total=None)
-        yield lambda text, at_once: line.update(task, description=f"{title}: {text}")
+        task = line.add_task(title, total=None, text="working")
+        yield lambda text, at_once: line.update(task, text=text)
 
 
 @contextlib.contextmanager
-def _log_lines(title: str) -> Iterator[Callable[[str, bool], None]]:
+def _log_lines(title: str) -> Iterator[Callable[[object, bool], None]]:
     line = _LogLine(title)
     try:
         yield line.update
@@ -97,8 +98,11 @@ def _log_lines(title: str) -> Iterator[Callable[[str, bool], None]]:
         line.ended.set()
 
 
-def update(text: str, *, at_once: bool = False) -> None:
-    """Say what the command does now. In a log that is printed when a line is due, or at once."""
+def update(text: object, *, at_once: bool = False) -> None:
+    """Say what the command does now. In a log that is printed when a line is due, or at once.
+
+    Each time `str(text)` is shown, which may change with time.
+    """
     _update(text, at_once)
 
 
@@ -128,17 +132,29 @@ class RunProgress:
         """Seconds until the end at the pace so far; None before the first result."""
         return self.seconds * (self.total_work - self.work) / self.work if self.work else None
 
-    def line(self) -> str:
+    def line(self, later: float = 0.0) -> str:
+        """Describe the state `later` seconds after it was taken. Without an ETA once that time is over."""
         parts = [f"{self.pairs}/{self.total_pairs} pairs", f"{self.frames_per_second:.1f} frames/s"]
-        if self.eta is not None and self.work < self.total_work:
-            parts.append(f"ETA {clock(self.eta)}")
+        if self.eta is not None and self.eta > later:
+            parts.append(f"ETA {clock(self.eta - later)}")
         parts.append(f"{self.failed} failed")
         return " · ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class _RunLine:
+    """The line of a run, in which the ETA counts down."""
+
+    progress: RunProgress
+    taken: float  # on the monotonic clock
+
+    def __str__(self) -> str:
+        return self.progress.line(time.monotonic() - self.taken)
+
+
 def show_run(progress: RunProgress) -> None:
     """Show the state of a run, and its end at once."""
-    update(progress.line(), at_once=progress.work >= progress.total_work)
+    update(_RunLine(progress, time.monotonic()), at_once=progress.work >= progress.total_work)
 
 
 def clock(seconds: float) -> str:

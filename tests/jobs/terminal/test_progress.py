@@ -116,6 +116,21 @@ def test_the_end_of_a_run_is_said_at_once(capsys):
     assert "segment: 2/2 pairs · 10.0 frames/s · 1 failed" in line
 
 
+def test_the_eta_counts_down_until_its_time_is_over():
+    state = progress.RunProgress(1, 2, 10, 20, frames=10, failed=0, seconds=90.0)
+    assert state.line() == "1/2 pairs · 0.1 frames/s · ETA 1:30 · 0 failed"
+    assert state.line(later=60.0) == "1/2 pairs · 0.1 frames/s · ETA 0:30 · 0 failed"
+    assert state.line(later=91.0) == "1/2 pairs · 0.1 frames/s · 0 failed"
+
+
+def test_the_line_of_a_run_is_made_anew_each_time_it_is_shown(monkeypatch):
+    shown, seconds = [], iter([100.0, 110.0, 130.0])
+    monkeypatch.setattr(progress, "_update", lambda text, at_once: shown.append(text))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    progress.show_run(progress.RunProgress(1, 2, 10, 20, frames=10, failed=0, seconds=90.0))
+    assert [str(shown[0]).split(" · ")[2] for _ in range(2)] == ["ETA 1:20", "ETA 1:00"]
+
+
 def test_nothing_outside_of_a_command(capsys):
     progress.update("alone", at_once=True)
     assert capsys.readouterr().err == ""
