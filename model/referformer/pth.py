@@ -22,12 +22,18 @@ from model.errors import CheckpointError
 from model.referformer.pickle_scan import scan
 
 ZIP_START = b"PK\x03\x04"
-LEGACY_START = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # pickled at the start of a file
 MAX_PICKLE_BYTES = 2**24  # also of the directory of a zip file
+KEYS = ("model", "state_dict")  # of the weights in a file; the second one in those of Video-Swin
 EXTRACT = (
     "If you trust its author, extract the weights on a machine without valuable data: "
-    "old = torch.load(OLD, weights_only=False); torch.save({'model': old['model']}, NEW), or old['state_dict'], or "
-    "old.state_dict() if OLD holds the whole module"
+    "old = torch.load(OLD, weights_only=False)['model'], or ['state_dict'], or .state_dict() of a whole module; "
+    "torch.save({name: value.float() for name, value in old.items()}, NEW)"
+)
+EXTRACT_PLAIN = (  # of a pickle that torch.load does not take, as detectron2 writes it
+    "It is a pickle of another program. If you trust its author, extract the weights on a machine without valuable "
+    "data: old = pickle.load(open(OLD, 'rb'))['model']; "
+    "torch.save({name: torch.as_tensor(value).float() for name, value in old.items()}, NEW)"
 )
 UNPICKLER = re.compile(r"WeightsUnpickler error:\s*([^\n]*)")
 LISTED = 30  # names in a message
@@ -71,7 +77,7 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
     if unsafe:
         raise CheckpointError(
             f"{path}: not read, and none of its code was run. Reading it would call or build: {_listed(unsafe)}. "
-            f"{EXTRACT}"
+            f"{EXTRACT if mapped or _is_legacy(path) else EXTRACT_PLAIN}"
         )
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
@@ -85,8 +91,15 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    state = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+    state = content
+    if isinstance(content, dict) and (found := [key for key in KEYS if key in content]):
+        state = content[found[0]]
+        if len(found) > 1 and all(_has_tensors(content[key]) for key in found):
+            raise CheckpointError(
+                f"{path}: it has weights under 'model' and others under 'state_dict'; save those that you mean alone: "
+                "torch.save(torch.load(OLD)['model'], NEW)"
+            )
+    if not isinstance(state, dict) or not _has_tensors(state):
         holds = ", ".join(map(repr, list(content)[:10])) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path}: no weights under 'model' or 'state_dict'; its keys: {holds or 'none'}")
     strange = [repr(name) for name, value in state.items() if not (type(name) is str and isinstance(value, Tensor))]
@@ -96,6 +109,10 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     if large := [repr(name) for name, value in state.items() if value.numel() * value.element_size() > most]:
         raise CheckpointError(f"{path}: tensors that claim more bytes than the file has: {_listed(large)}")
     return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def _has_tensors(state: object) -> bool:
+    return isinstance(state, dict) and any(isinstance(value, Tensor) for value in state.values())
 
 
 def _listed(names: list[str]) -> str:
@@ -119,6 +136,12 @@ class _SmallReads(io.FileIO):
         if size is not None and size > MAX_PICKLE_BYTES:
             raise zipfile.BadZipFile(f"its directory alone takes {size} bytes")
         return super().read(size)
+
+
+def _is_legacy(path: Path) -> bool:
+    """True for a file that torch.save wrote in its format before zip files, with a pickle of any protocol."""
+    with path.open("rb") as file:
+        return LEGACY_MAGIC in file.read(40)
 
 
 def _starts_with(path: Path, start: bytes) -> bool:
@@ -178,7 +201,7 @@ def _names_in_legacy(path: Path) -> set[str]:
             names |= scan(file, path.stat().st_size)
     except ValueError as error:
         if not names - HARMLESS:
-            if _starts_with(path, LEGACY_START):
+            if _is_legacy(path):
                 raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({error})") from None
             raise CheckpointError(f"{path}: not a checkpoint written by torch.save") from None
     return names

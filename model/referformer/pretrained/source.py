@@ -46,7 +46,7 @@ class PretrainedSource:
         if not path.is_dir():
             if folder_only:
                 raise CheckpointError(f"{path}: no such folder; give a folder with {CONFIG} and {WEIGHTS}")
-            if path.name == PICKLED:
+            if path.name == PICKLED or path.suffix == ".safetensors":
                 raise CheckpointError(f"{path}: a file of transformers; give its folder, with {CONFIG}")
             return cls(path, read_pth(path), None)
         files = weight_files(path)

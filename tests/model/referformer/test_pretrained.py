@@ -462,6 +462,8 @@ def test_what_is_no_source_is_refused(hub, tmp_path):
     changed_folder(hub["resnet"][0], snapshot)
     with pytest.raises(CheckpointError, match=f"no config.json; give {snapshot}, a folder of transformers"):
         load_backbone(model(RESNET), tmp_path / "models--a--b")
+    with pytest.raises(CheckpointError, match="a file of transformers; give its folder, with config.json"):
+        load_backbone(model(RESNET), hub["resnet"][0] / "model.safetensors")
     (tmp_path / "text.bin").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="no such folder"):
         load_text(model(RESNET), tmp_path / "text.bin")

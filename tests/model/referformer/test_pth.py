@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import pickle
+import re
 import tracemalloc
 import zipfile
 
@@ -102,14 +103,40 @@ def test_harmless_but_unknown_types_are_listed_with_the_way_out(tmp_path, zipped
     path = save(content, tmp_path / "a.pth", zipped)
     with pytest.raises(CheckpointError) as error:
         read_pth(path)
-    for name in ("numpy._core.multiarray.scalar", "numpy.dtype", "pathlib", "torch.save({'model'"):
+    for name in ("numpy._core.multiarray.scalar", "numpy.dtype", "pathlib", "torch.save({name: value"):
         assert name in str(error.value)
 
 
 def test_the_advice_works(tmp_path):
     old = save(published(output=pathlib.PosixPath("out")), tmp_path / "old.pth", True)
-    save({"model": torch.load(old, weights_only=False)["model"]}, tmp_path / "new.pth", True)
+    old = torch.load(old, weights_only=False)["model"]
+    save({name: value.float() for name, value in old.items()}, tmp_path / "new.pth", True)
     assert torch.equal(read_pth(tmp_path / "new.pth")["a"], weights()["a"])
+
+
+def test_the_advice_for_a_pickle_of_another_program_works(tmp_path):
+    """As detectron2 writes it: torch.load does not take it."""
+    old, new = tmp_path / "old.pkl", tmp_path / "new.pth"
+    old.write_bytes(pickle.dumps({"model": {"a": weights()["a"].numpy()}, "__author__": "x"}))
+    with pytest.raises(CheckpointError, match=re.escape("old = pickle.load(open(OLD, 'rb'))['model']; torch.save({")):
+        read_pth(old)
+    read = pickle.load(old.open("rb"))["model"]
+    torch.save({name: torch.as_tensor(value).float() for name, value in read.items()}, new)
+    assert torch.equal(read_pth(new)["a"], weights()["a"])
+
+
+@ZIP_AND_LEGACY
+def test_types_of_numbers_that_the_model_has_not_are_cast_by_the_advice(tmp_path, zipped):
+    path = save({"model": {"a": torch.ones(4).to(torch.float8_e4m3fn)}}, tmp_path / "old.pth", zipped)
+    with pytest.raises(CheckpointError, match=r"torch.float8_e4m3fn.*old = torch.load\(OLD.*value.float\(\)"):
+        read_pth(path)
+
+
+def test_two_sets_of_weights_are_not_chosen_between(tmp_path):
+    content = {"model": {"a": torch.ones(1)}, "state_dict": {"a": torch.zeros(1)}}
+    with pytest.raises(CheckpointError, match="weights under 'model' and others under 'state_dict'; save those"):
+        read_pth(save(content, tmp_path / "a.pth", True))
+    assert read_pth(save(content | {"state_dict": {}}, tmp_path / "b.pth", True))["a"] == 1
 
 
 @ZIP_AND_LEGACY
