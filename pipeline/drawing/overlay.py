@@ -51,7 +51,7 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Ima
     draw = ImageDraw.Draw(sheet)
     top = 0
     for caption, frames in rows:
-        draw_caption(draw, (MARGIN, top + 2), caption)
+        draw_caption(draw, (MARGIN, top + 2), caption, width - 2 * MARGIN)
         left = MARGIN
         for frame in frames:
             sheet.paste(Image.fromarray(frame), (left, top + CAPTION))
