@@ -35,7 +35,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self._usual: Fraction | None = None  # seconds between neighbours, the latest that can be right
-        self._ahead = Fraction(0)  # by which the film is behind its video, because frames came too fast
+        self._late = Fraction(0)  # by which frames of the film come too late, after others that came too fast
 
     def between(self, one: Frame, two: Frame) -> Fraction:
         steps = two.index - one.index
@@ -44,8 +44,8 @@ class _Clock:
             return self.usual_of(one) * steps
         if wait >= SHORTEST * steps:
             self._usual = wait / steps
-        shown = max(wait - self._ahead, SHORTEST * steps)
-        self._ahead += shown - wait
+        shown = max(wait - self._late, SHORTEST * steps)
+        self._late += shown - wait
         return shown
 
     def usual_of(self, frame: Frame) -> Fraction:
