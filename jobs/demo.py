@@ -64,7 +64,7 @@ class DemoResult(JobResult):
             f"masks    {self.out}/run/masks/",
             *([f"scores   {self.out}/scores/"] if self.scored else []),
             *([f"report   {self.reported.page}"] if self.reported else []),
-            *([f"film     {self.film} (pink: predicted{truth})", f"picture  {self.picture}"] if self.film else []),
+            *([f"film     {self.film} (pink line: predicted{truth})", f"picture  {self.picture}"] if self.film else []),
         ]
         ends = [] if self.film else ["No pair has masks, so there is no picture and no film; see the errors above."]
         ends += (

@@ -12,7 +12,8 @@ class DemoConfig:
 
     Renders videos, segments them with the bundled checkpoint, and audits, scores and draws the masks, in a minute or
     two. Needs no GPU. The bundled checkpoint knows simple coloured shapes only. Your own --video is segmented and
-    drawn, but not scored.
+    drawn, but not scored. The film OUT/masks.mp4 shows it once for each sentence, with a caption; small frames are
+    enlarged. For videos without captions, run 'rvos export overlay OUT/run'.
 
         rvos demo --out /tmp/rvos-demo
         rvos demo --video clip.mp4 --expression "the red car" --expression "the cyclist" --checkpoint checkpoint/

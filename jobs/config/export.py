@@ -94,7 +94,8 @@ class OverlayConfig(ExportConfig):
     """Draw the masks over the videos.
 
     Writes a video for each pair and, for each input video, a sheet with one row of frames per pair. After 40 pairs of
-    a video, further sheets follow (sheet-2.png and so on).
+    a video, further sheets follow (sheet-2.png and so on). A line runs around each mask, which is not tinted. In an
+    MP4, an odd width or height gets one pixel more. A GIF has at most 50 frames per second and leaves the others out.
 
         rvos export overlay runs/first --out overlays/ --limit 20
         rvos export overlay runs/first --out overlays/ --as gif --fps 6
@@ -106,7 +107,10 @@ class OverlayConfig(ExportConfig):
     )
     form: Literal["mp4", "gif"] = option(default="mp4", flag="--as", help="File format of the videos.")
     fps: int | None = option(
-        default=None, least=1, most=100, help="Frames per second.  [default: those of the video; 10 for folders]"
+        default=None,
+        least=1,
+        most=100,
+        help="Frames per second.  [default: each frame as long as in the video; 0.1 s for folders]",
     )
     max_size: int = option(default=640, least=32, help="Shrink videos so that the longer side has at most N pixels.")
     limit: int | None = option(default=None, least=1, help="Draw only the first N pairs that have masks.")

@@ -1,4 +1,4 @@
-"""Draw masks on frames: predictions as a colour, truth as an outline; and many frames on one sheet."""
+"""Draw masks on frames, as outlines that leave the colours inside as they are; and many frames on one sheet."""
 
 from collections.abc import Sequence
 
@@ -7,39 +7,67 @@ from PIL import Image, ImageDraw
 
 from pipeline.drawing.captions import draw_caption
 
-PREDICTED, TRUTH = (255, 0, 170), (255, 255, 255)
-FILL = 0.25  # share of the colour in the fill of a prediction
+PREDICTED, TRUTH, EDGE = (255, 0, 170), (255, 255, 255), (0, 0, 0)
+SIDES_OF_A_LINE = 240  # the longer side of an image, in widths of a line, which must survive shrinking
 MARGIN, CAPTION = 4, 16  # pixels
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray | None, truth: np.ndarray | None = None) -> np.ndarray:
-    """Copy `image`, uint8 [H, W, 3], and draw the masks, bool [H, W], on it; None draws nothing.
+    """Copy `image`, uint8 [H, W, 3], and draw the masks, bool [H, W], on it as lines; None draws nothing.
 
-    A prediction is a contour and a light fill, under which one still sees the colour that the sentence names.
+    No mask is filled: sentences name colours, which the fill would change. The line of a prediction runs around the
+    mask and hides none of it, that of the truth within the mask, so that both are seen where the masks are equal. Dark
+    edges make them visible on any colour.
     """
     drawn = image.copy()
-    if predicted is not None:
-        fill = np.array(PREDICTED) * FILL + drawn[predicted] * (1 - FILL)
-        drawn[predicted] = fill.astype(np.uint8)
-        drawn[_contour(predicted)] = PREDICTED
+    width = max(2, round(max(image.shape[:2]) / SIDES_OF_A_LINE))
+    edge = (width + 1) // 2
+    around = None if predicted is None else _around(predicted, width)
+    for lined, by in ((predicted, width + edge), (truth, edge)):
+        if lined is not None:
+            drawn[_around(lined, by)] = EDGE
+    if predicted is not None:  # the dark edge of the truth is no part of what the prediction is about
+        drawn[predicted] = image[predicted]
     if truth is not None:
-        drawn[_contour(truth)] = TRUTH
+        drawn[_within(truth, edge)] = TRUTH
+    if around is not None:
+        drawn[around] = PREDICTED
     return drawn
 
 
-def _contour(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels of a mask that have a neighbour outside of it, bool [H, W]."""
-    padded = np.pad(mask, 1)
-    return mask & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
+def _around(mask: np.ndarray, width: int) -> np.ndarray:
+    """Return the pixels at most `width` from a mask, bool [H, W], and those of the mask so near to the image's side."""
+    inside = np.zeros_like(mask)
+    inside[width:-width, width:-width] = mask[width:-width, width:-width]
+    return _grown(mask, width) & ~inside
+
+
+def _within(mask: np.ndarray, width: int) -> np.ndarray:
+    """Return the pixels of a mask at most `width` from its outside, bool [H, W]."""
+    return mask & _grown(~np.pad(mask, width), width)[width:-width, width:-width]
+
+
+def _grown(mask: np.ndarray, by: int) -> np.ndarray:
+    """Return a mask, bool [H, W], with what is at most `by` from it in rows and columns."""
+    grown = mask.copy()
+    for lines in (grown, grown.T):
+        reach = 0
+        while reach < by:
+            step = min(2 * reach + 1, by - reach)
+            before = lines.copy(order="K")  # as fast along columns as along rows
+            lines[step:] |= before[:-step]
+            lines[:-step] |= before[step:]
+            reach += step
+    return grown
 
 
 def shrunk(image: np.ndarray, limit: int) -> np.ndarray:
-    """Shrink an image to at most `limit` a side, and to even sides, as video codecs need them."""
+    """Shrink an image to at most `limit` a side, then to even sides, as video codecs need them."""
     height, width = image.shape[:2]
-    scale = min(1.0, limit / max(height, width))
-    w, h = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
-    if (h, w) == (height, width):
+    scale = limit / max(height, width)
+    if scale >= 1:
         return image
+    w, h = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
     return np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BOX))
 
 
@@ -51,7 +79,7 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Image.Ima
     draw = ImageDraw.Draw(sheet)
     top = 0
     for caption, frames in rows:
-        draw_caption(draw, (MARGIN, top + 2), caption)
+        draw_caption(draw, (MARGIN, top + 2), caption, width - 2 * MARGIN)
         left = MARGIN
         for frame in frames:
             sheet.paste(Image.fromarray(frame), (left, top + CAPTION))

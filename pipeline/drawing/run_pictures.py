@@ -1,14 +1,16 @@
 """Draw the masks of a small run: a sheet with some frames of each pair, and a film with all of them."""
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.drawing.captions import caption_of
+from pipeline.drawing.film_times import timed
 from pipeline.drawing.overlay import contact_sheet, overlay, shrunk
-from pipeline.drawing.write_video import source_rate, write_mp4
+from pipeline.drawing.write_video import Shown, write_film
 from pipeline.io import parquet, storage
 from pipeline.runs.run import Run
 from pipeline.video import Selection, read_frames
@@ -46,9 +48,8 @@ def draw_run(
     if not drawn:
         return False
     rows: list[tuple[str, list[np.ndarray]]] = []  # of the sheet, filled while the film is written
-    rate = source_rate(drawn[0][0]["video_uri"], drawn[0][1])
     total = sum(len(frames) for _, frames in drawn)
-    write_mp4(film, _shown(_film(drawn, predicted, truth, rows), total, on_progress), rate)
+    write_film(film, _counted(_film(drawn, predicted, truth, rows), total, on_progress), "mp4")
     buffer = io.BytesIO()
     contact_sheet(rows).save(buffer, "PNG")
     storage.write_bytes(picture, buffer.getvalue())
@@ -60,20 +61,22 @@ def _film(
     predicted: RowsByFrame,
     truth: RowsByFrame,
     rows: list[tuple[str, list[np.ndarray]]],
-) -> Iterator[np.ndarray]:
+) -> Iterator[Shown]:
     """Yield the frames of the film one by one, and append those of the sheet to `rows`."""
+    sentences = Counter((pair["video_id"], pair["expression"]) for pair, _ in drawn)
     for pair, indices in drawn:
-        caption = caption_of(pair["video_id"], pair["expression"] or "")
+        video, sentence = pair["video_id"], pair["expression"]
+        is_one_of_several = sentences[video, sentence] > 1
+        caption = caption_of(f"{video} {pair['expression_id']}" if is_one_of_several else video, sentence or "")
         rows.append((caption, []))
         on_sheet = _evenly(len(indices))
-        for number, frame in enumerate(_draw_pair(pair, indices, predicted, truth)):
+        for number, (frame, seconds) in enumerate(_draw_pair(pair, indices, predicted, truth)):
             if number in on_sheet:
                 rows[-1][1].append(shrunk(frame, SHEET_WIDTH))
-            sheet = np.asarray(contact_sheet([(caption, [frame])]))
-            yield sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2]
+            yield Shown(np.asarray(contact_sheet([(caption, [frame])])), seconds)
 
 
-def _shown(frames: Iterator[np.ndarray], total: int, on_progress: Callable[[int, int], None]) -> Iterator[np.ndarray]:
+def _counted(frames: Iterator[Shown], total: int, on_progress: Callable[[int, int], None]) -> Iterator[Shown]:
     for number, frame in enumerate(frames):
         on_progress(number, total)
         yield frame
@@ -91,12 +94,12 @@ def _by_frame(table: pa.Table, key: str) -> RowsByFrame:
     return {(row["video_id"], row[key], row["frame_index"]): row for row in table.to_pylist() if row["counts"]}
 
 
-def _draw_pair(pair: dict, indices: list[int], predicted: RowsByFrame, truth: RowsByFrame) -> Iterator[np.ndarray]:
-    """Yield the frames `indices`, uint8 [H, W, 3], with the masks drawn on them."""
+def _draw_pair(pair: dict, indices: list[int], predicted: RowsByFrame, truth: RowsByFrame) -> Iterator[Shown]:
+    """Yield the frames `indices` with the masks drawn on them."""
     video, expression, target = *_key(pair), (pair.get("object_ids") or [""])[0]
-    for frame in read_frames(pair["video_uri"], Selection(indices=tuple(indices))):
+    for frame, seconds in timed(read_frames(pair["video_uri"], Selection(indices=tuple(indices)))):
         rows = (predicted.get((video, expression, frame.index)), truth.get((video, target, frame.index)))
         masks = [rle.decode(row["counts"], row["height"], row["width"]) if row else None for row in rows]
-        drawn = overlay(frame.image, *masks)
-        factor = max(1, MIN_HEIGHT // len(drawn))
-        yield drawn.repeat(factor, axis=0).repeat(factor, axis=1)
+        factor = max(1, MIN_HEIGHT // len(frame.image))
+        large = [None if each is None else each.repeat(factor, 0).repeat(factor, 1) for each in (frame.image, *masks)]
+        yield Shown(overlay(*large), seconds)  # pyright: ignore[reportArgumentType] - the image is there

@@ -1,46 +1,99 @@
 """Write frames as a video file: H.264 in MP4, or GIF."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import av
 import numpy as np
 from PIL import Image
 
 from pipeline.io import storage
-from pipeline.video import probe
 
-DEFAULT_RATE = Fraction(10)  # frames per second of a folder of images
-SLOWEST, FASTEST = Fraction(1, 60), Fraction(1000)  # what containers say beyond these is damage
-FASTEST_GIF = 100  # a GIF counts hundredths of a second
+TICK = Fraction(1, 120_000)  # seconds; a whole number of them is a frame at all usual rates
+GIF_TICK = Fraction(1, 100)
+GIF_SHORTEST = 2  # ticks a frame; browsers show a shorter one for ten
 
 
-def source_rate(uri: str, indices: Sequence[int]) -> Fraction:
-    """Return the frames per second at which the frames `indices` of a video are as fast as in the video.
+class Shown(NamedTuple):
+    """A frame of a film, uint8 [H, W, 3], and the seconds that it is shown."""
 
-    Raises MediaError as `probe`.
-    """
-    rate = probe(uri).rate or DEFAULT_RATE
-    step = Fraction(float(np.median(np.diff(indices)))) if len(indices) > 1 else Fraction(1)
-    return min(max(rate / step, SLOWEST), FASTEST)
+    image: np.ndarray
+    seconds: Fraction
 
 
 def write_mp4(uri: str, frames: Iterable[np.ndarray], fps: float | Fraction, *, crf: int = 18) -> None:
-    """Write `frames`, at least one, uint8 [H, W, 3] with even sides, as H.264; the same bytes each time.
+    """Write `frames`, at least one, uint8 [H, W, 3], as H.264 at a constant rate; the same bytes each time.
 
-    Frames are taken one by one, and an error that they raise leaves no file. `crf` is the quality of x264: less is
-    better and larger.
+    H.264 has even sides only: an odd one gets a further row or column, a copy of the last. Frames are taken one by one,
+    and an error that they raise leaves no file. `crf` is the quality of x264: less is better and larger.
     """
-    images = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
-    codec_options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
-    _write(uri, images, fps, "mp4", {"fflags": "+bitexact"}, "libx264", "yuv420p", codec_options)
+    rate = Fraction(fps).limit_denominator(1001)
+    images = (_Timed(_h264_image(frame), number, 1) for number, frame in enumerate(frames))
+    _write(uri, images, rate, 1 / rate, H264, {"crf": str(crf)})
 
 
-def write_gif(uri: str, frames: Iterable[np.ndarray], fps: float | Fraction) -> None:
-    """Write `frames` as `write_mp4` does, each with its own 256 colours, since a mask may appear late."""
-    _write(uri, map(_with_256_colours, frames), min(fps, FASTEST_GIF), "gif", {}, "gif", "pal8", {})
+def write_film(uri: str, film: Iterable[Shown], form: Literal["mp4", "gif"], *, crf: int = 18) -> None:
+    """Write frames as `write_mp4` does, each shown for its time.
+
+    Each frame of a GIF has its own 256 colours, since a mask may appear late. It has at most 50 frames a second: those
+    that follow another one sooner are left out.
+    """
+    film = iter(film)
+    first = next(film)
+    film = itertools.chain([first], film)
+    rate = min(max(1 / first.seconds, Fraction(1)), Fraction(240)).limit_denominator(1001)  # a hint for the encoder
+    if form == "gif":
+        _write(uri, _on_gif_ticks(film), rate, GIF_TICK, GIF, {})
+        return
+    # Of pictures in another order than they are decoded in, MP4 files of variable rate state a wrong length.
+    _write(uri, _on_ticks(film), rate, TICK, H264, {"crf": str(crf), "bf": "0"})
+
+
+class _Timed(NamedTuple):
+    """A picture to encode, and its time and duration in ticks."""
+
+    picture: av.VideoFrame
+    time: int
+    duration: int
+
+
+class _Format(NamedTuple):
+    name: str
+    options: dict[str, str]
+    codec: str
+    pixels: str
+    codec_options: dict[str, str]
+
+
+H264 = _Format("mp4", {"fflags": "+bitexact"}, "libx264", "yuv420p", {"preset": "veryfast", "threads": "1"})
+GIF = _Format("gif", {}, "gif", "pal8", {})
+
+
+def _on_ticks(film: Iterable[Shown]) -> Iterator[_Timed]:
+    start, time = Fraction(0), 0
+    for image, seconds in film:
+        start += seconds
+        end = max(round(start / TICK), time + 1)
+        yield _Timed(_h264_image(image), time, end - time)
+        time = end
+
+
+def _on_gif_ticks(film: Iterable[Shown]) -> Iterator[_Timed]:
+    start, earliest = Fraction(0), 0
+    for image, seconds in film:
+        time = round(start / GIF_TICK)
+        start += seconds
+        if time >= earliest:
+            yield _Timed(_with_256_colours(image), time, max(round(start / GIF_TICK) - time, GIF_SHORTEST))
+            earliest = time + GIF_SHORTEST
+
+
+def _h264_image(frame: np.ndarray) -> av.VideoFrame:
+    height, width = frame.shape[:2]
+    even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
 
 
 def _with_256_colours(frame: np.ndarray) -> av.VideoFrame:
@@ -53,21 +106,25 @@ def _with_256_colours(frame: np.ndarray) -> av.VideoFrame:
 
 
 def _write(
-    uri: str,
-    images: Iterator[av.VideoFrame],
-    fps: float | Fraction,
-    container_format: str,
-    container_options: dict[str, str],
-    codec: str,
-    pixel_format: str,
-    codec_options: dict[str, str],
+    uri: str, images: Iterator[_Timed], rate: Fraction, tick: Fraction, form: _Format, codec_options: dict[str, str]
 ) -> None:
     first = next(images)  # before anything is created: a video that cannot be read fails here
     with storage.spool(uri) as path:
-        with av.open(path, "w", format=container_format, options=container_options) as container:
-            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=codec_options)
-            stream.height, stream.width, stream.pix_fmt = first.height, first.width, pixel_format
-            for image in itertools.chain([first], images):
-                container.mux(stream.encode(image))
-            container.mux(stream.encode())
+        with av.open(path, "w", format=form.name, options=form.options) as container:
+            options = form.codec_options | codec_options
+            stream: Any = container.add_stream(form.codec, rate=rate, options=options)
+            stream.height, stream.width = first.picture.height, first.picture.width
+            stream.pix_fmt, stream.codec_context.time_base = form.pixels, tick
+            durations: dict[int | None, int] = {}
+            for image, time, duration in itertools.chain([first], images):
+                image.pts, image.time_base = time, tick
+                durations[time] = duration
+                _mux(container, stream.encode(image), durations)
+            _mux(container, stream.encode(), durations)
         storage.commit(path, uri, replace=True)
+
+
+def _mux(container: av.container.OutputContainer, packets: list[av.Packet], durations: dict[int | None, int]) -> None:
+    for packet in packets:  # encoders do not say how long the last one is shown
+        packet.duration = durations.pop(packet.pts)
+        container.mux(packet)

@@ -1,13 +1,15 @@
 """Videos of masks, OUT/VIDEO/EXPRESSION.mp4 (or .gif), and OUT/VIDEO/sheet.png with a row of frames for each pair."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
 
 from pipeline.drawing.captions import caption_of
+from pipeline.drawing.film_times import timed
 from pipeline.drawing.overlay import contact_sheet, overlay, shrunk
-from pipeline.drawing.write_video import source_rate, write_gif, write_mp4
+from pipeline.drawing.write_video import Shown, write_film
 from pipeline.export.exported import UNREADABLE_NOTED, Exported
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
@@ -32,7 +34,7 @@ def write_overlays(
 ) -> Exported:
     """Draw the pairs (the first `limit` that have masks) as videos whose longer side has at most `max_size` pixels.
 
-    `fps`: frames per second; None: those of the video.
+    `fps`: frames per second; None: each frame as long as in the video.
     Frames pass one by one. `source` must have a manifest. Raises InputError for broken masks, masks of another size
     than the video, and ids that cannot be file names.
     """
@@ -47,9 +49,7 @@ def write_overlays(
             uri = storage.join(folder, storage.safe_name(f"{pair.expression_id}.{form}"))
             sheet_frames: list[np.ndarray] = []
             try:
-                frames = _draw(pair, max_size, counts, sheet_frames)
-                rate = fps or source_rate(pair.row["video_uri"], pair.frames["frame_index"].to_pylist())
-                write_mp4(uri, frames, rate, crf=20) if form == "mp4" else write_gif(uri, frames, rate)
+                write_film(uri, _draw(pair, fps, max_size, counts, sheet_frames), form, crf=20)
             except MediaError as error:
                 counts["unseen"] += 1
                 notes += [pair.message(outside_a_run(str(error)))] if len(notes) < UNREADABLE_NOTED else []
@@ -70,12 +70,13 @@ def write_overlays(
 
 
 def _draw(
-    pair: PairMasks, max_size: int, counts: dict[str, int], sheet_frames: list[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Yield the frames, uint8 [h, w, 3], with their masks; count them, and add some to `sheet_frames`."""
+    pair: PairMasks, fps: int | None, max_size: int, counts: dict[str, int], sheet_frames: list[np.ndarray]
+) -> Iterator[Shown]:
+    """Yield the frames with their masks; count them, and add some to `sheet_frames`."""
     rows = {row["frame_index"]: row for row in pair.rows()}
     on_sheet = set(np.linspace(0, len(rows) - 1, SHEET_FRAMES).round().astype(int).tolist())
-    for number, frame in enumerate(read_frames(pair.row["video_uri"], Selection(indices=tuple(rows)))):
+    frames = read_frames(pair.row["video_uri"], Selection(indices=tuple(rows)))
+    for number, (frame, seconds) in enumerate(timed(frames)):
         mask = pair.mask(rows[frame.index])
         height, width = frame.image.shape[:2]
         if mask.shape != (height, width):
@@ -85,4 +86,4 @@ def _draw(
         if number in on_sheet:
             sheet_frames.append(shrunk(drawn, SHEET_WIDTH))
         counts["frames"] += 1
-        yield drawn
+        yield Shown(drawn, Fraction(1, fps) if fps else seconds)

@@ -12,6 +12,7 @@ from model.bundled import BUNDLED
 from model.errors import CheckpointError
 from model.families import load_segmenter
 from model.segmenter import Segmenter
+from pipeline.drawing.captions import readable
 from pipeline.drawing.overlay import contact_sheet, overlay
 from pipeline.io.checkpoint import checkpoint_folder
 from pipeline.io.recognise import recognise
@@ -88,7 +89,7 @@ class VideoMasks:
         masks = {self.frame_indices[i]: rle.decode(self.counts[i], self.height, self.width) for i in chosen}
         uri, read = _open(self.video)
         drawn = [overlay(frame.image, masks[frame.index]) for frame in read(uri, Selection(indices=tuple(masks)))]
-        return contact_sheet([(self.expression, drawn)])
+        return contact_sheet([(readable(self.expression), drawn)])
 
 
 class Model:

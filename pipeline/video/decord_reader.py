@@ -27,7 +27,7 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
     def __init__(self, path: str, uri: str):
         self._uri = uri
         self._video = PyavReader(path, uri)
-        self.num_frames, self.rate, self.left_out = self._video.num_frames, self._video.rate, self._video.left_out
+        self.num_frames, self.left_out = self._video.num_frames, self._video.left_out
         try:
             self._reader = decord.VideoReader(path, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:
@@ -46,7 +46,10 @@ class DecordReader(contextlib.AbstractContextManager["DecordReader"]):
                 turns = _turns(image, frame)
             if last is not None and np.array_equal(image, last[0]):
                 self._check_repeat(last[1], frame)
-            yield lambda image=image, frame=frame, turns=turns: self._video.show(np.rot90(image, -turns), frame)
+            yield Picture(
+                lambda image=image, frame=frame, turns=turns: self._video.show(np.rot90(image, -turns), frame),
+                *self._video.times_of(frame),
+            )
             last = image, frame
 
     def _next(self) -> np.ndarray:

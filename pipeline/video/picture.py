@@ -34,6 +34,7 @@ _SIGNATURES = (  # name, offset, bytes
 )  # fmt: skip
 _PHOTOMETRIC = 262  # tag of TIFF
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF; libtiff takes memory for a whole tile, however small the image is
+UNTOLD = Fraction(1, 10)  # seconds of an image of an animation that does not say it, as browsers show it
 _ANIMATED = ("PNG", "WEBP", "AVIF", "GIF", "TIFF")
 
 
@@ -64,13 +65,13 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
     def __init__(self, content: bytes, uri: str):
         self._uri, self._image = uri, _open(content, uri, None)
         self.num_frames: int | None = _count(self._image)  # raises nothing, as `is_animation` was true
-        self.rate = _rate_of(self._image)
         self.left_out: list[LeftOut] = []
 
     def __exit__(self, *_: object) -> None:
         self._image.close()
 
     def __iter__(self) -> Iterator[Picture]:
+        time = Fraction(0)
         for number in range(self.num_frames or 0):
             if isinstance(file := self._image.fp, PictureFile):
                 file.reads = 0
@@ -82,19 +83,9 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
                 raise
             except Exception as error:
                 raise Damage(f"frame {number}: {error}") from error
-            yield lambda shown=shown: shown
-
-
-def _rate_of(image: Image.Image) -> Fraction | None:
-    """Return the images per second of an animation, by the first one; None if the file does not say it."""
-    try:
-        image.load()  # before that, WebP and AVIF do not say it
-        milliseconds = Fraction(image.info.get("duration") or 0)
-    except MemoryError:
-        raise
-    except Exception:  # the image is damaged; reading its pixels says so
-        return None
-    return 1000 / milliseconds if milliseconds > 0 else None
+            duration = Fraction(self._image.info.get("duration") or 0) / 1000 or UNTOLD
+            yield Picture(lambda shown=shown: shown, time, duration)
+            time += duration
 
 
 def is_animation(uri: str) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import BinaryIO
@@ -29,6 +30,7 @@ FORMATS = (
     "vvc", "obu", "av1", "ivf", "flv", "asf", "asf_o", "gif", "apng", "ogg", "mxf", "yuv4mpegpipe", "nut", "dv", "rm",
     "wtv", "mjpeg",
 )  # fmt: skip
+DECODING_TIMES = ("avi", "asf", "asf_o", "mxf")  # they say when packets are decoded; pictures follow at their pace
 OTHER_STREAMS = "video streams next to the best one of their file; to use one, extract it to a file of its own"
 APPENDED = "videos appended to another one in its MP4 file; players show the first only; join them with a video program"
 
@@ -46,7 +48,6 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
         try:
             self._stream = _video_stream(self._container, source, uri)
             self.num_frames = _indexed_frames(self._stream)
-            self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
             others = sum(not stream.disposition & Disposition.attached_pic for stream in self._container.streams.video)
             self.left_out = [LeftOut(OTHER_STREAMS, others - 1, uri)] if others > 1 else []
             movies = _count_movies(source) if self.format.startswith("mov,") else 1
@@ -65,7 +66,13 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
 
     def __iter__(self) -> Iterator[Picture]:
         for frame in self.stored():
-            yield lambda frame=frame: self.show(self._colours.convert(frame), frame)
+            yield Picture(lambda frame=frame: self.show(self._colours.convert(frame), frame), *self.times_of(frame))
+
+    def times_of(self, frame: av.VideoFrame) -> tuple[Fraction | None, Fraction | None]:
+        """Return when a picture is shown and for how long, in seconds; None if the file does not say it."""
+        tick, rate = self._stream.time_base, self._stream.average_rate or self._stream.guessed_rate
+        time = None if frame.pts is None or tick is None else frame.pts * tick
+        return time, frame.duration * tick if frame.duration and tick else 1 / rate if rate else None
 
     def stored(self) -> Iterator[av.VideoFrame]:
         """Yield each picture as it is stored. Raises Damage where the file is damaged or cut off.
@@ -82,15 +89,21 @@ class PyavReader(contextlib.AbstractContextManager["PyavReader"]):
 
     def _decoded(self, lost: LostFrames, packets: PacketCounter | None) -> Iterator[av.VideoFrame]:
         decoded, is_cut = 0, False
+        is_reordered = self.format in DECODING_TIMES and self._stream.codec_context.has_b_frames
+        times: deque[int | None] = deque()  # of the packets, if they are no times of pictures
         try:
             for packet in self._container.demux(self._stream):
                 is_cut = packet.is_corrupt if packet.size else is_cut  # the empty packet at the end flushes the decoder
                 lost.see_packet(packet)
+                if is_reordered and packet.size:
+                    times.append(packet.dts)
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise Damage(f"frame {decoded} is damaged")
                     if gap := lost.before_frame(frame.pts):
                         raise Damage(gap)
+                    if times:
+                        frame.pts = times.popleft()
                     yield frame
                     decoded += 1
         except FFmpegError as error:

@@ -56,7 +56,7 @@ def _open_remote(uri: str) -> Iterator[BinaryIO]:
 def _header(video: select_frames.VideoReader, uri: str) -> VideoHeader:
     frame = next(select_frames.read(video, uri, Selection(indices=(0,)), allow_short=False))
     height, width = frame.image.shape[:2]  # only frames contain the rotation
-    return VideoHeader(video.num_frames, height, width, rate=video.rate, left_out=tuple(video.left_out))
+    return VideoHeader(video.num_frames, height, width, left_out=tuple(video.left_out))
 
 
 def _content(uri: str) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,8 +11,15 @@ from pipeline.video.types import Frame, LeftOut, Selection, check_same_size
 from schemas import advice
 from schemas.errors import MediaError
 
-Picture = Callable[[], np.ndarray]  # converts a decoded picture to uint8 [H, W, 3] RGB, rotated for display
 CUT_OFF = "ends of damaged or cut-off videos, as --allow-short asks"
+
+
+class Picture(NamedTuple):
+    """A decoded picture: `convert` makes it uint8 [H, W, 3] RGB, rotated for display; see Frame for the times."""
+
+    convert: Callable[[], np.ndarray]
+    time: Fraction | None = None
+    duration: Fraction | None = None
 
 
 class Damage(Exception):  # noqa: N818 - not an error if all wanted frames come before it
@@ -23,12 +30,10 @@ class VideoReader(Iterable[Picture], AbstractContextManager, Protocol):
     """An open video file, which yields all pictures in presentation order.
 
     Iteration raises Damage where the file is broken or truncated. `num_frames` is the frame count of its index, None
-    if it has none; fewer may be shown, never more. `rate` is in frames per second, None if nothing tells it. `left_out`
-    is what the file has besides.
+    if it has none; fewer may be shown, never more. `left_out` is what the file has besides.
     """
 
     num_frames: int | None
-    rate: Fraction | None
     left_out: list[LeftOut]
 
 
@@ -45,10 +50,10 @@ def read(
     try:
         for picture in video:
             if decoded in chosen if chosen is not None else decoded % selection.step == 0:
-                image = picture()
+                image = picture.convert()
                 size = size or image.shape[:2]
                 check_same_size(image, size, uri, decoded)
-                yield Frame(decoded, f"{decoded:05d}", image)
+                yield Frame(decoded, f"{decoded:05d}", image, picture.time, picture.duration)
             decoded += 1
             if decoded - 1 == last:
                 return

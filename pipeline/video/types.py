@@ -27,12 +27,15 @@ class Frame:
     """One frame: its position in the full source sequence, its name and its image.
 
     `name` is the file stem in a folder and `%05d` of the index in a video file; `image` is uint8 [H, W, 3] RGB as
-    displayed (with the rotation of the video file applied).
+    displayed (with the rotation of the video file applied). `time` and `duration`, in seconds, are what the file says
+    of when it is shown, right or wrong; None if it says nothing, as a folder.
     """
 
     index: int
     name: str
     image: np.ndarray
+    time: Fraction | None = None
+    duration: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +85,14 @@ class VideoHeader:
     """Properties of a video that are known before its frames are read.
 
     `num_frames` is None for files without a frame count (Matroska, WebM, streams). `height` and `width` are those of
-    the displayed image. `names` are the frame names of a folder, in order; None for a video file. `rate` is in frames
-    per second; None where nothing tells it. `left_out` is what will not be read of the folder or file.
+    the displayed image. `names` are the frame names of a folder, in order; None for a video file. `left_out` is what
+    will not be read of the folder or file.
     """
 
     num_frames: int | None
     height: int
     width: int
     names: tuple[str, ...] | None = None
-    rate: Fraction | None = None
     left_out: tuple[LeftOut, ...] = ()
 
 

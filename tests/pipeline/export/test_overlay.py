@@ -1,5 +1,8 @@
 """Overlay videos: playable, with the mask drawn, identical bytes."""
 
+import itertools
+from fractions import Fraction
+
 import av
 import numpy as np
 import pyarrow as pa
@@ -34,7 +37,10 @@ def test_each_pair_is_a_video_with_its_mask(labelled_run, tmp_path, form):
     plain = next(read_frames(pair.row["video_uri"], Selection(indices=(5,)))).image.astype(int)
     mask = pair.mask(pair.rows()[5])
     change = np.abs(frames[5].astype(int) - plain).mean(-1)
-    assert change[mask].mean() > 4 * change[~mask].mean()
+    grown = mask
+    for axis, step in itertools.product((0, 1), (-4, -2, 2, 4)):
+        grown = grown | np.roll(mask, step, axis)
+    assert change[grown & ~mask].mean() > 4 * change[~grown].mean()
     sheet = Image.open(tmp_path / "shapes-0000/sheet.png")
     assert sheet.width > 6 * 128
     first = (tmp_path / f"shapes-0000/1.{form}").read_bytes()
@@ -59,11 +65,45 @@ def test_a_mask_that_appears_late_keeps_its_colour_in_a_gif(tmp_path):
     write_overlays(source, str(tmp_path / "out"), form="gif")
     with Image.open(tmp_path / "out/v/0.gif") as image:
         shown = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(image)]
-    inside = np.zeros_like(mask)
-    inside[11:19, 31:49] = True
-    saturation = [np.ptp(frame[inside], axis=-1).mean() for frame in shown]
-    assert saturation == pytest.approx([0, 0, 64, 64], abs=8)
-    assert all(np.ptp(frame[~mask], axis=-1).mean() < 4 for frame in shown)
+    around = np.zeros_like(mask)
+    around[8:22, 28:52] = True
+    saturation = [np.ptp(frame[around & ~mask], axis=-1).mean() for frame in shown]
+    assert saturation == pytest.approx([0, 0, 255, 255], abs=32)
+    assert all(np.ptp(frame[mask], axis=-1).mean() < 4 for frame in shown)
+    assert [frame.shape for frame in shown] == [(40, 60, 3)] * 4
+
+
+@pytest.mark.parametrize("form", ["mp4", "gif"])
+def test_each_frame_of_a_video_of_variable_rate_is_shown_as_long(tmp_path, form):
+    """The rate that Matroska states is nominal. Odd sides lose nothing."""
+    times, mask = [0, 40, 80, 1000, 1040, 4000], np.zeros((63, 97), bool)
+    mask[50:, 80:] = True
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 63, 97, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time in times:
+            image = av.VideoFrame.from_ndarray(np.full((63, 97, 3), 200, np.uint8), format="rgb24").reformat(
+                format="bgr0"
+            )
+            image.pts, image.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+    rows = rows_of("v", "0", len(times)).to_pylist()
+    rows = [row | {"height": 63, "width": 97, "counts": rle.encode(mask[None])[0]} for row in rows]
+    pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), tmp_path / "p.parquet")
+    asked = {"video_id": "v", "video_uri": "v.mkv", "expression_id": "0", "expression": "x"}
+    pq.write_table(pa.Table.from_pylist([asked]), tmp_path / "m.parquet")
+    source = MaskSource.open(str(tmp_path / "p.parquet"), str(tmp_path / "m.parquet"))
+    for fps, expected in ((None, times), (10, [0, 100, 200, 300, 400, 500])):
+        write_overlays(source, str(tmp_path / "out"), form=form, fps=fps)
+        with av.open(str(tmp_path / f"out/v/0.{form}")) as container:
+            shown = list(container.decode(video=0))
+        assert [frame.time * 1000 for frame in shown] == pytest.approx(expected, abs=1)
+    image = shown[0].to_ndarray(format="rgb24").astype(int)
+    assert image.shape == ((64, 98, 3) if form == "mp4" else (63, 97, 3))
+    assert (np.ptp(image[58, 84:92], axis=-1) < 30).all()
+    assert (np.ptp(image[50:62, 96], axis=-1) > 60).all()  # the line at the side of the frame
 
 
 def test_large_videos_are_scaled_and_odd_sides_made_even(labelled_run, tmp_path):

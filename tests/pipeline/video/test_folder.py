@@ -2,6 +2,7 @@ import contextlib
 import os
 import struct
 import zlib
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -150,12 +151,18 @@ def test_animations_are_videos(tmp_path, suffix):
         list(read_frames(str(path), Selection()))
 
 
-@pytest.mark.parametrize(("suffix", "duration", "rate"), [("webp", 40, 25), ("png", 40, 25), ("png", 0, None)])
-def test_the_rate_of_an_animation(tmp_path, suffix, duration, rate):
+@pytest.mark.parametrize(
+    ("suffix", "durations"), [("webp", [40, 500, 20, 40, 60]), ("png", [40, 500, 20, 40, 60]), ("png", [0] * 5)]
+)
+def test_the_times_of_an_animation(tmp_path, suffix, durations):
+    """Without durations, as browsers show them."""
     path = str(tmp_path / f"moving.{suffix}")
     images = [Image.fromarray(np.full((16, 24, 3), 40 * index, np.uint8)) for index in range(5)]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=duration)
-    assert probe(path).rate == rate
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations)
+    shown = [duration or 100 for duration in durations]
+    frames = list(read_frames(path, Selection()))
+    assert [frame.duration for frame in frames] == [Fraction(duration, 1000) for duration in shown]
+    assert [frame.time for frame in frames] == [Fraction(sum(shown[:at]), 1000) for at in range(5)]
 
 
 def test_the_still_picture_of_an_animation_is_no_frame(tmp_path):
