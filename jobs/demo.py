@@ -102,7 +102,6 @@ def _write(config: DemoConfig, out: str, rows: list[dict]) -> DemoResult:
         manifest, annotations, _ = SHAPES.write(storage.join(out, "data"))
     options = {"checkpoint": config.checkpoint or BUNDLED, "allow_local": bool(rows)}
     segmented = segment.run(segment.SegmentConfig(manifest=manifest, run=storage.join(out, "run"), **options))
-    segmented = replace(segmented, bound=None)  # it advises options that this command does not have
     update("auditing the run")
     audited = audit.run(audit.AuditConfig(run=segmented.run, manifest=manifest))
     scored = reported = None
@@ -120,7 +119,7 @@ def _write(config: DemoConfig, out: str, rows: list[dict]) -> DemoResult:
         out=out,
         picture=picture if is_drawn else None,
         film=film if is_drawn else None,
-        segmented=segmented,
+        segmented=replace(segmented, bound=None),  # which advises options that this command does not have
         audited=audited,
         scored=scored,
         reported=reported,
