@@ -81,5 +81,7 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     use_own_modules()
     from cli import main as command
+    from jobs.terminal.output import guard_streams
 
+    guard_streams()
     command(prog_name="rvos")

@@ -331,9 +331,39 @@ def test_errors_about_words_hold_no_control_sequence(words):
     assert "\\x1b" in done.stderr
 
 
+def in_shell(words, redirection, folder, **environment):
+    """`rvos WORDS` as a process of its own, started by a shell in `folder`."""
+    command = f'"{sys.executable}" -c "from refervos import main; main()" {words} {redirection}'
+    environment = os.environ | {"PYTHONPATH": refervos.OWN_FOLDER} | environment
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, timeout=120, capture_output=True, text=True
+    )
+
+
 def test_a_closed_stderr_is_no_failure(tmp_path):
     """Exit code 1 says that pairs failed."""
-    code = "import sys; sys.argv[1:] = ['status', 'nowhere']; from refervos import main; main()"
-    command = f'"{sys.executable}" -c "{code}" 2>&-'
-    environment = os.environ | {"PYTHONPATH": refervos.OWN_FOLDER}
-    assert subprocess.run(command, shell=True, cwd=tmp_path, env=environment, timeout=120).returncode == 2
+    assert in_shell("status nowhere", "2>&-", tmp_path).returncode == 2
+
+
+SYNTH = "synth --out data --videos 1 --frames 2"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["--version", "--help", "plan -h", "evaluate --explain mevis", f"{SYNTH} --json"])
+def test_a_full_stdout_ends_with_one_line(words, unbuffered, tmp_path):
+    done = in_shell(words, "> /dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
+    *progress, last = done.stderr.splitlines()
+    assert last == "Error: standard output cannot be written: No space left on device"
+    assert all(" synth: " in line for line in progress)
+    assert done.returncode == 3
+
+
+def test_a_full_stderr_does_not_change_the_exit_code(tmp_path):
+    assert in_shell("status nowhere", "2> /dev/full", tmp_path).returncode == 2
+    assert in_shell("nothing", "2> /dev/full", tmp_path).returncode == 2
+    assert in_shell(SYNTH, "2> /dev/full", tmp_path).returncode == 0
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path):
+    done = in_shell("--help", "| true; exit ${PIPESTATUS[0]}", tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
