@@ -335,9 +335,8 @@ def in_shell(words, redirection, folder, **environment):
     """`rvos WORDS` as a process of its own, started by a shell in `folder`."""
     command = f'"{sys.executable}" -c "from refervos import main; main()" {words} {redirection}'
     environment = os.environ | {"PYTHONPATH": refervos.OWN_FOLDER} | environment
-    return subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment, timeout=120, capture_output=True, text=True
-    )
+    shell = ["bash", "-c", command, sys.executable]
+    return subprocess.run(shell, cwd=folder, env=environment, timeout=120, capture_output=True, text=True)
 
 
 def test_a_closed_stderr_is_no_failure(tmp_path):
@@ -367,3 +366,12 @@ def test_a_full_stderr_does_not_change_the_exit_code(tmp_path):
 def test_a_closed_pipe_ends_quietly(tmp_path):
     done = in_shell("--help", "| true; exit ${PIPESTATUS[0]}", tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("words", [SYNTH, "plan manifest.parquet", "submit --address http://127.0.0.1:1 -- status run"])
+def test_a_deleted_working_folder_is_named(words, tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    done = in_shell("--version", f"&& rmdir {folder} && \"$0\" -c 'from refervos import main; main()' {words}", folder)
+    assert done.stderr.startswith("Error: the working folder does not exist any more; ")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

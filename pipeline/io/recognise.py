@@ -57,7 +57,7 @@ STARTS: list[tuple[Kind, int, bytes]] = [  # kind, offset, bytes
 def recognise(uri: str) -> Kind:
     """Return what a path or URI holds. Of a file, little more than HEAD_BYTES and the footer of a table are read.
 
-    FILE or FOLDER is what is not known, or cannot be read. Addresses of HTTP and members of archives are not opened.
+    FILE or FOLDER is what is not known, or is damaged. Addresses of HTTP and members of archives are not opened.
     Raises StorageError if the storage fails.
     """
     uri = storage.absolute(uri)
@@ -72,6 +72,8 @@ def recognise(uri: str) -> Kind:
         return Kind.ABSENT
     except StorageError:
         raise
+    except PermissionError:
+        return Kind.CLOSED
     except OSError:
         return Kind.FILE
 
