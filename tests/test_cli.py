@@ -375,3 +375,32 @@ def test_a_deleted_working_folder_is_named(words, tmp_path):
     done = in_shell("--version", f"&& rmdir {folder} && \"$0\" -c 'from refervos import main; main()' {words}", folder)
     assert done.stderr.startswith("Error: the working folder does not exist any more; ")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        ImportError("x.so: failed to map segment from shared object"),
+    ],
+)
+def test_a_process_without_memory_or_threads_ends_with_one_line(error, monkeypatch, capsys):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr("cli.main", fail)
+    monkeypatch.setattr("jobs.terminal.output.guard_streams", lambda: None)
+    with pytest.raises(SystemExit, match="3"):
+        refervos.main()
+    assert re.fullmatch(r"Error: not enough memory or threads .*ulimit -a.*\n", capsys.readouterr().err)
+
+
+def test_other_unexpected_errors_keep_their_traceback(monkeypatch):
+    def fail(**_):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("cli.main", fail)
+    monkeypatch.setattr("jobs.terminal.output.guard_streams", lambda: None)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        refervos.main()

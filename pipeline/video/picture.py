@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.io import storage
 from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from pipeline.video import orientation, picture_parts
+from pipeline.video.memory import raise_shortage
 from pipeline.video.picture_parts import PartsError, PictureFile
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
@@ -48,9 +49,8 @@ def decode(content: bytes, uri: str, name: str) -> np.ndarray:
     try:
         count = _count(image)
         pixels = _rgb(image) if count == 1 else None
-    except MemoryError:
-        raise
     except Exception as error:  # damaged data makes Pillow raise many kinds
+        raise_shortage(error)
         raise MediaError("corrupt", f"{uri}: cannot decode the image ({error}); replace it", name) from error
     if pixels is None:
         reason = f"{uri} has an animation of {count} images; give it as a video of its own, or extract them"
@@ -78,9 +78,10 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
                 self._image.seek(number + _is_apart(self._image))
                 check_size(self._image.width, self._image.height, self._uri, number)
                 shown = _rgb(self._image)
-            except (MemoryError, MediaError):
+            except MediaError:
                 raise
             except Exception as error:
+                raise_shortage(error)
                 raise Damage(f"frame {number}: {error}") from error
             yield lambda shown=shown: shown
 
@@ -90,9 +91,8 @@ def _rate_of(image: Image.Image) -> Fraction | None:
     try:
         image.load()  # before that, WebP and AVIF do not say it
         milliseconds = Fraction(image.info.get("duration") or 0)
-    except MemoryError:
-        raise
-    except Exception:  # the image is damaged; reading its pixels says so
+    except Exception as error:  # the image is damaged; reading its pixels says so
+        raise_shortage(error)
         return None
     return 1000 / milliseconds if milliseconds > 0 else None
 
@@ -106,9 +106,12 @@ def is_animation(uri: str) -> bool:
 
 def has_several_images(uri: str) -> bool:
     """Return True if the image at `uri`, whatever its name, holds several. False for a damaged or missing one."""
-    with contextlib.suppress(Exception), storage.open_input(uri) as file:
-        return _count(open_image(file, _ANIMATED)) > 1
-    return False
+    try:
+        with storage.open_input(uri) as file:
+            return _count(open_image(file, _ANIMATED)) > 1
+    except Exception as error:
+        raise_shortage(error)
+        return False
 
 
 def open_image(file: BinaryIO, formats: Sequence[str] = FORMATS) -> Image.Image:
@@ -124,6 +127,7 @@ def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
     except Image.DecompressionBombError:
         raise MediaError("bad_row", f"{uri}: the image is too large; scale it down", name) from None
     except Exception as error:
+        raise_shortage(error)
         raise MediaError("corrupt", f"{uri} {_what_is(content)}; replace it", name) from error
     check_size(image.width, image.height, uri, name)
     return image
@@ -131,9 +135,12 @@ def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
 
 def orientation_tag(content: bytes) -> int:
     """Return the EXIF orientation of a picture, 1 to 8; 1 (upright) without one."""
-    with contextlib.suppress(Exception), open_image(io.BytesIO(content)) as image:
-        return orientation.tag_of(image)
-    return 1
+    try:
+        with open_image(io.BytesIO(content)) as image:
+            return orientation.tag_of(image)
+    except Exception as error:
+        raise_shortage(error)
+        return 1
 
 
 def _what_is(content: bytes) -> str:
