@@ -404,3 +404,26 @@ def test_other_unexpected_errors_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("jobs.terminal.output.guard_streams", lambda: None)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         refervos.main()
+
+
+SINGLE = [
+    (name, param)
+    for name, command in COMMANDS.items()
+    for param in command.params
+    if isinstance(param, click.Option) and not (param.multiple or param.is_flag)
+]
+
+
+@pytest.mark.parametrize(("name", "param"), SINGLE, ids=[f"{name} {param.opts[-1]}" for name, param in SINGLE])
+def test_a_second_value_of_an_option_is_not_passed_over(name, param):
+    option, value = param.opts[-1], next(iter(getattr(param.type, "choices", "1")))
+    done = CliRunner().invoke(main, [*name.split(), f"{option}={value}", f"{option}={value}"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{option} is given 2 times, but takes one value" in done.stderr
+
+
+def test_flags_and_repeatable_options_may_be_repeated(tmp_path):
+    words = ["select", str(tmp_path), "--json", "--json", "--rule", "pair_score>0.5", "--rule", "stability>0.5"]
+    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
+    assert "RUN" in done.stderr
+    assert "times" not in done.stderr

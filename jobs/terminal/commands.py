@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import os
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from types import UnionType
@@ -44,6 +45,14 @@ class ConfigCommand(click.Command):
             if option.is_argument and option.choices and not isinstance(option.choices, Mapping):
                 text += f"\n\n{name.upper()} is one of {', '.join(option.choices)}."
         super().__init__(None, callback=callback, params=params, help=text, **settings)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse a second value of an option that takes one: click would use the last and ignore the others."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for param, times in Counter(given).items():
+            if isinstance(param, click.Option) and times > 1 and not (param.multiple or param.is_flag):
+                raise click.UsageError(f"{param.opts[-1]} is given {times} times, but takes one value; give one", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
