@@ -423,7 +423,7 @@ def test_a_second_value_of_an_option_is_not_passed_over(name, param):
 
 
 def test_flags_and_repeatable_options_may_be_repeated(tmp_path):
-    words = ["select", str(tmp_path), "--json", "--json", "--rule", "pair_score>0.5", "--rule", "stability>0.5"]
+    words = ["select", str(tmp_path), "--json", "--json", "--rule", "mean_score>0.5", "--rule", "frames>3"]
     done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
     assert "RUN" in done.stderr
     assert "times" not in done.stderr

@@ -21,6 +21,7 @@ from pipeline.video.picture_parts import PartsError, PictureFile
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
 from schemas.errors import MediaError
+from schemas.printable import counted
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".jp2",
@@ -149,7 +150,7 @@ def _what_is(content: bytes) -> str:
         return "is not an image (the file is empty)"
     for kind, at, start in _SIGNATURES:
         if content[at : at + len(start)] == start or (len(content) < at + len(start) and start.startswith(content)):
-            return f"is a {kind} that is cut off or damaged in its header ({len(content)} bytes)"
+            return f"is a {kind} that is cut off or damaged in its header ({counted(len(content), 'byte')})"
     if content[4:8] == b"ftyp":
         return "is not an image, but a video or an image of a form that cannot be read (ISO media, such as HEIC)"
     if found := stand_in(content[:HEAD_BYTES]):

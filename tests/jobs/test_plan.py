@@ -107,8 +107,8 @@ def test_guessed_lengths_and_unreadable_videos_are_said(small, shapes, tmp_path)
     result = plan.run(config)
     assert result.extent.assumed_pairs == 9
     notes = "\n".join(result.notes)
-    assert "9 pairs have no num_frames, 100 are assumed" in notes
-    assert "1 probed videos could not be read" in notes
+    assert "no num_frames for 9 pairs, 100 are assumed" in notes
+    assert "1 probed video could not be read" in notes
     pq.write_table(pa.Table.from_pylist(rows[-1:]), manifest)
     with pytest.raises(InputError, match="none of the probed videos could be read; run 'rvos check'") as failed:
         plan.run(config)

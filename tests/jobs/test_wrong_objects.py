@@ -422,3 +422,10 @@ def test_what_this_user_may_not_open_is_not_of_an_unknown_kind(words, tmp_path, 
     done = CliRunner().invoke(main, [word.format(path=tmp_path / "locked") for word in words])
     assert done.exit_code == 3
     assert "locked cannot be opened: permission denied" in done.stderr
+
+
+def test_prose_with_commas_is_not_a_csv_file(tmp_path):
+    card = Path(TINY) / "MODEL_CARD.md"
+    assert recognise(str(card)) is Kind.TEXT
+    (tmp_path / "quoted.csv").write_text('video,expression\na,"the red, round one"\nb,"left, then right"\n')
+    assert recognise(str(tmp_path / "quoted.csv")) is Kind.CSV
