@@ -275,7 +275,8 @@ main = SectionedGroup(
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
 
     Exit codes: 0 success; 1 some pairs failed, or a check found problems; 2 wrong options, invalid input, or storage
-    that is not safe for runs; 3 storage or the cluster failed; 130 or 143 interrupted.
+    that is not safe for runs; 3 storage or the cluster failed, or the result could not be printed; 130 or 143
+    interrupted.
     """,
 )
 click.version_option(__version__, prog_name="rvos")(main)

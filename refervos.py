@@ -39,6 +39,7 @@ MODULES = {
     "read_pairs": "pipeline.notebook.results",
     "read_scores": "pipeline.notebook.results",
 }
+SHORTAGES = "can't start new thread", "not enough memory", "failed to map segment", "annot allocate memory"
 OWN_FOLDER = str(Path(__file__).resolve().parent)
 OWN_MODULES = ("cli", "jobs", "model", "pipeline", "schemas")
 
@@ -79,7 +80,20 @@ def main() -> None:
     """Run the command `rvos` with the arguments of this process."""
     if sys.stderr is None:  # closed by the caller (2>&-)
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
-    use_own_modules()
-    from cli import main as command
+    try:
+        use_own_modules()
+        from cli import main as command
+        from jobs.terminal.output import guard_streams
 
-    command(prog_name="rvos")
+        guard_streams()
+        command(prog_name="rvos")
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        if not isinstance(error, MemoryError) and not any(text in reason for text in SHORTAGES):
+            raise
+        print(
+            f"Error: not enough memory or threads for this process{f' ({reason})' if reason else ''}; close other "
+            "programs, use a larger machine, or raise its limits (see ulimit -a), then repeat the command",
+            file=sys.stderr,
+        )
+        sys.exit(3)

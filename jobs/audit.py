@@ -14,7 +14,7 @@ from pipeline.runs.audit_against import compare_with_compacted, compare_with_man
 from pipeline.runs.commit import mixed_text
 from pipeline.runs.run import Run
 from pipeline.runs.run_json import read_run_json
-from schemas.printable import one_line
+from schemas.printable import counted, one_line
 
 SHOWN = 10  # findings of each kind that are printed
 
@@ -54,7 +54,7 @@ class AuditResult(JobResult):
         verdict = "clean: every pair is there exactly once" if audit.clean else "NOT clean"
         lines = [
             f"run     {self.run}",
-            f"pairs   {audit.pairs} planned: {audit.with_masks} with masks, {failed}; {audit.frames} masks",
+            f"pairs   {audit.pairs} planned: {audit.with_masks} with masks, {failed}; {counted(audit.frames, 'mask')}",
             "found   " + ", ".join(f"{audit.counts[kind]} {kind}" for kind in KINDS),
         ]
         for kind in KINDS:

@@ -15,6 +15,7 @@ from jobs.config.segment import SegmentConfig
 from jobs.result import JobResult
 from jobs.terminal.command_line import typed_command
 from jobs.terminal.progress import update
+from pipeline.datasets.common.split_folder import NoSplitsError
 from pipeline.io import output_folder, storage
 from schemas.errors import InputError
 
@@ -47,8 +48,16 @@ def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) ->
     Raises InputError before the first step if the checkpoint is not usable or the folder is not one of this benchmark
     and data set, and what the jobs raise. Every step may be repeated, so the whole may.
     """
+    out, inputs = storage.absolute(config.out), _check_before(config)
+    with output_folder.claimed(out, inputs):
+        result = _run_steps(config, log)
+    output_folder.finish(out, inputs, {"steps": len(result.steps)})
+    return result
+
+
+def _run_steps(config: BenchmarkConfig, log: Callable[[str], None]) -> BenchmarkResult:
     result, benchmark = BenchmarkResult(), BENCHMARKS[config.name]
-    inputs = _check_before(config)
+    split = config.split or benchmark.split
     place = {name: storage.join(config.out, name) for name in ("data", "run", "scores", "report")}
 
     def step(name: str, job: Callable[..., JobResult], config_class: type, **options: Any) -> Any:
@@ -59,11 +68,22 @@ def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) ->
         result.commands.append(command)
         try:
             result.steps[name] = job(step_config)
+        except NoSplitsError:
+            raise
         except InputError as error:
             raise InputError(with_way_out(str(error), command)) from error
         return result.steps[name]
 
-    imported = step("import", import_dataset.run, ImportConfig, **config.import_options(place["data"]))
+    options = config.import_options(place["data"])
+    try:
+        imported = step("import", import_dataset.run, ImportConfig, **options)
+    except NoSplitsError as error:
+        if config.split is not None:
+            raise
+        split, default = None, options.pop("split")
+        result.commands.clear()
+        result.notes.append(f"not --split {default}, the usual one: {str(error).partition(';')[0]}")
+        imported = step("import", import_dataset.run, ImportConfig, **options)
     segmented = step(
         "segment",
         segment.run,
@@ -72,34 +92,32 @@ def run(config: BenchmarkConfig, log: Callable[[str], None] = lambda _: None) ->
         run=place["run"],
         **config.segment_options(),
     )
+    segment_command = result.commands[-1]
     if imported.annotations:
         scored = {"predictions": segmented.run, "annotations": imported.annotations, "protocol": config.name}
         shared = {"address": config.address} if config.address != "local" else {}
         step("evaluate", evaluate.run, EvaluateConfig, **scored, out=place["scores"], by=benchmark.by, **shared)
         step("report", report.run, ReportConfig, scores=place["scores"], out=place["report"])
-    if (config.split or benchmark.split) in benchmark.server_splits:
+    if split in benchmark.server_splits or (split is None and benchmark.server_splits and not imported.annotations):
         if segmented.failed:
-            again = f"{result.commands[-1]} --retry-errors"
+            again = f"{segment_command} --retry-errors"
             result.notes.append(f"no zip for the server: pairs failed; segment them again by {again}, then repeat")
         else:
             zip_file = storage.join(config.out, "submission.zip")
             step("export submission", export.run, SubmissionConfig, run=segmented.run, server=config.name, out=zip_file)
     elif not imported.annotations:
         result.notes.append(f"{imported.manifest} has no annotations, so the masks were not scored")
-    output_folder.finish(storage.absolute(config.out), inputs, {"steps": len(result.steps)})
     return result
 
 
 def _check_before(config: BenchmarkConfig) -> dict[str, Any]:
-    """Raise InputError for what would fail after a long import. Claims the folder; returns what it is claimed for."""
+    """Return the inputs for which to claim the folder. Raises InputError for what would fail after a long import."""
     segment.check_model(SegmentConfig(manifest="", run="", **config.segment_options()))
     out, root = storage.absolute(config.out), storage.absolute(config.root)
     if not storage.is_folder(root):
         raise InputError(f"ROOT {root} is not a folder; name the folder of the data set")
     output_folder.require_outside(out, root)
-    inputs = {name: value for name, value in config.import_options("").items() if name != "out"} | {"root": root}
-    output_folder.claim(out, inputs)
-    return inputs
+    return {name: value for name, value in config.import_options("").items() if name != "out"} | {"root": root}
 
 
 def with_way_out(error: str, command: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.config.check import CheckConfig
-from jobs.result import JobResult, Skipped, counted, skipped_of, with_count
+from jobs.result import JobResult, Skipped, skipped_of, with_count
 from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
 from model.segmenter import CheckpointInfo
@@ -23,6 +23,7 @@ from schemas.advice import outside_a_run
 from schemas.errors import InputError, MediaError, ServerError
 from schemas.manifest import MANIFEST
 from schemas.pair import short_id
+from schemas.printable import counted
 
 WORKERS = min(32, 4 * (os.cpu_count() or 1))  # videos opened in parallel, which is mostly waiting for storage
 REFUSED, STALE = "refused", "stale"
@@ -269,7 +270,8 @@ def _row_findings(
             yield error.status, outside_a_run(str(error))
     stated = row.get("num_frames")
     if lengths_matter and None not in (stated, header.num_frames) and stated != header.num_frames:
-        yield STALE, f"num_frames is {stated}, but the video has {header.num_frames} frames; --write corrects it"
+        has = counted(header.num_frames or 0, "frame")
+        yield STALE, f"num_frames is {stated}, but the video has {has}; --write corrects it"
 
 
 def _write_num_frames(uri: str, num_frames: np.ndarray) -> int:

@@ -20,7 +20,7 @@ from pipeline.evaluation.summary.statistics import difference_of, holm
 from pipeline.report.page import truncate
 from pipeline.report.score_tables import Measured, ScoreTable
 from schemas.errors import InputError
-from schemas.printable import one_line
+from schemas.printable import counted, one_line
 
 CHANGED_PAIRS = 10  # listed in each direction
 PRINTED_PAIRS = 3
@@ -168,7 +168,7 @@ def _cautions(comparisons: Sequence[dict]) -> list[str]:
         found.append(f"{fewest} videos cannot show a change; {LEAST_VIDEOS} are the least for an interval and a test")
     found += [
         f"every pair has the same value in {one['scores']} and the baseline; the interval shows only what "
-        f"{one['videos']} videos can exclude"
+        f"{counted(one['videos'], 'video')} can exclude"
         for one in comparisons
         if one["low"] is not None and not one["risen"] and not one["fallen"]
     ]
@@ -213,12 +213,12 @@ def _correct(rows: list[dict]) -> None:
 def _overall_lines(comparison: dict) -> list[str]:
     corrected = "" if comparison["p_corrected"] == comparison["p"] else f" (Holm {comparison['p_corrected']:.4f})"
     p = "" if comparison["low"] is None else f"  p {comparison['p']:.4f}{corrected}"
-    smallest = f"no change can be shown with {comparison['videos']} videos"
+    smallest = f"no change can be shown with {counted(comparison['videos'], 'video')}"
     if comparison["smallest"] is not None:
         smallest = f"{comparison['smallest']:.4f}: a change that such a set detects four times in five"
     lines = [
-        f"mean      {comparison['baseline']:.4f} -> {comparison['value']:.4f} over {comparison['pairs']} pairs "
-        f"of {comparison['videos']} videos",
+        f"mean      {comparison['baseline']:.4f} -> {comparison['value']:.4f} over "
+        f"{counted(comparison['pairs'], 'pair')} of {counted(comparison['videos'], 'video')}",
         f"change    {comparison['difference']:+.4f}{_interval(comparison)}{p}",
         f"smallest  {smallest}",
     ]

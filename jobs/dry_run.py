@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.config.segment import SegmentConfig
-from jobs.result import JobResult, counted
+from jobs.result import JobResult
 from jobs.segment import check_manifest, check_model, say_which_model
 from jobs.segment_options import plan_options
 from jobs.segment_run import as_planned, find_run
 from jobs.sentences import sentence_note
 from pipeline.runs.plan import PlanSize, plan_part
 from pipeline.runs.retry import to_retry
+from schemas.printable import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +56,9 @@ class DryRunResult(JobResult):
 
 def assumption(pairs: int, frames: int, source: str = "") -> str:
     """A note on a count of frames that includes `pairs` pairs of unknown length. `source`: of the number `frames`."""
-    return f"{pairs} pairs have no num_frames, {frames}{source} are assumed; run 'rvos check --write' to add it"
+    return (
+        f"no num_frames for {counted(pairs, 'pair')}, {frames}{source} are assumed; run 'rvos check --write' to add it"
+    )
 
 
 def run(config: SegmentConfig) -> DryRunResult:

@@ -43,6 +43,7 @@ from schemas.shown import shown_json
 from schemas.version import __version__
 
 TABULATED_PAIRS = 20  # up to this many pairs, the text lists each
+PAIRS_SHOWN = 5  # of each kind that was not scored
 ONE_CANDIDATE = (
     "every frame has one candidate, so mAP is not the published one, which takes all object queries; use "
     "'rvos segment' with --rules or --candidates all"
@@ -110,9 +111,10 @@ class EvaluateResult(JobResult):
             rows = [(_short_ids(row), {"n": row["frames"], **row}) for row in self.pairs.to_dict("records")]
             lines += ["", *score_table("pair", rows, shown, unit="frames", intervals=False)]
         for kind in (*NOT_PREDICTED, "incomplete", "unannotated", "extra"):
-            lines += [
-                f"{kind:<12}{_short_ids(pair)} {pair.get('error') or ''}" for pair in summary[f"{kind}_pairs"][:5]
-            ]
+            listed = summary[f"{kind}_pairs"]
+            lines += [f"{kind:<12}{_short_ids(pair)} {pair.get('error') or ''}" for pair in listed[:PAIRS_SHOWN]]
+            if (more := summary["pairs"].get(kind, len(listed)) - PAIRS_SHOWN) > 0 and listed:
+                lines.append(f"{kind:<12}... and {more} more")
         if any(overall["interval"].values()):
             lines.append(f"{'intervals':<12}{METHOD_IN_SHORT}")
         masks = [f"{side}: {text}" for side, text in summary["masks"].items()]

@@ -11,7 +11,7 @@ from pipeline.io import output_folder, storage
 from pipeline.io.manifest import read_manifest
 from pipeline.masks.by_video import MaskSource
 from schemas.errors import InputError
-from schemas.printable import one_line
+from schemas.printable import counted, one_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,8 @@ class ValidateResult(JobResult):
 
     def text(self) -> str:
         found = self.findings
-        contents = f"{found.files:,} masks of {found.pairs:,} expressions in {found.videos:,} videos"
+        pairs, videos = counted(found.pairs, "expression", ","), counted(found.videos, "video", ",")
+        contents = f"{counted(found.files, 'mask', ',')} of {pairs} in {videos}"
         lines = [f"zip         {self.zip}", f"server      {SERVERS[self.server].title}", f"contents    {contents}"]
         for kind, meaning in FAULT_KINDS.items():
             if kind in found.counts:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from jobs.config.import_dataset import ImportConfig
-from jobs.result import JobResult, Skipped, counted, skipped_of, with_count
+from jobs.result import JobResult, Skipped, skipped_of, with_count
 from pipeline.datasets.registry import DATASETS
 from pipeline.datasets.writer import dataset_writer
 from pipeline.io import output_folder, storage
 from schemas.check import SchemaError
 from schemas.errors import ImplausibleError, InputError
-from schemas.printable import one_line
+from schemas.printable import counted, one_line
 from schemas.shown import without_secrets
 
 MAX_PROBLEMS = 1000  # reading stops after so many

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.config.import_dataset import ImportConfig
-from jobs.result import JobResult, Skipped, skipped_of
+from jobs.result import JobResult, Skipped, error_lines, skipped_of
 from jobs.segment_record import record_with
 from jobs.terminal.progress import count
 from pipeline.imported.source import Source, extra_pairs, open_source
@@ -28,7 +28,7 @@ from pipeline.runs.plan import PlanOptions
 from pipeline.runs.receipts import ReceiptNotes, receipts_of
 from pipeline.runs.run import OtherRunError, Run
 from schemas.errors import InputError
-from schemas.printable import one_line
+from schemas.printable import counted, one_line
 from schemas.shown import without_secrets
 
 FORM = "imported masks"
@@ -64,13 +64,14 @@ class ImportMasksResult(JobResult):
             f"run     {self.run}",
             f"from    {self.source}: {self.meaning}",
             f"pairs   {self.pairs}: {self.pairs - bad} with masks, {bad} without{before}",
-            f"frames  {self.frames} masks" + (f", {self.filled} of them empty for missing ones" if self.filled else ""),
+            f"frames  {counted(self.frames, 'mask')}"
+            + (f", {self.filled} of them empty for missing ones" if self.filled else ""),
         ]
         lines += [one.line() for one in self.skipped]
         if self.extra:
             more = " ..." if self.extra > len(self.first_extra) else ""
             lines.append(f"left out: {self.extra} not in the manifest: {one_line(', '.join(self.first_extra))}{more}")
-        return "\n".join([*lines, *(f"error   {one_line(text)}" for text in self.errors)])
+        return "\n".join([*lines, *error_lines(self.errors, bad)])
 
 
 def run(config: ImportConfig) -> ImportMasksResult:

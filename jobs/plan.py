@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from jobs.config.plan import PlanConfig
 from jobs.dry_run import assumption
 from jobs.planned_work import PlannedWork, planned_work
-from jobs.result import JobResult, counted
+from jobs.result import JobResult
 from jobs.segment_options import frame_options, model_options, plan_options
 from jobs.sentences import sentence_note
 from jobs.terminal.progress import count
@@ -18,6 +18,7 @@ from pipeline.runs.plan import PlanSize
 from pipeline.segment.probe import ProbeTotals, has_gpu, probe_videos
 from pipeline.segment.resources import choose_resources, this_machine
 from schemas.errors import InputError
+from schemas.printable import counted
 
 NOT_INCLUDED = "start-up, other storage and longer windows are not included"
 FIRST_FRAMES = 16  # of a video: until then the memories of a model that follows objects grow
@@ -56,8 +57,9 @@ class PlanResult(JobResult):
         cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
         return "\n".join(
             [
-                f"pairs   {size.pairs:,} of {size.videos:,} videos, in {size.units:,} units",
-                f"frames  {size.video_frames:,} to decode, {size.pair_frames:,} masks to make",
+                f"pairs   {size.pairs:,} of {counted(size.videos, 'video', ',')}, in "
+                f"{counted(size.units, 'unit', ',')}",
+                f"frames  {size.video_frames:,} to decode, {counted(size.pair_frames, 'mask', ',')} to make",
                 f"output  {output}",
                 f"time    {_hours(self.hours)} on one {self.machine}, {rate}{cost}",
                 *([f"cost    unknown: {self.cost_needs}"] if self.cost_needs else []),
@@ -169,7 +171,7 @@ def _notes(
         yield "this is 'rvos refine'; pairs of one video with different surest frames take up to twice the features"
     elif sentences := sentence_note(work.checkpoint.family, work.part["expression"]):
         yield sentences
-    probed = f"{probe.frames} frames of {counted(probe.videos, 'video')}"
+    probed = f"{counted(probe.frames, 'frame')} of {counted(probe.videos, 'video')}"
     if config.frames_per_second:
         yield f"{config.frames_per_second:g} frames/s are as stated; decoding was measured here on {probed}"
         yield "the output was not measured; leave out --frames-per-second to measure it"
@@ -187,7 +189,7 @@ def _notes(
         else:
             yield assumption(size.assumed_pairs, mean_length, ", the mean of the probed videos,")
     if probe.failures:
-        yield f"{len(probe.failures)} probed videos could not be read, the first: {probe.failures[0]}"
+        yield f"{counted(len(probe.failures), 'probed video')} could not be read, the first: {probe.failures[0]}"
 
 
 def _early(work: PlannedWork, probe: ProbeTotals) -> str:

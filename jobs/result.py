@@ -1,9 +1,11 @@
 """The base of the results that jobs return."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from schemas.printable import one_line
 
 
 class JobResult(ABC):
@@ -42,9 +44,10 @@ def skipped_of(notes: Mapping[str, tuple[int, str]]) -> tuple[Skipped, ...]:
     return tuple(Skipped(reason=text, count=count, first=first) for text, (count, first) in notes.items())
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 pair", "2 pairs"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def error_lines(errors: Sequence[str], failed: int) -> list[str]:
+    """Return a line for each of the first `errors`, and one that counts those of the other `failed` pairs."""
+    more = [f"error   ... and {failed - len(errors)} more"] if errors and failed > len(errors) else []
+    return [*(f"error   {one_line(text)}" for text in errors), *more]
 
 
 def with_count(text: str, count: int, first: str) -> str:

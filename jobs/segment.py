@@ -57,6 +57,7 @@ from pipeline.segment.turns import segment_units
 from schemas import access
 from schemas.check import Problem, SchemaError
 from schemas.errors import InfrastructureError, InputError
+from schemas.printable import counted
 from schemas.shown import shown
 from schemas.uri import SCHEMES, scheme_of
 
@@ -185,8 +186,8 @@ def units_to_do(config: SegmentConfig, the_run: Run, invocation: str) -> tuple[l
     todo = [unit for unit in units if unit.unit_id not in committed]
     if the_run.otherwise and todo:
         raise InputError(
-            f"{len(todo)} units of {the_run.folder} are not segmented yet, and only failed pairs may have other "
-            f"options than the run ({the_run.otherwise}); first repeat the command without these"
+            f"{the_run.folder} lacks {counted(len(todo), 'unit')}, and only failed pairs may have other options "
+            f" than the run ({the_run.otherwise}); first repeat the command without these"
         )
     if the_run.otherwise and config.repair:
         raise InputError(
@@ -292,7 +293,7 @@ def _follow(
         if own:
             raise own from None
         raise InfrastructureError(
-            f"the cluster gave up after {units} of {len(todo)} units: {describe_cause(error)}\n"
+            f"the cluster gave up after {units} of {counted(len(todo), 'unit')}: {describe_cause(error)}\n"
             "Committed units are kept; repeat the command to resume."
         ) from error
 
@@ -342,7 +343,9 @@ def _sum_up(
 ) -> SegmentResult:
     planned, committed = {unit.unit_id for unit in units}, the_run.committed()
     if lost := planned - committed:
-        raise InfrastructureError(f"{len(lost)} units are missing in {the_run.folder}; repeat the command to make them")
+        raise InfrastructureError(
+            f"{the_run.folder} lacks {counted(len(lost), 'unit')}; repeat the command to make them"
+        )
     seconds = max(0.0, totals.ended - totals.started)
     pairs = sum(unit.stop - unit.start for unit in units)
     return SegmentResult(

@@ -4,12 +4,12 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from jobs.result import JobResult, Skipped, counted
+from jobs.result import JobResult, Skipped, error_lines
 from jobs.terminal.progress import clock
 from pipeline.runs.commit import SECONDS, mixed_text
 from pipeline.runs.run import Run
 from pipeline.segment.bottleneck import Bottleneck
-from schemas.printable import one_line
+from schemas.printable import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class SegmentResult(JobResult):
         if self.seconds:
             rate = self.frames / self.seconds
             took = f"{clock(self.seconds)} + {clock(self.startup_seconds)} start-up"
-            lines.append(f"frames  {self.frames} masks in {took}: {rate:.1f} frames/s")
+            lines.append(f"frames  {counted(self.frames, 'mask')} in {took}: {rate:.1f} frames/s")
             total = sum(self.stages[name] for name in SECONDS) or 1.0
             split = " · ".join(f"{name} {self.stages[name] / total:.0%}" for name in SECONDS)
             lines.append(f"time    {split} (in parallel)")
@@ -98,7 +98,10 @@ class SegmentResult(JobResult):
         if self.parity is not None:
             lines.append(f"parity  {self.parity:.2%} of the masks' pixels differ from plain fp32 in a first unit")
         if self.halvings:
-            lines.append(f"memory  full {self.halvings} times: the model took half as much at once; masks are the same")
+            lines.append(
+                f"memory  full {counted(self.halvings, 'time')}: the model took half as much at once; masks are the "
+                "same"
+            )
         if self.thin:
             lines.append(
                 f"thin    {counted(self.thin, 'pair')}: the mask that prompts vanishes at the model's resolution "
@@ -109,4 +112,4 @@ class SegmentResult(JobResult):
         if len(self.made_with) > 1:
             lines.append(f"mixed   {mixed_text(self.made_with)}")
         lines += [one.line() for one in self.skipped]
-        return "\n".join([*lines, *(f"error   {one_line(text)}" for text in self.errors)])
+        return "\n".join([*lines, *error_lines(self.errors, bad)])

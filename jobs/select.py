@@ -30,7 +30,7 @@ from pipeline.selection.rules import Rule, read_rules
 from pipeline.selection.signal_tasks import measure_task, plan_signal_tasks
 from schemas.errors import InputError, RvosError
 from schemas.pair import PairKey
-from schemas.printable import one_line
+from schemas.printable import counted, one_line
 from schemas.shown import shown_json
 
 LOCAL_MASKS = 20_000  # with more masks a local Ray cluster is started, unless --address is given
@@ -190,7 +190,8 @@ def _page(
 
 def _calibration_lines(found: Calibration) -> list[str]:
     lines = [
-        f"{'labelled':<12}{found.pairs:,} pairs of {found.videos:,} videos, good if J&F is at least {found.good:g}"
+        f"{'labelled':<12}{counted(found.pairs, 'pair', ',')} of {counted(found.videos, 'video', ',')}, good if J&F is "
+        f"at least {found.good:g}"
     ]
     for one in found.correlations[:CORRELATIONS_SHOWN]:
         lines.append(f"{'':<12}{one.measure:<20} rank correlation {one.rho:+.3f}  [{one.low:+.3f}, {one.high:+.3f}]")

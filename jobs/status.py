@@ -14,6 +14,7 @@ from pipeline.runs.log import latest_state
 from pipeline.runs.receipts import receipts_of
 from pipeline.runs.run import Run
 from schemas.errors import InputError
+from schemas.printable import counted
 
 FINISHED = ("done", "audited")  # states
 RECENT_UNITS = 50  # the pace is computed from this many of the latest units
@@ -64,7 +65,7 @@ class StatusResult(JobResult):
         lines = [
             f"run     {self.run}: {self.state}",
             f"pairs   {self.pairs_done} of {self.pairs}, {failed}",
-            f"units   {self.units_done} of {self.units}, {self.frames} masks",
+            f"units   {self.units_done} of {self.units}, {counted(self.frames, 'mask')}",
         ]
         if self.last_commit is not None:
             lines.append(f"last    {clock(self.last_commit)} ago")
@@ -105,7 +106,7 @@ def _look(the_run: Run, receipts: dict[str, Receipt]) -> StatusResult:
     there = the_run.committed()  # before the plan, which may grow meanwhile
     units = {unit.unit_id: unit for unit in the_run.units()}
     if there and not units:
-        raise InputError(f"{the_run.folder} has {len(there)} committed units but no plan; run 'rvos audit'")
+        raise InputError(f"{the_run.folder} has {counted(len(there), 'committed unit')} but no plan; run 'rvos audit'")
     committed = sorted(there & units.keys())
     fresh = [unit_id for unit_id in committed if unit_id not in receipts]
     receipts |= zip(fresh, receipts_of(the_run, fresh), strict=True)

@@ -6,6 +6,7 @@ from jobs.config.synth import SynthConfig
 from jobs.result import JobResult
 from pipeline.datasets.synthetic.synthetic import SyntheticVideos
 from pipeline.io import output_folder, storage
+from schemas.printable import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +25,7 @@ class SynthResult(JobResult):
             [
                 f"manifest     {self.manifest}",
                 f"annotations  {self.annotations}",
-                f"{self.pairs} expressions for {self.videos} videos: {kinds}",
+                f"{counted(self.pairs, 'expression')} for {counted(self.videos, 'video')}: {kinds}",
             ]
         )
 

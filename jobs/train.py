@@ -26,6 +26,7 @@ from pipeline.training.recipe import Recipe, read_recipe
 from schemas.errors import InputError
 from schemas.json_fields import known_fields
 from schemas.json_text import parse_object
+from schemas.printable import counted
 from schemas.shown import shown_json
 from schemas.version import __version__
 
@@ -64,7 +65,7 @@ class TrainResult(JobResult):
         if self.heldout:
             lines.append(
                 f"held out    J&F {self.heldout['J&F']:.4f} (J {self.heldout['J']:.4f}, F {self.heldout['F']:.4f}) "
-                f"on {self.heldout['pairs']:.0f} pairs"
+                f"on {counted(self.heldout['pairs'], 'pair', '.0f')}"
             )
         return "\n".join([*lines, f"log         {storage.join(self.out, LOG)}, {PLOT}"])
 
@@ -257,7 +258,8 @@ def _following(out: str, show: Callable[[str], None]) -> Iterator[None]:
 
 def _line_text(line: dict) -> str:
     if line["kind"] == "heldout":
-        return f"epoch {line['epoch']}  step {line['step']}  held-out J&F {line['J&F']:.4f} on {line['pairs']} pairs"
+        pairs = counted(line["pairs"], "pair")
+        return f"epoch {line['epoch']}  step {line['step']}  held-out J&F {line['J&F']:.4f} on {pairs}"
     return (
         f"epoch {line['epoch']}  step {line['step']}  loss {line['loss']:.3f}  rate {line['rate']:.2g}  "
         f"{line['sentences_per_second']:.1f} sentences/s"

@@ -8,6 +8,7 @@ import pyarrow.types as pat
 
 from schemas.errors import InputError
 from schemas.plain import plain_table, plain_type
+from schemas.printable import counted
 from schemas.shown import bounded, without_secrets
 
 VERSION_KEY = b"refervos.version"
@@ -106,7 +107,7 @@ def conform(table: pa.Table, schema: pa.Schema, source: str) -> pa.Table:
     for field in declared:
         if not field.nullable and (count := table[field.name].null_count):
             first = pc.index(table[field.name].is_null(), pa.scalar(True)).as_py()
-            text = f"column '{field.name}' is null in {count} rows, this is the first; set a value"
+            text = f"column '{field.name}' is null in {counted(count, 'row')}, this is the first; set a value"
             problems.append(Problem(source, first, text))
     if problems:
         raise SchemaError(problems)

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SCORE_TABLE = "a table of scores"
     PARQUET = "a Parquet file"
     FILE = "a file of an unknown kind"
+    CLOSED = "closed to this user (permission denied)"
     READ_ONLY = "an address that can only be read"
     EMPTY_FOLDER = "an empty folder"
     RUN = "a run"

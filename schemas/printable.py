@@ -27,5 +27,10 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
+def counted(number: float, noun: str, form: str = "") -> str:
+    """Return a number with its noun, "1 pair" or "2 pairs", the number in a format such as ","."""
+    return f"{number:{form}} {noun}{'' if number == 1 else 's'}"
+
+
 def _is_odd(character: str) -> bool:
     return (unicodedata.category(character) in _CATEGORIES and character not in _KEPT) or character in _INVISIBLE

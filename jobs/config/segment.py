@@ -157,7 +157,7 @@ class SegmentConfig(RunOptions):
                 object.__setattr__(self, name, getattr(self.published, name))
         assert self.window is not None
         if self.window != "whole" and not re.fullmatch("0*[1-9][0-9]{0,8}", self.window):
-            raise InputError(f"--window must be a number of frames or 'whole', got {self.window!r}")
+            raise InputError(f"--window must be a whole number of frames, at least 1, or 'whole'; got {self.window!r}")
         if self.overlap and self.window == "whole":
             raise InputError("--overlap needs --window N; '--window whole' has one window only")
         if not 0 <= self.overlap < (self.window_frames or 1):
@@ -170,7 +170,8 @@ class SegmentConfig(RunOptions):
         if not 0 < self.threshold < 1:
             raise InputError(f"--threshold must be between 0 and 1, got {self.threshold}")
         if self.actors is not None and not (ACTORS.fullmatch(self.actors) and self.pool_size == sorted(self.pool_size)):
-            raise InputError(f"--actors must be a number, or MIN:MAX as in 1:16, got {self.actors!r}")
+            rule = "a whole number of at least 1, or MIN:MAX with MIN not above MAX, as in 1:16"
+            raise InputError(f"--actors must be {rule}; got {self.actors!r}")
         if wrong := [text for text in self.rebase if not all(text.partition("="))]:
             raise InputError(f"--rebase must be OLD=NEW, got {wrong[0]!r}")
         if self.shard is not None:

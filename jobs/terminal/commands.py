@@ -2,7 +2,9 @@
 
 import contextlib
 import inspect
+import os
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from types import UnionType
@@ -11,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from jobs.config.options import KEY, Option
+from schemas.errors import InputError
 from schemas.printable import printable
 from schemas.shown import bounded, without_secrets
 
@@ -19,6 +22,12 @@ SUMMARY = 200  # more than any summary has, so that click does not shorten it
 
 
 LAST = "Access"  # the heading at the end of each help
+
+
+class GoneError(click.ClickException):
+    """The working folder was deleted, so no relative path leads anywhere, and some libraries end the process."""
+
+    exit_code = InputError.exit_code
 
 
 class ConfigCommand(click.Command):
@@ -36,6 +45,22 @@ class ConfigCommand(click.Command):
             if option.is_argument and option.choices and not isinstance(option.choices, Mapping):
                 text += f"\n\n{name.upper()} is one of {', '.join(option.choices)}."
         super().__init__(None, callback=callback, params=params, help=text, **settings)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse a second value of an option that takes one: click would use the last and ignore the others."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for param, times in Counter(given).items():
+            if isinstance(param, click.Option) and times > 1 and not (param.multiple or param.is_flag):
+                raise click.UsageError(f"{param.opts[-1]} is given {times} times, but takes one value; give one", ctx)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            text = "the working folder does not exist any more; change to another folder (cd) and repeat the command"
+            raise GoneError(text) from None
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order of first mention, after described arguments."""

@@ -82,8 +82,13 @@ def _terminal() -> "Console | None":
 @contextlib.contextmanager
 def _terminal_line(title: str, terminal: "Console") -> Iterator[Callable[[object, bool], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = SpinnerColumn(), TextColumn("{task.description}: {task.fields[text]}", markup=False), TimeElapsedColumn()
+    # The time stands first: a narrow terminal cuts the end.
+    text = TextColumn(
+        "{task.description}: {task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+    )
+    columns = SpinnerColumn(), TimeElapsedColumn(Column(no_wrap=True, min_width=7)), text
     with Progress(*columns, console=terminal, transient=True) as line:
         task = line.add_task(title, total=None, text="working")
         yield lambda text, at_once: line.update(task, text=text)

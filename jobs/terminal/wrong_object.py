@@ -13,7 +13,7 @@ from pipeline.io import storage
 from pipeline.io.recognise import recognise
 from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from schemas import kinds
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 from schemas.kinds import Kind, Role
 from schemas.shown import shown
 from schemas.uri import ARCHIVES, HTTP, scheme_of
@@ -103,6 +103,8 @@ class Place(NamedTuple):
 def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> None:
     """Raise InputError if a path of a config is empty, or holds something else than the command takes.
 
+    Raises StorageError if this user may not read it.
+
     command: its words after `rvos`. given: its options as typed, for the command with two paths swapped.
     """
     for place in _named(config):
@@ -113,6 +115,8 @@ def refuse_wrong_objects(config: Any, command: str, given: dict[str, Any]) -> No
     wrong = next((place for place in places if place.may_be_wrong), None)
     if wrong is None:
         return
+    if wrong.kind is Kind.CLOSED:
+        raise StorageError(f"{wrong.label} {shown(wrong.path)} cannot be opened: permission denied")
     for one, other in combinations(places, 2):
         if one.is_swapped_with(other):
             text = f"{one.label} and {other.label} are swapped: {wrong.label} {shown(wrong.path)} is {wrong.kind}"

@@ -19,7 +19,7 @@ from pipeline.datasets.common import json_file
 from pipeline.datasets.common.dataset_video import VIDEOS_AT_ONCE, DatasetVideo, id_problem
 from pipeline.datasets.common.meta_expressions import ListedVideo
 from pipeline.datasets.common.object_masks import ObjectMasks
-from pipeline.datasets.common.split_folder import choose_split
+from pipeline.datasets.common.split_folder import NoSplitsError, choose_split
 from pipeline.datasets.ref_youtube_vos import add_masks
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
@@ -136,7 +136,7 @@ def _list_videos(base: str, split: str | None) -> tuple[str | None, list[str] | 
     ]
     if not splits:
         if split is not None:
-            raise InputError(f"{base} has no splits ({sets} not found); omit --split")
+            raise NoSplitsError(base, f"{sets} not found")
         return None, None
     if split is not None and "/" not in split:
         matching = [name for name in splits if name.endswith(f"/{split}")]

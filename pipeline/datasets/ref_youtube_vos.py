@@ -18,7 +18,7 @@ from pipeline.datasets.common import json_file, meta_expressions
 from pipeline.datasets.common.dataset_video import NO_MASKS, VIDEOS_AT_ONCE, DatasetVideo
 from pipeline.datasets.common.meta_expressions import ListedVideo
 from pipeline.datasets.common.object_masks import UNUSUAL_MASKS
-from pipeline.datasets.common.split_folder import choose_split
+from pipeline.datasets.common.split_folder import NoSplitsError, choose_split
 from pipeline.io import storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.png_trees import TreeFrame, read_frame
@@ -77,7 +77,7 @@ def _find(root: str, split: str | None) -> tuple[str, str, str | None, str | Non
     folders = storage.names(published) if storage.is_folder(published) else []
     splits = {name: uri for name in folders if storage.exists(uri := storage.join(published, name, FILE))}
     if not splits and split is not None and storage.exists(flat):
-        raise InputError(f"{root} has no splits ({flat}); leave --split out")
+        raise NoSplitsError(root, flat)
     split = choose_split(root, split, splits, f"{flat} or {published}/SPLIT/{FILE}")
     return splits[split], storage.join(root, split), split, splits.get("test") if split == "valid" else None
 

@@ -17,6 +17,7 @@ from schemas.advice import outside_a_run
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
+from schemas.printable import counted
 
 MissingExportMasks = Literal["error", "empty"]
 FRAME_LISTS = ("target_frames", "frames", "frame_indices")  # columns of a manifest; the first that is set counts
@@ -42,7 +43,7 @@ class IncompletePairs:
             advice = (
                 "segment failed pairs again ('rvos segment --retry-errors'), or write empty masks (--missing empty)"
             )
-            raise InputError("\n".join([*self.problems, *more, f"{self.count} pairs are incomplete: {advice}"]))
+            raise InputError("\n".join([*self.problems, *more, f"{counted(self.count, 'incomplete pair')}: {advice}"]))
 
 
 def complete_videos(

@@ -23,6 +23,7 @@ from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.label_numbers import are_labels
 from pipeline.masks.write_png import palette_png
 from schemas.errors import InputError
+from schemas.printable import counted
 
 ANNOTATORS = 4  # expressions of one object, in the published numbering
 MAX_LABEL = 254  # 255 is void
@@ -55,7 +56,7 @@ def write_davis(source: MaskSource, out: str, *, missing: MissingExportMasks = "
             counts["overlaps"] += sum(overlaps)
             counts["files"] += len(names)
     counts["annotators"] = len(annotators)
-    notes = [f"{counts['filled']} frames had no mask and count as empty"] if counts["filled"] else []
+    notes = [f"{counted(counts['filled'], 'frame')} without a mask, taken as empty"] if counts["filled"] else []
     if counts["overlaps"]:
         text = "pixels are in several masks; each was given to the mask with the highest frame score"
         notes.append(f"{counts['overlaps']} {text}")

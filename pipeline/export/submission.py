@@ -9,6 +9,7 @@ from pipeline.io import output_file, storage
 from pipeline.io.parallel import bounded_map
 from pipeline.masks.by_video import MaskSource, PairMasks
 from pipeline.masks.write_png import binary_png
+from schemas.printable import counted
 
 ENCODERS = 2  # threads that decode RLE and make PNGs
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can store: the same bytes each time
@@ -28,7 +29,7 @@ def write_submission(source: MaskSource, out: str, *, server: str, missing: Miss
             for pairs in complete_videos(source, out, missing, counts):
                 counts["files"] += sum(_add_pair(archive, pair, layout) for pair in pairs)
         output_file.commit_same(path, out)
-    filled_notes = [f"{counts['filled']} frames had no mask and count as empty"] if counts["filled"] else []
+    filled_notes = [f"{counted(counts['filled'], 'frame')} without a mask, taken as empty"] if counts["filled"] else []
     size_notes = layout.size_notes(counts["videos"], counts["pairs"])
     return Exported(counts, [*filled_notes, *size_notes, *frame_step_notes(source)])
 

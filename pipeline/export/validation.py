@@ -19,6 +19,7 @@ from pipeline.io.parallel import bounded_map
 from pipeline.masks.png_file import GRAY
 from pipeline.video import VideoHeader, probe
 from schemas.errors import MediaError
+from schemas.printable import counted
 
 FAULT_KINDS = {
     "root": "files outside the folder that the server reads",
@@ -170,10 +171,10 @@ def _check_videos(
             _check_frames(video, masks, names, found)
         else:
             count = sum(1 if frames is None else len(frames) for frames in names.values())
-            found.add("missing", f"video {video}: all of its {len(names)} expressions", count)
+            found.add("missing", f"video {video}: all of its {counted(len(names), 'expression')}", count)
     if unopened := len(expected) - len(sizes):
         text = "the sizes of their masks are compared with the first of each video, their frames with each other"
-        found.notes.append(f"{unopened} videos could not be opened; {text}")
+        found.notes.append(f"{counted(unopened, 'video')} could not be opened; {text}")
     return sizes
 
 
@@ -245,7 +246,7 @@ def _check_pixels(
             formats[stored.pixel_format] += 1
             foreground.update(values if len(values) == 1 and stored.pixel_format == GRAY else [])
     if odd := {value: count for value, count in foreground.items() if value != 255}:
-        text = ", ".join(f"{value} in {count} masks" for value, count in sorted(odd.items()))
+        text = ", ".join(f"{value} in {counted(count, 'mask')}" for value, count in sorted(odd.items()))
         found.notes.append(f"foreground is not 255: {text}; servers accept any value above 0, viewers show it as black")
     for pixel_format, count in sorted(formats.items()):
         if pixel_format != GRAY:

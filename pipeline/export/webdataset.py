@@ -27,6 +27,7 @@ from pipeline.export.media import Medium, open_media
 from pipeline.io import storage
 from pipeline.masks.by_video import MaskSource, PairMasks
 from schemas.errors import InputError, MediaError
+from schemas.printable import counted
 
 ADDED_COLUMNS = {"pair_score": pa.float32(), "shard": pa.string(), "key": pa.string()}
 REASONS = 3  # of each kind that an error lists
@@ -97,9 +98,15 @@ def _samples(
 
 def _nothing(uri: str, counts: dict[str, int], notes: list[str], failures: list[str]) -> str:
     """Return why no shard can be written."""
-    reasons = [f"{counts['failed']} pairs have no masks ({_listed(failures, counts['failed'])})"] if failures else []
+    reasons = (
+        [f"no masks for {counted(counts['failed'], 'pair')} ({_listed(failures, counts['failed'])})"]
+        if failures
+        else []
+    )
     if notes:
-        reasons.append(f"the videos of {counts['unseen']} pairs cannot be read ({_listed(notes, counts['unseen'])})")
+        reasons.append(
+            f"no readable video for {counted(counts['unseen'], 'pair')} ({_listed(notes, counts['unseen'])})"
+        )
     return f"{uri}: nothing to write: {'; '.join(reasons) or 'it has no pairs'}"
 
 

@@ -24,6 +24,7 @@ from pipeline.masks.row_groups import LEAST_SCORES, score_problem
 from schemas import rle
 from schemas.errors import InputError
 from schemas.masks import PREDICTIONS
+from schemas.printable import counted
 
 IDS = ("expression_id", "exp_id")
 ROWS_AT_ONCE = 4096
@@ -106,7 +107,7 @@ def _rows(entry: dict, video: ListedVideo, pair: dict, place: str) -> Iterator[d
     if len(masks) > MAX_FRAMES:
         raise InputError(f"{place}: {len(masks)} masks, more than {MAX_FRAMES} frames of a video")
     if video.names is not None and len(video.names) != len(masks):
-        text = f"{len(masks)} masks for the {len(video.names)} frames of its video"
+        text = f"{counted(len(masks), 'mask')} for the {counted(len(video.names), 'frame')} of its video"
         yield pair | {"status": "bad_row", "error": text}
         return
     for number, (mask, score) in enumerate(zip(masks, _scores(entry, place), strict=True)):
@@ -140,7 +141,8 @@ def _scores(entry: dict, place: str) -> list[float | None]:
     if not isinstance(scores, list):
         raise InputError(f"{place}: 'scores' is {scores!r:.40}, not a list with a number or null for each mask")
     if len(scores) != len(masks):
-        raise InputError(f"{place}: 'scores' has {len(scores)} values for {len(masks)} masks; write one for each")
+        have = f"{counted(len(scores), 'value')} for {counted(len(masks), 'mask')}"
+        raise InputError(f"{place}: 'scores' has {have}; write one for each")
     return [_score(score, f"{place} frame {number}") for number, score in enumerate(scores)]
 
 

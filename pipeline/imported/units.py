@@ -23,6 +23,7 @@ from schemas.advice import outside_a_run
 from schemas.errors import ImplausibleError, MediaError
 from schemas.masks import PREDICTIONS
 from schemas.pair import PairKey
+from schemas.printable import counted
 
 MissingMasks = Literal["error", "empty"]
 NOT_REQUESTED = "masks of frames that the manifest does not ask for"
@@ -149,7 +150,7 @@ def _require_places(names: Sequence[str], num_frames: int | None) -> None:
     """
     unnumbered = next((name for name in names if not is_number(name)), None)
     if unnumbered is not None and num_frames is not None and len(names) != num_frames:
-        reason = f"{len(names)} masks with names such as {unnumbered}, and {num_frames} frames"
+        reason = f"{counted(len(names), 'mask')} with names such as {unnumbered}, and {counted(num_frames, 'frame')}"
         raise MediaError("bad_row", f"{reason}; name each mask by the number of its frame, counted from 0")
 
 

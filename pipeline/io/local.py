@@ -213,8 +213,9 @@ def report_full_disk(uri: str, folder: str) -> Iterator[None]:
             raise
         elsewhere = ", or set TMPDIR to a larger disk" if is_temporary else ""
         reason = error.strerror or str(error)
+        way = "raise the limit of file sizes (ulimit -f)" if error.errno == errno.EFBIG else "free some space"
         raise StorageError(
-            f"{uri}: cannot write to {folder} ({reason}); free some space{elsewhere}, then repeat the command"
+            f"{uri}: cannot write to {folder} ({reason}); {way}{elsewhere}, then repeat the command"
         ) from None
 
 

@@ -132,10 +132,26 @@ def without_new_folders(folder: str) -> Iterator[None]:
         folder = storage.parent(folder)
     try:
         yield
-    except Exception:
+    except BaseException:
         for each in new:
             storage.remove_if_empty(each)
         raise
+
+
+@contextlib.contextmanager
+def claimed(out: str, inputs: dict) -> Iterator[None]:
+    """Fill `out` in this block, in steps that may be repeated; see `claim` and `finish`.
+
+    If the block fails or is interrupted before anything is in `out`, that is as empty as before, or not there.
+    """
+    with without_new_folders(out):
+        claim(out, inputs)
+        try:
+            yield
+        except BaseException:
+            if storage.names(out, missing_ok=True, hidden=True) == [DOCUMENT]:
+                _clear(out)
+            raise
 
 
 def claim(out: str, inputs: dict) -> None:

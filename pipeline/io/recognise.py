@@ -1,5 +1,6 @@
 """Tell what a path holds: from its first bytes, the columns of its table or the names in its folder, not its suffix."""
 
+import csv
 import json
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from schemas.kinds import Kind
 from schemas.uri import ARCHIVES, HTTP, scheme_of
 
 HEAD_BYTES = 2**16  # read of a file
+MOST_ROWS = 20  # of a text, to see if it is a table
 MOST_NAMES = 1000  # read of a folder
 LOOKED_INTO = 3  # files or folders of a folder, and of one folder in it
 
@@ -57,7 +59,7 @@ STARTS: list[tuple[Kind, int, bytes]] = [  # kind, offset, bytes
 def recognise(uri: str) -> Kind:
     """Return what a path or URI holds. Of a file, little more than HEAD_BYTES and the footer of a table are read.
 
-    FILE or FOLDER is what is not known, or cannot be read. Addresses of HTTP and members of archives are not opened.
+    FILE or FOLDER is what is not known, or is damaged. Addresses of HTTP and members of archives are not opened.
     Raises StorageError if the storage fails.
     """
     uri = storage.absolute(uri)
@@ -72,6 +74,8 @@ def recognise(uri: str) -> Kind:
         return Kind.ABSENT
     except StorageError:
         raise
+    except PermissionError:
+        return Kind.CLOSED
     except OSError:
         return Kind.FILE
 
@@ -114,10 +118,20 @@ def _text_kind(head: bytes) -> Kind:
     lines = [line for line in text.splitlines() if line.strip()] or [""]
     if text.lstrip()[:1] in ("{", "["):
         return Kind.JSONL if len(lines) > 1 and lines[1][:1] == "{" and _is_object(lines[0]) else Kind.JSON
+    whole = lines if len(head) < HEAD_BYTES else lines[:-1]
     for kind, separator in ((Kind.TSV, "\t"), (Kind.CSV, ","), (Kind.CSV, ";")):
-        if separator in lines[0] and (len(lines) == 1 or separator in lines[1]):
+        if _is_table(whole[:MOST_ROWS] or lines, separator):
             return kind
     return Kind.TEXT
+
+
+def _is_table(lines: list[str], separator: str) -> bool:
+    """Return True if each row has as many values as the first one, at least two: prose has commas too."""
+    try:
+        counts = {len(row) for row in csv.reader(lines, delimiter=separator)}
+    except csv.Error:
+        return False
+    return len(counts) == 1 and counts.pop() > 1
 
 
 def _is_object(line: str) -> bool:

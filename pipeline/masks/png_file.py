@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.io import storage
 from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from pipeline.masks.value_groups import MOST_SMALL_IDS, VOID_ID
+from pipeline.video.memory import raise_shortage
 from pipeline.video.picture import open_image
 from pipeline.video.picture_parts import MAX_BYTES as MAX_IMAGE_BYTES
 from pipeline.video.types import check_size
@@ -83,6 +84,7 @@ def _load(uri: str, content: bytes) -> Image.Image:
     except MediaError:
         raise
     except Exception as error:  # damaged data makes Pillow raise many kinds
+        raise_shortage(error)
         reason: object = error
         if isinstance(error, UnidentifiedImageError):  # its own text names an object in memory
             reason = _no_png(content)

@@ -9,6 +9,7 @@ from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.report.page import number, short_path, signed, truncate
 from pipeline.report.pair_plots import PairIds, scatter
 from pipeline.report.plots import Plot, PlotAxis, Whisker
+from schemas.printable import counted
 
 
 def change_table(change: dict, metric: str, baseline: str) -> dict:
@@ -22,8 +23,8 @@ def change_table(change: dict, metric: str, baseline: str) -> dict:
     axis = PlotAxis("change", -most, most)
     text = (
         f"{metric} changed from {number(change['baseline'])} in the baseline {short_path(baseline)} to "
-        f"{number(change['value'])}, by {signed(change['difference'])}, over the {change['pairs']} pairs of "
-        f"{change['videos']} videos that both have (p {number(change['p'])})."
+        f"{number(change['value'])}, by {signed(change['difference'])}, over the {counted(change['pairs'], 'pair')} of "
+        f"{counted(change['videos'], 'video')} that both have (p {number(change['p'])})."
     )
     if change["smallest"] is None:
         text += " So few videos cannot show a change."

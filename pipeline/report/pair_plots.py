@@ -14,6 +14,7 @@ from pipeline.evaluation.summary.score_folder import ScoreFolder
 from pipeline.evaluation.summary.statistics import clustered_means
 from pipeline.report.page import interval, number, truncate
 from pipeline.report.plots import UNIT, Bar, Line, Mark, Plot, PlotAxis, Point, Table
+from schemas.printable import counted
 
 MOST_DOTS = 1500  # with more pairs, one dot stands for all in a cell of a grid
 GRID_CELLS = 50  # of each axis
@@ -40,7 +41,7 @@ def histogram(pairs: pd.DataFrame, metric: str) -> Plot:
     counts, edges = np.histogram(np.clip(values, 0, 1), BINS, (0, 1))
     spans = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges.tolist())]
     bars = [
-        Bar(low, high, count, f"{metric} {span}: {count} pairs")
+        Bar(low, high, count, f"{metric} {span}: {counted(count, 'pair')}")
         for low, high, span, count in zip(edges[:-1], edges[1:], spans, counts, strict=True)
         if count
     ]
@@ -152,7 +153,7 @@ def _marks(pairs: Any, x: str, y: str, links: Mapping[PairIds, str], axes: tuple
         Mark(
             across.value_at(i / GRID_CELLS),
             up.value_at(j / GRID_CELLS),
-            f"{count} pairs near here",
+            f"{counted(count, 'pair')} near here",
             round(1 + 5 * (count / most) ** 0.5, 1),
         )
         for (i, j), count in sorted(cells.items())

@@ -17,6 +17,7 @@ from pipeline.report.pair_plots import PairIds, extremes, pair_label, spread_ove
 from pipeline.report.plots import UNIT, Plot, Table, Whisker
 from pipeline.report.scored_frames import ScoredFrames
 from schemas.errors import InputError, RvosError
+from schemas.printable import counted
 
 BEST, WORST, CHANGED = 4, 8, 4  # pairs with frames; CHANGED in each direction
 UNSCORED_LISTED = 100
@@ -165,7 +166,7 @@ def _card(ids: PairIds, link: str, pairs: Any, strips: LabelledStrips, metrics: 
     row = pairs.set_index(list(SCORE_IDS)).loc[[ids]].iloc[0]
     figures = [f"{metric} {number(row[metric])}" for metric in metrics if metric in row and row[metric] == row[metric]]
     if row["frames"] == row["frames"]:
-        figures.append(f"{int(row['frames'])} frames")
+        figures.append(f"{counted(int(row['frames']), 'frame')}")
     return {
         "id": link.removeprefix("#"),
         "name": pair_label(ids),

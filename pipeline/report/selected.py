@@ -14,6 +14,7 @@ from pipeline.selection.calibration import Calibration
 from pipeline.selection.quality_signals import QUALITY_SIGNALS
 from pipeline.selection.rules import Rule
 from schemas.pair import PairKey
+from schemas.printable import counted
 
 RULES_WITH_FRAMES = 6
 PAIRS_ON_EACH_SIDE = 3
@@ -96,7 +97,7 @@ def precision_curve(pairs: SelectedPairs, found: Calibration) -> Plot:
         marks.append(Mark(share, precision, f"cut, {found.rule}: {share:.3f} kept, precision {precision:.3f}", 7))
         about = "Blue dot: the cut on all labelled pairs. It keeps no held-out pair."
         if held.precision is not None:
-            text = f"held out: {held.kept} of {held.pairs} pairs kept, precision {held.precision:.3f}"
+            text = f"held out: {held.kept} of {counted(held.pairs, 'pair')} kept, precision {held.precision:.3f}"
             marks.append(Mark(held.kept / held.pairs, held.precision, text, 5, "#border"))
             about = "Blue dot: the cut on all labelled pairs. Orange dot: the same cut on the held-out videos."
     rows = [tuple(f"{value:.4g}" for value in point) for point in found.curve]

@@ -23,6 +23,7 @@ from schemas.json_fields import known_fields
 from schemas.json_text import parse_object
 from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.printable import counted
 from schemas.shown import shown
 
 RECEIPT_KEY = b"refervos.receipt"
@@ -252,7 +253,7 @@ def parse_receipt(text: str | bytes) -> Receipt:
 
 def mixed_text(made_with: Mapping[str, int]) -> str:
     """Describe a run whose units were made with different versions or devices: `Receipt.made_with` -> units."""
-    listed = "; ".join(f"{count} units with {text}" for text, count in sorted(made_with.items()))
+    listed = "; ".join(f"{counted(count, 'unit')} with {text}" for text, count in sorted(made_with.items()))
     return f"single pixels may differ between units: {listed}"
 
 

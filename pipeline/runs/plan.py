@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from schemas.errors import InputError
 from schemas.manifest import MANIFEST
 from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.printable import counted
 
 SMALLEST_TARGET, LARGEST_TARGET, UNITS_AIMED_AT = 64, 4096, 2000
 ASSUMED_FRAMES = 100
@@ -180,7 +181,9 @@ def compare_with_plan(manifest: pa.Table, planned: pa.Table, source: str) -> pa.
     for what, pairs in (("changed", changed), ("removed", removed)):
         if pairs.num_rows:
             listed = ", ".join(str(PairKey.of(pair)) for pair in pairs.slice(0, 5).to_pylist())
-            faults.append(f"{pairs.num_rows} planned rows {what} ({listed}{', ...' if pairs.num_rows > 5 else ''})")
+            faults.append(
+                f"{counted(pairs.num_rows, 'planned row')} {what} ({listed}{', ...' if pairs.num_rows > 5 else ''})"
+            )
     if faults:
         raise InputError(
             f"{source} does not extend the plan of this run: {'; '.join(faults)}; restore these rows, choose "

@@ -20,6 +20,7 @@ from pipeline.runs.hints import read_hint
 from pipeline.runs.run_json import RUN_JSON, read_run_json
 from schemas.errors import InputError, StorageError
 from schemas.pair import PAIR_COLUMNS, PairKey
+from schemas.printable import counted
 from schemas.shown import shown_json
 
 PART = re.compile(r"(0|[1-9][0-9]{0,8})\.parquet")
@@ -137,7 +138,7 @@ class Run:
         units = {unit.unit_id for unit in self.units()}
         missing = len(units - self.committed())
         if missing or not units:
-            text = f"{missing} of {len(units)} units are missing" if units else "it has no plan"
+            text = f"it lacks {missing} of {counted(len(units), 'unit')}" if units else "it has no plan"
             raise InputError(f"{self.folder} is not finished: {text}; repeat its command until it is")
 
     def note_options(self, options: str) -> None:

@@ -13,6 +13,7 @@ from pipeline.io import storage
 from pipeline.runs.attempts import STARTING, Marker
 from pipeline.runs.run import Run
 from schemas.errors import InfrastructureError, RvosError
+from schemas.printable import counted
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ def what_is_waited_for(run: Run, invocation: str, needs_gpu: bool, nodes: list[M
             f"no process works on a unit on host {socket.gethostname()}: processes do not start, or something ends "
             "them, such as Ray when the memory is nearly full; free memory or use fewer --actors, then repeat"
         )
-    return f"no process works on a unit; the {len(alive)} nodes of the cluster may be busy with other work"
+    return f"no process works on a unit; the {counted(len(alive), 'node')} of the cluster may be busy with other work"
 
 
 def _attempts(run: Run, invocation: str, alive: Mapping) -> Iterator[tuple[str, Marker]]:

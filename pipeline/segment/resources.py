@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ray.data import ActorPoolStrategy
 
 from schemas.errors import InputError
+from schemas.printable import counted
 
 CALLS_AT_ONCE = 4  # of an actor with a GPU, each with one unit: one decoded, one at the model, one written, one to come
 CALLS_ON_CPU = 2  # decoding takes the same cores as the model, and units that wait in an actor are no work for others
@@ -97,9 +98,9 @@ def choose_resources(
     requested = pool_size or [max(1, capacity if share else min(capacity, in_memory, units, masks // ACTOR_MASKS))]
     may_grow = address != "local" and pool_size
     if requested[0] > capacity and not may_grow:
-        each = f"{share:g} GPUs" if share else "one CPU"
+        each = counted(share, "GPU", "g") if share else "one CPU"
         hint = "" if address == "local" else "; if nodes are added when work waits, give --actors"
-        has = f"{gpus:g} GPUs and {cpus} CPUs"
+        has = f"{counted(gpus, 'GPU', 'g')} and {counted(cpus, 'CPU')}"
         raise InputError(f"--actors {requested[0]} with {each} each, but the cluster at {address} has {has}{hint}")
     actors = requested[-1] if may_grow else min(requested[-1], capacity)
     threads = None if share else max(1, min(cpus, os.cpu_count() or 1) // actors)

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from pipeline.selection.quality_signals import SIGNAL_COLUMNS
 from pipeline.selection.rules import Rule
+from schemas.printable import counted
 
 WITHOUT_MASKS = "without masks"
 PAIRS = pa.schema(
@@ -53,4 +54,8 @@ def missing_signal_notes(pairs: pa.Table, rules: Sequence[Rule]) -> list[str]:
     """Note each signal of a rule that pairs with masks lack."""
     with_masks = pairs.filter(pc.is_valid(pairs["frames"]))
     lacking = {name: with_masks[name].null_count for name in dict.fromkeys(rule.measure for rule in rules)}
-    return [f"{count:,} pairs have no {name}; rules on it keep them" for name, count in lacking.items() if count]
+    return [
+        f"no {name} for {counted(count, 'pair', ',')}; rules on it keep them"
+        for name, count in lacking.items()
+        if count
+    ]

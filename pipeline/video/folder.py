@@ -13,6 +13,7 @@ from pipeline.video import picture, picture_parts
 from pipeline.video.types import Frame, LeftOut, Selection, VideoHeader, check_same_size
 from pipeline.video.written_numbers import written_numbers
 from schemas.errors import MediaError
+from schemas.printable import counted
 
 Size = tuple[int, ...]  # height, width
 REMOTE_READERS = 8  # images fetched in parallel; remote folders cost latency, not bandwidth
@@ -59,7 +60,7 @@ def list_frames(uri: str, left_out: list[LeftOut] | None = None) -> dict[str, st
         reason = f"{uri}: {gif} counts like the frames, and GIF files are not read as frames; convert it to PNG"
         raise MediaError("bad_row", reason, gif.rpartition(".")[0])
     if not stems:
-        found = f" ({len(others)} other files, such as {others[0]!a})" if others else ""
+        found = f" ({counted(len(others), 'other file')}, such as {others[0]!a})" if others else ""
         raise MediaError("missing", f"{uri} is a folder without images{found}; add JPEG or PNG files")
     for reason, names in ((NO_IMAGES, others), (THUMBNAILS, small)):
         if names and left_out is not None:

@@ -4,12 +4,13 @@ A decoder stops at the end of a picture. In one that is cut off it reads on, so 
 The packets from the last key frame on are kept in memory; where they are too many, nothing is told.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Iterable
 
 import av
 from av.error import FFmpegError
+
+from pipeline.video.memory import is_short_of_memory
 
 CONCEALED = {"h264", "hevc", "vvc"}
 MAX_BYTES = 2**28  # of packets that are kept
@@ -38,7 +39,10 @@ def _pictures(codec: av.VideoCodecContext, packets: Iterable[bytes]) -> str:
     decoder.extradata, decoder.thread_count = codec.extradata, 1
     digest = hashlib.sha256()
     for packet in (*map(av.Packet, packets), None):  # None: the pictures that are still in the decoder
-        with contextlib.suppress(FFmpegError):
+        try:
             for frame in decoder.decode(packet):
                 digest.update(frame.to_ndarray(format="rgb24").tobytes())
+        except FFmpegError as error:
+            if is_short_of_memory(error):
+                raise
     return digest.hexdigest()

@@ -12,6 +12,7 @@ from fractions import Fraction
 import av
 
 from pipeline.video.transport_stream import PacketCounter
+from schemas.printable import counted
 
 # Their packets become one frame each. Others have packets that show nothing: hidden references, repeated pictures.
 ONE_FRAME_EACH = {"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "av1", "prores", "dnxhd", "theora"}
@@ -91,7 +92,7 @@ class LostFrames:
     def at_end(self) -> str | None:
         """Return what was lost after the last frame, or somewhere in a video of variable rate."""
         if self._reorders and self._one_each and self._waiting:
-            return f"{len(self._waiting)} frames cannot be decoded"
+            return f"{counted(len(self._waiting), 'frame')} cannot be decoded"
         after = [one - self._last for one in self._waiting] if self._last is not None and self._one_each else []
         if len(after) > 1 or any(self._is_gap(2 * distance) for distance in after):  # one may be the second field
             return "the frames after them cannot be decoded"

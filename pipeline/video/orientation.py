@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from pipeline.video.memory import raise_shortage
+
 
 class Orientation(NamedTuple):
     """Transpose the picture first, then reverse its rows (`flip_rows`: upside down) and columns."""
@@ -66,6 +68,7 @@ def tag_of(image: Image.Image) -> int:
     """Return the orientation in the EXIF data of an image, 1 to 8; 1 (upright) without one."""
     try:
         tag = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # damaged data makes Pillow raise many kinds
+    except Exception as error:  # damaged data makes Pillow raise many kinds
+        raise_shortage(error)
         return 1
     return tag if tag in _EXIF else 1

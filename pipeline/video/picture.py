@@ -16,10 +16,12 @@ from PIL import Image
 from pipeline.io import storage
 from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from pipeline.video import orientation, picture_parts
+from pipeline.video.memory import raise_shortage
 from pipeline.video.picture_parts import PartsError, PictureFile
 from pipeline.video.select_frames import Damage, Picture
 from pipeline.video.types import MAX_PIXELS, LeftOut, check_size
 from schemas.errors import MediaError
+from schemas.printable import counted
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".jp2",
@@ -49,9 +51,8 @@ def decode(content: bytes, uri: str, name: str) -> np.ndarray:
     try:
         count = _count(image)
         pixels = _rgb(image) if count == 1 else None
-    except MemoryError:
-        raise
     except Exception as error:  # damaged data makes Pillow raise many kinds
+        raise_shortage(error)
         raise MediaError("corrupt", f"{uri}: cannot decode the image ({error}); replace it", name) from error
     if pixels is None:
         reason = f"{uri} has an animation of {count} images; give it as a video of its own, or extract them"
@@ -79,9 +80,10 @@ class Animation(contextlib.AbstractContextManager["Animation"]):
                 self._image.seek(number + _is_apart(self._image))
                 check_size(self._image.width, self._image.height, self._uri, number)
                 shown = _rgb(self._image)
-            except (MemoryError, MediaError):
+            except MediaError:
                 raise
             except Exception as error:
+                raise_shortage(error)
                 raise Damage(f"frame {number}: {error}") from error
             duration = Fraction(self._image.info.get("duration") or 0) / 1000 or UNTOLD
             yield Picture(lambda shown=shown: shown, time, duration)
@@ -97,9 +99,12 @@ def is_animation(uri: str) -> bool:
 
 def has_several_images(uri: str) -> bool:
     """Return True if the image at `uri`, whatever its name, holds several. False for a damaged or missing one."""
-    with contextlib.suppress(Exception), storage.open_input(uri) as file:
-        return _count(open_image(file, _ANIMATED)) > 1
-    return False
+    try:
+        with storage.open_input(uri) as file:
+            return _count(open_image(file, _ANIMATED)) > 1
+    except Exception as error:
+        raise_shortage(error)
+        return False
 
 
 def open_image(file: BinaryIO, formats: Sequence[str] = FORMATS) -> Image.Image:
@@ -115,6 +120,7 @@ def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
     except Image.DecompressionBombError:
         raise MediaError("bad_row", f"{uri}: the image is too large; scale it down", name) from None
     except Exception as error:
+        raise_shortage(error)
         raise MediaError("corrupt", f"{uri} {_what_is(content)}; replace it", name) from error
     check_size(image.width, image.height, uri, name)
     return image
@@ -122,9 +128,12 @@ def _open(content: bytes, uri: str, name: str | None) -> Image.Image:
 
 def orientation_tag(content: bytes) -> int:
     """Return the EXIF orientation of a picture, 1 to 8; 1 (upright) without one."""
-    with contextlib.suppress(Exception), open_image(io.BytesIO(content)) as image:
-        return orientation.tag_of(image)
-    return 1
+    try:
+        with open_image(io.BytesIO(content)) as image:
+            return orientation.tag_of(image)
+    except Exception as error:
+        raise_shortage(error)
+        return 1
 
 
 def _what_is(content: bytes) -> str:
@@ -133,7 +142,7 @@ def _what_is(content: bytes) -> str:
         return "is not an image (the file is empty)"
     for kind, at, start in _SIGNATURES:
         if content[at : at + len(start)] == start or (len(content) < at + len(start) and start.startswith(content)):
-            return f"is a {kind} that is cut off or damaged in its header ({len(content)} bytes)"
+            return f"is a {kind} that is cut off or damaged in its header ({counted(len(content), 'byte')})"
     if content[4:8] == b"ftyp":
         return "is not an image, but a video or an image of a form that cannot be read (ISO media, such as HEIC)"
     if found := stand_in(content[:HEAD_BYTES]):

@@ -150,12 +150,13 @@ def _media_errors(uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         reason = f"{_absent(uri, error)}; {advice.MISSING.run}{_other_form(uri)}"
         raise MediaError("missing", reason) from None
-    except MemoryError as error:
-        if not is_short_of_memory(error):
+    except (MemoryError, BlockingIOError) as error:
+        if isinstance(error, MemoryError) and not is_short_of_memory(error):
             reason = f"{shown(uri)} asks for more memory than any video needs; replace it with a sound video file"
             raise MediaError("corrupt", reason) from error
         raise StorageError(
-            f"{shown(uri)}: not enough memory on host {socket.gethostname()}; use fewer --actors, or a larger machine"
+            f"{shown(uri)}: not enough memory or threads on host {socket.gethostname()}; use fewer --actors, a larger "
+            "machine or higher limits (see ulimit -a), then repeat the command"
         ) from None
     except NotAFileError as error:
         raise MediaError("missing", str(error)) from error

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.video.types import Frame, LeftOut, Selection, check_same_size
 from schemas import advice
 from schemas.errors import MediaError
+from schemas.printable import counted
 
 CUT_OFF = "ends of damaged or cut-off videos, as --allow-short asks"
 
@@ -66,7 +67,11 @@ def read(
         cause = f" ({damage})" if damage else ""
         if decoded == 0:
             raise MediaError("corrupt", f"{uri}: no frame can be decoded{cause}; replace the file")
-        count = f"decoded {decoded} of {video.num_frames} frames" if video.num_frames else f"decoded {decoded} frames"
+        count = (
+            f"decoded {decoded} of {counted(video.num_frames, 'frame')}"
+            if video.num_frames
+            else f"decoded {counted(decoded, 'frame')}"
+        )
         wanted = f", but frame {last} is requested" if last is not None and not (damage and video.num_frames) else ""
         raise MediaError("short_read", f"{uri}: {count}{wanted}{cause}; {advice.SHORT.run}")
     if not complete and left_out is not None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.errors import MediaError
+from schemas.printable import counted
 from schemas.rle import MAX_SIDE
 
 MAX_PIXELS = 2**26  # of one frame, twice 8K UHD; larger ones fail before memory is allocated
@@ -75,7 +76,7 @@ class Selection:
         if indices[0] < 0:
             raise MediaError("bad_row", f"{uri}: frame indices count from 0; correct the row", indices[0])
         if num_frames is not None and indices[-1] >= num_frames:
-            reason = f"{uri} has {num_frames} frames, the last index is {num_frames - 1}; correct the row"
+            reason = f"{uri} has {counted(num_frames, 'frame')}, the last index is {num_frames - 1}; correct the row"
             raise MediaError("bad_row", reason, indices[-1])
         return indices
 

@@ -386,7 +386,7 @@ def test_units_of_other_versions_are_noted(run):
         writer.commit()
     result = audit.run(audit.AuditConfig(run=run.folder))
     assert result.exit_code == 0
-    assert "single pixels may differ between units: 1 units with torch 1, CPU; " in result.text()
+    assert "single pixels may differ between units: 1 unit with torch 1, CPU; " in result.text()
 
 
 def test_no_run(tmp_path):

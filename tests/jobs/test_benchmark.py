@@ -1,16 +1,21 @@
 """`rvos benchmark` refuses wrong arguments before it starts, and its errors name a command that can be typed."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from cli import main
+from jobs import import_dataset, segment
 from jobs.benchmark import with_way_out
 from jobs.config.benchmark import BenchmarkConfig
 from jobs.config.segment import SegmentConfig
 from jobs.terminal.command_line import typed_command
+from pipeline.io import output_folder
+from schemas.errors import InputError
 
 TINY = str(Path(__file__).parents[2] / "model/tiny")
 
@@ -65,7 +70,9 @@ def test_swapped_folders_and_foreign_ones(root, tmp_path):
 @pytest.mark.parametrize("change", ["name", "root", "split"])
 def test_a_folder_is_of_one_benchmark_and_one_data_set(root, tmp_path, change):
     out = tmp_path / "out"
-    refused("mevis", root, "--checkpoint", TINY, "--out", out)  # no data set there, but the folder is claimed
+    refused("mevis", root, "--checkpoint", TINY, "--out", out)  # no data set there
+    assert not out.exists()
+    output_folder.claim(str(out), {"dataset": "mevis", "root": str(root), "split": "valid_u"})
     (out / "data").mkdir()
     other = shutil.copytree(root, tmp_path / "other") if change == "root" else root
     more = ["--split", "valid"] if change == "split" else []
@@ -102,3 +109,37 @@ def test_a_size_or_window_beside_the_rules_is_a_difference():
     }
     same = BenchmarkConfig(**options, window="36", short_side=360).segment_options()
     assert SegmentConfig(manifest="", run="", **same).differences == {}
+
+
+@pytest.fixture
+def flat(tmp_path) -> Path:
+    """Ref-YouTube-VOS without folders of splits."""
+    folder = tmp_path / "flat"
+    (folder / "JPEGImages/a").mkdir(parents=True)
+    Image.new("RGB", (8, 6)).save(folder / "JPEGImages/a/00000.jpg")
+    expressions = {"a": {"expressions": {"0": {"exp": "a cat"}}, "frames": ["00000"]}}
+    (folder / "meta_expressions.json").write_text(json.dumps({"videos": expressions}))
+    return folder
+
+
+def test_a_data_set_without_splits_needs_no_split(flat, tmp_path, monkeypatch):
+    def stop(_):
+        raise InputError("as far as this")
+
+    monkeypatch.setattr(segment, "run", stop)
+    words = ["ref-youtube-vos", flat, "--checkpoint", TINY, "--out", tmp_path / "out"]
+    assert "as far as this" in refused(*words)
+    assert (tmp_path / "out/data/manifest.parquet").exists()
+    assert "has no splits" in refused(*words[:4], "--out", tmp_path / "other", "--split", "valid")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), InputError("not usable")])
+def test_nothing_is_left_of_a_benchmark_that_did_nothing(flat, tmp_path, monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(import_dataset, "run", fail)
+    words = ["benchmark", "ref-youtube-vos", flat, "--checkpoint", TINY, "--out", tmp_path / "new/out"]
+    assert CliRunner().invoke(main, [*map(str, words)]).exit_code in (2, 130)
+    assert not (tmp_path / "new").exists()

@@ -186,7 +186,7 @@ def test_what_cannot_be_is_refused(run, place):
     out = storage.join(place, "out")
     made(run, out)
     run.extend_plan(manifest([*PAIRS, ("w", "0")]), "m", PlanOptions())
-    with pytest.raises(InputError, match="1 of .* units are missing"):
+    with pytest.raises(InputError, match="it lacks 1 of .* units"):
         made(run, storage.join(place, "new"))
     write(run, unit_of(run, "w"), [rows_of("w", "0")])
     with pytest.raises(InputError, match="before it changed; choose a new folder"):

@@ -51,7 +51,7 @@ def test_a_broken_mask_costs_its_pair(tmp_path):
     ("change", "message"),
     [
         ({"height": 10, "width": 24}, "frame 00001: sizes differ: annotation 12x20, prediction 10x24"),
-        ({"frame_index": 0, "frame_name": "00000"}, "1 frames have duplicate predictions"),
+        ({"frame_index": 0, "frame_name": "00000"}, "duplicate predictions in 1 frame;"),
         ({"counts": None}, "video_id=a expression_id=e: frame 00001: column 'counts' is null"),
         ({"height": 100_000, "width": 100_000}, "sizes differ"),
     ],

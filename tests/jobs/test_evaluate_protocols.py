@@ -356,7 +356,7 @@ def test_a2d_frames_without_the_instance_do_not_count_and_frames_weigh_the_same(
 
 @pytest.mark.parametrize(
     ("missing", "expected"),
-    [("zero", 0.5), ("empty", 0.75), ("skip", 1.0), ("error", "2 pairs are not fully predicted")],
+    [("zero", 0.5), ("empty", 0.75), ("skip", 1.0), ("error", "not fully predicted: 2 pairs")],
 )
 def test_what_is_missing(tmp_path, missing, expected):
     """Of four frames two are not predicted, and one of these is empty in truth; another pair is missing."""

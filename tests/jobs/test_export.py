@@ -97,7 +97,7 @@ def test_failed_pairs_are_left_out_with_exit_code_1_or_refused(run_with_failure,
     code, text = typed(
         "submission", run_with_failure.folder, "--for", "mevis", "--out", tmp_path / "s.zip", "--missing", "empty"
     )
-    assert (code, "12 frames had no mask and count as empty" in text) == (0, True)
+    assert (code, "12 frames without a mask, taken as empty" in text) == (0, True)
 
 
 def test_a_refused_command_leaves_its_folder_to_the_corrected_one(run_with_failure, tmp_path):

@@ -86,5 +86,5 @@ def test_actors_wait_for_nodes_and_the_work_goes_on_with_them(shapes, checkpoint
 
 @pytest.mark.parametrize("actors", ["0", "4:2", "1:", ":4", "many", "1:2:3", "-1"])
 def test_actors_are_one_or_two_numbers(actors):
-    with pytest.raises(InputError, match="--actors must be a number"):
+    with pytest.raises(InputError, match="--actors must be a whole number of at least 1, or MIN:MAX"):
         SegmentConfig(manifest="m", run="r", checkpoint="c", actors=actors)

@@ -108,12 +108,12 @@ def test_guessed_lengths_and_unreadable_videos_are_said(small, shapes, tmp_path)
     result = plan.run(config)
     assert result.extent.assumed_pairs == 9
     notes = "\n".join(result.notes)
-    assert "9 pairs have no num_frames, 12, the mean of the probed videos, are assumed" in notes
+    assert "no num_frames for 9 pairs, 12, the mean of the probed videos, are assumed" in notes
     assert result.extent.pair_frames == 9 * 12
     stated = plan.run(replace(config, assume_frames=40))
     assert stated.extent.pair_frames == 9 * 40
-    assert "9 pairs have no num_frames, 40 are assumed" in "\n".join(stated.notes)
-    assert "1 probed videos could not be read" in notes
+    assert "no num_frames for 9 pairs, 40 are assumed" in "\n".join(stated.notes)
+    assert "1 probed video could not be read" in notes
     pq.write_table(pa.Table.from_pylist(rows[-1:]), manifest)
     with pytest.raises(InputError, match="none of the probed videos could be read; run 'rvos check'") as failed:
         plan.run(config)

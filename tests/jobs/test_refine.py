@@ -182,7 +182,7 @@ def test_bad_input_ends_with_one_line(labelled_run, sam2, shapes, tmp_path):
     shutil.copytree(labelled_run.folder, runs)
     next((runs / "masks").iterdir()).unlink()
     units = len(labelled_run.units())
-    assert f"not finished: 1 of {units} units are missing" in error(runs, out, *model)
+    assert f"not finished: it lacks 1 of {units} units" in error(runs, out, *model)
     config = segment.SegmentConfig(manifest=shapes[0], run=str(out), checkpoint=sam2)
     with pytest.raises(InputError, match="takes masks, not sentences"):
         segment.run(config)

@@ -236,7 +236,7 @@ def test_other_options_wait_until_all_units_are_there(shapes, checkpoint, tmp_pa
     run(shapes[0], tmp_path / "run", checkpoint)
     the_run = Run.open(str(tmp_path / "run"))
     storage.remove(the_run.masks_uri(the_run.units()[0].unit_id))
-    with pytest.raises(InputError, match=r"1 units of .* are not segmented yet.*decoder=decord"):
+    with pytest.raises(InputError, match=r"lacks 1 unit, and only failed pairs .*decoder=decord"):
         run(shapes[0], tmp_path / "run", checkpoint, retry_errors="all", decoder="decord")
     assert "retried_with" not in read_run_json(the_run.folder)
 

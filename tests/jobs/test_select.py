@@ -158,8 +158,8 @@ def test_signals_that_pairs_lack_are_noted(world, tmp_path):
     result = run(SelectConfig(run=world[0], out=str(tmp_path / "out"), rule=("margin >= 0.1", "paraphrases >= 0")))
     assert result.kept == 119
     assert result.notes == [
-        "119 pairs have no margin; rules on it keep them",
-        "1 pairs have no paraphrases; rules on it keep them",
+        "no margin for 119 pairs; rules on it keep them",
+        "no paraphrases for 1 pair; rules on it keep them",
     ]
 
 

@@ -411,3 +411,21 @@ def test_a_pointer_in_place_of_a_file_is_named(objects, monkeypatch):
     assert result.exit_code == 2
     expected = "pointer.pth is not a .pth file or a folder with weights of a backbone, but a pointer of Git LFS; fetch"
     assert f"--backbone-weights {expected}" in result.output
+
+
+@pytest.mark.parametrize("words", [["status", "{path}"], ["synth", "--out", "{path}"]])
+def test_what_this_user_may_not_open_is_not_of_an_unknown_kind(words, tmp_path, monkeypatch):
+    def deny(uri: str) -> bool:
+        raise PermissionError(13, "Permission denied", uri)
+
+    monkeypatch.setattr(storage, "is_folder", deny)  # root may open everything
+    done = CliRunner().invoke(main, [word.format(path=tmp_path / "locked") for word in words])
+    assert done.exit_code == 3
+    assert "locked cannot be opened: permission denied" in done.stderr
+
+
+def test_prose_with_commas_is_not_a_csv_file(tmp_path):
+    card = Path(TINY) / "MODEL_CARD.md"
+    assert recognise(str(card)) is Kind.TEXT
+    (tmp_path / "quoted.csv").write_text('video,expression\na,"the red, round one"\nb,"left, then right"\n')
+    assert recognise(str(tmp_path / "quoted.csv")) is Kind.CSV

@@ -39,7 +39,7 @@ def test_all_column_problems_are_listed_at_once():
 
 def test_null_ids_name_the_first_row():
     table = pa.table({**ROW, "video_id": pa.array([None], pa.string())})
-    with pytest.raises(SchemaError, match=r"m row 1 \(counted from 1\): column 'video_id' is null in 1 rows"):
+    with pytest.raises(SchemaError, match=r"m row 1 \(counted from 1\): column 'video_id' is null in 1 row,"):
         conform(table, MANIFEST, "m")
 
 

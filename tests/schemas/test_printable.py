@@ -6,7 +6,7 @@ from click.testing import CliRunner
 import cli
 from pipeline.io import storage
 from schemas.errors import InputError
-from schemas.printable import is_printable, printable
+from schemas.printable import counted, is_printable, printable
 
 ODD = {
     "colour": ("\x1b[31m", r"\x1b[31m"), "title": ("\x1b]0;x\a", r"\x1b]0;x\x07"), "8-bit": ("\x9b2J", r"\x9b2J"),
@@ -45,3 +45,11 @@ def test_errors_and_results_of_every_command_are_shown(monkeypatch, tmp_path):
         assert done.exit_code == 2
         assert is_printable(done.output.replace("\n", ""))
         assert r"\x1b[2J\u202e" in done.output
+
+
+@pytest.mark.parametrize(
+    ("number", "form", "text"),
+    [(0, "", "0 pairs"), (1, "", "1 pair"), (1.0, "g", "1 pair"), (0.5, "g", "0.5 pairs"), (1234, ",", "1,234 pairs")],
+)
+def test_a_noun_agrees_with_its_number(number, form, text):
+    assert counted(number, "pair", form) == text

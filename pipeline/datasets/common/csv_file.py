@@ -8,6 +8,7 @@ from pipeline.io import storage
 from pipeline.io.stand_in import HEAD_BYTES, stand_in
 from schemas.check import Problem, SchemaError
 from schemas.errors import InputError
+from schemas.printable import counted
 
 MAX_TEXT_BYTES = 2**26
 
@@ -33,7 +34,7 @@ def group_by_video(uri: str, rows: list[list[str]], columns: tuple[str, ...]) ->
     for number, row in enumerate(rows, 1):
         try:
             if len(row) != len(columns):
-                raise InputError(f"{len(row)} values")
+                raise InputError(f"{counted(len(row), 'value')}")
             flat_id(row[0])
         except InputError as error:
             problems.append(Problem(uri, f"row {number}", f"{row} is not a row of {','.join(columns)} ({error})"))

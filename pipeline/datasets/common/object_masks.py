@@ -13,6 +13,7 @@ from pipeline.masks.tree_masks import TreeMasks
 from schemas import rle
 from schemas.errors import InputError, MediaError
 from schemas.masks import ANNOTATIONS, VOID
+from schemas.printable import counted
 
 Size = tuple[int, int]  # height, width
 MASKS_LOOKED_AT = 64  # of a video: enough to see how all masks of a data set were encoded
@@ -127,8 +128,8 @@ class ObjectMasks:
         boxes: a list with one box for each frame, if the data set has them.
         """
         if not isinstance(masks, list) or len(masks) != len(names):
-            have = f"{len(masks)} masks" if isinstance(masks, list) else "no list of masks"
-            self.video.problems.append(f"{place}: {have} for {len(names)} frames")
+            have = f"{counted(len(masks), 'mask')}" if isinstance(masks, list) else "no list of masks"
+            self.video.problems.append(f"{place}: {have} for {counted(len(names), 'frame')}")
             return
         boxes = boxes if isinstance(boxes, list) and len(boxes) == len(names) else [None] * len(names)
         for name, mask, box in zip(names, masks, boxes, strict=True):

@@ -6,6 +6,13 @@ from pipeline.io import storage
 from schemas.errors import InputError
 
 
+class NoSplitsError(InputError):
+    """A split was asked for, but the data set has none, or its folder is that of one split."""
+
+    def __init__(self, root: str, why: str):
+        super().__init__(f"{root} has no splits ({why}); leave --split out")
+
+
 def choose_split(root: str, split: str | None, splits: Collection[str], searched: str) -> str:
     """Return `split`, or without one the only split that exists.
 
@@ -24,7 +31,7 @@ def find_file(root: str, split: str | None, names: tuple[str, ...], known: tuple
     """Find the first of `names` in ROOT or in ROOT/SPLIT; return its URI and the split.
 
     Where `root` itself is the folder of a split, its name counts if it is one of the `known` splits. Raises InputError
-    as `choose_split`.
+    as `choose_split`, and NoSplitsError.
     """
 
     def file_in(folder: str) -> str | None:
@@ -36,5 +43,7 @@ def find_file(root: str, split: str | None, names: tuple[str, ...], known: tuple
         return uri, folder if folder in known else None
     folders = storage.names(root) if storage.is_folder(root) else []
     splits = {name: uri for name in folders if (uri := file_in(storage.join(root, name)))}
+    if not splits and (uri := file_in(root)):
+        raise NoSplitsError(root, uri)
     split = choose_split(root, split, splits, f"{' or '.join(names)} there or in a folder below")
     return splits[split], split

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.masks.frame_numbers import shift_of
 from pipeline.masks.pairs_to_score import MaskKey, RequestedFrames, RequestedPair
 from schemas import rle
+from schemas.printable import counted
 from schemas.rle import MAX_SIDE
 
 
@@ -141,11 +142,11 @@ def match_frames(pair: RequestedPair, masks: MaskTable, predicted_as: MaskKey) -
             (odd_predictions if problem.is_predicted else odd_annotations).append(problem.text)
     for side, rows, frames in (("void", void, void_rows), ("foreground", foreground, foreground_rows)):
         if len(frames) < len(rows):
-            text = f"{len(rows) - len(frames)} frames have duplicate {side} masks; keep one row for each"
+            text = f"duplicate {side} masks in {counted(len(rows) - len(frames), 'frame')}; keep one row for each"
             found.annotation_problems.append(text)
     for problems, sizes in ((found.annotation_problems, odd_annotations), (found.prediction_problems, odd_predictions)):
         if sizes:
-            more = f" (and {len(sizes) - 1} more frames)" if len(sizes) > 1 else ""
+            more = f" (and {counted(len(sizes) - 1, 'more frame')})" if len(sizes) > 1 else ""
             problems.append(f"{sizes[0]}{more}; masks must have the displayed size of the video")
     found.frames.sort(key=lambda frame: frame.index)
     return found
@@ -158,7 +159,9 @@ def _check_duplicates(candidates: dict[str | int, list[int]], masks: MaskTable, 
         queries = {masks.query[row] for row in rows}
         duplicates += len(rows) > 1 and (None in queries or len(queries) < len(rows))
     if duplicates:
-        found.prediction_problems.append(f"{duplicates} frames have duplicate predictions; keep one row for each")
+        found.prediction_problems.append(
+            f"duplicate predictions in {counted(duplicates, 'frame')}; keep one row for each"
+        )
 
 
 class _OddSize(NamedTuple):

@@ -24,6 +24,7 @@ from pipeline.evaluation.summary.protocol_mean import strata_of
 from pipeline.evaluation.summary.statistics import clustered_means
 from schemas.errors import InputError
 from schemas.manifest import attribute_columns
+from schemas.printable import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def count_pairs(collected: CollectedScores, scorer: Scorer, manifest: pa.Table |
             for row in incomplete.head(20).to_dict("records")
         ]
         raise InputError(
-            "\n".join([*lines, f"{len(incomplete)} pairs are not fully predicted, and --missing is error"])
+            "\n".join([*lines, f"not fully predicted: {counted(len(incomplete), 'pair')}, and --missing is error"])
         )
     scored = (table["frames"] > 0).to_numpy()
     pairs, weights, metrics = table[scored].reset_index(drop=True), collected.weights[scored], scorer.metrics

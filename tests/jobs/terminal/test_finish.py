@@ -1,6 +1,7 @@
 """`--on-finish`: what the command gets, that no shell reads it, and that its failure changes no exit code."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -114,3 +115,12 @@ def test_the_folder_of_a_new_run_is_told_if_the_run_goes_there(saved, labelled_r
         found, _ = run_folder(config, labelled_run.fingerprint if fits else "another", {})
         raise SystemExit(1)
     assert read()[0]["RVOS_OUT"] == found == (config.run if fits else str(tmp_path / "new"))
+
+
+def test_after_a_result_that_could_not_be_printed(masks, saved, tmp_path):
+    command, read = saved
+    words = ["evaluate", *masks, "--out", str(tmp_path / "scores"), "--on-finish", command]
+    code = f"import sys; sys.argv[1:] = {words}; from refervos import main; main()"
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([sys.executable, "-c", code], stdout=full, timeout=120).returncode == 3
+    assert read()[0]["RVOS_EXIT_CODE"] == "3"

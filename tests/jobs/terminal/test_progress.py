@@ -29,6 +29,12 @@ def test_a_live_line_on_a_terminal(tmp_path):
     assert last.rstrip().splitlines()[-1].endswith("correct the path")
 
 
+def test_the_time_is_seen_on_a_narrow_terminal():
+    code = SLOW_COMMAND.replace('"check"', '"check" * 9')
+    text = _on_terminal([sys.executable, "-c", code], COLUMNS="20")
+    assert "0:00:00" in text
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("TERM", "dumb"), ("TERM", "unknown"), ("TTY_COMPATIBLE", "0"), ("TTY_INTERACTIVE", "0")]
 )

@@ -59,7 +59,7 @@ def test_errors(root, tmp_path):
     foreground = {"OVIS/a": {"masks_rle": [None]}}
     (root / "mask_dict_foreground.json").write_text(json.dumps(foreground))
     (found,) = revos.read(str(root), "train")
-    assert "1 masks for 2 frames" in found.problems[0]
+    assert "1 mask for 2 frames" in found.problems[0]
     with pytest.raises(InputError, match="not found"):
         revos.read(str(tmp_path / "gone"))
 

@@ -164,7 +164,7 @@ def test_frames_that_all_expressions_lack(shapes, tmp_path, folder_of_images):
     gone = manifest.set_column(1, "video_uri", [[str(tmp_path / "gone")] * len(rows)])
     found = validate_submission(packed(tmp_path, dict.fromkeys(names, mask)), SERVER, gone)
     assert not found.counts
-    assert "1 videos could not be opened" in found.notes[0]
+    assert "1 video could not be opened" in found.notes[0]
 
 
 def test_listed_frames_are_expected(labelled_run, shapes, tmp_path):

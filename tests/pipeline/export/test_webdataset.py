@@ -107,7 +107,7 @@ def test_the_suffix_follows_from_the_content(shapes, tmp_path, name, suffix):
 @pytest.mark.parametrize("name", ["clip.mp4", "clip", "clip.png", "id_rsa"])
 def test_a_file_that_is_no_media_is_not_copied(tmp_path, name):
     (tmp_path / name).write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\n" * 20)
-    text = r"nothing to write: the videos of 1 pairs cannot be read \(video_id=v expression_id=0: .*{0}"
+    text = r"nothing to write: no readable video for 1 pair \(video_id=v expression_id=0: .*{0}"
     with pytest.raises(InputError, match=text.format(name)):
         one_video(tmp_path, name)
 
@@ -132,7 +132,7 @@ def test_videos_that_are_gone_are_left_out_and_named(labelled_run, shapes, tmp_p
     for row in rows:
         row["video_uri"] = "/gone.mp4" + row["video_id"]
     pq.write_table(pq.read_table(shapes[0]).from_pylist(rows), tmp_path / "m.parquet")
-    reasons = r"nothing to write: the videos of 9 pairs cannot be read \(.*shapes-0000.*shapes-0002.*"
+    reasons = r"nothing to write: no readable video for 9 pairs \(.*shapes-0000.*shapes-0002.*"
     with pytest.raises(InputError, match=reasons):
         made(labelled_run.folder, tmp_path / "none", manifest=str(tmp_path / "m.parquet"))
     assert not (tmp_path / "none/manifest.parquet").exists()
@@ -141,6 +141,6 @@ def test_videos_that_are_gone_are_left_out_and_named(labelled_run, shapes, tmp_p
 def test_pairs_without_masks_are_named_if_there_are_no_others(shapes, tmp_path):
     failed = tuple((f"shapes-{video:04}", str(number)) for video in range(3) for number in range(3))
     run = run_of_truth(str(tmp_path / "run"), *shapes, failed=failed)
-    text = r"nothing to write: 9 pairs have no masks \(video_id=shapes-0000 expression_id=0: .*; \.\.\.\)"
+    text = r"nothing to write: no masks for 9 pairs \(video_id=shapes-0000 expression_id=0: .*; \.\.\.\)"
     with pytest.raises(InputError, match=text):
         made(run.folder, tmp_path / "out")

@@ -15,7 +15,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from pipeline.io import filesystem, local_copy, parquet, remote, storage
+from pipeline.io import filesystem, local, local_copy, parquet, remote, storage
 from pipeline.io import s3 as s3_objects
 from pipeline.io.local_copy import local_file
 from pipeline.runs.commit import Receipt, UnitWriter
@@ -400,3 +400,9 @@ def test_keys_in_the_endpoint_are_refused(monkeypatch):
     with pytest.raises(InputError, match="AWS_ENDPOINT_URL") as told:
         storage.exists("s3://bucket/x")
     assert "secret-value" not in str(told.value)
+
+
+def test_a_limit_of_file_sizes_is_not_a_full_disk(tmp_path):
+    """As 'ulimit -f' sets it."""
+    with pytest.raises(StorageError, match="raise the limit of file sizes"), local.report_full_disk("a", str(tmp_path)):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))

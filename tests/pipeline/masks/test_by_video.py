@@ -77,7 +77,7 @@ def test_what_cannot_be_exported_is_refused(labelled_run, shapes, tmp_path):
         MaskSource.open(str(tmp_path / "none"))
     run = run_of_truth(str(tmp_path / "run"), *shapes)
     storage.remove(run.masks_uri(run.units()[0].unit_id))
-    with pytest.raises(InputError, match="is not finished: 1 of [0-9]+ units are missing"):
+    with pytest.raises(InputError, match="is not finished: it lacks 1 of [0-9]+ unit"):
         MaskSource.open(run.folder)
     pq.write_table(pa.concat_tables([rows_of("v", "0"), rows_of("v", "0", 1)]), tmp_path / "twice.parquet")
     source = MaskSource.open(str(tmp_path / "twice.parquet"))

@@ -38,7 +38,7 @@ def test_actors_fit_the_cluster(options, cluster, expected):
 @pytest.mark.parametrize(
     ("options", "cluster", "text"),
     [
-        ({"pool_size": [3]}, {"CPU": 8, "GPU": 2}, "--actors 3 with 1 GPUs each, but the cluster at local has 2 GPUs"),
+        ({"pool_size": [3]}, {"CPU": 8, "GPU": 2}, "--actors 3 with 1 GPU each, but the cluster at local has 2 GPUs"),
         ({"device": "cuda"}, {"CPU": 8}, "has 0 GPUs"),
         ({"address": "auto", "device": "cuda"}, {}, "if nodes are added when work waits, give --actors"),
         ({"address": "auto"}, {}, "0 CPUs; if nodes are added"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import unicodedata
 
+import av
 import numpy as np
 import pytest
 
@@ -214,6 +215,29 @@ def test_a_machine_without_memory_is_no_damage(make_video, make_folder, monkeypa
     monkeypatch.setattr("pipeline.video.memory.MOST", 2**62)
     with pytest.raises(StorageError, match="not enough memory"):
         list(read_frames(str(video), Selection()))
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("pipeline.video.colours.RgbConverter.convert", BlockingIOError(11, "Resource temporarily unavailable")),
+        ("pipeline.video.pyav_reader.av.open", av.error.BlockingIOError(11, "Resource temporarily unavailable")),
+        ("pipeline.video.picture.Image.open", MemoryError()),
+        ("pipeline.video.picture._rgb", OSError("out of memory error when reading image file")),
+    ],
+)
+def test_a_machine_without_threads_or_memory_is_no_damage(make_video, make_folder, monkeypatch, place, error):
+    """FFmpeg and Pillow have errors of their own for what a limit such as 'ulimit -v' refuses."""
+    is_video = "picture" not in place
+    source = make_video("clip.mp4") if is_video else make_folder("frames", {"0.png": np.zeros((4, 4, 3), np.uint8)})
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    monkeypatch.setattr("pipeline.video.memory.MOST", 2**62)
+    with pytest.raises(StorageError, match=r"not enough memory or threads on host .*ulimit"):
+        list(read_frames(str(source), Selection()))
 
 
 @pytest.mark.parametrize("name", ["a.mp4 ", " a.mp4"])
