@@ -15,16 +15,19 @@ def bounded_map(
     """Yield the results of `function` in the order of `items`, from `workers` threads.
 
     At most 2 x `workers` items are ahead of the reader. The first exception is raised in its turn. Items that are
-    waiting then, or when the reader stops, never start.
+    waiting then, or when the reader stops, never start; those that have begun end later if the reader stops.
     """
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
+    pool, waits = ThreadPoolExecutor(workers), True
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 2 * workers:
                 yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while pending:
+            yield pending.popleft().result()
+    except GeneratorExit:
+        waits = False  # the garbage collector may be what stops the reader, in a thread for which others wait
+        raise
+    finally:
+        pool.shutdown(waits, cancel_futures=True)

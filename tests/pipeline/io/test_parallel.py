@@ -37,3 +37,15 @@ def test_first_error_is_raised_in_its_turn():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(KeyError):
         next(results)
+
+
+@pytest.mark.timeout(60)
+def test_a_reader_that_stops_does_not_wait_for_what_has_begun():
+    """The garbage collector may be what stops it, in a thread that is starting: nothing ends then before it does."""
+    begun, may_end = threading.Event(), threading.Event()
+    results = bounded_map(lambda n: n == 0 or begun.set() or may_end.wait(), range(3), 1)
+    assert next(results)
+    assert begun.wait(30)
+    results.close()
+    assert not may_end.is_set()
+    may_end.set()
