@@ -55,7 +55,7 @@ class Failure(click.ClickException):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT (Ctrl-C) or SIGTERM (a node that is taken away), by `number`."""
+    """SIGINT (Ctrl-C), SIGTERM (a node that is taken away) or SIGHUP (a lost terminal), by `number`."""
 
     def __init__(self, number: int):
         keys = " (Ctrl-C)" if number == signal.SIGINT else ""
@@ -88,7 +88,7 @@ def _run_job(config_class: type, options: dict[str, Any], module: str, call: Cal
     if as_json and form:
         raise Failure(InputError("--json and --format each say how to print the result; give one of them"))
     command = click.get_current_context().command_path.partition(" ")[2]
-    handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, _interrupt) for number in _heeded()}
     try:
         with live_line(command):
             config = config_class(**options)
@@ -123,9 +123,15 @@ def _run_job(config_class: type, options: dict[str, Any], module: str, call: Cal
     sys.exit(result.exit_code)
 
 
+def _heeded() -> list[int]:
+    """Return the signals that end a job; without SIGHUP under nohup, which ignores it."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    return [each for each in numbers if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+
+
 def _interrupt(number: int, frame: object) -> NoReturn:
     """End the job in order at the first signal, the process at once at the second."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in _heeded():
         signal.signal(each, lambda again, _: os._exit(128 + again))
     raise Interrupted(number)
 
@@ -275,8 +281,8 @@ main = SectionedGroup(
         rvos evaluate runs/first data/annotations.parquet --out scores/ --protocol ref-davis17 --by annotator
 
     Exit codes: 0 success; 1 some pairs failed, or a check found problems; 2 wrong options, invalid input, or storage
-    that is not safe for runs; 3 storage or the cluster failed, or the result could not be printed; 130 or 143
-    interrupted.
+    that is not safe for runs; 3 storage or the cluster failed, or the result could not be printed; 129, 130
+    or 143 interrupted.
     """,
 )
 click.version_option(__version__, prog_name="rvos")(main)

@@ -103,7 +103,7 @@ class _RayOutput:
 
 @contextlib.contextmanager
 def _stdout_of_ray() -> Iterator[None]:
-    """Send stdout to stderr in this block, until it ends or Ctrl-C or SIGTERM come.
+    """Send stdout to stderr in this block, until it ends or a signal to stop comes.
 
     Ending a run kills actors at work, of which Ray says that it will retry their tasks.
     """
@@ -114,7 +114,7 @@ def _stdout_of_ray() -> Iterator[None]:
         handlers[number](number, frame)
 
     if threading.current_thread() is threading.main_thread():
-        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         handlers |= {number: handler for number, handler in found.items() if callable(handler)}
     for number in handlers:
         signal.signal(number, end)

@@ -57,9 +57,13 @@ def test_drivers(case, undisturbed):
     case.assert_whole(undisturbed, f"{kills} kills of the driver, seed {seed}, after {moments} units and up to 5 s")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+    ids=["term", "int", "hup"],
+)
 def test_drivers_that_are_asked_to_end(corpus, cluster, undisturbed, tmp_path, number, code):
-    """Spot preemption and Ctrl-C, of a driver with its own Ray session."""
+    """Spot preemption, Ctrl-C and a lost terminal, of a driver with its own Ray session."""
     case = corpus.but(run=str(tmp_path / "run"))
     driver = case.start()
     wait_until(case.committed, driver)
