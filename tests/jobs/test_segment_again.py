@@ -31,7 +31,7 @@ def test_a_grown_manifest_is_added_to(shapes, checkpoint, tmp_path):
     result = run(manifest, tmp_path / "run", checkpoint)
     assert (result.pairs, result.there_before) == (3, 2)
     pq.write_table(pa.Table.from_pylist(rows[1:3]), manifest)
-    with pytest.raises(InputError, match="1 planned rows removed"):
+    with pytest.raises(InputError, match="1 planned row removed"):
         run(manifest, tmp_path / "run", checkpoint)
 
 
@@ -253,9 +253,9 @@ def test_a_corrected_uri_is_accepted_for_videos_without_masks(shapes, checkpoint
     assert run(manifest, folder, checkpoint, unit_frames=1000).failed == {"missing": 1}
     rows[1]["video_uri"] = video
     pq.write_table(pa.Table.from_pylist(rows), manifest)
-    with pytest.raises(InputError, match="1 planned rows changed"):
+    with pytest.raises(InputError, match="1 planned row changed"):
         run(manifest, folder, checkpoint)
-    with pytest.raises(InputError, match="1 planned rows changed"):
+    with pytest.raises(InputError, match="1 planned row changed"):
         run(manifest, folder, checkpoint, retry_errors="corrupt")
     result = run(manifest, folder, checkpoint, retry_errors="missing")
     assert (result.failed, result.frames, result.there_before) == ({}, 12, 1)
@@ -263,7 +263,7 @@ def test_a_corrected_uri_is_accepted_for_videos_without_masks(shapes, checkpoint
     assert audit.run(audit.AuditConfig(run=folder, manifest=manifest)).exit_code == 0
     rows[0]["video_uri"] = str(tmp_path / "other.mp4")
     pq.write_table(pa.Table.from_pylist(rows), manifest)
-    with pytest.raises(InputError, match="1 planned rows changed"):
+    with pytest.raises(InputError, match="1 planned row changed"):
         run(manifest, folder, checkpoint, retry_errors="all")
 
 

@@ -93,11 +93,11 @@ def test_a_grown_manifest_gives_its_new_rows():
 
 def test_changed_and_vanished_rows_are_refused_by_name():
     planned = plan_part(manifest({"a": (5, 2)}), "f", PlanOptions(unit_frames=10))
-    with pytest.raises(InputError, match="1 planned rows removed .video_id=a expression_id=1"):
+    with pytest.raises(InputError, match="1 planned row removed .video_id=a expression_id=1"):
         compare_with_plan(manifest({"a": (5, 1)}), planned, "m")
     table = manifest({"a": (5, 2)})
     table = table.set_column(3, "expression", pa.array(["x", "changed"]))
-    with pytest.raises(InputError, match="1 planned rows changed .video_id=a expression_id=1"):
+    with pytest.raises(InputError, match="1 planned row changed .video_id=a expression_id=1"):
         compare_with_plan(table, planned, "m")
 
 

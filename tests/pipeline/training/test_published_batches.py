@@ -92,7 +92,7 @@ class Spy:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.samples: list[dict] = []
-        patch.setattr(loading, "LOADERS", 1)  # samples come one after the other
+        patch.setattr(loading, "bounded_map", lambda load, items, workers: map(load, items))  # one after the other
         patch.setattr(loading, "read_images", self.read)
         for module, name in ((augment, "flip"), (augment, "resize_clip"), (augment, "crop"), (loading, "pseudo_clip")):
             patch.setattr(module, name, self.recorded(name, getattr(module, name)))
