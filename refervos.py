@@ -39,6 +39,7 @@ MODULES = {
     "read_pairs": "pipeline.notebook.results",
     "read_scores": "pipeline.notebook.results",
 }
+LAST_STREAM = 2  # number of stderr
 SHORTAGES = "can't start new thread", "not enough memory", "failed to map segment", "annot allocate memory"
 OWN_FOLDER = str(Path(__file__).resolve().parent)
 OWN_MODULES = ("cli", "jobs", "model", "pipeline", "schemas")
@@ -78,6 +79,9 @@ def __dir__() -> list[str]:
 
 def main() -> None:
     """Run the command `rvos` with the arguments of this process."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STREAM:
+        pass  # a closed stream: its number would go to the next file that is opened, and libraries print to it
+    os.close(number)
     if sys.stderr is None:  # closed by the caller (2>&-)
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     try:

@@ -373,6 +373,21 @@ def test_a_full_stderr_does_not_change_the_exit_code(tmp_path):
     assert in_shell(SYNTH, "2> /dev/full", tmp_path).returncode == 0
 
 
+def test_a_closed_stdout_is_told(tmp_path):
+    done = in_shell(SYNTH, ">&-", tmp_path)
+    last = done.stderr.splitlines()[-1]
+    assert (done.returncode, last) == (3, "Error: standard output cannot be written: it is closed")
+
+
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
+    """Libraries print to these numbers."""
+    show = "import os, refervos, cli; cli.main = lambda **_: print(os.open('/dev/null', 0)); refervos.main()"
+    command = ["bash", "-c", f'"{sys.executable}" -c "{show}" 0<&- 2>&-']
+    environment = os.environ | {"PYTHONPATH": refervos.OWN_FOLDER}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, timeout=60, capture_output=True, text=True)
+    assert int(done.stdout) > 2
+
+
 def test_a_closed_pipe_ends_quietly(tmp_path):
     done = in_shell("--help", "| true; exit ${PIPESTATUS[0]}", tmp_path)
     assert (done.returncode, done.stderr) == (1, "")

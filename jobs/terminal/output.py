@@ -66,7 +66,9 @@ def _through(file: type[io.FileIO], stream: TextIO | None) -> Any:
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text, with escapes for control characters."""
+    """Print text, with escapes for control characters. Raises UnwrittenError if standard output is closed."""
+    if sys.stdout is None and not err:
+        raise UnwrittenError("standard output cannot be written: it is closed")
     click.echo(printable(text), err=err, nl=nl)
 
 

@@ -27,12 +27,12 @@ MAX_PICKLE_BYTES = 2**24  # also of the directory of a zip file
 KEYS = ("model", "state_dict")  # of the weights in a file; the second one in those of Video-Swin
 EXTRACT = (
     "If you trust its author, extract the weights on a machine without valuable data: "
-    "old = torch.load(OLD, weights_only=False)['model'], or ['state_dict'], or .state_dict() of a whole module; "
-    "torch.save({name: value.float() for name, value in old.items()}, NEW)"
+    "old = torch.load(OLD, weights_only=False), or what that has under 'model' or 'state_dict', or its .state_dict(); "
+    "torch.save({name: value.float() for name, value in old.items() if torch.is_tensor(value)}, NEW)"
 )
 EXTRACT_PLAIN = (  # of a pickle that torch.load does not take, as detectron2 writes it
     "It is a pickle of another program. If you trust its author, extract the weights on a machine without valuable "
-    "data: old = pickle.load(open(OLD, 'rb'))['model']; "
+    "data: old = pickle.load(open(OLD, 'rb')), or what that has under 'model'; "
     "torch.save({name: torch.as_tensor(value).float() for name, value in old.items()}, NEW)"
 )
 UNPICKLER = re.compile(r"WeightsUnpickler error:\s*([^\n]*)")
