@@ -1,10 +1,11 @@
 """`rvos export`: write the masks of a run in the formats that others read, and validate zips for servers."""
 
 import pkgutil
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from jobs.config.export import FORMATS, ExportConfig, ValidateConfig
 from jobs.result import JobResult
+from jobs.terminal.progress import count
 from pipeline.export.servers import SERVERS, find_server
 from pipeline.export.validation import FAULT_KINDS, Findings, validate_submission
 from pipeline.io import output_folder, storage
@@ -66,6 +67,7 @@ def run(config: ExportConfig | ValidateConfig) -> ExportResult | ValidateResult:
     if isinstance(config, ValidateConfig):
         return _validate(config)
     source = MaskSource.open(config.run, config.manifest, allow_local=config.allow_local)
+    source = replace(source, on_progress=count("videos exported"))
     form = next(form for form in FORMATS if form.config is type(config))
     write = pkgutil.resolve_name(form.writer)
     out = storage.absolute(config.out)

@@ -7,7 +7,7 @@ the place of each pair, less than 1 KB each.
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,11 +105,15 @@ class PairMasks:
 
 @dataclass(frozen=True, slots=True)
 class MaskSource:
-    """A run, or predictions in Parquet. `manifest` is the one given, else the run's own, or None."""
+    """A run, or predictions in Parquet. `manifest` is the one given, else the run's own, or None.
+
+    `on_progress` is called with the videos that were read, and all, if there is a manifest.
+    """
 
     uri: str
     manifest: pa.Table | None
     predictions: ParquetPredictions
+    on_progress: Callable[[int, int], None] = lambda done, total: None
 
     @classmethod
     def open(cls, uri: str, manifest: str | None = None, *, allow_local: bool = False) -> "MaskSource":
@@ -166,7 +170,10 @@ class MaskSource:
             tables = by_pair(compacted_rows(self.uri, parts))
         else:
             tables = self._sorted_pairs()
-        for _, pairs in itertools.groupby(pair_masks(rows, tables), lambda pair: pair.video_id):
+        total = 0 if manifest is None else pc.count_distinct(manifest["video_id"]).as_py()
+        for number, (_, pairs) in enumerate(itertools.groupby(pair_masks(rows, tables), lambda pair: pair.video_id)):
+            if total:
+                self.on_progress(number, total)
             yield list(pairs)
 
     def some(self, keys: Collection[PairKey]) -> Iterator[PairMasks]:

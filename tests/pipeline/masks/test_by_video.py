@@ -1,5 +1,7 @@
 """The pairs to export: all of them, in order, from runs, compacted sets and any Parquet."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -40,6 +42,12 @@ def test_run_compacted_set_and_scattered_parquet_are_the_same(labelled_run, shap
     loose = MaskSource.open(str(tmp_path / "any.parquet"), shapes[0])
     assert content(loose) == expected
     assert next(loose.videos())[0].row["video_uri"].endswith("shapes-0000.mp4")
+
+
+def test_progress_counts_the_videos(labelled_run):
+    seen = []
+    content(replace(MaskSource.open(labelled_run.folder), on_progress=lambda done, total: seen.append((done, total))))
+    assert seen == [(0, 3), (1, 3), (2, 3)]
 
 
 def test_older_units_without_margins_are_the_same(labelled_run, shapes, tmp_path):
