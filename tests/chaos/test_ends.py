@@ -28,17 +28,18 @@ def case(corpus, tmp_path) -> Case:
         pair = {"video_id": name, "video_uri": f"{name}.mp4", "expression_id": "0", "expression": "the circle"}
         rows.append(pair | {"num_frames": 4})
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
-    return Case(str(tmp_path / "m.parquet"), corpus.checkpoint, str(tmp_path / "run"))
+    options = ("--short-side", "32", "--window", "4", "--unit-frames", "4")
+    return Case(str(tmp_path / "m.parquet"), corpus.checkpoint, str(tmp_path / "run"), options=options)
 
 
 def test_a_unit_that_takes_its_machine_with_it_comes_last_and_is_refused(case):
     """The video kills the driver and thus the whole session, as a container that runs out of memory does."""
     for life in range(LIVES):
-        driver = case.start("--actors", "1", "--unit-frames", "4")
+        driver = case.start("--actors", "1")
         driver.communicate(timeout=WAIT)
         assert driver.returncode == -signal.SIGKILL
         assert len(case.committed()) == 1 or life == 0
-    _, messages = case.finish("--actors", "1", "--unit-frames", "4", code=3)
+    _, messages = case.finish("--actors", "1", code=3)
     assert "all units are done except" in messages
     assert "video_id=fatal expression_id=0: its driver or node ended 2 times while it was segmented alone" in messages
     assert case.rows()["video_id"].to_pylist() == ["good"] * 4

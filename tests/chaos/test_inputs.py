@@ -28,7 +28,7 @@ def test_deadly_and_hanging_videos_cost_their_own_pair_only(corpus, cluster, und
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
     case = Case(str(tmp_path / "m.parquet"), corpus.checkpoint, str(tmp_path / "run"), cluster.address)
-    case.finish("--unit-frames", "12", "--unit-timeout", "15", code=1)
+    case.finish("--unit-timeout", "15", code=1)
     assert audit.run(audit.AuditConfig(run=case.run, manifest=case.manifest)).exit_code == 0
     found = case.rows()
     failed = {row["video_id"]: row["status"] for row in found.to_pylist() if row["status"] != "ok"}
