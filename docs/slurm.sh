@@ -30,6 +30,8 @@ else
     RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
     export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
     export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # seconds until all nodes must have started
+    # One actor for each GPU or core, unless you give another number.
+    [[ " $*" == *" --actors"* ]] || set -- --actors $((SLURM_JOB_NUM_NODES * (gpus ? gpus : cpus))) "$@"
     result=$(mktemp)  # for the exit code of rvos, which runs on this node: that of 'ray symmetric-run' says nothing
     # Ray's logs and sockets are open to all users, so they go to a new folder that is ours alone: by default they would go
     # to /tmp/ray, which belongs to its first user.
@@ -38,7 +40,7 @@ else
         ray symmetric-run --address "$head:$((20000 + SLURM_JOB_ID % 10000))" --min-nodes "$SLURM_JOB_NUM_NODES" \
         --num-cpus "$cpus" --num-gpus "$gpus" -- \
         bash -c '"${@:2}"; echo $? > "$1"' rvos "$result" \
-        rvos segment "$manifest" "$run" --address auto --actors $((SLURM_JOB_NUM_NODES * (gpus ? gpus : cpus))) "$@" &
+        rvos segment "$manifest" "$run" --address auto "$@" &
 fi
 step=$!
 trap 'requeue=1; kill -TERM $step' TERM

@@ -119,6 +119,14 @@ def test_a_job_whose_time_is_over_is_requeued(job, manifest, tmp_path):
     assert process.communicate(timeout=60)[0] == "ended\nrequeued 4711\n"
 
 
+@pytest.mark.parametrize(("given", "expected"), [([], "--actors 2"), (["--actors", "7"], "--actors 7")])
+def test_an_actor_for_each_core_unless_a_number_is_given(job, manifest, given, expected):
+    """An option may be given once."""
+    process = job('#!/bin/bash\necho "step $@"\n', [manifest, "run", *given], SLURM_JOB_NUM_NODES="2")
+    (line,) = (line for line in process.communicate(timeout=60)[0].splitlines() if line.startswith("step "))
+    assert line.endswith(f" rvos segment {manifest} run --address auto {expected}")
+
+
 def test_a_cluster_that_does_not_start_is_no_success(job, manifest, tmp_path):
     """`ray symmetric-run` ends with 0 then."""
     process = job("#!/bin/bash\nexit 0\n", options(manifest, tmp_path / "run", "tiny"), SLURM_JOB_NUM_NODES="2")
