@@ -94,7 +94,8 @@ def run(config: PlanConfig) -> PlanResult:
         on_progress=count("videos measured"),
     )
     mean_length = probe.mean_length if size.assumed_pairs and config.assume_frames is None else None
-    size = PlanSize.of(work.part, mean_length)
+    if mean_length is not None:
+        size = PlanSize.of(work.part, mean_length)
     decode = size.video_frames * probe.decode_seconds / probe.frames / 3600
     if stated:
         model = size.pair_frames / stated / 3600

@@ -187,7 +187,7 @@ def units_to_do(config: SegmentConfig, the_run: Run, invocation: str) -> tuple[l
     if the_run.otherwise and todo:
         raise InputError(
             f"{the_run.folder} lacks {counted(len(todo), 'unit')}, and only failed pairs may have other options "
-            f" than the run ({the_run.otherwise}); first repeat the command without these"
+            f"than the run ({the_run.otherwise}); first repeat the command without these"
         )
     if the_run.otherwise and config.repair:
         raise InputError(

@@ -74,7 +74,7 @@ def start_lines(fresh: Mapping[str, int], frozen: Mapping[str, int], unused: Map
     """Return what to tell about the start: what is random, or stays so, and what of given files was not used."""
     lines = []
     for label, found in (("fresh       ", fresh), ("frozen      at random values: ", frozen)):
-        modules = ", ".join(f"{module} ({count} tensor{'s' * (count != 1)})" for module, count in found.items())
+        modules = ", ".join(f"{module} ({counted(count, 'tensor')})" for module, count in found.items())
         lines += [f"{label}{modules}"] if modules else []
     for option, found in unused.items():
         if names := sorted(found, key=lambda name: name.count(".")):  # heads before what is deep inside

@@ -53,7 +53,7 @@ def choose_processes(config: TrainConfig, resources: Mapping[str, float]) -> Pro
         raise InputError("--device cuda, but the cluster has no GPU yet; give --workers N to wait for N of them")
     count = config.workers or (gpus if on_gpus else 1)
     if config.address == "local" and count > (gpus if on_gpus else cpus):
-        have = f"{counted(gpus, 'GPU')}" if on_gpus else f"{counted(cpus, 'CPU')}"
+        have = counted(gpus, "GPU") if on_gpus else counted(cpus, "CPU")
         raise InputError(f"--workers {count} exceeds the {have} of this machine; use fewer")
     return Processes(count=count, on_gpus=on_gpus, threads=None if on_gpus else max(1, cpus // count))
 

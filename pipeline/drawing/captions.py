@@ -28,8 +28,9 @@ Runs = list[tuple[Font, str]]  # pieces of a text, from left to right
 def caption_of(name: str, sentence: str, suffix: str = "") -> str:
     """Return `name: sentence`, as far as the fonts can draw it; the name alone if they lack its script."""
     name = name if _runs_of(name) else ascii(name)[1:-1]
-    text = f"{name}: {readable(sentence)}{suffix}"
-    return text if readable(sentence) and _runs_of(text) else f"{name}{suffix}"
+    shown = readable(sentence)
+    text = f"{name}: {shown}{suffix}"
+    return text if shown and _runs_of(text) else f"{name}{suffix}"
 
 
 def readable(sentence: str) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from pipeline.drawing.captions import draw_caption
 
 PREDICTED, TRUTH, EDGE = (255, 0, 170), (255, 255, 255), (0, 0, 0)
-SIDES_OF_A_LINE = 240  # the longer side of an image, in widths of a line, which must survive shrinking
+LINES_ACROSS = 240  # as many lines as wide as the longer side of an image: they survive shrinking
 MARGIN, CAPTION = 4, 16  # pixels
 
 
@@ -16,17 +17,17 @@ def overlay(image: np.ndarray, predicted: np.ndarray | None, truth: np.ndarray |
     """Copy `image`, uint8 [H, W, 3], and draw the masks, bool [H, W], on it as lines; None draws nothing.
 
     No mask is filled: sentences name colours, which the fill would change. The line of a prediction runs around the
-    mask and hides none of it, that of the truth within the mask, so that both are seen where the masks are equal. Dark
-    edges make them visible on any colour.
+    mask and hides none of it. The line of the truth runs within its mask, so both are seen where the masks are equal.
+    Dark edges make them visible on any colour.
     """
     drawn = image.copy()
-    width = max(2, round(max(image.shape[:2]) / SIDES_OF_A_LINE))
+    width = max(2, round(max(image.shape[:2]) / LINES_ACROSS))
     edge = (width + 1) // 2
     around = None if predicted is None else _around(predicted, width)
     for lined, by in ((predicted, width + edge), (truth, edge)):
         if lined is not None:
             drawn[_around(lined, by)] = EDGE
-    if predicted is not None:  # the dark edge of the truth is no part of what the prediction is about
+    if predicted is not None:  # the dark edge of the truth hides nothing of what was predicted
         drawn[predicted] = image[predicted]
     if truth is not None:
         drawn[_within(truth, edge)] = TRUTH
@@ -49,20 +50,11 @@ def _within(mask: np.ndarray, width: int) -> np.ndarray:
 
 def _grown(mask: np.ndarray, by: int) -> np.ndarray:
     """Return a mask, bool [H, W], with what is at most `by` from it in rows and columns."""
-    grown = mask.copy()
-    for lines in (grown, grown.T):
-        reach = 0
-        while reach < by:
-            step = min(2 * reach + 1, by - reach)
-            before = lines.copy(order="K")  # as fast along columns as along rows
-            lines[step:] |= before[:-step]
-            lines[:-step] |= before[step:]
-            reach += step
-    return grown
+    return ndimage.maximum_filter(mask, 2 * by + 1, mode="constant")
 
 
 def shrunk(image: np.ndarray, limit: int) -> np.ndarray:
-    """Shrink an image to at most `limit` a side, then to even sides, as video codecs need them."""
+    """Shrink an image, uint8 [H, W, 3], to at most `limit` a side, then to even sides, as video codecs need them."""
     height, width = image.shape[:2]
     scale = limit / max(height, width)
     if scale >= 1:

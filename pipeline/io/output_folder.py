@@ -142,7 +142,7 @@ def without_new_folders(folder: str) -> Iterator[None]:
 def claimed(out: str, inputs: dict) -> Iterator[None]:
     """Fill `out` in this block, in steps that may be repeated; see `claim` and `finish`.
 
-    If the block fails or is interrupted before anything is in `out`, that is as empty as before, or not there.
+    If the block fails or is interrupted before it has written anything, `out` is as empty as before, or not there.
     """
     with without_new_folders(out):
         claim(out, inputs)

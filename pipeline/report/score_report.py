@@ -166,7 +166,7 @@ def _card(ids: PairIds, link: str, pairs: Any, strips: LabelledStrips, metrics: 
     row = pairs.set_index(list(SCORE_IDS)).loc[[ids]].iloc[0]
     figures = [f"{metric} {number(row[metric])}" for metric in metrics if metric in row and row[metric] == row[metric]]
     if row["frames"] == row["frames"]:
-        figures.append(f"{counted(int(row['frames']), 'frame')}")
+        figures.append(counted(int(row["frames"]), "frame"))
     return {
         "id": link.removeprefix("#"),
         "name": pair_label(ids),

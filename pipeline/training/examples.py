@@ -26,6 +26,7 @@ from schemas.check import conform, required
 from schemas.errors import InputError, MediaError
 from schemas.masks import PREDICTIONS, chosen_rows
 from schemas.pair import PairKey, short_id
+from schemas.printable import counted
 
 OPENERS = 16  # videos opened at once; they mostly wait for storage
 SHOWN = 20  # problems listed in one message
@@ -283,5 +284,4 @@ def _places(track: MaskTrack, header: VideoHeader) -> Iterator[tuple[int, bytes 
 def _refuse(problems: list[str], source: str) -> None:
     if problems:
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
-        raise InputError("\n".join([f"{source}: {count}", *problems[:SHOWN], *more]))
+        raise InputError("\n".join([f"{source}: {counted(len(problems), 'problem')}", *problems[:SHOWN], *more]))

@@ -17,8 +17,10 @@ def is_short_of_memory(error: BaseException) -> bool:
     FFmpeg reports memory alike in both cases, and refuses sizes that a file only claims. Where no thread can be
     started, it reports EAGAIN, a BlockingIOError. False for other errors.
     """
-    if isinstance(error, ShortageError) or not isinstance(error, (MemoryError, BlockingIOError)):
-        return isinstance(error, ShortageError)
+    if isinstance(error, ShortageError):
+        return True
+    if not isinstance(error, (MemoryError, BlockingIOError)):
+        return False
     try:
         mmap.mmap(-1, MOST).close()
         thread = threading.Thread(target=int)

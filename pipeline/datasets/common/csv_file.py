@@ -34,7 +34,7 @@ def group_by_video(uri: str, rows: list[list[str]], columns: tuple[str, ...]) ->
     for number, row in enumerate(rows, 1):
         try:
             if len(row) != len(columns):
-                raise InputError(f"{counted(len(row), 'value')}")
+                raise InputError(counted(len(row), "value"))
             flat_id(row[0])
         except InputError as error:
             problems.append(Problem(uri, f"row {number}", f"{row} is not a row of {','.join(columns)} ({error})"))

@@ -128,7 +128,7 @@ class ObjectMasks:
         boxes: a list with one box for each frame, if the data set has them.
         """
         if not isinstance(masks, list) or len(masks) != len(names):
-            have = f"{counted(len(masks), 'mask')}" if isinstance(masks, list) else "no list of masks"
+            have = counted(len(masks), "mask") if isinstance(masks, list) else "no list of masks"
             self.video.problems.append(f"{place}: {have} for {counted(len(names), 'frame')}")
             return
         boxes = boxes if isinstance(boxes, list) and len(boxes) == len(names) else [None] * len(names)

@@ -63,6 +63,14 @@ def test_lines_on_large_frames_survive_shrinking(sizes):
     assert (distance < 100).sum() > 4 * 400 * sizes[-1] / 1920 * 0.8
 
 
+@pytest.mark.parametrize("row", range(50, 60))
+def test_a_wide_line_is_whole_near_the_side(row):
+    mask = np.zeros((60, 1920), bool)
+    mask[row, 100] = True
+    line = pixels_of(overlay(np.full((60, 1920, 3), 100, np.uint8), mask), PREDICTED)
+    assert (line | mask)[row - 8 : row + 9, 92:109].all()
+
+
 def test_shrunk_leaves_small_frames_of_odd_sides():
     assert shrunk(np.zeros((31, 63, 3), np.uint8), 63).shape == (31, 63, 3)
     assert shrunk(np.zeros((31, 63, 3), np.uint8), 61).shape == (30, 60, 3)
