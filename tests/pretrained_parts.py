@@ -92,7 +92,7 @@ def torchvision_file(folder: Path, state: dict[str, torch.Tensor], *, zipped: bo
 
 
 def swin_file(folder: Path, state: dict[str, torch.Tensor]) -> Path:
-    """What the authors of Swin publish, from the tensors of our Swin: a final norm instead of one per stage."""
+    """A file as the authors of Swin publish it, with the tensors of our Swin. It has one norm, at the end."""
     state = {name: x for name, x in state.items() if not re.match(r"norm\d", name)}
     state |= {"layers.0.blocks.1.attn_mask": torch.zeros(4, 9, 9)}
     state |= {"norm.weight": torch.zeros(64), "norm.bias": torch.zeros(64), "head.weight": torch.zeros(10, 64)}
@@ -101,7 +101,7 @@ def swin_file(folder: Path, state: dict[str, torch.Tensor]) -> Path:
 
 
 def video_swin_file(folder: Path, state: dict[str, torch.Tensor]) -> Path:
-    """What the authors of Video-Swin publish, from the tensors of ours: patches of two frames, all under a prefix."""
+    """A file as the authors of Video-Swin publish it, with the tensors of ours: patches of two frames."""
     patch = state["patch_embed.proj.weight"]
     state = {re.sub(r"^downsamples\.(\d)", r"layers.\1.downsample", name): x for name, x in state.items()}
     state |= {"patch_embed.proj.weight": torch.cat([patch * 0.25, patch * 0.75], 2), "norm.weight": torch.zeros(64)}
